@@ -1,0 +1,159 @@
+"""The house rules: who may import whom, which outside library enters by which door, a test file for every module."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PACKAGE = ROOT / "dmc"
+
+# Rows from the roof down: a module imports only from rows below its own.
+ROWS = [
+    {"__main__"},
+    {"cli", "integrations"},
+    {"recommender", "plots"},
+    {"estimator", "torch_ops"},
+    {"solver", "callbacks", "distributed", "initial", "datasets"},
+    {"problem", "steps", "solution", "diagnostics", "metrics", "ratings", "persistence"},
+    {"kernels"},
+    {"observations", "factors"},
+    {"_checks"},
+]
+# The compiled modules are not rooms; only native.py knows them.
+COMPILED = {"_core", "_cuda"}
+
+# Outside libraries that may enter only here. `kernels/…` names a file of the folder.
+DOORS = {
+    "numba": {"kernels/numba_cpu"},
+    "torch": {"torch_ops", "distributed", "kernels/native"},
+    "matplotlib": {"plots"},
+    "PIL": {"plots"},
+    "pandas": set(),
+    "polars": set(),
+    "pyarrow": set(),
+    "narwhals": {"ratings"},
+    "typer": {"cli"},
+    "tqdm": {"callbacks"},
+    "safetensors": {"persistence"},
+    "pickle": set(),
+}
+
+
+def modules() -> dict[str, Path]:
+    """Every Python file of the package but the package's face, by its name without `dmc.`, folders with a slash."""
+    files = {p.relative_to(PACKAGE).with_suffix("").as_posix(): p for p in PACKAGE.rglob("*.py")}
+    files.pop("__init__")
+    return files
+
+
+def imports(path: Path) -> list[str]:
+    """Absolute names of all that a file imports, wherever in the file the import stands (type checking apart)."""
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    package = parts[:-1]
+    names = []
+    tree = ast.parse(path.read_text())
+    skip = {
+        id(child)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)
+        for child in ast.walk(node)
+    }
+    for node in ast.walk(tree):
+        if id(node) in skip:
+            continue
+        if isinstance(node, ast.Import):
+            names += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            base = package[: len(package) - node.level + 1] if node.level else ()
+            stem = ".".join([*base, *([node.module] if node.module else [])])
+            names += [f"{stem}.{alias.name}" for alias in node.names] if stem.split(".")[0] == "dmc" else [stem]
+    return names
+
+
+def room(module: str) -> str:
+    return module.split("/")[0]
+
+
+def row(name: str) -> int:
+    found = [i for i, names in enumerate(ROWS) if name in names]
+    assert found, f"dmc/{name}.py stands in no row of the plan; give it one in tests/test_architecture.py"
+    return found[0]
+
+
+def internal(path: Path) -> set[str]:
+    """The rooms that a file imports."""
+    known = {room(m) for m in modules()} | {"kernels"} | COMPILED
+    hits = set()
+    for name in imports(path):
+        head, *rest = name.split(".")
+        if head == "dmc":
+            hits |= {part for part in rest[:1] if part in known}
+    return hits
+
+
+@pytest.mark.parametrize("module", sorted(modules()))
+def test_imports_point_downwards(module: str) -> None:
+    here = row(room(module))
+    for target in internal(modules()[module]) - COMPILED - {room(module)}:
+        assert row(target) > here, f"dmc/{module}.py may not import dmc.{target}: it stands in the same row or above"
+
+
+@pytest.mark.parametrize("module", sorted(m for m in modules() if m.startswith("kernels/") and "__init__" not in m))
+def test_kernels_do_not_know_each_other(module: str) -> None:
+    siblings = {m.split("/")[1] for m in modules() if m.startswith("kernels/")} - {"__init__", module.split("/")[1]}
+    taken = {name.split(".")[-1] for name in imports(modules()[module]) if name.startswith("dmc.kernels")}
+    assert not taken & siblings
+
+
+def test_only_native_meets_the_compiled_modules() -> None:
+    users = {m for m, path in modules().items() if internal(path) & COMPILED}
+    assert users <= {"kernels/native"}
+
+
+def test_solver_meets_kernels_callbacks_and_processes_only_through_what_it_is_handed() -> None:
+    assert not internal(modules()["solver"]) & {"kernels", "callbacks", "distributed"}
+
+
+@pytest.mark.parametrize("library", sorted(DOORS))
+def test_doors(library: str) -> None:
+    users = {m for m, path in modules().items() if any(n.split(".")[0] == library for n in imports(path))}
+    assert users <= DOORS[library], f"{library} enters through {users - DOORS[library]}; its door is {DOORS[library]}"
+
+
+def test_every_module_has_a_test_file() -> None:
+    wanted = {f"test_{m.replace('kernels/', '').lstrip('_')}.py" for m in modules() if "__init__" not in m}
+    wanted |= {"test_kernels.py"}
+    present = {p.name for p in (ROOT / "tests").glob("test_*.py")}
+    assert wanted <= present, f"no test file: {sorted(wanted - present)}"
+
+
+@pytest.mark.parametrize("module", sorted(modules()))
+def test_names_that_say_nothing_are_not_used(module: str) -> None:
+    assert not set(Path(module).parts) & {"utils", "util", "helpers", "base", "types", "config", "misc", "common"}
+
+
+def test_one_door_out_of_each_folder() -> None:
+    folders = {p.parent.name for p in PACKAGE.rglob("*.py")} - {"dmc"}
+    assert folders <= {"kernels", "integrations"}
+
+
+def test_import_is_light() -> None:
+    """`import dmc` loads none of the heavy libraries, and neither does touching the names that need none of them."""
+    code = (
+        "import sys, dmc; dir(dmc); dmc.__version__;"
+        "heavy = {'torch', 'numba', 'matplotlib', 'pandas', 'sklearn', 'scipy', 'polars', 'pyarrow', 'narwhals', 'typer'};"
+        "print(sorted(heavy & set(sys.modules)))"
+    )
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "[]"
+
+
+def test_public_names_resolve() -> None:
+    import dmc
+
+    missing = [name for name in dmc.__all__ if not hasattr(dmc, name)]
+    assert dmc.__all__
+    assert not missing
