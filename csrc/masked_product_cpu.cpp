@@ -1,0 +1,264 @@
+// The masked product on the CPU. One line at a time stays in registers while the other side is gathered; pieces of
+// work are cut by entries (rating data have long tails) and do not depend on the number of threads.
+
+#include "masked_product.h"
+
+#include <algorithm>
+#include <cstdlib>
+#include <cstring>
+#include <string>
+#include <vector>
+
+#ifdef _OPENMP
+#include <omp.h>
+#endif
+
+#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)
+#define DMC_X86_DISPATCH 1
+#endif
+
+#define DMC_INLINE inline __attribute__((always_inline))
+
+namespace dmc {
+namespace {
+
+constexpr std::int64_t kPieceEntries = 4096;
+
+// One register's worth of Real: 16, 32 or 64 bytes, as the instruction set has it.
+template <class Real, int Bytes>
+struct Vector {
+    static constexpr int lanes = Bytes / int(sizeof(Real));
+    typedef Real type __attribute__((vector_size(Bytes)));
+    typedef Real unaligned __attribute__((vector_size(Bytes), aligned(alignof(Real)), may_alias));
+
+    static DMC_INLINE type load(const Real* p) { return *reinterpret_cast<const unaligned*>(p); }
+    static DMC_INLINE void store(Real* p, type v) { *reinterpret_cast<unaligned*>(p) = v; }
+};
+
+// Adds up the lanes, halving the vector until one register of 16 bytes is left.
+template <class Real, int Bytes>
+DMC_INLINE Real sum(typename Vector<Real, Bytes>::type v) {
+    if constexpr (Bytes > 16) {
+        typename Vector<Real, Bytes / 2>::type low, high;
+        std::memcpy(&low, &v, Bytes / 2);
+        std::memcpy(&high, reinterpret_cast<const char*>(&v) + Bytes / 2, Bytes / 2);
+        return sum<Real, Bytes / 2>(low + high);
+    } else if constexpr (sizeof(Real) == 4) {
+        return (v[0] + v[2]) + (v[1] + v[3]);
+    } else {
+        return v[0] + v[1];
+    }
+}
+
+// One own line: Blocks whole vectors held in registers (-1: as many as the width has, held in memory), then a tail
+// of single numbers.
+template <class Real, int Bytes, int Blocks>
+struct Line {
+    using V = Vector<Real, Bytes>;
+    using Vec = typename V::type;
+    static constexpr int kept = Blocks > 0 ? Blocks : 1;
+    std::int64_t width;
+    const Real* own;
+    Real* d_own;
+    Vec accumulated[kept];
+
+    DMC_INLINE std::int64_t blocks() const { return Blocks >= 0 ? Blocks : width / V::lanes; }
+
+    DMC_INLINE void begin() {
+        for (int v = 0; v < kept; ++v) accumulated[v] = Vec{};
+        for (std::int64_t c = Blocks >= 0 ? blocks() * V::lanes : 0; c < width; ++c) d_own[c] = 0;
+    }
+
+    DMC_INLINE Real dot(const Real* other) const {
+        Vec acc = {}, acc2 = {};
+        std::int64_t v = 0;
+        for (; v + 2 <= blocks(); v += 2) {
+            acc += V::load(own + v * V::lanes) * V::load(other + v * V::lanes);
+            acc2 += V::load(own + (v + 1) * V::lanes) * V::load(other + (v + 1) * V::lanes);
+        }
+        if (v < blocks()) acc += V::load(own + v * V::lanes) * V::load(other + v * V::lanes);
+        Real total = blocks() ? sum<Real, Bytes>(acc + acc2) : Real(0);
+        for (std::int64_t c = blocks() * V::lanes; c < width; ++c) total += own[c] * other[c];
+        return total;
+    }
+
+    DMC_INLINE void add_scaled(Real scale, const Real* other) {
+        if constexpr (Blocks >= 0) {
+            for (int v = 0; v < Blocks; ++v) accumulated[v] += scale * V::load(other + v * V::lanes);
+        } else {
+            for (std::int64_t v = 0; v < blocks(); ++v)
+                V::store(d_own + v * V::lanes, V::load(d_own + v * V::lanes) + scale * V::load(other + v * V::lanes));
+        }
+        for (std::int64_t c = blocks() * V::lanes; c < width; ++c) d_own[c] += scale * other[c];
+    }
+
+    DMC_INLINE void end() {
+        if constexpr (Blocks > 0)
+            for (int v = 0; v < Blocks; ++v) V::store(d_own + v * V::lanes, accumulated[v]);
+    }
+};
+
+template <class Real, class Index>
+struct Work {
+    Lines<Index> lines;
+    Sides<Real> sides;
+    const Real* target;   // null: only the product is wanted
+    const Real* weights;  // null: all one
+    Real* out;            // the product (entries), or d_own (lines, width)
+};
+
+template <class Real, class Index, int Bytes, int Blocks>
+DMC_INLINE double run_lines(const Work<Real, Index>& work, std::int64_t begin, std::int64_t end) {
+    const std::int64_t width = work.sides.width;
+    Line<Real, Bytes, Blocks> line;
+    line.width = width;
+    double loss = 0;
+    for (std::int64_t i = begin; i < end; ++i) {
+        const std::int64_t first = work.lines.pointers[i], last = work.lines.pointers[i + 1];
+        line.own = work.sides.own + i * width;
+        if (!work.target) {
+            for (std::int64_t e = first; e < last; ++e)
+                work.out[e] = line.dot(work.sides.other + work.lines.indices[e] * width);
+            continue;
+        }
+        line.d_own = work.out + i * width;
+        line.begin();
+        for (std::int64_t e = first; e < last; ++e) {
+            const Real* other = work.sides.other + work.lines.indices[e] * width;
+            const Real residual = line.dot(other) - work.target[e];
+            const Real scaled = work.weights ? work.weights[e] * residual : residual;
+            loss += 0.5 * double(scaled) * double(residual);
+            line.add_scaled(scaled, other);
+        }
+        line.end();
+    }
+    return loss;
+}
+
+template <class Real, class Index, int Bytes>
+DMC_INLINE double run_any_width(const Work<Real, Index>& work, std::int64_t begin, std::int64_t end) {
+    switch (work.sides.width / Vector<Real, Bytes>::lanes) {
+        case 0: return run_lines<Real, Index, Bytes, 0>(work, begin, end);
+        case 1: return run_lines<Real, Index, Bytes, 1>(work, begin, end);
+        case 2: return run_lines<Real, Index, Bytes, 2>(work, begin, end);
+        case 3: return run_lines<Real, Index, Bytes, 3>(work, begin, end);
+        case 4: return run_lines<Real, Index, Bytes, 4>(work, begin, end);
+        case 5: return run_lines<Real, Index, Bytes, 5>(work, begin, end);
+        case 6: return run_lines<Real, Index, Bytes, 6>(work, begin, end);
+        case 8: return run_lines<Real, Index, Bytes, 8>(work, begin, end);
+        default: return run_lines<Real, Index, Bytes, -1>(work, begin, end);
+    }
+}
+
+// The same source compiled for each instruction set. The parallel loop stays outside: a function that the compiler
+// cuts out of a parallel region would not inherit the target.
+#ifdef DMC_X86_DISPATCH
+template <class Real, class Index>
+__attribute__((target("arch=x86-64-v4,prefer-vector-width=512"))) double run_avx512(
+    const Work<Real, Index>& work, std::int64_t begin, std::int64_t end) {
+    return run_any_width<Real, Index, 64>(work, begin, end);
+}
+template <class Real, class Index>
+__attribute__((target("arch=x86-64-v3"))) double run_avx2(const Work<Real, Index>& work, std::int64_t begin,
+                                                          std::int64_t end) {
+    return run_any_width<Real, Index, 32>(work, begin, end);
+}
+#endif
+template <class Real, class Index>
+double run_plain(const Work<Real, Index>& work, std::int64_t begin, std::int64_t end) {
+    return run_any_width<Real, Index, 16>(work, begin, end);
+}
+
+enum class Isa { plain, avx2, avx512 };
+
+Isa detect() {
+#ifdef DMC_X86_DISPATCH
+    __builtin_cpu_init();
+    Isa best = Isa::plain;
+    if (__builtin_cpu_supports("x86-64-v3")) best = Isa::avx2;
+    if (__builtin_cpu_supports("x86-64-v4")) best = Isa::avx512;
+    // A wish beyond what the processor has is not granted: it would end in an illegal instruction.
+    if (const char* wish = std::getenv("DMC_ISA")) {
+        if (!std::strcmp(wish, "plain")) best = Isa::plain;
+        if (!std::strcmp(wish, "avx2")) best = std::min(best, Isa::avx2);
+    }
+    return best;
+#else
+    return Isa::plain;
+#endif
+}
+
+Isa isa() {
+    static const Isa chosen = detect();
+    return chosen;
+}
+
+template <class Real, class Index>
+double run(const Work<Real, Index>& work, std::int64_t begin, std::int64_t end) {
+#ifdef DMC_X86_DISPATCH
+    if (isa() == Isa::avx512) return run_avx512(work, begin, end);
+    if (isa() == Isa::avx2) return run_avx2(work, begin, end);
+#endif
+    return run_plain(work, begin, end);
+}
+
+template <class Real, class Index>
+double run_parallel(const Work<Real, Index>& work, int n_threads) {
+    const std::int64_t count = work.lines.count, entries = work.lines.pointers[count];
+    const std::int64_t pieces = std::max<std::int64_t>(1, entries / kPieceEntries);
+    std::vector<std::int64_t> first(pieces + 1);
+    for (std::int64_t p = 0; p < pieces; ++p)
+        first[p] = std::lower_bound(work.lines.pointers, work.lines.pointers + count,
+                                    std::int64_t(double(entries) * p / pieces)) -
+                   work.lines.pointers;
+    first[0] = 0;
+    first[pieces] = count;
+    std::vector<double> losses(pieces, 0.0);
+    if (n_threads <= 0) n_threads = max_threads();
+    n_threads = int(std::min<std::int64_t>(n_threads, pieces));
+#pragma omp parallel for schedule(dynamic) num_threads(n_threads)
+    for (std::int64_t p = 0; p < pieces; ++p) losses[p] = run(work, first[p], first[p + 1]);
+    double loss = 0;
+    for (double part : losses) loss += part;
+    return loss;
+}
+
+}  // namespace
+
+template <class Real, class Index>
+void masked_product(Lines<Index> lines, Sides<Real> sides, Real* out, int n_threads) {
+    run_parallel(Work<Real, Index>{lines, sides, nullptr, nullptr, out}, n_threads);
+}
+
+template <class Real, class Index>
+double residual_gradient(Lines<Index> lines, Sides<Real> sides, const Real* target, const Real* weights,
+                         Real* d_own, int n_threads) {
+    return run_parallel(Work<Real, Index>{lines, sides, target, weights, d_own}, n_threads);
+}
+
+const char* instruction_set() {
+    switch (isa()) {
+        case Isa::avx512: return "avx512";
+        case Isa::avx2: return "avx2";
+        default: return "plain";
+    }
+}
+
+int max_threads() {
+#ifdef _OPENMP
+    return omp_get_max_threads();
+#else
+    return 1;
+#endif
+}
+
+#define DMC_INSTANTIATE(Real, Index)                                                                       \
+    template void masked_product<Real, Index>(Lines<Index>, Sides<Real>, Real*, int);                      \
+    template double residual_gradient<Real, Index>(Lines<Index>, Sides<Real>, const Real*, const Real*, Real*, \
+                                                   int);
+DMC_INSTANTIATE(float, std::int32_t)
+DMC_INSTANTIATE(float, std::int64_t)
+DMC_INSTANTIATE(double, std::int32_t)
+DMC_INSTANTIATE(double, std::int64_t)
+
+}  // namespace dmc

@@ -1,0 +1,16 @@
+from . import (
+    callbacks as callbacks,
+    datasets as datasets,
+    initial as initial,
+    kernels as kernels,
+    metrics as metrics,
+    plots as plots,
+    steps as steps,
+)
+from .estimator import MatrixCompletion as MatrixCompletion
+from .factors import Factors as Factors
+from .observations import Observations as Observations, observe as observe
+from .problem import MaskedLeastSquares as MaskedLeastSquares
+from .recommender import Recommender as Recommender
+from .solution import Solution as Solution, Status as Status
+from .solver import solve as solve

@@ -1,0 +1,163 @@
+"""How an argument is checked and an error worded: the thing, its value, the remedy, in one sentence."""
+
+from __future__ import annotations
+
+import math
+import numbers
+import os
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+def count(n: int, noun: str, plural: str | None = None) -> str:
+    """`3 rows`, `1 row`, `80,000 entries`."""
+    return f"{n:,} {noun if n == 1 else plural or noun + 's'}"
+
+
+def integer(value: Any, name: str, minimum: int, maximum: int | None = None, remedy: str = "") -> int:
+    """A whole number within bounds (both included)."""
+    if isinstance(value, (bool, np.bool_)) or not isinstance(value, numbers.Integral):
+        raise TypeError(f"{name} is {value!r}; give a whole number of at least {minimum}")
+    number = int(value)
+    if number < minimum or (maximum is not None and number > maximum):
+        bounds = f"at least {minimum}" if maximum is None else f"from {minimum} to {maximum}"
+        raise ValueError(f"{name} is {number}; it has to be {bounds}" + (f": {remedy}" if remedy else ""))
+    return number
+
+
+def real(value: Any, name: str, minimum: float = -math.inf, maximum: float = math.inf, open_ends: bool = False) -> float:
+    """A finite number within bounds; `open_ends` leaves the bounds themselves out."""
+    if isinstance(value, (bool, np.bool_)) or not isinstance(value, numbers.Real):
+        raise TypeError(f"{name} is {value!r}; give a number")
+    number = float(value)
+    inside = minimum < number < maximum if open_ends else minimum <= number <= maximum
+    if not math.isfinite(number) or not inside:
+        ends = "the ends left out" if open_ends else "the ends included"
+        raise ValueError(f"{name} is {number:g}; it has to lie between {minimum:g} and {maximum:g}, {ends}")
+    return number
+
+
+def choice(value: Any, name: str, allowed: Iterable[str]) -> str:
+    """One of a few words."""
+    words = list(allowed)
+    if value not in words:
+        raise ValueError(f"{name} is {value!r}; choose one of {', '.join(map(repr, words))}")
+    return str(value)
+
+
+def rank(value: Any, shape: tuple[int, int], name: str = "rank") -> int:
+    """A rank bound for a matrix of that shape."""
+    m, n = shape
+    return integer(value, name, 1, min(m, n), f"a {m}×{n} matrix has no rank outside this range")
+
+
+def as_float(values: Any, name: str) -> NDArray[Any]:
+    """An array of float32 (if it was float32 or float16) or float64; anything not a real number is refused."""
+    array = np.asarray(values)
+    if array.dtype.kind in "OUS":
+        try:
+            return np.asarray(array, dtype=np.float64)
+        except (TypeError, ValueError):
+            bad = next((v for v in array.ravel().tolist() if not _is_number(v)), None)
+            raise TypeError(f"{name} holds {bad!r}, which is not a number; convert or drop it first") from None
+    if array.dtype.kind not in "fiub":
+        raise TypeError(f"{name} has dtype {array.dtype}; give real numbers (float32 or float64)")
+    if array.dtype in (np.dtype(np.float32), np.dtype(np.float16)):
+        return array.astype(np.float32, copy=False)
+    return array.astype(np.float64, copy=False)
+
+
+def _is_number(value: Any) -> bool:
+    try:
+        float(value)
+    except (TypeError, ValueError):
+        return False
+    return True
+
+
+def same_length(**arrays: NDArray[Any]) -> None:
+    """One-dimensional arrays of one length."""
+    for name, array in arrays.items():
+        if array.ndim != 1:
+            raise ValueError(f"{name} has shape {array.shape}; give a one-dimensional array")
+    if len({a.shape[0] for a in arrays.values()}) > 1:
+        lengths = ", ".join(f"{name} has {len(a):,}" for name, a in arrays.items())
+        raise ValueError(f"the arrays differ in length: {lengths}; give one value for each entry")
+
+
+def finite(values: NDArray[Any], name: str, where: str = "entry") -> None:
+    """No NaN and no infinity; names the first one and their number."""
+    # The sum is finite if every value is; the mask is built only when it is not (or when it overflows).
+    with np.errstate(over="ignore", invalid="ignore"):
+        if np.isfinite(values.sum()):
+            return
+    bad = np.flatnonzero(~np.isfinite(values))
+    if len(bad):
+        raise ValueError(
+            f"{name} holds {count(len(bad), 'value')} that {'is' if len(bad) == 1 else 'are'} not finite, the first "
+            f"({values.ravel()[bad[0]]}) at {where} {bad[0]}; drop them, or mark them as missing"
+        )
+
+
+def indices(values: Any, size: int, axis: str) -> NDArray[Any]:
+    """Whole numbers from 0 to size − 1, as one-dimensional int32 (int64 where they do not fit)."""
+    array = as_indices(values, f"{axis} indices")
+    if array.size:
+        low, high = int(array.min()), int(array.max())
+        if low < 0 or high >= size:
+            wrong = low if low < 0 else high
+            hint = (
+                f"; indices that start at 1 need dmc.Recommender or {axis}s - 1"
+                if low > 0 and high == size
+                else f"; use indices from 0 to {size - 1}, or say a larger shape"
+            )
+            raise ValueError(f"{axis} index {wrong} is out of range for {count(size, axis)} (0…{size - 1}){hint}")
+    return array.astype(index_dtype(size), copy=False)
+
+
+def as_indices(values: Any, name: str) -> NDArray[Any]:
+    """Whole numbers in a one-dimensional array, whatever their dtype."""
+    array = np.asarray(values)
+    if array.ndim == 0:
+        array = array.reshape(1)
+    if array.ndim != 1:
+        raise ValueError(f"{name} have shape {array.shape}; give a one-dimensional array")
+    if array.dtype.kind in "iu":
+        return array
+    if array.size == 0:
+        return array.astype(np.int64)
+    if array.dtype.kind == "f":
+        if not np.isfinite(array).all() or (array != np.floor(array)).any():
+            bad = array[~np.isfinite(array) | (array != np.floor(array))][0]
+            raise ValueError(f"{name} hold {bad}, which is not a whole number; give integers")
+        return array.astype(np.int64)
+    raise TypeError(f"{name} have dtype {array.dtype}; give integers, or use dmc.Recommender for ids of any kind")
+
+
+def index_dtype(size: int) -> type[np.signedinteger[Any]]:
+    """int32 while indices below `size` fit, which halves the memory traffic; int64 beyond."""
+    return np.int32 if size <= np.iinfo(np.int32).max else np.int64
+
+
+def shape(value: Any) -> tuple[int, int]:
+    """Two positive whole numbers."""
+    try:
+        m, n = value
+    except (TypeError, ValueError):
+        raise ValueError(f"shape is {value!r}; give two whole numbers, (rows, columns)") from None
+    return integer(m, "the number of rows", 1), integer(n, "the number of columns", 1)
+
+
+def memory(n_bytes: int, what: str, remedy: str) -> None:
+    """Refuse an array larger than the machine's memory before the system kills the process for it."""
+    try:
+        available = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, OSError, ValueError):  # not a POSIX system: leave it to the allocator
+        return
+    if n_bytes > available:
+        raise MemoryError(
+            f"{what} would take {n_bytes / 2**30:,.0f} GiB and this machine has {available / 2**30:,.0f}; {remedy}"
+        )

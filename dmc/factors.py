@@ -1,0 +1,248 @@
+"""The container of every model here: outer factors U and V, and the cores between them. A gradient has the same type."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import array_api_compat
+import numpy as np
+
+from dmc import _checks
+
+Array = Any  # a NumPy array or a torch tensor: most lines are `@`
+
+CHUNK = 1 << 16  # pairs predicted at a time: bounds the (pairs, width) temporary
+
+
+@dataclass(frozen=True, eq=False)
+class Factors:
+    """The matrix X̂ = U · W_L ⋯ W_1 · Vᵀ, plus optional biases of rows and columns, by its factors.
+
+    No cores: the two-factor (Burer–Monteiro) model. Small cores: the compressed deep network. U = W_L, square cores
+    and V = W_1ᵀ: the full-width deep network (Yaras et al., arXiv 2406.04112).
+
+    Parameters
+    ----------
+    U : (rows, k_L) float array
+    cores : sequence of float arrays
+        In reading order, W_L first and W_1 last, so that ``X̂ = U @ cores[0] @ … @ cores[-1] @ V.T``.
+    V : (columns, k_0) float array
+    row_bias : (rows,) float array, optional
+        Added to every entry of its row.
+    column_bias : (columns,) float array, optional
+        Added to every entry of its column.
+
+    Raises
+    ------
+    ValueError
+        If the shapes do not fit each other.
+    """
+
+    U: Array
+    cores: tuple[Array, ...]
+    V: Array
+    row_bias: Array | None = None
+    column_bias: Array | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "cores", tuple(self.cores))
+        chain = {"U": self.U, **{f"cores[{i}]": W for i, W in enumerate(self.cores)}, "V": self.V}
+        for name, factor in chain.items():
+            if len(factor.shape) != 2:
+                raise ValueError(f"{name} has shape {tuple(factor.shape)}; give a matrix, with two dimensions")
+        width, left_name = self.U.shape[1], "U"
+        for i, W in enumerate(self.cores):
+            if W.shape[0] != width:
+                raise ValueError(f"{left_name} has {width} columns and cores[{i}] {W.shape[0]} rows; make them equal")
+            width, left_name = W.shape[1], f"cores[{i}]"
+        if self.V.shape[1] != width:
+            raise ValueError(f"{left_name} has {width} columns and V {self.V.shape[1]}; make them equal")
+        for name, bias, lines in (
+            ("row_bias", self.row_bias, self.U.shape[0]),
+            ("column_bias", self.column_bias, self.V.shape[0]),
+        ):
+            if bias is not None and tuple(bias.shape) != (lines,):
+                raise ValueError(f"{name} has shape {tuple(bias.shape)}; give {(lines,)}, one value a line")
+
+    def __repr__(self) -> str:
+        m, n = self.shape
+        biases = ", biases" * (self.row_bias is not None or self.column_bias is not None)
+        return f"Factors({m}×{n}, width {self.width}, {_checks.count(self.depth, 'core')}{biases})"
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return int(self.U.shape[0]), int(self.V.shape[0])
+
+    @property
+    def depth(self) -> int:
+        """Number of cores, L."""
+        return len(self.cores)
+
+    @property
+    def width(self) -> int:
+        """The narrowest inner dimension: no rank above it can be represented."""
+        return min(int(self.V.shape[1]), int(self.U.shape[1]), *(int(W.shape[1]) for W in self.cores))
+
+    @property
+    def n_parameters(self) -> int:
+        return sum(int(np.prod(a.shape)) for a in self.arrays)
+
+    @property
+    def arrays(self) -> tuple[Array, ...]:
+        """All factors that are there: U, the cores, V, the biases."""
+        return (self.U, *self.cores, self.V, *(b for b in (self.row_bias, self.column_bias) if b is not None))
+
+    @cached_property
+    def core(self) -> Array:
+        """(k_L, k_0) product of the cores, W_L⋯W_1; the identity without cores."""
+        if not self.cores:
+            return array_api_compat.array_namespace(self.U).eye(self.U.shape[1], dtype=self.U.dtype)
+        product = self.cores[0]
+        for W in self.cores[1:]:
+            product = product @ W
+        return product
+
+    @cached_property
+    def left(self) -> Array:
+        """(rows, k) such that the entries are left @ right.T: U·W_L⋯W_1, then columns for the biases."""
+        product = self.U @ self.core if self.cores else self.U
+        # [L b 1]·[V 1 c]ᵀ = L·Vᵀ + b·1ᵀ + 1·cᵀ: biases are two more columns, so that no kernel knows of them.
+        return _append(product, self.row_bias, _ones_if(self.column_bias, product))
+
+    @cached_property
+    def right(self) -> Array:
+        """(columns, k) such that the entries are left @ right.T: V, then columns for the biases."""
+        return _append(self.V, _ones_if(self.row_bias, self.V), self.column_bias)
+
+    def pull_back(self, d_left: Array, d_right: Array) -> Factors:
+        """The gradient of every factor, from the gradients of `left` (rows, k) and `right` (columns, k).
+
+        With C = W_L⋯W_1: dU = d_left Cᵀ, dC = Uᵀ d_left, dW_l = (W_L⋯W_{l+1})ᵀ dC (W_{l−1}⋯W_1)ᵀ, dV = d_right.
+        """
+        k = self.V.shape[1]
+        row_bias = None if self.row_bias is None else d_left[:, k]
+        column_bias = None if self.column_bias is None else d_right[:, -1]
+        d_left, dV = d_left[:, :k], d_right[:, :k]
+        if not self.cores:
+            return Factors(d_left, (), dV, row_bias, column_bias)
+        before = [None]  # before[i] = product of the cores that stand left of cores[i]
+        for W in self.cores[:-1]:
+            before.append(W if before[-1] is None else before[-1] @ W)
+        d_cores: list[Array] = []
+        d_after = self.U.T @ d_left  # dC · (product of the cores right of cores[i])ᵀ
+        for W, product in zip(reversed(self.cores), reversed(before), strict=True):
+            d_cores.append(d_after if product is None else product.T @ d_after)
+            d_after = d_after @ W.T
+        return Factors(d_left @ self.core.T, tuple(reversed(d_cores)), dV, row_bias, column_bias)
+
+    def at(self, rows: Any, cols: Any) -> Array:
+        """Predicted values at pairs.
+
+        Parameters
+        ----------
+        rows, cols : (pairs,) integers
+            Zero-based positions.
+
+        Returns
+        -------
+        (pairs,) float array
+
+        Raises
+        ------
+        ValueError
+            If an index is out of range or the lengths differ.
+        """
+        m, n = self.shape
+        rows, cols = _checks.indices(rows, m, "row"), _checks.indices(cols, n, "column")
+        _checks.same_length(rows=rows, cols=cols)
+        left, right = self.left, self.right
+        xp = array_api_compat.array_namespace(left)
+        parts = [
+            xp.sum(left[rows[i : i + CHUNK]] * right[cols[i : i + CHUNK]], axis=1)
+            for i in range(0, max(len(rows), 1), CHUNK)
+        ]
+        return xp.concat(parts)
+
+    def dense(self) -> Array:
+        """(rows, columns) the whole matrix; refused with a MemoryError where it exceeds the machine's memory."""
+        m, n = self.shape
+        size = m * n * self.U.itemsize
+        _checks.memory(size, f"the dense {m}×{n} matrix", "ask for the entries that you need, with at(rows, cols)")
+        return self.left @ self.right.T
+
+    def svd(self) -> tuple[Array, Array, Array]:
+        """Singular value decomposition of the end-to-end matrix U·W_L⋯W_1·Vᵀ (biases left out), without forming it.
+
+        Returns
+        -------
+        P : (rows, k), s : (k,) descending, Q : (columns, k)
+            With P·diag(s)·Qᵀ the matrix; k the smallest of the inner dimensions and the matrix' own.
+        """
+        xp = array_api_compat.array_namespace(self.U)
+        Q_left, R_left = xp.linalg.qr(self.U)
+        Q_right, R_right = xp.linalg.qr(self.V)
+        P, s, Qt = xp.linalg.svd(R_left @ self.core @ R_right.T, full_matrices=False)
+        return Q_left @ P, s, Q_right @ Qt.T
+
+    def singular_values(self) -> Array:
+        """(k,) singular values of the end-to-end matrix, descending (biases left out)."""
+        xp = array_api_compat.array_namespace(self.U)
+        R_left, R_right = (xp.linalg.qr(factor)[1] for factor in (self.U, self.V))
+        return xp.linalg.svd(R_left @ self.core @ R_right.T, full_matrices=False)[1]
+
+    def rank(self, tol: float | None = None) -> int:
+        """Numerical rank: how many singular values exceed `tol` times the largest.
+
+        Parameters
+        ----------
+        tol : float, optional
+            Relative threshold; by default the larger dimension times the machine epsilon, as in NumPy's matrix_rank.
+        """
+        s = np.asarray(self.singular_values())
+        if tol is None:
+            tol = max(self.shape) * float(np.finfo(s.dtype).eps)
+        return int(np.sum(s > _checks.real(tol, "tol", 0) * s[0])) if s[0] > 0 else 0
+
+    def truncate(self, rank: int) -> Factors:
+        """The nearest matrix of that rank, as balanced two-factor Factors (Uᵀ U = Vᵀ V); biases are kept.
+
+        Raises
+        ------
+        ValueError
+            If the rank is below 1 or above the width.
+        """
+        P, s, Q = self.svd()
+        k = _checks.integer(rank, "rank", 1, int(s.shape[0]), f"the factors are {self.width} wide")
+        root = s[:k] ** 0.5
+        return replace(self, U=P[:, :k] * root, cores=(), V=Q[:, :k] * root)
+
+    def map(self, f: Callable[..., Array], *others: Factors) -> Factors:
+        """Apply f to each array, and to the arrays in the same place of other Factors of the same form."""
+        forms = (self, *others)
+
+        def bias(name: str) -> Array | None:
+            found = [getattr(form, name) for form in forms]
+            return None if found[0] is None else f(*found)
+
+        return Factors(
+            f(*(form.U for form in forms)),
+            tuple(f(*Ws) for Ws in zip(*(form.cores for form in forms), strict=True)),
+            f(*(form.V for form in forms)),
+            bias("row_bias"),
+            bias("column_bias"),
+        )
+
+
+def _append(factor: Array, *columns: Array | None) -> Array:
+    present = [column[:, None] for column in columns if column is not None]
+    return array_api_compat.array_namespace(factor).concat([factor, *present], axis=1) if present else factor
+
+
+def _ones_if(bias: Array | None, like: Array) -> Array | None:
+    if bias is None:
+        return None
+    xp = array_api_compat.array_namespace(like)
+    return xp.ones(like.shape[0], dtype=like.dtype, device=array_api_compat.device(like))

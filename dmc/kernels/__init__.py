@@ -1,0 +1,97 @@
+"""The waist: all that touches the observed set Ω goes through two functions, of which there are several implementations.
+
+    masked_product(left, right, pattern)                          -> (observed,) predictions, in row order
+    masked_residual_grad(left, right, pattern, target, weights)   -> loss, d_left, d_right
+
+with left (rows, k), right (columns, k) C-ordered arrays of one dtype (float32 or float64); target and weights
+BothOrders of that dtype; residual r = left_i·right_j − target, loss = ½ Σ w r² (a float), d_left (rows, k) = ∂loss/∂left,
+d_right (columns, k). Only this file asks what the machine has.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import os
+from dataclasses import dataclass
+from typing import Any, Protocol, cast
+
+from dmc import _checks
+from dmc.observations import BothOrders, Pattern
+
+_MODULES = {  # in the order of preference
+    "native": "dmc.kernels.native",
+    "numba": "dmc.kernels.numba_cpu",
+    "reference": "dmc.kernels.reference",
+}
+NAMES = tuple(_MODULES)
+
+
+class Kernel(Protocol):
+    """What an implementation offers; a module is one."""
+
+    def masked_product(self, left: Any, right: Any, pattern: Pattern) -> Any: ...
+
+    def masked_residual_grad(
+        self, left: Any, right: Any, pattern: Pattern, target: BothOrders, weights: BothOrders | None = None
+    ) -> tuple[float, Any, Any]: ...
+
+
+@dataclass(frozen=True)
+class Availability:
+    """Whether one implementation can serve here, and why."""
+
+    name: str
+    available: bool
+    reason: str
+    remedy: str = ""
+
+
+def select(name: str | None = None) -> Kernel:
+    """The kernel of that name, or the best that this machine has.
+
+    Parameters
+    ----------
+    name : {"native", "numba", "reference"}, optional
+        If left out, the environment variable DMC_KERNEL decides, then the best that is available.
+
+    Raises
+    ------
+    ValueError
+        If the name is none of these.
+    ImportError
+        If the one named is not available here; the message says why, and the remedy.
+    """
+    return cast(Kernel, importlib.import_module(_MODULES[chosen(name)]))
+
+
+def chosen(name: str | None = None) -> str:
+    """The name of the kernel that `select` gives; takes and raises the same."""
+    wish = name or os.environ.get("DMC_KERNEL") or None
+    if wish is not None:
+        _checks.choice(wish, "kernel" if name else "the environment variable DMC_KERNEL", NAMES)
+    for candidate in report():
+        if candidate.available and wish in (None, candidate.name):
+            return candidate.name
+        if wish == candidate.name:
+            raise ImportError(f"the {wish} kernel is not available: {candidate.reason}; {candidate.remedy}")
+    raise AssertionError("the reference kernel is always available")
+
+
+def report() -> list[Availability]:
+    """Every implementation, best first: whether it can serve on this machine, why or why not, and what to do."""
+    return [_availability(name) for name in NAMES]
+
+
+def _availability(name: str) -> Availability:
+    if name == "native":
+        from dmc.kernels import native
+
+        if native.missing:
+            return Availability(name, False, native.missing, native.REMEDY)
+        return Availability(name, True, native.describe())
+    if name == "numba":
+        if importlib.util.find_spec("numba") is None:
+            return Availability(name, False, "numba is not installed", "run: pip install numba")
+        return Availability(name, True, "compiled by numba at first use")
+    return Availability(name, True, "NumPy, slow: for checking the others")

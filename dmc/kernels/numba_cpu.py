@@ -1,0 +1,77 @@
+"""The waist compiled by numba: for machines where the compiled core was not built."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numba
+import numpy as np
+from numpy.typing import NDArray
+
+from dmc.observations import BothOrders, Pattern
+
+# Allow re-association and fused multiply-add, which vectorise the dot products; keep NaN, infinities and denormals.
+_MATH = {"reassoc", "contract", "nsz"}
+_CHUNK = 4096  # entries per piece of work: rows are balanced by entries, because rating data have long tails
+
+
+def masked_product(left: NDArray[Any], right: NDArray[Any], pattern: Pattern) -> NDArray[Any]:
+    out = np.empty(pattern.n_observed, left.dtype)
+    pointers, indices = pattern.by_row
+    _product(pointers, indices, left, right, _pieces(pointers), out)
+    return out
+
+
+def masked_residual_grad(
+    left: NDArray[Any],
+    right: NDArray[Any],
+    pattern: Pattern,
+    target: BothOrders,
+    weights: BothOrders | None = None,
+) -> tuple[float, NDArray[Any], NDArray[Any]]:
+    d_left, d_right = np.empty_like(left), np.empty_like(right)
+    w = BothOrders(np.empty(0, left.dtype), np.empty(0, left.dtype)) if weights is None else weights
+    losses = _pass(*pattern.by_row, left, right, target.by_row, w.by_row, _pieces(pattern.by_row.pointers), d_left)
+    _pass(*pattern.by_column, right, left, target.by_column, w.by_column, _pieces(pattern.by_column.pointers), d_right)
+    return float(losses.sum()), d_left, d_right
+
+
+def _pieces(pointers: NDArray[np.int64]) -> NDArray[np.int64]:
+    """First line of each piece; about _CHUNK entries (but at least one line) in each, whatever the thread count."""
+    n_pieces = max(1, int(pointers[-1]) // _CHUNK)
+    cuts = np.searchsorted(pointers, np.linspace(0, pointers[-1], n_pieces + 1)[1:-1])
+    return np.concatenate([[0], cuts, [len(pointers) - 1]])
+
+
+@numba.njit(parallel=True, fastmath=_MATH, cache=True)  # pragma: no cover
+def _product(pointers, indices, left, right, pieces, out):  # type: ignore[no-untyped-def]
+    for piece in numba.prange(len(pieces) - 1):
+        for i in range(pieces[piece], pieces[piece + 1]):
+            for e in range(pointers[i], pointers[i + 1]):
+                j = indices[e]
+                dot = left.dtype.type(0)
+                for c in range(left.shape[1]):
+                    dot += left[i, c] * right[j, c]
+                out[e] = dot
+
+
+@numba.njit(parallel=True, fastmath=_MATH, cache=True)  # pragma: no cover
+def _pass(pointers, indices, own, other, target, weights, pieces, d_own):  # type: ignore[no-untyped-def]
+    """Prediction, residual, loss and the gradient of `own`, line by line; the other side is only gathered."""
+    losses = np.zeros(len(pieces) - 1)
+    weighted = len(weights) > 0
+    for piece in numba.prange(len(pieces) - 1):
+        loss = 0.0
+        for i in range(pieces[piece], pieces[piece + 1]):
+            d_own[i, :] = 0
+            for e in range(pointers[i], pointers[i + 1]):
+                j = indices[e]
+                residual = -target[e]
+                for c in range(own.shape[1]):
+                    residual += own[i, c] * other[j, c]
+                scaled = weights[e] * residual if weighted else residual
+                loss += 0.5 * np.float64(scaled) * np.float64(residual)
+                for c in range(own.shape[1]):
+                    d_own[i, c] += scaled * other[j, c]
+        losses[piece] = loss
+    return losses

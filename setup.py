@@ -1,0 +1,31 @@
+"""Which extensions to build; nothing else. The install succeeds without a compiler: numba then does the work."""
+
+import os
+import platform
+
+from pybind11.setup_helpers import Pybind11Extension
+from setuptools import setup
+
+# Not -ffast-math: linked by g++ it would switch on flush-to-zero for the whole Python process at import.
+MATH = ["-fno-math-errno", "-fno-trapping-math", "-fassociative-math", "-fno-signed-zeros", "-freciprocal-math"]
+SANITIZE = ["-fsanitize=address,undefined", "-fno-sanitize-recover=undefined", "-g"] if os.environ.get("DMC_SANITIZE") else []
+OPENMP = [] if platform.system() == "Darwin" else ["-fopenmp"]  # Apple's clang has none
+
+
+def extensions() -> list[Pybind11Extension]:
+    wish = os.environ.get("DMC_CORE", "")
+    if wish == "0":
+        return []
+    core = Pybind11Extension(
+        "dmc._core",
+        ["csrc/bind_core.cpp", "csrc/masked_product_cpu.cpp"],
+        depends=["csrc/masked_product.h"],
+        cxx_std=17,
+        extra_compile_args=["-O3", "-Wall", "-Wextra", "-Wno-psabi", *MATH, *OPENMP, *SANITIZE],
+        extra_link_args=[*OPENMP, *SANITIZE],
+    )
+    core.optional = wish != "1"
+    return [core]
+
+
+setup(ext_modules=extensions())
