@@ -13,8 +13,11 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import os
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Protocol, cast
+
+from threadpoolctl import threadpool_limits
 
 from dmc import _checks
 from dmc.observations import BothOrders, Pattern
@@ -95,3 +98,17 @@ def _availability(name: str) -> Availability:
             return Availability(name, False, "numba is not installed", "run: pip install numba")
         return Availability(name, True, "compiled by numba at first use")
     return Availability(name, True, "NumPy, slow: for checking the others")
+
+
+NARROW = 256  # up to this width the dense products are too small to be worth BLAS threads
+
+
+def sharing_cores(width: int) -> AbstractContextManager[object]:
+    """A context in which BLAS leaves the processor's cores to the kernel, for factors up to `NARROW` wide.
+
+    Idle OpenMP threads and idle BLAS threads both spin for a while: alternating between them every few hundred
+    microseconds costs several times the work itself. The thread counts are restored on leaving.
+    """
+    if width > NARROW:
+        return nullcontext()
+    return threadpool_limits(limits=1, user_api="blas")

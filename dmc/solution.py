@@ -1,0 +1,84 @@
+"""What comes out of the loop, as data: the status (its text is the message), the factors, the statistics."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+from dmc.factors import Factors
+
+
+class Status(Enum):
+    """How a run ended. The value is the message, with advice."""
+
+    CONVERGED = "converged: the gradient has fallen below the tolerance"
+    MAX_STEPS = "stopped at the largest number of steps, not converged; raise max_steps or loosen tol"
+    STOPPED = "stopped by a callback before it converged"
+    NONFINITE = (
+        "the value is no longer a finite number; take a smaller step (rate), a smaller start (scale), or scale the data"
+    )
+
+    def __str__(self) -> str:
+        return self.value
+
+
+@dataclass(frozen=True)
+class StepInfo:
+    """What a callback sees, every `check_every` steps and once at the end.
+
+    Attributes
+    ----------
+    n_steps : int
+        Steps taken so far; at the first call 0.
+    max_steps : int
+        Steps allowed.
+    value : float
+        The problem's value at `factors`.
+    gradient_ratio : float
+        Norm of the gradient over the largest norm seen.
+    seconds : float
+        Wall-clock seconds since the loop began.
+    factors : Factors
+    status : Status or None
+        How the run ended, at the last call; None before.
+    """
+
+    n_steps: int
+    max_steps: int
+    value: float
+    gradient_ratio: float
+    seconds: float
+    factors: Factors
+    status: Status | None = None
+
+
+@dataclass(frozen=True)
+class Solution:
+    """The result of `solve`.
+
+    Attributes
+    ----------
+    factors : Factors
+        The last ones at which the value was finite.
+    value : float
+        The problem's value there.
+    status : Status
+    n_steps : int
+        Steps taken.
+    seconds : float
+        Wall-clock seconds in the loop; setting up is not in it.
+    stopped_by : str or None
+        With STOPPED: the callback that asked for it, or "interrupt" for Ctrl-C.
+    """
+
+    factors: Factors
+    value: float
+    status: Status
+    n_steps: int
+    seconds: float
+    stopped_by: str | None = None
+
+    @property
+    def message(self) -> str:
+        """The status in words, with the callback that stopped the run, if one did."""
+        return f"{self.status} ({self.stopped_by})" if self.stopped_by else str(self.status)

@@ -1,0 +1,300 @@
+"""How to move: from factors and their gradient to the next factors. Step sizes are scaled to the data here.
+
+A step is a rule (frozen settings) with `init`, which makes the state, and a call that uses and returns it. `Momentum`
+and `Backtracking` are steps around another step.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import array_api_compat
+
+from dmc import _checks
+from dmc.factors import Array, Factors
+
+
+class Scales(Protocol):
+    """What a step asks of a problem: see `dmc.problem.Problem`."""
+
+    @property
+    def curvature(self) -> float: ...
+
+    @property
+    def target_norm(self) -> float: ...
+
+
+class Step(Protocol):
+    """A rule of movement; knows nothing of the problem but its scales."""
+
+    def init(self, problem: Scales, factors: Factors) -> Any:
+        """The state before the first step."""
+        ...
+
+    def __call__(self, factors: Factors, value: float, grad: Factors, state: Any) -> tuple[Factors, Any]:
+        """The next factors and the next state, from the value and the gradient at these factors."""
+        ...
+
+
+def _spectral_norm(matrix: Array) -> float:
+    """Largest singular value of a matrix with few columns, by its small Gram matrix."""
+    xp = array_api_compat.array_namespace(matrix)
+    small = matrix.T @ matrix if matrix.shape[0] >= matrix.shape[1] else matrix @ matrix.T
+    return math.sqrt(max(float(xp.linalg.eigvalsh(small)[-1]), 0.0))
+
+
+def _frobenius(matrix: Array) -> float:
+    return math.sqrt(float((matrix * matrix).sum()))
+
+
+@dataclass(frozen=True)
+class DiscrepantDescent:
+    """Gradient descent with one rate for the cores and another ("discrepant") for the outer factors and the biases.
+
+    Parameters
+    ----------
+    rate : float, optional
+        Rate η of the cores, for the loss ½‖·‖² in the data's units (published: 5e-3; Yaras et al., arXiv 2406.04112).
+        Left out: the normalised rule. With L cores, C their product, p the curvature and a = ‖U‖, b = ‖V‖, c = ‖C‖
+        spectral norms, η = stability · min(1/(p (a b)² c^(2−2/L)), c^(1/L)/‖∇W‖), the last the largest over the
+        cores: as large as the local curvature allows, and no step moves a core by more than a fifth of its size. This
+        removes most of the plateau after a small start.
+    outer_ratio : float
+        γ: the outer factors' rate is γη (published: .01). 0 freezes them. Under the normalised rule γ is in units of
+        the data's scale, and no outer rate exceeds what its own curvature allows.
+    weight_decay : float
+        λ: each factor also shrinks by its rate times λ.
+    stability : float
+        Share of the classical limit that the normalised rule takes.
+    """
+
+    rate: float | None = None
+    outer_ratio: float = 1.0
+    weight_decay: float = 0.0
+    stability: float = 0.2
+
+    def __post_init__(self) -> None:
+        if self.rate is not None:
+            _checks.real(self.rate, "rate", 0, open_ends=True)
+        _checks.real(self.outer_ratio, "outer_ratio", 0)
+        _checks.real(self.weight_decay, "weight_decay", 0)
+        _checks.real(self.stability, "stability", 0, 1, open_ends=True)
+
+    def init(self, problem: Scales, factors: Factors) -> tuple[float, float]:
+        return (1.0, 1.0) if self.rate is not None else (problem.curvature, problem.target_norm)
+
+    def __call__(
+        self, factors: Factors, value: float, grad: Factors, state: tuple[float, float]
+    ) -> tuple[Factors, tuple[float, float]]:
+        core_rate, U_rate, V_rate = (
+            (self.rate, self.outer_ratio * self.rate, self.outer_ratio * self.rate)
+            if self.rate is not None
+            else self._normalised(factors, grad, *state)
+        )
+        keep = [1 - rate * self.weight_decay for rate in (core_rate, U_rate, V_rate)]
+        moved = Factors(
+            keep[1] * factors.U - U_rate * grad.U,
+            tuple(keep[0] * W - core_rate * dW for W, dW in zip(factors.cores, grad.cores, strict=True)),
+            keep[2] * factors.V - V_rate * grad.V,
+            None if factors.row_bias is None else keep[1] * factors.row_bias - U_rate * grad.row_bias,
+            None if factors.column_bias is None else keep[2] * factors.column_bias - V_rate * grad.column_bias,
+        )
+        return moved, state
+
+    def _normalised(
+        self, factors: Factors, grad: Factors, curvature: float, target_norm: float
+    ) -> tuple[float, float, float]:
+        limit = self.stability
+        a, b = _spectral_norm(factors.U), _spectral_norm(factors.V)
+        if curvature == 0 or target_norm == 0:
+            return 0.0, 0.0, 0.0
+        if not factors.cores:
+            stable = limit / (curvature * max(a, b) ** 2) if max(a, b) > 0 else 0.0
+            largest = max(_frobenius(grad.U), _frobenius(grad.V))
+            both = min(stable, limit * max(a, b) / largest) if largest > 0 else stable
+            return 0.0, self.outer_ratio * both, self.outer_ratio * both
+        L = factors.depth
+        c = _spectral_norm(factors.core)
+        largest = max(_frobenius(dW) for dW in grad.cores)
+        if a * b * c == 0:
+            return 0.0, 0.0, 0.0
+        core_rate = limit / (curvature * (a * b) ** 2 * c ** (2 - 2 / L))
+        if largest > 0:
+            core_rate = min(core_rate, limit * c ** (1 / L) / largest)
+        outer_rate = self.outer_ratio * core_rate * target_norm ** (-2 / L)
+        return (
+            core_rate,
+            min(outer_rate, limit / (curvature * (c * b) ** 2)),
+            min(outer_rate, limit / (curvature * (c * a) ** 2)),
+        )
+
+
+@dataclass(frozen=True)
+class ScaledDescent:
+    """Preconditioned descent of a two-factor model: its speed does not depend on the condition of the matrix sought.
+
+    U −= (rate/p) ∇U (VᵀV)⁻¹ and V −= (rate/p) ∇V (UᵀU)⁻¹, with p the curvature (ScaledGD, Tong, Ma & Chi, 2021).
+
+    Parameters
+    ----------
+    rate : float
+        In units of the local curvature; above about 1 it diverges.
+    damping : float
+        Relative to the largest eigenvalue, added to the Gram matrices' diagonal before inversion.
+    """
+
+    rate: float = 0.5
+    damping: float = 1e-12
+
+    def __post_init__(self) -> None:
+        _checks.real(self.rate, "rate", 0, open_ends=True)
+        _checks.real(self.damping, "damping", 0)
+
+    def init(self, problem: Scales, factors: Factors) -> float:
+        if factors.cores:
+            raise ValueError(
+                f"ScaledDescent moves two-factor models, and these factors have {_checks.count(factors.depth, 'core')}; "
+                "start from factors.truncate(rank), or take DiscrepantDescent"
+            )
+        return self.rate / problem.curvature
+
+    def __call__(self, factors: Factors, value: float, grad: Factors, state: float) -> tuple[Factors, float]:
+        moved = Factors(
+            factors.U - state * self._preconditioned(grad.U, factors.V),
+            (),
+            factors.V - state * self._preconditioned(grad.V, factors.U),
+            factors.row_bias,
+            factors.column_bias,
+        )
+        return moved, state
+
+    def _preconditioned(self, d_own: Array, other: Array) -> Array:
+        xp = array_api_compat.array_namespace(other)
+        values, vectors = xp.linalg.eigh(other.T @ other)
+        floor = max(float(values[-1]), 0.0) * self.damping
+        values = xp.where(values > floor, values, values * 0 + floor)
+        scale = xp.where(values > 0, 1 / xp.where(values > 0, values, values * 0 + 1), values * 0)
+        return (d_own @ vectors * scale) @ vectors.T
+
+
+@dataclass(frozen=True)
+class Adam:
+    """Adam (Kingma & Ba, 2015) with discrepant rates: every parameter moves at a speed of its own.
+
+    For data with long tails, where some rows have thousands of entries and some only a few.
+
+    Parameters
+    ----------
+    rate : float
+        About the change of each entry of a core in one step, in the factors' units.
+    outer_ratio : float
+        The rate of the outer factors and biases over that of the cores.
+    betas : (float, float)
+        Memory of the mean and of the square of the gradient.
+    """
+
+    rate: float = 0.02
+    outer_ratio: float = 1.0
+    betas: tuple[float, float] = (0.9, 0.999)
+
+    def __post_init__(self) -> None:
+        _checks.real(self.rate, "rate", 0, open_ends=True)
+        _checks.real(self.outer_ratio, "outer_ratio", 0)
+        for beta in self.betas:
+            _checks.real(beta, "each of betas", 0, 1)
+
+    def init(self, problem: Scales, factors: Factors) -> tuple[Factors, Factors, int]:
+        zero = factors.map(lambda a: a * 0)
+        return zero, zero, 0
+
+    def __call__(
+        self, factors: Factors, value: float, grad: Factors, state: tuple[Factors, Factors, int]
+    ) -> tuple[Factors, tuple[Factors, Factors, int]]:
+        mean, square, n = state
+        n += 1
+        beta, beta2 = self.betas
+        mean = mean.map(lambda m, g: beta * m + (1 - beta) * g, grad)
+        square = square.map(lambda s, g: beta2 * s + (1 - beta2) * g * g, grad)
+        # Kingma & Ba, section 2: the bias of both averages corrected in the step size.
+        rate = self.rate * math.sqrt(1 - beta2**n) / (1 - beta**n)
+        change = mean.map(lambda m, s: m / (s**0.5 + 1e-12), square)
+        outer = self.outer_ratio * rate
+        moved = factors.map(lambda x, d: x - outer * d, change)
+        cores = tuple(W - rate * d for W, d in zip(factors.cores, change.cores, strict=True))
+        return Factors(moved.U, cores, moved.V, moved.row_bias, moved.column_bias), (mean, square, n)
+
+
+@dataclass(frozen=True)
+class Momentum:
+    """Heavy-ball momentum around another step: it is handed v ← beta·v + grad in place of the gradient.
+
+    Parameters
+    ----------
+    step : Step
+    beta : float
+        Memory, from 0 (none) to below 1; the effective rate is that of the step over 1 − beta.
+    """
+
+    step: Step
+    beta: float = 0.9
+
+    def __post_init__(self) -> None:
+        _checks.real(self.beta, "beta", 0, 1)
+        if self.beta == 1:
+            raise ValueError("beta is 1: nothing would ever be forgotten; take a number below 1")
+
+    def init(self, problem: Scales, factors: Factors) -> tuple[Any, Factors]:
+        return self.step.init(problem, factors), factors.map(lambda a: a * 0)
+
+    def __call__(
+        self, factors: Factors, value: float, grad: Factors, state: tuple[Any, Factors]
+    ) -> tuple[Factors, tuple[Any, Factors]]:
+        inner, velocity = state
+        velocity = velocity.map(lambda v, g: self.beta * v + g, grad)
+        factors, inner = self.step(factors, value, velocity, inner)
+        return factors, (inner, velocity)
+
+
+@dataclass(frozen=True)
+class _Accepted:
+    """The last point that Backtracking accepted, and the share of the inner step that it then took."""
+
+    factors: Factors | None
+    value: float
+    grad: Factors | None
+    inner: Any
+    share: float
+
+
+@dataclass(frozen=True)
+class Backtracking:
+    """Safeguard around another step: a step that raised the value is taken back and repeated at half the length.
+
+    Parameters
+    ----------
+    step : Step
+    slack : float
+        Relative rise of the value that still passes (rounding).
+    """
+
+    step: Step
+    slack: float = 1e-6
+    growth: float = field(default=1.1, repr=False)
+
+    def init(self, problem: Scales, factors: Factors) -> _Accepted:
+        return _Accepted(None, math.inf, None, self.step.init(problem, factors), 1.0)
+
+    def __call__(
+        self, factors: Factors, value: float, grad: Factors, state: _Accepted
+    ) -> tuple[Factors, _Accepted]:
+        value = float(value)
+        if state.factors is not None and not value <= state.value * (1 + self.slack):  # also when it is NaN
+            assert state.grad is not None
+            factors, value, grad, share = state.factors, state.value, state.grad, state.share / 2
+        else:
+            share = min(1.0, state.share * self.growth)
+        proposed, inner = self.step(factors, value, grad, state.inner)
+        moved = factors.map(lambda a, b: a + share * (b - a), proposed) if share < 1 else proposed
+        return moved, _Accepted(factors, value, grad, inner, share)
