@@ -1,0 +1,64 @@
+"""How good predictions are."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from dmc import _checks
+
+
+def rmse(predicted: ArrayLike, actual: ArrayLike) -> float:
+    """Root mean squared error, in the units of the values.
+
+    Parameters
+    ----------
+    predicted, actual : (entries,) real numbers
+
+    Raises
+    ------
+    ValueError
+        If the arrays are empty, differ in length or hold values that are not finite.
+    """
+    return math.sqrt(float(np.mean(np.square(_difference(predicted, actual)))))
+
+
+def mae(predicted: ArrayLike, actual: ArrayLike) -> float:
+    """Mean absolute error, in the units of the values.
+
+    Parameters
+    ----------
+    predicted, actual : (entries,) real numbers
+
+    Raises
+    ------
+    ValueError
+        If the arrays are empty, differ in length or hold values that are not finite.
+    """
+    return float(np.mean(np.abs(_difference(predicted, actual))))
+
+
+def psnr(restored: ArrayLike, original: ArrayLike, peak: float = 1.0) -> float:
+    """Peak signal-to-noise ratio, in decibels; infinite where the two are equal.
+
+    Parameters
+    ----------
+    restored, original : arrays of one shape
+    peak : float
+        The largest value that a pixel can have.
+    """
+    error = rmse(np.ravel(restored), np.ravel(original))
+    return math.inf if error == 0 else 20 * math.log10(_checks.real(peak, "peak", 0, open_ends=True) / error)
+
+
+def _difference(predicted: ArrayLike, actual: ArrayLike) -> np.ndarray:
+    first = _checks.as_float(predicted, "predicted").astype(np.float64)
+    second = _checks.as_float(actual, "actual").astype(np.float64)
+    _checks.same_length(predicted=first, actual=second)
+    if len(first) == 0:
+        raise ValueError("there are no entries to compare; give at least one")
+    _checks.finite(first, "predicted")
+    _checks.finite(second, "actual")
+    return first - second
