@@ -6,27 +6,30 @@ import math
 import time
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.validation import check_is_fitted
 
-from dmc import _checks, callbacks as looks, initial, steps
+from dmc import _checks, initial, steps
+from dmc.callbacks import EarlyStopping, Progress, Stagnation
 from dmc.factors import Factors
 from dmc.observations import Observations, observe
 from dmc.problem import MaskedLeastSquares
-from dmc.solution import Solution, Status, StepInfo
+from dmc.solution import Solution, Status
 from dmc.solver import Callback, solve
 
 START_SCALE = 1e-2  # ε of the deep network's cores, for data of unit spectral norm
-DISCOVERED = 1e-2  # gradient ratio at which a deep phase has shown the directions it will show
-DEEP_STEPS, POLISH_STEPS = 2_000, 2_000  # more than any phase needs: a phase ends when it has done its work
-GROWN = 3e-2  # of the largest: a direction below has not left the small start behind
+DISCOVERED = 1e-2  # gradient ratio at which a deep phase has shown the directions that it will show
+GROWN = 3e-2  # of the largest singular value: a direction below it has not left the small start behind
 IMPROVEMENT = 5e-3  # relative fall of the held-out error that is worth more rank
+DEEP_STEPS, POLISH_STEPS = 2_000, 10_000  # more than a phase needs: it ends when it has done its work
 MAX_HELD_OUT = 10_000  # entries: enough to know the error to a percent
+MIN_HELD_OUT = 20  # entries: with fewer the error says nothing
+POLISH = steps.Backtracking(steps.ScaledDescent())
 
 
 class MatrixCompletion(TransformerMixin, BaseEstimator):
@@ -63,10 +66,11 @@ class MatrixCompletion(TransformerMixin, BaseEstimator):
     n_iter_ : int
         Steps taken in all phases.
     history_ : list of dict
-        For each phase: "phase" ("deep", "polish", "final"), "rank", "n_steps", "relative_residual" (training entries),
-        "held_out_rmse" (data units, None without), "seconds".
-    residual_ : float
-        ‖X̂ − X‖/‖X‖ over the observed entries.
+        One for each phase: "phase" ("deep" on what was left, "polish", "final"), "width" of its factors, "n_steps",
+        "value" at its end (relative to that at zero), "held_out_error" (relative to that at zero; None where nothing
+        was held out), "seconds" since the fit began.
+    residual_rms_ : float
+        Root mean square of X̂ − X over the observed entries, in the data's units.
     n_features_in_ : int
         Columns of the matrix.
 
@@ -96,6 +100,8 @@ class MatrixCompletion(TransformerMixin, BaseEstimator):
     def fit(self, X: Any, y: None = None, *, mask: ArrayLike | None = None) -> MatrixCompletion:
         """Fit to the observed entries of a matrix.
 
+        Ctrl-C ends the fit with what was reached, and a warning.
+
         Parameters
         ----------
         X : (rows, columns)
@@ -105,48 +111,51 @@ class MatrixCompletion(TransformerMixin, BaseEstimator):
         mask : (rows, columns) bool, optional
             True where an entry was observed.
 
+        Returns
+        -------
+        MatrixCompletion
+            Itself.
+
         Raises
         ------
         ValueError, TypeError
-            If the data or a parameter cannot be used; the message says which and what to do.
+            If the data or a parameter cannot be used; the message says which, and what to do.
+        FloatingPointError
+            If the fit overflowed.
         """
         observations = observe(X, mask)
-        bound = self._bound(observations)
+        bound = _default_bound(observations) if self.rank is None else _checks.rank(self.rank, observations.shape)
         _checks.integer(self.depth, "depth", 1)
         _checks.real(self.validation_fraction, "validation_fraction", 0, 0.5)
         rng = np.random.default_rng(self.random_state)
-        self.n_features_in_ = observations.shape[1]
-        run = _Run([*self.callbacks, *([looks.Progress()] if self.verbose else [])])
-        train, held_out = self._split(observations, rng)
-        factors = _grow(run, train, held_out, bound, self.depth, rng)
-        factors = _finish(run, observations, factors) if factors.width else factors
         _warn_of_empty_lines(observations)
-        self.factors_ = _fill_empty_lines(factors, observations)
+        unit = float(np.abs(observations.values).max()) or 1.0  # squares stay inside the dtype's range
+        scaled = observations.with_values(observations.values / observations.dtype.type(unit))
+        run = _Run(scaled, self.validation_fraction, rng, [*self.callbacks, *([Progress()] if self.verbose else [])])
+        factors = run.finish(scaled, run.grow(bound, self.depth, rng))
+        factors = _fill_empty_lines(factors, observations)
+        root = observations.dtype.type(math.sqrt(unit))
+        self.factors_ = factors.map(lambda factor: root * factor)
+        self.n_features_in_ = observations.shape[1]
         self.rank_ = factors.width
-        self.residual_ = _relative_residual(observations, factors)
-        self.history_, self.n_iter_ = run.history, run.n_steps
-        self.status_ = run.status
+        self.status_, self.n_iter_, self.history_ = run.status, run.n_steps, run.history
+        difference = self.factors_.at(observations.rows, observations.cols) - observations.values
+        self.residual_rms_ = math.sqrt(float(np.mean(np.square(difference / unit, dtype=np.float64)))) * unit
+        self._warn_of_ending(run)
         return self
 
-    def _bound(self, observations: Observations) -> int:
-        if self.rank is not None:
-            return _checks.rank(self.rank, observations.shape)
-        m, n = observations.shape
-        # The largest rank with twice as many entries as degrees of freedom, r(m + n − r).
-        free = observations.n_observed / 2
-        largest = int((m + n - math.sqrt(max((m + n) ** 2 - 4 * free, 0.0))) / 2)
-        return max(1, min(largest, 50, m, n))
-
-    def _split(
-        self, observations: Observations, rng: np.random.Generator
-    ) -> tuple[Observations, Observations | None]:
-        fraction = min(self.validation_fraction, MAX_HELD_OUT / observations.n_observed)
-        if fraction * observations.n_observed < 20:
-            return observations, None
-        try:
-            return observations.split(fraction, rng)
-        except ValueError:  # no entry can be spared
-            return observations, None
+    def _warn_of_ending(self, run: _Run) -> None:
+        if run.status is Status.NONFINITE:
+            raise FloatingPointError(f"the fit failed after {run.n_steps} steps: {run.status}")
+        if run.stopped_by == "interrupt":
+            warnings.warn(f"interrupted after {run.n_steps} steps: the model holds what was reached", stacklevel=3)
+        if run.status is Status.MAX_STEPS:
+            warnings.warn(
+                f"not converged after {run.n_steps} steps: the entries may be too few for rank {self.rank_}; observe "
+                "more of them, or give a smaller rank",
+                ConvergenceWarning,
+                stacklevel=3,
+            )
 
     def predict(self, rows: ArrayLike, cols: ArrayLike) -> NDArray[Any]:
         """Predicted values at pairs.
@@ -190,7 +199,7 @@ class MatrixCompletion(TransformerMixin, BaseEstimator):
         (rows, columns) float array
         """
         check_is_fitted(self)
-        observations = _observe_rows(X)
+        observations = observe(X, allow_empty=True)
         if observations.shape[1] != self.n_features_in_:
             raise ValueError(
                 f"X has {_checks.count(observations.shape[1], 'column')} and the fitted matrix {self.n_features_in_}; "
@@ -198,7 +207,7 @@ class MatrixCompletion(TransformerMixin, BaseEstimator):
             )
         size = math.prod(observations.shape) * observations.values.itemsize
         _checks.memory(size, "the completed matrix", "transform fewer rows at a time")
-        completed = _fold_in(observations, self.factors_) @ self.factors_.V.T
+        completed = _fold_in(observations, self.factors_, self.residual_rms_) @ self.factors_.V.T
         completed[observations.rows, observations.cols] = observations.values
         return completed
 
@@ -217,125 +226,202 @@ class MatrixCompletion(TransformerMixin, BaseEstimator):
 
 
 class _Run:
-    """The bookkeeping of one fit over its phases: steps, history, and whether somebody asked to stop."""
+    """One fit over its phases: what it trains on and judges by, and the bookkeeping."""
 
-    def __init__(self, train: Observations, held_out: Observations | None, callbacks: Sequence[Callback]) -> None:
-        self.train, self.held_out, self.callbacks = train, held_out, callbacks
+    def __init__(
+        self,
+        observations: Observations,
+        validation_fraction: float,
+        rng: np.random.Generator,
+        callbacks: Sequence[Callback],
+    ) -> None:
+        self.train, self.held_out = _hold_out(observations, validation_fraction, rng)
+        self.callbacks = callbacks
         self.history: list[dict[str, Any]] = []
         self.n_steps = 0
-        self.status = Status.CONVERGED
+        self.status, self.stopped_by = Status.CONVERGED, None
+        self.polish_steps = POLISH_STEPS
+        self._zero = self.error(None)
         self._began = time.perf_counter()
 
-    @property
-    def running(self) -> bool:
-        return self.status is Status.CONVERGED
+    def grow(self, bound: int, depth: int, rng: np.random.Generator) -> Factors:
+        """As many directions at a time as a deep network shows, while the held-out error falls."""
+        m, n = self.train.shape
+        best = Factors(np.zeros((m, 0), self.train.dtype), (), np.zeros((n, 0), self.train.dtype))
+        error = self._zero
+        while not self.exact(error) and best.width < bound:
+            found = self.discover(best, bound - best.width, depth, rng)
+            if found.width == 0:
+                break
+            candidate, n_steps = self.polish(_join(best, found))
+            new_error = self.error(candidate)
+            if best.width and not new_error <= error * (1 - IMPROVEMENT):
+                break
+            best, error, self.polish_steps = candidate, new_error, n_steps
+            if self.status not in (Status.CONVERGED, Status.MAX_STEPS):
+                break
+        return best
+
+    def discover(self, model: Factors, rank: int, depth: int, rng: np.random.Generator) -> Factors:
+        """The leading directions of what a model leaves unexplained, by a deep network from a small start."""
+        residual = _minus(self.train, model)
+        scale = MaskedLeastSquares(residual).target_norm
+        # Is there anything but noise? With random signs the same residuals hold no structure (Hong, Sheng & Dobriban,
+        # "Selecting the number of components in PCA via random signflips", 2020).
+        signs = rng.choice(np.asarray([-1, 1], residual.dtype), residual.n_observed)
+        chance = MaskedLeastSquares(residual.with_values(residual.values * signs)).target_norm
+        if scale == 0 or (model.width and scale <= chance):
+            return model.map(lambda factor: factor[:, :0])
+        unit = residual.dtype.type(scale)
+        residual = residual.with_values(residual.values / unit)
+        held_out = None
+        if self.held_out is not None:
+            held_out = _minus(self.held_out, model)
+            held_out = held_out.with_values(held_out.values / unit)
+        start = initial.compressed(residual, rank, depth, START_SCALE, rng)
+        limits = {"max_steps": DEEP_STEPS, "tol": DISCOVERED}
+        deep, _ = self.solve("deep", residual, held_out, 1e-3, start, steps.DiscrepantDescent(), limits)
+        found = deep.truncate(_gap(deep.singular_values()[: rank + 1]))
+        return found.map(lambda factor: np.sqrt(unit) * factor)
+
+    def polish(self, start: Factors) -> tuple[Factors, int]:
+        """Descend at a given rank, to the end or to where the held-out entries say that it is enough."""
+        limits = {"max_steps": POLISH_STEPS, "tol": 1e-10}
+        return self.solve("polish", self.train, self.held_out, 1e-2, start, POLISH, limits)
+
+    def finish(self, observations: Observations, start: Factors) -> Factors:
+        """Descend on all entries, held-out ones included: to the end if they are matched exactly, else as long."""
+        if start.width == 0 or self.status in (Status.STOPPED, Status.NONFINITE):
+            return start
+        exact = self.exact(self.error(start))
+        self.status = Status.CONVERGED
+        limits = {"max_steps": POLISH_STEPS if exact or self.held_out is None else self.polish_steps, "tol": 1e-10}
+        factors, n_steps = self.solve("final", observations, None, 1e-2, start, POLISH, limits)
+        if n_steps < POLISH_STEPS and self.status is Status.MAX_STEPS:
+            self.status = Status.CONVERGED  # as many steps as the held-out entries found best
+        return factors
 
     def solve(
-        self, phase: str, problem: MaskedLeastSquares, start: Factors, step: steps.Step, watch: _Watch, **limits: Any
-    ) -> Solution:
+        self,
+        phase: str,
+        observations: Observations,
+        held_out: Observations | None,
+        min_change: float,
+        start: Factors,
+        step: steps.Step,
+        limits: dict[str, Any],
+    ) -> tuple[Factors, int]:
+        """One phase; returns its best factors and the step at which they were reached."""
+        watch = EarlyStopping(held_out, min_change=min_change) if held_out is not None else Stagnation()
+        problem = MaskedLeastSquares(observations)
         solution = solve(problem, start, step, callbacks=[watch, *self.callbacks], **limits)
         self.n_steps += solution.n_steps
-        if solution.status is Status.NONFINITE or solution.stopped_by not in (None, watch.name):
-            self.status = solution.status
+        ended = solution.stopped_by == watch.name
+        self.status = Status.CONVERGED if ended else solution.status
+        self.stopped_by = None if ended else solution.stopped_by
         self.history.append(
             {
                 "phase": phase,
                 "width": start.width,
                 "n_steps": solution.n_steps,
-                "value": solution.value,
+                "value": solution.value / max(problem.value(start.map(np.zeros_like)), np.finfo(float).tiny),
+                "held_out_error": watch.best_error if isinstance(watch, EarlyStopping) else None,
                 "seconds": time.perf_counter() - self._began,
             }
         )
-        return solution
+        if isinstance(watch, EarlyStopping) and watch.best is not None:
+            return watch.best, watch.best_step
+        return solution.factors, solution.n_steps
 
     def error(self, factors: Factors | None) -> float:
         """Root mean squared error on the held-out entries, or on the training entries where there are none."""
-        judged = self.held_out or self.train
-        predicted = 0.0 if factors is None else factors.at(judged.rows, judged.cols)
-        return math.sqrt(float(np.mean(np.square(judged.values - predicted, dtype=np.float64))))
+        judged = self.train if self.held_out is None else self.held_out
+        residual = judged if factors is None else _minus(judged, factors)
+        return math.sqrt(float(np.mean(np.square(residual.values, dtype=np.float64))))
 
-    def polish(self, phase: str, observations: Observations, start: Factors, max_steps: int = POLISH_STEPS) -> Factors:
-        """Descend at the given rank, to the end or to where held-out entries say that it is enough."""
-        held_out = self.held_out if observations is self.train else None
-        watch: _Watch = looks.EarlyStopping(held_out, min_change=1e-2) if held_out else looks.Stagnation()
-        problem = MaskedLeastSquares(observations)
-        solution = self.solve(
-            phase, problem, start, steps.Backtracking(steps.ScaledDescent()), watch, max_steps=max_steps, tol=1e-10
-        )
-        if isinstance(watch, looks.EarlyStopping) and watch.best is not None:
-            self.best_step = watch.best_step
-            return watch.best
-        return solution.factors
+    def exact(self, error: float) -> bool:
+        """Whether an error is nothing but rounding."""
+        return error <= self._zero * float(np.finfo(self.train.dtype).eps) ** (2 / 3)
 
 
-_Watch = looks.EarlyStopping | looks.Stagnation
+def _default_bound(observations: Observations) -> int:
+    """The largest rank whose degrees of freedom, r(m + n − r), the entries exceed by a fifth; at most 50."""
+    m, n = observations.shape
+    largest = (m + n - math.sqrt(max((m + n) ** 2 - 4 * observations.n_observed / 1.2, 0))) / 2
+    return max(1, min(int(largest), 50, m, n))
 
 
-def _grow(run: _Run, bound: int, depth: int, rng: np.random.Generator) -> Factors | None:
-    """Rank by rank, as many at a time as the deep network shows, while the held-out error falls."""
-    best: Factors | None = None
-    error = run.error(None)
-    exact = run.error(None) * float(np.finfo(run.train.dtype).eps) ** (2 / 3)
-    while run.running and error > exact:
-        rank = 0 if best is None else best.width
-        if rank == bound:
-            break
-        found = _discover(run, best, bound - rank, depth, rng)
-        if found is None:
-            break
-        candidate = found if best is None else _join(best, found)
-        candidate = run.polish("polish", run.train, candidate)
-        new_error = run.error(candidate)
-        print("round", candidate.width, new_error, error, found.width)
-        if best is not None and new_error > error * (1 - IMPROVEMENT):
-            break
-        best, error = candidate, new_error
-    return best
+def _hold_out(
+    observations: Observations, fraction: float, rng: np.random.Generator
+) -> tuple[Observations, Observations | None]:
+    fraction = min(fraction, MAX_HELD_OUT / observations.n_observed)
+    if fraction * observations.n_observed < MIN_HELD_OUT:
+        return observations, None
+    try:
+        return observations.split(fraction, rng)
+    except ValueError:  # every entry is the only one of its row or column
+        return observations, None
 
 
-def _discover(
-    run: _Run, model: Factors | None, rank: int, depth: int, rng: np.random.Generator
-) -> Factors | None:
-    """The leading directions of what the model does not explain, by a deep network from a small start."""
-    residual = run.train
-    if model is not None:
-        residual = residual.with_values(residual.values - model.at(residual.rows, residual.cols))
-    scale = MaskedLeastSquares(residual).target_norm
-    signs = rng.choice(np.asarray([-1, 1], residual.dtype), residual.n_observed)
-    chance = MaskedLeastSquares(residual.with_values(residual.values * signs)).target_norm
-    print("scale",scale,chance)
-    if scale <= chance:
-        return None
-    residual = residual.with_values(residual.values / residual.dtype.type(scale))
-    start = initial.compressed(residual, rank, depth, START_SCALE, rng)
-    watch=looks.Stagnation()
-    if run.held_out:
-        h=run.held_out
-        watch=looks.EarlyStopping(h.with_values((h.values-(0 if model is None else model.at(h.rows,h.cols)))/scale))
-    deep = run.solve(
-        "deep",
-        MaskedLeastSquares(residual),
-        start,
-        steps.DiscrepantDescent(),
-        watch,
-        max_steps=DEEP_STEPS,
-        tol=DISCOVERED,
-    ).factors
-    if run.held_out: deep=watch.best
-    s = deep.singular_values()
-    print(np.array2string(s[:12],precision=4))
-    found = deep.truncate(_gap(s[: rank + 1]))
-    root = residual.dtype.type(math.sqrt(scale))
-    return Factors(found.U * root, (), found.V * root)
+def _minus(observations: Observations, factors: Factors) -> Observations:
+    return observations.with_values(observations.values - factors.at(observations.rows, observations.cols))
+
+
+def _join(first: Factors, second: Factors) -> Factors:
+    return Factors(np.hstack([first.U, second.U]), (), np.hstack([first.V, second.V]))
 
 
 def _gap(s: NDArray[Any]) -> int:
-    """How many singular values (descending) stand before the largest ratio of neighbours."""
+    """How many singular values (descending) have grown, and stand before the largest ratio of neighbours."""
     if len(s) == 1:
         return 1
     ratios = s[:-1] / np.maximum(s[1:], s[0] * np.finfo(s.dtype).eps)
     return int(np.argmax(np.where(s[:-1] >= GROWN * s[0], ratios, 0))) + 1
 
 
-def _join(first: Factors, second: Factors) -> Factors:
-    return Factors(np.hstack([first.U, second.U]), (), np.hstack([first.V, second.V]))
+def _warn_of_empty_lines(observations: Observations) -> None:
+    counts = observations.pattern.row_counts, observations.pattern.column_counts
+    empty = [
+        f"{np.count_nonzero(count == 0):,} of {_checks.count(len(count), noun)}"
+        for count, noun in zip(counts, ("row", "column"), strict=True)
+        if not count.all()
+    ]
+    if empty:
+        warnings.warn(
+            f"{' and '.join(empty)} have no observed entry: there the average of the others is predicted; "
+            "leave them out, or observe at least one entry of each",
+            stacklevel=3,
+        )
+
+
+def _fill_empty_lines(factors: Factors, observations: Observations) -> Factors:
+    """A line of which nothing is known gets the average of the others."""
+
+    def fill(factor: NDArray[Any], counts: NDArray[np.int64]) -> NDArray[Any]:
+        return factor if counts.all() else np.where(counts[:, None] > 0, factor, factor[counts > 0].mean(axis=0))
+
+    pattern = observations.pattern
+    return Factors(fill(factors.U, pattern.row_counts), (), fill(factors.V, pattern.column_counts))
+
+
+def _fold_in(observations: Observations, factors: Factors, noise: float) -> NDArray[Any]:
+    """(rows, rank) the left side of new rows: least squares on their entries, with the fitted rows as the prior.
+
+    A row a has the Gaussian prior of the fitted rows' mean and covariance, and its entries noise of the fit's own
+    size; so a row with few entries stays close to the average, and one without is the average.
+    """
+    mean = factors.U.mean(axis=0)
+    values, vectors = np.linalg.eigh(np.atleast_2d(np.cov(factors.U, rowvar=False, ddof=0)))
+    spread = vectors * np.sqrt(np.maximum(values, 0))  # a = mean + spread b, b standard normal
+    basis, offset = factors.V @ spread, factors.V @ mean
+    floor = float(np.finfo(factors.V.dtype).eps) * float(np.abs(basis).max(initial=0))
+    ridge = max(noise, floor) * np.eye(basis.shape[1])
+    rows = np.tile(mean, (observations.shape[0], 1))
+    pointers, indices = observations.pattern.by_row
+    for i in np.flatnonzero(observations.pattern.row_counts):
+        entries = slice(pointers[i], pointers[i + 1])
+        cols = indices[entries]
+        target = observations.values[entries] - offset[cols]
+        b = np.linalg.lstsq(np.vstack([basis[cols], ridge]), np.append(target, np.zeros(len(ridge))), rcond=None)[0]
+        rows[i] += spread @ b
+    return rows

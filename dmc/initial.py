@@ -110,10 +110,9 @@ def _truncated_svd(
     observations: Observations, rank: int, rng: np.random.Generator
 ) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
     """Leading singular vectors (columns) and values, descending, of the matrix that is zero where nothing was observed."""
-    matrix = observations.to_scipy()
     largest = np.abs(observations.values).max()
-    if largest > 0:
-        matrix = matrix / largest  # keeps squares inside the range of the dtype
+    # Divided by the largest, squares stay inside the range of the dtype.
+    matrix = observations.with_values(observations.values / (largest or largest.dtype.type(1))).to_scipy()
     smaller = min(matrix.shape)
     if 2 * rank >= smaller:  # ARPACK wants fewer; one side is then as narrow as the result itself
         P, s, Qt = np.linalg.svd(matrix.toarray(), full_matrices=False)

@@ -268,7 +268,7 @@ def _merge_duplicates(
     return rows[first], cols[first], merged
 
 
-def observe(X: Any, mask: ArrayLike | None = None) -> Observations:
+def observe(X: Any, mask: ArrayLike | None = None, *, allow_empty: bool = False) -> Observations:
     """Take the observed entries of a matrix.
 
     Parameters
@@ -278,6 +278,8 @@ def observe(X: Any, mask: ArrayLike | None = None) -> Observations:
         zeros included. A tensor is copied to the host. float32 stays float32; all else becomes float64.
     mask : (rows, columns) bool, optional
         True where an entry was observed; an entry that is NaN there is refused. Only with dense `X`.
+    allow_empty : bool
+        Whether a matrix without any observed entry passes.
 
     Returns
     -------
@@ -299,7 +301,7 @@ def observe(X: Any, mask: ArrayLike | None = None) -> Observations:
     if sparse_input:
         if mask is not None:
             raise ValueError("a mask was given with a sparse matrix, where stored means observed; leave the mask out")
-        return _observe_sparse(X)
+        return _observe_sparse(X, allow_empty)
     if np.ma.isMaskedArray(X):
         if mask is not None:
             raise ValueError("a mask was given with a masked array, which has its own; leave one of them out")
@@ -311,7 +313,7 @@ def observe(X: Any, mask: ArrayLike | None = None) -> Observations:
         raise ValueError(f"X has shape {dense.shape}; give at least one row and one column")
     observed = _observed_mask(dense, mask)
     n_observed = np.count_nonzero(observed)
-    if n_observed == 0:
+    if n_observed == 0 and not allow_empty:
         raise ValueError(f"none of the {dense.size:,} entries of X is observed; at least one has to be")
     values = dense[observed]
     infinite = np.flatnonzero(np.isinf(values))
@@ -371,14 +373,16 @@ def _diagonals(X: Any) -> sparse.coo_array:
     return sparse.coo_array((X.data[inside], (rows[inside], cols[inside])), shape=(m, n))
 
 
-def _observe_sparse(X: Any) -> Observations:
+def _observe_sparse(X: Any, allow_empty: bool) -> Observations:
     if X.ndim != 2:
         raise ValueError(f"X has shape {X.shape}; give a matrix, with two dimensions")
     if 0 in X.shape:
         raise ValueError(f"X has shape {X.shape}; give at least one row and one column")
     entries = _diagonals(X) if X.format == "dia" else X.tocoo()
-    if entries.nnz == 0:
+    if entries.nnz == 0 and not allow_empty:
         raise ValueError(f"X ({X.shape[0]}×{X.shape[1]}, sparse) stores no entry; at least one has to be observed")
+    if entries.nnz == 0:
+        return Observations(*Pattern._from_csr(sparse.csr_array(X.shape, dtype=np.float64)))
     try:
         return Observations.from_entries(entries.row, entries.col, entries.data, X.shape)
     except ValueError as error:

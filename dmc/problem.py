@@ -106,15 +106,15 @@ class MaskedLeastSquares:
     def target_norm(self) -> float:
         """Spectral norm of the weighted observed matrix over its curvature."""
         values = self._target.by_row if self._weights is None else self._target.by_row * self._weights.by_row
-        matrix = self.observations.with_values(values).to_scipy()
-        largest = float(np.abs(values).max())
+        largest = np.abs(values).max()
         if largest == 0 or self.curvature == 0:
             return 0.0
+        # Divided by the largest, squares stay inside the range of the dtype.
+        matrix = self.observations.with_values(values / largest).to_scipy()
         if min(matrix.shape) == 1:
-            return float(np.linalg.norm(values)) / self.curvature
-        matrix = matrix / largest  # keeps squares inside the range of the dtype
+            return float(largest) * float(np.linalg.norm(matrix.data)) / self.curvature
         start = np.random.default_rng(0).standard_normal(min(matrix.shape)).astype(matrix.dtype)
-        return largest * float(svds(matrix, 1, tol=1e-2, v0=start, return_singular_vectors=False)[0]) / self.curvature
+        return float(largest) * float(svds(matrix, 1, tol=1e-2, v0=start, return_singular_vectors=False)[0]) / self.curvature
 
     def value(self, factors: Factors) -> float:
         """The value at these factors: a sum over entries plus the penalty."""
