@@ -7,8 +7,16 @@ from pybind11.setup_helpers import Pybind11Extension
 from setuptools import setup
 
 # Not -ffast-math: linked by g++ it would switch on flush-to-zero for the whole Python process at import.
-MATH = ["-fno-math-errno", "-fno-trapping-math", "-fassociative-math", "-fno-signed-zeros", "-freciprocal-math"]
-SANITIZE = ["-fsanitize=address,undefined", "-fno-sanitize-recover=undefined", "-g"] if os.environ.get("DMC_SANITIZE") else []
+MATH = [
+    "-fno-math-errno",
+    "-fno-trapping-math",
+    "-fassociative-math",
+    "-fno-signed-zeros",
+    "-freciprocal-math",
+]
+SANITIZE = (
+    ["-fsanitize=address,undefined", "-fno-sanitize-recover=undefined", "-g"] if os.environ.get("DMC_SANITIZE") else []
+)
 OPENMP = [] if platform.system() == "Darwin" else ["-fopenmp"]  # Apple's clang has none
 
 

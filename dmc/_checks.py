@@ -28,7 +28,9 @@ def integer(value: Any, name: str, minimum: int, maximum: int | None = None, rem
     return number
 
 
-def real(value: Any, name: str, minimum: float = -math.inf, maximum: float = math.inf, open_ends: bool = False) -> float:
+def real(
+    value: Any, name: str, minimum: float = -math.inf, maximum: float = math.inf, open_ends: bool = False
+) -> float:
     """A finite number within bounds; `open_ends` leaves the bounds themselves out."""
     if isinstance(value, (bool, np.bool_)) or not isinstance(value, numbers.Real):
         raise TypeError(f"{name} is {value!r}; give a number")

@@ -72,7 +72,9 @@ def planted(
     return Planted(Observations.from_entries(rows, cols, values, (m, n)), A, B)
 
 
-def photograph(observed: float = 0.3, seed: int | np.random.Generator = 0) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+def photograph(
+    observed: float = 0.3, seed: int | np.random.Generator = 0
+) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
     """scikit-learn's photograph `china.jpg`, and a random choice of its pixels.
 
     Parameters

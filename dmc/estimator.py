@@ -19,7 +19,7 @@ from dmc.callbacks import EarlyStopping, Progress, Stagnation
 from dmc.factors import Factors
 from dmc.observations import Observations, observe
 from dmc.problem import MaskedLeastSquares
-from dmc.solution import Solution, Status
+from dmc.solution import Status
 from dmc.solver import Callback, solve
 
 START_SCALE = 1e-2  # ε of the deep network's cores, for data of unit spectral norm
@@ -42,7 +42,7 @@ class MatrixCompletion(TransformerMixin, BaseEstimator):
     Parameters
     ----------
     rank : int, optional
-        Upper bound of the rank, which need not be exact. Left out: as large as the number of entries supports, up to 50.
+        Upper bound of the rank, which need not be exact. Left out: as large as the entries support, at most 50.
     depth : int
         Number of cores of the deep network, at least 1 (published: 3).
     validation_fraction : float
@@ -239,7 +239,8 @@ class _Run:
         self.callbacks = callbacks
         self.history: list[dict[str, Any]] = []
         self.n_steps = 0
-        self.status, self.stopped_by = Status.CONVERGED, None
+        self.status = Status.CONVERGED
+        self.stopped_by: str | None = None
         self.polish_steps = POLISH_STEPS
         self._zero = self.error(None)
         self._began = time.perf_counter()
@@ -295,7 +296,10 @@ class _Run:
             return start
         exact = self.exact(self.error(start))
         self.status = Status.CONVERGED
-        limits = {"max_steps": POLISH_STEPS if exact or self.held_out is None else self.polish_steps, "tol": 1e-10}
+        limits = {
+            "max_steps": POLISH_STEPS if exact or self.held_out is None else self.polish_steps,
+            "tol": 1e-10,
+        }
         factors, n_steps = self.solve("final", observations, None, 1e-2, start, POLISH, limits)
         if n_steps < POLISH_STEPS and self.status is Status.MAX_STEPS:
             self.status = Status.CONVERGED  # as many steps as the held-out entries found best

@@ -1,8 +1,8 @@
-"""The container of every model here: outer factors U and V, and the cores between them. A gradient has the same type."""
+"""The container of every model here: outer factors U and V, and the cores between. A gradient has the same type."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -42,7 +42,7 @@ class Factors:
     """
 
     U: Array
-    cores: tuple[Array, ...]
+    cores: Sequence[Array]
     V: Array
     row_bias: Array | None = None
     column_bias: Array | None = None
@@ -218,6 +218,13 @@ class Factors:
         k = _checks.integer(rank, "rank", 1, int(s.shape[0]), f"the factors are {self.width} wide")
         root = s[:k] ** 0.5
         return replace(self, U=P[:, :k] * root, cores=(), V=Q[:, :k] * root)
+
+    def scaled(self, factor: float) -> Factors:
+        """The whole matrix, biases included, times a number."""
+        factor = float(factor)  # a Python number takes the arrays' dtype
+        row_bias = None if self.row_bias is None else factor * self.row_bias
+        column_bias = None if self.column_bias is None else factor * self.column_bias
+        return replace(self, U=factor * self.U, row_bias=row_bias, column_bias=column_bias)
 
     def map(self, f: Callable[..., Array], *others: Factors) -> Factors:
         """Apply f to each array, and to the arrays in the same place of other Factors of the same form."""

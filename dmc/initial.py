@@ -15,9 +15,7 @@ from dmc.observations import Observations
 Seed = int | np.random.Generator
 
 
-def compressed(
-    observations: Observations, rank: int, depth: int = 3, scale: float = 1e-2, seed: Seed = 0
-) -> Factors:
+def compressed(observations: Observations, rank: int, depth: int = 3, scale: float = 1e-2, seed: Seed = 0) -> Factors:
     """The compressed deep network's start: orthonormal outer factors on the subspace that training moves in.
 
     In closed form, for any shape: with Ω⊙X ≈ Σ σ_i p_i q_iᵀ (`rank` terms), V = [q z] and U = [w p], where w and z are
@@ -76,7 +74,12 @@ def spectral(observations: Observations, rank: int, seed: Seed = 0) -> Factors:
 
 
 def gaussian(
-    shape: tuple[int, int], width: int, depth: int = 0, scale: float = 1e-2, seed: Seed = 0, dtype: Any = np.float64
+    shape: tuple[int, int],
+    width: int,
+    depth: int = 0,
+    scale: float = 1e-2,
+    seed: Seed = 0,
+    dtype: Any = np.float64,
 ) -> Factors:
     """Random factors: independent Gaussian entries of standard deviation scale/√width (the outer ones: scale).
 
@@ -109,7 +112,7 @@ def gaussian(
 def _truncated_svd(
     observations: Observations, rank: int, rng: np.random.Generator
 ) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
-    """Leading singular vectors (columns) and values, descending, of the matrix that is zero where nothing was observed."""
+    """Leading singular vectors (columns) and values, descending, of the matrix, zero where not observed."""
     largest = np.abs(observations.values).max()
     # Divided by the largest, squares stay inside the range of the dtype.
     matrix = observations.with_values(observations.values / (largest or largest.dtype.type(1))).to_scipy()

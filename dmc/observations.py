@@ -16,14 +16,14 @@ Duplicates = Literal["error", "mean", "last"]
 
 
 class Lines(NamedTuple):
-    """The entries line after line (a line is a row, or a column): those of line i are indices[pointers[i]:pointers[i+1]]."""
+    """Entries line by line (a line is a row, or a column): those of line i are indices[pointers[i]:pointers[i+1]]."""
 
     pointers: NDArray[np.int64]  # (lines + 1,)
     indices: NDArray[Any]  # (observed,) int32, or int64 where the other side has 2³¹ lines
 
 
 class BothOrders(NamedTuple):
-    """One value for each observed entry, in row order and again in column order, so that no pass needs a permutation."""
+    """A value for each observed entry, in row order and again in column order: no pass needs a permutation."""
 
     by_row: NDArray[Any]  # (observed,)
     by_column: NDArray[Any]  # (observed,)
@@ -191,8 +191,8 @@ class Observations:
         candidates = np.flatnonzero(spare)
         if len(candidates) == 0:
             raise ValueError(
-                f"none of the {_checks.count(self.n_observed, 'observed entry', 'observed entries')} can be held out without "
-                "emptying a row or a column; fit without a held-out part"
+                f"none of the {self.n_observed:,} observed entries can be held out without emptying a row or a column; "
+                "fit without a held-out part"
             )
         n_test = min(len(candidates), max(1, round(fraction * self.n_observed)))
         test = np.zeros(self.n_observed, bool)
@@ -239,7 +239,7 @@ class Observations:
         rows = _checks.indices(rows, max(size[0], 1), "row")
         cols = _checks.indices(cols, max(size[1], 1), "column")
         _checks.finite(values, "values")
-        # COO -> CSR -> CSC is a counting sort each: linear time. It adds up duplicates, which shows that there are some.
+        # COO -> CSR -> CSC is a counting sort each: linear time. It adds up duplicates, which shows them.
         matrix = sparse.coo_array((values, (rows, cols)), shape=size).tocsr()
         if matrix.nnz < len(values):
             rows, cols, values = _merge_duplicates(rows, cols, values, size, duplicates)
@@ -249,7 +249,11 @@ class Observations:
 
 
 def _merge_duplicates(
-    rows: NDArray[Any], cols: NDArray[Any], values: NDArray[Any], shape: tuple[int, int], duplicates: Duplicates
+    rows: NDArray[Any],
+    cols: NDArray[Any],
+    values: NDArray[Any],
+    shape: tuple[int, int],
+    duplicates: Duplicates,
 ) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
     order = np.lexsort((cols, rows))  # stable: equal positions stay in the order given
     rows, cols, values = rows[order], cols[order], values[order]
@@ -258,7 +262,7 @@ def _merge_duplicates(
     if duplicates == "error":
         again = np.flatnonzero(~new)
         raise ValueError(
-            f"{_checks.count(len(again), 'entry repeats', 'entries repeat')} a position that was given before, the first "
+            f"{_checks.count(len(again), 'entry repeats', 'entries repeat')} a position given before, the first "
             f"at row {rows[again[0]]}, column {cols[again[0]]}; say duplicates='mean' or duplicates='last'"
         )
     if duplicates == "mean":
@@ -273,7 +277,7 @@ def observe(X: Any, mask: ArrayLike | None = None, *, allow_empty: bool = False)
 
     Parameters
     ----------
-    X : (rows, columns) array, masked array, SciPy sparse matrix, torch tensor (dense or sparse), data frame, or Observations
+    X : (rows, columns) array, masked array, SciPy sparse matrix, torch tensor, data frame, or Observations
         Dense: NaN means missing. Masked array: what is masked is missing. Sparse: what is stored is observed, stored
         zeros included. A tensor is copied to the host. float32 stays float32; all else becomes float64.
     mask : (rows, columns) bool, optional
@@ -320,8 +324,8 @@ def observe(X: Any, mask: ArrayLike | None = None, *, allow_empty: bool = False)
     if len(infinite):
         row, col = np.argwhere(observed)[infinite[0]]
         raise ValueError(
-            f"X holds {_checks.count(len(infinite), 'infinite value')}, the first ({values[infinite[0]]}) at row {row}, "
-            f"column {col}; replace by NaN what is missing"
+            f"X holds {_checks.count(len(infinite), 'infinite value')}, the first ({values[infinite[0]]}) "
+            f"at row {row}, column {col}; replace by NaN what is missing"
         )
     pointers = np.concatenate([[0], np.cumsum(np.count_nonzero(observed, axis=1))])
     matrix = sparse.csr_array((values, np.nonzero(observed)[1], pointers), shape=dense.shape)
@@ -344,8 +348,8 @@ def _observed_mask(dense: NDArray[Any], mask: ArrayLike | None) -> NDArray[np.bo
     if len(clash):
         row, col = clash[0]
         raise ValueError(
-            f"{_checks.count(len(clash), 'entry is', 'entries are')} NaN where the mask says observed, the first at row {row}, "
-            f"column {col}; set the mask to False there"
+            f"{_checks.count(len(clash), 'entry is', 'entries are')} NaN where the mask says observed, the first "
+            f"at row {row}, column {col}; set the mask to False there"
         )
     return observed
 

@@ -114,7 +114,11 @@ class MaskedLeastSquares:
         if min(matrix.shape) == 1:
             return float(largest) * float(np.linalg.norm(matrix.data)) / self.curvature
         start = np.random.default_rng(0).standard_normal(min(matrix.shape)).astype(matrix.dtype)
-        return float(largest) * float(svds(matrix, 1, tol=1e-2, v0=start, return_singular_vectors=False)[0]) / self.curvature
+        return (
+            float(largest)
+            * float(svds(matrix, 1, tol=1e-2, v0=start, return_singular_vectors=False)[0])
+            / self.curvature
+        )
 
     def value(self, factors: Factors) -> float:
         """The value at these factors: a sum over entries plus the penalty."""

@@ -11,8 +11,8 @@ from dmc.factors import Factors
 class Status(Enum):
     """How a run ended. The value is the message, with advice."""
 
-    CONVERGED = "converged: the gradient has fallen below the tolerance"
-    MAX_STEPS = "stopped at the largest number of steps, not converged; raise max_steps or loosen tol"
+    CONVERGED = "converged: no further step improves it by more than the tolerance"
+    MAX_STEPS = "not converged within the largest number of steps; raise max_steps, loosen tol, or observe more entries"
     STOPPED = "stopped by a callback before it converged"
     NONFINITE = (
         "the value is no longer a finite number; take a smaller step (rate), a smaller start (scale), or scale the data"

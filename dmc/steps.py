@@ -93,13 +93,16 @@ class DiscrepantDescent:
             if self.rate is not None
             else self._normalised(factors, grad, *state)
         )
-        keep = [1 - rate * self.weight_decay for rate in (core_rate, U_rate, V_rate)]
+
+        def move(factor: Array, gradient: Array, rate: float) -> Array:
+            return (1 - rate * self.weight_decay) * factor - rate * gradient
+
         moved = Factors(
-            keep[1] * factors.U - U_rate * grad.U,
-            tuple(keep[0] * W - core_rate * dW for W, dW in zip(factors.cores, grad.cores, strict=True)),
-            keep[2] * factors.V - V_rate * grad.V,
-            None if factors.row_bias is None else keep[1] * factors.row_bias - U_rate * grad.row_bias,
-            None if factors.column_bias is None else keep[2] * factors.column_bias - V_rate * grad.column_bias,
+            move(factors.U, grad.U, U_rate),
+            tuple(move(W, dW, core_rate) for W, dW in zip(factors.cores, grad.cores, strict=True)),
+            move(factors.V, grad.V, V_rate),
+            None if factors.row_bias is None else move(factors.row_bias, grad.row_bias, U_rate),
+            None if factors.column_bias is None else move(factors.column_bias, grad.column_bias, V_rate),
         )
         return moved, state
 
@@ -155,7 +158,7 @@ class ScaledDescent:
     def init(self, problem: Scales, factors: Factors) -> float:
         if factors.cores:
             raise ValueError(
-                f"ScaledDescent moves two-factor models, and these factors have {_checks.count(factors.depth, 'core')}; "
+                f"ScaledDescent moves two-factor models; these factors have {_checks.count(factors.depth, 'core')}: "
                 "start from factors.truncate(rank), or take DiscrepantDescent"
             )
         return self.rate / problem.curvature
@@ -286,9 +289,7 @@ class Backtracking:
     def init(self, problem: Scales, factors: Factors) -> _Accepted:
         return _Accepted(None, math.inf, None, self.step.init(problem, factors), 1.0)
 
-    def __call__(
-        self, factors: Factors, value: float, grad: Factors, state: _Accepted
-    ) -> tuple[Factors, _Accepted]:
+    def __call__(self, factors: Factors, value: float, grad: Factors, state: _Accepted) -> tuple[Factors, _Accepted]:
         value = float(value)
         if state.factors is not None and not value <= state.value * (1 + self.slack):  # also when it is NaN
             assert state.grad is not None

@@ -1,11 +1,11 @@
-"""The waist: all that touches the observed set Ω goes through two functions, of which there are several implementations.
+"""The waist: all that touches the observed set Ω goes through two functions, each implemented several times.
 
     masked_product(left, right, pattern)                          -> (observed,) predictions, in row order
     masked_residual_grad(left, right, pattern, target, weights)   -> loss, d_left, d_right
 
 with left (rows, k), right (columns, k) C-ordered arrays of one dtype (float32 or float64); target and weights
-BothOrders of that dtype; residual r = left_i·right_j − target, loss = ½ Σ w r² (a float), d_left (rows, k) = ∂loss/∂left,
-d_right (columns, k). Only this file asks what the machine has.
+BothOrders of that dtype; residual r = left_i·right_j − target, loss = ½ Σ w r² (a float), and the gradients
+d_left (rows, k) and d_right (columns, k). Only this file asks what the machine has.
 """
 
 from __future__ import annotations

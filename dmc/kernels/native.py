@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from dmc.observations import BothOrders, Pattern
 
 try:
-    from dmc import _core
+    from dmc import _core  # type: ignore[attr-defined, unused-ignore]
 except ImportError as error:
     _core = None
     missing: str | None = (

@@ -32,7 +32,15 @@ def masked_residual_grad(
     d_left, d_right = np.empty_like(left), np.empty_like(right)
     w = BothOrders(np.empty(0, left.dtype), np.empty(0, left.dtype)) if weights is None else weights
     losses = _pass(*pattern.by_row, left, right, target.by_row, w.by_row, _pieces(pattern.by_row.pointers), d_left)
-    _pass(*pattern.by_column, right, left, target.by_column, w.by_column, _pieces(pattern.by_column.pointers), d_right)
+    _pass(
+        *pattern.by_column,
+        right,
+        left,
+        target.by_column,
+        w.by_column,
+        _pieces(pattern.by_column.pointers),
+        d_right,
+    )
     return float(losses.sum()), d_left, d_right
 
 

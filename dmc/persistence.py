@@ -1,0 +1,106 @@
+"""The model file: safetensors with a JSON header; no pickle, versioned, and checked when read."""
+
+from __future__ import annotations
+
+import json
+import os
+import zlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+FORMAT = "dmc"
+VERSION = 1
+
+
+def save(
+    path: str | os.PathLike[str], kind: str, arrays: Mapping[str, NDArray[Any]], header: Mapping[str, Any]
+) -> None:
+    """Write arrays and a header; the file appears whole or not at all.
+
+    Parameters
+    ----------
+    path : path
+    kind : str
+        What the file holds, such as "Recommender".
+    arrays : mapping of str to array
+        Numbers of any shape, or one-dimensional text.
+    header : mapping
+        What JSON can hold.
+    """
+    from safetensors.numpy import save as serialise
+
+    tensors: dict[str, NDArray[Any]] = {}
+    for name, array in arrays.items():
+        if array.dtype.kind == "U":  # text as UTF-8 bytes, and where each piece ends
+            pieces = [piece.encode("utf-8", "surrogateescape") for piece in array.tolist()]
+            tensors[f"{name}.text"] = np.frombuffer(b"".join(pieces), np.uint8)
+            tensors[f"{name}.ends"] = np.cumsum([len(piece) for piece in pieces], dtype=np.int64)
+        else:
+            tensors[name] = np.ascontiguousarray(array)
+    metadata = {
+        "format": FORMAT,
+        "version": str(VERSION),
+        "kind": kind,
+        "checksum": str(_checksum(tensors)),
+        "header": json.dumps(header),
+    }
+    path = Path(path)
+    temporary = path.with_name(path.name + ".part")
+    try:
+        temporary.write_bytes(serialise(tensors, metadata))
+        os.replace(temporary, path)
+    except FileNotFoundError:
+        raise FileNotFoundError(f"there is no folder {path.parent} to save {path.name} in; make it first") from None
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def load(path: str | os.PathLike[str], kind: str) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
+    """Read arrays and header back.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        If the file is not a model of dmc, is damaged, holds another kind, or was written by a newer version.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    path = Path(path)
+    if not path.exists():
+        raise FileNotFoundError(f"there is no model file {path}; check the path, or make one with save")
+    try:
+        with safe_open(str(path), framework="numpy") as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
+    except (SafetensorError, OSError, ValueError) as error:
+        raise ValueError(f"{path} is not a model file, or is damaged ({error}); save the model again") from None
+    if metadata.get("format") != FORMAT:
+        raise ValueError(f"{path} was not written by dmc; give a file that save or `dmc fit -o` wrote")
+    if not metadata["version"].isdigit() or int(metadata["version"]) > VERSION:
+        raise ValueError(
+            f"{path} has format version {metadata['version']} and this dmc reads up to {VERSION}; install a newer dmc"
+        )
+    if metadata["kind"] != kind:
+        raise ValueError(f"{path} holds a {metadata['kind']}, not a {kind}; load it with dmc.{metadata['kind']}")
+    if metadata["checksum"] != str(_checksum(tensors)):
+        raise ValueError(f"{path} is damaged: its contents do not match their checksum; save the model again")
+    arrays = {name: array for name, array in tensors.items() if not name.endswith((".text", ".ends"))}
+    for name in [name.removesuffix(".text") for name in tensors if name.endswith(".text")]:
+        whole, ends = tensors[f"{name}.text"].tobytes(), tensors[f"{name}.ends"].tolist()
+        pieces = [whole[a:b].decode("utf-8", "surrogateescape") for a, b in zip([0, *ends], ends, strict=False)]
+        arrays[name] = np.asarray(pieces, dtype=str)
+    return arrays, json.loads(metadata["header"])
+
+
+def _checksum(tensors: Mapping[str, NDArray[Any]]) -> int:
+    crc = 0
+    for name in sorted(tensors):
+        crc = zlib.crc32(name.encode(), crc)
+        crc = zlib.crc32(np.ascontiguousarray(tensors[name]).tobytes(), crc)
+    return crc
