@@ -206,7 +206,7 @@ def doctor(as_json: Json = False) -> None:
     from threadpoolctl import threadpool_info
 
     serving = kernels.chosen()
-    report = {
+    report: dict[str, Any] = {
         "dmc": __version__,
         "python": platform.python_version(),
         "machine": f"{platform.machine()}, {platform.system()}",
