@@ -38,7 +38,8 @@ dmc::Sides<Real> check_sides(const Array<Real>& own, const Array<Real>& other) {
 
 // Pointers and indices were checked when the pattern was made; here what can be checked in constant time.
 template <class Index, class Real>
-dmc::Lines<Index> check_lines(const Array<std::int64_t>& pointers, const Array<Index>& indices, const Array<Real>& own) {
+dmc::Lines<Index> check_lines(const Array<std::int64_t>& pointers, const Array<Index>& indices,
+                              const Array<Real>& own) {
     check_length(pointers, "pointers", own.shape(0) + 1);
     if (pointers.data()[0] != 0)
         refuse("pointers start at " + std::to_string(pointers.data()[0]) + "; they have to start at 0");

@@ -33,8 +33,8 @@ void masked_product(Lines<Index> lines, Sides<Real> sides, Real* out, int n_thre
 // The residual is recomputed in the pass over the other side: own_i is gathered there anyway, so that no array
 // of residuals and no permutation between the two orders is needed.
 template <class Real, class Index>
-double residual_gradient(Lines<Index> lines, Sides<Real> sides, const Real* target, const Real* weights,
-                         Real* d_own, int n_threads);
+double residual_gradient(Lines<Index> lines, Sides<Real> sides, const Real* target, const Real* weights, Real* d_own,
+                         int n_threads);
 
 // "avx512", "avx2" or "plain": chosen once, from the processor and the environment variable DMC_ISA.
 const char* instruction_set();

@@ -1,13 +1,13 @@
 // The masked product on the CPU. One line at a time stays in registers while the other side is gathered; pieces of
 // work are cut by entries (rating data have long tails) and do not depend on the number of threads.
 
-#include "masked_product.h"
-
 #include <algorithm>
 #include <cstdlib>
 #include <cstring>
 #include <string>
 #include <vector>
+
+#include "masked_product.h"
 
 #ifdef _OPENMP
 #include <omp.h>
@@ -138,15 +138,24 @@ DMC_INLINE double run_lines(const Work<Real, Index>& work, std::int64_t begin, s
 template <class Real, class Index, int Bytes>
 DMC_INLINE double run_any_width(const Work<Real, Index>& work, std::int64_t begin, std::int64_t end) {
     switch (work.sides.width / Vector<Real, Bytes>::lanes) {
-        case 0: return run_lines<Real, Index, Bytes, 0>(work, begin, end);
-        case 1: return run_lines<Real, Index, Bytes, 1>(work, begin, end);
-        case 2: return run_lines<Real, Index, Bytes, 2>(work, begin, end);
-        case 3: return run_lines<Real, Index, Bytes, 3>(work, begin, end);
-        case 4: return run_lines<Real, Index, Bytes, 4>(work, begin, end);
-        case 5: return run_lines<Real, Index, Bytes, 5>(work, begin, end);
-        case 6: return run_lines<Real, Index, Bytes, 6>(work, begin, end);
-        case 8: return run_lines<Real, Index, Bytes, 8>(work, begin, end);
-        default: return run_lines<Real, Index, Bytes, -1>(work, begin, end);
+        case 0:
+            return run_lines<Real, Index, Bytes, 0>(work, begin, end);
+        case 1:
+            return run_lines<Real, Index, Bytes, 1>(work, begin, end);
+        case 2:
+            return run_lines<Real, Index, Bytes, 2>(work, begin, end);
+        case 3:
+            return run_lines<Real, Index, Bytes, 3>(work, begin, end);
+        case 4:
+            return run_lines<Real, Index, Bytes, 4>(work, begin, end);
+        case 5:
+            return run_lines<Real, Index, Bytes, 5>(work, begin, end);
+        case 6:
+            return run_lines<Real, Index, Bytes, 6>(work, begin, end);
+        case 8:
+            return run_lines<Real, Index, Bytes, 8>(work, begin, end);
+        default:
+            return run_lines<Real, Index, Bytes, -1>(work, begin, end);
     }
 }
 
@@ -154,8 +163,9 @@ DMC_INLINE double run_any_width(const Work<Real, Index>& work, std::int64_t begi
 // cuts out of a parallel region would not inherit the target.
 #ifdef DMC_X86_DISPATCH
 template <class Real, class Index>
-__attribute__((target("arch=x86-64-v4,prefer-vector-width=512"))) double run_avx512(
-    const Work<Real, Index>& work, std::int64_t begin, std::int64_t end) {
+__attribute__((target("arch=x86-64-v4,prefer-vector-width=512"))) double run_avx512(const Work<Real, Index>& work,
+                                                                                    std::int64_t begin,
+                                                                                    std::int64_t end) {
     return run_any_width<Real, Index, 64>(work, begin, end);
 }
 template <class Real, class Index>
@@ -231,16 +241,19 @@ void masked_product(Lines<Index> lines, Sides<Real> sides, Real* out, int n_thre
 }
 
 template <class Real, class Index>
-double residual_gradient(Lines<Index> lines, Sides<Real> sides, const Real* target, const Real* weights,
-                         Real* d_own, int n_threads) {
+double residual_gradient(Lines<Index> lines, Sides<Real> sides, const Real* target, const Real* weights, Real* d_own,
+                         int n_threads) {
     return run_parallel(Work<Real, Index>{lines, sides, target, weights, d_own}, n_threads);
 }
 
 const char* instruction_set() {
     switch (isa()) {
-        case Isa::avx512: return "avx512";
-        case Isa::avx2: return "avx2";
-        default: return "plain";
+        case Isa::avx512:
+            return "avx512";
+        case Isa::avx2:
+            return "avx2";
+        default:
+            return "plain";
     }
 }
 
@@ -252,10 +265,9 @@ int max_threads() {
 #endif
 }
 
-#define DMC_INSTANTIATE(Real, Index)                                                                       \
-    template void masked_product<Real, Index>(Lines<Index>, Sides<Real>, Real*, int);                      \
-    template double residual_gradient<Real, Index>(Lines<Index>, Sides<Real>, const Real*, const Real*, Real*, \
-                                                   int);
+#define DMC_INSTANTIATE(Real, Index)                                                  \
+    template void masked_product<Real, Index>(Lines<Index>, Sides<Real>, Real*, int); \
+    template double residual_gradient<Real, Index>(Lines<Index>, Sides<Real>, const Real*, const Real*, Real*, int);
 DMC_INSTANTIATE(float, std::int32_t)
 DMC_INSTANTIATE(float, std::int64_t)
 DMC_INSTANTIATE(double, std::int32_t)

@@ -139,8 +139,7 @@ class MatrixCompletion(TransformerMixin, BaseEstimator):
         self.n_features_in_ = observations.shape[1]
         self.rank_ = factors.width
         self.status_, self.n_iter_, self.history_ = run.status, run.n_steps, run.history
-        difference = self.factors_.at(observations.rows, observations.cols) - observations.values
-        self.residual_rms_ = math.sqrt(float(np.mean(np.square(difference / unit, dtype=np.float64)))) * unit
+        self.residual_rms_ = unit * _rms(_minus(scaled, factors))
         self._warn_of_ending(run)
         return self
 
@@ -254,30 +253,36 @@ class _Run:
             found = self.discover(best, bound - best.width, depth, rng)
             if found.width == 0:
                 break
-            candidate, n_steps = self.polish(_join(best, found))
+            candidate, n_steps = _join(best, found), POLISH_STEPS
+            if not self.ended:
+                candidate, n_steps = self.polish(candidate)
             new_error = self.error(candidate)
             if best.width and not new_error <= error * (1 - IMPROVEMENT):
                 break
             best, error, self.polish_steps = candidate, new_error, n_steps
-            if self.status not in (Status.CONVERGED, Status.MAX_STEPS):
+            if self.ended:
                 break
         return best
+
+    @property
+    def ended(self) -> bool:
+        """Whether the fit is to end with what it has: somebody asked for it, or it overflowed."""
+        return self.status in (Status.STOPPED, Status.NONFINITE)
 
     def discover(self, model: Factors, rank: int, depth: int, rng: np.random.Generator) -> Factors:
         """The leading directions of what a model leaves unexplained, by a deep network from a small start."""
         residual = _minus(self.train, model)
-        scale = MaskedLeastSquares(residual).target_norm
+        norm = residual.spectral_norm()
         # Is there anything but noise? With random signs the same residuals hold no structure (Hong, Sheng & Dobriban,
         # "Selecting the number of components in PCA via random signflips", 2020).
         signs = rng.choice(np.asarray([-1, 1], residual.dtype), residual.n_observed)
-        chance = MaskedLeastSquares(residual.with_values(residual.values * signs)).target_norm
-        if scale == 0 or (model.width and scale <= chance):
+        if norm == 0 or (model.width and norm <= residual.with_values(residual.values * signs).spectral_norm()):
             return model.map(lambda factor: factor[:, :0])
-        unit = residual.dtype.type(scale)
+        del signs
+        unit = residual.dtype.type(norm / residual.density)  # in this unit the network's σ_1 is about 1
         residual = residual.with_values(residual.values / unit)
-        held_out = None
-        if self.held_out is not None:
-            held_out = _minus(self.held_out, model)
+        held_out = None if self.held_out is None else _minus(self.held_out, model)
+        if held_out is not None:
             held_out = held_out.with_values(held_out.values / unit)
         start = initial.compressed(residual, rank, depth, START_SCALE, rng)
         limits = {"max_steps": DEEP_STEPS, "tol": DISCOVERED}
@@ -292,7 +297,7 @@ class _Run:
 
     def finish(self, observations: Observations, start: Factors) -> Factors:
         """Descend on all entries, held-out ones included: to the end if they are matched exactly, else as long."""
-        if start.width == 0 or self.status in (Status.STOPPED, Status.NONFINITE):
+        if start.width == 0 or self.ended:
             return start
         exact = self.exact(self.error(start))
         self.status = Status.CONVERGED
@@ -340,8 +345,7 @@ class _Run:
     def error(self, factors: Factors | None) -> float:
         """Root mean squared error on the held-out entries, or on the training entries where there are none."""
         judged = self.train if self.held_out is None else self.held_out
-        residual = judged if factors is None else _minus(judged, factors)
-        return math.sqrt(float(np.mean(np.square(residual.values, dtype=np.float64))))
+        return _rms(judged if factors is None else _minus(judged, factors))
 
     def exact(self, error: float) -> bool:
         """Whether an error is nothing but rounding."""
@@ -368,7 +372,13 @@ def _hold_out(
 
 
 def _minus(observations: Observations, factors: Factors) -> Observations:
-    return observations.with_values(observations.values - factors.at(observations.rows, observations.cols))
+    if factors.width == 0:
+        return observations
+    return observations.with_values(-MaskedLeastSquares(observations).residual(factors))
+
+
+def _rms(observations: Observations) -> float:
+    return math.sqrt(float(np.mean(np.square(observations.values, dtype=np.float64))))
 
 
 def _join(first: Factors, second: Factors) -> Factors:

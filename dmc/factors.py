@@ -105,14 +105,14 @@ class Factors:
             product = product @ W
         return product
 
-    @cached_property
+    @property
     def left(self) -> Array:
         """(rows, k) such that the entries are left @ right.T: U·W_L⋯W_1, then columns for the biases."""
         product = self.U @ self.core if self.cores else self.U
         # [L b 1]·[V 1 c]ᵀ = L·Vᵀ + b·1ᵀ + 1·cᵀ: biases are two more columns, so that no kernel knows of them.
         return _append(product, self.row_bias, _ones_if(self.column_bias, product))
 
-    @cached_property
+    @property
     def right(self) -> Array:
         """(columns, k) such that the entries are left @ right.T: V, then columns for the biases."""
         return _append(self.V, _ones_if(self.row_bias, self.V), self.column_bias)

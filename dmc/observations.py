@@ -9,6 +9,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import sparse
+from scipy.sparse.linalg import svds
 
 from dmc import _checks
 
@@ -148,6 +149,17 @@ class Observations:
     def to_scipy(self) -> sparse.csr_array:
         """The observed entries as a SciPy CSR matrix (observed zeros stay stored); shares memory."""
         return self.pattern._csr(self.values)
+
+    def spectral_norm(self) -> float:
+        """Largest singular value, to a percent, of the matrix that is zero where nothing was observed."""
+        largest = np.abs(self.values).max()
+        if largest == 0:
+            return 0.0
+        matrix = self.with_values(self.values / largest).to_scipy()  # squares stay inside the range of the dtype
+        if min(self.shape) == 1:
+            return float(largest) * float(np.linalg.norm(matrix.data))
+        start = np.random.default_rng(0).standard_normal(min(self.shape)).astype(matrix.dtype)
+        return float(largest) * float(svds(matrix, 1, tol=1e-2, v0=start, return_singular_vectors=False)[0])
 
     def take(self, keep: NDArray[np.bool_]) -> Observations:
         """The entries where `keep` (observed,) is true, in a matrix of the same shape."""

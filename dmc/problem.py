@@ -8,7 +8,6 @@ from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.sparse.linalg import svds
 
 from dmc import _checks, kernels
 from dmc.factors import Factors
@@ -105,43 +104,39 @@ class MaskedLeastSquares:
     @cached_property
     def target_norm(self) -> float:
         """Spectral norm of the weighted observed matrix over its curvature."""
-        values = self._target.by_row if self._weights is None else self._target.by_row * self._weights.by_row
-        largest = np.abs(values).max()
-        if largest == 0 or self.curvature == 0:
-            return 0.0
-        # Divided by the largest, squares stay inside the range of the dtype.
-        matrix = self.observations.with_values(values / largest).to_scipy()
-        if min(matrix.shape) == 1:
-            return float(largest) * float(np.linalg.norm(matrix.data)) / self.curvature
-        start = np.random.default_rng(0).standard_normal(min(matrix.shape)).astype(matrix.dtype)
-        return (
-            float(largest)
-            * float(svds(matrix, 1, tol=1e-2, v0=start, return_singular_vectors=False)[0])
-            / self.curvature
-        )
+        weighted = self.observations
+        if self._weights is not None:
+            weighted = weighted.with_values(weighted.values * self._weights.by_row)
+        return weighted.spectral_norm() / self.curvature if self.curvature > 0 else 0.0
+
+    def residual(self, factors: Factors) -> NDArray[Any]:
+        """(observed,) X̂ − X at the observed entries, in the order of ``observations.values``."""
+        self._check(factors)
+        return self._kernel.masked_product(factors.left, factors.right, self._pattern) - self._target.by_row
 
     def value(self, factors: Factors) -> float:
         """The value at these factors: a sum over entries plus the penalty."""
-        residual = self._kernel.masked_product(factors.left, factors.right, self._pattern) - self._target.by_row
+        residual = self.residual(factors)
         weighted = residual if self._weights is None else self._weights.by_row * residual
         loss = 0.5 * float(np.sum(weighted * residual, dtype=np.float64))
-        return loss + self._penalty(factors)[0] if self._penalised else loss
+        return loss + self._penalty(factors, factors.left, factors.right)[0] if self._penalised else loss
 
     def value_and_grad(self, factors: Factors) -> tuple[float, Factors]:
         """The value, and its gradient by every factor (as Factors)."""
         self._check(factors)
+        left, right = factors.left, factors.right
         loss, d_left, d_right = self._kernel.masked_residual_grad(
-            factors.left, factors.right, self._pattern, self._target, self._weights
+            left, right, self._pattern, self._target, self._weights
         )
         if self._penalised:
-            penalty, more_left, more_right = self._penalty(factors)
+            penalty, more_left, more_right = self._penalty(factors, left, right)
             loss, d_left, d_right = loss + penalty, d_left + more_left, d_right + more_right
         return loss, factors.pull_back(d_left, d_right)
 
-    def _penalty(self, factors: Factors) -> tuple[float, Any, Any]:
+    def _penalty(self, factors: Factors, left: Any, right: Any) -> tuple[float, Any, Any]:
         """The penalty and its gradients by left and right; constant columns weigh nothing by pull_back's choice."""
-        d_left, d_right = self._row_l2[:, None] * factors.left, self._column_l2[:, None] * factors.right
-        value = 0.5 * float(np.vdot(d_left, factors.left) + np.vdot(d_right, factors.right))
+        d_left, d_right = self._row_l2[:, None] * left, self._column_l2[:, None] * right
+        value = 0.5 * float(np.vdot(d_left, left) + np.vdot(d_right, right))
         # The columns of ones that carry the other side's bias are no parameters.
         value -= 0.5 * float(self._row_l2.sum()) * (factors.column_bias is not None)
         value -= 0.5 * float(self._column_l2.sum()) * (factors.row_bias is not None)

@@ -1,0 +1,64 @@
+"""What the benches share: a record is one line of JSON with what is needed to judge it, and to run it again."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import subprocess
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from dmc import kernels
+
+RESULTS = Path(__file__).parent / "results"
+
+
+def record(bench: str, case: str, **figures: Any) -> None:
+    """Append a result to bench/results/BENCH.jsonl, in place of an older one of the same case, and print it."""
+    line = {
+        "case": case,
+        **{
+            name: round(value, 6) if isinstance(value, float) and abs(value) > 1e-3 else value
+            for name, value in figures.items()
+        },
+        "date": datetime.now(UTC).date().isoformat(),
+        "commit": _git("rev-parse", "--short", "HEAD") + ("+" if _git("status", "--porcelain", "dmc", "csrc") else ""),
+        "kernel": kernels.chosen(),
+        "cores": os.cpu_count(),
+        "machine": _processor(),
+        "versions": {name: version(name) for name in ("numpy", "scipy", "numba")},
+    }
+    path = RESULTS / f"{bench}.jsonl"
+    kept = [row for row in load(bench) if row["case"] != case] if path.exists() else []
+    path.write_text("".join(json.dumps(row) + "\n" for row in [*kept, line]))
+    print(f"{bench}: {case}: " + ", ".join(f"{name} {line[name]}" for name in figures))
+
+
+def load(bench: str) -> list[dict[str, Any]]:
+    """The results of a bench, one dict for each case."""
+    return [json.loads(line) for line in (RESULTS / f"{bench}.jsonl").read_text().splitlines()]
+
+
+def data_folder() -> Path:
+    """The folder with the real ratings."""
+    folder = Path(os.environ.get("DMC_DATA", Path(__file__).parent.parent.parent / "shared" / "data"))
+    if not folder.is_dir():
+        raise SystemExit(f"there is no folder {folder}: put the rating data there, or name their folder in DMC_DATA")
+    return folder
+
+
+def _git(*arguments: str) -> str:
+    return subprocess.run(
+        ["git", *arguments], capture_output=True, text=True, cwd=Path(__file__).parent.parent
+    ).stdout.strip()
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        return next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.machine()
