@@ -21,7 +21,7 @@ except ImportError as error:
 else:
     missing = None
 
-REMEDY = "install a C++17 compiler (g++ or clang++) and run: pip install --force-reinstall --no-cache-dir dmc"
+REMEDY = "install a C++17 compiler (g++ or clang++), then install dmc again (pip install --force-reinstall --no-deps .)"
 
 
 def masked_product(left: NDArray[Any], right: NDArray[Any], pattern: Pattern) -> NDArray[Any]:
