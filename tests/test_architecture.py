@@ -124,7 +124,7 @@ def test_doors(library: str) -> None:
 
 
 def test_every_module_has_a_test_file() -> None:
-    wanted = {f"test_{m.replace('kernels/', '').lstrip('_')}.py" for m in modules() if "__init__" not in m}
+    wanted = {f"test_{m.replace('kernels/', '').strip('_')}.py" for m in modules() if "__init__" not in m}
     wanted |= {"test_kernels.py"}
     present = {p.name for p in (ROOT / "tests").glob("test_*.py")}
     assert wanted <= present, f"no test file: {sorted(wanted - present)}"
