@@ -1,0 +1,153 @@
+"""Which kernel is chosen and why; that all kernels agree; that BLAS leaves them the cores."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from threadpoolctl import threadpool_info
+
+import kernel_suite as suite
+from dmc import kernels
+from dmc.kernels import native
+
+
+@pytest.fixture(autouse=True)
+def no_wish(monkeypatch):
+    monkeypatch.delenv("DMC_KERNEL", raising=False)
+
+
+@pytest.fixture
+def without_native(monkeypatch):
+    monkeypatch.setattr(native, "missing", "its module dmc._core was not built")
+
+
+@pytest.fixture
+def without_numba(monkeypatch):
+    find = kernels.importlib.util.find_spec
+    monkeypatch.setattr(kernels.importlib.util, "find_spec", lambda name: None if name == "numba" else find(name))
+
+
+AVAILABLE = [entry.name for entry in kernels.report() if entry.available]
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("dtype", suite.DTYPES)
+@pytest.mark.parametrize("mask", suite.MASKS)
+def test_all_agree(mask, dtype, weighted):
+    given = suite.case(20, dtype, weighted, mask)
+    first, *others = [suite.answers(kernels.select(name), given) for name in AVAILABLE]
+    for other in others:
+        suite.assert_same(other, first, dtype)
+
+
+@pytest.mark.parametrize("name", AVAILABLE)
+def test_no_kernel_changes_its_inputs(name):
+    given = suite.case(5, weighted=True)
+    arrays = [given.left, given.right, *given.target, *given.weights, *given.pattern.by_row, *given.pattern.by_column]
+    for array in arrays:
+        array.flags.writeable = False
+    suite.answers(kernels.select(name), given)
+    fresh = suite.case(5, weighted=True)  # compiled code can write to what NumPy calls read-only
+    for array, same in zip(arrays, [fresh.left, fresh.right, *fresh.target, *fresh.weights], strict=False):
+        np.testing.assert_array_equal(array, same)
+
+
+@pytest.mark.parametrize("name", AVAILABLE)
+def test_name_selects(name):
+    assert kernels.select(name).__name__.startswith(f"dmc.kernels.{name}")
+    assert kernels.chosen(name) == name
+
+
+def test_best_comes_first():
+    assert kernels.NAMES == ("native", "numba", "reference")
+    assert kernels.chosen() == AVAILABLE[0]
+
+
+def test_environment_decides_where_no_name_is_given(monkeypatch):
+    monkeypatch.setenv("DMC_KERNEL", "reference")
+    assert kernels.chosen() == "reference"
+    assert kernels.chosen("numba") == "numba"
+    monkeypatch.setenv("DMC_KERNEL", "")
+    assert kernels.chosen() == AVAILABLE[0]
+
+
+def test_unknown_name():
+    with pytest.raises(ValueError, match="kernel is 'cuda9'; choose one of 'native', 'numba', 'reference'"):
+        kernels.select("cuda9")
+
+
+def test_unknown_name_in_the_environment_is_told_as_such(monkeypatch):
+    monkeypatch.setenv("DMC_KERNEL", "fast")
+    with pytest.raises(ValueError, match="environment variable DMC_KERNEL is 'fast'"):
+        kernels.select()
+
+
+def test_next_best_serves_where_one_is_missing(without_native, request):
+    assert kernels.chosen() == "numba"
+    request.getfixturevalue("without_numba")
+    assert kernels.chosen() == "reference"
+
+
+def test_missing_kernel_by_name_says_why_and_what_to_do(without_native, without_numba):
+    with pytest.raises(
+        ImportError, match=r"native kernel is not available: its module dmc._core was not built; install a C"
+    ):
+        kernels.select("native")
+    with pytest.raises(
+        ImportError, match=r"numba kernel is not available: numba is not installed; run: pip install numba"
+    ):
+        kernels.select("numba")
+
+
+def test_report_gives_a_reason_for_each_and_a_remedy_for_the_missing(without_native):
+    report = {entry.name: entry for entry in kernels.report()}
+    assert tuple(report) == kernels.NAMES
+    assert all(entry.reason for entry in report.values())
+    assert not report["native"].available
+    assert "compiler" in report["native"].remedy
+    assert report["reference"].available
+
+
+def test_reason_is_kept_where_the_core_was_not_built():
+    """As after an install without a compiler: the module is not there at all."""
+    code = (
+        "import sys; sys.modules['dmc._core'] = None\n"
+        "from dmc import kernels\n"
+        "print(kernels.chosen(), '|', kernels.report()[0].reason)"
+    )
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "numba | its module dmc._core was not built"
+
+
+def test_reason_is_kept_where_the_core_does_not_load(tmp_path):
+    """As with a library that is missing: the module is there, and its import fails in its own words."""
+    (tmp_path / "broken.py").write_text("raise ImportError('libgomp.so.1: cannot open shared object file')")
+    code = (
+        "import sys, importlib.util, dmc\n"
+        f"spec = importlib.util.spec_from_file_location('dmc._core', {(tmp_path / 'broken.py').as_posix()!r})\n"
+        "class Finder:\n"
+        "    def find_spec(self, name, path=None, target=None): return spec if name == 'dmc._core' else None\n"
+        "sys.meta_path.insert(0, Finder())\n"
+        "from dmc.kernels import native; print(native.missing)"
+    )
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "dmc._core does not load (libgomp.so.1: cannot open shared object file)"
+
+
+def blas_threads() -> list[int]:
+    np.ones((2, 2)) @ np.ones((2, 2))
+    return [pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"]
+
+
+def test_blas_leaves_the_cores_to_the_kernel_and_gets_them_back():
+    before = blas_threads()
+    with kernels.sharing_cores(20):
+        assert set(blas_threads()) <= {1}
+    assert blas_threads() == before
+
+
+def test_blas_keeps_its_threads_for_wide_factors():
+    before = blas_threads()
+    with kernels.sharing_cores(kernels.NARROW + 1):
+        assert blas_threads() == before

@@ -1,0 +1,188 @@
+"""The compiled kernel against the reference; what its binding refuses; what it leaves alone."""
+
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from threadpoolctl import threadpool_limits
+
+import kernel_suite as suite
+from dmc.kernels import native, reference
+
+pytestmark = pytest.mark.skipif(
+    native.missing is not None, reason=f"the compiled core is not here: {native.missing}; {native.REMEDY}"
+)
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("dtype", suite.DTYPES)
+@pytest.mark.parametrize("width", suite.WIDTHS)
+def test_every_width_equals_reference(width, dtype, weighted):
+    given = suite.case(width, dtype, weighted)
+    got = suite.answers(native, given)
+    suite.assert_types(given, got)
+    suite.assert_same(got, suite.answers(reference, given), dtype)
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("dtype", suite.DTYPES)
+@pytest.mark.parametrize("mask", suite.ODD)
+def test_odd_patterns_equal_reference(mask, dtype, weighted):
+    for width in (1, 5, 16, 130):
+        given = suite.case(width, dtype, weighted, mask)
+        suite.assert_same(suite.answers(native, given), suite.answers(reference, given), dtype)
+
+
+@pytest.mark.parametrize("dtype", suite.DTYPES)
+def test_int64_indices(dtype):
+    given = suite.case(6, dtype, weighted=True, index=np.int64)
+    suite.assert_same(suite.answers(native, given), suite.answers(reference, given), dtype)
+
+
+def test_width_zero_predicts_zero():
+    given = suite.case(3, mask="all observed")
+    left, right = given.left[:, :0], given.right[:, :0]
+    loss, d_left, d_right = native.masked_residual_grad(left, right, given.pattern, given.target)
+    assert not native.masked_product(left, right, given.pattern).any()
+    assert loss == pytest.approx(0.5 * np.sum(given.target.by_row**2))
+    assert (d_left.shape, d_right.shape) == (left.shape, right.shape)
+
+
+def test_layout_of_the_factors_does_not_matter():
+    """Column-major and strided factors come out of transposes and slices all the time."""
+    given = suite.case(6, weighted=True)
+    wanted = suite.answers(native, given)
+    column_major = given._replace(left=np.asfortranarray(given.left), right=np.repeat(given.right, 2, axis=1)[:, ::2])
+    suite.assert_same(suite.answers(native, column_major), wanted, np.float64)
+
+
+@pytest.mark.parametrize("dtype", suite.DTYPES)
+def test_number_of_threads_changes_no_bit(dtype):
+    observations = suite.many_entries()
+    pattern = observations.pattern
+    rng = np.random.default_rng(3)
+    left, right = (rng.standard_normal((lines, 17)).astype(dtype) for lines in observations.shape)
+    weights = pattern.both_orders(rng.random(pattern.n_observed).astype(dtype))
+    given = suite.Case(left, right, pattern, pattern.both_orders(observations.values.astype(dtype)), weights)
+    found = []
+    for n_threads in (1, 2):
+        with threadpool_limits(limits=n_threads, user_api="openmp"):
+            assert native._core.max_threads() in (1, n_threads)  # 1 where it was built without OpenMP
+            found.append(suite.answers(native, given))
+    for a, b in zip(*found, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def in_new_process(code: str, **environment: str) -> str:
+    """Standard output of Python code, in a process of its own: the core reads its environment only once."""
+    run = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=os.path.dirname(__file__),
+        env={**os.environ, **environment},
+    )
+    return run.stdout.strip()
+
+
+@pytest.mark.parametrize("wish", ["plain", "avx2"])
+def test_every_instruction_set_gives_the_same(wish, tmp_path):
+    code = (
+        "import numpy as np, kernel_suite as suite; from dmc.kernels import native;"
+        "print(native._core.instruction_set());"
+        "np.savez('{}', *(a for width in suite.WIDTHS for dtype in suite.DTYPES"
+        " for a in suite.answers(native, suite.case(width, dtype, True))))"
+    )
+    path = (tmp_path / "answers.npz").as_posix()
+    # A wish beyond what the processor has is not granted.
+    assert in_new_process(code.format(path), DMC_ISA=wish) in ("plain", wish)
+    found = list(np.load(path).values())
+    for width in suite.WIDTHS:
+        for dtype in suite.DTYPES:
+            here = suite.answers(native, suite.case(width, dtype, True))
+            suite.assert_same(tuple(found[:4]), here, dtype)
+            found = found[4:]
+
+
+def test_denormal_numbers_survive_the_import():
+    """-ffast-math at the link would switch on flush-to-zero for the whole process, and change everybody's results."""
+    code = (
+        "import dmc._core, numpy as np;"
+        "halves = [np.array([np.finfo(t).tiny]) / t(2) for t in (np.float32, np.float64)];"
+        "print(all(h[0] > 0 and h[0] * 2 == np.finfo(h.dtype).tiny for h in halves))"
+    )
+    assert in_new_process(code) == "True"
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_what_is_not_finite_stays_visible(bad):
+    """Compiler flags must not assume that NaN and infinity do not occur: the solver looks for them."""
+    given = suite.case(20, mask="all observed")
+    given.left[1, 2] = bad
+    product, loss, d_left, _ = suite.answers(native, given)
+    assert not np.isfinite(product[given.pattern.rows == 1]).any()
+    assert not np.isfinite(loss)
+    assert not np.isfinite(d_left[1]).any()
+    assert np.isfinite(d_left[0]).all()
+
+
+def arguments(**changes):
+    """Valid arguments of the binding, but for the changes."""
+    given = suite.case(4, mask="all observed")
+    pointers, indices = given.pattern.by_row
+    values = {
+        "pointers": pointers,
+        "indices": indices,
+        "own": given.left,
+        "other": given.right,
+        "target": given.target.by_row,
+        "weights": None,
+    }
+    return {**values, **{name: change(values[name]) for name, change in changes.items()}}
+
+
+def test_binding_takes_what_is_right():
+    loss, d_own = native._core.residual_gradient(**arguments())
+    assert loss > 0
+    assert d_own.shape == (4, 4)
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "said"),
+    [
+        ({"own": lambda a: a[:, :3].copy()}, ValueError, r"own has shape \(4, 3\) and other \(6, 4\)"),
+        ({"own": lambda a: a[:-1]}, ValueError, r"pointers has shape \(5,\); it has to be \(4,\)"),
+        ({"own": lambda a: a.ravel()}, ValueError, r"own has shape \(16,\)"),
+        ({"pointers": lambda a: a[:-1]}, ValueError, "pointers has shape"),
+        ({"pointers": lambda a: a + 1}, ValueError, "pointers start at 1"),
+        ({"indices": lambda a: a[:-1]}, ValueError, r"indices has shape \(23,\); it has to be \(24,\)"),
+        ({"target": lambda a: a[:-1]}, ValueError, r"target has shape \(23,\)"),
+        ({"target": lambda a: a[:, None]}, ValueError, r"target has shape \(24, 1\)"),
+        ({"weights": lambda _: np.ones(3)}, ValueError, r"weights has shape \(3,\)"),
+        # A wrong dtype or layout is refused, never copied in silence.
+        ({"own": lambda a: a.astype(np.float32)}, TypeError, "incompatible function arguments"),
+        ({"target": lambda a: a.astype(np.float32)}, TypeError, "incompatible function arguments"),
+        ({"weights": lambda _: np.ones(24, int)}, TypeError, "incompatible function arguments"),
+        ({"pointers": lambda a: a.astype(np.int32)}, TypeError, "incompatible function arguments"),
+        ({"indices": lambda a: a.astype(np.uint32)}, TypeError, "incompatible function arguments"),
+        ({"own": np.asfortranarray}, TypeError, "incompatible function arguments"),
+        ({"other": lambda a: np.repeat(a, 2, axis=1)[:, ::2]}, TypeError, "incompatible function arguments"),
+    ],
+    ids=lambda value: "-".join(value) if isinstance(value, dict) else None,
+)
+def test_binding_refuses(changes, error, said):
+    given = arguments(**changes)
+    with pytest.raises(error, match=said):
+        native._core.residual_gradient(**given)
+    if not changes.keys() & {"target", "weights"}:
+        del given["target"], given["weights"]
+        with pytest.raises(error, match=said):
+            native._core.masked_product(**given)
+
+
+def test_description_names_instruction_set_and_threads():
+    assert native._core.instruction_set() in native.describe()
+    assert f"{native._core.max_threads()} threads" in native.describe()

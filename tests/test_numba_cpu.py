@@ -1,0 +1,60 @@
+"""The kernel of numba against the reference."""
+
+import numba
+import numpy as np
+import pytest
+
+import kernel_suite as suite
+from dmc.kernels import numba_cpu, reference
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("dtype", suite.DTYPES)
+@pytest.mark.parametrize("width", suite.WIDTHS)
+def test_every_width_equals_reference(width, dtype, weighted):
+    given = suite.case(width, dtype, weighted)
+    got = suite.answers(numba_cpu, given)
+    suite.assert_types(given, got)
+    suite.assert_same(got, suite.answers(reference, given), dtype)
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("mask", suite.ODD)
+def test_odd_patterns_equal_reference(mask, weighted):
+    given = suite.case(5, np.float64, weighted, mask)
+    suite.assert_same(suite.answers(numba_cpu, given), suite.answers(reference, given), np.float64)
+
+
+@pytest.mark.parametrize("dtype", suite.DTYPES)
+def test_int64_indices(dtype):
+    given = suite.case(6, dtype, weighted=True, index=np.int64)
+    suite.assert_same(suite.answers(numba_cpu, given), suite.answers(reference, given), dtype)
+
+
+def test_number_of_threads_changes_no_bit():
+    observations = suite.many_entries()
+    pattern = observations.pattern
+    rng = np.random.default_rng(3)
+    left, right = (rng.standard_normal((lines, 9)) for lines in observations.shape)
+    given = suite.Case(left, right, pattern, pattern.both_orders(observations.values), None)
+    several = suite.answers(numba_cpu, given)
+    before = numba.get_num_threads()
+    numba.set_num_threads(1)
+    try:
+        alone = suite.answers(numba_cpu, given)
+    finally:
+        numba.set_num_threads(before)
+    for a, b in zip(alone, several, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_what_is_not_finite_stays_visible(bad):
+    """Fast mathematics must not assume that NaN and infinity do not occur: the solver looks for them."""
+    given = suite.case(4, mask="all observed")
+    given.left[1, 2] = bad
+    product, loss, d_left, _ = suite.answers(numba_cpu, given)
+    assert not np.isfinite(product[given.pattern.rows == 1]).any()
+    assert not np.isfinite(loss)
+    assert not np.isfinite(d_left[1]).any()
+    assert np.isfinite(d_left[0]).all()
