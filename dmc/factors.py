@@ -201,10 +201,11 @@ class Factors:
         tol : float, optional
             Relative threshold; by default the larger dimension times the machine epsilon, as in NumPy's matrix_rank.
         """
-        s = np.asarray(self.singular_values())
+        s = self.singular_values()
         if tol is None:
-            tol = max(self.shape) * float(np.finfo(s.dtype).eps)
-        return int(np.sum(s > _checks.real(tol, "tol", 0) * s[0])) if s[0] > 0 else 0
+            tol = max(self.shape) * float(array_api_compat.array_namespace(s).finfo(s.dtype).eps)
+        tol = _checks.real(tol, "tol", 0)
+        return int((s > tol * s[0]).sum()) if len(s) and s[0] > 0 else 0
 
     def truncate(self, rank: int) -> Factors:
         """The nearest matrix of that rank, as balanced two-factor Factors (Uᵀ U = Vᵀ V); biases are kept.

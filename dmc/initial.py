@@ -101,6 +101,8 @@ def gaussian(
     width = _checks.integer(width, "width", 1)
     depth = _checks.integer(depth, "depth", 0)
     scale = _checks.real(scale, "scale", 0, open_ends=True)
+    if np.dtype(dtype) not in (np.dtype(np.float32), np.dtype(np.float64)):
+        raise TypeError(f"dtype is {np.dtype(dtype)}; choose float32 or float64")
     rng = np.random.default_rng(seed)
 
     def draw(rows: int, deviation: float) -> NDArray[Any]:
@@ -117,14 +119,24 @@ def _truncated_svd(
     # Divided by the largest, squares stay inside the range of the dtype.
     matrix = observations.with_values(observations.values / (largest or largest.dtype.type(1))).to_scipy()
     smaller = min(matrix.shape)
-    if 2 * rank >= smaller:  # ARPACK wants fewer; one side is then as narrow as the result itself
+    if largest == 0:  # nothing to decompose, and nothing for ARPACK to start from
+        m, n = matrix.shape
+        P, Q = (rng.standard_normal((lines, rank)).astype(matrix.dtype) for lines in (m, n))
+        s = np.zeros(rank, matrix.dtype)
+    elif 2 * rank >= smaller:  # ARPACK wants fewer; one side is then as narrow as the result itself
         P, s, Qt = np.linalg.svd(matrix.toarray(), full_matrices=False)
         P, s, Q = P[:, :rank], s[:rank], Qt[:rank].T
     else:
         P, s, Qt = svds(matrix, rank, v0=rng.standard_normal(smaller).astype(matrix.dtype), rng=rng)
         P, s, Q = P[:, ::-1], s[::-1], Qt[::-1].T
     # A matrix of lower rank leaves arbitrary vectors behind, not always orthonormal ones.
-    return np.linalg.qr(P)[0], s * largest, np.linalg.qr(Q)[0]
+    return _orthonormal(P), s * largest, _orthonormal(Q)
+
+
+def _orthonormal(columns: NDArray[Any]) -> NDArray[Any]:
+    """Orthonormal columns with the span and, where they were orthonormal already, the signs of the given ones."""
+    Q, R = np.linalg.qr(columns)
+    return Q * np.where(np.diag(R) < 0, -1, 1).astype(Q.dtype)
 
 
 def _complement(basis: NDArray[Any], columns: int, rng: np.random.Generator) -> NDArray[Any]:

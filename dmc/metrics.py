@@ -49,6 +49,8 @@ def psnr(restored: ArrayLike, original: ArrayLike, peak: float = 1.0) -> float:
     peak : float
         The largest value that a pixel can have.
     """
+    if np.shape(restored) != np.shape(original):
+        raise ValueError(f"restored has shape {np.shape(restored)} and original {np.shape(original)}; make them equal")
     error = rmse(np.ravel(restored), np.ravel(original))
     return math.inf if error == 0 else 20 * math.log10(_checks.real(peak, "peak", 0, open_ends=True) / error)
 

@@ -152,7 +152,7 @@ class Observations:
 
     def spectral_norm(self) -> float:
         """Largest singular value, to a percent, of the matrix that is zero where nothing was observed."""
-        largest = np.abs(self.values).max()
+        largest = np.abs(self.values).max(initial=0)
         if largest == 0:
             return 0.0
         matrix = self.with_values(self.values / largest).to_scipy()  # squares stay inside the range of the dtype
@@ -227,7 +227,7 @@ class Observations:
         rows, cols : (observed,) integers
             Zero-based positions.
         values : (observed,) real numbers
-            float32 stays float32; all else becomes float64.
+            float32 stays float32, float16 becomes it; all else becomes float64.
         shape : (int, int), optional
             Rows and columns of the matrix; if left out, just large enough for the largest indices.
         duplicates : {"error", "mean", "last"}
@@ -291,7 +291,7 @@ def observe(X: Any, mask: ArrayLike | None = None, *, allow_empty: bool = False)
     ----------
     X : (rows, columns) array, masked array, SciPy sparse matrix, torch tensor, data frame, or Observations
         Dense: NaN means missing. Masked array: what is masked is missing. Sparse: what is stored is observed, stored
-        zeros included. A tensor is copied to the host. float32 stays float32; all else becomes float64.
+        zeros included. A tensor is copied to the host. float16 becomes float32, all but float32 float64.
     mask : (rows, columns) bool, optional
         True where an entry was observed; an entry that is NaN there is refused. Only with dense `X`.
     allow_empty : bool
@@ -318,7 +318,8 @@ def observe(X: Any, mask: ArrayLike | None = None, *, allow_empty: bool = False)
         if mask is not None:
             raise ValueError("a mask was given with a sparse matrix, where stored means observed; leave the mask out")
         return _observe_sparse(X, allow_empty)
-    if np.ma.isMaskedArray(X):
+    masked = np.ma.isMaskedArray(X)
+    if masked:
         if mask is not None:
             raise ValueError("a mask was given with a masked array, which has its own; leave one of them out")
         mask, X = ~np.ma.getmaskarray(X), X.data
@@ -327,7 +328,7 @@ def observe(X: Any, mask: ArrayLike | None = None, *, allow_empty: bool = False)
         raise ValueError(f"X has shape {dense.shape}; give a matrix, with two dimensions")
     if dense.size == 0:
         raise ValueError(f"X has shape {dense.shape}; give at least one row and one column")
-    observed = _observed_mask(dense, mask)
+    observed = _observed_mask(dense, mask, masked)
     n_observed = np.count_nonzero(observed)
     if n_observed == 0 and not allow_empty:
         raise ValueError(f"none of the {dense.size:,} entries of X is observed; at least one has to be")
@@ -345,7 +346,7 @@ def observe(X: Any, mask: ArrayLike | None = None, *, allow_empty: bool = False)
     return Observations(*Pattern._from_csr(matrix))
 
 
-def _observed_mask(dense: NDArray[Any], mask: ArrayLike | None) -> NDArray[np.bool_]:
+def _observed_mask(dense: NDArray[Any], mask: ArrayLike | None, masked: bool) -> NDArray[np.bool_]:
     missing = np.isnan(dense)
     if mask is None:
         return ~missing
@@ -361,22 +362,28 @@ def _observed_mask(dense: NDArray[Any], mask: ArrayLike | None) -> NDArray[np.bo
         row, col = clash[0]
         raise ValueError(
             f"{_checks.count(len(clash), 'entry is', 'entries are')} NaN where the mask says observed, the first "
-            f"at row {row}, column {col}; set the mask to False there"
+            f"at row {row}, column {col}; {'mask it' if masked else 'set the mask to False there'}"
         )
     return observed
 
 
 def _to_host(X: Any) -> tuple[Any, bool]:
-    """A torch tensor as NumPy or SciPy, without importing torch; whether the result is sparse."""
+    """A torch tensor or a data frame as NumPy or SciPy, without importing either; whether the result is sparse."""
     if type(X).__module__.partition(".")[0] == "torch" and hasattr(X, "detach"):
         X = X.detach().cpu()
+        if str(X.dtype) == "torch.bfloat16":  # which NumPy does not have
+            X = X.float()
         layout = str(X.layout)
         if layout != "torch.strided":
+            if X.ndim != 2:
+                raise ValueError(f"X has shape {tuple(X.shape)}; give a matrix, with two dimensions")
             if layout != "torch.sparse_coo":
                 X = X.to_sparse()
             rows, cols = X._indices().numpy()  # not coalesced: a position stored twice is told, not added up
             return sparse.coo_array((X._values().numpy(), (rows, cols)), shape=tuple(X.shape)), True
         return X.numpy(), False
+    if hasattr(X, "isna"):  # a pandas frame: its nullable columns have a missing value of their own
+        return np.where(X.isna(), np.nan, X) if np.asarray(X).dtype == object else np.asarray(X), False
     return X, sparse.issparse(X)
 
 

@@ -79,7 +79,12 @@ class MaskedLeastSquares:
                 self._non_negative(weights, "weights", observations.n_observed, "one for each observed entry")
             )
         m, n = observations.shape
-        row_l2, column_l2 = l2 if isinstance(l2, tuple) else (np.full(m, l2), np.full(n, l2))
+        if isinstance(l2, (tuple, list)) and len(l2) == 2:
+            row_l2, column_l2 = l2
+        elif np.ndim(l2) == 0:
+            row_l2, column_l2 = np.full(m, l2), np.full(n, l2)
+        else:
+            raise ValueError(f"l2 has shape {np.shape(l2)}; give a number, or a pair of arrays (rows, columns)")
         self._row_l2 = self._non_negative(row_l2, "l2 of the rows", m, "one for each row")
         self._column_l2 = self._non_negative(column_l2, "l2 of the columns", n, "one for each column")
         self._penalised = bool(self._row_l2.any() or self._column_l2.any())

@@ -6,6 +6,8 @@ import math
 import time
 from collections.abc import Callable, Sequence
 
+import numpy as np
+
 from dmc import _checks
 from dmc.factors import Factors
 from dmc.problem import Problem
@@ -58,21 +60,26 @@ def solve(
     largest = 0.0
     factors, status, stopped_by, n = start, None, None, 0
     info = StepInfo(0, max_steps, math.nan, 1.0, 0.0, start)
+    ceiling = math.inf  # the start's value
     try:
-        with problem.sharing_cores(start):
+        # An overflow is an outcome, told by the status.
+        with problem.sharing_cores(start), np.errstate(over="ignore", invalid="ignore"):
             state = step.init(problem, start)
             while status is None:
                 value, grad = problem.value_and_grad(factors)
                 if n % check_every == 0 or n == max_steps:
-                    value, norm = float(value), _norm(grad)
-                    largest = max(largest, norm)
-                    if not (math.isfinite(value) and math.isfinite(norm)):
+                    standing, level, slope = step.standing(factors, value, grad, state)
+                    level, norm = float(level), _norm(slope)
+                    if not (math.isfinite(level) and math.isfinite(norm)):
                         status = Status.NONFINITE
                         break
+                    # A gradient that explodes above the start's value must not make later ones look small.
+                    ceiling = level if n == 0 else ceiling
+                    largest = max(largest, norm) if level <= ceiling else largest
                     ratio = norm / largest if largest > 0 else 0.0
-                    info = StepInfo(n, max_steps, value, ratio, time.perf_counter() - began, factors)
+                    info = StepInfo(n, max_steps, level, ratio, time.perf_counter() - began, standing)
                     stopped_by = next((_name(c) for c in [c for c in callbacks if c(info)]), None)
-                    status = _ending(value, ratio, tol, stopped_by, n, max_steps)
+                    status = _ending(level, ratio, tol, stopped_by, n, max_steps)
                 if status is None:
                     factors, state = step(factors, value, grad, state)
                     n += 1

@@ -26,16 +26,20 @@ class Scales(Protocol):
     def target_norm(self) -> float: ...
 
 
-class Step(Protocol):
+class Step:
     """A rule of movement; knows nothing of the problem but its scales."""
 
     def init(self, problem: Scales, factors: Factors) -> Any:
         """The state before the first step."""
-        ...
+        raise NotImplementedError
 
     def __call__(self, factors: Factors, value: float, grad: Factors, state: Any) -> tuple[Factors, Any]:
         """The next factors and the next state, from the value and the gradient at these factors."""
-        ...
+        raise NotImplementedError
+
+    def standing(self, factors: Factors, value: float, grad: Factors, state: Any) -> tuple[Factors, float, Factors]:
+        """What counts of the present point: itself, unless the rule is about to take back the step that led to it."""
+        return factors, value, grad
 
 
 def _spectral_norm(matrix: Array) -> float:
@@ -50,7 +54,7 @@ def _frobenius(matrix: Array) -> float:
 
 
 @dataclass(frozen=True)
-class DiscrepantDescent:
+class DiscrepantDescent(Step):
     """Gradient descent with one rate for the cores and another ("discrepant") for the outer factors and the biases.
 
     Parameters
@@ -135,10 +139,11 @@ class DiscrepantDescent:
 
 
 @dataclass(frozen=True)
-class ScaledDescent:
+class ScaledDescent(Step):
     """Preconditioned descent of a two-factor model: its speed does not depend on the condition of the matrix sought.
 
     U −= (rate/p) ∇U (VᵀV)⁻¹ and V −= (rate/p) ∇V (UᵀU)⁻¹, with p the curvature (ScaledGD, Tong, Ma & Chi, 2021).
+    Biases stay as they are.
 
     Parameters
     ----------
@@ -161,7 +166,7 @@ class ScaledDescent:
                 f"ScaledDescent moves two-factor models; these factors have {_checks.count(factors.depth, 'core')}: "
                 "start from factors.truncate(rank), or take DiscrepantDescent"
             )
-        return self.rate / problem.curvature
+        return self.rate / problem.curvature if problem.curvature > 0 else 0.0
 
     def __call__(self, factors: Factors, value: float, grad: Factors, state: float) -> tuple[Factors, float]:
         moved = Factors(
@@ -183,7 +188,7 @@ class ScaledDescent:
 
 
 @dataclass(frozen=True)
-class Adam:
+class Adam(Step):
     """Adam (Kingma & Ba, 2015) with discrepant rates: every parameter moves at a speed of its own.
 
     For data with long tails, where some rows have thousands of entries and some only a few.
@@ -205,8 +210,11 @@ class Adam:
     def __post_init__(self) -> None:
         _checks.real(self.rate, "rate", 0, open_ends=True)
         _checks.real(self.outer_ratio, "outer_ratio", 0)
+        if len(self.betas) != 2:
+            raise ValueError(f"betas is {self.betas!r}; give two numbers")
         for beta in self.betas:
-            _checks.real(beta, "each of betas", 0, 1)
+            if _checks.real(beta, "each of betas", 0, 1) == 1:
+                raise ValueError("one of betas is 1: nothing would ever be forgotten; take numbers below 1")
 
     def init(self, problem: Scales, factors: Factors) -> tuple[Factors, Factors, int]:
         zero = factors.map(lambda a: a * 0)
@@ -230,7 +238,7 @@ class Adam:
 
 
 @dataclass(frozen=True)
-class Momentum:
+class Momentum(Step):
     """Heavy-ball momentum around another step: it is handed v ← beta·v + grad in place of the gradient.
 
     Parameters
@@ -267,12 +275,13 @@ class _Accepted:
     factors: Factors | None
     value: float
     grad: Factors | None
-    inner: Any
+    before: Any  # the inner step's state before the step from there, and after it
+    after: Any
     share: float
 
 
 @dataclass(frozen=True)
-class Backtracking:
+class Backtracking(Step):
     """Safeguard around another step: a step that raised the value is taken back and repeated at half the length.
 
     Parameters
@@ -286,16 +295,33 @@ class Backtracking:
     slack: float = 1e-6
     growth: float = field(default=1.1, repr=False)
 
+    def __post_init__(self) -> None:
+        _checks.real(self.slack, "slack", 0)
+        _checks.real(self.growth, "growth", 1)
+
     def init(self, problem: Scales, factors: Factors) -> _Accepted:
-        return _Accepted(None, math.inf, None, self.step.init(problem, factors), 1.0)
+        inner = self.step.init(problem, factors)
+        return _Accepted(None, math.inf, None, inner, inner, 1.0)
+
+    def standing(
+        self, factors: Factors, value: float, grad: Factors, state: _Accepted
+    ) -> tuple[Factors, float, Factors]:
+        if not self._refused(value, state):
+            return factors, value, grad
+        assert state.factors is not None
+        assert state.grad is not None
+        return state.factors, state.value, state.grad
+
+    def _refused(self, value: float, state: _Accepted) -> bool:
+        return state.factors is not None and not value <= state.value * (1 + self.slack)  # also when it is NaN
 
     def __call__(self, factors: Factors, value: float, grad: Factors, state: _Accepted) -> tuple[Factors, _Accepted]:
         value = float(value)
-        if state.factors is not None and not value <= state.value * (1 + self.slack):  # also when it is NaN
-            assert state.grad is not None
-            factors, value, grad, share = state.factors, state.value, state.grad, state.share / 2
+        if self._refused(value, state):
+            before, share = state.before, state.share / 2
         else:
-            share = min(1.0, state.share * self.growth)
-        proposed, inner = self.step(factors, value, grad, state.inner)
+            before, share = state.after, min(1.0, state.share * self.growth)
+        factors, value, grad = self.standing(factors, value, grad, state)
+        proposed, after = self.step(factors, value, grad, before)
         moved = factors.map(lambda a, b: a + share * (b - a), proposed) if share < 1 else proposed
-        return moved, _Accepted(factors, value, grad, inner, share)
+        return moved, _Accepted(factors, value, grad, before, after, share)

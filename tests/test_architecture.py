@@ -144,7 +144,7 @@ def test_import_is_light() -> None:
     """`import dmc` loads none of the heavy libraries, and neither does touching the names that need none of them."""
     code = (
         "import sys, dmc; dir(dmc); dmc.__version__;"
-        "heavy = {'torch', 'numba', 'matplotlib', 'pandas', 'sklearn', 'scipy', 'polars', 'pyarrow', 'narwhals', 'typer'};"
+        "heavy = {'torch', 'numba', 'matplotlib', 'pandas', 'sklearn', 'scipy', 'polars', 'pyarrow', 'narwhals'};"
         "print(sorted(heavy & set(sys.modules)))"
     )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

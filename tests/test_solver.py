@@ -186,11 +186,14 @@ def test_a_gradient_that_exploded_and_came_back_is_no_convergence():
     def explodes(value, factors):
         return 1e20 * value, factors.map(lambda a: 1e20 * a)
 
-    def steady(factors, value, grad, state):  # the path does not depend on the gradient
-        return factors, state
+    class Steady(steps.Step):  # the path does not depend on the gradient
+        def init(self, problem, factors):
+            return None
 
-    steady.init = lambda problem, factors: None
-    solution = solve(Bowl(10, explodes), START, steady, max_steps=50, check_every=10, tol=1e-8)
+        def __call__(self, factors, value, grad, state):
+            return factors, state
+
+    solution = solve(Bowl(10, explodes), START, Steady(), max_steps=50, check_every=10, tol=1e-8)
     assert solution.status is Status.MAX_STEPS
 
 
@@ -261,11 +264,14 @@ def test_the_ratio_is_to_the_largest_gradient_seen():
 
     watch = Watch()
 
-    def climb(factors, value, grad, state):
-        return factors.map(lambda a: a * (2 if state < 10 else 0.5)), state + 1
+    class Climb(steps.Step):
+        def init(self, problem, factors):
+            return 0
 
-    climb.init = lambda problem, factors: 0
-    solve(Plateau(), START, climb, max_steps=15, tol=1e-3, check_every=5, callbacks=[watch])
+        def __call__(self, factors, value, grad, state):
+            return factors.map(lambda a: a * (2 if state < 10 else 0.5)), state + 1
+
+    solve(Plateau(), START, Climb(), max_steps=15, tol=1e-3, check_every=5, callbacks=[watch])
     assert [info.gradient_ratio for info in watch.seen[:-1]] == [1, 1, 1, 0.5**5]
 
 
