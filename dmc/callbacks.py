@@ -116,7 +116,7 @@ class EarlyStopping:
         self.errors.append((info.n_steps, error))
         if error < self.best_error:
             self.best, self.best_error, self.best_step = info.factors, error, info.n_steps
-        if info.gradient_ratio >= 1 or error < self._mark[1] * (1 - self.min_change):
+        if info.gradient_ratio > 1 or error < self._mark[1] * (1 - self.min_change):
             self._mark = info.n_steps, error
         return info.n_steps - self._mark[0] >= self.patience
 
@@ -147,7 +147,7 @@ class Stagnation:
         self._mark = (0, math.inf)
 
     def __call__(self, info: StepInfo) -> bool:
-        if info.gradient_ratio >= 1 or info.n_steps == 0 or info.value < self._mark[1] * (1 - self.min_change):
+        if info.gradient_ratio > 1 or info.n_steps == 0 or info.value < self._mark[1] * (1 - self.min_change):
             self._mark = info.n_steps, info.value
         return info.n_steps - self._mark[0] >= self.patience
 

@@ -25,6 +25,7 @@ from dmc.solver import Callback, solve
 START_SCALE = 1e-2  # ε of the deep network's cores, for data of unit spectral norm
 DISCOVERED = 1e-2  # gradient ratio at which a deep phase has shown the directions that it will show
 GROWN = 3e-2  # of the largest singular value: a direction below it has not left the small start behind
+NEGLIGIBLE = 1e-6  # of the largest singular value, once the entries are matched exactly
 IMPROVEMENT = 5e-3  # relative fall of the held-out error that is worth more rank
 DEEP_STEPS, POLISH_STEPS = 2_000, 10_000  # more than a phase needs: it ends when it has done its work
 MAX_HELD_OUT = 10_000  # entries: enough to know the error to a percent
@@ -273,12 +274,8 @@ class _Run:
         """The leading directions of what a model leaves unexplained, by a deep network from a small start."""
         residual = _minus(self.train, model)
         norm = residual.spectral_norm()
-        # Is there anything but noise? With random signs the same residuals hold no structure (Hong, Sheng & Dobriban,
-        # "Selecting the number of components in PCA via random signflips", 2020).
-        signs = rng.choice(np.asarray([-1, 1], residual.dtype), residual.n_observed)
-        if norm == 0 or (model.width and norm <= residual.with_values(residual.values * signs).spectral_norm()):
+        if norm == 0 or (model.width and self.held_out is not None and norm <= _norm_by_chance(residual, rng)):
             return model.map(lambda factor: factor[:, :0])
-        del signs
         unit = residual.dtype.type(norm / residual.density)  # in this unit the network's σ_1 is about 1
         residual = residual.with_values(residual.values / unit)
         held_out = None if self.held_out is None else _minus(self.held_out, model)
@@ -300,12 +297,13 @@ class _Run:
         if start.width == 0 or self.ended:
             return start
         exact = self.exact(self.error(start))
+        if exact:  # directions that joined on the way and have nothing left to explain
+            trimmed = start.truncate(max(start.rank(NEGLIGIBLE), 1))
+            start = trimmed if self.error(trimmed) <= NEGLIGIBLE * self._zero else start
         self.status = Status.CONVERGED
-        limits = {
-            "max_steps": POLISH_STEPS if exact or self.held_out is None else self.polish_steps,
-            "tol": 1e-10,
-        }
-        factors, n_steps = self.solve("final", observations, None, 1e-2, start, POLISH, limits)
+        n_steps = POLISH_STEPS if exact or self.held_out is None else self.polish_steps
+        limits = {"max_steps": n_steps, "tol": 1e-10}
+        factors, _ = self.solve("final", observations, None, 1e-2, start, POLISH, limits)
         if n_steps < POLISH_STEPS and self.status is Status.MAX_STEPS:
             self.status = Status.CONVERGED  # as many steps as the held-out entries found best
         return factors
@@ -349,12 +347,17 @@ class _Run:
 
     def exact(self, error: float) -> bool:
         """Whether an error is nothing but rounding."""
-        return error <= self._zero * float(np.finfo(self.train.dtype).eps) ** (2 / 3)
+        return error <= self._zero * float(np.finfo(self.train.dtype).eps) ** 0.6
 
 
 def _default_bound(observations: Observations) -> int:
-    """The largest rank whose degrees of freedom, r(m + n − r), the entries exceed by a fifth; at most 50."""
+    """The largest rank whose degrees of freedom, r(m + n − r), the entries exceed by a fifth; at most 50.
+
+    With nothing missing, any rank can be seen.
+    """
     m, n = observations.shape
+    if observations.n_observed == m * n:
+        return min(50, m, n)
     largest = (m + n - math.sqrt(max((m + n) ** 2 - 4 * observations.n_observed / 1.2, 0))) / 2
     return max(1, min(int(largest), 50, m, n))
 
@@ -375,6 +378,15 @@ def _minus(observations: Observations, factors: Factors) -> Observations:
     if factors.width == 0:
         return observations
     return observations.with_values(-MaskedLeastSquares(observations).residual(factors))
+
+
+def _norm_by_chance(residual: Observations, rng: np.random.Generator) -> float:
+    """The spectral norm of the residuals with random signs, which leave no structure but noise in them.
+
+    Hong, Sheng & Dobriban, "Selecting the number of components in PCA via random signflips", 2020.
+    """
+    signs = rng.choice(np.asarray([-1, 1], residual.dtype), residual.n_observed)
+    return residual.with_values(residual.values * signs).spectral_norm()
 
 
 def _rms(observations: Observations) -> float:

@@ -35,7 +35,7 @@ class StepInfo:
     value : float
         The problem's value at `factors`.
     gradient_ratio : float
-        Norm of the gradient over the largest norm seen.
+        Norm of the gradient over the largest at earlier looks; above 1 while it still grows.
     seconds : float
         Wall-clock seconds since the loop began.
     factors : Factors

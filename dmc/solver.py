@@ -73,10 +73,10 @@ def solve(
                     if not (math.isfinite(level) and math.isfinite(norm)):
                         status = Status.NONFINITE
                         break
+                    ratio = norm / (largest or norm) if norm > 0 else 0.0
                     # A gradient that explodes above the start's value must not make later ones look small.
                     ceiling = level if n == 0 else ceiling
                     largest = max(largest, norm) if level <= ceiling else largest
-                    ratio = norm / largest if largest > 0 else 0.0
                     info = StepInfo(n, max_steps, level, ratio, time.perf_counter() - began, standing)
                     stopped_by = next((_name(c) for c in [c for c in callbacks if c(info)]), None)
                     status = _ending(level, ratio, tol, stopped_by, n, max_steps)

@@ -83,7 +83,7 @@ def test_early_stopping_lets_crumbs_add_up():
 
 def test_early_stopping_does_not_count_while_the_gradient_grows():
     watch = callbacks.EarlyStopping(HELD_OUT, patience=30)
-    assert first_stop(watch, looks([5] * 40, ratio=1.0)) is None
+    assert first_stop(watch, looks([5] * 40, ratio=1.1)) is None
     later = [info(390 + i.n_steps, factors=i.factors) for i in looks([5] * 40)]
     assert first_stop(watch, later) == 420
 

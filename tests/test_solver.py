@@ -272,7 +272,7 @@ def test_the_ratio_is_to_the_largest_gradient_seen():
             return factors.map(lambda a: a * (2 if state < 10 else 0.5)), state + 1
 
     solve(Plateau(), START, Climb(), max_steps=15, tol=1e-3, check_every=5, callbacks=[watch])
-    assert [info.gradient_ratio for info in watch.seen[:-1]] == [1, 1, 1, 0.5**5]
+    assert [info.gradient_ratio for info in watch.seen[:-1]] == [1, 2.0**5, 2.0**5, 0.5**5]
 
 
 def test_the_start_is_not_changed():
