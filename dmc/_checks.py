@@ -58,7 +58,10 @@ def rank(value: Any, shape: tuple[int, int], name: str = "rank") -> int:
 
 def as_float(values: Any, name: str) -> NDArray[Any]:
     """An array of float32 (if it was float32 or float16) or float64; anything not a real number is refused."""
-    array = np.asarray(values)
+    try:
+        array = np.asarray(values)
+    except ValueError:
+        raise ValueError(f"{name} has rows of different lengths; give as many values in each") from None
     if array.dtype.kind in "OUS":
         try:
             return np.asarray(array, dtype=np.float64)
@@ -151,6 +154,26 @@ def shape(value: Any) -> tuple[int, int]:
     except (TypeError, ValueError):
         raise ValueError(f"shape is {value!r}; give two whole numbers, (rows, columns)") from None
     return integer(m, "the number of rows", 1), integer(n, "the number of columns", 1)
+
+
+def generator(seed: Any, name: str = "random_state") -> np.random.Generator:
+    """A random generator: the one given, or one from a seed (None: another at each call)."""
+    if seed is not None and not isinstance(seed, (int, np.integer, np.random.Generator)):
+        raise TypeError(f"{name} is {seed!r}; give a whole number, a numpy.random.Generator or None")
+    if isinstance(seed, (int, np.integer)) and seed < 0:
+        raise ValueError(f"{name} is {seed}; a seed has to be at least 0")
+    return np.random.default_rng(seed)
+
+
+def callables(values: Any, name: str) -> None:
+    """A sequence of things that can be called."""
+    if not isinstance(values, (list, tuple)):
+        raise TypeError(f"{name} is {values!r}; give a list")
+    for value in values:
+        if not callable(value):
+            raise TypeError(
+                f"{name} holds {value!r}, which cannot be called; give callbacks such as those of dmc.callbacks"
+            )
 
 
 def memory(n_bytes: int, what: str, remedy: str) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.utils.validation import check_is_fitted
+from sklearn.utils.validation import _check_feature_names, _check_feature_names_in, check_is_fitted
 
 from dmc import _checks, initial, steps
 from dmc.callbacks import EarlyStopping, Progress, Stagnation
@@ -125,10 +125,12 @@ class MatrixCompletion(TransformerMixin, BaseEstimator):
             If the fit overflowed.
         """
         observations = observe(X, mask)
+        _check_feature_names(self, X, reset=True)
         bound = _default_bound(observations) if self.rank is None else _checks.rank(self.rank, observations.shape)
         _checks.integer(self.depth, "depth", 1)
         _checks.real(self.validation_fraction, "validation_fraction", 0, 0.5)
-        rng = np.random.default_rng(self.random_state)
+        _checks.callables(self.callbacks, "callbacks")
+        rng = _checks.generator(self.random_state)
         _warn_of_empty_lines(observations)
         unit = float(np.abs(observations.values).max()) or 1.0  # squares stay inside the dtype's range
         scaled = observations.with_values(observations.values / observations.dtype.type(unit))
@@ -183,7 +185,11 @@ class MatrixCompletion(TransformerMixin, BaseEstimator):
         check_is_fitted(self)
         return self.factors_.dense()
 
-    def transform(self, X: Any) -> NDArray[Any]:
+    def fit_transform(self, X: Any, y: None = None, *, mask: ArrayLike | None = None) -> NDArray[Any]:
+        """Fit to a matrix and impute it; see `fit` and `transform`."""
+        return self.fit(X, mask=mask).transform(X, mask=mask)
+
+    def transform(self, X: Any, *, mask: ArrayLike | None = None) -> NDArray[Any]:
         """Impute: the observed entries as they are, the missing ones predicted.
 
         Each row is folded in: its part of the model is fitted to its observed entries, with the columns' part as it
@@ -193,13 +199,16 @@ class MatrixCompletion(TransformerMixin, BaseEstimator):
         ----------
         X : (rows, columns)
             Whatever `dmc.observe` takes, with the columns of `fit`.
+        mask : (rows, columns) bool, optional
+            True where an entry was observed.
 
         Returns
         -------
         (rows, columns) float array
         """
         check_is_fitted(self)
-        observations = observe(X, allow_empty=True)
+        observations = observe(X, mask, allow_empty=True)
+        _check_feature_names(self, X, reset=False)
         if observations.shape[1] != self.n_features_in_:
             raise ValueError(
                 f"X has {_checks.count(observations.shape[1], 'column')} and the fitted matrix {self.n_features_in_}; "
@@ -208,15 +217,14 @@ class MatrixCompletion(TransformerMixin, BaseEstimator):
         size = math.prod(observations.shape) * observations.values.itemsize
         _checks.memory(size, "the completed matrix", "transform fewer rows at a time")
         completed = _fold_in(observations, self.factors_, self.residual_rms_) @ self.factors_.V.T
+        completed = completed.astype(np.result_type(completed, observations.values), copy=False)
         completed[observations.rows, observations.cols] = observations.values
         return completed
 
     def get_feature_names_out(self, input_features: Any = None) -> NDArray[Any]:
         """Names of the columns of `transform`'s result: those given, or x0, x1, …"""
         check_is_fitted(self)
-        if input_features is None:
-            return np.asarray([f"x{i}" for i in range(self.n_features_in_)], dtype=object)
-        return np.asarray(input_features, dtype=object)
+        return _check_feature_names_in(self, input_features)
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

@@ -40,15 +40,12 @@ def save(
             tensors[f"{name}.text"] = np.frombuffer(b"".join(pieces), np.uint8)
             tensors[f"{name}.ends"] = np.cumsum([len(piece) for piece in pieces], dtype=np.int64)
         else:
-            tensors[name] = np.ascontiguousarray(array)
-    metadata = {
-        "format": FORMAT,
-        "version": str(VERSION),
-        "kind": kind,
-        "checksum": str(_checksum(tensors)),
-        "header": json.dumps(header),
-    }
+            tensors[name] = np.asarray(array, dtype=array.dtype.newbyteorder("="), order="C")
+    metadata = {"format": FORMAT, "version": str(VERSION), "kind": kind, "header": json.dumps(header)}
+    metadata["checksum"] = str(_checksum(tensors, metadata))
     path = Path(path)
+    if path.is_dir():
+        raise IsADirectoryError(f"{path} is a folder; give the path of a file")
     temporary = path.with_name(path.name + ".part")
     try:
         temporary.write_bytes(serialise(tensors, metadata))
@@ -82,14 +79,13 @@ def load(path: str | os.PathLike[str], kind: str) -> tuple[dict[str, NDArray[Any
         raise ValueError(f"{path} is not a model file, or is damaged ({error}); save the model again") from None
     if metadata.get("format") != FORMAT:
         raise ValueError(f"{path} was not written by dmc; give a file that save or `dmc fit -o` wrote")
-    if not metadata["version"].isdigit() or int(metadata["version"]) > VERSION:
-        raise ValueError(
-            f"{path} has format version {metadata['version']} and this dmc reads up to {VERSION}; install a newer dmc"
-        )
+    version = metadata.get("version", "")
+    if not version.isdecimal() or int(version) > VERSION:
+        raise ValueError(f"{path} has format version {version} and this dmc reads up to {VERSION}; install a newer dmc")
+    if metadata.get("checksum") != str(_checksum(tensors, metadata)):
+        raise ValueError(f"{path} is damaged: its contents do not match their checksum; save the model again")
     if metadata["kind"] != kind:
         raise ValueError(f"{path} holds a {metadata['kind']}, not a {kind}; load it with dmc.{metadata['kind']}")
-    if metadata["checksum"] != str(_checksum(tensors)):
-        raise ValueError(f"{path} is damaged: its contents do not match their checksum; save the model again")
     arrays = {name: array for name, array in tensors.items() if not name.endswith((".text", ".ends"))}
     for name in [name.removesuffix(".text") for name in tensors if name.endswith(".text")]:
         whole, ends = tensors[f"{name}.text"].tobytes(), tensors[f"{name}.ends"].tolist()
@@ -98,9 +94,11 @@ def load(path: str | os.PathLike[str], kind: str) -> tuple[dict[str, NDArray[Any
     return arrays, json.loads(metadata["header"])
 
 
-def _checksum(tensors: Mapping[str, NDArray[Any]]) -> int:
+def _checksum(tensors: Mapping[str, NDArray[Any]], metadata: Mapping[str, str]) -> int:
     crc = 0
+    for key in ("format", "version", "kind", "header"):
+        crc = zlib.crc32(metadata.get(key, "").encode(), crc)
     for name in sorted(tensors):
-        crc = zlib.crc32(name.encode(), crc)
-        crc = zlib.crc32(np.ascontiguousarray(tensors[name]).tobytes(), crc)
+        crc = zlib.crc32(f"{name} {tensors[name].dtype} {tensors[name].shape}".encode(), crc)
+        crc = zlib.crc32(tensors[name].tobytes(), crc)
     return crc

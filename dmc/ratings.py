@@ -54,7 +54,7 @@ class Table:
             names, values = _read_file(Path(source), columns)
             return cls(names, dict(zip(names, values, strict=True)), f"the file {source}")
         if isinstance(source, Mapping):
-            arrays = {str(name): np.asarray(values) for name, values in source.items()}
+            arrays = {str(name): _as_column(values, str(name)) for name, values in source.items()}
             if arrays:
                 _checks.same_length(**arrays)
             return cls(list(arrays), arrays, "the table")
@@ -89,7 +89,9 @@ class Table:
 
     def numbers(self, name: str) -> NDArray[np.float32]:
         """(entries,) the ratings in a column; none may be missing."""
-        values = _checks.as_float(self.column(name), f"column {name!r}").astype(np.float32)
+        values = _checks.as_float(self.column(name), f"column {name!r}")
+        with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite, and is refused
+            values = values.astype(np.float32)
         missing = np.flatnonzero(~np.isfinite(values))
         if len(missing):
             raise ValueError(
@@ -139,7 +141,7 @@ class Vocabulary:
 
     def lines(self, ids: Any, name: str = "ids") -> NDArray[np.int64]:
         """(entries,) the line number of each id; −1 for one that is not known. 7 and "7" are the same id."""
-        wanted = as_ids(np.asarray(ids), name)
+        wanted = as_ids(_as_column(ids, name), name)
         known, order = self.ids, np.arange(len(self.ids))
         if (known.dtype.kind == "U") != (wanted.dtype.kind == "U"):
             known, wanted = known.astype(str), wanted.astype(str)
@@ -153,27 +155,47 @@ def as_ids(values: NDArray[Any], name: str) -> NDArray[Any]:
     """Ids of any dtype as int64 if they are whole numbers, else as text; a missing one is refused."""
     if values.ndim != 1:
         raise ValueError(f"column {name!r} has shape {values.shape}; give one id for each entry")
-    kind = values.dtype.kind
-    if kind == "f" or kind == "O":
-        missing = np.asarray([v is None or v != v for v in values]) if kind == "O" else np.isnan(values)
+    if values.dtype.kind in "iub" and (not len(values) or int(values.max()) <= np.iinfo(np.int64).max):
+        return values.astype(np.int64)
+    if values.dtype.kind in "fMmO":
+        missing = np.asarray([_is_missing(value) for value in values], dtype=bool)
         if missing.any():
             raise ValueError(
                 f"column {name!r} holds {_checks.count(int(missing.sum()), 'missing id')}, the first in row "
                 f"{int(np.argmax(missing))}; drop those rows"
             )
-    if kind == "O":
-        values = np.asarray(values.tolist())  # whole numbers if all are, else text
-        kind = values.dtype.kind
-    if kind == "f" and np.array_equal(values, np.floor(values)) and np.abs(values).max(initial=0) < 2**53:
-        return values.astype(np.int64)
-    if kind in "iu" and (not len(values) or int(values.max()) <= np.iinfo(np.int64).max):
-        return values.astype(np.int64)
-    text = values.astype(str)
-    try:  # whole numbers that a file gave as text; "007" stays text
+    text = values if values.dtype.kind == "U" else np.asarray([_as_text(value) for value in values], dtype=str)
+    try:  # whole numbers that came as text or as floats; "007" stays text
         numbers = text.astype(np.int64)
     except (ValueError, OverflowError):
         return text
     return numbers if np.array_equal(numbers.astype(str), text) else text
+
+
+def _is_missing(value: Any) -> bool:
+    """None, NaN, NaT or pandas' NA, which alone is neither equal to itself nor different."""
+    try:
+        return value is None or bool(value != value)
+    except TypeError:
+        return True
+
+
+def _as_text(value: Any) -> str:
+    """An id as text, so that 7, 7.0 and "7" are the same."""
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "surrogateescape")
+    if isinstance(value, (float, np.floating)) and float(value).is_integer():
+        return str(int(value))
+    return str(value)
+
+
+def _as_column(values: Any, name: str) -> NDArray[Any]:
+    if isinstance(values, (list, tuple)) and any(isinstance(v, int) and abs(v) > 2**53 for v in values):
+        return np.asarray(values, dtype=object)  # whole numbers that a common dtype might round
+    try:
+        return np.asarray(values)
+    except ValueError:
+        raise ValueError(f"column {name} is not one value for each entry; give a one-dimensional array") from None
 
 
 def _read_file(path: Path, columns: Sequence[str]) -> tuple[list[str], list[NDArray[Any]]]:
@@ -181,38 +203,40 @@ def _read_file(path: Path, columns: Sequence[str]) -> tuple[list[str], list[NDAr
     if path.is_dir():
         raise IsADirectoryError(f"{path} is a folder; give a file of ratings")
     try:
-        with open(path, newline="", encoding="utf-8", errors="surrogateescape") as file:
-            first = file.readline().strip("\r\n").removeprefix("\ufeff")
+        with open(path, newline="", encoding="utf-8-sig", errors="surrogateescape") as file:
+            first = next((line for line in file if line.strip()), "")
             file.seek(0)
             delimiter = next((d for d in DELIMITERS if d in first), " ")
-            lines = (line.removeprefix("\ufeff").replace("::", "\t") for line in file) if delimiter == "::" else file
-            reader = csv.reader(lines, delimiter="\t" if delimiter == "::" else delimiter)
-            rows = [row for row in reader if row]
+            lines = (line.replace("::", "\t") for line in file) if delimiter == "::" else file
+            one = "\t" if delimiter == "::" else delimiter
+            reader = csv.reader(lines, delimiter=one, skipinitialspace=one != "\t", strict=True)
+            rows = [(reader.line_num, row) for row in reader if row]
     except FileNotFoundError:
         raise FileNotFoundError(f"there is no file {path}; check the path") from None
     except csv.Error as error:
         raise ValueError(f"{path} cannot be read as a table ({error}); give tab- or comma-separated text") from None
     if not rows or "\0" in first:
-        raise ValueError(
-            f"{path} {'is empty' if not rows else 'is not text'}; give one rating a line: user, item, rating"
-        )
-    rows[0][0] = rows[0][0].removeprefix("\ufeff")
-    header = _header(rows[0], columns)
-    if header:
-        names = rows.pop(0)
+        reason = "is empty" if not rows else "is not text"
+        raise ValueError(f"{path} {reason}; give one rating a line: user, item, rating")
+    if _header(rows[0][1], columns):
+        names = [name.strip() for name in rows.pop(0)[1]]
     else:
         guessed = [*columns, *HEADLESS[len(columns) :]]
-        names = [guessed[i] if i < len(guessed) else f"column {i + 1}" for i in range(len(rows[0]))]
+        names = [guessed[i] if i < len(guessed) else f"column {i + 1}" for i in range(len(rows[0][1]))]
     if not rows:
         raise ValueError(f"{path} has a header and no rating; give one rating a line")
-    for number, row in enumerate(rows, 1 + header):
-        if len(row) != len(names) or "" in row[:3]:
-            shown = delimiter.replace("\t", "tab").replace(" ", "space")
+    for name in columns:
+        if names.count(name) > 1:
+            raise ValueError(f"{path} has {names.count(name)} columns named {name!r}; rename all but one")
+    needed = [names.index(name) for name in columns[:3] if name in names]
+    for number, row in rows:
+        if len(row) != len(names) or any(row[i] == "" for i in needed):
+            shown = {"\t": "tab", " ": "space"}.get(delimiter, delimiter)
             raise ValueError(
                 f"line {number} of {path} has {_checks.count(sum(map(bool, row)), 'field')} in place of {len(names)} "
                 f"(separated by {shown}); the file is cut off or mixes formats: mend or remove that line"
             )
-    return [name.strip() for name in names], [np.asarray(column) for column in zip(*rows, strict=True)]
+    return names, [np.asarray(column) for column in zip(*(row for _, row in rows), strict=True)]
 
 
 def _header(first: list[str], columns: Sequence[str]) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -89,6 +89,8 @@ class Recommender:
         self.depth = _checks.integer(depth, "depth", 0)
         self.l2 = _checks.real(l2, "l2", 0)
         self.validation_fraction = _checks.real(validation_fraction, "validation_fraction", 0, 0.5)
+        _checks.generator(random_state)
+        _checks.callables(callbacks, "callbacks")
         self.random_state = random_state
         self.verbose = verbose
         self.callbacks = callbacks
@@ -148,7 +150,7 @@ class Recommender:
         return self
 
     def _fit(self, observations: Observations) -> None:
-        rng = np.random.default_rng(self.random_state)
+        rng = _checks.generator(self.random_state)
         values = observations.values
         self.mean_ = float(np.mean(values, dtype=np.float64))
         self.range_ = (float(values.min()), float(values.max()))
@@ -243,7 +245,7 @@ class Recommender:
 
         Parameters
         ----------
-        users : id, sequence of ids, or data frame with the column of users
+        users : id, sequence of ids, or data frame or mapping with the column of users
         n : int
             Items for each user; fewer where fewer are left.
 
@@ -256,16 +258,17 @@ class Recommender:
         self._check_fitted()
         n = _checks.integer(n, "n", 1)
         user, item, _ = self.columns_
-        source = Table.open(users if hasattr(users, "columns") else {user: np.atleast_1d(users)}, (user,))
+        is_table = hasattr(users, "columns") or isinstance(users, Mapping)
+        source = Table.open(users if is_table else {user: np.atleast_1d(users)}, (user,))
         ids = source.ids(user)
         rows = self.users_.lines(ids)
         left, right = self._sides()
         right = right[:-1]  # without the unknown item
         chunk = max(1, CHUNK // len(right))
-        found = [self._best(rows[i : i + chunk], left, right, n) for i in range(0, len(rows), chunk)]
-        counts = np.concatenate([[len(cols) for cols, _ in part] for part in found])
-        cols = np.concatenate([cols for part in found for cols, _ in part])
-        scores = np.concatenate([scores for part in found for _, scores in part])
+        found = [best for i in range(0, len(rows), chunk) for best in self._best(rows[i : i + chunk], left, right, n)]
+        counts = [len(cols) for cols, _ in found]
+        cols = np.concatenate([np.empty(0, np.int64), *(cols for cols, _ in found)])
+        scores = np.concatenate([np.empty(0, np.float32), *(scores for _, scores in found)])
         columns = {
             user: np.repeat(source.column(user), counts),
             item: self.items_.ids[cols],
