@@ -53,6 +53,7 @@ def demo(
     as_json: Json = False,
 ) -> None:
     """Recover a planted matrix, and restore a photograph of which 70 % is missing."""
+    _check_output(output)
     found = {"planted": _demo_planted(), "photograph": _demo_photograph(output)}
     if as_json:
         typer.echo(json.dumps(found))
@@ -124,9 +125,10 @@ def fit(
     as_json: Json = False,
 ) -> None:
     """Fit a recommender to a file of ratings. Ctrl-C ends with the best so far, saved if -o was given."""
-    judged = Table.open(test, (user, item, rating)) if test else None  # a wrong path is told before the work
-    if output is not None and not output.parent.is_dir():
-        raise FileNotFoundError(f"there is no folder {output.parent} to save {output.name} in; make it first")
+    judged = Table.open(test, (user, item, rating)) if test else None
+    if judged is not None:  # what is wrong with it is told before the work
+        judged.ids(user), judged.ids(item), judged.numbers(rating)
+    _check_output(output)
     began = time.perf_counter()
     model = Recommender(verbose=_interactive()).fit(ratings, user, item, rating, duplicates)
     seconds = time.perf_counter() - began
@@ -167,6 +169,7 @@ def predict(
     as_json: Json = False,
 ) -> None:
     """Predict the ratings of pairs of a user and an item."""
+    _check_output(output)
     _write(Recommender.load(model).predict(pairs), output, as_json, "predictions")
 
 
@@ -187,17 +190,27 @@ def recommend(
 
 def _write(columns: dict[str, Any], output: Path | None, as_json: bool, name: str) -> None:
     rows = list(zip(*(np.asarray(values).tolist() for values in columns.values()), strict=True))
-    if as_json:
-        typer.echo(json.dumps({name: [dict(zip(columns, row, strict=True)) for row in rows]}))
-        return
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(columns)
     writer.writerows([f"{v:.4f}" if isinstance(v, float) else v for v in row] for row in rows)
+    content = text.getvalue().encode("utf-8", "surrogateescape")  # ids of another encoding come back as they were
     if output is not None:
-        output.write_text(text.getvalue())
-    else:
-        typer.echo(text.getvalue(), nl=False)
+        output.write_bytes(content)
+    if as_json:
+        typer.echo(json.dumps({name: [dict(zip(columns, row, strict=True)) for row in rows]}))
+    elif output is None:
+        typer.echo(content, nl=False)
+
+
+def _check_output(path: Path | None) -> None:
+    """Whether a file can be written there, before the work and not after it."""
+    if path is None:
+        return
+    if path.is_dir():
+        raise IsADirectoryError(f"{path} is a folder; give the path of a file")
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"there is no folder {path.parent} to save {path.name} in; make it first")
 
 
 @app.command()
