@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Callable
 from typing import Any, TextIO
 
 import numpy as np
+from numpy.typing import NDArray
 
 from dmc import _checks
 from dmc.factors import Factors
@@ -47,28 +49,32 @@ class Progress:
 class History:
     """Remembers the course of a run.
 
+    Parameters
+    ----------
+    **measures : callables
+        Further things to remember, by name: each takes the `Factors` and returns what to keep.
+
     Attributes
     ----------
     records : list of dict
-        One for each look: "n_steps", "value", "gradient_ratio", "seconds".
+        One for each look: "n_steps", "value", "gradient_ratio", "seconds", and the measures.
     """
 
     name = "history"
 
-    def __init__(self) -> None:
-        self.records: list[dict[str, float]] = []
+    def __init__(self, **measures: Callable[[Factors], Any]) -> None:
+        self.measures = measures
+        self.records: list[dict[str, Any]] = []
 
     def __call__(self, info: StepInfo) -> bool:
         if info.status is None:
-            self.records.append(
-                {
-                    "n_steps": info.n_steps,
-                    "value": info.value,
-                    "gradient_ratio": info.gradient_ratio,
-                    "seconds": info.seconds,
-                }
-            )
+            record = {name: getattr(info, name) for name in ("n_steps", "value", "gradient_ratio", "seconds")}
+            self.records.append(record | {name: measure(info.factors) for name, measure in self.measures.items()})
         return False
+
+    def column(self, name: str) -> NDArray[Any]:
+        """(looks, …) one remembered thing over the run."""
+        return np.asarray([record[name] for record in self.records])
 
 
 class EarlyStopping:

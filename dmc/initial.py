@@ -13,19 +13,21 @@ from dmc.factors import Factors
 from dmc.observations import Observations
 
 Seed = int | np.random.Generator
+Target = Observations | NDArray[Any]
 
 
-def compressed(observations: Observations, rank: int, depth: int = 3, scale: float = 1e-2, seed: Seed = 0) -> Factors:
+def compressed(target: Target, rank: int, depth: int = 3, scale: float = 1e-2, seed: Seed = 0) -> Factors:
     """The compressed deep network's start: orthonormal outer factors on the subspace that training moves in.
 
     In closed form, for any shape: with Ω⊙X ≈ Σ σ_i p_i q_iᵀ (`rank` terms), V = [q z] and U = [w p], where w and z are
     random orthonormal complements, and every core is `scale` times the identity. This is the subspace that the
-    published construction finds from the full-width network's first gradient (Yaras et al., arXiv 2406.04112,
-    section 3), by one truncated SVD of the sparse matrix in place of O(d³).
+    published construction finds from the full-width network's first gradient (`compressed_from`), by one truncated SVD
+    of the sparse matrix in place of O(d³).
 
     Parameters
     ----------
-    observations : Observations
+    target : Observations or (rows, columns) array
+        What was observed; an array is a fully observed matrix, or `LinearSensing.back_projection`.
     rank : int
         Upper bound r̂ of the rank; the width is 2r̂, or the smaller side of the matrix if that is less.
     depth : int
@@ -37,27 +39,125 @@ def compressed(observations: Observations, rank: int, depth: int = 3, scale: flo
     Returns
     -------
     Factors
-        In the observations' dtype.
+        In the target's dtype.
     """
     rng = np.random.default_rng(seed)
-    rank = _checks.rank(rank, observations.shape)
+    rank = _checks.rank(rank, target.shape)
     depth = _checks.integer(depth, "depth", 0)
     scale = _checks.real(scale, "scale", 0, open_ends=True)
-    P, _, Q = _truncated_svd(observations, rank, rng)
-    more = min(2 * rank, *observations.shape) - rank
+    P, _, Q = _truncated_svd(target, rank, rng)
+    more = min(2 * rank, *target.shape) - rank
     U = np.hstack([_complement(P, more, rng), P])
     V = np.hstack([Q, _complement(Q, more, rng)])
     if depth == 0:
         return Factors(U * U.dtype.type(scale**0.5), (), V * V.dtype.type(scale**0.5))
-    return Factors(U, (U.dtype.type(scale) * np.eye(U.shape[1], dtype=U.dtype),) * depth, V)
+    return Factors(U, _identities(U.shape[1], depth, scale, U.dtype), V)
 
 
-def spectral(observations: Observations, rank: int, seed: Seed = 0) -> Factors:
+def compressed_from(network: Factors, gradient: Factors, rank: int) -> Factors:
+    """The compressed start of a given full-width network, as published (Yaras et al., arXiv 2406.04112, section 3).
+
+    With G the gradient by W_1 at the start, V spans the complement of N(G) ∩ N(Gᵀ W_1(0)), cut at `rank`, and
+    U = W_L⋯W_1(0)·V/ε^L. Costs O(d³).
+
+    Parameters
+    ----------
+    network : Factors
+        From `orthogonal`.
+    gradient : Factors
+        Of the problem at `network`.
+    rank : int
+        r̂: the width is 2r̂.
+
+    Returns
+    -------
+    Factors
+        With as many cores as the network has layers, each ε times the identity.
+    """
+    rank = _checks.rank(rank, network.shape)
+    depth = network.depth + 2
+    W_1 = network.V.T
+    scale = float(np.linalg.norm(W_1, 2))
+    left, _, right = np.linalg.svd(gradient.V.T, full_matrices=False)  # of G = ∇_{W_1}, (hidden, columns)
+    V = np.linalg.qr(np.hstack([right[:rank].T, W_1.T @ left[:, :rank] / scale]))[0]
+    U = network.left @ (W_1 @ V) / scale**depth
+    return Factors(U, _identities(V.shape[1], depth, scale, V.dtype), V)
+
+
+def orthogonal(
+    shape: tuple[int, int], depth: int = 3, scale: float = 1e-2, seed: Seed = 0, dtype: Any = np.float64
+) -> Factors:
+    """The full-width deep network W_L⋯W_1 with ε-orthogonal layers: U = W_L, square cores, V = W_1ᵀ.
+
+    Parameters
+    ----------
+    shape : (int, int)
+        Rows and columns of the matrix. The hidden width is the larger of the two.
+    depth : int
+        Number of layers L, at least 2; the Factors have L − 2 cores.
+    scale : float
+        ε: every layer is ε times a matrix with orthonormal rows or columns.
+    seed : int or numpy.random.Generator
+    dtype : dtype
+        float32 or float64.
+    """
+    m, n = _checks.shape(shape)
+    return _semi_orthogonal(m, n, max(m, n), depth, scale, seed, dtype)
+
+
+def narrow(
+    shape: tuple[int, int], width: int, depth: int = 3, scale: float = 1e-2, seed: Seed = 0, dtype: Any = np.float64
+) -> Factors:
+    """A deep network W_L⋯W_1 that is narrow from the beginning, with random ε-orthogonal layers.
+
+    Parameters
+    ----------
+    shape : (int, int)
+        Rows and columns of the matrix.
+    width : int
+        Hidden width k, at most the smaller of the two.
+    depth : int
+        Number of layers L, at least 2; the Factors have L − 2 cores.
+    scale : float
+        ε: every layer is ε times a matrix with orthonormal rows or columns.
+    seed : int or numpy.random.Generator
+    dtype : dtype
+        float32 or float64.
+    """
+    m, n = _checks.shape(shape)
+    return _semi_orthogonal(m, n, _checks.integer(width, "width", 1, min(m, n)), depth, scale, seed, dtype)
+
+
+def singular(target: Target, rank: int, depth: int = 3, scale: float = 1e-2, seed: Seed = 0) -> Factors:
+    """The start of Kwon et al.: every layer of the network at scale ε on the target's leading singular vectors.
+
+    U = εP, V = εQ and cores ε times the r̂×r̂ identity, with P and Q the leading singular vectors (Kwon et al.,
+    arXiv 2311.05061, C-DLN); its outer factors are trained at a rate above that of the cores (1 to 5 times).
+
+    Parameters
+    ----------
+    target : Observations or (rows, columns) array
+    rank : int
+        r̂, here also the width.
+    depth : int
+        Number of layers L, at least 2; the Factors have L − 2 cores.
+    scale : float
+        ε.
+    seed : int or numpy.random.Generator
+    """
+    rank = _checks.rank(rank, target.shape)
+    depth = _checks.integer(depth, "depth", 2)
+    scale = _checks.real(scale, "scale", 0, open_ends=True)
+    P, _, Q = _truncated_svd(target, rank, np.random.default_rng(seed))
+    return Factors(P * P.dtype.type(scale), _identities(rank, depth - 2, scale, P.dtype), Q * Q.dtype.type(scale))
+
+
+def spectral(target: Target, rank: int, seed: Seed = 0) -> Factors:
     """The two-factor start: the truncated SVD of Ω⊙X over the observed share, split evenly.
 
     Parameters
     ----------
-    observations : Observations
+    target : Observations or (rows, columns) array
     rank : int
         Rank r of the model, which this start needs to know.
     seed : int or numpy.random.Generator
@@ -65,11 +165,12 @@ def spectral(observations: Observations, rank: int, seed: Seed = 0) -> Factors:
     Returns
     -------
     Factors
-        Without cores, in the observations' dtype.
+        Without cores, in the target's dtype.
     """
-    rank = _checks.rank(rank, observations.shape)
-    P, s, Q = _truncated_svd(observations, rank, np.random.default_rng(seed))
-    root = np.sqrt(s / s.dtype.type(observations.density))
+    rank = _checks.rank(rank, target.shape)
+    P, s, Q = _truncated_svd(target, rank, np.random.default_rng(seed))
+    density = target.density if isinstance(target, Observations) else 1.0
+    root = np.sqrt(s / s.dtype.type(density))
     return Factors(P * root, (), Q * root)
 
 
@@ -112,19 +213,20 @@ def gaussian(
 
 
 def _truncated_svd(
-    observations: Observations, rank: int, rng: np.random.Generator
+    target: Target, rank: int, rng: np.random.Generator
 ) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
     """Leading singular vectors (columns) and values, descending, of the matrix, zero where not observed."""
-    largest = np.abs(observations.values).max()
+    values = target.values if isinstance(target, Observations) else target
+    largest = np.abs(values).max() or values.dtype.type(1)
     # Divided by the largest, squares stay inside the range of the dtype.
-    matrix = observations.with_values(observations.values / (largest or largest.dtype.type(1))).to_scipy()
+    matrix = target.with_values(values / largest).to_scipy() if isinstance(target, Observations) else target / largest
     smaller = min(matrix.shape)
-    if largest == 0:  # nothing to decompose, and nothing for ARPACK to start from
-        m, n = matrix.shape
-        P, Q = (rng.standard_normal((lines, rank)).astype(matrix.dtype) for lines in (m, n))
+    if not values.any():  # nothing to decompose, and nothing for ARPACK to start from
+        P, Q = (rng.standard_normal((lines, rank)).astype(matrix.dtype) for lines in matrix.shape)
         s = np.zeros(rank, matrix.dtype)
     elif 2 * rank >= smaller:  # ARPACK wants fewer; one side is then as narrow as the result itself
-        P, s, Qt = np.linalg.svd(matrix.toarray(), full_matrices=False)
+        dense = matrix.toarray() if isinstance(target, Observations) else matrix
+        P, s, Qt = np.linalg.svd(dense, full_matrices=False)
         P, s, Q = P[:, :rank], s[:rank], Qt[:rank].T
     else:
         P, s, Qt = svds(matrix, rank, v0=rng.standard_normal(smaller).astype(matrix.dtype), rng=rng)
@@ -137,6 +239,23 @@ def _orthonormal(columns: NDArray[Any]) -> NDArray[Any]:
     """Orthonormal columns with the span and, where they were orthonormal already, the signs of the given ones."""
     Q, R = np.linalg.qr(columns)
     return Q * np.where(np.diag(R) < 0, -1, 1).astype(Q.dtype)
+
+
+def _identities(width: int, count: int, scale: float, dtype: Any) -> tuple[NDArray[Any], ...]:
+    return (dtype.type(scale) * np.eye(width, dtype=dtype),) * count
+
+
+def _semi_orthogonal(m: int, n: int, width: int, depth: int, scale: float, seed: Seed, dtype: Any) -> Factors:
+    depth = _checks.integer(depth, "depth", 2)
+    scale = _checks.real(scale, "scale", 0, open_ends=True)
+    rng = np.random.default_rng(seed)
+
+    def layer(rows: int, columns: int) -> NDArray[Any]:
+        larger = max(rows, columns)
+        Q = np.linalg.qr(rng.standard_normal((larger, min(rows, columns))))[0]
+        return (scale * (Q if rows >= columns else Q.T)).astype(dtype)
+
+    return Factors(layer(m, width), [layer(width, width) for _ in range(depth - 2)], layer(n, width))
 
 
 def _complement(basis: NDArray[Any], columns: int, rng: np.random.Generator) -> NDArray[Any]:

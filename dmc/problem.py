@@ -1,13 +1,14 @@
-"""What is minimised: ½ Σ w (X̂ − X)² over the observed entries, a sum and not a mean, plus the l2 penalty."""
+"""What is minimised: half the sum (not the mean) of squares, over observed entries, all entries, or measurements."""
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from functools import cached_property
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy import sparse
 
 from dmc import _checks, kernels
 from dmc.factors import Factors
@@ -54,8 +55,8 @@ class MaskedLeastSquares:
         Non-negative weight w of each entry, in the order of ``observations.values``; all one if left out.
     l2 : float or pair of arrays
         λ of every line, or (λ (rows,), μ (columns,)); in units of the data (data times a: l2 times a).
-    kernel : {"native", "numba", "reference"}, optional
-        The implementation of the masked product; the best available if left out.
+    kernel : {"native", "numba", "reference", "dense"}, optional
+        The implementation of the masked product; if left out, the best available for the width.
 
     Raises
     ------
@@ -89,6 +90,7 @@ class MaskedLeastSquares:
         self._column_l2 = self._non_negative(column_l2, "l2 of the columns", n, "one for each column")
         self._penalised = bool(self._row_l2.any() or self._column_l2.any())
         self._kernel = kernels.select(kernel)
+        self._wide_kernel = self._kernel if kernel else kernels.select("dense")
 
     def _non_negative(self, values: ArrayLike, name: str, length: int, what: str) -> NDArray[Any]:
         array = _checks.as_float(values, name).astype(self.observations.dtype, copy=False)
@@ -116,8 +118,8 @@ class MaskedLeastSquares:
 
     def residual(self, factors: Factors) -> NDArray[Any]:
         """(observed,) X̂ − X at the observed entries, in the order of ``observations.values``."""
-        self._check(factors)
-        return self._kernel.masked_product(factors.left, factors.right, self._pattern) - self._target.by_row
+        _check_fit(factors, self.observations.shape, self.observations.dtype)
+        return self._for(factors).masked_product(factors.left, factors.right, self._pattern) - self._target.by_row
 
     def value(self, factors: Factors) -> float:
         """The value at these factors: a sum over entries plus the penalty."""
@@ -128,9 +130,9 @@ class MaskedLeastSquares:
 
     def value_and_grad(self, factors: Factors) -> tuple[float, Factors]:
         """The value, and its gradient by every factor (as Factors)."""
-        self._check(factors)
+        _check_fit(factors, self.observations.shape, self.observations.dtype)
         left, right = factors.left, factors.right
-        loss, d_left, d_right = self._kernel.masked_residual_grad(
+        loss, d_left, d_right = self._for(factors).masked_residual_grad(
             left, right, self._pattern, self._target, self._weights
         )
         if self._penalised:
@@ -147,17 +149,165 @@ class MaskedLeastSquares:
         value -= 0.5 * float(self._column_l2.sum()) * (factors.row_bias is not None)
         return value, d_left, d_right
 
-    def _check(self, factors: Factors) -> None:
-        if factors.shape != self.observations.shape:
-            m, n = self.observations.shape
-            raise ValueError(f"the factors make a {factors.shape[0]}×{factors.shape[1]} matrix, the data are {m}×{n}")
-        dtypes = {array.dtype for array in factors.arrays}
-        if dtypes != {self.observations.dtype}:
-            names = " and ".join(sorted(map(str, dtypes)))
-            raise TypeError(
-                f"the factors are {names} and the observations {self.observations.dtype}; make them one dtype, "
-                f"with factors.map(lambda a: a.astype('{self.observations.dtype}'))"
-            )
+    def _for(self, factors: Factors) -> kernels.Kernel:
+        return self._wide_kernel if kernels.wide(int(factors.V.shape[1]), self._pattern) else self._kernel
 
     def sharing_cores(self, factors: Factors) -> AbstractContextManager[object]:
         return kernels.sharing_cores(factors.width)
+
+
+class LeastSquares:
+    """Least squares on a fully observed matrix: ½ ‖X̂ − X‖², the case in which the theory of compression is exact.
+
+    No index is stored; X and the residual are the only arrays of the matrix' size.
+
+    Parameters
+    ----------
+    matrix : (rows, columns) array
+        float32 stays float32; all else becomes float64.
+
+    Raises
+    ------
+    ValueError
+        If it is not a matrix, is empty or holds values that are not finite.
+    """
+
+    curvature = 1.0
+
+    def __init__(self, matrix: ArrayLike) -> None:
+        self.matrix = _finite_matrix(matrix, "matrix")
+
+    @cached_property
+    def target_norm(self) -> float:
+        """Spectral norm of the matrix."""
+        return float(np.linalg.norm(self.matrix, 2))
+
+    def value(self, factors: Factors) -> float:
+        """½ ‖X̂ − X‖²."""
+        residual = self._residual(factors)
+        return 0.5 * float(np.vdot(residual, residual))
+
+    def value_and_grad(self, factors: Factors) -> tuple[float, Factors]:
+        """The value, and its gradient by every factor (as Factors)."""
+        residual = self._residual(factors)
+        return 0.5 * float(np.vdot(residual, residual)), _dense_pull_back(factors, residual)
+
+    def _residual(self, factors: Factors) -> NDArray[Any]:
+        _check_fit(factors, self.matrix.shape, self.matrix.dtype)
+        residual = factors.left @ factors.right.T
+        residual -= self.matrix
+        return residual
+
+    def sharing_cores(self, factors: Factors) -> AbstractContextManager[object]:
+        return nullcontext()  # nothing but BLAS is at work
+
+
+class LinearSensing:
+    """Least squares on linear measurements of a matrix: ½ Σ (⟨A_i, X̂⟩ − y_i)².
+
+    Forms X̂, a dense matrix.
+
+    Parameters
+    ----------
+    A : (measurements, rows, columns) array, or (measurements, rows·columns) SciPy sparse matrix
+        The measurement matrices A_i; sparse: each flattened row by row.
+    y : (measurements,) array
+        The measured values. float32 if they and A are float32, else float64.
+    shape : (int, int), optional
+        Rows and columns of the matrix; needed with sparse A only.
+
+    Raises
+    ------
+    ValueError
+        If the shapes do not fit, or values are not finite.
+    """
+
+    def __init__(self, A: Any, y: ArrayLike, shape: tuple[int, int] | None = None) -> None:
+        if sparse.issparse(A):
+            if shape is None:
+                raise ValueError("A is sparse and no shape was given; say shape=(rows, columns)")
+            self.shape = _checks.shape(shape)
+            self._A = sparse.csr_array(A)
+            _checks.finite(self._A.data, "A")
+        else:
+            dense = _checks.as_float(A, "A")
+            if dense.ndim != 3 or 0 in dense.shape:
+                raise ValueError(f"A has shape {dense.shape}; give (measurements, rows, columns), none of them 0")
+            if shape is not None and tuple(shape) != dense.shape[1:]:
+                raise ValueError(f"shape is {tuple(shape)} and A holds {dense.shape[1:]} matrices; leave shape out")
+            _checks.finite(dense, "A")
+            self.shape = (dense.shape[1], dense.shape[2])
+            self._A = dense.reshape(len(dense), -1)
+        if self._A.shape[1] != self.shape[0] * self.shape[1]:
+            raise ValueError(
+                f"A has {self._A.shape[1]} columns; a {self.shape[0]}×{self.shape[1]} matrix needs rows·columns"
+            )
+        self.y = _checks.as_float(y, "y")
+        if self.y.shape != (self._A.shape[0],):
+            raise ValueError(
+                f"y has shape {self.y.shape} and A {self._A.shape[0]} measurements; give one value for each"
+            )
+        _checks.finite(self.y, "y")
+        dtype = np.result_type(self._A.dtype, self.y.dtype)
+        self._A, self.y = self._A.astype(dtype, copy=False), self.y.astype(dtype, copy=False)
+
+    @cached_property
+    def curvature(self) -> float:
+        """Σ ‖A_i‖² over the number of entries: what ‖A(X)‖²/‖X‖² is on average."""
+        squares = self._A.multiply(self._A).sum() if sparse.issparse(self._A) else np.vdot(self._A, self._A)
+        return float(squares) / (self.shape[0] * self.shape[1])
+
+    @cached_property
+    def target_norm(self) -> float:
+        """Spectral norm of Σ y_i A_i over the curvature."""
+        return float(np.linalg.norm(self.back_projection, 2))
+
+    @property
+    def back_projection(self) -> NDArray[Any]:
+        """(rows, columns) Σ y_i A_i over the curvature: about X, and what a start is made from."""
+        return (self._A.T @ self.y).reshape(self.shape) / self.y.dtype.type(self.curvature)
+
+    def value(self, factors: Factors) -> float:
+        """½ Σ (⟨A_i, X̂⟩ − y_i)²."""
+        residual = self._residual(factors)
+        return 0.5 * float(residual @ residual)
+
+    def value_and_grad(self, factors: Factors) -> tuple[float, Factors]:
+        """The value, and its gradient by every factor (as Factors)."""
+        residual = self._residual(factors)
+        return 0.5 * float(residual @ residual), _dense_pull_back(factors, (self._A.T @ residual).reshape(self.shape))
+
+    def _residual(self, factors: Factors) -> NDArray[Any]:
+        _check_fit(factors, self.shape, self.y.dtype)
+        return self._A @ (factors.left @ factors.right.T).reshape(-1) - self.y
+
+    def sharing_cores(self, factors: Factors) -> AbstractContextManager[object]:
+        return nullcontext()  # nothing but BLAS is at work
+
+
+def _dense_pull_back(factors: Factors, gradient: NDArray[Any]) -> Factors:
+    """The gradient by every factor from that by X̂ (rows, columns)."""
+    return factors.pull_back(gradient @ factors.right, gradient.T @ factors.left)
+
+
+def _finite_matrix(values: ArrayLike, name: str) -> NDArray[Any]:
+    matrix = _checks.as_float(values, name)
+    if matrix.ndim != 2 or matrix.size == 0:
+        raise ValueError(f"{name} has shape {matrix.shape}; give a matrix with at least one row and one column")
+    _checks.finite(matrix, name)
+    return matrix
+
+
+def _check_fit(factors: Factors, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
+    """Factors of the data's shape and dtype."""
+    if factors.shape != tuple(shape):
+        raise ValueError(
+            f"the factors make a {factors.shape[0]}×{factors.shape[1]} matrix, the data are {shape[0]}×{shape[1]}"
+        )
+    dtypes = {array.dtype for array in factors.arrays}
+    if dtypes != {dtype}:
+        names = " and ".join(sorted(map(str, dtypes)))
+        raise TypeError(
+            f"the factors are {names} and the data {dtype}; make them one dtype, with "
+            f"factors.map(lambda a: a.astype('{dtype}'))"
+        )

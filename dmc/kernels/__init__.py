@@ -26,6 +26,7 @@ _MODULES = {  # in the order of preference
     "native": "dmc.kernels.native",
     "numba": "dmc.kernels.numba_cpu",
     "reference": "dmc.kernels.reference",
+    "dense": "dmc.kernels.dense",  # not by preference but by width: see `wide`
 }
 NAMES = tuple(_MODULES)
 
@@ -55,7 +56,7 @@ def select(name: str | None = None) -> Kernel:
 
     Parameters
     ----------
-    name : {"native", "numba", "reference"}, optional
+    name : {"native", "numba", "reference", "dense"}, optional
         If left out, the environment variable DMC_KERNEL decides, then the best that is available.
 
     Raises
@@ -97,10 +98,18 @@ def _availability(name: str) -> Availability:
         if importlib.util.find_spec("numba") is None:
             return Availability(name, False, "numba is not installed", "run: pip install numba")
         return Availability(name, True, "compiled by numba at first use")
+    if name == "dense":
+        return Availability(name, True, f"BLAS, for factors wider than {NARROW} on matrices that are not sparse")
     return Availability(name, True, "NumPy, slow: for checking the others")
 
 
-NARROW = 256  # up to this width the dense products are too small to be worth BLAS threads
+NARROW = 256  # up to this width the products of the cores are too small to be worth BLAS threads
+
+
+def wide(width: int, pattern: Pattern) -> bool:
+    """Whether BLAS on the whole matrix beats gathering the observed entries: wide factors, and not too sparse."""
+    m, n = pattern.shape
+    return width > NARROW and pattern.n_observed > 0.05 * m * n
 
 
 def sharing_cores(width: int) -> AbstractContextManager[object]:
