@@ -6,6 +6,8 @@ import json
 import os
 import platform
 import subprocess
+import sys
+from collections.abc import Callable
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -62,3 +64,11 @@ def _processor() -> str:
         return next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
     except (OSError, StopIteration):
         return platform.machine()
+
+
+def main(runs: dict[str, Callable[[], None]]) -> None:
+    """Run those that the command line names, or all."""
+    for name in sys.argv[1:] or runs:
+        if name not in runs:
+            raise SystemExit(f"there is no run {name!r} here; there are {', '.join(runs)}")
+        runs[name]()

@@ -60,7 +60,7 @@ def test_name_selects(name):
 
 
 def test_best_comes_first():
-    assert kernels.NAMES == ("native", "numba", "reference")
+    assert kernels.NAMES == ("native", "numba", "reference", "dense")
     assert kernels.chosen() == AVAILABLE[0]
 
 

@@ -241,7 +241,7 @@ def test_factors_of_another_shape(method, shape):
 
 @pytest.mark.parametrize("method", ["value", "value_and_grad", "residual"])
 def test_factors_of_another_dtype(method):
-    said = r"the factors are float32 and the observations float64; make them one dtype, .*astype\('float64'\)"
+    said = r"the factors are float32 and the data float64; make them one dtype, .*astype\('float64'\)"
     with pytest.raises(TypeError, match=said):
         getattr(MaskedLeastSquares(observations()), method)(factors(dtype=np.float32))
     mixed = Factors(factors().U, (), factors(dtype=np.float32).V)
