@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 
 def _figure(**settings: Any) -> Any:
@@ -15,6 +17,72 @@ def _figure(**settings: Any) -> Any:
     except ImportError:
         raise ImportError("figures need matplotlib, which is not installed; run: pip install 'dmc[plot]'") from None
     return Figure(layout="constrained", **settings)
+
+
+@dataclass(frozen=True)
+class Line:
+    """One line of a panel.
+
+    Attributes
+    ----------
+    x, y : (points,) numbers, or y (points, lines) for a bundle with one label
+    label : str
+        Its name in the legend; empty for none.
+    style : dict
+        What matplotlib's `plot` takes: color, linestyle, linewidth, marker, alpha.
+    spread : ((points,), (points,)), optional
+        Lower and upper ends of error bars.
+    """
+
+    x: ArrayLike
+    y: ArrayLike
+    label: str = ""
+    style: dict[str, Any] = field(default_factory=dict)
+    spread: tuple[ArrayLike, ArrayLike] | None = None
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One diagram: labelled axes (with units), a title that says what is seen, lines."""
+
+    title: str
+    xlabel: str
+    ylabel: str
+    lines: Sequence[Line]
+    yscale: str = "linear"
+    xscale: str = "linear"
+    ylim: tuple[float | None, float | None] = (None, None)
+
+
+def panels(diagrams: Sequence[Panel], path: str | os.PathLike[str]) -> None:
+    """Draw diagrams side by side into a file.
+
+    Parameters
+    ----------
+    diagrams : sequence of Panel
+    path : path
+        Its suffix says the format (.png, .pdf, .svg).
+
+    Raises
+    ------
+    ImportError
+        If matplotlib is not installed.
+    """
+    figure = _figure(figsize=(5.4 * len(diagrams), 3.9), dpi=150)
+    for axes, panel in zip(np.atleast_1d(figure.subplots(1, len(diagrams))), diagrams, strict=True):
+        for line in panel.lines:
+            drawn = axes.plot(line.x, line.y, **line.style)
+            if line.label:
+                drawn[0].set_label(line.label)
+            if line.spread is not None:
+                axes.fill_between(line.x, *line.spread, color=drawn[0].get_color(), alpha=0.2, linewidth=0)
+        axes.set(xlabel=panel.xlabel, ylabel=panel.ylabel, yscale=panel.yscale, xscale=panel.xscale, ylim=panel.ylim)
+        axes.set_title(panel.title, fontsize=11)
+        axes.grid(alpha=0.25)
+        axes.spines[["top", "right"]].set_visible(False)
+        if any(line.label for line in panel.lines):
+            axes.legend(fontsize=9, frameon=False)
+    figure.savefig(path)
 
 
 def restoration(

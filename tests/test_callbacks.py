@@ -259,3 +259,11 @@ def test_each_has_a_name_that_a_message_can_use(name):
     assert getattr(callbacks, name).name == {"EarlyStopping": "early stopping", "TimeLimit": "time limit"}.get(
         name, name.lower()
     )
+
+
+def test_history_remembers_measures():
+    watch = callbacks.History(width=lambda factors: factors.width)
+    for look in looks([3, 2, 1]):
+        watch(look)
+    np.testing.assert_array_equal(watch.column("width"), [look.factors.width for look in looks([3, 2, 1])])
+    assert list(watch.column("n_steps")) == [0, 10, 20]

@@ -247,3 +247,44 @@ def test_gaussian_repeats_by_seed_and_draws_each_factor_anew():
 def test_gaussian_refuses_other_dtypes():
     with pytest.raises((TypeError, ValueError), match="int"):
         initial.gaussian((5, 5), 2, dtype=int)
+
+
+@pytest.mark.parametrize("depth", [2, 3, 5])
+@pytest.mark.parametrize("shape", [(6, 6), (4, 9), (9, 4)])
+def test_full_width_layers_are_orthogonal(shape, depth):
+    network = initial.orthogonal(shape, depth, 0.3)
+    assert (network.shape, network.depth, network.width) == (shape, depth - 2, max(shape))
+    np.testing.assert_allclose(network.singular_values(), 0.3**depth)
+    for W in network.cores:
+        np.testing.assert_allclose(W.T @ W, 0.09 * np.eye(max(shape)), atol=1e-12)
+
+
+def test_narrow_layers_have_orthonormal_columns():
+    network = initial.narrow((9, 7), 4, 4, 0.3)
+    assert [a.shape for a in network.arrays] == [(9, 4), (4, 4), (4, 4), (7, 4)]
+    for W in network.arrays:
+        np.testing.assert_allclose(W.T @ W, 0.09 * np.eye(4), atol=1e-12)
+
+
+def test_the_start_of_kwon_lies_on_the_leading_singular_vectors():
+    X = np.random.default_rng(0).standard_normal((9, 7))
+    P, _, Qt = np.linalg.svd(X)
+    start = initial.singular(X, 3, 4, 0.1)
+    np.testing.assert_allclose(np.abs(start.U.T @ P[:, :3]), 0.1 * np.eye(3), atol=1e-10)
+    np.testing.assert_allclose(np.abs(start.V.T @ Qt[:3].T), 0.1 * np.eye(3), atol=1e-10)
+    assert all((0.1 * np.eye(3) == W).all() for W in start.cores)
+    assert start.depth == 2
+
+
+def test_an_array_is_a_fully_observed_matrix():
+    X = np.random.default_rng(0).standard_normal((30, 20))
+    for start in (initial.compressed, initial.spectral, initial.singular):
+        for one, other in zip(start(X, 3).arrays, start(observe(X), 3).arrays, strict=True):
+            np.testing.assert_allclose(one, other, atol=1e-10)
+
+
+def test_depth_of_a_network_is_at_least_two():
+    with pytest.raises(ValueError, match="depth is 1"):
+        initial.orthogonal((3, 3), 1)
+    with pytest.raises(ValueError, match="width is 4"):
+        initial.narrow((3, 5), 4)

@@ -1,0 +1,148 @@
+"""Diagnostics, and the theorems of compression that they measure (Yaras et al., arXiv 2306.01154 and 2406.04112)."""
+
+import numpy as np
+import pytest
+
+import dmc
+from dmc import diagnostics, initial, steps
+
+D, RANK, SCALE, RATE, N_STEPS = 60, 3, 0.1, 0.05, 2000
+ROUNDING = 1e-12
+
+
+def target(m, n, seed=0):
+    rng = np.random.default_rng(seed)
+    P, Q = (np.linalg.qr(rng.standard_normal((lines, RANK)))[0] for lines in (m, n))
+    return (P * [1.0, 0.8, 0.6]) @ Q.T
+
+
+def train(problem, start, outer_ratio, decay, n_steps=N_STEPS):
+    rule = steps.DiscrepantDescent(RATE, outer_ratio, decay)
+    return dmc.solve(problem, start, rule, max_steps=n_steps, tol=0).factors
+
+
+@pytest.mark.parametrize(("depth", "scale"), [(2, 0.1), (3, 0.1), (4, 0.25)])  # deeper: from smaller it starts later
+@pytest.mark.parametrize("decay", [0.0, 0.01])
+def test_training_stays_in_the_predicted_blocks_and_compression_costs_what_the_bound_says(depth, scale, decay):
+    problem = dmc.LeastSquares(target(D, D))
+    start = initial.orthogonal((D, D), depth, scale)
+    _, gradient = problem.value_and_grad(start)
+    form = diagnostics.parsimony(start, gradient, RANK)
+    small = initial.compressed_from(start, gradient, RANK)
+    full, compressed = train(problem, start, 1.0, decay), train(problem, small, 0.0, decay)
+
+    blocks = diagnostics.block_form(full, form)
+    rho = diagnostics.predicted_rho(depth, scale, RATE, N_STEPS, decay)[-1]
+    for block in blocks:
+        assert block.off_block < ROUNDING
+        assert block.rest < ROUNDING
+        assert abs(block.rho - rho) < ROUNDING
+    error = diagnostics.compression_error(full, compressed)
+    bound = diagnostics.compression_bound(D, RANK, [block.rho for block in blocks])
+    assert error == pytest.approx(bound, abs=ROUNDING)  # the bound is attained
+    assert np.linalg.norm(full.dense() - problem.matrix) < 0.1  # and something was learnt
+    # The cores are the blocks: the compressed network is the full one's moving part.
+    for block, core in zip(blocks, reversed(compressed.cores), strict=True):
+        np.testing.assert_allclose(
+            np.linalg.svd(block.block, compute_uv=False), np.linalg.svd(core, compute_uv=False), atol=1e-10
+        )
+
+
+@pytest.mark.parametrize("decay", [0.0, 0.01])
+def test_as_many_rows_as_the_rank(decay):
+    """d_y = r: the last layer is not square, and ρ falls by weight decay alone in the layers below it."""
+    problem = dmc.LeastSquares(target(RANK, D))
+    start = initial.orthogonal((RANK, D), 3, SCALE)
+    _, gradient = problem.value_and_grad(start)
+    form = diagnostics.parsimony(start, gradient, RANK)
+    full = train(problem, start, 1.0, decay)
+    blocks = diagnostics.block_form(full, form)[:-1]
+    rho = diagnostics.predicted_rho(3, SCALE, RATE, N_STEPS, decay, square=False)[-1]
+    for block in blocks:
+        assert block.off_block < ROUNDING
+        assert block.rest < ROUNDING
+        assert abs(block.rho - rho) < ROUNDING
+    assert rho == pytest.approx(SCALE * (1 - RATE * decay) ** N_STEPS)
+    assert np.linalg.norm(full.dense() - problem.matrix) < 0.05
+
+
+@pytest.mark.parametrize("depth", [2, 3, 4])
+def test_the_closed_form_spans_what_the_published_construction_spans(depth):
+    """From W_{L:1}(0) = ε^L Q, V spans the leading right singular vectors and Qᵀ times the left ones."""
+    problem = dmc.LeastSquares(target(D, D))
+    start = initial.orthogonal((D, D), depth, 1e-3)
+    _, gradient = problem.value_and_grad(start)
+    published = initial.compressed_from(start, gradient, RANK)
+    closed = initial.compressed(problem.matrix, RANK, depth, 1e-3)
+    Q = start.dense() / 1e-3**depth
+    leading_left, leading_right = closed.U[:, RANK:], closed.V[:, :RANK]  # U = [w p], V = [q z]
+    wanted_V = np.hstack([leading_right, Q.T @ leading_left])
+    wanted_U = np.hstack([Q @ leading_right, leading_left])
+    assert diagnostics.principal_angles(published.V, wanted_V).max() < 1e-8
+    assert diagnostics.principal_angles(published.U, wanted_U).max() < 1e-8
+    np.testing.assert_allclose(published.U.T @ published.U, np.eye(2 * RANK), atol=1e-10)
+    np.testing.assert_allclose(published.V.T @ published.V, np.eye(2 * RANK), atol=1e-10)
+
+
+def test_gradient_flow_keeps_the_balance():
+    problem = dmc.LeastSquares(target(12, 12))
+    start = initial.orthogonal((12, 12), 3, 0.3)
+    before = diagnostics.imbalance(start)
+    assert max(before) < ROUNDING
+    coarse, fine = (
+        dmc.solve(problem, start, steps.DiscrepantDescent(rate), max_steps=round(20 / rate), tol=0).factors
+        for rate in (0.02, 0.01)
+    )
+    # Discretisation breaks it in proportion to the step.
+    assert max(diagnostics.imbalance(fine)) == pytest.approx(max(diagnostics.imbalance(coarse)) / 2, rel=0.1)
+
+
+@pytest.mark.parametrize("k", [1, 2, 7])
+def test_effective_rank_of_equal_values(k):
+    assert diagnostics.effective_rank(np.r_[np.full(k, 3.0), np.zeros(5)]) == pytest.approx(k)
+
+
+def test_effective_rank_bad_input():
+    assert diagnostics.effective_rank([0.0, 0.0]) == 0
+    for bad in ([], [-1.0], [np.nan]):
+        with pytest.raises(ValueError, match="non-negative"):
+            diagnostics.effective_rank(bad)
+
+
+def test_layer_spectrum_angles():
+    rng = np.random.default_rng(0)
+    P, Q = (np.linalg.qr(rng.standard_normal((6, 6)))[0] for _ in range(2))
+    layer = (P * [6, 5, 4, 3, 2, 1]) @ Q.T
+    found = diagnostics.layer_spectrum(layer, (P, Q))
+    np.testing.assert_allclose(found.values, [6, 5, 4, 3, 2, 1])
+    np.testing.assert_allclose(found.left_angles, 0, atol=1e-6)
+    turned = P.copy()
+    c, s = np.cos(0.3), np.sin(0.3)
+    turned[:, :2] = P[:, :2] @ [[c, -s], [s, c]]
+    found = diagnostics.layer_spectrum(layer, (turned, Q))
+    np.testing.assert_allclose(found.left_angles[:3], [0.3, 0.3, 0], atol=1e-6)
+
+
+def test_layers_multiply_to_the_matrix():
+    network = initial.orthogonal((5, 7), 4, 0.5)
+    product = np.linalg.multi_dot(diagnostics.layers(network)[::-1])
+    np.testing.assert_allclose(product, network.dense())
+
+
+def test_separation_of_planted_classes():
+    rng = np.random.default_rng(0)
+    means = 10 * np.eye(3)
+    labels = np.repeat(["a", "b", "c"], 4000)
+    features = np.repeat(means, 4000, axis=0) + rng.standard_normal((12000, 3))
+    found = diagnostics.separation(features, labels)
+    # Σ_W = I; the means, centred, have Σ_B = 100/3 (I − 11ᵀ/3): trace 200/3, and pseudo-inverse of trace 2·3/100.
+    assert found.within_to_between == pytest.approx(3 / (200 / 3), rel=0.03)
+    assert found.nc1 == pytest.approx(2 * 3 / 100 / 3, rel=0.03)
+    assert diagnostics.separation(np.repeat(means, 2, axis=0), np.repeat([0, 1, 2], 2)).within_to_between == 0
+
+
+def test_separation_bad_input():
+    with pytest.raises(ValueError, match="1 class"):
+        diagnostics.separation(np.ones((3, 2)), [1, 1, 1])
+    with pytest.raises(ValueError, match="one label"):
+        diagnostics.separation(np.ones((3, 2)), [1, 2])

@@ -1,0 +1,33 @@
+"""Each example runs, small, and draws something."""
+
+import importlib.util
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+EXAMPLES = Path(__file__).parent.parent / "examples"
+SMALL = {
+    "plot_class_separation": {"n_steps": 20},
+    "plot_compressed_follows_full": {"n_steps": 30},
+    "plot_depth_and_rank": {"widths": (4, 6), "seeds": 2, "max_steps": 30},
+    "plot_law_of_parsimony": {"n_steps": 20},
+    "plot_outer_rate": {"n_steps": 40},
+}
+
+
+def test_every_example_is_here() -> None:
+    assert {path.stem for path in EXAMPLES.glob("plot_*.py")} == set(SMALL)
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_example(name: str, tmp_path: Path) -> None:
+    from PIL import Image
+
+    spec = importlib.util.spec_from_file_location(name, EXAMPLES / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    example = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(example)
+    drawn = example.main(str(tmp_path), **SMALL[name])
+    assert np.asarray(Image.open(drawn).convert("L")).std() > 5
