@@ -127,7 +127,9 @@ def fit(
     """Fit a recommender to a file of ratings. Ctrl-C ends with the best so far, saved if -o was given."""
     judged = Table.open(test, (user, item, rating)) if test else None
     if judged is not None:  # what is wrong with it is told before the work
-        judged.ids(user), judged.ids(item), judged.numbers(rating)
+        for column in (user, item):
+            judged.ids(column)
+        judged.numbers(rating)
     _check_output(output)
     began = time.perf_counter()
     model = Recommender(verbose=_interactive()).fit(ratings, user, item, rating, duplicates)
