@@ -12,6 +12,7 @@ from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning, NotFittedError
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+from threadpoolctl import threadpool_info
 
 import dmc
 from dmc import MatrixCompletion, Status, datasets, estimator
@@ -171,6 +172,32 @@ def test_history_and_counts(problem, fitted):
 def test_predict_is_complete_entry_by_entry(fitted, rng):
     rows, cols = rng.integers(0, 90, 200), rng.integers(0, 60, 200)
     np.testing.assert_allclose(fitted.predict(rows, cols), fitted.complete()[rows, cols], atol=1e-14)
+
+
+def test_blas_stays_on_one_thread(problem, monkeypatch):
+    """Its thin products and decompositions gain nothing by threads, and on a busy machine they stall: the
+    photograph of the demo took 280 s in place of 22 beside another process, all of it in multi-threaded QR.
+    """
+
+    def threads() -> list[int]:
+        return [pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"]
+
+    seen = []
+
+    def watched(function):
+        def call(*arguments, **settings):
+            seen.append(max(threads()))
+            return function(*arguments, **settings)
+
+        return call
+
+    before = threads()
+    for name in ("qr", "svd", "eigvalsh"):
+        monkeypatch.setattr(np.linalg, name, watched(getattr(np.linalg, name)))
+    MatrixCompletion(6).fit(problem.observations)
+    assert seen
+    assert set(seen) == {1}
+    assert threads() == before
 
 
 # --- edges of what a matrix can be

@@ -499,6 +499,29 @@ def test_a_callback_stops(split):
     assert model.n_iter_ == 0
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_the_final_training_does_not_end_on_a_spike(seed, split, monkeypatch):
+    """Steps of one size throw the model back now and then (MovieLens, seed 0, numba: RMSE .939 after .923 before).
+
+    Larger steps show it on little data: what is kept is never worse than what was reached already.
+    """
+    train, _ = split
+    errors = []
+
+    def look(info):
+        if info.status is None:
+            if info.n_steps == 0:
+                errors.clear()  # the last run is the training on all ratings
+            predicted = info.factors.at(rows, cols) * train["rating"].std() + train["rating"].mean()
+            errors.append(dmc.metrics.rmse(predicted, train["rating"]))
+
+    monkeypatch.setattr(recommender, "RATE", 0.1)
+    rows, cols = (np.unique(train[name], return_inverse=True)[1] for name in ("user", "item"))
+    model = Recommender(random_state=seed, callbacks=[look]).fit(train)
+    error = dmc.metrics.rmse(model.predict(train, clip=False)["prediction"], train["rating"])
+    assert error < 1.03 * min(errors)
+
+
 def test_overflow_is_an_error(monkeypatch, split):
     monkeypatch.setattr(recommender, "RATE", 1e30)
     with pytest.raises(FloatingPointError, match="the fit failed: the value is no longer a finite number"):
