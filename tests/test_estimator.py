@@ -236,6 +236,15 @@ def test_small_matrices_of_rank_one(shape, seed):
     np.testing.assert_allclose(model.complete(), X, rtol=1e-9, atol=1e-12)
 
 
+def test_no_entry_can_be_held_out():
+    """Each is the only one of its row and of its column: many matrices of rank one hold them, one is found."""
+    values = np.linspace(-2, 3, 60)
+    model = MatrixCompletion().fit(np.where(np.eye(60) == 1, values, np.nan))
+    assert model.history_[0]["held_out_error"] is None
+    assert np.isfinite(model.complete()).all()
+    np.testing.assert_allclose(np.diag(model.complete()), values, atol=1e-6)
+
+
 @pytest.mark.parametrize("value", [-3.0, 7.0])
 def test_one_entry_of_many(value):
     X = np.full((4, 5), np.nan)

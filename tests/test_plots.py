@@ -47,6 +47,36 @@ def test_restoration_shows_what_was_observed_what_was_made_of_it_and_the_origina
     assert (titles < 0.5).any()
 
 
+def test_panels_draw_each_line_with_its_name_and_colour(tmp_path):
+    """Read from the SVG, which names its texts in comments and its colours in styles."""
+    n = np.arange(1, 50)
+    falling = plots.Line(n, 10.0 ** -(n / 10), "ours", {"color": "#12ab34"}, (10.0 ** -(n / 9), 10.0 ** -(n / 11)))
+    bundle = plots.Line(n, np.stack([n, 2 * n, 3 * n], axis=1), "theirs", {"color": "#ab1234"})
+    nameless = plots.Line(n, n, style={"color": "#1234ab"})
+    path = tmp_path / "figure.svg"
+    plots.panels(
+        [
+            plots.Panel("error falls", "step", "error (relative)", [falling], yscale="log"),
+            plots.Panel("bundles", "step", "size", [bundle, nameless], ylim=(0, 100)),
+        ],
+        path,
+    )
+    drawn = path.read_text()
+    for text in ("error falls", "bundles", "error (relative)", "size", "ours", "theirs"):
+        assert drawn.count(f"<!-- {text} -->") == 1
+    assert drawn.count("<!-- step -->") == 2
+    assert r"10^{-4}" in drawn  # a logarithmic axis
+    assert drawn.count("stroke: #ab1234") == 4  # three lines and one in the legend
+    assert drawn.count("stroke: #1234ab") == 1
+    assert "fill: #12ab34; fill-opacity: 0.2" in drawn  # the spread
+
+
+def test_a_single_panel(tmp_path):
+    plots.panels([plots.Panel("alone", "x", "y", [plots.Line([0, 1], [0, 1])])], tmp_path / "figure.png")
+    height, width = images.imread(tmp_path / "figure.png").shape[:2]
+    assert (width, height) == (810, 585)
+
+
 def test_the_suffix_says_the_format(tmp_path):
     picture = np.full((8, 9, 3), 0.5)
     for suffix, magic in {"png": b"\x89PNG", "pdf": b"%PDF", "svg": b"<?xml"}.items():

@@ -343,6 +343,14 @@ def test_few_ratings(count):
     assert predicted[3] == pytest.approx(model.mean_)
 
 
+def test_no_rating_can_be_held_out():
+    """Each is the only one of its user and of its item."""
+    table = {"user": np.arange(300), "item": np.arange(300), "rating": np.arange(300) % 5}
+    model = Recommender().fit(table)
+    assert np.isnan(model.validation_rmse_)
+    assert np.corrcoef(model.predict(table)["prediction"], table["rating"])[0, 1] > 0.9
+
+
 @pytest.mark.parametrize("value", [3.0, 0.0, -1e6])
 def test_all_ratings_equal(value):
     u, i = np.divmod(np.arange(200), 10)
