@@ -77,6 +77,27 @@ class History:
         return np.asarray([record[name] for record in self.records])
 
 
+class Lowest:
+    """Keeps the factors at which the value was lowest; for steps that do not only descend, such as Adam's.
+
+    Attributes
+    ----------
+    best : Factors or None
+    best_value : float
+    """
+
+    name = "lowest"
+
+    def __init__(self) -> None:
+        self.best: Factors | None = None
+        self.best_value = math.inf
+
+    def __call__(self, info: StepInfo) -> bool:
+        if info.value < self.best_value:
+            self.best, self.best_value = info.factors, info.value
+        return False
+
+
 class EarlyStopping:
     """Stops when the error on held-out entries has not fallen for a while, and keeps the best factors.
 

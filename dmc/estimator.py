@@ -14,7 +14,7 @@ from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.validation import _check_feature_names, _check_feature_names_in, check_is_fitted
 
-from dmc import _checks, initial, steps
+from dmc import _checks, initial, kernels, steps
 from dmc.callbacks import EarlyStopping, Progress, Stagnation
 from dmc.factors import Factors
 from dmc.observations import Observations, observe
@@ -135,7 +135,8 @@ class MatrixCompletion(TransformerMixin, BaseEstimator):
         unit = float(np.abs(observations.values).max()) or 1.0  # squares stay inside the dtype's range
         scaled = observations.with_values(observations.values / observations.dtype.type(unit))
         run = _Run(scaled, self.validation_fraction, rng, [*self.callbacks, *([Progress()] if self.verbose else [])])
-        factors = run.finish(scaled, run.grow(bound, self.depth, rng))
+        with kernels.sharing_cores(2 * bound):  # also between the phases: their thin decompositions gain nothing
+            factors = run.finish(scaled, run.grow(bound, self.depth, rng))
         factors = _fill_empty_lines(factors, observations)
         root = observations.dtype.type(math.sqrt(unit))
         self.factors_ = factors.map(lambda factor: root * factor)

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dmc import __version__, _checks, initial, persistence, steps
-from dmc.callbacks import EarlyStopping, Progress
+from dmc.callbacks import EarlyStopping, Lowest, Progress
 from dmc.factors import Factors
 from dmc.observations import Duplicates, Lines, Observations
 from dmc.problem import MaskedLeastSquares
@@ -161,7 +161,9 @@ class Recommender:
         self.validation_rmse_ = watch.best_error * unit if watch else float("nan")
         self.history_ = [{"n_steps": n, "validation_rmse": e * unit} for n, e in (watch.errors if watch else [])]
         if solution is None or solution.stopped_by in (None, EarlyStopping.name):
-            solution = self._train(scaled, start, max(watch.best_step, 1) if watch else FALLBACK_STEPS, None)
+            lowest = Lowest()  # a last step may land on a spike
+            solution = self._train(scaled, start, max(watch.best_step, 1) if watch else FALLBACK_STEPS, lowest)
+            solution = replace(solution, factors=lowest.best or solution.factors)
         if solution.status is Status.NONFINITE:
             raise FloatingPointError(f"the fit failed: {solution.status}")
         factors = solution.factors
@@ -197,11 +199,11 @@ class Recommender:
         watch = EarlyStopping(held_out, patience=40)
         return watch, self._train(train, start, MAX_STEPS, watch)
 
-    def _train(self, scaled: Observations, start: Factors, n_steps: int, watch: EarlyStopping | None) -> Solution:
+    def _train(self, scaled: Observations, start: Factors, n_steps: int, watch: EarlyStopping | Lowest) -> Solution:
         pattern = scaled.pattern
         l2 = (self.l2 * np.sqrt(pattern.row_counts), self.l2 * np.sqrt(pattern.column_counts))
         looks: list[Callback] = [
-            *([watch] if watch else []),
+            watch,
             *self.callbacks,
             *([Progress()] if self.verbose else []),
         ]

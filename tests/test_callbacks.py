@@ -267,3 +267,11 @@ def test_history_remembers_measures():
         watch(look)
     np.testing.assert_array_equal(watch.column("width"), [look.factors.width for look in looks([3, 2, 1])])
     assert list(watch.column("n_steps")) == [0, 10, 20]
+
+
+def test_lowest_keeps_what_was_lowest():
+    watch = callbacks.Lowest()
+    seen = [info(10 * i, value=value) for i, value in enumerate([3.0, 1.0, 2.0, math.nan])]
+    assert not any(watch(look) for look in seen)
+    assert watch.best is seen[1].factors
+    assert watch.best_value == 1
