@@ -261,7 +261,9 @@ class Recommender:
         n = _checks.integer(n, "n", 1)
         user, item, _ = self.columns_
         is_table = hasattr(users, "columns") or isinstance(users, Mapping)
-        source = Table.open(users if is_table else {user: np.atleast_1d(users)}, (user,))
+        if not is_table:  # a list as it is: an array might round huge ids
+            users = {user: users if isinstance(users, (list, tuple)) else np.atleast_1d(users)}
+        source = Table.open(users, (user,))
         ids = source.ids(user)
         rows = self.users_.lines(ids)
         left, right = self._sides()
