@@ -16,6 +16,7 @@ ROWS = [
     {"cli", "integrations"},
     {"recommender", "plots"},
     {"estimator", "torch_ops"},
+    {"discovery"},
     {"solver", "callbacks", "distributed", "initial", "datasets"},
     {"problem", "steps", "solution", "diagnostics", "metrics", "ratings", "persistence"},
     {"kernels"},
