@@ -15,9 +15,7 @@ test: .venv/.test
 	$(BIN)/python -m pytest --cov --cov-report=term
 
 bench: .venv/.test
-	for script in ratings completion memory; do $(BIN)/python bench/$$script.py || exit 1; done
-	$(BIN)/python -m pytest bench/kernels.py --benchmark-enable --benchmark-only --benchmark-sort=name
-	$(BIN)/python bench/report.py
+	$(BIN)/dmc bench all
 
 lint: .venv/.dev
 	$(BIN)/ruff check

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import platform
@@ -72,3 +73,13 @@ def main(runs: dict[str, Callable[[], None]]) -> None:
         if name not in runs:
             raise SystemExit(f"there is no run {name!r} here; there are {', '.join(runs)}")
         runs[name]()
+
+
+def catalogue() -> dict[str, tuple[Path, str]]:
+    """Of every run in this folder: its script, and what it asks, in a line; last the report, made from the others."""
+    found = {}
+    scripts = sorted(Path(__file__).parent.glob("[!_]*.py"), key=lambda path: (path.stem == "report", path.stem))
+    for script in scripts:
+        for name, run in importlib.import_module(script.stem).RUNS.items():
+            found[name] = (script, (run.__doc__ or "").partition("\n")[0])
+    return found

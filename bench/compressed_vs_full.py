@@ -58,12 +58,12 @@ def steps_to(course: list[tuple[int, float]], goal: float) -> int | None:
 def trajectory_300() -> None:
     """d = 300, 30 % observed: full, compressed (γ = .01 and 0) and narrow networks, to the same number of steps."""
     task = Task(300, 0.3)
-    n = 20_000
+    n = 32_000
     competitors = {
         "full width": (lambda: initial.orthogonal(task.shape, DEPTH, SCALE), 1.0, n),
         "compressed": (lambda: initial.compressed(task.observations, RANK, DEPTH, SCALE), OUTER, n),
         "compressed, outer factors frozen": (lambda: initial.compressed(task.observations, RANK, DEPTH, SCALE), 0.0, n),
-        "narrow": (lambda: initial.narrow(task.shape, 2 * RANK, DEPTH, SCALE), 1.0, 4 * n),
+        "narrow": (lambda: initial.narrow(task.shape, 2 * RANK, DEPTH, SCALE), 1.0, 3 * n),
     }
     for name, (start, outer, most) in competitors.items():
         course, seconds, each = train(task, start, outer, most)

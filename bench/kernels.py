@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from scipy import sparse
 
+from _harness import main
 from dmc import Observations, kernels
 
 M, N, OBSERVED = 20_000, 5_000, 2_000_000
@@ -46,3 +47,14 @@ def test_masked_residual_grad(benchmark, observations, name, width):
     benchmark.pedantic(
         kernel.masked_residual_grad, (left, right, observations.pattern, target), rounds=7, warmup_rounds=2
     )
+
+
+def speed() -> None:
+    """The fused kernel, native and by numba, beside the same in SciPy's words."""
+    raise SystemExit(pytest.main([__file__, "--benchmark-enable", "--benchmark-only", "--benchmark-sort=name"]))
+
+
+RUNS = {"kernels": speed}
+
+if __name__ == "__main__":
+    main(RUNS)

@@ -6,11 +6,11 @@ from dmc import initial
 
 
 def outer_rate() -> None:
-    """d = 300, 30 % observed: γ = 0, .001, .01, .1, 1 with the published start; error after 24,000 steps."""
+    """d = 300, 30 % observed: γ = 0, .001, .01, .1, 1 with the published start; error after 40,000 steps."""
     task = Task(300, 0.3)
     for gamma in (0.0, 0.001, 0.01, 0.1, 1.0):
         start = lambda: initial.compressed(task.observations, 5, DEPTH, SCALE)  # noqa: E731
-        course, seconds, _ = train(task, start, gamma, 24_000)
+        course, seconds, _ = train(task, start, gamma, 40_000)
         record(
             "rates",
             f"γ = {gamma:g}",

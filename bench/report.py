@@ -1,12 +1,17 @@
-"""Write the README's tables from bench/results: everything between `<!-- bench:NAME -->` and `<!-- end -->`."""
+"""From bench/results: the README's tables, between `<!-- bench:NAME -->` and `<!-- end -->`, and bench/figures."""
 
 from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
-from _harness import load
+import numpy as np
 
+from _harness import load, main
+from dmc import plots
+
+FIGURES = Path(__file__).parent / "figures"
 README = Path(__file__).parent.parent / "README.md"
 
 
@@ -44,9 +49,99 @@ def machine() -> list[str]:
     return [f"Measured on {row['cores']} cores of an {row['machine']} ({row['kernel']} kernel)."]
 
 
+def cases(bench: str, prefix: str) -> dict[str, dict[str, Any]]:
+    """The results whose case begins so, by what follows."""
+    return {row["case"][len(prefix) :]: row for row in load(bench) if row["case"].startswith(prefix)}
+
+
+def against_full() -> list[str]:
+    small, large = cases("compressed_vs_full", "d=300 | "), cases("compressed_vs_full", "d=1000 | ")
+    lines = [
+        "| network, d = 300 | recovery error | steps to it | steps to 1e-6 of the first | seconds, set-up included |",
+        "|---|---|---|---|---|",
+    ]
+    for name, row in small.items():
+        reached = f"{row['steps_to_1e_6']:,}" if row["steps_to_1e_6"] else "never"
+        lines.append(f"| {name} | {row['error']:.0e} | {row['steps']:,} | {reached} | {row['seconds']:.1f} |")
+    ratio = [rows["full width"]["seconds_a_step"] / rows["compressed"]["seconds_a_step"] for rows in (small, large)]
+    whole = small["full width"]["seconds"] / small["compressed"]["seconds"]
+    return [
+        *lines,
+        "",
+        f"The full-width network takes {whole:.0f} times as long as the compressed one at d = 300, set-up included; a "
+        f"step of it {ratio[0]:.0f} times as long, and {ratio[1]:.0f} times at d = 1000.",
+    ]
+
+
+def depth() -> list[str]:
+    lines = ["| layers | relative error: median, and range of 5 seeds | steps (median) |", "|---|---|---|"]
+    for name, row in cases("depth", "few samples | depth ").items():
+        errors = row["errors"]
+        spread = f"{np.median(errors):.0e} ({min(errors):.0e} to {max(errors):.0e})"
+        lines.append(f"| {name} | {spread} | {np.median(row['steps']):,.0f} |")
+    return lines
+
+
+def figure_against_full() -> list[plots.Panel]:
+    rows = cases("compressed_vs_full", "d=300 | ")
+    by_steps, by_seconds = [], []
+    for name, row in rows.items():
+        steps, errors = (np.array(column) for column in zip(*row["course"], strict=True))
+        style = {"linewidth": 2 if name in ("full width", "compressed") else 1.2}
+        by_steps.append(plots.Line(steps, errors, name, style))
+        seconds = row["seconds"] - row["seconds_a_step"] * (row["steps"] - steps)
+        by_seconds.append(plots.Line(seconds[1:], errors[1:], name, style))
+    ylabel = "recovery error (half the mean square off the observed)"
+    return [
+        plots.Panel("the compressed network follows the full one …", "step", ylabel, by_steps, "log"),
+        plots.Panel("… at a fraction of the cost", "seconds, set-up included", ylabel, by_seconds, "log", "log"),
+    ]
+
+
+def figure_rates() -> list[plots.Panel]:
+    lines = []
+    for name, row in cases("rates", "γ").items():
+        steps, errors = zip(*row["course"], strict=True)
+        lines.append(plots.Line(steps, errors, f"γ{name}"))
+    return [
+        plots.Panel(
+            "outer factors must move, at a rate of their own (γ)",
+            "step",
+            "recovery error (half the mean square off the observed)",
+            lines,
+            "log",
+        )
+    ]
+
+
+def figure_depth() -> list[plots.Panel]:
+    rows, lines = cases("depth", "width "), []
+    for depth, colour in ((2, "C0"), (3, "C1")):
+        mine = {int(name.split()[0]): row["errors"] for name, row in rows.items() if name.endswith(f"depth {depth}")}
+        errors = np.array(list(mine.values()))
+        lines.append(
+            plots.Line(
+                list(mine),
+                np.median(errors, axis=1),
+                f"{depth} layers",
+                {"color": colour, "marker": "o"},
+                (errors.min(axis=1), errors.max(axis=1)),
+            )
+        )
+    return [
+        plots.Panel(
+            "a width above the rank (10) hurts two layers, not three\n(median and range of 5 seeds)",
+            "width of the network (rank bound)",
+            "relative error, whole matrix",
+            lines,
+            "log",
+        )
+    ]
+
+
 def written(text: str) -> str:
     """The README with every table as the results have it."""
-    for section in (completion, photograph, ratings, memory, machine):
+    for section in (completion, photograph, against_full, depth, ratings, memory, machine):
         block = f"<!-- bench:{section.__name__} -->\n" + "\n".join(section()) + "\n<!-- end -->"
         places = re.findall(rf"<!-- bench:{section.__name__} -->.*?<!-- end -->", text, flags=re.DOTALL)
         if len(places) != 1:
@@ -55,5 +150,15 @@ def written(text: str) -> str:
     return text
 
 
-if __name__ == "__main__":
+def report() -> None:
+    """The README's tables and bench/figures, from the results that are there."""
     README.write_text(written(README.read_text()))
+    FIGURES.mkdir(exist_ok=True)
+    for figure in (figure_against_full, figure_rates, figure_depth):
+        plots.panels(figure(), FIGURES / f"{figure.__name__.removeprefix('figure_')}.png")
+
+
+RUNS = {"report": report}
+
+if __name__ == "__main__":
+    main(RUNS)

@@ -33,7 +33,7 @@ template <class Real>
 dmc::Sides<Real> check_sides(const Array<Real>& own, const Array<Real>& other) {
     if (own.ndim() != 2 || other.ndim() != 2 || own.shape(1) != other.shape(1))
         refuse("own has shape " + dims(own) + " and other " + dims(other) + "; give two matrices of one width");
-    return {own.data(), other.data(), own.shape(1)};
+    return {own.data(), other.data(), other.shape(0), own.shape(1)};
 }
 
 // Pointers and indices were checked when the pattern was made; here what can be checked in constant time.

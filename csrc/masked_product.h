@@ -20,7 +20,8 @@ struct Lines {
 template <class Real>
 struct Sides {
     const Real* own;    // (lines.count, width)
-    const Real* other;  // (other lines, width)
+    const Real* other;  // (other_lines, width)
+    std::int64_t other_lines;
     std::int64_t width;
 };
 

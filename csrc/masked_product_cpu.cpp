@@ -35,14 +35,20 @@ struct Vector {
     static DMC_INLINE void store(Real* p, type v) { *reinterpret_cast<unaligned*>(p) = v; }
 };
 
+// The lower half of a vector plus its upper half.
+template <class Real, int Bytes>
+DMC_INLINE typename Vector<Real, Bytes / 2>::type fold(typename Vector<Real, Bytes>::type v) {
+    typename Vector<Real, Bytes / 2>::type low, high;
+    std::memcpy(&low, &v, Bytes / 2);
+    std::memcpy(&high, reinterpret_cast<const char*>(&v) + Bytes / 2, Bytes / 2);
+    return low + high;
+}
+
 // Adds up the lanes, halving the vector until one register of 16 bytes is left.
 template <class Real, int Bytes>
 DMC_INLINE Real sum(typename Vector<Real, Bytes>::type v) {
     if constexpr (Bytes > 16) {
-        typename Vector<Real, Bytes / 2>::type low, high;
-        std::memcpy(&low, &v, Bytes / 2);
-        std::memcpy(&high, reinterpret_cast<const char*>(&v) + Bytes / 2, Bytes / 2);
-        return sum<Real, Bytes / 2>(low + high);
+        return sum<Real, Bytes / 2>(fold<Real, Bytes>(v));
     } else if constexpr (sizeof(Real) == 4) {
         return (v[0] + v[2]) + (v[1] + v[3]);
     } else {
@@ -50,36 +56,41 @@ DMC_INLINE Real sum(typename Vector<Real, Bytes>::type v) {
     }
 }
 
-// One own line: Blocks whole vectors held in registers (-1: as many as the width has, held in memory), then a tail
-// of single numbers.
-template <class Real, int Bytes, int Blocks>
+// One own line: Blocks whole vectors held in registers (-1: as many as the width has, held in memory), then half a
+// vector if Half. There is no tail of single numbers: `padded` sees to it that the width is a multiple of a half.
+template <class Real, int Bytes, int Blocks, bool Half>
 struct Line {
     using V = Vector<Real, Bytes>;
-    using Vec = typename V::type;
+    using H = Vector<Real, Half ? Bytes / 2 : Bytes>;
     static constexpr int kept = Blocks > 0 ? Blocks : 1;
     std::int64_t width;
     const Real* own;
     Real* d_own;
-    Vec accumulated[kept];
+    typename V::type accumulated[kept];
+    typename H::type accumulated_half;
 
     DMC_INLINE std::int64_t blocks() const { return Blocks >= 0 ? Blocks : width / V::lanes; }
 
     DMC_INLINE void begin() {
-        for (int v = 0; v < kept; ++v) accumulated[v] = Vec{};
-        for (std::int64_t c = Blocks >= 0 ? blocks() * V::lanes : 0; c < width; ++c) d_own[c] = 0;
+        for (int v = 0; v < kept; ++v) accumulated[v] = typename V::type{};
+        accumulated_half = typename H::type{};
+        if constexpr (Blocks < 0) std::fill_n(d_own, width, Real(0));
     }
 
     DMC_INLINE Real dot(const Real* other) const {
-        Vec acc = {}, acc2 = {};
+        typename V::type acc = {}, acc2 = {};
         std::int64_t v = 0;
         for (; v + 2 <= blocks(); v += 2) {
             acc += V::load(own + v * V::lanes) * V::load(other + v * V::lanes);
             acc2 += V::load(own + (v + 1) * V::lanes) * V::load(other + (v + 1) * V::lanes);
         }
         if (v < blocks()) acc += V::load(own + v * V::lanes) * V::load(other + v * V::lanes);
-        Real total = blocks() ? sum<Real, Bytes>(acc + acc2) : Real(0);
-        for (std::int64_t c = blocks() * V::lanes; c < width; ++c) total += own[c] * other[c];
-        return total;
+        if constexpr (Half) {
+            const auto folded = H::load(own + blocks() * V::lanes) * H::load(other + blocks() * V::lanes);
+            return sum<Real, Bytes / 2>(Blocks ? folded + fold<Real, Bytes>(acc + acc2) : folded);
+        } else {
+            return sum<Real, Bytes>(acc + acc2);
+        }
     }
 
     DMC_INLINE void add_scaled(Real scale, const Real* other) {
@@ -89,12 +100,13 @@ struct Line {
             for (std::int64_t v = 0; v < blocks(); ++v)
                 V::store(d_own + v * V::lanes, V::load(d_own + v * V::lanes) + scale * V::load(other + v * V::lanes));
         }
-        for (std::int64_t c = blocks() * V::lanes; c < width; ++c) d_own[c] += scale * other[c];
+        if constexpr (Half) accumulated_half += scale * H::load(other + blocks() * V::lanes);
     }
 
     DMC_INLINE void end() {
         if constexpr (Blocks > 0)
             for (int v = 0; v < Blocks; ++v) V::store(d_own + v * V::lanes, accumulated[v]);
+        if constexpr (Half) H::store(d_own + blocks() * V::lanes, accumulated_half);
     }
 };
 
@@ -107,10 +119,10 @@ struct Work {
     Real* out;            // the product (entries), or d_own (lines, width)
 };
 
-template <class Real, class Index, int Bytes, int Blocks>
+template <class Real, class Index, int Bytes, int Blocks, bool Half>
 DMC_INLINE double run_lines(const Work<Real, Index>& work, std::int64_t begin, std::int64_t end) {
     const std::int64_t width = work.sides.width;
-    Line<Real, Bytes, Blocks> line;
+    Line<Real, Bytes, Blocks, Half> line;
     line.width = width;
     double loss = 0;
     for (std::int64_t i = begin; i < end; ++i) {
@@ -135,28 +147,36 @@ DMC_INLINE double run_lines(const Work<Real, Index>& work, std::int64_t begin, s
     return loss;
 }
 
-template <class Real, class Index, int Bytes>
-DMC_INLINE double run_any_width(const Work<Real, Index>& work, std::int64_t begin, std::int64_t end) {
+template <class Real, class Index, int Bytes, bool Half>
+DMC_INLINE double run_blocks(const Work<Real, Index>& work, std::int64_t begin, std::int64_t end) {
     switch (work.sides.width / Vector<Real, Bytes>::lanes) {
         case 0:
-            return run_lines<Real, Index, Bytes, 0>(work, begin, end);
+            return run_lines<Real, Index, Bytes, 0, Half>(work, begin, end);
         case 1:
-            return run_lines<Real, Index, Bytes, 1>(work, begin, end);
+            return run_lines<Real, Index, Bytes, 1, Half>(work, begin, end);
         case 2:
-            return run_lines<Real, Index, Bytes, 2>(work, begin, end);
+            return run_lines<Real, Index, Bytes, 2, Half>(work, begin, end);
         case 3:
-            return run_lines<Real, Index, Bytes, 3>(work, begin, end);
+            return run_lines<Real, Index, Bytes, 3, Half>(work, begin, end);
         case 4:
-            return run_lines<Real, Index, Bytes, 4>(work, begin, end);
+            return run_lines<Real, Index, Bytes, 4, Half>(work, begin, end);
         case 5:
-            return run_lines<Real, Index, Bytes, 5>(work, begin, end);
+            return run_lines<Real, Index, Bytes, 5, Half>(work, begin, end);
         case 6:
-            return run_lines<Real, Index, Bytes, 6>(work, begin, end);
+            return run_lines<Real, Index, Bytes, 6, Half>(work, begin, end);
         case 8:
-            return run_lines<Real, Index, Bytes, 8>(work, begin, end);
+            return run_lines<Real, Index, Bytes, 8, Half>(work, begin, end);
         default:
-            return run_lines<Real, Index, Bytes, -1>(work, begin, end);
+            return run_lines<Real, Index, Bytes, -1, Half>(work, begin, end);
     }
+}
+
+template <class Real, class Index, int Bytes>
+DMC_INLINE double run_any_width(const Work<Real, Index>& work, std::int64_t begin, std::int64_t end) {
+    if constexpr (Bytes > 16)
+        if (work.sides.width % Vector<Real, Bytes>::lanes)
+            return run_blocks<Real, Index, Bytes, true>(work, begin, end);
+    return run_blocks<Real, Index, Bytes, false>(work, begin, end);
 }
 
 // The same source compiled for each instruction set. The parallel loop stays outside: a function that the compiler
@@ -212,8 +232,35 @@ double run(const Work<Real, Index>& work, std::int64_t begin, std::int64_t end) 
     return run_plain(work, begin, end);
 }
 
+// Widths that the kernel serves without a tail are multiples of this: half a vector, or 16 bytes.
+template <class Real>
+std::int64_t grain() {
+    return (isa() == Isa::avx512 ? 32 : 16) / std::int64_t(sizeof(Real));
+}
+
+template <class Real>
+std::vector<Real> padded(const Real* matrix, std::int64_t lines, std::int64_t width, std::int64_t wide) {
+    std::vector<Real> copy(lines * wide);  // zeros
+    for (std::int64_t i = 0; i < lines; ++i) std::copy_n(matrix + i * width, width, copy.data() + i * wide);
+    return copy;
+}
+
 template <class Real, class Index>
 double run_parallel(const Work<Real, Index>& work, int n_threads) {
+    const std::int64_t width = work.sides.width, wide = (width + grain<Real>() - 1) / grain<Real>() * grain<Real>();
+    if (wide != width) {  // copies cost a pass over the factors; a tail would cost as much for every entry
+        const auto own = padded(work.sides.own, work.lines.count, width, wide);
+        const auto other = padded(work.sides.other, work.sides.other_lines, width, wide);
+        Work<Real, Index> whole = work;
+        whole.sides = {own.data(), other.data(), work.sides.other_lines, wide};
+        if (!work.target) return run_parallel(whole, n_threads);
+        std::vector<Real> d_own(own.size());
+        whole.out = d_own.data();
+        const double loss = run_parallel(whole, n_threads);
+        for (std::int64_t i = 0; i < work.lines.count; ++i)
+            std::copy_n(d_own.data() + i * wide, width, work.out + i * width);
+        return loss;
+    }
     const std::int64_t count = work.lines.count, entries = work.lines.pointers[count];
     const std::int64_t pieces = std::max<std::int64_t>(1, entries / kPieceEntries);
     std::vector<std::int64_t> first(pieces + 1);

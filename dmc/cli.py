@@ -1,12 +1,14 @@
-"""The command line: dmc demo | fit | predict | recommend | doctor."""
+"""The command line: dmc demo | fit | predict | recommend | bench | doctor."""
 
 from __future__ import annotations
 
 import csv
+import importlib
 import io
 import json
 import os
 import platform
+import subprocess
 import sys
 import time
 import warnings
@@ -213,6 +215,30 @@ def _check_output(path: Path | None) -> None:
         raise IsADirectoryError(f"{path} is a folder; give the path of a file")
     if not path.parent.is_dir():
         raise FileNotFoundError(f"there is no folder {path.parent} to save {path.name} in; make it first")
+
+
+@app.command()
+def bench(
+    names: Annotated[list[str] | None, typer.Argument(help="Runs, or 'all' of them; without: what there is.")] = None,
+) -> None:
+    """Run benches of the source tree by name, each in a process of its own; they write to bench/results."""
+    folder = Path(__file__).parent.parent / "bench"
+    if not (folder / "_harness.py").is_file():
+        raise FileNotFoundError(
+            "the benches are in dmc's source tree; say this in an editable install: pip install -e ."
+        )
+    sys.path.insert(0, str(folder))
+    runs = importlib.import_module("_harness").catalogue()
+    if not names:
+        _table([(name, question) for name, (_, question) in runs.items()])
+        return
+    for name in names:
+        if name not in (*runs, "all"):
+            raise ValueError(f"there is no bench {name!r}; `dmc bench` lists those there are")
+    for name in runs if "all" in names else names:
+        ended = subprocess.run([sys.executable, str(runs[name][0]), name])
+        if ended.returncode:
+            raise typer.Exit(ended.returncode)
 
 
 @app.command()

@@ -388,3 +388,30 @@ def test_demo_keeps_its_promises(tmp_path):
     assert width > 1000
     assert height / width == pytest.approx(427 / 640 / 3, rel=0.2)
     assert f"{photograph['psnr']:.2f} dB" in result.stdout
+
+
+def test_bench_lists_every_run_with_what_it_asks(dmc_in):
+    status, out, _ = dmc_in("bench")
+    assert status == 0
+    lines = [line.split(maxsplit=1) for line in out.splitlines()]
+    assert {"trajectory-300", "trajectory-1000", "narrow", "kwon", "ratings", "memory", "kernels"} <= {
+        n for n, _ in lines
+    }
+    assert lines[-1][0] == "report"  # it is made from the others
+    assert all(question.endswith(".") for _, question in lines)
+
+
+def test_bench_runs_what_is_named_in_processes_of_their_own(dmc_in, monkeypatch):
+    commands = []
+    ended = subprocess.CompletedProcess([], 0)
+    monkeypatch.setattr(subprocess, "run", lambda command: commands.append(command[1:]) or ended)
+    assert dmc_in("bench", "kwon", "report")[0] == 0
+    assert [(os.path.basename(script), name) for script, name in commands] == [
+        ("rates.py", "kwon"),
+        ("report.py", "report"),
+    ]
+    ended.returncode = 3
+    assert dmc_in("bench", "kwon")[0] == 3
+    status, _, err = dmc_in("bench", "kwom")
+    assert status == 1
+    assert "there is no bench 'kwom'" in err
