@@ -11,7 +11,6 @@ import numpy as np
 from _harness import load, main
 from dmc import plots
 
-FIGURES = Path(__file__).parent / "figures"
 README = Path(__file__).parent.parent / "README.md"
 
 
@@ -82,7 +81,7 @@ def depth() -> list[str]:
     return lines
 
 
-def figure_against_full() -> list[plots.Panel]:
+def against_full_panels() -> list[plots.Panel]:
     rows = cases("compressed_vs_full", "d=300 | ")
     by_steps, by_seconds = [], []
     for name, row in rows.items():
@@ -98,7 +97,7 @@ def figure_against_full() -> list[plots.Panel]:
     ]
 
 
-def figure_rates() -> list[plots.Panel]:
+def rates_panels() -> list[plots.Panel]:
     lines = []
     for name, row in cases("rates", "γ").items():
         steps, errors = zip(*row["course"], strict=True)
@@ -114,7 +113,7 @@ def figure_rates() -> list[plots.Panel]:
     ]
 
 
-def figure_depth() -> list[plots.Panel]:
+def depth_panels() -> list[plots.Panel]:
     rows, lines = cases("depth", "width "), []
     for depth, colour in ((2, "C0"), (3, "C1")):
         mine = {int(name.split()[0]): row["errors"] for name, row in rows.items() if name.endswith(f"depth {depth}")}
@@ -139,6 +138,9 @@ def figure_depth() -> list[plots.Panel]:
     ]
 
 
+FIGURES = {"against_full": against_full_panels, "rates": rates_panels, "depth": depth_panels}
+
+
 def written(text: str) -> str:
     """The README with every table as the results have it."""
     for section in (completion, photograph, against_full, depth, ratings, memory, machine):
@@ -153,9 +155,10 @@ def written(text: str) -> str:
 def report() -> None:
     """The README's tables and bench/figures, from the results that are there."""
     README.write_text(written(README.read_text()))
-    FIGURES.mkdir(exist_ok=True)
-    for figure in (figure_against_full, figure_rates, figure_depth):
-        plots.panels(figure(), FIGURES / f"{figure.__name__.removeprefix('figure_')}.png")
+    folder = Path(__file__).parent / "figures"
+    folder.mkdir(exist_ok=True)
+    for name, panels in FIGURES.items():
+        plots.panels(panels(), folder / f"{name}.png")
 
 
 RUNS = {"report": report}

@@ -53,7 +53,7 @@ def sensing() -> None:
     problem = dmc.LinearSensing(A, np.tensordot(A, X, 2))
     competitors = {
         "full width": (initial.orthogonal((d, d), DEPTH, 1e-2), 1.0),
-        "compressed": (initial.compressed(problem.back_projection, RANK, DEPTH, 1e-2), 0.1),
+        "compressed": (initial.compressed(problem.back_projection, RANK, DEPTH, 1e-2), 1.0),
         "narrow": (initial.narrow((d, d), 2 * RANK, DEPTH, 1e-2), 1.0),
     }
     for name, (start, outer) in competitors.items():

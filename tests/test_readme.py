@@ -51,3 +51,14 @@ def test_figures_are_those_of_the_results(monkeypatch: pytest.MonkeyPatch) -> No
     import report
 
     assert report.written(README) == README
+
+
+def test_figures_are_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(ROOT / "bench"))
+    import report
+
+    shown = re.findall(r"!\[[^]]+\]\(([^)]+)\)", README)
+    assert len(shown) >= 2
+    drawn = {f"bench/figures/{name}.png" for name in report.FIGURES}
+    assert set(shown) <= drawn
+    assert all((ROOT / path).is_file() for path in shown)
