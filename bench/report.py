@@ -90,7 +90,7 @@ def against_full_panels() -> list[plots.Panel]:
         by_steps.append(plots.Line(steps, errors, name, style))
         seconds = row["seconds"] - row["seconds_a_step"] * (row["steps"] - steps)
         by_seconds.append(plots.Line(seconds[1:], errors[1:], name, style))
-    ylabel = "recovery error (half the mean square off the observed)"
+    ylabel = "recovery error"
     return [
         plots.Panel("the compressed network follows the full one …", "step", ylabel, by_steps, "log"),
         plots.Panel("… at a fraction of the cost", "seconds, set-up included", ylabel, by_seconds, "log", "log"),
@@ -101,12 +101,12 @@ def rates_panels() -> list[plots.Panel]:
     lines = []
     for name, row in cases("rates", "γ").items():
         steps, errors = zip(*row["course"], strict=True)
-        lines.append(plots.Line(steps, errors, f"γ{name}"))
+        lines.append(plots.Line(steps, errors, f"γ{name}", {"linestyle": "--" if name == " = 1" else "-"}))
     return [
         plots.Panel(
             "outer factors must move, at a rate of their own (γ)",
             "step",
-            "recovery error (half the mean square off the observed)",
+            "recovery error",
             lines,
             "log",
         )

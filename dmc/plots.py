@@ -31,7 +31,7 @@ class Line:
     style : dict
         What matplotlib's `plot` takes: color, linestyle, linewidth, marker, alpha.
     spread : ((points,), (points,)), optional
-        Lower and upper ends of error bars.
+        Lower and upper edges of a band around the line: a range over seeds.
     """
 
     x: ArrayLike
@@ -78,6 +78,9 @@ def panels(diagrams: Sequence[Panel], path: str | os.PathLike[str]) -> None:
                 axes.fill_between(line.x, *line.spread, color=drawn[0].get_color(), alpha=0.2, linewidth=0)
         axes.set(xlabel=panel.xlabel, ylabel=panel.ylabel, yscale=panel.yscale, xscale=panel.xscale, ylim=panel.ylim)
         axes.set_title(panel.title, fontsize=11)
+        for axis, scale in ((axes.xaxis, panel.xscale), (axes.yaxis, panel.yscale)):
+            if scale == "linear":
+                axis.set_major_formatter("{x:,.10g}")
         axes.grid(alpha=0.25)
         axes.spines[["top", "right"]].set_visible(False)
         if any(line.label for line in panel.lines):
