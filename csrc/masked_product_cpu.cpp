@@ -23,6 +23,9 @@ namespace dmc {
 namespace {
 
 constexpr std::int64_t kPieceEntries = 4096;
+// Products of numbers for which a further thread is woken: a quarter of a millisecond's, waking and waiting costs some
+// of it, and idle threads spin for a while beside whatever runs between two calls.
+constexpr std::int64_t kWorkOfThread = 1 << 20;
 
 // One register's worth of Real: 16, 32 or 64 bytes, as the instruction set has it.
 template <class Real, int Bytes>
@@ -272,7 +275,7 @@ double run_parallel(const Work<Real, Index>& work, int n_threads) {
     first[pieces] = count;
     std::vector<double> losses(pieces, 0.0);
     if (n_threads <= 0) n_threads = max_threads();
-    n_threads = int(std::min<std::int64_t>(n_threads, pieces));
+    n_threads = int(std::min({std::int64_t(n_threads), pieces, 1 + entries * width / kWorkOfThread}));
 #pragma omp parallel for schedule(dynamic) num_threads(n_threads)
     for (std::int64_t p = 0; p < pieces; ++p) losses[p] = run(work, first[p], first[p + 1]);
     double loss = 0;

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from contextlib import AbstractContextManager, nullcontext
 from functools import cached_property
 from typing import Any, Protocol
@@ -139,6 +140,44 @@ class MaskedLeastSquares:
             penalty, more_left, more_right = self._penalty(factors, left, right)
             loss, d_left, d_right = loss + penalty, d_left + more_left, d_right + more_right
         return loss, factors.pull_back(d_left, d_right)
+
+    @cached_property
+    def homogeneous(self) -> MaskedLeastSquares:
+        """The same problem with data of zero: its gradient is linear in X̂."""
+        other = copy.copy(self)
+        other._target = self._constant(0.0)
+        return other
+
+    def _constant(self, value: float) -> BothOrders:
+        target = np.full(self.observations.n_observed, value, self.observations.dtype)
+        return BothOrders(target, target)
+
+    def line_grams(self, factors: Factors) -> tuple[NDArray[Any], NDArray[Any]]:
+        """Of every line, the matrix of its own least squares problem with the other side of the model fixed.
+
+        Returns
+        -------
+        (rows, k, k) array, (columns, k, k) array
+            Σ_j w_ij v_j v_jᵀ + λ_i I over the entries of row i, with v_j the rows of `factors.right`; and the same of
+            the columns, with `factors.left`.
+        """
+        _check_fit(factors, self.observations.shape, self.observations.dtype)
+        left, right = factors.left, factors.right
+        first, second = np.triu_indices(left.shape[1])
+        ones = self._constant(-1.0)  # less a product of zero: residuals of one, which add up the other side
+
+        def grams(l2: NDArray[Any], by_row: bool) -> NDArray[Any]:
+            other = right if by_row else left
+            products = other[:, first] * other[:, second]
+            nothing = np.zeros((len(l2), products.shape[1]), products.dtype)
+            sides = (nothing, products) if by_row else (products, nothing)
+            sums = self._kernel.masked_residual_grad(*sides, self._pattern, ones, self._weights)[1 if by_row else 2]
+            result = np.empty((len(l2), left.shape[1], left.shape[1]), products.dtype)
+            result[:, first, second] = sums
+            result[:, second, first] = sums
+            return result + l2[:, None, None] * np.eye(left.shape[1], dtype=products.dtype)
+
+        return grams(self._row_l2, True), grams(self._column_l2, False)
 
     def _penalty(self, factors: Factors, left: Any, right: Any) -> tuple[float, Any, Any]:
         """The penalty and its gradients by left and right; constant columns weigh nothing by pull_back's choice."""

@@ -7,13 +7,14 @@ and `Backtracking` are steps around another step.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 import array_api_compat
 
 from dmc import _checks
 from dmc.factors import Array, Factors
+from dmc.gauss_newton import NormalEquations
 
 
 class Scales(Protocol):
@@ -269,14 +270,62 @@ class Momentum(Step):
 
 
 @dataclass(frozen=True)
+class GaussNewton(Step):
+    """Gauss–Newton steps of a two-factor model: superlinear where the entries can be matched, at any condition number.
+
+    Each step solves the linearised least squares problem, matrix-free, by preconditioned conjugate gradients: loosely
+    far from the solution, and the closer the more exactly (Eisenstat & Walker, 1996). Wants `Backtracking` around it,
+    and to be looked at every step.
+
+    Parameters
+    ----------
+    tol : float
+        Relative residual of the loosest solve.
+    max_products : int
+        Passes over the entries for one step at most.
+
+    References
+    ----------
+    P. Zilber, B. Nadler, "GNMR: a provable one-line algorithm for low rank matrix recovery", 2022 (arXiv 2106.12933).
+    """
+
+    tol: float = 0.1
+    max_products: int = 100
+
+    def __post_init__(self) -> None:
+        _checks.real(self.tol, "tol", 0, 1, open_ends=True)
+        _checks.integer(self.max_products, "max_products", 1)
+
+    def init(self, problem: Scales, factors: Factors) -> tuple[Any, float]:
+        if factors.cores or len(factors.arrays) > 2:
+            raise ValueError(
+                f"GaussNewton moves two-factor models without biases; these are {factors!r}: start from "
+                "factors.truncate(rank), or take DiscrepantDescent"
+            )
+        if not hasattr(problem, "line_grams"):
+            raise TypeError(f"GaussNewton is for MaskedLeastSquares and this is {type(problem).__name__}; take another")
+        return problem, math.inf
+
+    def __call__(
+        self, factors: Factors, value: float, grad: Factors, state: tuple[Any, float]
+    ) -> tuple[Factors, tuple[Any, float]]:
+        problem, before = state
+        value = float(value)
+        share = math.sqrt(value / before) if before > 0 else 0.0
+        tol = self.tol if not math.isfinite(share) else min(self.tol, max(share, 1e-6))
+        delta = NormalEquations(problem, factors).solve(grad, tol, self.max_products)
+        return factors.map(lambda a, d: a + d, delta), (problem, value)
+
+
+@dataclass(frozen=True)
 class _Accepted:
-    """The last point that Backtracking accepted, and the share of the inner step that it then took."""
+    """The last point that Backtracking accepted, where the inner step led from there, and the share of it taken."""
 
     factors: Factors | None
     value: float
     grad: Factors | None
-    before: Any  # the inner step's state before the step from there, and after it
-    after: Any
+    proposed: Factors | None
+    inner: Any  # the inner step's state
     share: float
 
 
@@ -300,8 +349,7 @@ class Backtracking(Step):
         _checks.real(self.growth, "growth", 1)
 
     def init(self, problem: Scales, factors: Factors) -> _Accepted:
-        inner = self.step.init(problem, factors)
-        return _Accepted(None, math.inf, None, inner, inner, 1.0)
+        return _Accepted(None, math.inf, None, None, self.step.init(problem, factors), 1.0)
 
     def standing(
         self, factors: Factors, value: float, grad: Factors, state: _Accepted
@@ -318,10 +366,12 @@ class Backtracking(Step):
     def __call__(self, factors: Factors, value: float, grad: Factors, state: _Accepted) -> tuple[Factors, _Accepted]:
         value = float(value)
         if self._refused(value, state):
-            before, share = state.before, state.share / 2
+            assert state.factors is not None
+            assert state.proposed is not None
+            factors, proposed = state.factors, state.proposed
+            state = replace(state, share=state.share / 2)
         else:
-            before, share = state.after, min(1.0, state.share * self.growth)
-        factors, value, grad = self.standing(factors, value, grad, state)
-        proposed, after = self.step(factors, value, grad, before)
-        moved = factors.map(lambda a, b: a + share * (b - a), proposed) if share < 1 else proposed
-        return moved, _Accepted(factors, value, grad, before, after, share)
+            proposed, inner = self.step(factors, value, grad, state.inner)
+            state = _Accepted(factors, value, grad, proposed, inner, min(1.0, state.share * self.growth))
+        share = state.share
+        return factors.map(lambda a, b: a + share * (b - a), proposed) if share < 1 else proposed, state

@@ -1,0 +1,120 @@
+"""The Gauss–Newton system of a two-factor model, matrix-free: one pass of the kernel for a product with its matrix."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import array_api_compat
+
+from dmc.factors import Array, Factors
+
+BLOCKED = 16  # widths up to it take the preconditioner of lines, whose Gram matrices cost width² / 2 columns of a pass
+
+
+class Linearised(Protocol):
+    """What the system asks of a problem: see `dmc.problem.MaskedLeastSquares`."""
+
+    @property
+    def curvature(self) -> float: ...
+
+    @property
+    def homogeneous(self) -> Any: ...
+
+    def line_grams(self, factors: Factors) -> tuple[Array, Array]: ...
+
+
+class NormalEquations:
+    """(JᵀWJ + D) δ = −gradient at a two-factor model X̂ = U·Vᵀ, with J(dU, dV) = dU·Vᵀ + U·dVᵀ on the entries.
+
+    J of a direction is itself a two-factor model, [dU U]·[V dV]ᵀ, so that the gradient of the problem with data of
+    zero there holds JᵀWJ times the direction in two of its four blocks.
+
+    Parameters
+    ----------
+    problem : MaskedLeastSquares
+    factors : Factors
+        Without cores and biases.
+    penalty : (width,) array, optional
+        D: a ridge for each column of both factors, in the units of the curvature times U².
+    """
+
+    def __init__(self, problem: Linearised, factors: Factors, penalty: Array | None = None) -> None:
+        xp = array_api_compat.array_namespace(factors.U)
+        self._homogeneous = problem.homogeneous
+        self._factors = factors
+        self._penalty = xp.zeros(factors.width, dtype=factors.U.dtype) if penalty is None else penalty
+        self._blocked = factors.width <= BLOCKED and penalty is None
+        if self._blocked:
+            grams = problem.line_grams(factors)
+        else:
+            U, V, p = factors.U, factors.V, problem.curvature
+            grams = p * (V.T @ V), p * (U.T @ U)
+        self._inverses = [_inverse(gram + _diagonal(xp, self._penalty)) for gram in grams]
+
+    def product(self, direction: Factors) -> Factors:
+        """(JᵀWJ + D) times a direction."""
+        U, V, k = self._factors.U, self._factors.V, self._factors.width
+        xp = array_api_compat.array_namespace(U)
+        both = Factors(xp.concat([direction.U, U], axis=1), (), xp.concat([V, direction.V], axis=1))
+        _, grad = self._homogeneous.value_and_grad(both)
+        d = self._penalty
+        return Factors(grad.U[:, :k] + d * direction.U, (), grad.V[:, k:] + d * direction.V)
+
+    def precondition(self, residual: Factors) -> Factors:
+        """The residual times the inverse of the matrix' diagonal blocks: of every line, or of their average."""
+        if self._blocked:
+            U, V = (
+                (inverse @ side[:, :, None])[:, :, 0]
+                for inverse, side in zip(self._inverses, (residual.U, residual.V), strict=True)
+            )
+            return Factors(U, (), V)
+        return Factors(residual.U @ self._inverses[0], (), residual.V @ self._inverses[1])
+
+    def solve(self, gradient: Factors, tol: float, max_products: int) -> Factors:
+        """The direction δ by preconditioned conjugate gradients, from zero.
+
+        The matrix is singular (U and V may be turned against each other); from zero the iterates have no part in that.
+
+        Parameters
+        ----------
+        gradient : Factors
+        tol : float
+            Of the preconditioned residual, relative to that at the start.
+        max_products : int
+            Products with the matrix at most.
+        """
+        delta = gradient.map(lambda g: 0 * g)
+        residual = gradient.map(lambda g: -g)
+        z = self.precondition(residual)
+        direction, size = z, _dot(residual, z)
+        goal = tol**2 * size
+        for _ in range(max_products):
+            if not size > goal:
+                break
+            product = self.product(direction)
+            bend = _dot(direction, product)
+            if not bend > 0:
+                break
+            length = size / bend
+            delta = delta.map(lambda x, d, a=length: x + a * d, direction)
+            residual = residual.map(lambda r, h, a=length: r - a * h, product)
+            z = self.precondition(residual)
+            previous, size = size, _dot(residual, z)
+            direction = z.map(lambda x, d, b=size / previous: x + b * d, direction)
+        return delta
+
+
+def _dot(a: Factors, b: Factors) -> float:
+    return sum(float((x * y).sum()) for x, y in zip(a.arrays, b.arrays, strict=True))
+
+
+def _diagonal(xp: Any, values: Array) -> Array:
+    return values * xp.eye(values.shape[0], dtype=values.dtype)
+
+
+def _inverse(gram: Array) -> Array:
+    """Inverses of one matrix or of many; lines with few entries have singular ones, and get a little ridge."""
+    xp = array_api_compat.array_namespace(gram)
+    k = gram.shape[-1]
+    ridge = 100 * float(xp.finfo(gram.dtype).eps) * float(xp.mean(xp.linalg.trace(gram))) / max(k, 1)
+    return xp.linalg.inv(gram + (ridge or 1.0) * xp.eye(k, dtype=gram.dtype))
