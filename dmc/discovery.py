@@ -1,4 +1,4 @@
-"""How the rank is found: rounds of a deep network that shows directions, a polish of them, and a judgement."""
+"""How the rank is found and the answer made exact: paths down a penalty, a finish without it, held-out judgement."""
 
 from __future__ import annotations
 
@@ -8,25 +8,54 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from dmc import initial, steps
 from dmc.callbacks import EarlyStopping, Stagnation
 from dmc.factors import Factors
 from dmc.observations import Observations
 from dmc.problem import MaskedLeastSquares
-from dmc.solution import Status
+from dmc.rank_path import FIRST_LEVEL, RankPath
+from dmc.solution import Status, StepInfo
 from dmc.solver import Callback, solve
 
-START_SCALE = 1e-2  # ε of the deep network's cores, for data of unit spectral norm
-DISCOVERED = 1e-2  # gradient ratio at which a deep phase has shown the directions that it will show
-GROWN = 3e-2  # of the largest singular value: a direction below it has not left the small start behind
+FAST, SLOWER = 0.84, (0.92, 0.96)  # decay of the first path, and of those tried when it does not lead to the answer
+PATH_STEPS, POLISH_STEPS = 300, 100  # more than a phase needs: it ends when it has done its work
+ROUNDS = 20  # of path and polish, each lower than the last
+AMPLE = 1.05  # entries over degrees of freedom above which matching them all exactly is no accident
+PLENTY = 2.0  # entries over degrees of freedom above which the residual's spectrum tells noise from structure
+CHANCE = 1.1  # of the norm that residuals of random signs have: up to it there is nothing to gain from what they hide
+AS_GOOD = 0.01  # relative rise of the held-out error for which a rank that is plain to see is preferred
+SETTLING = 10  # steps at the best level, from the model of the training entries to that of all
+HARD = 0.5  # of the error at zero: a held-out error above it is worth slower paths
 NEGLIGIBLE = 1e-6  # of the largest singular value, once the entries are matched exactly
-IMPROVEMENT = 5e-3  # relative fall of the held-out error that is worth more rank
-DEEP_STEPS, POLISH_STEPS = 2_000, 10_000  # more than a phase needs: it ends when it has done its work
 MAX_HELD_OUT = 10_000  # entries: enough to know the error to a percent
 MIN_HELD_OUT = 20  # entries: with fewer the error says nothing
-POLISH = steps.Backtracking(steps.ScaledDescent())
+POLISH = steps.Backtracking(steps.GaussNewton())
+
+
+class Settled:
+    """Stops a path whose width stays while the level falls: nothing is near to joining, and a finish may be tried.
+
+    At the bound a width stays in any case. There the path has settled when the entries are nearly matched, and is
+    stuck when the value no longer falls either.
+    """
+
+    name = "settled"
+    looks, fall, little = 5, 0.97, 1e-3
+
+    def __init__(self, bound: int, zero: float) -> None:
+        self._bound, self._little = bound, self.little * zero
+        self._before: StepInfo | None = None
+        self._in_a_row = 0
+        self.stuck = False
+
+    def __call__(self, info: StepInfo) -> bool:
+        before, self._before = self._before, info
+        counts = before is not None and info.factors.width == before.factors.width
+        if info.factors.width >= self._bound and info.value > self._little:
+            counts = self.stuck = counts and info.value > self.fall * before.value
+        self._in_a_row = self._in_a_row + 1 if counts else 0
+        return self._in_a_row >= self.looks
 
 
 class Discovery:
@@ -35,140 +64,153 @@ class Discovery:
     def __init__(
         self,
         observations: Observations,
+        bound: int,
+        depth: int,
         validation_fraction: float,
         rng: np.random.Generator,
         callbacks: Sequence[Callback],
     ) -> None:
-        self.train, self.held_out = _hold_out(observations, validation_fraction, rng)
+        self.observations, self.depth, self.rng = observations, depth, rng
+        # Wider, a model could match any entries; half as wide again leaves the path room for directions that go again.
+        self.bound = min(bound, 2 * largest_rank(observations, AMPLE))
+        self.validation_fraction = validation_fraction
         self.callbacks = callbacks
         self.history: list[dict[str, Any]] = []
         self.n_steps = 0
         self.status = Status.CONVERGED
         self.stopped_by: str | None = None
-        self.polish_steps = POLISH_STEPS
-        self._zero = self.error(None)
+        self._zero = _rms(observations)
         self._began = time.perf_counter()
 
-    def grow(self, bound: int, depth: int, rng: np.random.Generator) -> Factors:
-        """As many directions at a time as a deep network shows, while the held-out error falls."""
-        m, n = self.train.shape
-        best = Factors(np.zeros((m, 0), self.train.dtype), (), np.zeros((n, 0), self.train.dtype))
-        error = self._zero
-        while not self.exact(error) and best.width < bound:
-            found = self.discover(best, bound - best.width, depth, rng)
-            if found.width == 0:
+    def run(self) -> Factors:
+        """The model: exact where the entries can be matched exactly, else the one that predicts held-out ones best."""
+        model, rank_is_plain = self.explore(FAST)
+        if self.ended or self.certain(model):
+            return model
+        model, error = self.choose(model, rank_is_plain)
+        for decay in SLOWER:
+            if self.ended or error < HARD * self._zero:
                 break
-            candidate, n_steps = _join(best, found), POLISH_STEPS
-            if not self.ended:
-                candidate, n_steps = self.polish(candidate)
-            new_error = self.error(candidate)
-            if best.width and not new_error <= error * (1 - IMPROVEMENT):
-                break
-            best, error, self.polish_steps = candidate, new_error, n_steps
-            if self.ended:
-                break
-        return best
+            slow, _ = self.explore(decay)
+            if self.certain(slow):
+                return slow
+        return model
 
     @property
     def ended(self) -> bool:
         """Whether the fit is to end with what it has: somebody asked for it, or it overflowed."""
         return self.status in (Status.STOPPED, Status.NONFINITE)
 
-    def discover(self, model: Factors, rank: int, depth: int, rng: np.random.Generator) -> Factors:
-        """The leading directions of what a model leaves unexplained, by a deep network from a small start."""
-        residual = _minus(self.train, model)
-        norm = residual.spectral_norm()
-        if norm == 0 or (model.width and self.held_out is not None and norm <= _norm_by_chance(residual, rng)):
-            return model.map(lambda factor: factor[:, :0])
-        unit = residual.dtype.type(norm / residual.density)  # in this unit the network's σ_1 is about 1
-        residual = residual.with_values(residual.values / unit)
-        held_out = None if self.held_out is None else _minus(self.held_out, model)
-        if held_out is not None:
-            held_out = held_out.with_values(held_out.values / unit)
-        start = initial.compressed(residual, rank, depth, START_SCALE, rng)
-        limits = {"max_steps": DEEP_STEPS, "tol": DISCOVERED}
-        deep, _ = self.solve("deep", residual, held_out, 1e-3, start, steps.DiscrepantDescent(), limits)
-        found = deep.truncate(_gap(deep.singular_values()[: rank + 1]))
-        return found.map(lambda factor: np.sqrt(unit) * factor)
+    def explore(self, decay: float) -> tuple[Factors, bool]:
+        """Down the path on all entries, with a finish wherever the rank has settled, until they are matched exactly,
+        nothing but noise is left, or the bound is reached; and whether that ended it which is plain to see."""
+        observations, zero = self.observations, 0.5 * self.observations.n_observed * self._zero**2
+        problem = MaskedLeastSquares(observations)
+        level = FIRST_LEVEL
+        model, plain = initial.spectral(observations, 1).scaled(1 - level), False
+        for _ in range(ROUNDS):
+            settled = Settled(self.bound, zero)
+            step = RankPath(self.bound, self.depth, level, decay, self.rng)
+            model = self.solve("path", observations, settled, model, step, PATH_STEPS)
+            if self.ended or settled.stuck or self.oversampling(model) < AMPLE:
+                return model, False
+            model = self.solve("polish", observations, Stagnation(8, 1e-2), model, POLISH, POLISH_STEPS)
+            if self.ended or self.matched(model):
+                break
+            residual = _minus(observations, model)
+            norm = residual.spectral_norm()
+            plain = norm <= CHANCE * _norm_by_chance(residual, self.rng)
+            if plain or model.width >= self.bound:
+                break
+            level = norm / (problem.curvature * problem.target_norm)
+        trimmed = model.truncate(max(model.rank(NEGLIGIBLE), 1))
+        return (trimmed if self.matched(trimmed) else model), plain and self.oversampling(model) > PLENTY
 
-    def polish(self, start: Factors) -> tuple[Factors, int]:
-        """Descend at a given rank, to the end or to where the held-out entries say that it is enough."""
-        limits = {"max_steps": POLISH_STEPS, "tol": 1e-10}
-        return self.solve("polish", self.train, self.held_out, 1e-2, start, POLISH, limits)
+    def choose(self, explored: Factors, rank_is_plain: bool) -> tuple[Factors, float]:
+        """The model that predicts held-out entries best, fitted to all of them; and its held-out error.
 
-    def finish(self, observations: Observations, start: Factors) -> Factors:
-        """Descend on all entries, held-out ones included: to the end if they are matched exactly, else as long."""
-        if start.width == 0 or self.ended:
-            return start
-        exact = self.exact(self.error(start))
-        if exact:  # directions that joined on the way and have nothing left to explain
-            trimmed = start.truncate(max(start.rank(NEGLIGIBLE), 1))
-            start = trimmed if self.error(trimmed) <= NEGLIGIBLE * self._zero else start
-        self.status = Status.CONVERGED
-        n_steps = POLISH_STEPS if exact or self.held_out is None else self.polish_steps
-        limits = {"max_steps": n_steps, "tol": 1e-10}
-        factors, _ = self.solve("final", observations, None, 1e-2, start, POLISH, limits)
-        if n_steps < POLISH_STEPS and self.status is Status.MAX_STEPS:
+        Of the model that was explored, if its rank is plain to see, the best of a path, and that without its penalty.
+        """
+        train, held_out = _hold_out(self.observations, self.validation_fraction, self.rng)
+        if held_out is None:
+            return explored, 0.0
+        start = initial.spectral(train, 1).scaled(1 - FIRST_LEVEL)
+        path = EarlyStopping(held_out, patience=8, min_change=1e-3)
+        self.solve("path", train, path, start, RankPath(self.bound, self.depth, FIRST_LEVEL, FAST, self.rng), PATH_STEPS)
+        polish = EarlyStopping(held_out, patience=8, min_change=1e-3)
+        if not self.ended:
+            self.solve("polish", train, polish, path.best, POLISH, POLISH_STEPS)
+        error = min(path.best_error, polish.best_error)
+        if rank_is_plain and not self.ended:
+            again = self.solve("polish", train, Stagnation(8, 1e-2), explored, POLISH, POLISH_STEPS)
+            if path.error(again) <= (1 + AS_GOOD) * error:
+                return explored, error
+        if self.ended:
+            return path.best or explored, error
+        if polish.best_error <= path.best_error:
+            step, n_steps = POLISH, max(polish.best_step, 1)
+        else:
+            level = FIRST_LEVEL * FAST**path.best_step
+            step, n_steps = RankPath(path.best.width, self.depth, level, 1.0, self.rng), SETTLING
+        model = self.solve("final", self.observations, Stagnation(5, 1e-6), path.best, step, n_steps)
+        if self.status is Status.MAX_STEPS:
             self.status = Status.CONVERGED  # as many steps as the held-out entries found best
-        return factors
+        return model, error
 
     def solve(
-        self,
-        phase: str,
-        observations: Observations,
-        held_out: Observations | None,
-        min_change: float,
-        start: Factors,
-        step: steps.Step,
-        limits: dict[str, Any],
-    ) -> tuple[Factors, int]:
-        """One phase; returns its best factors and the step at which they were reached."""
-        watch = EarlyStopping(held_out, min_change=min_change) if held_out is not None else Stagnation()
+        self, phase: str, observations: Observations, watch: Any, start: Factors, step: steps.Step, max_steps: int
+    ) -> Factors:
+        """One phase, looked at every step."""
         problem = MaskedLeastSquares(observations)
-        solution = solve(problem, start, step, callbacks=[watch, *self.callbacks], **limits)
+        callbacks = [watch, *self.callbacks]
+        solution = solve(problem, start, step, callbacks=callbacks, max_steps=max_steps, tol=1e-13, check_every=1)
         self.n_steps += solution.n_steps
         ended = solution.stopped_by == watch.name
         self.status = Status.CONVERGED if ended else solution.status
         self.stopped_by = None if ended else solution.stopped_by
+        zero = 0.5 * observations.n_observed * _rms(observations) ** 2
         self.history.append(
             {
                 "phase": phase,
-                "width": start.width,
+                "width": solution.factors.width,
                 "n_steps": solution.n_steps,
-                "value": solution.value / max(problem.value(start.map(np.zeros_like)), np.finfo(float).tiny),
+                "value": solution.value / max(zero, np.finfo(float).tiny),
                 "held_out_error": watch.best_error if isinstance(watch, EarlyStopping) else None,
                 "seconds": time.perf_counter() - self._began,
             }
         )
-        if isinstance(watch, EarlyStopping) and watch.best is not None:
-            return watch.best, watch.best_step
-        return solution.factors, solution.n_steps
+        return solution.factors
 
-    def error(self, factors: Factors | None) -> float:
-        """Root mean squared error on the held-out entries, or on the training entries where there are none."""
-        judged = self.train if self.held_out is None else self.held_out
-        return _rms(judged if factors is None else _minus(judged, factors))
+    def matched(self, model: Factors) -> bool:
+        """Whether the entries are matched to rounding."""
+        return _rms(_minus(self.observations, model)) <= self._zero * float(np.finfo(model.U.dtype).eps) ** 0.6
+
+    def certain(self, model: Factors) -> bool:
+        """Whether the entries are matched by a model of fewer degrees of freedom, so that it is no accident."""
+        return self.oversampling(model) >= AMPLE and self.matched(model)
+
+    def oversampling(self, model: Factors) -> float:
+        """Observed entries for each degree of freedom of the model; with nothing missing there are always enough."""
+        m, n = model.shape
+        full = self.observations.n_observed == m * n
+        return math.inf if full else self.observations.n_observed / (model.width * (m + n - model.width))
 
     @staticmethod
     def rms_residual(observations: Observations, factors: Factors) -> float:
         """Root mean square of X̂ − X over observed entries."""
         return _rms(_minus(observations, factors))
 
-    def exact(self, error: float) -> bool:
-        """Whether an error is nothing but rounding."""
-        return error <= self._zero * float(np.finfo(self.train.dtype).eps) ** 0.6
 
-
-def default_bound(observations: Observations) -> int:
-    """The largest rank whose degrees of freedom, r(m + n − r), the entries exceed by a fifth; at most 50.
+def largest_rank(observations: Observations, oversampling: float) -> int:
+    """The largest rank r with at least `oversampling` entries for each of its r(m + n − r) degrees of freedom.
 
     With nothing missing, any rank can be seen.
     """
     m, n = observations.shape
     if observations.n_observed == m * n:
-        return min(50, m, n)
-    largest = (m + n - math.sqrt(max((m + n) ** 2 - 4 * observations.n_observed / 1.2, 0))) / 2
-    return max(1, min(int(largest), 50, m, n))
+        return min(m, n)
+    root = math.sqrt(max((m + n) ** 2 - 4 * observations.n_observed / oversampling, 0))
+    return max(1, min(int((m + n - root) / 2), m, n))
 
 
 def _hold_out(
@@ -200,15 +242,3 @@ def _norm_by_chance(residual: Observations, rng: np.random.Generator) -> float:
 
 def _rms(observations: Observations) -> float:
     return math.sqrt(float(np.mean(np.square(observations.values, dtype=np.float64))))
-
-
-def _join(first: Factors, second: Factors) -> Factors:
-    return Factors(np.hstack([first.U, second.U]), (), np.hstack([first.V, second.V]))
-
-
-def _gap(s: NDArray[Any]) -> int:
-    """How many singular values (descending) have grown, and stand before the largest ratio of neighbours."""
-    if len(s) == 1:
-        return 1
-    ratios = s[:-1] / np.maximum(s[1:], s[0] * np.finfo(s.dtype).eps)
-    return int(np.argmax(np.where(s[:-1] >= GROWN * s[0], ratios, 0))) + 1

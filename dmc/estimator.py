@@ -15,11 +15,14 @@ from sklearn.utils.validation import _check_feature_names, _check_feature_names_
 
 from dmc import _checks, kernels
 from dmc.callbacks import Progress
-from dmc.discovery import Discovery, default_bound
+from dmc.discovery import Discovery
 from dmc.factors import Factors
 from dmc.observations import Observations, observe
 from dmc.solution import Status
 from dmc.solver import Callback
+
+
+LARGEST = 50  # rank looked for where no bound is given
 
 
 class MatrixCompletion(TransformerMixin, BaseEstimator):
@@ -115,7 +118,9 @@ class MatrixCompletion(TransformerMixin, BaseEstimator):
         """
         observations = observe(X, mask)
         _check_feature_names(self, X, reset=True)
-        bound = default_bound(observations) if self.rank is None else _checks.rank(self.rank, observations.shape)
+        bound = min(LARGEST, *observations.shape)
+        if self.rank is not None:
+            bound = _checks.rank(self.rank, observations.shape)
         _checks.integer(self.depth, "depth", 1)
         _checks.real(self.validation_fraction, "validation_fraction", 0, 0.5)
         _checks.callables(self.callbacks, "callbacks")
@@ -123,11 +128,10 @@ class MatrixCompletion(TransformerMixin, BaseEstimator):
         _warn_of_empty_lines(observations)
         unit = float(np.abs(observations.values).max()) or 1.0  # squares stay inside the dtype's range
         scaled = observations.with_values(observations.values / observations.dtype.type(unit))
-        run = Discovery(
-            scaled, self.validation_fraction, rng, [*self.callbacks, *([Progress()] if self.verbose else [])]
-        )
+        callbacks = [*self.callbacks, *([Progress()] if self.verbose else [])]
+        run = Discovery(scaled, bound, self.depth, self.validation_fraction, rng, callbacks)
         with kernels.sharing_cores(2 * bound):  # also between the phases: their thin decompositions gain nothing
-            factors = run.finish(scaled, run.grow(bound, self.depth, rng))
+            factors = run.run()
         factors = _fill_empty_lines(factors, observations)
         root = observations.dtype.type(math.sqrt(unit))
         self.factors_ = factors.map(lambda factor: root * factor)

@@ -18,8 +18,9 @@ ROWS = [
     {"estimator", "torch_ops"},
     {"discovery"},
     {"solver", "callbacks", "distributed", "initial", "datasets"},
+    {"rank_path"},
     {"problem", "steps", "solution", "diagnostics", "metrics", "ratings", "persistence"},
-    {"kernels"},
+    {"kernels", "gauss_newton"},
     {"observations", "factors"},
     {"_checks"},
 ]
