@@ -19,13 +19,17 @@ from dmc.rank_path import FIRST_LEVEL, RankPath
 from dmc.solution import Status, StepInfo
 from dmc.solver import Callback, solve
 
-FAST, SLOWER = 0.84, (0.92, 0.96)  # decay of the first path, and of those tried when it does not lead to the answer
+FAST, SLOWER = (
+    0.84,
+    (0.9, 0.93, 0.96),
+)  # decay of the first path, and of those tried when it does not lead to the answer
 PATH_STEPS, POLISH_STEPS = 300, 100  # more than a phase needs: it ends when it has done its work
 ROUNDS = 20  # of path and polish, each lower than the last
 AMPLE = 1.05  # entries over degrees of freedom above which matching them all exactly is no accident
 CHANCE = 1.1  # of the norm that residuals of random signs have: up to it there is nothing to gain from what they hide
 AS_GOOD = 0.01  # relative rise of the held-out error for which a model without penalty is preferred
-HARD = 0.5  # of the error at zero: a held-out error above it is worth slower paths
+HARD = 0.5  # of the error at zero: a held-out error above it is worth slower paths,
+PLENTY = 2.0  # and so are fewer entries than that for each degree of freedom
 NEGLIGIBLE = 1e-6  # of the largest singular value, once the entries are matched exactly
 MAX_HELD_OUT = 10_000  # entries: enough to know the error to a percent
 MIN_HELD_OUT = 20  # entries: with fewer the error says nothing
@@ -94,7 +98,7 @@ class Discovery:
             return model
         model, error = self.choose(model)
         for decay in SLOWER:
-            if self.ended or error < HARD * self._zero:
+            if self.ended or (error < HARD * self._zero and self.oversampling(model.width) > PLENTY):
                 break
             slow = self.explore(decay)
             if self.certain(slow):
@@ -150,8 +154,8 @@ class Discovery:
         polish = EarlyStopping(held_out, patience=8, min_change=1e-3)
         self.solve("polish", train, polish, best, POLISH, POLISH_STEPS)
         error, n_steps = min(error, polish.best_error), max(polish.best_step, 1)
-        if not self.ended:
-            cut = best.truncate(_gap(best.singular_values()))
+        cut = best.truncate(_gap(best.singular_values()))
+        if not self.ended and cut.width <= self._largest:
             plain = self.solve("polish", train, Stagnation(8, 1e-2), cut, POLISH, POLISH_STEPS)
             self.history[-1]["held_out_error"] = path.error(plain)
             if path.error(plain) <= (1 + AS_GOOD) * error:
@@ -198,7 +202,11 @@ class Discovery:
     def oversampling(self, rank: int) -> float:
         """Observed entries for each degree of freedom of a rank; with nothing missing there are always enough."""
         freedom = rank * (sum(self._lines) - rank)
-        return math.inf if self.observations.n_observed == math.prod(self._lines) else self.observations.n_observed / freedom
+        return (
+            math.inf
+            if self.observations.n_observed == math.prod(self._lines)
+            else self.observations.n_observed / freedom
+        )
 
     @staticmethod
     def rms_residual(observations: Observations, factors: Factors) -> float:
