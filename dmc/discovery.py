@@ -54,7 +54,9 @@ class Settled:
 
     def __call__(self, info: StepInfo) -> bool:
         before, self._before = self._before, info
-        counts = before is not None and info.factors.width == before.factors.width
+        if before is None:
+            return False
+        counts = info.factors.width == before.factors.width
         if info.factors.width >= self._bound and info.value > self._little:
             counts = self.stuck = counts and info.value > self.fall * before.value
         self._in_a_row = self._in_a_row + 1 if counts else 0
@@ -86,6 +88,7 @@ class Discovery:
         self.n_steps = 0
         self.status = Status.CONVERGED
         self.stopped_by: str | None = None
+        self.unexplained = 0.0  # held-out error of the model chosen, over that of zero
         self._zero = _rms(observations)
         self._began = time.perf_counter()
 
@@ -97,11 +100,13 @@ class Discovery:
         if self.ended or self.certain(model):
             return model
         model, error = self.choose(model)
+        self.unexplained = error / self._zero
         for decay in SLOWER:
             if self.ended or (error < HARD * self._zero and self.oversampling(model.width) > PLENTY):
                 break
             slow = self.explore(decay)
             if self.certain(slow):
+                self.unexplained = 0.0
                 return slow
         return model
 

@@ -19,28 +19,30 @@ from dmc.discovery import Discovery
 from dmc.factors import Factors
 from dmc.observations import Observations, observe
 from dmc.solution import Status
+from dmc.solvability import Solvability
 from dmc.solver import Callback
 
-
 LARGEST = 50  # rank looked for where no bound is given
+UNEXPLAINED = 0.9  # held-out error over the size of the entries from which a user is told
 
 
 class MatrixCompletion(TransformerMixin, BaseEstimator):
     """Fill in a matrix from few of its entries, with no rank, step size or iteration count to give.
 
-    A compressed deep linear network, trained from a small start, shows the leading directions of the matrix; they are
-    cut off at the gap in its spectrum and polished by preconditioned descent; then the same again on what is left,
-    until held-out entries say that more rank no longer helps or the data are matched exactly.
+    The penalty that weight decay puts on a deep linear network's end-to-end matrix shows the rank: down the path along
+    which it falls, directions join a two-factor model and leave it (`dmc.rank_path`). Wherever the rank has settled,
+    Gauss–Newton steps without the penalty finish the model. That ends at rounding if the entries can be matched
+    exactly by fewer degrees of freedom; if not, held-out entries choose the model that predicts best.
 
     Parameters
     ----------
     rank : int, optional
         Upper bound of the rank, which need not be exact. Left out: as large as the entries support, at most 50.
     depth : int
-        Number of cores of the deep network, at least 1 (published: 3).
+        Number of cores of the deep network whose penalty is paid (published: 3); 0 is the nuclear norm.
     validation_fraction : float
-        Share of the observed entries (at most 10,000) held out to judge the rank, then used for the final fit. 0 uses
-        all throughout, and judges by the training entries.
+        Share of the observed entries (at most 10,000) held out to choose the model where the entries cannot be matched
+        exactly, then used for the final fit. 0 uses all throughout.
     random_state : int, numpy.random.Generator or None
         Seed of the start and of the held-out choice. The same seed gives the same result.
     verbose : bool
@@ -59,9 +61,11 @@ class MatrixCompletion(TransformerMixin, BaseEstimator):
     n_iter_ : int
         Steps taken in all phases.
     history_ : list of dict
-        One for each phase: "phase" ("deep" on what was left, "polish", "final"), "width" of its factors, "n_steps",
-        "value" at its end (relative to that at zero), "held_out_error" (relative to that at zero; None where nothing
-        was held out), "seconds" since the fit began.
+        One for each phase: "phase" ("path", "polish", "final"), "width" of its factors at its end, "n_steps", "value"
+        at its end (relative to that at zero), "held_out_error" (over the largest entry; None where nothing was held
+        out), "seconds" since the fit began.
+    solvability_ : Solvability
+        Which entries the observed positions can determine at that rank; its text says in words which not.
     residual_rms_ : float
         Root mean square of X̂ − X over the observed entries, in the data's units.
     n_features_in_ : int
@@ -69,6 +73,7 @@ class MatrixCompletion(TransformerMixin, BaseEstimator):
 
     References
     ----------
+    See `dmc.rank_path.RankPath` and `dmc.steps.GaussNewton`;
     C. Yaras, P. Wang, L. Balzano, Q. Qu, "Compressible Dynamics in Deep Overparameterized Low-Rank Learning &
     Adaptation", ICML 2024 (arXiv 2406.04112).
     """
@@ -121,14 +126,14 @@ class MatrixCompletion(TransformerMixin, BaseEstimator):
         bound = min(LARGEST, *observations.shape)
         if self.rank is not None:
             bound = _checks.rank(self.rank, observations.shape)
-        _checks.integer(self.depth, "depth", 1)
+        _checks.integer(self.depth, "depth", 0)
         _checks.real(self.validation_fraction, "validation_fraction", 0, 0.5)
         _checks.callables(self.callbacks, "callbacks")
         rng = _checks.generator(self.random_state)
         _warn_of_empty_lines(observations)
         unit = float(np.abs(observations.values).max()) or 1.0  # squares stay inside the dtype's range
         scaled = observations.with_values(observations.values / observations.dtype.type(unit))
-        callbacks = [*self.callbacks, *([Progress()] if self.verbose else [])]
+        callbacks: list[Callback] = [*self.callbacks, *([Progress()] if self.verbose else [])]
         run = Discovery(scaled, bound, self.depth, self.validation_fraction, rng, callbacks)
         with kernels.sharing_cores(2 * bound):  # also between the phases: their thin decompositions gain nothing
             factors = run.run()
@@ -139,8 +144,29 @@ class MatrixCompletion(TransformerMixin, BaseEstimator):
         self.rank_ = factors.width
         self.status_, self.n_iter_, self.history_ = run.status, run.n_steps, run.history
         self.residual_rms_ = unit * run.rms_residual(scaled, factors)
+        self.solvability_ = Solvability.of(observations.pattern, max(self.rank_, 1))
+        if self.status_ is Status.CONVERGED and self.rank_ and not self.solvability_.whole:
+            self.status_ = Status.UNDETERMINED
         self._warn_of_ending(run)
+        self._warn_of_guesses(run, observations)
         return self
+
+    def _warn_of_guesses(self, run: Discovery, observations: Observations) -> None:
+        pattern, blocks = observations.pattern, self.solvability_
+        short = ((blocks.row_blocks < 0) & (pattern.row_counts > 0)).any()
+        short |= ((blocks.column_blocks < 0) & (pattern.column_counts > 0)).any()
+        if self.rank_ and (short or blocks.n_blocks > 1):  # of lines without any entry the user knows already
+            warnings.warn(
+                f"{blocks}: what is predicted there is a guess; observe more entries, or see complete(unknown=np.nan)",
+                stacklevel=3,
+            )
+        if run.unexplained > UNEXPLAINED:
+            warnings.warn(
+                f"the model (rank {self.rank_}) misses held-out entries by {run.unexplained:.0%} of their size: the "
+                "entries are too few for their rank, or not of low rank; observe more of them",
+                ConvergenceWarning,
+                stacklevel=3,
+            )
 
     def _warn_of_ending(self, run: Discovery) -> None:
         if run.status is Status.NONFINITE:
@@ -170,8 +196,18 @@ class MatrixCompletion(TransformerMixin, BaseEstimator):
         check_is_fitted(self)
         return self.factors_.at(rows, cols)
 
-    def complete(self) -> NDArray[Any]:
-        """(rows, columns) the fitted matrix X̂ at every position, observed ones included.
+    def complete(self, unknown: float | None = None) -> NDArray[Any]:
+        """The fitted matrix X̂ at every position, observed ones included.
+
+        Parameters
+        ----------
+        unknown : float, optional
+            What to put where the observed entries cannot determine the matrix, whatever its values (`solvability_`),
+            for instance NaN. Left out: the model's guess.
+
+        Returns
+        -------
+        (rows, columns) float array
 
         Raises
         ------
@@ -179,7 +215,11 @@ class MatrixCompletion(TransformerMixin, BaseEstimator):
             If it exceeds the machine's memory; `predict` gives single entries.
         """
         check_is_fitted(self)
-        return self.factors_.dense()
+        completed = self.factors_.dense()
+        if unknown is not None:
+            rows, columns = (np.arange(count) for count in completed.shape)
+            completed[~self.solvability_.known(rows[:, None], columns)] = unknown
+        return completed
 
     def fit_transform(self, X: Any, y: None = None, *, mask: ArrayLike | None = None) -> NDArray[Any]:
         """Fit to a matrix and impute it; see `fit` and `transform`."""

@@ -171,10 +171,9 @@ class MaskedLeastSquares:
             products = other[:, first] * other[:, second]
             nothing = np.zeros((len(l2), products.shape[1]), products.dtype)
             sides = (nothing, products) if by_row else (products, nothing)
-            sums = self._kernel.masked_residual_grad(*sides, self._pattern, ones, self._weights)[1 if by_row else 2]
+            sums = self._kernel.masked_residual_grad(sides[0], sides[1], self._pattern, ones, self._weights)
             result = np.empty((len(l2), left.shape[1], left.shape[1]), products.dtype)
-            result[:, first, second] = sums
-            result[:, second, first] = sums
+            result[:, first, second] = result[:, second, first] = sums[1 if by_row else 2]
             return result + l2[:, None, None] * np.eye(left.shape[1], dtype=products.dtype)
 
         return grams(self._row_l2, True), grams(self._column_l2, False)

@@ -1,4 +1,4 @@
-"""How the rank shows itself: down the path of a deep network's penalty, directions join a two-factor model and leave it."""
+"""How the rank shows itself: down the path of a deep network's penalty, directions join a model and leave it."""
 
 from __future__ import annotations
 

@@ -13,6 +13,10 @@ class Status(Enum):
 
     CONVERGED = "converged: no further step improves it by more than the tolerance"
     MAX_STEPS = "not converged within the largest number of steps; raise max_steps, loosen tol, or observe more entries"
+    UNDETERMINED = (
+        "converged, but the observed entries cannot determine the whole matrix at the rank found; observe more, "
+        "or leave out what complete(unknown=numpy.nan) marks"
+    )
     STOPPED = "stopped by a callback before it converged"
     NONFINITE = (
         "the value is no longer a finite number; take a smaller step (rate), a smaller start (scale), or scale the data"

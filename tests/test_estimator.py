@@ -91,7 +91,7 @@ def test_rank_is_found_whatever_the_draw(seed):
     assert model.factors_.width == 2
 
 
-@pytest.mark.parametrize("settings", [{"depth": 1}, {"depth": 2}, {"depth": 5}, {"validation_fraction": 0.0}])
+@pytest.mark.parametrize("settings", [{"depth": 0}, {"depth": 1}, {"depth": 5}, {"validation_fraction": 0.0}])
 def test_other_settings_find_the_same(settings, problem):
     model = MatrixCompletion(6, **settings).fit(problem.observations)
     assert model.rank_ == 3
@@ -248,7 +248,11 @@ def test_no_entry_can_be_held_out():
 
 def test_entries_that_share_nothing_leave_a_finite_model():
     values = np.linspace(-2, 3, 60)
-    model = MatrixCompletion().fit(np.where(np.eye(60) == 1, values, np.nan))
+    with pytest.warns(UserWarning, match="60 blocks that share no entry: what is predicted there is a guess"):
+        model = MatrixCompletion().fit(np.where(np.eye(60) == 1, values, np.nan))
+    assert model.status_ is Status.UNDETERMINED
+    known = ~np.isnan(model.complete(unknown=np.nan))
+    np.testing.assert_array_equal(known, np.eye(60) == 1)
     assert all(h["held_out_error"] is None for h in model.history_)
     assert np.isfinite(model.complete()).all()
     assert model.residual_rms_ < np.sqrt(np.mean(values**2))
@@ -288,7 +292,9 @@ def test_nothing_dense_is_formed_unless_asked_for():
     """Half a million by half a million, of which `complete` cannot be had; single entries can."""
     n = 500_000
     places = np.arange(0, n, 1000)
-    data = dmc.Observations.from_entries(places, places[::-1], np.full(500, 2.0), (n, n))
+    row, column = np.zeros_like(places), places  # the first row, and below its first entry the first column
+    ends = np.concatenate([row, places[1:]]), np.concatenate([column, row[1:]])
+    data = dmc.Observations.from_entries(*ends, np.full(999, 2.0), (n, n))
     with pytest.warns(UserWarning, match="499,500 of 500,000 rows and 499,500 of 500,000 columns"):
         model = MatrixCompletion(1, callbacks=[stop_at(1)]).fit(data)
     assert np.isfinite(model.predict([5, n - 1], [7, 0])).all()
@@ -353,7 +359,7 @@ def test_missing_values_of_a_nullable_frame(problem, fitted):
         ({"rank": True}, TypeError, "rank is True; give a whole number"),
         ({"rank": 2.0}, TypeError, "rank is 2.0; give a whole number"),
         ({"rank": "3"}, TypeError, "rank is '3'"),
-        ({"depth": 0}, ValueError, "depth is 0; it has to be at least 1"),
+        ({"depth": -1}, ValueError, "depth is -1; it has to be at least 0"),
         ({"depth": 1.5}, TypeError, "depth is 1.5"),
         ({"validation_fraction": -0.1}, ValueError, "validation_fraction is -0.1; it has to lie between 0 and 0.5"),
         ({"validation_fraction": 0.6}, ValueError, "validation_fraction is 0.6"),
@@ -610,3 +616,41 @@ def test_data_frames_keep_their_names(piped, problem):
 
 def test_names_without_names(fitted):
     assert list(fitted.get_feature_names_out()) == [f"x{j}" for j in range(60)]
+
+
+# --- what cannot be known
+
+
+def test_what_the_entries_cannot_determine_is_marked_and_told(problem):
+    X = with_nan(problem.observations)
+    X[4, np.flatnonzero(~np.isnan(X[4]))[2:]] = np.nan  # two entries, for a rank of three
+    with pytest.warns(
+        UserWarning, match="1 of 90 rows have too few entries for rank 3: what is predicted there is a guess"
+    ):
+        model = MatrixCompletion().fit(X)
+    assert model.rank_ == 3
+    assert model.status_ is Status.UNDETERMINED
+    assert "cannot determine the whole matrix" in str(model.status_)
+    marked = model.complete(unknown=np.nan)
+    assert np.isnan(marked[4]).all()
+    others = np.arange(90) != 4
+    np.testing.assert_allclose(marked[others], truth_of(problem)[others], atol=1e-11)
+    assert np.isfinite(model.complete()).all()
+
+
+def test_blocks_without_a_common_entry(problem):
+    """Each is recovered; how they are to each other cannot be known."""
+    X = np.full((180, 120), np.nan)
+    X[:90, :60] = X[90:, 60:] = with_nan(problem.observations)
+    with pytest.warns(UserWarning, match="2 blocks that share no entry"):
+        model = MatrixCompletion().fit(X)
+    marked = model.complete(unknown=0.0)
+    np.testing.assert_allclose(marked[:90, :60], truth_of(problem), atol=1e-4)
+    np.testing.assert_allclose(marked[90:, 60:], truth_of(problem), atol=1e-4)
+    assert not marked[:90, 60:].any()
+
+
+def test_a_model_that_explains_nothing_says_so():
+    rng = np.random.default_rng(0)
+    with pytest.warns(UserWarning, match="misses held-out entries by 1?[0-9][0-9]% of their size"):
+        MatrixCompletion().fit(np.where(rng.random((80, 80)) < 0.5, rng.standard_normal((80, 80)), np.nan))

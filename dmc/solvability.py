@@ -1,0 +1,84 @@
+"""What the observed positions can determine at a rank, and what no solver can know from them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+from scipy.sparse.csgraph import connected_components
+
+from dmc.observations import Pattern
+
+
+@dataclass(frozen=True, eq=False)
+class Solvability:
+    """Which entries of a matrix of some rank its observed positions can determine.
+
+    A row of a rank-r matrix has r numbers of its own, given the columns; so rows and columns with fewer than r entries
+    among the others are undetermined, and those that hang on them with too few others in turn. What is left falls into
+    blocks without a common entry, whose scales against each other are free ("A. Montanari, S. Oh, Matrix completion
+    from a few entries", arXiv 0901.3150; arXiv 2405.13721). The conditions are necessary and not sufficient.
+
+    Attributes
+    ----------
+    rank : int
+    row_blocks : (rows,) int array
+        The block of each row, from 0; -1 where the row is undetermined.
+    column_blocks : (columns,) int array
+        The same of the columns.
+    """
+
+    rank: int
+    row_blocks: NDArray[np.int64]
+    column_blocks: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, pattern: Pattern, rank: int) -> Solvability:
+        """From the observed positions."""
+        pointers, indices = pattern.by_row
+        links = sparse.csr_array((np.ones(len(indices), np.int32), indices, pointers), shape=pattern.shape)
+        back = links.T.tocsr()
+        rows, columns = (np.ones(count, bool) for count in pattern.shape)
+        while True:
+            enough_rows = rows & (links @ columns.astype(np.int32) >= rank)
+            enough_columns = columns & (back @ enough_rows.astype(np.int32) >= rank)
+            if (enough_rows == rows).all() and (enough_columns == columns).all():
+                break
+            rows, columns = enough_rows, enough_columns
+        m, n = pattern.shape
+        kept = rows[pattern.rows] & columns[pattern.cols]
+        ends = pattern.rows[kept], m + pattern.cols[kept].astype(np.int64)
+        graph = sparse.coo_array((np.ones(len(ends[0]), np.int8), ends), shape=(m + n, m + n))
+        labels = connected_components(graph, directed=False)[1]
+        determined = np.concatenate([rows, columns])
+        blocks = np.full(len(labels), -1)
+        blocks[determined] = np.unique(labels[determined], return_inverse=True)[1]
+        return cls(rank, blocks[: len(rows)], blocks[len(rows) :])
+
+    @property
+    def n_blocks(self) -> int:
+        return int(max(self.row_blocks.max(initial=-1), self.column_blocks.max(initial=-1))) + 1
+
+    @property
+    def whole(self) -> bool:
+        """Whether nothing stands against every entry being determined."""
+        return self.n_blocks == 1 and bool((self.row_blocks >= 0).all() and (self.column_blocks >= 0).all())
+
+    def known(self, rows: Any, cols: Any) -> NDArray[np.bool_]:
+        """Whether the entries at (rows, cols), broadcast against each other, can be determined."""
+        block = self.row_blocks[rows]
+        return (block >= 0) & (block == self.column_blocks[cols])
+
+    def __str__(self) -> str:
+        """What cannot be known, in words; empty if all can."""
+        parts = [
+            f"{np.count_nonzero(blocks < 0):,} of {len(blocks):,} {noun} have too few entries for rank {self.rank}"
+            for blocks, noun in ((self.row_blocks, "rows"), (self.column_blocks, "columns"))
+            if (blocks < 0).any()
+        ]
+        if self.n_blocks > 1:
+            parts.append(f"the rest falls into {self.n_blocks:,} blocks that share no entry")
+        return " and ".join(parts)
