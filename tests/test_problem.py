@@ -231,7 +231,49 @@ def test_a_pair_may_be_a_list():
     assert values[0] == values[1]
 
 
-@pytest.mark.parametrize("method", ["value", "value_and_grad", "residual"])
+@every_form
+def test_homogeneous_problem_is_that_of_data_of_zero(depth, biases, l2, weighted):
+    problem, at, observed = make(weighted, l2), factors(depth, BIASES[biases]), observations()
+    before = problem.value(at)
+    value, gradient = problem.homogeneous.value_and_grad(at)
+    zero = observed.with_values(np.zeros(observed.n_observed))
+    weights = weights_of(observed) if weighted else None
+    wanted, gradients = MaskedLeastSquares(zero, weights, PENALTIES[l2]).value_and_grad(at)
+    assert value == pytest.approx(wanted, rel=1e-12)
+    for g, w in zip(gradient.arrays, gradients.arrays, strict=True):
+        np.testing.assert_allclose(g, w, rtol=1e-12, atol=1e-12)
+    if l2 == "none":
+        seen = at.dense()[observed.rows, observed.cols]
+        assert value == pytest.approx(0.5 * np.sum((1 if weights is None else weights) * seen**2), rel=1e-12)
+    assert problem.value(at) == before  # whose data stay
+
+
+@every_form
+def test_line_grams_are_sums_over_the_entries_of_each_line(depth, biases, l2, weighted):
+    problem, at, observed = make(weighted, l2), factors(depth, BIASES[biases]), observations()
+    penalty = PENALTIES[l2] if isinstance(PENALTIES[l2], tuple) else (PENALTIES[l2],) * 2
+    weights = np.zeros(SHAPE)
+    weights[observed.rows, observed.cols] = weights_of(observed) if weighted else 1.0
+    k = at.left.shape[1]
+    sides = (weights, at.right, SHAPE[0], penalty[0]), (weights.T, at.left, SHAPE[1], penalty[1])
+    for got, (w, other, count, strength) in zip(problem.line_grams(at), sides, strict=True):
+        assert got.shape == (count, k, k)
+        wanted = np.einsum("ij,ja,jb->iab", w, other, other)
+        wanted += np.multiply.outer(np.broadcast_to(strength, count), np.eye(k))
+        np.testing.assert_allclose(got, wanted, rtol=1e-11, atol=1e-11)
+
+
+def test_line_grams_of_a_line_without_entries_hold_its_penalty_alone():
+    mask = np.ones(SHAPE, bool)
+    mask[2] = mask[:, 1] = False
+    problem = MaskedLeastSquares(observe(np.ones(SHAPE, np.float32), mask), l2=PENALTIES["per line"])
+    rows, columns = problem.line_grams(factors(dtype=np.float32))
+    assert rows.dtype == columns.dtype == np.float32
+    np.testing.assert_allclose(rows[2], PENALTIES["per line"][0][2] * np.eye(3), rtol=1e-6)
+    np.testing.assert_allclose(columns[1], PENALTIES["per line"][1][1] * np.eye(3), rtol=1e-6)
+
+
+@pytest.mark.parametrize("method", ["value", "value_and_grad", "residual", "line_grams"])
 @pytest.mark.parametrize("shape", [(7, 4), (6, 5), (8, 5), (5, 7)])
 def test_factors_of_another_shape(method, shape):
     """Also where a kernel would read beyond the end of the smaller side."""

@@ -9,7 +9,7 @@ import pytest
 from dmc import datasets, initial, steps
 from dmc.factors import Factors
 from dmc.observations import Observations, observe
-from dmc.problem import MaskedLeastSquares
+from dmc.problem import LeastSquares, MaskedLeastSquares
 from dmc.solver import solve
 
 ALL = [
@@ -326,6 +326,91 @@ def test_adam_is_that_of_torch(ratio, betas):
         assert_close(got, leaves.map(lambda a: a.numpy()), rtol=1e-8)
 
 
+# --- GaussNewton
+
+
+def near_the_solution(condition, observed=0.6):
+    """Off by .1 of the smallest singular value: (problem, start, X, that singular value)."""
+    problem, A, B = datasets.planted((40, 30), 3, observed, condition=condition)
+    X = A @ B.T
+    sigma_r = np.linalg.svd(X, compute_uv=False)[2]
+    noise = np.random.default_rng(0).standard_normal(X.shape)
+    at = initial.spectral(observe(X + 0.1 * sigma_r * noise / np.linalg.norm(noise, 2)), 3)
+    return MaskedLeastSquares(problem), at, X, sigma_r
+
+
+@pytest.mark.parametrize("condition", [1, 100, 1e4])
+def test_gauss_newton_squares_its_error(condition):
+    """In units of σ_r, which is the scale of the model's curvature; with solves that do not blur it."""
+    problem, at, X, sigma_r = near_the_solution(condition)
+    path = run(steps.GaussNewton(tol=1e-6), problem, at, 4)
+    errors = [np.linalg.norm(f.dense() - X) / sigma_r for f in path]
+    for before, after in pairwise(errors):
+        assert after < 0.5 * before**2 + 1e-11
+    assert errors[1] > 1e-5  # so that there was something to square
+    assert errors[-1] < 1e-11
+
+
+@pytest.mark.parametrize("step", [steps.GaussNewton(), steps.Backtracking(steps.GaussNewton())])
+def test_gauss_newton_does_not_feel_the_condition(step):
+    problem, at, X, sigma_r = near_the_solution(1e4)
+    *_, end = run(step, problem, at, 8)
+    assert np.linalg.norm(end.dense() - X) < 1e-10 * sigma_r
+
+
+@pytest.mark.parametrize(("condition", "share"), [(1, 0.5), (10, 0.6), (100, 0.6)])
+def test_gauss_newton_recovers_from_the_spectral_start_at_the_exact_rank(condition, share):
+    observed, A, B = datasets.planted((40, 30), 3, share, condition=condition)
+    step, X = steps.Backtracking(steps.GaussNewton()), A @ B.T
+    *_, end = run(step, MaskedLeastSquares(observed), initial.spectral(observed, 3), 25)
+    assert np.linalg.norm(end.dense() - X) < 1e-10 * np.linalg.norm(X)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_backtracking_around_gauss_newton_never_lets_the_value_rise(seed):
+    problem = MaskedLeastSquares(datasets.planted((12, 9), 2, 0.7).observations)
+    at, values = initial.gaussian((12, 9), 4, 0, scale=0.7, seed=seed), []
+    alone = [problem.value(f) for f in run(steps.GaussNewton(), problem, at, 30)]
+    assert any(after > 2 * before for before, after in pairwise(alone))  # what the safeguard is for
+    step = steps.Backtracking(steps.GaussNewton())
+    solve(problem, at, step, max_steps=60, check_every=1, callbacks=[lambda info: values.append(info.value)])
+    assert all(after <= before * (1 + step.slack) for before, after in pairwise(values))
+    assert values[-1] < 1e-8 * values[0]
+
+
+def test_gauss_newton_does_not_know_the_factorization():
+    """With exact solves its trajectory of U·Vᵀ is the same from U·A and V·A⁻ᵀ, for any invertible A."""
+    problem, at, _, sigma_r = near_the_solution(10)
+    A = np.random.default_rng(0).standard_normal((3, 3)) + 2 * np.eye(3)
+    other = Factors(at.U @ A, (), at.V @ np.linalg.inv(A).T)
+    a, b = (run(steps.GaussNewton(tol=1e-6), problem, f, 1)[-1].dense() for f in (at, other))
+    np.testing.assert_allclose(a, b, atol=1e-4 * sigma_r * 0.1)
+
+
+def test_gauss_newton_on_a_solution_on_read_only_and_on_single_precision():
+    at = start(0)
+    for array in at.arrays:
+        array.flags.writeable = False
+    problem = MaskedLeastSquares(observe(at.dense()))
+    *_, end = run(steps.GaussNewton(), problem, at, 3)
+    np.testing.assert_allclose(end.dense(), at.dense(), atol=1e-10)
+    observed = observations()
+    single = MaskedLeastSquares(observed.with_values(observed.values.astype(np.float32)))
+    *_, end = run(steps.GaussNewton(), single, at.map(lambda a: a.astype(np.float32)), 3)
+    assert {a.dtype for a in end.arrays} == {np.dtype(np.float32)}
+
+
+@pytest.mark.parametrize(("at", "said"), [(start(2), "2 cores"), (start(0, biases=True), "biases")])
+def test_gauss_newton_refuses_cores_and_biases(at, said):
+    with pytest.raises(ValueError, match=rf"without biases; these are .*{said}.*truncate\(rank\).*DiscrepantDescent"):
+        steps.GaussNewton().init(MaskedLeastSquares(observations()), at)
+
+
+def test_gauss_newton_refuses_other_problems():
+    with pytest.raises(TypeError, match="GaussNewton is for MaskedLeastSquares and this is LeastSquares"):
+        solve(LeastSquares(np.ones((12, 9))), start(0), steps.GaussNewton())
+
+
 # --- Backtracking
 
 
@@ -424,6 +509,9 @@ def test_a_safeguarded_run_ends_no_worse_than_it_began(rate, max_steps, check_ev
         (lambda: steps.Adam(betas=(0.9,)), "betas"),
         (lambda: steps.Momentum(steps.Adam(), beta=1), "beta is 1"),
         (lambda: steps.Momentum(steps.Adam(), beta=-0.5), "beta is -0.5"),
+        (lambda: steps.GaussNewton(tol=0), "tol is 0"),
+        (lambda: steps.GaussNewton(tol=1), "tol is 1"),
+        (lambda: steps.GaussNewton(max_products=0), "max_products is 0"),
         (lambda: steps.Backtracking(steps.Adam(), slack=-1), "slack is -1"),
         (lambda: steps.Backtracking(steps.Adam(), growth=0.5), "growth is 0.5"),
     ],
