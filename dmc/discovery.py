@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dmc import initial, steps
-from dmc.callbacks import EarlyStopping, Stagnation
+from dmc.callbacks import EarlyStopping, Lowest, Stagnation
 from dmc.factors import Factors
 from dmc.observations import Observations
 from dmc.problem import MaskedLeastSquares
@@ -27,10 +27,10 @@ PATH_STEPS, POLISH_STEPS = 300, 100  # more than a phase needs: it ends when it 
 ROUNDS = 20  # of path and polish, each lower than the last
 AMPLE = 1.05  # entries over degrees of freedom above which matching them all exactly is no accident
 CHANCE = 1.1  # of the norm that residuals of random signs have: up to it there is nothing to gain from what they hide
+GAP = 3.0  # ratio of neighbouring singular values from which on they are of two kinds
 AS_GOOD = 0.01  # relative rise of the held-out error for which a model without penalty is preferred
 HARD = 0.5  # of the error at zero: a held-out error above it is worth slower paths,
 PLENTY = 2.0  # and so are fewer entries than that for each degree of freedom
-NEGLIGIBLE = 1e-6  # of the largest singular value, once the entries are matched exactly
 MAX_HELD_OUT = 10_000  # entries: enough to know the error to a percent
 MIN_HELD_OUT = 20  # entries: with fewer the error says nothing
 POLISH = steps.Backtracking(steps.GaussNewton())
@@ -59,6 +59,8 @@ class Settled:
         counts = info.factors.width == before.factors.width
         if info.factors.width >= self._bound and info.value > self._little:
             counts = self.stuck = counts and info.value > self.fall * before.value
+        else:
+            self.stuck = False
         self._in_a_row = self._in_a_row + 1 if counts else 0
         return self._in_a_row >= self.looks
 
@@ -136,7 +138,16 @@ class Discovery:
             if norm <= CHANCE * _norm_by_chance(residual, self.rng):
                 break
             level = norm / (problem.curvature * problem.target_norm)
-        trimmed = model.truncate(max(model.rank(NEGLIGIBLE), 1))
+        return self.trim(model) if not self.ended and self.matched(model) else model
+
+    def trim(self, model: Factors) -> Factors:
+        """An exact model without directions that only fill in where few entries check them, if it is exact without."""
+        rank = _gap(model.singular_values())
+        if rank == model.width:
+            return model
+        trimmed = model.truncate(rank)
+        if not self.matched(trimmed):
+            trimmed = self.solve("polish", self.observations, Stagnation(8, 1e-2), trimmed, POLISH, POLISH_STEPS)
         return trimmed if self.matched(trimmed) else model
 
     def choose(self, explored: Factors) -> tuple[Factors, float]:
@@ -153,24 +164,29 @@ class Discovery:
         path = EarlyStopping(held_out, patience=8, min_change=1e-3)
         step = RankPath(self.bound, self.depth, FIRST_LEVEL, FAST, self.rng)
         self.solve("path", train, path, start, step, PATH_STEPS)
-        best, error = path.best or explored, path.best_error
         if self.ended:
-            return best, error
+            return path.best or explored, path.best_error
         polish = EarlyStopping(held_out, patience=8, min_change=1e-3)
-        self.solve("polish", train, polish, best, POLISH, POLISH_STEPS)
-        error, n_steps = min(error, polish.best_error), max(polish.best_step, 1)
-        cut = best.truncate(_gap(best.singular_values()))
+        self.solve("polish", train, polish, path.best, POLISH, POLISH_STEPS)
+        cut = path.best.truncate(_gap(path.best.singular_values()))
         if not self.ended and cut.width <= self._largest:
             plain = self.solve("polish", train, Stagnation(8, 1e-2), cut, POLISH, POLISH_STEPS)
-            self.history[-1]["held_out_error"] = path.error(plain)
-            if path.error(plain) <= (1 + AS_GOOD) * error:
-                best, error, n_steps = plain, path.error(plain), POLISH_STEPS
+            self.history[-1]["held_out_error"] = error = path.error(plain)
+            if error <= (1 + AS_GOOD) * min(path.best_error, polish.best_error):
+                return self.repeat(Stagnation(8, 1e-6), plain, POLISH, POLISH_STEPS), error
+        model = self.repeat(Lowest(), start, step, path.best_step)
+        if polish.best_step > 0:
+            model = self.repeat(Lowest(), model, POLISH, polish.best_step)
+        return model, min(path.best_error, polish.best_error)
+
+    def repeat(self, watch: Any, start: Factors, step: steps.Step, max_steps: int) -> Factors:
+        """A phase on all entries that was judged on some: as far as was best then."""
         if self.ended:
-            return best, error
-        model = self.solve("final", self.observations, Stagnation(8, 1e-6), best, POLISH, n_steps)
+            return start
+        model = self.solve("final", self.observations, watch, start, step, max_steps)
         if self.status is Status.MAX_STEPS:
-            self.status = Status.CONVERGED  # as many steps as the held-out entries found best
-        return model, error
+            self.status = Status.CONVERGED
+        return model
 
     def solve(
         self, phase: str, observations: Observations, watch: Any, start: Factors, step: steps.Step, max_steps: int
@@ -251,7 +267,6 @@ def _rms(observations: Observations) -> float:
 
 
 def _gap(s: NDArray[Any]) -> int:
-    """How many singular values (descending) stand before the largest ratio of neighbours."""
-    if len(s) == 1:
-        return 1
-    return int(np.argmax(s[:-1] / np.maximum(s[1:], s[0] * np.finfo(s.dtype).eps))) + 1
+    """How many singular values (descending) stand before the largest ratio of neighbours; all, if none is large."""
+    ratios = s[:-1] / np.maximum(s[1:], s[0] * np.finfo(s.dtype).eps)
+    return int(np.argmax(ratios)) + 1 if ratios.max(initial=0) > GAP else len(s)

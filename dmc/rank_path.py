@@ -15,6 +15,7 @@ from dmc.gauss_newton import NormalEquations
 from dmc.steps import Scales, Step
 
 FIRST_LEVEL = 0.7  # of the spectral norm: just below where the first direction joins
+JOINS = 1.02  # of the level: what is in the model already may be left unexplained up to the level itself
 WEAK = 1e-3  # of the level: a direction that has shrunk below it leaves
 NEWCOMER = 0.1  # of the level: the size with which a direction joins; directions of few lines are soon too large
 PROBES = 8  # directions of the residual that are followed
@@ -81,7 +82,7 @@ class RankPath(Step):
         state = replace(state, probes=Q, level=state.level * self.decay)
         if level == 0 or problem.curvature == 0:
             return factors, state
-        new = min(int(np.sum(s > problem.curvature * level)), self.bound - factors.width)
+        new = min(int(np.sum(s > JOINS * problem.curvature * level)), self.bound - factors.width)
         if new > 0:
             root = factors.U.dtype.type(math.sqrt(NEWCOMER * level))
             factors = _beside(factors, root * P[:, :new], root * Q[:, :new])

@@ -311,8 +311,9 @@ class GaussNewton(Step):
     ) -> tuple[Factors, tuple[Any, float]]:
         problem, before = state
         value = float(value)
-        share = math.sqrt(value / before) if before > 0 else 0.0
-        tol = self.tol if not math.isfinite(share) else min(self.tol, max(share, 1e-6))
+        floor = math.sqrt(float(array_api_compat.array_namespace(grad.U).finfo(grad.U.dtype).eps))
+        # What the last step gained, this one's solve may miss; below the floor there is only rounding.
+        tol = max(min(self.tol, math.sqrt(value / before)), floor) if 0 < before < math.inf else self.tol
         delta = NormalEquations(problem, factors).solve(grad, tol, self.max_products)
         return factors.map(lambda a, d: a + d, delta), (problem, value)
 
