@@ -28,6 +28,7 @@ ROUNDS = 20  # of path and polish, each lower than the last
 AMPLE = 1.05  # entries over degrees of freedom above which matching them all exactly is no accident
 CHANCE = 1.1  # of the norm that residuals of random signs have: up to it there is nothing to gain from what they hide
 GAP = 3.0  # ratio of neighbouring singular values from which on they are of two kinds
+FILLING = 1e3  # such a ratio of an exact model, whose further directions may only fill in
 AS_GOOD = 0.01  # relative rise of the held-out error for which a model without penalty is preferred
 HARD = 0.5  # of the error at zero: a held-out error above it is worth slower paths,
 PLENTY = 2.0  # and so are fewer entries than that for each degree of freedom
@@ -142,7 +143,7 @@ class Discovery:
 
     def trim(self, model: Factors) -> Factors:
         """An exact model without directions that only fill in where few entries check them, if it is exact without."""
-        rank = _gap(model.singular_values())
+        rank = _gap(model.singular_values(), FILLING)
         if rank == model.width:
             return model
         trimmed = model.truncate(rank)
@@ -164,7 +165,7 @@ class Discovery:
         path = EarlyStopping(held_out, patience=8, min_change=1e-3)
         step = RankPath(self.bound, self.depth, FIRST_LEVEL, FAST, self.rng)
         self.solve("path", train, path, start, step, PATH_STEPS)
-        if self.ended:
+        if self.ended or path.best is None:
             return path.best or explored, path.best_error
         polish = EarlyStopping(held_out, patience=8, min_change=1e-3)
         self.solve("polish", train, polish, path.best, POLISH, POLISH_STEPS)
@@ -194,7 +195,7 @@ class Discovery:
         """One phase, looked at every step."""
         problem = MaskedLeastSquares(observations)
         callbacks = [watch, *self.callbacks]
-        solution = solve(problem, start, step, callbacks=callbacks, max_steps=max_steps, tol=1e-13, check_every=1)
+        solution = solve(problem, start, step, callbacks=callbacks, max_steps=max_steps, tol=1e-14, check_every=1)
         self.n_steps += solution.n_steps
         ended = solution.stopped_by == watch.name
         self.status = Status.CONVERGED if ended else solution.status
@@ -266,7 +267,7 @@ def _rms(observations: Observations) -> float:
     return math.sqrt(float(np.mean(np.square(observations.values, dtype=np.float64))))
 
 
-def _gap(s: NDArray[Any]) -> int:
-    """How many singular values (descending) stand before the largest ratio of neighbours; all, if none is large."""
+def _gap(s: NDArray[Any], least: float = GAP) -> int:
+    """How many singular values (descending) stand before the largest ratio of neighbours; all, if none is as large."""
     ratios = s[:-1] / np.maximum(s[1:], s[0] * np.finfo(s.dtype).eps)
-    return int(np.argmax(ratios)) + 1 if ratios.max(initial=0) > GAP else len(s)
+    return int(np.argmax(ratios)) + 1 if ratios.max(initial=0) > least else len(s)

@@ -10,8 +10,8 @@ FACTORS = Factors(np.ones((2, 1)), (), np.ones((3, 1)))
 
 
 def test_the_endings_are_these():
-    assert {status.name for status in Status} == {"CONVERGED", "MAX_STEPS", "STOPPED", "NONFINITE"}
-    assert len({str(status) for status in Status}) == 4
+    assert {status.name for status in Status} == {"CONVERGED", "UNDETERMINED", "MAX_STEPS", "STOPPED", "NONFINITE"}
+    assert len({str(status) for status in Status}) == 5
 
 
 @pytest.mark.parametrize(
