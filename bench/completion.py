@@ -28,6 +28,7 @@ def two_factor(observations: dmc.Observations, rank: int) -> dmc.Factors:
 
 def planted() -> None:
     """Rank-5 matrices, rank not told, beside two factors told the rank: error, rank, seconds."""
+    dmc.MatrixCompletion().fit(datasets.planted((50, 50), 2, 0.5).observations)  # what is imported at first use
     for name, case in CASES.items():
         problem = datasets.planted(rank=RANK, **case)
         truth = problem.A @ problem.B.T

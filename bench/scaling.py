@@ -39,7 +39,7 @@ def solve(m: int, n: int, rank: int, count: int, bound: int | None, seed: int = 
 
 def scaling() -> None:
     """100,000 to 10,000,000 entries at ten for each degree of freedom, rank 5, bound 10: seconds, and the exponent."""
-    solve(200, 200, 2, 20_000, None)  # what is imported at first use
+    solve(1000, 1000, 2, 20_000, None)  # what is imported at first use
     counts, seconds = [], []
     for count in (100_000, 300_000, 1_000_000, 3_000_000, 10_000_000):
         d = round(count / OVERSAMPLING / RANK / 2)

@@ -6,6 +6,7 @@ from . import (
     kernels as kernels,
     metrics as metrics,
     plots as plots,
+    rank_path as rank_path,
     steps as steps,
 )
 from .estimator import MatrixCompletion as MatrixCompletion

@@ -23,6 +23,17 @@ class Linearised(Protocol):
     def line_grams(self, factors: Factors) -> tuple[Array, Array]: ...
 
 
+def check_applies(step: str, problem: object, factors: Factors) -> None:
+    """Two-factor models of masked least squares problems are what the system is for; the step says so."""
+    if factors.cores or len(factors.arrays) > 2:
+        raise ValueError(
+            f"{step} moves two-factor models without biases; these are {factors!r}: start from "
+            "factors.truncate(rank), or take DiscrepantDescent"
+        )
+    if not hasattr(problem, "line_grams"):
+        raise TypeError(f"{step} is for MaskedLeastSquares and this is {type(problem).__name__}; take another step")
+
+
 class NormalEquations:
     """(JᵀWJ + D) δ = −gradient at a two-factor model X̂ = U·Vᵀ, with J(dU, dV) = dU·Vᵀ + U·dVᵀ on the entries.
 

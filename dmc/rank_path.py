@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from dmc import _checks
 from dmc.factors import Factors
-from dmc.gauss_newton import NormalEquations
+from dmc.gauss_newton import NormalEquations, check_applies
 from dmc.steps import Scales, Step
 
 FIRST_LEVEL = 0.7  # of the spectral norm: just below where the first direction joins
@@ -67,8 +67,7 @@ class RankPath(Step):
         _checks.real(self.decay, "decay", 0, 1)
 
     def init(self, problem: Scales, factors: Factors) -> _Walk:
-        if factors.cores or len(factors.arrays) > 2:
-            raise ValueError(f"RankPath moves two-factor models without biases; these are {factors!r}")
+        check_applies("RankPath", problem, factors)
         n = factors.shape[1]
         probes = np.random.default_rng(self.seed).standard_normal((n, min(PROBES, self.bound, n)))
         walk = _Walk(problem, problem.target_norm, self.level, probes.astype(factors.V.dtype))

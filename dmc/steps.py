@@ -14,7 +14,7 @@ import array_api_compat
 
 from dmc import _checks
 from dmc.factors import Array, Factors
-from dmc.gauss_newton import NormalEquations
+from dmc.gauss_newton import NormalEquations, check_applies
 
 
 class Scales(Protocol):
@@ -297,13 +297,7 @@ class GaussNewton(Step):
         _checks.integer(self.max_products, "max_products", 1)
 
     def init(self, problem: Scales, factors: Factors) -> tuple[Any, float]:
-        if factors.cores or len(factors.arrays) > 2:
-            raise ValueError(
-                f"GaussNewton moves two-factor models without biases; these are {factors!r}: start from "
-                "factors.truncate(rank), or take DiscrepantDescent"
-            )
-        if not hasattr(problem, "line_grams"):
-            raise TypeError(f"GaussNewton is for MaskedLeastSquares and this is {type(problem).__name__}; take another")
+        check_applies("GaussNewton", problem, factors)
         return problem, math.inf
 
     def __call__(

@@ -13,6 +13,7 @@ SMALL = {
     "plot_depth_and_rank": {"widths": (4, 6), "seeds": 2, "max_steps": 30},
     "plot_law_of_parsimony": {"n_steps": 20},
     "plot_outer_rate": {"n_steps": 40},
+    "plot_rank_path": {"d": 60, "rank": 2, "max_steps": 8},
 }
 
 
