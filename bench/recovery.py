@@ -186,7 +186,6 @@ def rival_outcome(arguments: tuple) -> bool:
         "gradient descent, told rank 3": lambda: t.error(descent(t, 3, steps.DiscrepantDescent())),
         "ScaledGD, told rank 3": lambda: t.error(descent(t, 3, steps.ScaledDescent())),
         "ScaledGD, told rank 6": lambda: t.error(descent(t, 6, steps.ScaledDescent())),
-        "iterative SVD, told rank 3": lambda: t.error(iterative_svd(t, 3, 500)),
     }
     return solvers[name]() <= SUCCESS
 
@@ -196,13 +195,15 @@ RIVALS = (
     "gradient descent, told rank 3",
     "ScaledGD, told rank 3",
     "ScaledGD, told rank 6",
-    "iterative SVD, told rank 3",
 )
 OVERSAMPLINGS = (1.1, 1.2, 1.4, 1.6, 1.8, 2.0, 2.5, 3.0)
 
 
 def phase_transition() -> None:
-    """100 × 100, rank 3: success by oversampling for κ = 1 and 100, ours and the rivals', 20 seeds."""
+    """100 × 100, rank 3: success by oversampling for κ = 1 and 100, ours and the rivals', 20 seeds.
+
+    Of the rivals those that can reach 1e-6: soft-impute is biased, and iterative SVD takes thousands of dense SVDs.
+    """
     for kappa in (1.0, 100.0):
         for name in RIVALS:
             rates = []
