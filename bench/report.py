@@ -150,7 +150,7 @@ def phase_panels() -> list[plots.Panel]:
             plots.Panel(
                 f"100 × 100, rank 3, condition number {kappa}",
                 "entries over degrees of freedom",
-                "recovered, of 20",
+                "share recovered (20 seeds)",
                 lines,
                 ylim=(-0.03, 1.03),
             )

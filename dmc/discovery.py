@@ -19,10 +19,8 @@ from dmc.rank_path import FIRST_LEVEL, RankPath
 from dmc.solution import Status, StepInfo
 from dmc.solver import Callback, solve
 
-FAST, SLOWER = (
-    0.84,
-    (0.9, 0.93, 0.96),
-)  # decay of the first path, and of those tried when it does not lead to the answer
+FAST = 0.84  # decay of the first path's level,
+SLOWER = (0.9, 0.93, 0.96)  # and of those tried when it does not lead to the answer
 PATH_STEPS, POLISH_STEPS = 300, 100  # more than a phase needs: it ends when it has done its work
 ROUNDS = 20  # of path and polish, each lower than the last
 AMPLE = 1.05  # entries over degrees of freedom above which matching them all exactly is no accident
@@ -103,7 +101,7 @@ class Discovery:
         if self.ended or self.certain(model):
             return model
         model, error = self.choose(model)
-        self.unexplained = error / self._zero
+        self.unexplained, status = error / self._zero, self.status
         for decay in SLOWER:
             if self.ended or (error < HARD * self._zero and self.oversampling(model.width) > PLENTY):
                 break
@@ -111,6 +109,7 @@ class Discovery:
             if self.certain(slow):
                 self.unexplained = 0.0
                 return slow
+            self.status = self.status if self.ended else status
         return model
 
     @property
@@ -178,7 +177,7 @@ class Discovery:
         model = self.repeat(Lowest(), start, step, path.best_step)
         if polish.best_step > 0:
             model = self.repeat(Lowest(), model, POLISH, polish.best_step)
-        return model, min(path.best_error, polish.best_error)
+        return path.best if self.ended else model, min(path.best_error, polish.best_error)
 
     def repeat(self, watch: Any, start: Factors, step: steps.Step, max_steps: int) -> Factors:
         """A phase on all entries that was judged on some: as far as was best then."""
@@ -223,12 +222,8 @@ class Discovery:
 
     def oversampling(self, rank: int) -> float:
         """Observed entries for each degree of freedom of a rank; with nothing missing there are always enough."""
-        freedom = rank * (sum(self._lines) - rank)
-        return (
-            math.inf
-            if self.observations.n_observed == math.prod(self._lines)
-            else self.observations.n_observed / freedom
-        )
+        n_observed = self.observations.n_observed
+        return math.inf if n_observed == math.prod(self._lines) else n_observed / (rank * (sum(self._lines) - rank))
 
     @staticmethod
     def rms_residual(observations: Observations, factors: Factors) -> float:
