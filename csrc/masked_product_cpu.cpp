@@ -22,7 +22,9 @@
 namespace dmc {
 namespace {
 
-constexpr std::int64_t kPieceEntries = 4096;
+constexpr std::int64_t kPieceEntries = 4096, kLongLine = 8 * kPieceEntries;
+constexpr std::int64_t kAhead = 12;       // entries between the fetch of a line and its use
+constexpr std::int64_t kCache = 1 << 20;  // bytes, about those of the second level
 // Products of numbers for which a further thread is woken: a quarter of a millisecond's, waking and waiting costs some
 // of it, and idle threads spin for a while beside whatever runs between two calls.
 constexpr std::int64_t kWorkOfThread = 1 << 20;
@@ -68,9 +70,9 @@ struct Line {
     static constexpr int kept = Blocks > 0 ? Blocks : 1;
     std::int64_t width;
     const Real* own;
-    Real* d_own;
-    typename V::type accumulated[kept];
-    typename H::type accumulated_half;
+    Real* d_own = nullptr;
+    typename V::type accumulated[kept] = {};
+    typename H::type accumulated_half = {};
 
     DMC_INLINE std::int64_t blocks() const { return Blocks >= 0 ? Blocks : width / V::lanes; }
 
@@ -120,66 +122,81 @@ struct Work {
     const Real* target;   // null: only the product is wanted
     const Real* weights;  // null: all one
     Real* out;            // the product (entries), or d_own (lines, width)
+    Real* partial;        // d_own of the segments of long lines (segments, width)
+    bool far;             // the other side exceeds the cache: its lines are fetched ahead
+};
+
+// Whole lines, or (segment ≥ 0) some entries of one long line.
+struct Piece {
+    std::int64_t begin, end;   // lines
+    std::int64_t first, last;  // entries
+    std::int64_t segment;
 };
 
 template <class Real, class Index, int Bytes, int Blocks, bool Half>
-DMC_INLINE double run_lines(const Work<Real, Index>& work, std::int64_t begin, std::int64_t end) {
-    const std::int64_t width = work.sides.width;
+DMC_INLINE double run_lines(const Work<Real, Index>& work, const Piece& piece) {
+    const std::int64_t width = work.sides.width, bytes = width * std::int64_t(sizeof(Real));
     Line<Real, Bytes, Blocks, Half> line;
     line.width = width;
     double loss = 0;
-    for (std::int64_t i = begin; i < end; ++i) {
-        const std::int64_t first = work.lines.pointers[i], last = work.lines.pointers[i + 1];
+    for (std::int64_t i = piece.begin; i < piece.end; ++i) {
+        const std::int64_t first = std::max(work.lines.pointers[i], piece.first),
+                           last = std::min(work.lines.pointers[i + 1], piece.last);
         line.own = work.sides.own + i * width;
-        if (!work.target) {
-            for (std::int64_t e = first; e < last; ++e)
-                work.out[e] = line.dot(work.sides.other + work.lines.indices[e] * width);
-            continue;
+        if (work.target) {
+            line.d_own = piece.segment < 0 ? work.out + i * width : work.partial + piece.segment * width;
+            line.begin();
         }
-        line.d_own = work.out + i * width;
-        line.begin();
         for (std::int64_t e = first; e < last; ++e) {
+            if (work.far && e + kAhead < piece.last) {
+                const char* ahead =
+                    reinterpret_cast<const char*>(work.sides.other + work.lines.indices[e + kAhead] * width);
+                for (std::int64_t b = 0; b < bytes; b += 64) __builtin_prefetch(ahead + b);
+            }
             const Real* other = work.sides.other + work.lines.indices[e] * width;
+            if (!work.target) {
+                work.out[e] = line.dot(other);
+                continue;
+            }
             const Real residual = line.dot(other) - work.target[e];
             const Real scaled = work.weights ? work.weights[e] * residual : residual;
             loss += 0.5 * double(scaled) * double(residual);
             line.add_scaled(scaled, other);
         }
-        line.end();
+        if (work.target) line.end();
     }
     return loss;
 }
 
 template <class Real, class Index, int Bytes, bool Half>
-DMC_INLINE double run_blocks(const Work<Real, Index>& work, std::int64_t begin, std::int64_t end) {
+DMC_INLINE double run_blocks(const Work<Real, Index>& work, const Piece& piece) {
     switch (work.sides.width / Vector<Real, Bytes>::lanes) {
         case 0:
-            return run_lines<Real, Index, Bytes, 0, Half>(work, begin, end);
+            return run_lines<Real, Index, Bytes, 0, Half>(work, piece);
         case 1:
-            return run_lines<Real, Index, Bytes, 1, Half>(work, begin, end);
+            return run_lines<Real, Index, Bytes, 1, Half>(work, piece);
         case 2:
-            return run_lines<Real, Index, Bytes, 2, Half>(work, begin, end);
+            return run_lines<Real, Index, Bytes, 2, Half>(work, piece);
         case 3:
-            return run_lines<Real, Index, Bytes, 3, Half>(work, begin, end);
+            return run_lines<Real, Index, Bytes, 3, Half>(work, piece);
         case 4:
-            return run_lines<Real, Index, Bytes, 4, Half>(work, begin, end);
+            return run_lines<Real, Index, Bytes, 4, Half>(work, piece);
         case 5:
-            return run_lines<Real, Index, Bytes, 5, Half>(work, begin, end);
+            return run_lines<Real, Index, Bytes, 5, Half>(work, piece);
         case 6:
-            return run_lines<Real, Index, Bytes, 6, Half>(work, begin, end);
+            return run_lines<Real, Index, Bytes, 6, Half>(work, piece);
         case 8:
-            return run_lines<Real, Index, Bytes, 8, Half>(work, begin, end);
+            return run_lines<Real, Index, Bytes, 8, Half>(work, piece);
         default:
-            return run_lines<Real, Index, Bytes, -1, Half>(work, begin, end);
+            return run_lines<Real, Index, Bytes, -1, Half>(work, piece);
     }
 }
 
 template <class Real, class Index, int Bytes>
-DMC_INLINE double run_any_width(const Work<Real, Index>& work, std::int64_t begin, std::int64_t end) {
+DMC_INLINE double run_any_width(const Work<Real, Index>& work, const Piece& piece) {
     if constexpr (Bytes > 16)
-        if (work.sides.width % Vector<Real, Bytes>::lanes)
-            return run_blocks<Real, Index, Bytes, true>(work, begin, end);
-    return run_blocks<Real, Index, Bytes, false>(work, begin, end);
+        if (work.sides.width % Vector<Real, Bytes>::lanes) return run_blocks<Real, Index, Bytes, true>(work, piece);
+    return run_blocks<Real, Index, Bytes, false>(work, piece);
 }
 
 // The same source compiled for each instruction set. The parallel loop stays outside: a function that the compiler
@@ -187,19 +204,17 @@ DMC_INLINE double run_any_width(const Work<Real, Index>& work, std::int64_t begi
 #ifdef DMC_X86_DISPATCH
 template <class Real, class Index>
 __attribute__((target("arch=x86-64-v4,prefer-vector-width=512"))) double run_avx512(const Work<Real, Index>& work,
-                                                                                    std::int64_t begin,
-                                                                                    std::int64_t end) {
-    return run_any_width<Real, Index, 64>(work, begin, end);
+                                                                                    const Piece& piece) {
+    return run_any_width<Real, Index, 64>(work, piece);
 }
 template <class Real, class Index>
-__attribute__((target("arch=x86-64-v3"))) double run_avx2(const Work<Real, Index>& work, std::int64_t begin,
-                                                          std::int64_t end) {
-    return run_any_width<Real, Index, 32>(work, begin, end);
+__attribute__((target("arch=x86-64-v3"))) double run_avx2(const Work<Real, Index>& work, const Piece& piece) {
+    return run_any_width<Real, Index, 32>(work, piece);
 }
 #endif
 template <class Real, class Index>
-double run_plain(const Work<Real, Index>& work, std::int64_t begin, std::int64_t end) {
-    return run_any_width<Real, Index, 16>(work, begin, end);
+double run_plain(const Work<Real, Index>& work, const Piece& piece) {
+    return run_any_width<Real, Index, 16>(work, piece);
 }
 
 enum class Isa { plain, avx2, avx512 };
@@ -227,12 +242,33 @@ Isa isa() {
 }
 
 template <class Real, class Index>
-double run(const Work<Real, Index>& work, std::int64_t begin, std::int64_t end) {
+double run(const Work<Real, Index>& work, const Piece& piece) {
 #ifdef DMC_X86_DISPATCH
-    if (isa() == Isa::avx512) return run_avx512(work, begin, end);
-    if (isa() == Isa::avx2) return run_avx2(work, begin, end);
+    if (isa() == Isa::avx512) return run_avx512(work, piece);
+    if (isa() == Isa::avx2) return run_avx2(work, piece);
 #endif
-    return run_plain(work, begin, end);
+    return run_plain(work, piece);
+}
+
+// Pieces of about equal work, the same for any number of threads; a long line makes several.
+template <class Index>
+std::vector<Piece> cut(Lines<Index> lines, std::int64_t& segments) {
+    const std::int64_t* pointers = lines.pointers;
+    std::vector<Piece> pieces;
+    for (std::int64_t i = 0; i < lines.count;) {
+        if (pointers[i + 1] - pointers[i] > kLongLine) {
+            for (std::int64_t e = pointers[i]; e < pointers[i + 1]; e += kLongLine)
+                pieces.push_back({i, i + 1, e, std::min(e + kLongLine, pointers[i + 1]), segments++});
+            ++i;
+            continue;
+        }
+        std::int64_t end =
+            std::lower_bound(pointers + i + 1, pointers + lines.count, pointers[i] + kPieceEntries) - pointers;
+        if (end > i + 1 && pointers[end] - pointers[end - 1] > kLongLine) --end;
+        pieces.push_back({i, end, pointers[i], pointers[end], -1});
+        i = end;
+    }
+    return pieces;
 }
 
 // Widths that the kernel serves without a tail are multiples of this: half a vector, or 16 bytes.
@@ -254,32 +290,39 @@ double run_parallel(const Work<Real, Index>& work, int n_threads) {
     if (wide != width) {  // copies cost a pass over the factors; a tail would cost as much for every entry
         const auto own = padded(work.sides.own, work.lines.count, width, wide);
         const auto other = padded(work.sides.other, work.sides.other_lines, width, wide);
-        Work<Real, Index> whole = work;
-        whole.sides = {own.data(), other.data(), work.sides.other_lines, wide};
-        if (!work.target) return run_parallel(whole, n_threads);
+        Work<Real, Index> wider = work;
+        wider.sides = {own.data(), other.data(), work.sides.other_lines, wide};
+        if (!work.target) return run_parallel(wider, n_threads);
         std::vector<Real> d_own(own.size());
-        whole.out = d_own.data();
-        const double loss = run_parallel(whole, n_threads);
+        wider.out = d_own.data();
+        const double loss = run_parallel(wider, n_threads);
         for (std::int64_t i = 0; i < work.lines.count; ++i)
             std::copy_n(d_own.data() + i * wide, width, work.out + i * width);
         return loss;
     }
-    const std::int64_t count = work.lines.count, entries = work.lines.pointers[count];
-    const std::int64_t pieces = std::max<std::int64_t>(1, entries / kPieceEntries);
-    std::vector<std::int64_t> first(pieces + 1);
-    for (std::int64_t p = 0; p < pieces; ++p)
-        first[p] = std::lower_bound(work.lines.pointers, work.lines.pointers + count,
-                                    std::int64_t(double(entries) * p / pieces)) -
-                   work.lines.pointers;
-    first[0] = 0;
-    first[pieces] = count;
-    std::vector<double> losses(pieces, 0.0);
+    const std::int64_t entries = work.lines.pointers[work.lines.count];
+    std::int64_t segments = 0;
+    const std::vector<Piece> pieces = cut(work.lines, segments);
+    std::vector<Real> partial(work.target ? segments * width : 0);
+    Work<Real, Index> whole = work;
+    whole.partial = partial.data();
+    whole.far = work.sides.other_lines * width * std::int64_t(sizeof(Real)) > kCache;
+    std::vector<double> losses(pieces.size(), 0.0);
     if (n_threads <= 0) n_threads = max_threads();
-    n_threads = int(std::min({std::int64_t(n_threads), pieces, 1 + entries * width / kWorkOfThread}));
+    n_threads =
+        int(std::min({std::int64_t(n_threads), std::int64_t(pieces.size()), 1 + entries * width / kWorkOfThread}));
 #pragma omp parallel for schedule(dynamic) num_threads(n_threads)
-    for (std::int64_t p = 0; p < pieces; ++p) losses[p] = run(work, first[p], first[p + 1]);
+    for (std::size_t p = 0; p < pieces.size(); ++p) losses[p] = run(whole, pieces[p]);
     double loss = 0;
     for (double part : losses) loss += part;
+    if (work.target)  // in the order of the segments
+        for (const Piece& piece : pieces)
+            if (piece.segment >= 0)
+                for (std::int64_t c = 0; c < width; ++c) {
+                    Real& sum = work.out[piece.begin * width + c];
+                    sum = (piece.first == work.lines.pointers[piece.begin] ? 0 : sum) +
+                          partial[piece.segment * width + c];
+                }
     return loss;
 }
 
@@ -287,13 +330,13 @@ double run_parallel(const Work<Real, Index>& work, int n_threads) {
 
 template <class Real, class Index>
 void masked_product(Lines<Index> lines, Sides<Real> sides, Real* out, int n_threads) {
-    run_parallel(Work<Real, Index>{lines, sides, nullptr, nullptr, out}, n_threads);
+    run_parallel(Work<Real, Index>{lines, sides, nullptr, nullptr, out, nullptr, false}, n_threads);
 }
 
 template <class Real, class Index>
 double residual_gradient(Lines<Index> lines, Sides<Real> sides, const Real* target, const Real* weights, Real* d_own,
                          int n_threads) {
-    return run_parallel(Work<Real, Index>{lines, sides, target, weights, d_own}, n_threads);
+    return run_parallel(Work<Real, Index>{lines, sides, target, weights, d_own, nullptr, false}, n_threads);
 }
 
 const char* instruction_set() {

@@ -122,4 +122,4 @@ def assert_types(given: Case, got: tuple[Any, float, Any, Any]) -> None:
 def many_entries() -> Observations:
     """Enough entries for several pieces of work, so that several threads have something to do."""
     rng = np.random.default_rng(2)
-    return observe(rng.standard_normal((300, 200)), rng.random((300, 200)) < 0.9)
+    return observe(rng.standard_normal((400, 300)), rng.random((400, 300)) < 0.9)

@@ -9,6 +9,7 @@ import pytest
 from threadpoolctl import threadpool_limits
 
 import kernel_suite as suite
+from dmc import Observations
 from dmc.kernels import native, reference
 
 pytestmark = pytest.mark.skipif(
@@ -33,6 +34,31 @@ def test_odd_patterns_equal_reference(mask, dtype, weighted):
     for width in (1, 5, 16, 130):
         given = suite.case(width, dtype, weighted, mask)
         suite.assert_same(suite.answers(native, given), suite.answers(reference, given), dtype)
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize(("width", "dtype"), [(3, np.float64), (16, np.float64), (20, np.float32)])
+def test_long_lines_are_cut_into_segments(width, dtype, weighted):
+    """Two lines of 100,000 and 40,000 entries between short ones: more than a segment holds, and not a multiple."""
+    rng = np.random.default_rng(width)
+    m, n = 6, 100_000
+    lengths = [3, 100_000, 0, 40_000, 7, 32_768]
+    rows = np.repeat(np.arange(m), lengths)
+    cols = np.concatenate([np.sort(rng.choice(n, length, replace=False)) for length in lengths])
+    observed = Observations.from_entries(rows, cols, rng.standard_normal(len(rows)).astype(dtype), (m, n))
+    weights = rng.random(len(rows)).astype(dtype) if weighted else None
+    given = suite.Case(
+        rng.standard_normal((m, width)).astype(dtype),
+        rng.standard_normal((n, width)).astype(dtype),
+        observed.pattern,
+        observed.pattern.both_orders(observed.values),
+        None if weights is None else observed.pattern.both_orders(weights),
+    )
+    found = suite.answers(native, given)
+    suite.assert_same(found, suite.answers(reference, given), dtype)
+    with threadpool_limits(limits=1, user_api="openmp"):
+        for one, two in zip(suite.answers(native, given), found, strict=True):
+            np.testing.assert_array_equal(one, two)
 
 
 @pytest.mark.parametrize("dtype", suite.DTYPES)
