@@ -25,11 +25,13 @@ PATH_STEPS, POLISH_STEPS = 300, 100  # more than a phase needs: it ends when it 
 ROUNDS = 20  # of path and polish, each lower than the last
 AMPLE = 1.05  # entries over degrees of freedom above which matching them all exactly is no accident
 CHANCE = 1.1  # of the norm that residuals of random signs have: up to it there is nothing to gain from what they hide
+FEW = 100  # entries: among fewer, chance and structure look alike
 GAP = 3.0  # ratio of neighbouring singular values from which on they are of two kinds
 FILLING = 1e3  # such a ratio of an exact model, whose further directions may only fill in
 AS_GOOD = 0.01  # relative rise of the held-out error for which a model without penalty is preferred
-HARD = 0.5  # of the error at zero: a held-out error above it is worth slower paths,
-PLENTY = 2.0  # and so are fewer entries than that for each degree of freedom
+WRONG_TURN = 0.3  # residual over held-out error up to which slower paths are worth trying
+PLENTY = 2.0  # entries for each degree of freedom above which a converged fit does not depend on its start
+MAX_GRAMS = 50_000_000  # numbers in the matrices of all lines together
 MAX_HELD_OUT = 10_000  # entries: enough to know the error to a percent
 MIN_HELD_OUT = 20  # entries: with fewer the error says nothing
 POLISH = steps.Backtracking(steps.GaussNewton())
@@ -89,28 +91,33 @@ class Discovery:
         self.n_steps = 0
         self.status = Status.CONVERGED
         self.stopped_by: str | None = None
-        self.unexplained = 0.0  # held-out error of the model chosen, over that of zero
-        self._zero = _rms(observations)
+        self.missed = 0.0  # root mean square of what the model leaves of the entries
+        self.unexplained = 0.0  # held-out error of the model chosen, over the size of those entries
+        self.held_out_error = 0.0
+        self._held_out_size = math.inf
+        self.size = _rms(observations)
         self._began = time.perf_counter()
 
     def run(self) -> Factors:
         """The model: exact where the entries can be matched exactly, else the one that predicts held-out ones best."""
-        if self._zero == 0:
+        if self.size == 0:
             return initial.spectral(self.observations, 1).map(lambda factor: factor[:, :0])
         model = self.explore(FAST)
         if self.ended or self.certain(model):
             return model
         model, error = self.choose(model)
-        self.unexplained, status = error / self._zero, self.status
+        self.held_out_error, self.unexplained = error, error / self._held_out_size
+        status, missed = self.status, _rms(_minus(self.observations, model))
         for decay in SLOWER:
-            if self.ended or (error < HARD * self._zero and self.oversampling(model.width) > PLENTY):
+            # Noise shows in the entries that were fitted too; a wrong turn only in those that were not.
+            if self.ended or missed > WRONG_TURN * error:
                 break
             slow = self.explore(decay)
             if self.certain(slow):
                 self.unexplained = 0.0
                 return slow
             self.status = self.status if self.ended else status
-        return model
+        return self.steady(model, error)
 
     @property
     def ended(self) -> bool:
@@ -120,7 +127,7 @@ class Discovery:
     def explore(self, decay: float) -> Factors:
         """Down the path on all entries, with a finish wherever the rank has settled, until they are matched exactly,
         nothing but noise is left, or the model has more freedom than the entries can decide."""
-        observations, zero = self.observations, 0.5 * self.observations.n_observed * self._zero**2
+        observations, zero = self.observations, 0.5 * self.observations.n_observed * self.size**2
         problem = MaskedLeastSquares(observations)
         level = FIRST_LEVEL
         model = initial.spectral(observations, 1).scaled(1 - level)
@@ -135,7 +142,7 @@ class Discovery:
                 break
             residual = _minus(observations, model)
             norm = residual.spectral_norm()
-            if norm <= CHANCE * _norm_by_chance(residual, self.rng):
+            if observations.n_observed >= FEW and norm <= CHANCE * _norm_by_chance(residual, self.rng):
                 break
             level = norm / (problem.curvature * problem.target_norm)
         return self.trim(model) if not self.ended and self.matched(model) else model
@@ -153,31 +160,57 @@ class Discovery:
     def choose(self, explored: Factors) -> tuple[Factors, float]:
         """The model that predicts held-out entries best, fitted to all of them; and its held-out error.
 
-        Two are judged: the best of a path, with as many steps without its penalty as do good, and its directions before
-        the gap, entirely without. The second is preferred where it is as good.
+        The best of a path, with as many steps without its penalty as do good, is judged against its directions before
+        the gap, and the model that was explored, both without penalty; these are preferred where they are as good.
         """
         train, held_out = _hold_out(self.observations, self.validation_fraction, self.rng)
         if held_out is None:  # as far as the entries carry it
             self.bound = self._largest
             return self.explore(FAST), 0.0
+        self._held_out_size = _rms(held_out)
         start = initial.spectral(train, 1).scaled(1 - FIRST_LEVEL)
         path = EarlyStopping(held_out, patience=8, min_change=1e-3)
         step = RankPath(self.bound, self.depth, FIRST_LEVEL, FAST, self.rng)
         self.solve("path", train, path, start, step, PATH_STEPS)
         if self.ended or path.best is None:
-            return path.best or explored, path.best_error
+            if path.best is None or path.error(explored) <= path.best_error:
+                return explored, path.error(explored)
+            return path.best, path.best_error
         polish = EarlyStopping(held_out, patience=8, min_change=1e-3)
         self.solve("polish", train, polish, path.best, POLISH, POLISH_STEPS)
-        cut = path.best.truncate(_gap(path.best.singular_values()))
-        if not self.ended and cut.width <= self._largest:
-            plain = self.solve("polish", train, Stagnation(8, 1e-2), cut, POLISH, POLISH_STEPS)
-            self.history[-1]["held_out_error"] = error = path.error(plain)
-            if error <= (1 + AS_GOOD) * min(path.best_error, polish.best_error):
-                return self.repeat(Stagnation(8, 1e-6), plain, POLISH, POLISH_STEPS), error
+        candidates = [path.best.truncate(_gap(path.best.singular_values()))]
+        if self.oversampling(explored.width) > PLENTY:  # else its start would know the held-out entries
+            candidates.append(explored)
+        plain: list[tuple[float, Factors]] = []
+        for candidate in candidates:
+            if not self.ended and candidate.width <= self._largest:
+                found = self.solve("polish", train, Stagnation(8, 1e-2), candidate, POLISH, POLISH_STEPS)
+                self.history[-1]["held_out_error"] = path.error(found)
+                plain.append((path.error(found), found))
+        error, found = min(plain, key=lambda pair: pair[0], default=(math.inf, path.best))
+        penalised = min(path.best_error, polish.best_error)
+        if error <= (1 + AS_GOOD) * penalised:
+            return self.repeat(Stagnation(8, 1e-6), found, POLISH, POLISH_STEPS), error
         model = self.repeat(Lowest(), start, step, path.best_step)
         if polish.best_step > 0:
             model = self.repeat(Lowest(), model, POLISH, polish.best_step)
-        return path.best if self.ended else model, min(path.best_error, polish.best_error)
+        return path.best if self.ended else model, penalised
+
+    def steady(self, model: Factors, error: float) -> Factors:
+        """The model with every line fitted again, with the other lines as the prior: a line with few entries stays near
+        them in place of following its own noise.
+
+        The rows have a Gaussian prior, with the mean and the covariance of the rows weighted by their entries, and the
+        entries noise of the size of the held-out error; then the columns the same, given the rows.
+        """
+        if error == 0 or model.width**2 * sum(model.shape) > MAX_GRAMS:
+            return model
+        problem = MaskedLeastSquares(self.observations)
+        counts = self.observations.pattern.row_counts, self.observations.pattern.column_counts
+        _, grad = problem.value_and_grad(model)
+        model = Factors(_with_prior(model.U, problem.line_grams(model)[0], grad.U, counts[0], error), (), model.V)
+        _, grad = problem.value_and_grad(model)
+        return Factors(model.U, (), _with_prior(model.V, problem.line_grams(model)[1], grad.V, counts[1], error))
 
     def repeat(self, watch: Any, start: Factors, step: steps.Step, max_steps: int) -> Factors:
         """A phase on all entries that was judged on some: as far as was best then."""
@@ -214,7 +247,8 @@ class Discovery:
 
     def matched(self, model: Factors) -> bool:
         """Whether the entries are matched to rounding."""
-        return _rms(_minus(self.observations, model)) <= self._zero * float(np.finfo(model.U.dtype).eps) ** 0.6
+        rounding = max(30 * float(np.finfo(model.U.dtype).eps), 4e-10)  # 4e-10: what a last step leaves at κ = 1e4
+        return _rms(_minus(self.observations, model)) <= rounding * self.size
 
     def certain(self, model: Factors) -> bool:
         """Whether the entries are matched by a model of fewer degrees of freedom, so that it is no accident."""
@@ -256,6 +290,20 @@ def _norm_by_chance(residual: Observations, rng: np.random.Generator) -> float:
     """
     signs = rng.choice(np.asarray([-1, 1], residual.dtype), residual.n_observed)
     return residual.with_values(residual.values * signs).spectral_norm()
+
+
+def _with_prior(
+    side: NDArray[Any], grams: NDArray[Any], slopes: NDArray[Any], counts: NDArray[np.int64], noise: float
+) -> NDArray[Any]:
+    """One side of a model, each line at the maximum of its posterior."""
+    weights = counts / counts.sum()
+    mean = weights @ side
+    away = side - mean
+    covariance = (away * weights[:, None]).T @ away
+    floor = 100 * np.finfo(side.dtype).eps * (np.trace(covariance) + mean @ mean) * np.eye(len(mean), dtype=side.dtype)
+    precision = (noise**2 * np.linalg.inv(covariance + floor)).astype(side.dtype)
+    step = np.linalg.solve(grams + precision, (slopes + away @ precision)[:, :, None])[:, :, 0]
+    return side - step.astype(side.dtype)
 
 
 def _rms(observations: Observations) -> float:

@@ -143,7 +143,8 @@ class MatrixCompletion(TransformerMixin, BaseEstimator):
         self.n_features_in_ = observations.shape[1]
         self.rank_ = factors.width
         self.status_, self.n_iter_, self.history_ = run.status, run.n_steps, run.history
-        self.residual_rms_ = unit * run.rms_residual(scaled, factors)
+        run.missed = run.rms_residual(scaled, factors)
+        self.residual_rms_ = unit * run.missed
         self.solvability_ = Solvability.of(observations.pattern, max(self.rank_, 1))
         if self.status_ is Status.CONVERGED and self.rank_ and not self.solvability_.whole:
             self.status_ = Status.UNDETERMINED
@@ -160,6 +161,8 @@ class MatrixCompletion(TransformerMixin, BaseEstimator):
                 f"{blocks}: what is predicted there is a guess; observe more entries, or see complete(unknown=np.nan)",
                 stacklevel=3,
             )
+        if self.rank is None and self.rank_ == LARGEST < min(observations.shape) and run.missed > 1e-6 * run.size:
+            warnings.warn(f"no rank above {LARGEST} was tried; give a larger bound: rank={2 * LARGEST}", stacklevel=3)
         if run.unexplained > UNEXPLAINED:
             warnings.warn(
                 f"the model (rank {self.rank_}) misses held-out entries by {run.unexplained:.0%} of their size: the "

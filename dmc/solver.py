@@ -87,8 +87,11 @@ def solve(
         status, stopped_by = Status.STOPPED, "interrupt"
     assert status is not None
     seconds = time.perf_counter() - began
-    for callback in callbacks:
-        callback(StepInfo(n, max_steps, info.value, info.gradient_ratio, seconds, info.factors, status))
+    try:
+        for callback in callbacks:
+            callback(StepInfo(n, max_steps, info.value, info.gradient_ratio, seconds, info.factors, status))
+    except KeyboardInterrupt:
+        status, stopped_by = Status.STOPPED, "interrupt"
     return Solution(info.factors, info.value, status, n, seconds, stopped_by if status is Status.STOPPED else None)
 
 

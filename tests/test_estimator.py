@@ -654,3 +654,33 @@ def test_a_model_that_explains_nothing_says_so():
     rng = np.random.default_rng(0)
     with pytest.warns(UserWarning, match="misses held-out entries by 1?[0-9][0-9]% of their size"):
         MatrixCompletion().fit(np.where(rng.random((80, 80)) < 0.5, rng.standard_normal((80, 80)), np.nan))
+
+
+def test_noise_in_short_rows_does_not_run_away():
+    """Most rows have as many entries as the rank: exactly fitted, their noise would be blown up a hundredfold."""
+    rng = np.random.default_rng(0)
+    truth = rng.standard_normal((400, 3)) @ rng.standard_normal((3, 200))
+    seen = np.zeros(truth.shape, bool)
+    seen[:20] = True
+    for row in range(20, 400):
+        seen[row, rng.choice(200, 3, replace=False)] = True
+    model = MatrixCompletion().fit(np.where(seen, truth + 0.1 * rng.standard_normal(truth.shape), np.nan))
+    assert np.abs(model.complete()).max() < 2 * np.abs(truth).max()
+    assert relative_error(model, truth) < 0.6
+
+
+def test_signal_far_below_an_offset_is_kept():
+    planted = datasets.planted((200, 150), 3, 0.4, noise=0.3)
+    shifted = planted.observations.with_values(planted.observations.values + 3e4)
+    model = MatrixCompletion().fit(shifted)
+    assert model.rank_ == 4
+    truth = truth_of(planted)
+    assert np.linalg.norm(model.complete() - 3e4 - truth) < 0.3 * np.linalg.norm(truth)
+
+
+def test_a_rank_beyond_what_was_tried_is_told():
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((120, 60)) @ rng.standard_normal((60, 110))
+    with pytest.warns(UserWarning, match="no rank above 50 was tried; give a larger bound: rank=100"):
+        MatrixCompletion().fit(X)
+    assert MatrixCompletion(rank=100).fit(X).rank_ == 60
