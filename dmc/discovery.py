@@ -79,6 +79,9 @@ class Discovery:
         callbacks: Sequence[Callback],
     ) -> None:
         self.observations, self.depth, self.rng = observations, depth, rng
+        self._problem = MaskedLeastSquares(
+            observations
+        )  # one, for its order of the data and its norm are computed once
         counts = observations.pattern.row_counts, observations.pattern.column_counts
         self._lines = tuple(int(np.count_nonzero(count)) for count in counts)  # the others have no part in it
         ranks = range(1, min(bound, *self._lines) + 1)
@@ -91,10 +94,8 @@ class Discovery:
         self.n_steps = 0
         self.status = Status.CONVERGED
         self.stopped_by: str | None = None
-        self.missed = 0.0  # root mean square of what the model leaves of the entries
-        self.unexplained = 0.0  # held-out error of the model chosen, over the size of those entries
-        self.held_out_error = 0.0
-        self._held_out_size = math.inf
+        self.held_out_error = 0.0  # root mean square, of the model chosen
+        self._held_out_size = math.inf  # of those entries
         self.size = _rms(observations)
         self._began = time.perf_counter()
 
@@ -106,15 +107,15 @@ class Discovery:
         if self.ended or self.certain(model):
             return model
         model, error = self.choose(model)
-        self.held_out_error, self.unexplained = error, error / self._held_out_size
-        status, missed = self.status, _rms(_minus(self.observations, model))
+        self.held_out_error = error
+        status, missed = self.status, self.missed(model)
         for decay in SLOWER:
             # Noise shows in the entries that were fitted too; a wrong turn only in those that were not.
             if self.ended or missed > WRONG_TURN * error:
                 break
             slow = self.explore(decay)
             if self.certain(slow):
-                self.unexplained = 0.0
+                self.held_out_error = 0.0
                 return slow
             self.status = self.status if self.ended else status
         return self.steady(model, error)
@@ -128,19 +129,18 @@ class Discovery:
         """Down the path on all entries, with a finish wherever the rank has settled, until they are matched exactly,
         nothing but noise is left, or the model has more freedom than the entries can decide."""
         observations, zero = self.observations, 0.5 * self.observations.n_observed * self.size**2
-        problem = MaskedLeastSquares(observations)
-        level = FIRST_LEVEL
+        problem, level = self._problem, FIRST_LEVEL
         model = initial.spectral(observations, 1).scaled(1 - level)
         for _ in range(ROUNDS):
             settled = Settled(self.bound, zero)
             step = RankPath(self.bound, self.depth, level, decay, self.rng)
-            model = self.solve("path", observations, settled, model, step, PATH_STEPS)
+            model = self.solve("path", problem, settled, model, step, PATH_STEPS)
             if self.ended or settled.stuck or model.width > self._largest:
                 return model
-            model = self.solve("polish", observations, Stagnation(8, 1e-2), model, POLISH, POLISH_STEPS)
+            model = self.solve("polish", problem, Stagnation(8, 1e-2), model, POLISH, POLISH_STEPS)
             if self.ended or self.matched(model) or model.width >= self.bound:
                 break
-            residual = _minus(observations, model)
+            residual = _left(problem, model)
             norm = residual.spectral_norm()
             if observations.n_observed >= FEW and norm <= CHANCE * _norm_by_chance(residual, self.rng):
                 break
@@ -154,7 +154,7 @@ class Discovery:
             return model
         trimmed = model.truncate(rank)
         if not self.matched(trimmed):
-            trimmed = self.solve("polish", self.observations, Stagnation(8, 1e-2), trimmed, POLISH, POLISH_STEPS)
+            trimmed = self.solve("polish", self._problem, Stagnation(8, 1e-2), trimmed, POLISH, POLISH_STEPS)
         return trimmed if self.matched(trimmed) else model
 
     def choose(self, explored: Factors) -> tuple[Factors, float]:
@@ -168,23 +168,24 @@ class Discovery:
             self.bound = self._largest
             return self.explore(FAST), 0.0
         self._held_out_size = _rms(held_out)
+        problem = MaskedLeastSquares(train)
         start = initial.spectral(train, 1).scaled(1 - FIRST_LEVEL)
         path = EarlyStopping(held_out, patience=8, min_change=1e-3)
         step = RankPath(self.bound, self.depth, FIRST_LEVEL, FAST, self.rng)
-        self.solve("path", train, path, start, step, PATH_STEPS)
+        self.solve("path", problem, path, start, step, PATH_STEPS)
         if self.ended or path.best is None:
             if path.best is None or path.error(explored) <= path.best_error:
                 return explored, path.error(explored)
             return path.best, path.best_error
         polish = EarlyStopping(held_out, patience=8, min_change=1e-3)
-        self.solve("polish", train, polish, path.best, POLISH, POLISH_STEPS)
+        self.solve("polish", problem, polish, path.best, POLISH, POLISH_STEPS)
         candidates = [path.best.truncate(_gap(path.best.singular_values()))]
         if self.oversampling(explored.width) > PLENTY:  # else its start would know the held-out entries
             candidates.append(explored)
         plain: list[tuple[float, Factors]] = []
         for candidate in candidates:
             if not self.ended and candidate.width <= self._largest:
-                found = self.solve("polish", train, Stagnation(8, 1e-2), candidate, POLISH, POLISH_STEPS)
+                found = self.solve("polish", problem, Stagnation(8, 1e-2), candidate, POLISH, POLISH_STEPS)
                 self.history[-1]["held_out_error"] = path.error(found)
                 plain.append((path.error(found), found))
         error, found = min(plain, key=lambda pair: pair[0], default=(math.inf, path.best))
@@ -205,7 +206,7 @@ class Discovery:
         """
         if error == 0 or model.width**2 * sum(model.shape) > MAX_GRAMS:
             return model
-        problem = MaskedLeastSquares(self.observations)
+        problem = self._problem
         counts = self.observations.pattern.row_counts, self.observations.pattern.column_counts
         _, grad = problem.value_and_grad(model)
         model = Factors(_with_prior(model.U, problem.line_grams(model)[0], grad.U, counts[0], error), (), model.V)
@@ -216,23 +217,22 @@ class Discovery:
         """A phase on all entries that was judged on some: as far as was best then."""
         if self.ended:
             return start
-        model = self.solve("final", self.observations, watch, start, step, max_steps)
+        model = self.solve("final", self._problem, watch, start, step, max_steps)
         if self.status is Status.MAX_STEPS:
             self.status = Status.CONVERGED
         return model
 
     def solve(
-        self, phase: str, observations: Observations, watch: Any, start: Factors, step: steps.Step, max_steps: int
+        self, phase: str, problem: MaskedLeastSquares, watch: Any, start: Factors, step: steps.Step, max_steps: int
     ) -> Factors:
         """One phase, looked at every step."""
-        problem = MaskedLeastSquares(observations)
         callbacks = [watch, *self.callbacks]
         solution = solve(problem, start, step, callbacks=callbacks, max_steps=max_steps, tol=1e-14, check_every=1)
         self.n_steps += solution.n_steps
         ended = solution.stopped_by == watch.name
         self.status = Status.CONVERGED if ended else solution.status
         self.stopped_by = None if ended else solution.stopped_by
-        zero = 0.5 * observations.n_observed * _rms(observations) ** 2
+        zero = 0.5 * problem.observations.n_observed * _rms(problem.observations) ** 2
         self.history.append(
             {
                 "phase": phase,
@@ -248,7 +248,7 @@ class Discovery:
     def matched(self, model: Factors) -> bool:
         """Whether the entries are matched to rounding."""
         rounding = max(30 * float(np.finfo(model.U.dtype).eps), 4e-10)  # 4e-10: what a last step leaves at κ = 1e4
-        return _rms(_minus(self.observations, model)) <= rounding * self.size
+        return self.missed(model) <= rounding * self.size
 
     def certain(self, model: Factors) -> bool:
         """Whether the entries are matched by a model of fewer degrees of freedom, so that it is no accident."""
@@ -259,10 +259,14 @@ class Discovery:
         n_observed = self.observations.n_observed
         return math.inf if n_observed == math.prod(self._lines) else n_observed / (rank * (sum(self._lines) - rank))
 
-    @staticmethod
-    def rms_residual(observations: Observations, factors: Factors) -> float:
-        """Root mean square of X̂ − X over observed entries."""
-        return _rms(_minus(observations, factors))
+    def missed(self, model: Factors) -> float:
+        """Root mean square of X̂ − X over the observed entries."""
+        return _rms(_left(self._problem, model))
+
+    @property
+    def unexplained(self) -> float:
+        """The held-out error of the model chosen, over the size of those entries."""
+        return self.held_out_error / self._held_out_size
 
 
 def _hold_out(
@@ -277,10 +281,10 @@ def _hold_out(
         return observations, None
 
 
-def _minus(observations: Observations, factors: Factors) -> Observations:
-    if factors.width == 0:
-        return observations
-    return observations.with_values(-MaskedLeastSquares(observations).residual(factors))
+def _left(problem: MaskedLeastSquares, factors: Factors) -> Observations:
+    """What a model leaves of the entries."""
+    observations = problem.observations
+    return observations.with_values(-problem.residual(factors)) if factors.width else observations
 
 
 def _norm_by_chance(residual: Observations, rng: np.random.Generator) -> float:

@@ -143,16 +143,16 @@ class MatrixCompletion(TransformerMixin, BaseEstimator):
         self.n_features_in_ = observations.shape[1]
         self.rank_ = factors.width
         self.status_, self.n_iter_, self.history_ = run.status, run.n_steps, run.history
-        run.missed = run.rms_residual(scaled, factors)
-        self.residual_rms_ = unit * run.missed
+        missed = run.missed(factors)
+        self.residual_rms_ = unit * missed
         self.solvability_ = Solvability.of(observations.pattern, max(self.rank_, 1))
         if self.status_ is Status.CONVERGED and self.rank_ and not self.solvability_.whole:
             self.status_ = Status.UNDETERMINED
         self._warn_of_ending(run)
-        self._warn_of_guesses(run, observations)
+        self._warn_of_guesses(run, observations, missed <= 1e-6 * run.size)
         return self
 
-    def _warn_of_guesses(self, run: Discovery, observations: Observations) -> None:
+    def _warn_of_guesses(self, run: Discovery, observations: Observations, matched: bool) -> None:
         pattern, blocks = observations.pattern, self.solvability_
         short = ((blocks.row_blocks < 0) & (pattern.row_counts > 0)).any()
         short |= ((blocks.column_blocks < 0) & (pattern.column_counts > 0)).any()
@@ -161,7 +161,7 @@ class MatrixCompletion(TransformerMixin, BaseEstimator):
                 f"{blocks}: what is predicted there is a guess; observe more entries, or see complete(unknown=np.nan)",
                 stacklevel=3,
             )
-        if self.rank is None and self.rank_ == LARGEST < min(observations.shape) and run.missed > 1e-6 * run.size:
+        if self.rank is None and self.rank_ == LARGEST < min(observations.shape) and not matched:
             warnings.warn(f"no rank above {LARGEST} was tried; give a larger bound: rank={2 * LARGEST}", stacklevel=3)
         if run.unexplained > UNEXPLAINED:
             warnings.warn(
