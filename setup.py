@@ -2,6 +2,7 @@
 
 import os
 import platform
+from glob import glob
 
 from pybind11.setup_helpers import Pybind11Extension
 from setuptools import setup
@@ -26,8 +27,8 @@ def extensions() -> list[Pybind11Extension]:
         return []
     core = Pybind11Extension(
         "dmc._core",
-        ["csrc/bind_core.cpp", "csrc/masked_product_cpu.cpp"],
-        depends=["csrc/masked_product.h"],
+        sorted(glob("csrc/*.cpp")),
+        depends=glob("csrc/*.h"),
         cxx_std=17,
         extra_compile_args=["-O3", "-Wall", "-Wextra", "-Wno-psabi", *MATH, *OPENMP, *SANITIZE],
         extra_link_args=[*OPENMP, *SANITIZE],

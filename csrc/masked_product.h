@@ -1,27 +1,44 @@
 // The contract of the masked product: what every implementation computes, on plain pointers, and who owns what.
 //
 // Lines are the rows of a matrix (CSR), or its columns (CSC); the same functions serve both with the roles swapped.
-// The entries of line i are pointers[i] … pointers[i+1]-1. Factors are row-major and dense: own (lines, width),
-// other (other_lines, width). The caller owns every array and has checked shapes and index ranges; nothing is
-// allocated that outlives a call. Results do not depend on the number of threads.
+// Factors are row-major and dense: own (lines, width), other (other_lines, width). The caller owns every array and has
+// checked shapes and index ranges; nothing is allocated that outlives a call. Results do not depend on the number of
+// threads.
 #pragma once
 
 #include <cstdint>
+#include <vector>
+
+#include "vectors.h"
 
 namespace dmc {
 
+// Whole lines, or (segment ≥ 0) some entries of one long line: what one thread does at a time.
+struct Piece {
+    std::int64_t begin, end;   // lines
+    std::int64_t first, last;  // entries
+    std::int64_t segment;
+};
+
+// Pieces of about equal work, the same for any number of threads: rating data have long tails.
+std::vector<Piece> cut(std::int64_t count, const std::int64_t* pointers);
+
+// The entries of line i are pointers[i] … pointers[i+1]−1.
 template <class Index>
 struct Lines {
     std::int64_t count;            // number of lines
+    std::int64_t other_lines;      // of the other side
     const std::int64_t* pointers;  // (count + 1)
     const Index* indices;          // (entries): the line of the other side
+    const std::vector<Piece>* pieces;
+
+    std::int64_t entries() const { return pointers[count]; }
 };
 
 template <class Real>
 struct Sides {
-    const Real* own;    // (lines.count, width)
+    const Real* own;    // (lines, width)
     const Real* other;  // (other_lines, width)
-    std::int64_t other_lines;
     std::int64_t width;
 };
 
@@ -33,13 +50,16 @@ void masked_product(Lines<Index> lines, Sides<Real> sides, Real* out, int n_thre
 // d_own_i = Σ_e w_e r_e other_j, and the return value ½ Σ_e w_e r_e², summed in float64 in a fixed order.
 // The residual is recomputed in the pass over the other side: own_i is gathered there anyway, so that no array
 // of residuals and no permutation between the two orders is needed.
-template <class Real, class Index>
+// Stored is the form in which `other` is gathered: Real, or bfloat16, to which it is then rounded first.
+template <class Real, class Stored, class Index>
 double residual_gradient(Lines<Index> lines, Sides<Real> sides, const Real* target, const Real* weights, Real* d_own,
                          int n_threads);
 
-// "avx512", "avx2" or "plain": chosen once, from the processor and the environment variable DMC_ISA.
-const char* instruction_set();
-
-int max_threads();
+// Widths that the kernels serve without a tail are multiples of this: half a vector, or 16 bytes.
+template <class Real>
+std::int64_t padded_width(std::int64_t width) {
+    const std::int64_t grain = (isa() == Isa::avx512 ? 32 : 16) / std::int64_t(sizeof(Real));
+    return (width + grain - 1) / grain * grain;
+}
 
 }  // namespace dmc

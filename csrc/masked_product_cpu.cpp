@@ -1,69 +1,25 @@
-// The masked product on the CPU. One line at a time stays in registers while the other side is gathered; pieces of
-// work are cut by entries (rating data have long tails) and do not depend on the number of threads.
+// The masked product on the CPU: one line at a time stays in registers while the other side is gathered.
 
 #include <algorithm>
-#include <cstdlib>
-#include <cstring>
-#include <string>
-#include <vector>
+#include <memory>
+#include <type_traits>
 
 #include "masked_product.h"
-
-#ifdef _OPENMP
-#include <omp.h>
-#endif
-
-#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)
-#define DMC_X86_DISPATCH 1
-#endif
-
-#define DMC_INLINE inline __attribute__((always_inline))
+#include "parallel.h"
 
 namespace dmc {
 namespace {
 
 constexpr std::int64_t kPieceEntries = 4096, kLongLine = 8 * kPieceEntries;
-constexpr std::int64_t kAhead = 12;       // entries between the fetch of a line and its use
+constexpr std::int64_t kAhead = 16;       // entries between the fetch of a line and its use
 constexpr std::int64_t kCache = 1 << 20;  // bytes, about those of the second level
 // Products of numbers for which a further thread is woken: a quarter of a millisecond's, waking and waiting costs some
 // of it, and idle threads spin for a while beside whatever runs between two calls.
 constexpr std::int64_t kWorkOfThread = 1 << 20;
 
-// One register's worth of Real: 16, 32 or 64 bytes, as the instruction set has it.
-template <class Real, int Bytes>
-struct Vector {
-    static constexpr int lanes = Bytes / int(sizeof(Real));
-    typedef Real type __attribute__((vector_size(Bytes)));
-    typedef Real unaligned __attribute__((vector_size(Bytes), aligned(alignof(Real)), may_alias));
-
-    static DMC_INLINE type load(const Real* p) { return *reinterpret_cast<const unaligned*>(p); }
-    static DMC_INLINE void store(Real* p, type v) { *reinterpret_cast<unaligned*>(p) = v; }
-};
-
-// The lower half of a vector plus its upper half.
-template <class Real, int Bytes>
-DMC_INLINE typename Vector<Real, Bytes / 2>::type fold(typename Vector<Real, Bytes>::type v) {
-    typename Vector<Real, Bytes / 2>::type low, high;
-    std::memcpy(&low, &v, Bytes / 2);
-    std::memcpy(&high, reinterpret_cast<const char*>(&v) + Bytes / 2, Bytes / 2);
-    return low + high;
-}
-
-// Adds up the lanes, halving the vector until one register of 16 bytes is left.
-template <class Real, int Bytes>
-DMC_INLINE Real sum(typename Vector<Real, Bytes>::type v) {
-    if constexpr (Bytes > 16) {
-        return sum<Real, Bytes / 2>(fold<Real, Bytes>(v));
-    } else if constexpr (sizeof(Real) == 4) {
-        return (v[0] + v[2]) + (v[1] + v[3]);
-    } else {
-        return v[0] + v[1];
-    }
-}
-
 // One own line: Blocks whole vectors held in registers (-1: as many as the width has, held in memory), then half a
-// vector if Half. There is no tail of single numbers: `padded` sees to it that the width is a multiple of a half.
-template <class Real, int Bytes, int Blocks, bool Half>
+// vector if Half. There is no tail of single numbers: `padded_width` sees to it that the width is a multiple of a half.
+template <class Real, class Stored, int Bytes, int Blocks, bool Half>
 struct Line {
     using V = Vector<Real, Bytes>;
     using H = Vector<Real, Half ? Bytes / 2 : Bytes>;
@@ -82,7 +38,7 @@ struct Line {
         if constexpr (Blocks < 0) std::fill_n(d_own, width, Real(0));
     }
 
-    DMC_INLINE Real dot(const Real* other) const {
+    DMC_INLINE Real dot(const Stored* other) const {
         typename V::type acc = {}, acc2 = {};
         std::int64_t v = 0;
         for (; v + 2 <= blocks(); v += 2) {
@@ -98,7 +54,7 @@ struct Line {
         }
     }
 
-    DMC_INLINE void add_scaled(Real scale, const Real* other) {
+    DMC_INLINE void add_scaled(Real scale, const Stored* other) {
         if constexpr (Blocks >= 0) {
             for (int v = 0; v < Blocks; ++v) accumulated[v] += scale * V::load(other + v * V::lanes);
         } else {
@@ -115,10 +71,12 @@ struct Line {
     }
 };
 
-template <class Real, class Index>
+template <class Real, class Stored, class Index>
 struct Work {
     Lines<Index> lines;
-    Sides<Real> sides;
+    std::int64_t width;   // a multiple of the padding's grain
+    const Real* own;      // (lines, width)
+    const Stored* other;  // (other_lines, width)
     const Real* target;   // null: only the product is wanted
     const Real* weights;  // null: all one
     Real* out;            // the product (entries), or d_own (lines, width)
@@ -126,34 +84,27 @@ struct Work {
     bool far;             // the other side exceeds the cache: its lines are fetched ahead
 };
 
-// Whole lines, or (segment ≥ 0) some entries of one long line.
-struct Piece {
-    std::int64_t begin, end;   // lines
-    std::int64_t first, last;  // entries
-    std::int64_t segment;
-};
-
-template <class Real, class Index, int Bytes, int Blocks, bool Half>
-DMC_INLINE double run_lines(const Work<Real, Index>& work, const Piece& piece) {
-    const std::int64_t width = work.sides.width, bytes = width * std::int64_t(sizeof(Real));
-    Line<Real, Bytes, Blocks, Half> line;
+template <class Real, class Stored, class Index, int Bytes, int Blocks, bool Half>
+DMC_INLINE double run_lines(const Work<Real, Stored, Index>& work, const Piece& piece) {
+    const std::int64_t width = work.width, bytes = width * std::int64_t(sizeof(Stored));
+    Line<Real, Stored, Bytes, Blocks, Half> line;
     line.width = width;
     double loss = 0;
     for (std::int64_t i = piece.begin; i < piece.end; ++i) {
         const std::int64_t first = std::max(work.lines.pointers[i], piece.first),
                            last = std::min(work.lines.pointers[i + 1], piece.last);
-        line.own = work.sides.own + i * width;
+        line.own = work.own + i * width;
         if (work.target) {
             line.d_own = piece.segment < 0 ? work.out + i * width : work.partial + piece.segment * width;
             line.begin();
         }
         for (std::int64_t e = first; e < last; ++e) {
             if (work.far && e + kAhead < piece.last) {
-                const char* ahead =
-                    reinterpret_cast<const char*>(work.sides.other + work.lines.indices[e + kAhead] * width);
-                for (std::int64_t b = 0; b < bytes; b += 64) __builtin_prefetch(ahead + b);
+                const char* ahead = reinterpret_cast<const char*>(work.other + work.lines.indices[e + kAhead] * width);
+                // To the second level: the first has too few lines under way for wide factors.
+                for (std::int64_t b = 0; b < bytes; b += 64) __builtin_prefetch(ahead + b, 0, 2);
             }
-            const Real* other = work.sides.other + work.lines.indices[e] * width;
+            const Stored* other = work.other + work.lines.indices[e] * width;
             if (!work.target) {
                 work.out[e] = line.dot(other);
                 continue;
@@ -168,151 +119,51 @@ DMC_INLINE double run_lines(const Work<Real, Index>& work, const Piece& piece) {
     return loss;
 }
 
-template <class Real, class Index, int Bytes, bool Half>
-DMC_INLINE double run_blocks(const Work<Real, Index>& work, const Piece& piece) {
-    switch (work.sides.width / Vector<Real, Bytes>::lanes) {
-        case 0:
-            return run_lines<Real, Index, Bytes, 0, Half>(work, piece);
-        case 1:
-            return run_lines<Real, Index, Bytes, 1, Half>(work, piece);
-        case 2:
-            return run_lines<Real, Index, Bytes, 2, Half>(work, piece);
-        case 3:
-            return run_lines<Real, Index, Bytes, 3, Half>(work, piece);
-        case 4:
-            return run_lines<Real, Index, Bytes, 4, Half>(work, piece);
-        case 5:
-            return run_lines<Real, Index, Bytes, 5, Half>(work, piece);
-        case 6:
-            return run_lines<Real, Index, Bytes, 6, Half>(work, piece);
-        case 8:
-            return run_lines<Real, Index, Bytes, 8, Half>(work, piece);
-        default:
-            return run_lines<Real, Index, Bytes, -1, Half>(work, piece);
+struct AnyWidth {
+    template <int Bytes, class Real, class Stored, class Index>
+    static DMC_INLINE double run(const Work<Real, Stored, Index>& work, const Piece& piece) {
+        if constexpr (Bytes > 16)
+            if (work.width % Vector<Real, Bytes>::lanes) return run_blocks<Bytes, true>(work, piece);
+        return run_blocks<Bytes, false>(work, piece);
     }
-}
 
-template <class Real, class Index, int Bytes>
-DMC_INLINE double run_any_width(const Work<Real, Index>& work, const Piece& piece) {
-    if constexpr (Bytes > 16)
-        if (work.sides.width % Vector<Real, Bytes>::lanes) return run_blocks<Real, Index, Bytes, true>(work, piece);
-    return run_blocks<Real, Index, Bytes, false>(work, piece);
-}
-
-// The same source compiled for each instruction set. The parallel loop stays outside: a function that the compiler
-// cuts out of a parallel region would not inherit the target.
-#ifdef DMC_X86_DISPATCH
-template <class Real, class Index>
-__attribute__((target("arch=x86-64-v4,prefer-vector-width=512"))) double run_avx512(const Work<Real, Index>& work,
-                                                                                    const Piece& piece) {
-    return run_any_width<Real, Index, 64>(work, piece);
-}
-template <class Real, class Index>
-__attribute__((target("arch=x86-64-v3"))) double run_avx2(const Work<Real, Index>& work, const Piece& piece) {
-    return run_any_width<Real, Index, 32>(work, piece);
-}
-#endif
-template <class Real, class Index>
-double run_plain(const Work<Real, Index>& work, const Piece& piece) {
-    return run_any_width<Real, Index, 16>(work, piece);
-}
-
-enum class Isa { plain, avx2, avx512 };
-
-Isa detect() {
-#ifdef DMC_X86_DISPATCH
-    __builtin_cpu_init();
-    Isa best = Isa::plain;
-    if (__builtin_cpu_supports("x86-64-v3")) best = Isa::avx2;
-    if (__builtin_cpu_supports("x86-64-v4")) best = Isa::avx512;
-    // A wish beyond what the processor has is not granted: it would end in an illegal instruction.
-    if (const char* wish = std::getenv("DMC_ISA")) {
-        if (!std::strcmp(wish, "plain")) best = Isa::plain;
-        if (!std::strcmp(wish, "avx2")) best = std::min(best, Isa::avx2);
-    }
-    return best;
-#else
-    return Isa::plain;
-#endif
-}
-
-Isa isa() {
-    static const Isa chosen = detect();
-    return chosen;
-}
-
-template <class Real, class Index>
-double run(const Work<Real, Index>& work, const Piece& piece) {
-#ifdef DMC_X86_DISPATCH
-    if (isa() == Isa::avx512) return run_avx512(work, piece);
-    if (isa() == Isa::avx2) return run_avx2(work, piece);
-#endif
-    return run_plain(work, piece);
-}
-
-// Pieces of about equal work, the same for any number of threads; a long line makes several.
-template <class Index>
-std::vector<Piece> cut(Lines<Index> lines, std::int64_t& segments) {
-    const std::int64_t* pointers = lines.pointers;
-    std::vector<Piece> pieces;
-    for (std::int64_t i = 0; i < lines.count;) {
-        if (pointers[i + 1] - pointers[i] > kLongLine) {
-            for (std::int64_t e = pointers[i]; e < pointers[i + 1]; e += kLongLine)
-                pieces.push_back({i, i + 1, e, std::min(e + kLongLine, pointers[i + 1]), segments++});
-            ++i;
-            continue;
+    template <int Bytes, bool Half, class Real, class Stored, class Index>
+    static DMC_INLINE double run_blocks(const Work<Real, Stored, Index>& work, const Piece& piece) {
+        switch (work.width / Vector<Real, Bytes>::lanes) {
+            case 0:
+                return run_lines<Real, Stored, Index, Bytes, 0, Half>(work, piece);
+            case 1:
+                return run_lines<Real, Stored, Index, Bytes, 1, Half>(work, piece);
+            case 2:
+                return run_lines<Real, Stored, Index, Bytes, 2, Half>(work, piece);
+            case 3:
+                return run_lines<Real, Stored, Index, Bytes, 3, Half>(work, piece);
+            case 4:
+                return run_lines<Real, Stored, Index, Bytes, 4, Half>(work, piece);
+            case 5:
+                return run_lines<Real, Stored, Index, Bytes, 5, Half>(work, piece);
+            case 6:
+                return run_lines<Real, Stored, Index, Bytes, 6, Half>(work, piece);
+            case 8:
+                return run_lines<Real, Stored, Index, Bytes, 8, Half>(work, piece);
+            default:
+                return run_lines<Real, Stored, Index, Bytes, -1, Half>(work, piece);
         }
-        std::int64_t end =
-            std::lower_bound(pointers + i + 1, pointers + lines.count, pointers[i] + kPieceEntries) - pointers;
-        if (end > i + 1 && pointers[end] - pointers[end - 1] > kLongLine) --end;
-        pieces.push_back({i, end, pointers[i], pointers[end], -1});
-        i = end;
     }
-    return pieces;
-}
+};
 
-// Widths that the kernel serves without a tail are multiples of this: half a vector, or 16 bytes.
-template <class Real>
-std::int64_t grain() {
-    return (isa() == Isa::avx512 ? 32 : 16) / std::int64_t(sizeof(Real));
-}
-
-template <class Real>
-std::vector<Real> padded(const Real* matrix, std::int64_t lines, std::int64_t width, std::int64_t wide) {
-    std::vector<Real> copy(lines * wide);  // zeros
-    for (std::int64_t i = 0; i < lines; ++i) std::copy_n(matrix + i * width, width, copy.data() + i * wide);
-    return copy;
-}
-
-template <class Real, class Index>
-double run_parallel(const Work<Real, Index>& work, int n_threads) {
-    const std::int64_t width = work.sides.width, wide = (width + grain<Real>() - 1) / grain<Real>() * grain<Real>();
-    if (wide != width) {  // copies cost a pass over the factors; a tail would cost as much for every entry
-        const auto own = padded(work.sides.own, work.lines.count, width, wide);
-        const auto other = padded(work.sides.other, work.sides.other_lines, width, wide);
-        Work<Real, Index> wider = work;
-        wider.sides = {own.data(), other.data(), work.sides.other_lines, wide};
-        if (!work.target) return run_parallel(wider, n_threads);
-        std::vector<Real> d_own(own.size());
-        wider.out = d_own.data();
-        const double loss = run_parallel(wider, n_threads);
-        for (std::int64_t i = 0; i < work.lines.count; ++i)
-            std::copy_n(d_own.data() + i * wide, width, work.out + i * width);
-        return loss;
-    }
-    const std::int64_t entries = work.lines.pointers[work.lines.count];
+template <class Real, class Stored, class Index>
+double run_parallel(Work<Real, Stored, Index> work, int n_threads) {
+    const std::vector<Piece>& pieces = *work.lines.pieces;
+    const std::int64_t width = work.width;
     std::int64_t segments = 0;
-    const std::vector<Piece> pieces = cut(work.lines, segments);
+    for (const Piece& piece : pieces) segments = std::max(segments, piece.segment + 1);
     std::vector<Real> partial(work.target ? segments * width : 0);
-    Work<Real, Index> whole = work;
-    whole.partial = partial.data();
-    whole.far = work.sides.other_lines * width * std::int64_t(sizeof(Real)) > kCache;
+    work.partial = partial.data();
+    work.far = work.lines.other_lines * width * std::int64_t(sizeof(Stored)) > kCache;
     std::vector<double> losses(pieces.size(), 0.0);
-    if (n_threads <= 0) n_threads = max_threads();
-    n_threads =
-        int(std::min({std::int64_t(n_threads), std::int64_t(pieces.size()), 1 + entries * width / kWorkOfThread}));
-#pragma omp parallel for schedule(dynamic) num_threads(n_threads)
-    for (std::size_t p = 0; p < pieces.size(); ++p) losses[p] = run(whole, pieces[p]);
+    parallel_for(std::int64_t(pieces.size()), threads_for(work.lines.entries() * width, kWorkOfThread, n_threads),
+                 [&](std::int64_t p) { losses[p] = dispatch<AnyWidth>(work, pieces[p]); });
     double loss = 0;
     for (double part : losses) loss += part;
     if (work.target)  // in the order of the segments
@@ -326,44 +177,107 @@ double run_parallel(const Work<Real, Index>& work, int n_threads) {
     return loss;
 }
 
+bfloat16 rounded(float value) {
+    std::uint32_t bits;
+    std::memcpy(&bits, &value, sizeof bits);
+    if ((bits & 0x7fffffff) > 0x7f800000) return {std::uint16_t(bits >> 16 | 0x40)};  // rounding must not end NaN
+    return {std::uint16_t((bits + 0x7fff + (bits >> 16 & 1)) >> 16)};                 // to nearest, ties to even
+}
+
+// A matrix in the form and width in which the kernel takes it: itself where it has them already.
+template <class Real, class Stored>
+class Prepared {
+  public:
+    Prepared(const Real* matrix, std::int64_t lines, std::int64_t width, std::int64_t wide, int n_threads) {
+        if constexpr (std::is_same_v<Real, Stored>)
+            if (width == wide) {
+                data_ = matrix;
+                return;
+            }
+        copy_.reset(new Stored[lines * wide]);
+        data_ = copy_.get();
+        constexpr std::int64_t chunk = 4096;
+        parallel_for((lines + chunk - 1) / chunk, threads_for(lines * wide, kWorkOfThread, n_threads),
+                     [&](std::int64_t c) {
+                         for (std::int64_t i = c * chunk; i < std::min((c + 1) * chunk, lines); ++i) {
+                             Stored* out = copy_.get() + i * wide;
+                             for (std::int64_t v = 0; v < width; ++v) out[v] = form(matrix[i * width + v]);
+                             std::fill(out + width, out + wide, Stored{});
+                         }
+                     });
+    }
+
+    const Stored* data() const { return data_; }
+
+  private:
+    static Stored form(Real value) {
+        if constexpr (std::is_same_v<Real, Stored>)
+            return value;
+        else
+            return rounded(value);
+    }
+
+    std::unique_ptr<Stored[]> copy_;
+    const Stored* data_;
+};
+
 }  // namespace
+
+std::vector<Piece> cut(std::int64_t count, const std::int64_t* pointers) {
+    std::vector<Piece> pieces;
+    std::int64_t segments = 0;
+    for (std::int64_t i = 0; i < count;) {
+        if (pointers[i + 1] - pointers[i] > kLongLine) {
+            for (std::int64_t e = pointers[i]; e < pointers[i + 1]; e += kLongLine)
+                pieces.push_back({i, i + 1, e, std::min(e + kLongLine, pointers[i + 1]), segments++});
+            ++i;
+            continue;
+        }
+        std::int64_t end = std::lower_bound(pointers + i + 1, pointers + count, pointers[i] + kPieceEntries) - pointers;
+        if (end > i + 1 && pointers[end] - pointers[end - 1] > kLongLine) --end;
+        pieces.push_back({i, end, pointers[i], pointers[end], -1});
+        i = end;
+    }
+    return pieces;
+}
 
 template <class Real, class Index>
 void masked_product(Lines<Index> lines, Sides<Real> sides, Real* out, int n_threads) {
-    run_parallel(Work<Real, Index>{lines, sides, nullptr, nullptr, out, nullptr, false}, n_threads);
+    const std::int64_t wide = padded_width<Real>(sides.width);
+    const Prepared<Real, Real> own(sides.own, lines.count, sides.width, wide, n_threads),
+        other(sides.other, lines.other_lines, sides.width, wide, n_threads);
+    run_parallel(Work<Real, Real, Index>{lines, wide, own.data(), other.data(), nullptr, nullptr, out, nullptr, false},
+                 n_threads);
 }
 
-template <class Real, class Index>
+template <class Real, class Stored, class Index>
 double residual_gradient(Lines<Index> lines, Sides<Real> sides, const Real* target, const Real* weights, Real* d_own,
                          int n_threads) {
-    return run_parallel(Work<Real, Index>{lines, sides, target, weights, d_own, nullptr, false}, n_threads);
+    // Copies cost a pass over the factors; a tail would cost as much for every entry.
+    const std::int64_t width = sides.width, wide = padded_width<Real>(width);
+    const Prepared<Real, Real> own(sides.own, lines.count, width, wide, n_threads);
+    const Prepared<Real, Stored> other(sides.other, lines.other_lines, width, wide, n_threads);
+    std::unique_ptr<Real[]> d_wide(wide == width ? nullptr : new Real[lines.count * wide]);
+    Real* d = d_wide ? d_wide.get() : d_own;
+    const double loss = run_parallel(
+        Work<Real, Stored, Index>{lines, wide, own.data(), other.data(), target, weights, d, nullptr, false},
+        n_threads);
+    if (d_wide)
+        for (std::int64_t i = 0; i < lines.count; ++i) std::copy_n(d + i * wide, width, d_own + i * width);
+    return loss;
 }
 
-const char* instruction_set() {
-    switch (isa()) {
-        case Isa::avx512:
-            return "avx512";
-        case Isa::avx2:
-            return "avx2";
-        default:
-            return "plain";
-    }
-}
-
-int max_threads() {
-#ifdef _OPENMP
-    return omp_get_max_threads();
-#else
-    return 1;
-#endif
-}
-
+#define DMC_GRADIENT(Real, Stored, Index)                                                                              \
+    template double residual_gradient<Real, Stored, Index>(Lines<Index>, Sides<Real>, const Real*, const Real*, Real*, \
+                                                           int);
 #define DMC_INSTANTIATE(Real, Index)                                                  \
     template void masked_product<Real, Index>(Lines<Index>, Sides<Real>, Real*, int); \
-    template double residual_gradient<Real, Index>(Lines<Index>, Sides<Real>, const Real*, const Real*, Real*, int);
+    DMC_GRADIENT(Real, Real, Index)
 DMC_INSTANTIATE(float, std::int32_t)
 DMC_INSTANTIATE(float, std::int64_t)
 DMC_INSTANTIATE(double, std::int32_t)
 DMC_INSTANTIATE(double, std::int64_t)
+DMC_GRADIENT(float, bfloat16, std::int32_t)
+DMC_GRADIENT(float, bfloat16, std::int64_t)
 
 }  // namespace dmc

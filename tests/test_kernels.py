@@ -1,15 +1,11 @@
 """Which kernel is chosen and why; that all kernels agree; that BLAS leaves them the cores."""
 
-import subprocess
-import sys
-
 import numpy as np
 import pytest
 from threadpoolctl import threadpool_info
 
 import kernel_suite as suite
-from dmc import kernels
-from dmc.kernels import native
+from dmc import _compiled, kernels
 
 
 @pytest.fixture(autouse=True)
@@ -19,7 +15,7 @@ def no_wish(monkeypatch):
 
 @pytest.fixture
 def without_native(monkeypatch):
-    monkeypatch.setattr(native, "missing", "its module dmc._core was not built")
+    monkeypatch.setattr(_compiled, "missing", "its module dmc._core was not built")
 
 
 @pytest.fixture
@@ -107,32 +103,6 @@ def test_report_gives_a_reason_for_each_and_a_remedy_for_the_missing(without_nat
     assert not report["native"].available
     assert "compiler" in report["native"].remedy
     assert report["reference"].available
-
-
-def test_reason_is_kept_where_the_core_was_not_built():
-    """As after an install without a compiler: the module is not there at all."""
-    code = (
-        "import sys; sys.modules['dmc._core'] = None\n"
-        "from dmc import kernels\n"
-        "print(kernels.chosen(), '|', kernels.report()[0].reason)"
-    )
-    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert found.stdout.strip() == "numba | its module dmc._core was not built"
-
-
-def test_reason_is_kept_where_the_core_does_not_load(tmp_path):
-    """As with a library that is missing: the module is there, and its import fails in its own words."""
-    (tmp_path / "broken.py").write_text("raise ImportError('libgomp.so.1: cannot open shared object file')")
-    code = (
-        "import sys, importlib.util, dmc\n"
-        f"spec = importlib.util.spec_from_file_location('dmc._core', {(tmp_path / 'broken.py').as_posix()!r})\n"
-        "class Finder:\n"
-        "    def find_spec(self, name, path=None, target=None): return spec if name == 'dmc._core' else None\n"
-        "sys.meta_path.insert(0, Finder())\n"
-        "from dmc.kernels import native; print(native.missing)"
-    )
-    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert found.stdout.strip() == "dmc._core does not load (libgomp.so.1: cannot open shared object file)"
 
 
 def blas_threads() -> list[int]:

@@ -1,5 +1,6 @@
 """The compiled kernel against the reference; what its binding refuses; what it leaves alone."""
 
+import gc
 import os
 import subprocess
 import sys
@@ -9,11 +10,12 @@ import pytest
 from threadpoolctl import threadpool_limits
 
 import kernel_suite as suite
-from dmc import Observations
+from dmc import Observations, _compiled
+from dmc._compiled import core
 from dmc.kernels import native, reference
 
 pytestmark = pytest.mark.skipif(
-    native.missing is not None, reason=f"the compiled core is not here: {native.missing}; {native.REMEDY}"
+    _compiled.missing is not None, reason=f"the compiled core is not here: {_compiled.missing}; {_compiled.REMEDY}"
 )
 
 
@@ -95,7 +97,7 @@ def test_number_of_threads_changes_no_bit(dtype):
     found = []
     for n_threads in (1, 2):
         with threadpool_limits(limits=n_threads, user_api="openmp"):
-            assert native._core.max_threads() in (1, n_threads)  # 1 where it was built without OpenMP
+            assert core.max_threads() in (1, n_threads)  # 1 where it was built without OpenMP
             found.append(suite.answers(native, given))
     for a, b in zip(*found, strict=True):
         np.testing.assert_array_equal(a, b)
@@ -118,7 +120,7 @@ def in_new_process(code: str, **environment: str) -> str:
 def test_every_instruction_set_gives_the_same(wish, tmp_path):
     code = (
         "import numpy as np, kernel_suite as suite; from dmc.kernels import native;"
-        "print(native._core.instruction_set());"
+        "print(native.core.instruction_set());"
         "np.savez('{}', *(a for width in suite.WIDTHS for dtype in suite.DTYPES"
         " for a in suite.answers(native, suite.case(width, dtype, True))))"
     )
@@ -155,23 +157,22 @@ def test_what_is_not_finite_stays_visible(bad):
     assert np.isfinite(d_left[0]).all()
 
 
+def entries(**changes):
+    """Valid arguments of the entries, but for the changes."""
+    pointers, indices = suite.case(4, mask="all observed").pattern.by_row
+    values = {"pointers": pointers, "indices": indices, "other_lines": 6}
+    return core.Entries(**{**values, **{name: change(values[name]) for name, change in changes.items()}})
+
+
 def arguments(**changes):
-    """Valid arguments of the binding, but for the changes."""
+    """Valid arguments of the gradient, but for the changes."""
     given = suite.case(4, mask="all observed")
-    pointers, indices = given.pattern.by_row
-    values = {
-        "pointers": pointers,
-        "indices": indices,
-        "own": given.left,
-        "other": given.right,
-        "target": given.target.by_row,
-        "weights": None,
-    }
-    return {**values, **{name: change(values[name]) for name, change in changes.items()}}
+    values = {"own": given.left, "other": given.right, "target": given.target.by_row, "weights": None}
+    return {"entries": entries(), **values, **{name: change(values[name]) for name, change in changes.items()}}
 
 
 def test_binding_takes_what_is_right():
-    loss, d_own = native._core.residual_gradient(**arguments())
+    loss, d_own = core.residual_gradient(**arguments())
     assert loss > 0
     assert d_own.shape == (4, 4)
 
@@ -179,12 +180,44 @@ def test_binding_takes_what_is_right():
 @pytest.mark.parametrize(
     ("changes", "error", "said"),
     [
-        ({"own": lambda a: a[:, :3].copy()}, ValueError, r"own has shape \(4, 3\) and other \(6, 4\)"),
-        ({"own": lambda a: a[:-1]}, ValueError, r"pointers has shape \(5,\); it has to be \(4,\)"),
-        ({"own": lambda a: a.ravel()}, ValueError, r"own has shape \(16,\)"),
-        ({"pointers": lambda a: a[:-1]}, ValueError, "pointers has shape"),
+        ({"pointers": lambda a: a[:-1]}, ValueError, r"indices has shape \(24,\); it has to be \(18,\)"),
+        ({"pointers": lambda a: a[:0]}, ValueError, r"pointers has shape \(0,\); it has to be \(lines \+ 1,\)"),
+        ({"pointers": lambda a: a[:, None]}, ValueError, r"pointers has shape \(5, 1\)"),
         ({"pointers": lambda a: a + 1}, ValueError, "pointers start at 1"),
+        ({"pointers": lambda a: a[[0, 2, 1, 3, 4]]}, ValueError, "pointers fall after line 1"),
+        ({"pointers": lambda a: a * 1000}, ValueError, r"indices has shape \(24,\); it has to be \(24000,\)"),
         ({"indices": lambda a: a[:-1]}, ValueError, r"indices has shape \(23,\); it has to be \(24,\)"),
+        ({"indices": lambda a: a + 1}, ValueError, "index 6 is out of range for 6 lines"),
+        ({"indices": lambda a: a - 1}, ValueError, "index -1 is out of range for 6 lines"),
+        ({"other_lines": lambda _: 5}, ValueError, "index 5 is out of range for 5 lines"),
+        ({"other_lines": lambda _: -5}, ValueError, "index 0 is out of range for -5 lines"),
+        ({"pointers": lambda a: a.astype(np.int32)}, TypeError, "incompatible constructor arguments"),
+        ({"indices": lambda a: a.astype(np.uint32)}, TypeError, "incompatible constructor arguments"),
+    ],
+    ids=lambda value: "-".join(value) if isinstance(value, dict) else None,
+)
+def test_entries_refuse(changes, error, said):
+    with pytest.raises(error, match=said):
+        entries(**changes)
+
+
+def test_entries_outlive_the_names_of_their_arrays():
+    given = arguments()
+    wanted = core.residual_gradient(**given)
+    given["entries"] = core.Entries(*(a.copy() for a in suite.case(4, mask="all observed").pattern.by_row), 6)
+    gc.collect()
+    got = core.residual_gradient(**given)
+    assert got[0] == wanted[0]
+    np.testing.assert_array_equal(got[1], wanted[1])
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "said"),
+    [
+        ({"own": lambda a: a[:, :3].copy()}, ValueError, r"own has shape \(4, 3\) and other \(6, 4\)"),
+        ({"own": lambda a: a[:-1]}, ValueError, "own has 3 lines and other 6; the entries are of 4 and 6"),
+        ({"other": lambda a: a[:-1]}, ValueError, "own has 4 lines and other 5; the entries are of 4 and 6"),
+        ({"own": lambda a: a.ravel()}, ValueError, r"own has shape \(16,\)"),
         ({"target": lambda a: a[:-1]}, ValueError, r"target has shape \(23,\)"),
         ({"target": lambda a: a[:, None]}, ValueError, r"target has shape \(24, 1\)"),
         ({"weights": lambda _: np.ones(3)}, ValueError, r"weights has shape \(3,\)"),
@@ -192,8 +225,6 @@ def test_binding_takes_what_is_right():
         ({"own": lambda a: a.astype(np.float32)}, TypeError, "incompatible function arguments"),
         ({"target": lambda a: a.astype(np.float32)}, TypeError, "incompatible function arguments"),
         ({"weights": lambda _: np.ones(24, int)}, TypeError, "incompatible function arguments"),
-        ({"pointers": lambda a: a.astype(np.int32)}, TypeError, "incompatible function arguments"),
-        ({"indices": lambda a: a.astype(np.uint32)}, TypeError, "incompatible function arguments"),
         ({"own": np.asfortranarray}, TypeError, "incompatible function arguments"),
         ({"other": lambda a: np.repeat(a, 2, axis=1)[:, ::2]}, TypeError, "incompatible function arguments"),
     ],
@@ -202,13 +233,13 @@ def test_binding_takes_what_is_right():
 def test_binding_refuses(changes, error, said):
     given = arguments(**changes)
     with pytest.raises(error, match=said):
-        native._core.residual_gradient(**given)
+        core.residual_gradient(**given)
     if not changes.keys() & {"target", "weights"}:
         del given["target"], given["weights"]
         with pytest.raises(error, match=said):
-            native._core.masked_product(**given)
+            core.masked_product(**given)
 
 
 def test_description_names_instruction_set_and_threads():
-    assert native._core.instruction_set() in native.describe()
-    assert f"{native._core.max_threads()} threads" in native.describe()
+    assert core.instruction_set() in native.describe()
+    assert f"{core.max_threads()} threads" in native.describe()

@@ -20,6 +20,7 @@ def masked_residual_grad(
     pattern: Pattern,
     target: BothOrders,
     weights: BothOrders | None = None,
+    gathered: str | None = None,
 ) -> tuple[float, NDArray[Any], NDArray[Any]]:
     residual = masked_product(left, right, pattern) - target.by_row
     weighted = residual if weights is None else weights.by_row * residual

@@ -1,32 +1,40 @@
-"""The waist in compiled code (dmc._core). Where it was not built, the reason and the remedy are kept."""
+"""The waist in compiled code (dmc._core)."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
+from weakref import WeakKeyDictionary
 
 import numpy as np
 from numpy.typing import NDArray
 
+from dmc._compiled import core
 from dmc.observations import BothOrders, Pattern
 
-try:
-    from dmc import _core  # type: ignore[attr-defined, unused-ignore]
-except ImportError as error:
-    _core = None
-    missing: str | None = (
-        "its module dmc._core was not built"
-        if error.name in ("dmc", "dmc._core") or "cannot import name" in str(error)
-        else f"dmc._core does not load ({error})"
-    )
-else:
-    missing = None
 
-REMEDY = "install a C++17 compiler (g++ or clang++), then install dmc again (pip install --force-reinstall --no-deps .)"
+class _Entries(NamedTuple):
+    by_row: Any
+    by_column: Any
+
+
+# Of each pattern what the core made of it: index ranges checked, entries cut into pieces of work.
+_prepared: WeakKeyDictionary[Pattern, _Entries] = WeakKeyDictionary()
+
+
+def _entries(pattern: Pattern) -> _Entries:
+    found = _prepared.get(pattern)
+    if found is None:
+        kinds = {np.dtype(np.int32): core.Entries, np.dtype(np.int64): core.WideEntries}
+        m, n = pattern.shape
+        found = _prepared[pattern] = _Entries(
+            kinds[pattern.by_row.indices.dtype](*pattern.by_row, n),
+            kinds[pattern.by_column.indices.dtype](*pattern.by_column, m),
+        )
+    return found
 
 
 def masked_product(left: NDArray[Any], right: NDArray[Any], pattern: Pattern) -> NDArray[Any]:
-    left, right = np.ascontiguousarray(left), np.ascontiguousarray(right)
-    return _core.masked_product(*pattern.by_row, left, right)
+    return core.masked_product(_entries(pattern).by_row, np.ascontiguousarray(left), np.ascontiguousarray(right))
 
 
 def masked_residual_grad(
@@ -35,13 +43,16 @@ def masked_residual_grad(
     pattern: Pattern,
     target: BothOrders,
     weights: BothOrders | None = None,
+    gathered: str | None = None,
 ) -> tuple[float, NDArray[Any], NDArray[Any]]:
     left, right = np.ascontiguousarray(left), np.ascontiguousarray(right)
     w = (None, None) if weights is None else weights
-    loss, d_left = _core.residual_gradient(*pattern.by_row, left, right, target.by_row, w[0])
-    _, d_right = _core.residual_gradient(*pattern.by_column, right, left, target.by_column, w[1])
+    run = core.residual_gradient if gathered is None else core.residual_gradient_bfloat16
+    rows, columns = _entries(pattern)
+    loss, d_left = run(rows, left, right, target.by_row, w[0])
+    _, d_right = run(columns, right, left, target.by_column, w[1])
     return loss, d_left, d_right
 
 
 def describe() -> str:
-    return f"C++, {_core.instruction_set()}, {_core.max_threads()} threads"
+    return f"C++, {core.instruction_set()}, {core.max_threads()} threads"

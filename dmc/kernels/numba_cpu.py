@@ -28,6 +28,7 @@ def masked_residual_grad(
     pattern: Pattern,
     target: BothOrders,
     weights: BothOrders | None = None,
+    gathered: str | None = None,
 ) -> tuple[float, NDArray[Any], NDArray[Any]]:
     d_left, d_right = np.empty_like(left), np.empty_like(right)
     w = BothOrders(np.empty(0, left.dtype), np.empty(0, left.dtype)) if weights is None else weights

@@ -23,7 +23,12 @@ def masked_product(left: Any, right: Any, pattern: Pattern) -> Any:
 
 
 def masked_residual_grad(
-    left: Any, right: Any, pattern: Pattern, target: BothOrders, weights: BothOrders | None = None
+    left: Any,
+    right: Any,
+    pattern: Pattern,
+    target: BothOrders,
+    weights: BothOrders | None = None,
+    gathered: str | None = None,
 ) -> tuple[float, Any, Any]:
     xp = array_api_compat.array_namespace(left)
     d_left, d_right = xp.zeros_like(left), xp.zeros_like(right)

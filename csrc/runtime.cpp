@@ -1,0 +1,61 @@
+// What is asked of the machine: the instruction set and the threads.
+
+#include <cstdlib>
+
+#include "parallel.h"
+#include "vectors.h"
+
+#ifdef _OPENMP
+#include <omp.h>
+#include <pthread.h>
+#endif
+
+namespace dmc {
+namespace {
+
+Isa detect() {
+#ifdef DMC_X86_DISPATCH
+    __builtin_cpu_init();
+    Isa best = Isa::plain;
+    if (__builtin_cpu_supports("x86-64-v3")) best = Isa::avx2;
+    if (__builtin_cpu_supports("x86-64-v4")) best = Isa::avx512;
+    // A wish beyond what the processor has is not granted: it would end in an illegal instruction.
+    if (const char* wish = std::getenv("DMC_ISA")) {
+        if (!std::strcmp(wish, "plain")) best = Isa::plain;
+        if (!std::strcmp(wish, "avx2")) best = std::min(best, Isa::avx2);
+    }
+    return best;
+#else
+    return Isa::plain;
+#endif
+}
+
+#ifdef _OPENMP
+bool forked = false;
+const int watching = pthread_atfork(nullptr, nullptr, [] { forked = true; });
+#endif
+
+}  // namespace
+
+Isa isa() {
+    static const Isa chosen = detect();
+    return chosen;
+}
+
+int max_threads() {
+#ifdef _OPENMP
+    return forked || watching != 0 ? 1 : omp_get_max_threads();
+#else
+    return 1;
+#endif
+}
+
+int threads_for(std::int64_t work, std::int64_t enough, int n_threads) {
+    const int limit = max_threads(), wanted = n_threads > 0 ? n_threads : limit;
+#ifdef _OPENMP
+    if (forked) return 1;
+#endif
+    return int(std::min(std::int64_t(wanted), 1 + work / enough));
+}
+
+}  // namespace dmc
