@@ -1,35 +1,21 @@
 // dmc._core: the CPU core for Python. Checks every array, releases the GIL.
 
-#include <pybind11/numpy.h>
-#include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
 #include <algorithm>
 #include <optional>
-#include <string>
 
+#include "bind.h"
 #include "masked_product.h"
 #include "parallel.h"
 
 namespace py = pybind11;
+using dmc::Array;
+using dmc::check_length;
+using dmc::dims;
+using dmc::refuse;
 
 namespace {
-
-template <class T>
-using Array = py::array_t<T, py::array::c_style>;
-
-[[noreturn]] void refuse(const std::string& message) { throw py::value_error(message); }
-
-std::string dims(const py::array& a) {
-    std::string text = "(";
-    for (py::ssize_t d = 0; d < a.ndim(); ++d) text += (d ? ", " : "") + std::to_string(a.shape(d));
-    return text + (a.ndim() == 1 ? ",)" : ")");
-}
-
-void check_length(const py::array& a, const char* name, py::ssize_t length) {
-    if (a.ndim() != 1 || a.shape(0) != length)
-        refuse(std::string(name) + " has shape " + dims(a) + "; it has to be (" + std::to_string(length) + ",)");
-}
 
 // The entries of a matrix line by line, checked once and cut into pieces of work; keeps the arrays alive.
 template <class Index>
