@@ -28,12 +28,18 @@ format: .venv/.dev
 	$(BIN)/ruff format
 	$(BIN)/clang-format -i csrc/*.cpp csrc/*.h
 
-# The kernels' own tests with the core under AddressSanitizer and UndefinedBehaviorSanitizer.
-SANITIZERS := $(foreach lib,libasan.so libubsan.so libstdc++.so,$(shell g++ -print-file-name=$(lib)))
+# The kernels' own tests with the core under sanitizers: a build for each, and what it wants to be loaded first.
+NATIVE_TESTS := tests/test_native.py
+define sanitized
+	DMC_CORE=1 DMC_SANITIZE=$(1) $(BIN)/python setup.py --quiet build --build-lib build/$(1) --build-temp build/$(1)-objects
+	LD_PRELOAD="$(foreach lib,$(2),$(shell g++ -print-file-name=$(lib)))" PYTHONPATH=$(CURDIR)/build/$(1) \
+		ASAN_OPTIONS=detect_leaks=0 TSAN_OPTIONS="suppressions=$(CURDIR)/tests/thread_sanitizer.txt exitcode=66" \
+		$(BIN)/pytest --quiet $(NATIVE_TESTS)
+endef
+comma := ,
 sanitize: .venv/.test
-	DMC_CORE=1 DMC_SANITIZE=1 $(BIN)/python setup.py --quiet build --build-lib build/sanitized --build-temp build/sanitized-objects
-	LD_PRELOAD="$(SANITIZERS)" ASAN_OPTIONS=detect_leaks=0 PYTHONPATH=$(CURDIR)/build/sanitized \
-		$(BIN)/pytest --quiet tests/test_native.py
+	$(call sanitized,address$(comma)undefined,libasan.so libubsan.so libstdc++.so)
+	$(call sanitized,thread,libtsan.so)
 
 # One environment for all; each stamp says which extras are in it. DMC_CORE=1: a core that does not build is an error.
 .venv/.%: $(CORE)

@@ -4,7 +4,7 @@ import os
 import platform
 from glob import glob
 
-from pybind11.setup_helpers import Pybind11Extension
+from pybind11.setup_helpers import ParallelCompile, Pybind11Extension
 from setuptools import setup
 
 # Not -ffast-math: linked by g++ it would switch on flush-to-zero for the whole Python process at import.
@@ -15,9 +15,8 @@ MATH = [
     "-fno-signed-zeros",
     "-freciprocal-math",
 ]
-SANITIZE = (
-    ["-fsanitize=address,undefined", "-fno-sanitize-recover=undefined", "-g"] if os.environ.get("DMC_SANITIZE") else []
-)
+SANITIZER = os.environ.get("DMC_SANITIZE")  # for instance "address,undefined", or "thread"
+SANITIZE = [f"-fsanitize={SANITIZER}", "-fno-sanitize-recover=all", "-g", "-O1"] if SANITIZER else []
 OPENMP = [] if platform.system() == "Darwin" else ["-fopenmp"]  # Apple's clang has none
 
 
@@ -37,4 +36,5 @@ def extensions() -> list[Pybind11Extension]:
     return [core]
 
 
+ParallelCompile(default=0).install()  # 0: as many files at a time as there are cores
 setup(ext_modules=extensions())

@@ -13,42 +13,10 @@ namespace py = pybind11;
 using dmc::Array;
 using dmc::check_length;
 using dmc::dims;
+using dmc::Entries;
 using dmc::refuse;
 
 namespace {
-
-// The entries of a matrix line by line, checked once and cut into pieces of work; keeps the arrays alive.
-template <class Index>
-class Entries {
-  public:
-    Entries(Array<std::int64_t> pointers, Array<Index> indices, std::int64_t other_lines)
-        : pointers_(std::move(pointers)), indices_(std::move(indices)), other_lines_(other_lines) {
-        if (pointers_.ndim() != 1 || pointers_.shape(0) < 1)
-            refuse("pointers has shape " + dims(pointers_) + "; it has to be (lines + 1,)");
-        const std::int64_t count = pointers_.shape(0) - 1;
-        const std::int64_t* p = pointers_.data();
-        if (p[0] != 0) refuse("pointers start at " + std::to_string(p[0]) + "; they have to start at 0");
-        for (std::int64_t i = 0; i < count; ++i)
-            if (p[i + 1] < p[i]) refuse("pointers fall after line " + std::to_string(i) + "; they have to ascend");
-        check_length(indices_, "indices", p[count]);
-        const auto [least, most] = std::minmax_element(indices_.data(), indices_.data() + p[count]);
-        for (const Index* worst : {least, most})
-            if (p[count] && (*worst < 0 || *worst >= other_lines))
-                refuse("index " + std::to_string(*worst) + " is out of range for " + std::to_string(other_lines) +
-                       " lines of the other side");
-        pieces_ = dmc::cut(count, p);
-    }
-
-    dmc::Lines<Index> lines() const {
-        return {pointers_.shape(0) - 1, other_lines_, pointers_.data(), indices_.data(), &pieces_};
-    }
-
-  private:
-    Array<std::int64_t> pointers_;
-    Array<Index> indices_;
-    std::int64_t other_lines_;
-    std::vector<dmc::Piece> pieces_;
-};
 
 template <class Index, class Real>
 dmc::Sides<Real> check_sides(const dmc::Lines<Index>& lines, const Array<Real>& own, const Array<Real>& other) {
@@ -119,10 +87,13 @@ void define(py::module_& m, const char* name) {
 
 }  // namespace
 
+void bind_network(py::module_& m);
+
 PYBIND11_MODULE(_core, m) {
     m.doc() = "The compiled CPU core of dmc.";
     define<std::int32_t>(m, "Entries");
     define<std::int64_t>(m, "WideEntries");
+    bind_network(m);
     m.def(
         "instruction_set",
         [] {

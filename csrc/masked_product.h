@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "bfloat16.h"
 #include "vectors.h"
 
 namespace dmc {
@@ -55,11 +56,9 @@ template <class Real, class Stored, class Index>
 double residual_gradient(Lines<Index> lines, Sides<Real> sides, const Real* target, const Real* weights, Real* d_own,
                          int n_threads);
 
-// Widths that the kernels serve without a tail are multiples of this: half a vector, or 16 bytes.
-template <class Real>
-std::int64_t padded_width(std::int64_t width) {
-    const std::int64_t grain = (isa() == Isa::avx512 ? 32 : 16) / std::int64_t(sizeof(Real));
-    return (width + grain - 1) / grain * grain;
-}
+// The width to which the kernel fills up its lines with zeros, so that there is no tail: factors that have it already
+// are not copied.
+template <class Real, class Stored>
+std::int64_t padded_width(std::int64_t width);
 
 }  // namespace dmc

@@ -1,9 +1,9 @@
 // The masked product on the CPU: one line at a time stays in registers while the other side is gathered.
 
 #include <algorithm>
-#include <memory>
 #include <type_traits>
 
+#include "buffer.h"
 #include "masked_product.h"
 #include "parallel.h"
 
@@ -17,10 +17,12 @@ constexpr std::int64_t kCache = 1 << 20;  // bytes, about those of the second le
 // of it, and idle threads spin for a while beside whatever runs between two calls.
 constexpr std::int64_t kWorkOfThread = 1 << 20;
 
-// One own line: Blocks whole vectors held in registers (-1: as many as the width has, held in memory), then half a
-// vector if Half. There is no tail of single numbers: `padded_width` sees to it that the width is a multiple of a half.
+// One own line and its gradient: Blocks units held in registers (-1: as many as the width has, held in memory), then
+// half a unit if Half. There is no tail of single numbers: `padded_width` sees to it that the width is a multiple of a
+// half. This one is for lines gathered as they are; a unit is a vector.
 template <class Real, class Stored, int Bytes, int Blocks, bool Half>
 struct Line {
+    static constexpr int unit = Vector<Real, Bytes>::lanes;
     using V = Vector<Real, Bytes>;
     using H = Vector<Real, Half ? Bytes / 2 : Bytes>;
     static constexpr int kept = Blocks > 0 ? Blocks : 1;
@@ -68,6 +70,79 @@ struct Line {
         if constexpr (Blocks > 0)
             for (int v = 0; v < Blocks; ++v) V::store(d_own + v * V::lanes, accumulated[v]);
         if constexpr (Half) H::store(d_own + blocks() * V::lanes, accumulated_half);
+    }
+};
+
+// The same for lines gathered as bfloat16; a unit is a pair of vectors, half a unit a pair of half vectors.
+template <int Bytes, int Blocks, bool Half>
+struct Line<float, bfloat16, Bytes, Blocks, Half> {
+    using V = Vector<float, Bytes>;
+    using H = Vector<float, Half ? Bytes / 2 : Bytes>;
+    static constexpr int unit = 2 * V::lanes;
+    static constexpr int kept = Blocks > 0 ? Blocks : 1;
+    std::int64_t width;
+    const float* own;
+    float* d_own = nullptr;
+    typename V::type first[kept] = {}, second[kept] = {};
+    typename H::type first_half = {}, second_half = {};
+
+    DMC_INLINE std::int64_t blocks() const { return Blocks >= 0 ? Blocks : width / unit; }
+
+    DMC_INLINE void begin() {
+        for (int v = 0; v < kept; ++v) first[v] = second[v] = typename V::type{};
+        first_half = second_half = typename H::type{};
+        if constexpr (Blocks < 0) std::fill_n(d_own, width, 0.0f);
+    }
+
+    DMC_INLINE float dot(const bfloat16* other) const {
+        typename V::type acc = {}, acc2 = {};
+        for (std::int64_t v = 0; v < blocks(); ++v) {
+            const Pair<Bytes> pair(other + v * unit);
+            acc += V::load(own + v * unit) * pair.first;
+            acc2 += V::load(own + v * unit + V::lanes) * pair.second;
+        }
+        if constexpr (Half) {
+            const Pair<Bytes / 2> pair(other + blocks() * unit);
+            const auto folded =
+                H::load(own + blocks() * unit) * pair.first + H::load(own + blocks() * unit + H::lanes) * pair.second;
+            return sum<float, Bytes / 2>(Blocks ? folded + fold<float, Bytes>(acc + acc2) : folded);
+        } else {
+            return sum<float, Bytes>(acc + acc2);
+        }
+    }
+
+    DMC_INLINE void add_scaled(float scale, const bfloat16* other) {
+        if constexpr (Blocks >= 0) {
+            for (int v = 0; v < Blocks; ++v) {
+                const Pair<Bytes> pair(other + v * unit);
+                first[v] += scale * pair.first;
+                second[v] += scale * pair.second;
+            }
+        } else {
+            for (std::int64_t v = 0; v < blocks(); ++v) {
+                const Pair<Bytes> pair(other + v * unit);
+                float *a = d_own + v * unit, *b = a + V::lanes;
+                V::store(a, V::load(a) + scale * pair.first);
+                V::store(b, V::load(b) + scale * pair.second);
+            }
+        }
+        if constexpr (Half) {
+            const Pair<Bytes / 2> pair(other + blocks() * unit);
+            first_half += scale * pair.first;
+            second_half += scale * pair.second;
+        }
+    }
+
+    DMC_INLINE void end() {
+        if constexpr (Blocks > 0)
+            for (int v = 0; v < Blocks; ++v) {
+                V::store(d_own + v * unit, first[v]);
+                V::store(d_own + v * unit + V::lanes, second[v]);
+            }
+        if constexpr (Half) {
+            H::store(d_own + blocks() * unit, first_half);
+            H::store(d_own + blocks() * unit + H::lanes, second_half);
+        }
     }
 };
 
@@ -123,13 +198,13 @@ struct AnyWidth {
     template <int Bytes, class Real, class Stored, class Index>
     static DMC_INLINE double run(const Work<Real, Stored, Index>& work, const Piece& piece) {
         if constexpr (Bytes > 16)
-            if (work.width % Vector<Real, Bytes>::lanes) return run_blocks<Bytes, true>(work, piece);
+            if (work.width % Line<Real, Stored, Bytes, 0, false>::unit) return run_blocks<Bytes, true>(work, piece);
         return run_blocks<Bytes, false>(work, piece);
     }
 
     template <int Bytes, bool Half, class Real, class Stored, class Index>
     static DMC_INLINE double run_blocks(const Work<Real, Stored, Index>& work, const Piece& piece) {
-        switch (work.width / Vector<Real, Bytes>::lanes) {
+        switch (work.width / Line<Real, Stored, Bytes, 0, false>::unit) {
             case 0:
                 return run_lines<Real, Stored, Index, Bytes, 0, Half>(work, piece);
             case 1:
@@ -140,15 +215,16 @@ struct AnyWidth {
                 return run_lines<Real, Stored, Index, Bytes, 3, Half>(work, piece);
             case 4:
                 return run_lines<Real, Stored, Index, Bytes, 4, Half>(work, piece);
-            case 5:
-                return run_lines<Real, Stored, Index, Bytes, 5, Half>(work, piece);
-            case 6:
-                return run_lines<Real, Stored, Index, Bytes, 6, Half>(work, piece);
-            case 8:
-                return run_lines<Real, Stored, Index, Bytes, 8, Half>(work, piece);
-            default:
-                return run_lines<Real, Stored, Index, Bytes, -1, Half>(work, piece);
         }
+        if constexpr (std::is_same_v<Real, Stored>) switch (work.width / Vector<Real, Bytes>::lanes) {
+                case 5:
+                    return run_lines<Real, Stored, Index, Bytes, 5, Half>(work, piece);
+                case 6:
+                    return run_lines<Real, Stored, Index, Bytes, 6, Half>(work, piece);
+                case 8:
+                    return run_lines<Real, Stored, Index, Bytes, 8, Half>(work, piece);
+            }
+        return run_lines<Real, Stored, Index, Bytes, -1, Half>(work, piece);
     }
 };
 
@@ -177,12 +253,7 @@ double run_parallel(Work<Real, Stored, Index> work, int n_threads) {
     return loss;
 }
 
-bfloat16 rounded(float value) {
-    std::uint32_t bits;
-    std::memcpy(&bits, &value, sizeof bits);
-    if ((bits & 0x7fffffff) > 0x7f800000) return {std::uint16_t(bits >> 16 | 0x40)};  // rounding must not end NaN
-    return {std::uint16_t((bits + 0x7fff + (bits >> 16 & 1)) >> 16)};                 // to nearest, ties to even
-}
+std::int64_t vector_bytes() { return isa() == Isa::avx512 ? 64 : isa() == Isa::avx2 ? 32 : 16; }
 
 // A matrix in the form and width in which the kernel takes it: itself where it has them already.
 template <class Real, class Stored>
@@ -194,15 +265,18 @@ class Prepared {
                 data_ = matrix;
                 return;
             }
-        copy_.reset(new Stored[lines * wide]);
-        data_ = copy_.get();
+        copy_ = Buffer<Stored>(lines * wide);
+        data_ = copy_.data();
+        std::vector<std::int64_t> place(wide);
+        for (std::int64_t v = 0; v < wide; ++v)
+            place[v] = std::is_same_v<Real, Stored> ? v : paired_place(v, wide, vector_bytes() / 4);
         constexpr std::int64_t chunk = 4096;
         parallel_for((lines + chunk - 1) / chunk, threads_for(lines * wide, kWorkOfThread, n_threads),
                      [&](std::int64_t c) {
                          for (std::int64_t i = c * chunk; i < std::min((c + 1) * chunk, lines); ++i) {
-                             Stored* out = copy_.get() + i * wide;
-                             for (std::int64_t v = 0; v < width; ++v) out[v] = form(matrix[i * width + v]);
-                             std::fill(out + width, out + wide, Stored{});
+                             Stored* out = copy_.data() + i * wide;
+                             for (std::int64_t v = 0; v < width; ++v) out[place[v]] = Stored(matrix[i * width + v]);
+                             for (std::int64_t v = width; v < wide; ++v) out[place[v]] = Stored(Real(0));
                          }
                      });
     }
@@ -210,18 +284,19 @@ class Prepared {
     const Stored* data() const { return data_; }
 
   private:
-    static Stored form(Real value) {
-        if constexpr (std::is_same_v<Real, Stored>)
-            return value;
-        else
-            return rounded(value);
-    }
-
-    std::unique_ptr<Stored[]> copy_;
+    Buffer<Stored> copy_;
     const Stored* data_;
 };
 
 }  // namespace
+
+template <class Real, class Stored>
+std::int64_t padded_width(std::int64_t width) {
+    const std::int64_t unit = vector_bytes() / std::int64_t(sizeof(Real)) * (std::is_same_v<Real, Stored> ? 1 : 2);
+    // Half a unit, but no less than 16 bytes.
+    const std::int64_t grain = vector_bytes() == 16 ? unit : unit / 2;
+    return (width + grain - 1) / grain * grain;
+}
 
 std::vector<Piece> cut(std::int64_t count, const std::int64_t* pointers) {
     std::vector<Piece> pieces;
@@ -243,7 +318,7 @@ std::vector<Piece> cut(std::int64_t count, const std::int64_t* pointers) {
 
 template <class Real, class Index>
 void masked_product(Lines<Index> lines, Sides<Real> sides, Real* out, int n_threads) {
-    const std::int64_t wide = padded_width<Real>(sides.width);
+    const std::int64_t wide = padded_width<Real, Real>(sides.width);
     const Prepared<Real, Real> own(sides.own, lines.count, sides.width, wide, n_threads),
         other(sides.other, lines.other_lines, sides.width, wide, n_threads);
     run_parallel(Work<Real, Real, Index>{lines, wide, own.data(), other.data(), nullptr, nullptr, out, nullptr, false},
@@ -254,11 +329,11 @@ template <class Real, class Stored, class Index>
 double residual_gradient(Lines<Index> lines, Sides<Real> sides, const Real* target, const Real* weights, Real* d_own,
                          int n_threads) {
     // Copies cost a pass over the factors; a tail would cost as much for every entry.
-    const std::int64_t width = sides.width, wide = padded_width<Real>(width);
+    const std::int64_t width = sides.width, wide = padded_width<Real, Stored>(width);
     const Prepared<Real, Real> own(sides.own, lines.count, width, wide, n_threads);
     const Prepared<Real, Stored> other(sides.other, lines.other_lines, width, wide, n_threads);
-    std::unique_ptr<Real[]> d_wide(wide == width ? nullptr : new Real[lines.count * wide]);
-    Real* d = d_wide ? d_wide.get() : d_own;
+    Buffer<Real> d_wide = wide == width ? Buffer<Real>() : Buffer<Real>(lines.count * wide);
+    Real* d = d_wide ? d_wide.data() : d_own;
     const double loss = run_parallel(
         Work<Real, Stored, Index>{lines, wide, own.data(), other.data(), target, weights, d, nullptr, false},
         n_threads);
@@ -277,6 +352,9 @@ DMC_INSTANTIATE(float, std::int32_t)
 DMC_INSTANTIATE(float, std::int64_t)
 DMC_INSTANTIATE(double, std::int32_t)
 DMC_INSTANTIATE(double, std::int64_t)
+template std::int64_t padded_width<float, float>(std::int64_t);
+template std::int64_t padded_width<double, double>(std::int64_t);
+template std::int64_t padded_width<float, bfloat16>(std::int64_t);
 DMC_GRADIENT(float, bfloat16, std::int32_t)
 DMC_GRADIENT(float, bfloat16, std::int64_t)
 

@@ -20,27 +20,6 @@ enum class Isa { plain, avx2, avx512 };
 // Chosen once, from the processor and the environment variable DMC_ISA.
 Isa isa();
 
-// A float32 without its lower 16 bits: half the memory of a gathered factor, the range of float32, 8 bits of precision.
-struct bfloat16 {
-    std::uint16_t bits;
-};
-
-// Lanes bfloat16 as float32. (Spelled out for each size: GCC 12 does not take a dependent type in the conversion.)
-template <class Type>
-DMC_INLINE Type widened(const bfloat16* p);
-#define DMC_WIDENED(lanes)                                                                                            \
-    typedef float Float##lanes __attribute__((vector_size(4 * lanes)));                                               \
-    typedef std::uint32_t Word##lanes __attribute__((vector_size(4 * lanes)));                                        \
-    typedef std::uint16_t Short##lanes __attribute__((vector_size(2 * lanes), aligned(2), may_alias));                \
-    template <>                                                                                                       \
-    DMC_INLINE Float##lanes widened<Float##lanes>(const bfloat16* p) {                                                \
-        return (Float##lanes)(__builtin_convertvector(*reinterpret_cast<const Short##lanes*>(p), Word##lanes) << 16); \
-    }
-DMC_WIDENED(4)
-DMC_WIDENED(8)
-DMC_WIDENED(16)
-#undef DMC_WIDENED
-
 // One register's worth of Real.
 template <class Real, int Bytes>
 struct Vector {
@@ -50,8 +29,6 @@ struct Vector {
 
     static DMC_INLINE type load(const Real* p) { return *reinterpret_cast<const unaligned*>(p); }
     static DMC_INLINE void store(Real* p, type v) { *reinterpret_cast<unaligned*>(p) = v; }
-
-    static DMC_INLINE type load(const bfloat16* p) { return widened<type>(p); }
 };
 
 // The lower half of a vector plus its upper half.

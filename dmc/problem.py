@@ -143,8 +143,13 @@ class MaskedLeastSquares:
     def value_and_grad(self, factors: Factors) -> tuple[float, Factors]:
         """The value, and its gradient by every factor (as Factors)."""
         _check_fit(factors, self.observations.shape, self.observations.dtype)
+        kernel = self._for(factors)
+        whole = getattr(kernel, "value_and_grad", None)
+        if whole is not None:
+            l2 = (self._row_l2, self._column_l2) if self._penalised else None
+            return whole(factors, self._pattern, self._target, self._weights, l2, self._gathered)
         left, right = factors.left, factors.right
-        loss, d_left, d_right = self._for(factors).masked_residual_grad(
+        loss, d_left, d_right = kernel.masked_residual_grad(
             left, right, self._pattern, self._target, self._weights, self._gathered
         )
         if self._penalised:

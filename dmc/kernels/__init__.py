@@ -34,7 +34,11 @@ NAMES = tuple(_MODULES)
 
 
 class Kernel(Protocol):
-    """What an implementation offers; a module is one."""
+    """What an implementation offers; a module is one.
+
+    One that can do a whole network in one call also has ``value_and_grad(factors, pattern, target, weights, l2,
+    gathered)``: on small problems the Python between two kernel calls takes as long as they do.
+    """
 
     def masked_product(self, left: Any, right: Any, pattern: Pattern) -> Any: ...
 

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dmc._compiled import core
+from dmc.factors import Factors
 from dmc.observations import BothOrders, Pattern
 
 
@@ -24,11 +25,15 @@ _prepared: WeakKeyDictionary[Pattern, _Entries] = WeakKeyDictionary()
 def _entries(pattern: Pattern) -> _Entries:
     found = _prepared.get(pattern)
     if found is None:
-        kinds = {np.dtype(np.int32): core.Entries, np.dtype(np.int64): core.WideEntries}
         m, n = pattern.shape
+        # The core wants one dtype for both; int64 is that of a matrix with 2³¹ lines on one side.
+        dtype = np.result_type(pattern.by_row.indices, pattern.by_column.indices)
+        kind = core.Entries if dtype == np.int32 else core.WideEntries
         found = _prepared[pattern] = _Entries(
-            kinds[pattern.by_row.indices.dtype](*pattern.by_row, n),
-            kinds[pattern.by_column.indices.dtype](*pattern.by_column, m),
+            *(
+                kind(lines.pointers, lines.indices.astype(dtype, copy=False), others)
+                for lines, others in ((pattern.by_row, n), (pattern.by_column, m))
+            )
         )
     return found
 
@@ -52,6 +57,24 @@ def masked_residual_grad(
     loss, d_left = run(rows, left, right, target.by_row, w[0])
     _, d_right = run(columns, right, left, target.by_column, w[1])
     return loss, d_left, d_right
+
+
+def value_and_grad(
+    factors: Factors,
+    pattern: Pattern,
+    target: BothOrders,
+    weights: BothOrders | None,
+    l2: tuple[NDArray[Any], NDArray[Any]] | None,
+    gathered: str | None = None,
+) -> tuple[float, Factors]:
+    """A whole step's share of a `MaskedLeastSquares` in one call: its value, and its gradient by every factor."""
+    run = core.value_and_grad if gathered is None else core.value_and_grad_bfloat16
+    f = factors.map(np.ascontiguousarray)
+    w, penalties = (None, None) if weights is None else weights, (None, None) if l2 is None else l2
+    value, *gradient = run(
+        *_entries(pattern), f.U, f.cores, f.V, f.row_bias, f.column_bias, *target, *w, *penalties
+    )
+    return value, Factors(*gradient)
 
 
 def describe() -> str:
