@@ -45,6 +45,9 @@ class MatrixCompletion(TransformerMixin, BaseEstimator):
         exactly, then used for the final fit. 0 uses all throughout.
     random_state : int, numpy.random.Generator or None
         Seed of the start and of the held-out choice. The same seed gives the same result.
+    n_threads : int, optional
+        Threads of the fit; left out: as many as OMP_NUM_THREADS says, or as there are cores. The result does not depend
+        on it.
     verbose : bool
         Show a progress bar.
     callbacks : sequence of callables
@@ -85,6 +88,7 @@ class MatrixCompletion(TransformerMixin, BaseEstimator):
         depth: int = 3,
         validation_fraction: float = 0.05,
         random_state: int | np.random.Generator | None = 0,
+        n_threads: int | None = None,
         verbose: bool = False,
         callbacks: Sequence[Callback] = (),
     ) -> None:
@@ -92,6 +96,7 @@ class MatrixCompletion(TransformerMixin, BaseEstimator):
         self.depth = depth
         self.validation_fraction = validation_fraction
         self.random_state = random_state
+        self.n_threads = n_threads
         self.verbose = verbose
         self.callbacks = callbacks
 
@@ -135,7 +140,8 @@ class MatrixCompletion(TransformerMixin, BaseEstimator):
         scaled = observations.with_values(observations.values / observations.dtype.type(unit))
         callbacks: list[Callback] = [*self.callbacks, *([Progress()] if self.verbose else [])]
         run = Discovery(scaled, bound, self.depth, self.validation_fraction, rng, callbacks)
-        with kernels.sharing_cores(2 * bound):  # also between the phases: their thin decompositions gain nothing
+        # One thread for BLAS also between the phases: their thin decompositions gain nothing.
+        with kernels.threads(self.n_threads), kernels.sharing_cores(2 * bound):
             factors = run.run()
         factors = _fill_empty_lines(factors, observations)
         root = observations.dtype.type(math.sqrt(unit))

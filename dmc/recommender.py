@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dmc import __version__, _checks, initial, persistence, steps
+from dmc import __version__, _checks, initial, kernels, persistence, steps
 from dmc.callbacks import EarlyStopping, Lowest, Progress
 from dmc.factors import Factors
 from dmc.observations import Duplicates, Lines, Observations
@@ -48,6 +48,9 @@ class Recommender:
         Share of the ratings held out to find the number of steps.
     random_state : int, numpy.random.Generator or None
         Seed of the start and of the held-out choice.
+    n_threads : int, optional
+        Threads of the fit; left out: as many as OMP_NUM_THREADS says, or as there are cores. The result does not depend
+        on it.
     verbose : bool
         Show a progress bar.
     callbacks : sequence of callables
@@ -82,6 +85,7 @@ class Recommender:
         l2: float = 1.3,
         validation_fraction: float = 0.1,
         random_state: int | np.random.Generator | None = 0,
+        n_threads: int | None = None,
         verbose: bool = False,
         callbacks: Sequence[Callback] = (),
     ) -> None:
@@ -92,6 +96,7 @@ class Recommender:
         _checks.generator(random_state)
         _checks.callables(callbacks, "callbacks")
         self.random_state = random_state
+        self.n_threads = None if n_threads is None else _checks.integer(n_threads, "n_threads", 1)
         self.verbose = verbose
         self.callbacks = callbacks
 
@@ -146,7 +151,8 @@ class Recommender:
             ) from None
         self.columns_ = (user, item, rating)
         self.users_, self.items_ = users, items
-        self._fit(observations)
+        with kernels.threads(self.n_threads):
+            self._fit(observations)
         return self
 
     def _fit(self, observations: Observations) -> None:

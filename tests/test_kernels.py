@@ -121,3 +121,28 @@ def test_blas_keeps_its_threads_for_wide_factors():
     before = blas_threads()
     with kernels.sharing_cores(kernels.NARROW + 1):
         assert blas_threads() == before
+
+
+@pytest.mark.parametrize("name", [n for n in AVAILABLE if n in ("native", "numba")])
+def test_threads_are_as_many_as_named_and_given_back(name, monkeypatch):
+    monkeypatch.setenv("DMC_KERNEL", name)
+
+    def counts():
+        if name == "numba":
+            import numba
+
+            return {numba.get_num_threads()}
+        return {_compiled.core.max_threads()}
+
+    before = counts(), blas_threads()
+    with kernels.threads(1):
+        assert counts() == {1}
+        assert set(blas_threads()) == {1}
+    assert (counts(), blas_threads()) == before
+    with kernels.threads(None):
+        assert (counts(), blas_threads()) == before
+
+
+def test_no_threads_at_all_is_refused():
+    with pytest.raises(ValueError, match="n_threads is 0; it has to be at least 1"), kernels.threads(0):
+        pass

@@ -1,16 +1,18 @@
 """The compiled kernel against the reference; what its binding refuses; what it leaves alone."""
 
 import gc
+import itertools
 import os
 import subprocess
 import sys
 
 import numpy as np
 import pytest
+from hypothesis import given, settings, strategies as st
 from threadpoolctl import threadpool_limits
 
 import kernel_suite as suite
-from dmc import Observations, _compiled
+from dmc import Factors, MaskedLeastSquares, Observations, _compiled
 from dmc._compiled import core
 from dmc.kernels import native, reference
 
@@ -238,6 +240,168 @@ def test_binding_refuses(changes, error, said):
         del given["target"], given["weights"]
         with pytest.raises(error, match=said):
             core.masked_product(**given)
+
+
+def rounded(matrix):
+    """To bfloat16: the upper half of the bits, to nearest, ties to even."""
+    bits = np.ascontiguousarray(matrix).view(np.uint32).astype(np.uint64)
+    return ((bits + 0x7FFF + ((bits >> 16) & 1)) & 0xFFFF0000).astype(np.uint32).view(np.float32)
+
+
+@pytest.mark.parametrize("mask", suite.MASKS)
+@pytest.mark.parametrize("width", suite.WIDTHS)
+def test_bfloat16_rounds_the_side_that_is_gathered_and_nothing_else(width, mask):
+    given = suite.case(width, np.float32, weighted=True, mask=mask)
+    left, right, *rest = given
+    got = native.masked_residual_grad(*given, gathered="bfloat16")
+    loss, d_left, _ = reference.masked_residual_grad(left, rounded(right), *rest)
+    _, _, d_right = reference.masked_residual_grad(rounded(left), right, *rest)
+    suite.assert_same((0.0, *got), (0.0, loss, d_left, d_right), np.float32)
+
+
+def test_bfloat16_keeps_what_is_not_finite():
+    given = suite.case(20, np.float32, mask="all observed")
+    for bad in (np.nan, np.inf, np.float32(3.4e38)):  # the last rounds up to infinity
+        given.right[1, 2] = bad
+        with np.errstate(all="ignore"):
+            loss, d_left, _ = native.masked_residual_grad(*given, gathered="bfloat16")
+        assert not np.isfinite(loss)
+        assert not np.isfinite(d_left).any()
+
+
+NETWORKS = {
+    "no core": ((7,), False, False),
+    "one core": ((7, 7), False, False),
+    "three cores": ((20, 20, 20, 20), False, False),
+    "cores that are not square": ((9, 33, 5, 17), False, False),
+    "both biases": ((16, 16, 16), True, True),
+    "bias of the rows": ((5, 5), True, False),
+    "bias of the columns": ((130, 8), False, True),
+    "no column": ((3, 0), True, True),
+}
+
+
+def network(shape, widths, row_bias, column_bias, dtype):
+    rng = np.random.default_rng(5)
+    (m, n), draw = shape, lambda *size: rng.standard_normal(size).astype(dtype)
+    cores = [draw(a, b) / np.sqrt(a).astype(dtype) for a, b in itertools.pairwise(widths)]
+    return Factors(
+        draw(m, widths[0]), cores, draw(n, widths[-1]), draw(m) if row_bias else None, draw(n) if column_bias else None
+    )
+
+
+@pytest.mark.parametrize("kind", NETWORKS)
+@pytest.mark.parametrize("mask", suite.MASKS)
+@pytest.mark.parametrize("dtype", suite.DTYPES)
+@pytest.mark.parametrize("penalised", [False, True])
+def test_whole_network_equals_the_reference_path(kind, mask, dtype, penalised):
+    given = suite.case(3, dtype, penalised, mask)
+    (m, n), rng = given.pattern.shape, np.random.default_rng(6)
+    observations = Observations(given.pattern, given.target.by_row)
+    weights = given.weights.by_row if penalised else None
+    l2 = (rng.random(m), rng.random(n)) if penalised else 0.0
+    factors = network((m, n), *NETWORKS[kind], dtype)
+    (value, grad), (wanted, oracle) = (
+        MaskedLeastSquares(observations, weights, l2, kernel=name).value_and_grad(factors)
+        for name in ("native", "reference")
+    )
+    tolerance = 500 * float(np.finfo(dtype).eps)
+    assert value == pytest.approx(wanted, rel=tolerance)
+    assert grad.depth == oracle.depth
+    largest = max(np.abs(a).max(initial=0) for a in oracle.arrays)
+    for a, b in zip(grad.arrays, oracle.arrays, strict=True):
+        assert a.dtype == dtype
+        np.testing.assert_allclose(a, b, rtol=0, atol=tolerance * largest)
+
+
+@pytest.mark.parametrize("gathered", [None, "bfloat16"])
+def test_whole_network_is_the_same_for_any_number_of_threads(gathered):
+    observations = suite.many_entries()
+    pattern = observations.pattern
+    observations = Observations(pattern, observations.values.astype(np.float32))
+    factors = network(observations.shape, (96, 80), True, True, np.float32)
+    problem = MaskedLeastSquares(observations, l2=0.1, kernel="native", gathered=gathered)
+    found = []
+    for n_threads in (1, 2, 3):
+        with threadpool_limits(limits=n_threads, user_api="openmp"):
+            value, grad = problem.value_and_grad(factors)
+            found.append((value, *grad.arrays))
+    for other in found[1:]:
+        for a, b in zip(found[0], other, strict=True):
+            np.testing.assert_array_equal(a, b)
+
+
+@given(st.data())
+@settings(max_examples=200, deadline=None)
+def test_entries_are_taken_or_refused_whatever_they_hold(data):
+    """Arrays of any content: a sentence, or the answer of the reference; never a crash (the sanitizers look on)."""
+    lines, others = data.draw(st.integers(0, 6)), data.draw(st.integers(0, 6))
+    wild = st.integers(-2, 9)
+    counts = data.draw(st.lists(st.integers(0, 4), min_size=lines, max_size=lines))
+    pointers = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+    if data.draw(st.booleans()):
+        pointers = np.array(data.draw(st.lists(wild, max_size=7)), np.int64)
+    length = int(pointers[-1]) if len(pointers) and data.draw(st.booleans()) else data.draw(st.integers(0, 20))
+    drawn = st.integers(0, others - 1) if others and data.draw(st.booleans()) else wild
+    length = max(length, 0)
+    indices = np.array(data.draw(st.lists(drawn, min_size=length, max_size=length)), np.int32)
+    valid = (
+        len(pointers) > 0
+        and pointers[0] == 0
+        and (np.diff(pointers) >= 0).all()
+        and len(indices) == pointers[-1]
+        and ((indices >= 0) & (indices < others)).all()
+    )
+    if not valid:
+        with pytest.raises(ValueError, match=r"pointers|indices|index"):
+            core.Entries(pointers, indices, others)
+        return
+    entries = core.Entries(pointers, indices, others)
+    width = data.draw(st.integers(0, 70))
+    rng = np.random.default_rng(0)
+    own, other = rng.standard_normal((len(pointers) - 1, width)), rng.standard_normal((others, width))
+    rows = np.repeat(np.arange(len(own)), np.diff(pointers))
+    product = np.einsum("ek,ek->e", own[rows], other[indices])
+    np.testing.assert_allclose(core.masked_product(entries, own, other), product, atol=1e-12)
+    _, d_own = core.residual_gradient(entries, own, other, np.zeros(len(indices)))
+    wanted = np.zeros_like(own)
+    np.add.at(wanted, rows, product[:, None] * other[indices])
+    np.testing.assert_allclose(d_own, wanted, atol=1e-10)
+    with pytest.raises(ValueError, match="own has"):
+        core.masked_product(entries, rng.standard_normal((len(own) + 1, width)), other)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
+def test_a_forked_process_does_not_hang():
+    """OpenMP's threads do not survive a fork; whoever waits for them waits for ever."""
+    code = (
+        "import multiprocessing, numpy as np, kernel_suite as suite\n"
+        "from dmc.kernels import native\n"
+        "obs = suite.many_entries()\n"
+        "factors = [np.ones((lines, 40)) for lines in obs.shape]\n"
+        "target = obs.pattern.both_orders(obs.values)\n"
+        "def loss(_): return native.masked_residual_grad(*factors, obs.pattern, target)[0]\n"
+        "before = loss(0)\n"
+        "with multiprocessing.get_context('fork').Pool(2) as pool:\n"
+        "    print(pool.map_async(loss, range(4)).get(timeout=60) == [before] * 4, loss(0) == before)\n"
+    )
+    assert in_new_process(code, OMP_NUM_THREADS="2") == "True True"
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="looks into /proc")
+def test_one_openmp_runtime_with_torch_and_numba():
+    """Two runtimes would each start as many threads as there are cores, and spin against each other."""
+    code = (
+        "import dmc._core, torch, numba\n"
+        "torch.ones(300, 300) @ torch.ones(300, 300)\n"
+        "maps = open('/proc/self/maps').read().split()\n"
+        "print(len({p for p in maps if 'libgomp' in p}))"
+    )
+    assert in_new_process(code) == "1"
+
+
+def test_omp_num_threads_is_honoured():
+    assert in_new_process("import dmc._core as c; print(c.max_threads())", OMP_NUM_THREADS="1") == "1"
 
 
 def test_description_names_instruction_set_and_threads():

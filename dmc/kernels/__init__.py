@@ -15,7 +15,8 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import os
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Protocol, cast
 
@@ -37,7 +38,8 @@ class Kernel(Protocol):
     """What an implementation offers; a module is one.
 
     One that can do a whole network in one call also has ``value_and_grad(factors, pattern, target, weights, l2,
-    gathered)``: on small problems the Python between two kernel calls takes as long as they do.
+    gathered)``: on small problems the Python between two kernel calls takes as long as they do. One whose threads are
+    neither OpenMP's nor BLAS's has ``threads(count)``, a context.
     """
 
     def masked_product(self, left: Any, right: Any, pattern: Pattern) -> Any: ...
@@ -113,6 +115,28 @@ def _availability(name: str) -> Availability:
     if name == "dense":
         return Availability(name, True, f"BLAS, for factors wider than {NARROW} on matrices that are not sparse")
     return Availability(name, True, "NumPy, slow: for checking the others")
+
+
+@contextmanager
+def threads(n_threads: int | None) -> Iterator[None]:
+    """A context in which kernels and BLAS use so many threads; the counts are restored on leaving.
+
+    Parameters
+    ----------
+    n_threads : int, optional
+        At least 1. Left out: nothing changes: as many as OMP_NUM_THREADS says, or as there are cores.
+
+    Raises
+    ------
+    ValueError
+        If it is below 1.
+    """
+    if n_threads is None:
+        yield
+        return
+    count = _checks.integer(n_threads, "n_threads", 1)
+    with threadpool_limits(count), getattr(select(), "threads", nullcontext)(count):
+        yield
 
 
 NARROW = 256  # up to this width the products of the cores are too small to be worth BLAS threads

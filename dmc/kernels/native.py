@@ -71,9 +71,7 @@ def value_and_grad(
     run = core.value_and_grad if gathered is None else core.value_and_grad_bfloat16
     f = factors.map(np.ascontiguousarray)
     w, penalties = (None, None) if weights is None else weights, (None, None) if l2 is None else l2
-    value, *gradient = run(
-        *_entries(pattern), f.U, f.cores, f.V, f.row_bias, f.column_bias, *target, *w, *penalties
-    )
+    value, *gradient = run(*_entries(pattern), f.U, f.cores, f.V, f.row_bias, f.column_bias, *target, *w, *penalties)
     return value, Factors(*gradient)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numba
@@ -13,6 +15,17 @@ from dmc.observations import BothOrders, Pattern
 # Allow re-association and fused multiply-add, which vectorise the dot products; keep NaN, infinities and denormals.
 _MATH = {"reassoc", "contract", "nsz"}
 _CHUNK = 4096  # entries per piece of work: rows are balanced by entries, because rating data have long tails
+
+
+@contextmanager
+def threads(count: int) -> Iterator[None]:
+    """A context in which so many threads work, of those that numba was started with at most."""
+    before = numba.get_num_threads()
+    numba.set_num_threads(min(count, numba.config.NUMBA_NUM_THREADS))
+    try:
+        yield
+    finally:
+        numba.set_num_threads(before)
 
 
 def masked_product(left: NDArray[Any], right: NDArray[Any], pattern: Pattern) -> NDArray[Any]:
