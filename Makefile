@@ -6,7 +6,7 @@ CORE := pyproject.toml setup.py constraints.txt $(wildcard csrc/*.cpp csrc/*.h)
 export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test bench lint format sanitize clean
+.PHONY: demo test bench lab lint format sanitize clean
 
 demo: .venv/.plot
 	$(BIN)/dmc demo
@@ -14,19 +14,25 @@ demo: .venv/.plot
 test: .venv/.test
 	$(BIN)/python -m pytest --cov --cov-report=term
 
-bench: .venv/.test
+bench: .venv/.test lab
 	$(BIN)/dmc bench all
+
+# What the kernels are measured against: for this very machine, and not a part of the package.
+lab: build/lab/gather.so
+build/lab/%.so: csrc/lab/%.cpp csrc/parallel.h
+	mkdir -p build/lab
+	$(CXX) -std=c++17 -O3 -march=native -fopenmp -shared -fPIC -o $@ $<
 
 lint: .venv/.dev
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
-	$(BIN)/clang-format --dry-run -Werror csrc/*.cpp csrc/*.h
+	$(BIN)/clang-format --dry-run -Werror csrc/*.cpp csrc/*.h csrc/lab/*.cpp
 
 format: .venv/.dev
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
-	$(BIN)/clang-format -i csrc/*.cpp csrc/*.h
+	$(BIN)/clang-format -i csrc/*.cpp csrc/*.h csrc/lab/*.cpp
 
 # The kernels' own tests with the core under sanitizers: a build for each, and what it wants to be loaded first.
 NATIVE_TESTS := tests/test_native.py

@@ -2,7 +2,6 @@
 #pragma once
 
 #include <cstdint>
-#include <cstring>
 
 #include "vectors.h"
 
@@ -10,15 +9,6 @@ namespace dmc {
 
 struct bfloat16 {
     std::uint16_t bits;
-
-    bfloat16() = default;
-    // To nearest, ties to even; NaN stays NaN.
-    explicit bfloat16(float value) {
-        std::uint32_t word;
-        std::memcpy(&word, &value, sizeof word);
-        const bool nan = (word & 0x7fffffff) > 0x7f800000;
-        bits = std::uint16_t(nan ? word >> 16 | 0x40 : (word + 0x7fff + (word >> 16 & 1)) >> 16);
-    }
 };
 
 // Two vectors of float32 as one of words: the first in the lower halves, the second in the upper. Taking them apart is
@@ -29,19 +19,22 @@ struct Pair {
     using Words = Vector<std::uint32_t, Bytes>;
     typename V::type first, second;
 
+    DMC_INLINE Pair(typename V::type first_, typename V::type second_) : first(first_), second(second_) {}
     explicit DMC_INLINE Pair(const bfloat16* p) {
         const auto words = Words::load(reinterpret_cast<const std::uint32_t*>(p));
         first = (typename V::type)(words << 16);
         second = (typename V::type)(words & 0xffff0000);
     }
-};
+    DMC_INLINE void store(bfloat16* p) const {
+        Words::store(reinterpret_cast<std::uint32_t*>(p), rounded(first) >> 16 | (rounded(second) & 0xffff0000));
+    }
 
-// The place within a row of such pairs (of 2 · lanes numbers; what is left at the end, in a pair of half the size) of
-// number c, in a row of that width.
-inline std::int64_t paired_place(std::int64_t c, std::int64_t width, std::int64_t lanes) {
-    const std::int64_t begin = c / (2 * lanes) * 2 * lanes;
-    if (begin + 2 * lanes > width) lanes /= 2;
-    return begin + (c - begin) % lanes * 2 + (c - begin) / lanes;
-}
+    // To nearest, ties to even, in the upper half; NaN stays NaN.
+    static DMC_INLINE typename Words::type rounded(typename V::type v) {
+        const auto words = (typename Words::type)v;
+        const auto nan = (typename Words::type)((words & 0x7fffffff) > 0x7f800000);
+        return ((words + 0x7fff + (words >> 16 & 1)) & ~nan) | ((words | 0x400000) & nan);
+    }
+};
 
 }  // namespace dmc

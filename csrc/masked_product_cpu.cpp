@@ -146,6 +146,10 @@ struct Line<float, bfloat16, Bytes, Blocks, Half> {
     }
 };
 
+// Units of a line's gradient that fit into registers with room to spare; twice as many still do.
+template <class Real, class Stored>
+constexpr int kUnits = std::is_same_v<Real, Stored> ? 8 : 4;
+
 template <class Real, class Stored, class Index>
 struct Work {
     Lines<Index> lines;
@@ -202,28 +206,15 @@ struct AnyWidth {
         return run_blocks<Bytes, false>(work, piece);
     }
 
-    template <int Bytes, bool Half, class Real, class Stored, class Index>
+    // A case for every number of units up to kUnits, and for every second one up to twice as many: see `padded_width`.
+    template <int Bytes, bool Half, int Blocks = 0, class Real, class Stored, class Index>
     static DMC_INLINE double run_blocks(const Work<Real, Stored, Index>& work, const Piece& piece) {
-        switch (work.width / Line<Real, Stored, Bytes, 0, false>::unit) {
-            case 0:
-                return run_lines<Real, Stored, Index, Bytes, 0, Half>(work, piece);
-            case 1:
-                return run_lines<Real, Stored, Index, Bytes, 1, Half>(work, piece);
-            case 2:
-                return run_lines<Real, Stored, Index, Bytes, 2, Half>(work, piece);
-            case 3:
-                return run_lines<Real, Stored, Index, Bytes, 3, Half>(work, piece);
-            case 4:
-                return run_lines<Real, Stored, Index, Bytes, 4, Half>(work, piece);
-        }
-        if constexpr (std::is_same_v<Real, Stored>) switch (work.width / Vector<Real, Bytes>::lanes) {
-                case 5:
-                    return run_lines<Real, Stored, Index, Bytes, 5, Half>(work, piece);
-                case 6:
-                    return run_lines<Real, Stored, Index, Bytes, 6, Half>(work, piece);
-                case 8:
-                    return run_lines<Real, Stored, Index, Bytes, 8, Half>(work, piece);
-            }
+        if (work.width / Line<Real, Stored, Bytes, 0, false>::unit == Blocks)
+            return run_lines<Real, Stored, Index, Bytes, Blocks, Half>(work, piece);
+        if constexpr (Blocks < kUnits<Real, Stored>)
+            return run_blocks<Bytes, Half, Blocks + 1>(work, piece);
+        else if constexpr (Blocks < 2 * kUnits<Real, Stored> && !Half)
+            return run_blocks<Bytes, Half, Blocks + 2>(work, piece);
         return run_lines<Real, Stored, Index, Bytes, -1, Half>(work, piece);
     }
 };
@@ -255,28 +246,50 @@ double run_parallel(Work<Real, Stored, Index> work, int n_threads) {
 
 std::int64_t vector_bytes() { return isa() == Isa::avx512 ? 64 : isa() == Isa::avx2 ? 32 : 16; }
 
-// A matrix in the form and width in which the kernel takes it: itself where it has them already.
+struct ToPairs {
+    template <int Bytes>
+    static DMC_INLINE int run(const float* line, const std::int64_t& width, bfloat16* out) {
+        using V = Vector<float, Bytes>;
+        std::int64_t c = 0;
+        for (; c + 2 * V::lanes <= width; c += 2 * V::lanes)
+            Pair<Bytes>(V::load(line + c), V::load(line + c + V::lanes)).store(out + c);
+        if constexpr (Bytes > 16) {
+            using H = Vector<float, Bytes / 2>;
+            if (c < width) Pair<Bytes / 2>(H::load(line + c), H::load(line + c + H::lanes)).store(out + c);
+        }
+        return 0;
+    }
+};
+
+// A matrix in the form and width in which the kernel takes it: itself where it has them already. What is gathered from
+// beyond the cache has to start at a cache line, as NumPy's arrays do not: every line would touch one more.
 template <class Real, class Stored>
 class Prepared {
   public:
-    Prepared(const Real* matrix, std::int64_t lines, std::int64_t width, std::int64_t wide, int n_threads) {
+    Prepared(const Real* matrix, std::int64_t lines, std::int64_t width, std::int64_t wide, bool gathered,
+             int n_threads) {
         if constexpr (std::is_same_v<Real, Stored>)
-            if (width == wide) {
+            if (width == wide && !(gathered && lines * wide * std::int64_t(sizeof(Real)) > kCache &&
+                                   reinterpret_cast<std::uintptr_t>(matrix) % 64)) {
                 data_ = matrix;
                 return;
             }
         copy_ = Buffer<Stored>(lines * wide);
         data_ = copy_.data();
-        std::vector<std::int64_t> place(wide);
-        for (std::int64_t v = 0; v < wide; ++v)
-            place[v] = std::is_same_v<Real, Stored> ? v : paired_place(v, wide, vector_bytes() / 4);
         constexpr std::int64_t chunk = 4096;
         parallel_for((lines + chunk - 1) / chunk, threads_for(lines * wide, kWorkOfThread, n_threads),
                      [&](std::int64_t c) {
+                         std::vector<Real> line(wide);
                          for (std::int64_t i = c * chunk; i < std::min((c + 1) * chunk, lines); ++i) {
                              Stored* out = copy_.data() + i * wide;
-                             for (std::int64_t v = 0; v < width; ++v) out[place[v]] = Stored(matrix[i * width + v]);
-                             for (std::int64_t v = width; v < wide; ++v) out[place[v]] = Stored(Real(0));
+                             if constexpr (std::is_same_v<Real, Stored>) {
+                                 std::copy_n(matrix + i * width, width, out);
+                                 std::fill(out + width, out + wide, Real(0));
+                             } else {
+                                 std::copy_n(matrix + i * width, width, line.data());
+                                 const Real* from = line.data();
+                                 dispatch<ToPairs>(from, wide, out);
+                             }
                          }
                      });
     }
@@ -294,7 +307,8 @@ template <class Real, class Stored>
 std::int64_t padded_width(std::int64_t width) {
     const std::int64_t unit = vector_bytes() / std::int64_t(sizeof(Real)) * (std::is_same_v<Real, Stored> ? 1 : 2);
     // Half a unit, but no less than 16 bytes.
-    const std::int64_t grain = vector_bytes() == 16 ? unit : unit / 2;
+    std::int64_t grain = vector_bytes() == 16 ? unit : unit / 2;
+    if (width > kUnits<Real, Stored> * unit) grain = 2 * unit;
     return (width + grain - 1) / grain * grain;
 }
 
@@ -319,8 +333,8 @@ std::vector<Piece> cut(std::int64_t count, const std::int64_t* pointers) {
 template <class Real, class Index>
 void masked_product(Lines<Index> lines, Sides<Real> sides, Real* out, int n_threads) {
     const std::int64_t wide = padded_width<Real, Real>(sides.width);
-    const Prepared<Real, Real> own(sides.own, lines.count, sides.width, wide, n_threads),
-        other(sides.other, lines.other_lines, sides.width, wide, n_threads);
+    const Prepared<Real, Real> own(sides.own, lines.count, sides.width, wide, false, n_threads),
+        other(sides.other, lines.other_lines, sides.width, wide, true, n_threads);
     run_parallel(Work<Real, Real, Index>{lines, wide, own.data(), other.data(), nullptr, nullptr, out, nullptr, false},
                  n_threads);
 }
@@ -330,8 +344,8 @@ double residual_gradient(Lines<Index> lines, Sides<Real> sides, const Real* targ
                          int n_threads) {
     // Copies cost a pass over the factors; a tail would cost as much for every entry.
     const std::int64_t width = sides.width, wide = padded_width<Real, Stored>(width);
-    const Prepared<Real, Real> own(sides.own, lines.count, width, wide, n_threads);
-    const Prepared<Real, Stored> other(sides.other, lines.other_lines, width, wide, n_threads);
+    const Prepared<Real, Real> own(sides.own, lines.count, width, wide, false, n_threads);
+    const Prepared<Real, Stored> other(sides.other, lines.other_lines, width, wide, true, n_threads);
     Buffer<Real> d_wide = wide == width ? Buffer<Real>() : Buffer<Real>(lines.count * wide);
     Real* d = d_wide ? d_wide.data() : d_own;
     const double loss = run_parallel(
