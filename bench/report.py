@@ -84,6 +84,35 @@ def memory() -> list[str]:
     return [f"{row['case']}: {row['peak_gib']:.1f} GiB at most, {row['seconds_a_step']:.1f} s a step."]
 
 
+def kernel_speed() -> list[str]:
+    lines = [
+        "| entries, float32 | k | torch | torch, over ours with bfloat16 | numba | one thread | share of the roofline |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for size in ("in cache", "out of cache"):
+        for name, row in cases("kernels", size).items():
+            count, _, width = name.strip(", ").partition(" | ")
+            share = f"{row['share_of_roofline']:.0%}" if "share_of_roofline" in row else ""
+            ratios = (f"{row[f'{rival}_over_native']:.1f}" for rival in ("torch", "numba", "one_thread"))
+            torch, numba, alone = ratios
+            lines.append(
+                f"| {size}, {count} | {width} | {torch} | {row['torch_over_bfloat16']:.1f} | {numba} | {alone} | {share} |"
+            )
+    return lines
+
+
+def kernel_use() -> list[str]:
+    steps = [f"{row['step_over_kernel']:.2f} ({name})" for name, row in cases("kernels", "whole step, ").items()]
+    widths = next(iter(cases("kernels", "every width").values()))
+    large = list(cases("kernels", "preparation, ").items())[-1]
+    return [
+        f"A whole step of the solver on 1000 × 1000 (200,000 entries, k = 20, three cores) takes {' and '.join(steps)} "
+        f"times as long as the two kernel calls in it. No width from 1 to 130 takes more than "
+        f"{widths['worst_over_next']:.1f} times as long as the next one of 8, 16, 32, 64, 128, 130. Preparing {large[0]} "
+        f"takes {large[1]['seconds']:.0f} s and {large[1]['bytes_an_entry']:.0f} bytes an entry."
+    ]
+
+
 def machine() -> list[str]:
     row = load("ratings")[0]
     return [f"Measured on {row['cores']} cores of an {row['machine']} ({row['kernel']} kernel)."]
@@ -214,7 +243,25 @@ def depth_panels() -> list[plots.Panel]:
     ]
 
 
+def roofline_panels() -> list[plots.Panel]:
+    shares, rivals = [], []
+    for size, colour in (("in cache", "C0"), ("out of cache", "C1")):
+        rows = {int(name.rpartition("| ")[2]): row for name, row in cases("kernels", size).items()}
+        known = {width: row for width, row in rows.items() if "share_of_roofline" in row}
+        style = {"marker": "o", "color": colour}
+        shares.append(plots.Line(list(known), [row["share_of_roofline"] for row in known.values()], size, style))
+        for name, label, dashes in (("native", "", "-"), ("bfloat16", ", bfloat16", "--")):
+            ratio = [row[f"torch_over_{name}"] for row in rows.values()]
+            rivals.append(plots.Line(list(rows), ratio, size + label, style | {"linestyle": dashes}))
+    width = "width of the factors, k"
+    return [
+        plots.Panel("achieved, of what gathering alone takes", width, "share of the roofline", shares, xscale="log"),
+        plots.Panel("torch's time over ours", width, "ratio", rivals, xscale="log"),
+    ]
+
+
 FIGURES = {
+    "roofline": roofline_panels,
     "phase": phase_panels,
     "scaling": scaling_panels,
     "against_full": against_full_panels,
@@ -223,7 +270,7 @@ FIGURES = {
 }
 
 
-SECTIONS = (success, seconds, noise, scaling, completion, photograph, against_full, depth, ratings, memory, machine)
+SECTIONS = (success, seconds, noise, scaling, completion, photograph, against_full, depth, ratings, memory, kernel_speed, kernel_use, machine)
 
 
 def written(text: str) -> str:
