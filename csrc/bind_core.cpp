@@ -119,10 +119,13 @@ void define(py::module_& m, const char* name) {
 
 }  // namespace
 
+void bind_sorting(py::module_&);
+
 PYBIND11_MODULE(_core, m) {
     m.doc() = "The compiled CPU core of dmc.";
     define<std::int32_t>(m, "Entries");
     define<std::int64_t>(m, "WideEntries");
+    bind_sorting(m);
     m.def(
         "instruction_set",
         [] {
