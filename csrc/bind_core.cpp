@@ -88,12 +88,14 @@ void define(py::module_& m, const char* name) {
 }  // namespace
 
 void bind_network(py::module_& m);
+void bind_sorting(py::module_& m);
 
 PYBIND11_MODULE(_core, m) {
     m.doc() = "The compiled CPU core of dmc.";
     define<std::int32_t>(m, "Entries");
     define<std::int64_t>(m, "WideEntries");
     bind_network(m);
+    bind_sorting(m);
     m.def(
         "instruction_set",
         [] {

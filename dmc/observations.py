@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import sparse
 from scipy.sparse.linalg import svds
 
-from dmc import _checks
+from dmc import _checks, _compiled
 
 Duplicates = Literal["error", "mean", "last"]
 
@@ -73,7 +73,10 @@ class Pattern:
 
     def both_orders(self, values: NDArray[Any]) -> BothOrders:
         """Values given in row order (observed,), in both orders."""
-        return BothOrders(np.ascontiguousarray(values), self._csr(values).tocsc().data)
+        values = _plain(values)
+        if _compiled.core is None:
+            return BothOrders(values, self._csr(values).tocsc().data)
+        return BothOrders(values, _compiled.core.by_line(self.by_row.indices, self.shape[1], values))
 
     def _csr(self, values: NDArray[Any]) -> sparse.csr_array:
         matrix = sparse.csr_array((values, self.by_row.indices, self.by_row.pointers), shape=self.shape, copy=False)
@@ -81,16 +84,17 @@ class Pattern:
         return matrix
 
     @classmethod
-    def _from_csr(cls, matrix: sparse.csr_array) -> tuple[Pattern, NDArray[Any]]:
-        """The pattern of a canonical CSR matrix, and its values in row order."""
-        m, n = matrix.shape
-        columns = matrix.tocsc()
-        pattern = cls(
-            (m, n),
-            Lines(matrix.indptr.astype(np.int64), matrix.indices.astype(_checks.index_dtype(n), copy=False)),
-            Lines(columns.indptr.astype(np.int64), columns.indices.astype(_checks.index_dtype(m), copy=False)),
-        )
-        return pattern, matrix.data
+    def _of(cls, shape: tuple[int, int], by_row: Lines) -> Pattern:
+        """The pattern whose rows are these, columns ascending within each."""
+        m, n = shape
+        pointers = by_row.pointers.astype(np.int64, copy=False)
+        indices = by_row.indices.astype(_checks.index_dtype(n), copy=False)
+        if _compiled.core is None:
+            matrix = sparse.csr_array((np.ones(len(indices), np.int8), indices, pointers), shape=shape).tocsc()
+            by_column = Lines(matrix.indptr.astype(np.int64), matrix.indices.astype(_checks.index_dtype(m), copy=False))
+        else:
+            by_column = Lines(*_compiled.core.transpose(pointers, indices, n))
+        return cls(shape, Lines(pointers, indices), by_column)
 
 
 @dataclass(frozen=True, eq=False)
@@ -163,10 +167,49 @@ class Observations:
 
     def take(self, keep: NDArray[np.bool_]) -> Observations:
         """The entries where `keep` (observed,) is true, in a matrix of the same shape."""
-        pointers = np.concatenate([[0], np.cumsum(keep)])[self.pattern.by_row.pointers]
-        matrix = sparse.csr_array((self.values[keep], self.cols[keep], pointers), shape=self.shape)
-        matrix.has_canonical_format = True
-        return Observations(*Pattern._from_csr(matrix))
+        kept = np.flatnonzero(keep)
+        by_row = Lines(np.searchsorted(kept, self.pattern.by_row.pointers), self.cols[kept])
+        return Observations(Pattern._of(self.shape, by_row), self.values[kept])
+
+    def locate(self, rows: ArrayLike, cols: ArrayLike) -> NDArray[np.int64]:
+        """Where in `values` the entries at given positions stand.
+
+        ``observed.values[observed.locate(rows, cols)]`` are the values at observed positions, in the order of `rows`
+        and `cols`: so what was computed for each entry returns to the order in which the entries were given.
+
+        Parameters
+        ----------
+        rows, cols : (pairs,) integers
+            Zero-based positions.
+
+        Returns
+        -------
+        (pairs,) int64 array
+            Indices into `values`, which is in row order; −1 where the position was not observed.
+
+        Raises
+        ------
+        ValueError
+            If an index is out of range or the lengths differ.
+        TypeError
+            If indices are not integers.
+        """
+        m, n = self.shape
+        pointers, indices = self.pattern.by_row
+        rows, cols = _checks.indices(rows, m, "row"), _checks.indices(cols, n, "column")
+        _checks.same_length(rows=rows, cols=cols)
+        if _compiled.core is not None:
+            return _compiled.core.locate(pointers, indices, _plain(rows), _plain(cols, indices.dtype))
+        low, end = pointers[rows], pointers[1:][rows]
+        high = end
+        while (low < high).any():  # a binary search in the row of each pair, all of them at once
+            middle = (low + high) // 2
+            before = low < high
+            before[before] = indices[middle[before]] < cols[before]
+            low, high = np.where(before, middle + 1, low), np.where(before, high, np.minimum(middle, high))
+        found = low < end
+        found[found] = indices[low[found]] == cols[found]
+        return np.where(found, low, -1)
 
     def split(self, test_fraction: float, seed: int | np.random.Generator = 0) -> tuple[Observations, Observations]:
         """Split at random into training and test entries, of the same shape.
@@ -247,41 +290,73 @@ class Observations:
         _checks.same_length(rows=rows, cols=cols, values=values)
         if len(values) == 0:
             raise ValueError("there are no observed entries; give at least one")
-        size = (int(rows.max()) + 1, int(cols.max()) + 1) if shape is None else _checks.shape(shape)
-        rows = _checks.indices(rows, max(size[0], 1), "row")
-        cols = _checks.indices(cols, max(size[1], 1), "column")
+        size = (max(int(rows.max()) + 1, 1), max(int(cols.max()) + 1, 1)) if shape is None else _checks.shape(shape)
+        remedy = "number rows and columns from 0 without gaps, or take dmc.Recommender for ids of any kind"
+        _checks.memory(8 * sum(size), f"an index of the lines of a {size[0]}×{size[1]} matrix", remedy)
+        by_row, ordered, repeats, first = _sort_entries(rows, cols, values, size)
         _checks.finite(values, "values")
-        # COO -> CSR -> CSC is a counting sort each: linear time. It adds up duplicates, which shows them.
-        matrix = sparse.coo_array((values, (rows, cols)), shape=size).tocsr()
-        if matrix.nnz < len(values):
-            rows, cols, values = _merge_duplicates(rows, cols, values, size, duplicates)
-            matrix = sparse.coo_array((values, (rows, cols)), shape=size).tocsr()
-        matrix.sort_indices()
-        return cls(*Pattern._from_csr(matrix))
+        if repeats and duplicates == "error":
+            row = np.searchsorted(by_row.pointers, first, side="right") - 1
+            raise ValueError(
+                f"{_checks.count(repeats, 'entry repeats', 'entries repeat')} a position given before, the first "
+                f"at row {row}, column {by_row.indices[first]}; say duplicates='mean' or duplicates='last'"
+            )
+        if repeats:
+            by_row, ordered = _merge_repeats(by_row, ordered, duplicates)
+        return cls(Pattern._of(size, by_row), ordered)
 
 
-def _merge_duplicates(
-    rows: NDArray[Any],
-    cols: NDArray[Any],
-    values: NDArray[Any],
-    shape: tuple[int, int],
-    duplicates: Duplicates,
-) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
-    order = np.lexsort((cols, rows))  # stable: equal positions stay in the order given
-    rows, cols, values = rows[order], cols[order], values[order]
-    new = np.concatenate([[True], (np.diff(rows) != 0) | (np.diff(cols) != 0)])
-    first = np.flatnonzero(new)
-    if duplicates == "error":
-        again = np.flatnonzero(~new)
-        raise ValueError(
-            f"{_checks.count(len(again), 'entry repeats', 'entries repeat')} a position given before, the first "
-            f"at row {rows[again[0]]}, column {cols[again[0]]}; say duplicates='mean' or duplicates='last'"
-        )
+def _plain(array: NDArray[Any], dtype: Any = None) -> NDArray[Any]:
+    """As the core takes arrays: without gaps, aligned; a copy only where they are not."""
+    return np.require(array, dtype, ["C", "A"])
+
+
+class _Sorted(NamedTuple):
+    """Entries row by row, columns ascending within a row, equal positions in the order given."""
+
+    by_row: Lines
+    values: NDArray[Any]
+    repeats: int  # entries that repeat the position before them
+    first: int  # the first of these
+
+
+def _sort_entries(rows: NDArray[Any], cols: NDArray[Any], values: NDArray[Any], shape: tuple[int, int]) -> _Sorted:
+    m, n = shape
+    if _compiled.core is not None:
+        index = np.int32 if rows.dtype == cols.dtype == np.int32 else np.int64
+        given = _plain(rows, index), _plain(cols, index), _plain(values)
+        try:
+            pointers, indices, ordered, *repeats = _compiled.core.sort_entries(*given, m, n)
+        except IndexError:  # which only says that one is out of range: these say which
+            _checks.indices(rows, m, "row")
+            _checks.indices(cols, n, "column")
+            raise
+        return _Sorted(Lines(pointers, indices), ordered, *repeats)
+    rows, cols = _checks.indices(rows, m, "row"), _checks.indices(cols, n, "column")
+    # By column, then by row: a conversion of SciPy's is a stable counting sort. Here each line of `given` is one entry.
+    given = sparse.csr_array((values, cols, np.arange(len(values) + 1)), shape=(len(values), n)).tocsc()
+    columns = sparse.csc_array((given.data, rows[given.indices], given.indptr), shape=shape)
+    matrix = columns.tocsr()
+    again = np.flatnonzero(~_new(matrix.indptr, matrix.indices))
+    return _Sorted(Lines(matrix.indptr, matrix.indices), matrix.data, len(again), int(again[0]) if len(again) else -1)
+
+
+def _new(pointers: NDArray[Any], indices: NDArray[Any]) -> NDArray[np.bool_]:
+    """(observed,) whether an entry stands at another position than the one before it."""
+    new = np.ones(len(indices), bool)
+    new[1:] = indices[1:] != indices[:-1]
+    new[pointers[:-1][np.diff(pointers) > 0]] = True
+    return new
+
+
+def _merge_repeats(by_row: Lines, values: NDArray[Any], duplicates: Duplicates) -> tuple[Lines, NDArray[Any]]:
+    first = np.flatnonzero(_new(*by_row))
+    last = np.append(first[1:], len(values)) - 1
     if duplicates == "mean":
-        merged = np.add.reduceat(values, first) / np.diff(np.append(first, len(values))).astype(values.dtype)
+        merged = np.add.reduceat(values, first) / (last - first + 1).astype(values.dtype)
     else:
-        merged = values[np.append(first[1:], len(values)) - 1]
-    return rows[first], cols[first], merged
+        merged = values[last]
+    return Lines(np.searchsorted(first, by_row.pointers), by_row.indices[first]), merged
 
 
 def observe(X: Any, mask: ArrayLike | None = None, *, allow_empty: bool = False) -> Observations:
@@ -341,9 +416,7 @@ def observe(X: Any, mask: ArrayLike | None = None, *, allow_empty: bool = False)
             f"at row {row}, column {col}; replace by NaN what is missing"
         )
     pointers = np.concatenate([[0], np.cumsum(np.count_nonzero(observed, axis=1))])
-    matrix = sparse.csr_array((values, np.nonzero(observed)[1], pointers), shape=dense.shape)
-    matrix.has_canonical_format = True
-    return Observations(*Pattern._from_csr(matrix))
+    return Observations(Pattern._of(dense.shape, Lines(pointers, np.nonzero(observed)[1])), values)
 
 
 def _observed_mask(dense: NDArray[Any], mask: ArrayLike | None, masked: bool) -> NDArray[np.bool_]:
@@ -405,7 +478,8 @@ def _observe_sparse(X: Any, allow_empty: bool) -> Observations:
     if entries.nnz == 0 and not allow_empty:
         raise ValueError(f"X ({X.shape[0]}×{X.shape[1]}, sparse) stores no entry; at least one has to be observed")
     if entries.nnz == 0:
-        return Observations(*Pattern._from_csr(sparse.csr_array(X.shape, dtype=np.float64)))
+        nothing = Lines(np.zeros(X.shape[0] + 1, np.int64), np.zeros(0, np.int32))
+        return Observations(Pattern._of(X.shape, nothing), np.zeros(0))
     try:
         return Observations.from_entries(entries.row, entries.col, entries.data, X.shape)
     except ValueError as error:

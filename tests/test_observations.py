@@ -1,5 +1,6 @@
 """Whatever the input, the same observations; whatever is wrong with it, a sentence that says so."""
 
+import tracemalloc
 import warnings
 
 import numpy as np
@@ -8,6 +9,7 @@ from hypothesis import given, reject, strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 from scipy import sparse
 
+from dmc import _compiled
 from dmc.observations import Observations, observe
 
 # Two observed zeros among the values, an empty row and an empty column.
@@ -102,6 +104,182 @@ def test_with_values_keeps_positions(expected):
     other = expected.with_values(np.arange(6.0))
     assert other.pattern is expected.pattern
     np.testing.assert_array_equal(other.values, np.arange(6))
+
+
+# --- where an entry stands
+
+
+def test_locate_returns_to_the_order_given():
+    order = np.random.default_rng(0).permutation(6)
+    rows, cols, values = np.array(ROWS)[order], np.array(COLS)[order], np.array(VALUES)[order]
+    observed = Observations.from_entries(rows, cols, values, SHAPE)
+    found = observed.locate(rows, cols)
+    assert found.dtype == np.int64
+    np.testing.assert_array_equal(observed.values[found], values)
+
+
+def test_locate_tells_what_was_not_observed(expected):
+    rows, cols = np.indices(SHAPE).reshape(2, -1)
+    found = expected.locate(rows, cols)
+    np.testing.assert_array_equal(found >= 0, where().ravel())
+    np.testing.assert_array_equal(found[found >= 0], np.arange(6))
+    assert set(found[~where().ravel()]) == {-1}
+
+
+@pytest.mark.parametrize("index", [np.int8, np.uint64, np.int32, np.int64, float, list])
+def test_locate_takes_integers_of_any_kind(index, expected):
+    rows, cols = ([2, 0], [4, 1]) if index is list else (np.array([2, 0], index), np.array([4, 1], index))
+    np.testing.assert_array_equal(expected.locate(rows, cols), [4, -1])
+    np.testing.assert_array_equal(expected.locate(rows[::-1], cols[::-1]), [-1, 4])
+    assert expected.locate(2, 4) == [4]
+    assert expected.locate([], []).shape == (0,)
+
+
+def test_locate_where_nothing_was_observed():
+    nothing = observe(np.full((2, 3), np.nan), allow_empty=True)
+    np.testing.assert_array_equal(nothing.locate([0, 1], [2, 0]), [-1, -1])
+
+
+@pytest.mark.parametrize(
+    ("rows", "cols", "error", "said"),
+    [
+        ([4], [0], ValueError, "row index 4 is out of range for 4 rows"),
+        ([0], [-1], ValueError, "column index -1 is out of range for 6 columns"),
+        ([0, 1], [0], ValueError, "differ in length: rows has 2, cols has 1"),
+        ([0.5], [0], ValueError, "row indices hold 0.5, which is not a whole number"),
+        (["anna"], [0], TypeError, "row indices have dtype <U4"),
+    ],
+)
+def test_locate_refuses(rows, cols, error, said, expected):
+    with pytest.raises(error, match=said):
+        expected.locate(rows, cols)
+
+
+# --- with the compiled core and without it
+
+
+def with_and_without_core(make):
+    """What `make` returns, twice: SciPy serves where there is no core."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_compiled, "core", None)
+        without = make()
+    return make(), without
+
+
+@pytest.mark.parametrize("index", [np.int8, np.uint16, np.int32, np.int64])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@given(st.data())
+def test_scipy_gives_the_same_to_the_last_bit(index, dtype, data):
+    m, n = data.draw(st.tuples(st.integers(1, 7), st.integers(1, 7)))
+    position = st.tuples(st.integers(0, m - 1), st.integers(0, n - 1))
+    rows, cols = np.array(data.draw(st.lists(position, min_size=1, max_size=60)), index).T
+    values = np.random.default_rng(len(rows)).standard_normal(len(rows)).astype(dtype)
+    duplicates = data.draw(st.sampled_from(["error", "mean", "last"]))
+    shape = data.draw(st.sampled_from([None, (m, n)]))
+
+    def make():
+        try:
+            observed = Observations.from_entries(rows, cols, values, shape, duplicates)
+        except ValueError as error:
+            return str(error)
+        return observed, observed.pattern.both_orders(observed.values).by_column, observed.locate(rows, cols)
+
+    native, scipy = with_and_without_core(make)
+    if isinstance(native, str):
+        assert native == scipy
+        return
+    same(native[0], scipy[0])
+    for one, other in zip(native[1:], scipy[1:], strict=True):
+        np.testing.assert_array_equal(one, other)
+    for one, other in zip(native[0].pattern.by_row, scipy[0].pattern.by_row, strict=True):
+        assert one.dtype == other.dtype
+    # And both what the words say.
+    at = {(i, j): [] for i, j in zip(rows.tolist(), cols.tolist(), strict=True)}
+    for i, j, value in zip(rows.tolist(), cols.tolist(), values, strict=True):
+        at[i, j].append(value)
+    assert positions(native[0]) == sorted(at)
+    wanted = [(np.mean if duplicates == "mean" else lambda a: a[-1])(at[p]) for p in sorted(at)]
+    np.testing.assert_allclose(native[0].values, wanted, rtol=0, atol=1e-5 if dtype == np.float32 else 1e-14)
+
+
+def long_tail(count, dtype=np.float32):
+    """Entries in any order: half of them in one row, some positions more than once."""
+    rng = np.random.default_rng(7)
+    rows, cols = (2_000 * rng.random(count) ** 2).astype(np.int64), rng.integers(0, 30_000, count)
+    rows[rng.random(count) < 0.5] = 777
+    return rows, cols, rng.standard_normal(count).astype(dtype)
+
+
+@pytest.mark.parametrize("duplicates", ["mean", "last"])
+def test_scipy_gives_the_same_for_many_entries(duplicates):
+    rows, cols, values = long_tail(400_000)
+    native, scipy = with_and_without_core(lambda: Observations.from_entries(rows, cols, values, duplicates=duplicates))
+    same(native, scipy)
+    assert native.n_observed < len(rows)
+    keep = np.random.default_rng(0).random(native.n_observed) < 0.3
+    same(*with_and_without_core(lambda: native.take(keep)))
+    for one, other in zip(*with_and_without_core(lambda: native.split(0.1)), strict=True):
+        same(one, other)
+    found, sought = with_and_without_core(lambda: native.locate(rows, cols))
+    np.testing.assert_array_equal(found, sought)
+    np.testing.assert_array_equal(native.rows[found], rows)
+    np.testing.assert_array_equal(native.cols[found], cols)
+
+
+@pytest.mark.parametrize(
+    "entries",
+    [
+        ([0, 5, -2], [0, 0, 0], [1, 1, 1]),
+        ([0, 1, 1], [0, 9, 0], [1, 1, np.nan]),
+        (np.array([0, 1, 2**63 + 1], np.uint64), [0, 0, 0], [1, 1, 1]),
+        ([0, 0], [0, 0], [1, np.inf]),
+        ([2, 2, 2, 0, 0], [1, 1, 1, 0, 0], [1, 2, 3, 4, 5]),
+    ],
+)
+def test_the_same_words_with_and_without_core(entries):
+    def make():
+        with pytest.raises(ValueError, match=r"out of range|not finite|repeat") as caught:
+            Observations.from_entries(*entries, (3, 2))
+        return str(caught.value)
+
+    native, scipy = with_and_without_core(make)
+    assert native == scipy
+
+
+@pytest.mark.parametrize("form", ["gaps", "reversed", "in records"])
+def test_layout_of_the_entries_does_not_matter(form, expected):
+    def laid_out(values, dtype):
+        a = np.array(values, dtype)
+        if form == "gaps":
+            return np.repeat(a, 3)[::3]
+        if form == "reversed":
+            return a[::-1].copy()[::-1]
+        records = np.zeros(len(a), np.dtype([("flag", np.int8), ("number", dtype)]))  # not aligned
+        records["number"] = a
+        return records["number"]
+
+    rows, cols = laid_out(ROWS, np.int32), laid_out(COLS, np.int64)
+    same(Observations.from_entries(rows, cols, laid_out(VALUES, np.float64), SHAPE), expected)
+    both = expected.pattern.both_orders(laid_out(VALUES, np.float64))
+    np.testing.assert_array_equal(both.by_column, [1.5, 4.25, 3, 0, -2, 0])
+    np.testing.assert_array_equal(expected.locate(rows, cols), np.arange(6))
+
+
+def test_prepared_entries_take_20_bytes_each():
+    """Indices and values in both orders and the rows, all of 4 bytes: nothing else of that size stays alive."""
+    rows, cols, values = long_tail(300_000)
+    keys = np.unique(rows * 30_000 + cols)
+    rows, cols, values = keys // 30_000, keys % 30_000, values[: len(keys)]
+    tracemalloc.start()
+    try:
+        observed = Observations.from_entries(rows, cols, values, (2_000, 30_000))
+        both = observed.pattern.both_orders(observed.values)
+        assert len(observed.rows) == len(keys)
+        held = tracemalloc.get_traced_memory()[0]
+    finally:
+        tracemalloc.stop()
+    assert np.shares_memory(both.by_row, observed.values)
+    assert held < 20 * len(keys) + 8 * 32_002 + 50_000
 
 
 # --- every input gives the same
@@ -332,6 +510,13 @@ def test_torch_duplicates_are_not_added_up_in_silence():
         (([0], [0], ["good"]), None, TypeError, "values holds 'good', which is not a number"),
         (([0], [0], [1j]), None, TypeError, "values has dtype complex128"),
         (([0], [0], [1]), (0, 3), ValueError, "the number of rows is 0"),
+        (([2**60], [0], [1]), None, MemoryError, r"the lines of a 1152921504606846977×1 matrix .*; number rows and"),
+        (
+            (np.array([2**64 - 1], np.uint64), [0], [1]),
+            None,
+            MemoryError,
+            "the lines of a 18446744073709551616×1 matrix",
+        ),
         (([0], [0], [1]), 3, ValueError, "shape is 3; give two whole numbers"),
     ],
 )
