@@ -33,7 +33,7 @@ SANITIZERS := $(foreach lib,libasan.so libubsan.so libstdc++.so,$(shell g++ -pri
 sanitize: .venv/.test
 	DMC_CORE=1 DMC_SANITIZE=1 $(BIN)/python setup.py --quiet build --build-lib build/sanitized --build-temp build/sanitized-objects
 	LD_PRELOAD="$(SANITIZERS)" ASAN_OPTIONS=detect_leaks=0 PYTHONPATH=$(CURDIR)/build/sanitized \
-		$(BIN)/pytest --quiet tests/test_native.py
+		$(BIN)/pytest --quiet tests/test_native.py tests/test_serving.py
 
 # One environment for all; each stamp says which extras are in it. DMC_CORE=1: a core that does not build is an error.
 .venv/.%: $(CORE)

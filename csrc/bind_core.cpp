@@ -119,6 +119,8 @@ void define(py::module_& m, const char* name) {
 
 }  // namespace
 
+void bind_serving(py::module_&);
+
 PYBIND11_MODULE(_core, m) {
     m.doc() = "The compiled CPU core of dmc.";
     define<std::int32_t>(m, "Entries");
@@ -131,4 +133,5 @@ PYBIND11_MODULE(_core, m) {
         },
         "The instruction set in use: avx512, avx2 or plain.");
     m.def("max_threads", &dmc::max_threads, "Threads that a call uses when none are named.");
+    bind_serving(m);
 }
