@@ -35,7 +35,7 @@ format: .venv/.dev
 	$(BIN)/clang-format -i csrc/*.cpp csrc/*.h csrc/lab/*.cpp
 
 # The kernels' own tests with the core under sanitizers: a build for each, and what it wants to be loaded first.
-NATIVE_TESTS := tests/test_native.py tests/test_sorting.py
+NATIVE_TESTS := tests/test_native.py tests/test_sorting.py tests/test_serving.py
 define sanitized
 	DMC_CORE=1 DMC_SANITIZE=$(1) $(BIN)/python setup.py --quiet build --build-lib build/$(1) --build-temp build/$(1)-objects
 	LD_PRELOAD="$(foreach lib,$(2),$(shell g++ -print-file-name=$(lib)))" PYTHONPATH=$(CURDIR)/build/$(1) \

@@ -10,11 +10,12 @@ from typing import Any
 import array_api_compat
 import numpy as np
 
-from dmc import _checks
+from dmc import _checks, _compiled
 
 Array = Any  # a NumPy array or a torch tensor: most lines are `@`
 
 CHUNK = 1 << 16  # pairs predicted at a time: bounds the (pairs, width) temporary
+SCORES = 1 << 22  # computed at a time where there is no compiled core
 
 
 @dataclass(frozen=True, eq=False)
@@ -159,12 +160,69 @@ class Factors:
         rows, cols = _checks.indices(rows, m, "row"), _checks.indices(cols, n, "column")
         _checks.same_length(rows=rows, cols=cols)
         left, right = self.left, self.right
+        if _core_takes(left, right):
+            kind = np.result_type(rows, cols)
+            rows, cols = (np.ascontiguousarray(indices, dtype=kind) for indices in (rows, cols))
+            return _compiled.core.product_at(np.ascontiguousarray(left), np.ascontiguousarray(right), rows, cols)
         xp = array_api_compat.array_namespace(left)
         parts = [
             xp.sum(left[rows[i : i + CHUNK]] * right[cols[i : i + CHUNK]], axis=1)
             for i in range(0, max(len(rows), 1), CHUNK)
         ]
         return xp.concat(parts)
+
+    def top_n(self, rows: Any, n: int, exclude: Any = None, among: Any = None) -> tuple[Array, Array]:
+        """The n columns of largest predicted value in each of some rows, without forming the rows.
+
+        Parameters
+        ----------
+        rows : (asked,) integers
+            Zero-based positions, in any order.
+        n : int
+            Columns for each row.
+        exclude : Lines, optional
+            Columns left out of each row of the matrix: ``pointers`` (rows + 1,), and ``indices`` that ascend within a
+            row. Those that were observed are ``observations.pattern.by_row``.
+        among : (candidates,) integers, optional
+            The only columns that count; by default all.
+
+        Returns
+        -------
+        columns : (asked, n) int64, scores : (asked, n) float
+            Best first, of equal ones the lower column first; −1 and NaN where no column is left. Values that are NaN do
+            not count. NumPy arrays, whatever the factors are.
+
+        Raises
+        ------
+        ValueError
+            If an index is out of range, or those of `exclude` are not sorted.
+        """
+        m, columns = self.shape
+        rows, n = _checks.indices(rows, m, "row"), _checks.integer(n, "n", 1)
+        size = len(rows) * n * (8 + self.U.itemsize)
+        _checks.memory(size, f"the {n:,} best of {_checks.count(len(rows), 'row')}", "ask for fewer")
+        row_bias = None if self.row_bias is None else self.row_bias[rows]
+        asked = replace(self, U=self.U[rows], row_bias=row_bias)  # no product with the rest of U
+        left, right = (a if isinstance(a, np.ndarray) else a.detach().cpu().numpy() for a in (asked.left, asked.right))
+        kind = np.result_type(left, right, np.float32)
+        left, right = np.ascontiguousarray(left, dtype=kind), np.ascontiguousarray(right, dtype=kind)
+        if among is not None:
+            among = np.unique(_checks.indices(among, columns, "column")).astype(np.int64)
+        first = last = np.zeros(len(rows), np.int64)
+        excluded = np.zeros(0, np.int32)
+        if exclude is not None:
+            pointers = np.asarray(exclude.pointers, dtype=np.int64)
+            if pointers.shape != (m + 1,):
+                raise ValueError(
+                    f"the pointers of exclude have shape {pointers.shape}; give {(m + 1,)}, one more than rows"
+                )
+            first, last = pointers[rows], pointers[rows + 1]
+            excluded = _checks.as_indices(exclude.indices, "the indices of exclude")
+            if excluded.dtype != np.int32:
+                excluded = excluded.astype(np.int64, copy=False)
+            excluded = np.ascontiguousarray(excluded)
+        run = _compiled.core.top_n if _core_takes(left, right) else _top_n
+        return run(left, right, n, first, last, excluded, among)
 
     def dense(self) -> Array:
         """(rows, columns) the whole matrix; refused with a MemoryError where it exceeds the machine's memory."""
@@ -254,3 +312,31 @@ def _ones_if(bias: Array | None, like: Array) -> Array | None:
         return None
     xp = array_api_compat.array_namespace(like)
     return xp.ones(like.shape[0], dtype=like.dtype, device=array_api_compat.device(like))
+
+
+def _core_takes(left: Array, right: Array) -> bool:
+    if _compiled.core is None or not (isinstance(left, np.ndarray) and isinstance(right, np.ndarray)):
+        return False
+    return left.dtype == right.dtype and left.dtype in (np.float32, np.float64)
+
+
+def _top_n(
+    left: Array, right: Array, n: int, first: Array, last: Array, excluded: Array, among: Array | None
+) -> tuple[Array, Array]:
+    """What the compiled core does, in chunks of rows."""
+    _checks.indices(excluded, len(right), "column")
+    columns = np.full((len(left), n), -1)
+    best = np.full((len(left), n), np.nan, left.dtype)
+    chunk = max(1, SCORES // max(len(right), 1))
+    for i in range(len(left)):
+        if i % chunk == 0:
+            with np.errstate(invalid="ignore", over="ignore"):  # what is not finite is told by the scores
+                scores = left[i : i + chunk] @ right.T
+        own = scores[i % chunk]
+        own[excluded[first[i] : last[i]]] = np.nan
+        found = np.flatnonzero(~np.isnan(own)) if among is None else among[~np.isnan(own[among])]
+        if len(found) > n:  # the n best, and those equal to the last of them
+            found = found[own[found] >= np.partition(own[found], -n)[-n]]
+        found = found[np.argsort(-own[found], kind="stable")[:n]]
+        columns[i, : len(found)], best[i, : len(found)] = found, own[found]
+    return columns, best

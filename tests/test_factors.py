@@ -5,7 +5,9 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
+from dmc import _compiled, observe
 from dmc.factors import Factors
+from dmc.observations import Lines
 
 SHAPE = (7, 5)
 BIASES = [(), ("row_bias",), ("column_bias",), ("row_bias", "column_bias")]
@@ -79,6 +81,96 @@ def test_at_takes_one_pair_and_none():
 def test_at_refuses(rows, cols, said):
     with pytest.raises(ValueError, match=said):
         make().at(rows, cols)
+
+
+@pytest.fixture(params=["as installed", "no compiled core"])
+def with_or_without_core(request, monkeypatch):
+    if request.param != "as installed":
+        monkeypatch.setattr(_compiled, "core", None)
+        monkeypatch.setattr("dmc.factors.SCORES", 8)  # several chunks
+
+
+@pytest.mark.usefixtures("with_or_without_core")
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@every_form
+def test_top_n_and_at_are_those_of_the_dense_matrix(widths, biases, dtype):
+    f = make(widths, biases, dtype)
+    rows, mask = np.array([6, 0, 3, 3]), np.random.default_rng(0).random(SHAPE) < 0.4
+    mask[3] = True
+    scores = np.where(mask, np.nan, dense(f))[rows]
+    wanted = np.argsort(-scores, axis=1, kind="stable")
+    best = np.take_along_axis(scores, wanted, axis=1)
+    wanted[np.isnan(best)] = -1
+    columns, found = f.top_n(rows, 5, exclude=observe(dense(f), mask).pattern.by_row)
+    assert (columns.dtype, found.dtype) == (np.int64, dtype)
+    np.testing.assert_array_equal(columns, wanted)
+    np.testing.assert_allclose(found, best, rtol=1e-4, atol=1e-4)
+    columns, found = f.top_n(rows, 7, among=[4, 1, 1])
+    assert (np.sort(columns[:, :2]) == [1, 4]).all()
+    assert (columns[:, 2:] == -1).all()
+    np.testing.assert_allclose(found[:, 0], dense(f)[rows][:, [1, 4]].max(axis=1), rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(f.at([1, 6], [4, 0]), dense(f)[[1, 6], [4, 0]], rtol=1e-4, atol=1e-4)
+    assert f.at([1], [4]).dtype == dtype
+
+
+@pytest.mark.usefixtures("with_or_without_core")
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_top_n_of_ties_and_of_what_is_not_finite(bad):
+    """Of equal columns the lowest; NaN nowhere."""
+    V = np.array([[1.0], [2], [2], [bad], [2], [-np.inf]])
+    f = Factors(np.array([[1.0], [0], [-1]]), (), V)
+    columns, scores = f.top_n([0, 1, 2], 6)
+    rising, falling = {
+        True: ([1, 2, 4, 0, 5, -1], [5, 0, 1, 2, 4, -1]),
+        False: ([3, 1, 2, 4, 0, 5], [5, 0, 1, 2, 4, 3]),
+    }[np.isnan(bad)]
+    np.testing.assert_array_equal(columns, [rising, [0, 1, 2, 4, -1, -1], falling])
+    np.testing.assert_array_equal(np.isnan(scores), columns < 0)
+    np.testing.assert_array_equal(f.top_n([0, 1, 2], 3)[0], columns[:, :3])
+
+
+@pytest.mark.usefixtures("with_or_without_core")
+def test_top_n_of_no_rows():
+    columns, scores = make().top_n([], 3)
+    assert columns.shape == scores.shape == (0, 3)
+
+
+@pytest.mark.usefixtures("with_or_without_core")
+@pytest.mark.parametrize(
+    ("given", "error", "said"),
+    [
+        ({"rows": [7]}, ValueError, "row index 7 is out of range for 7 rows"),
+        ({"n": 0}, ValueError, "n is 0; it has to be at least 1"),
+        ({"n": 2.0}, TypeError, "n is 2.0; give a whole number"),
+        ({"among": [5]}, ValueError, "column index 5 is out of range for 5 columns"),
+        ({"n": 1 << 60}, MemoryError, "the 1,152,921,504,606,846,976 best of 1 row would take"),
+        ({"exclude": Lines(np.zeros(7), np.zeros(0, int))}, ValueError, r"have shape \(7,\); give \(8,\), one more"),
+        (
+            {"exclude": Lines(np.arange(8), np.full(7, 5))},
+            ValueError,
+            "column (index )?5 .*is out of range for 5 columns",
+        ),
+        ({"exclude": Lines(np.arange(8), np.full(7, 0.5))}, ValueError, "the indices of exclude hold 0.5"),
+    ],
+)
+def test_top_n_refuses(given, error, said):
+    with pytest.raises(error, match=said):
+        make().top_n(**{"rows": [0], "n": 1, **given})
+
+
+@pytest.mark.parametrize("biases", BIASES)
+def test_top_n_of_tensors_that_are_being_trained(biases):
+    torch = pytest.importorskip("torch")
+    f = make(biases=biases)
+    columns, scores = f.map(lambda a: torch.from_numpy(a).requires_grad_()).top_n([5, 1], 3)
+    wanted = f.top_n([5, 1], 3)
+    np.testing.assert_array_equal(columns, wanted[0])
+    np.testing.assert_allclose(scores, wanted[1])
+
+
+def test_top_n_of_half_precision_is_found_in_single():
+    f = make(dtype=np.float16)
+    assert f.top_n([0], 2)[1].dtype == np.float32
 
 
 @every_form
