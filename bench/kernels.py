@@ -128,7 +128,7 @@ def gathering(observations: Observations, line_bytes: int) -> Callable[[], float
             for table, indices in sides
         )
 
-    best = min(((ahead, level) for ahead in (8, 16, 32) for level in (2, 3)), key=lambda way: once(*way))
+    best = min(((ahead, level) for ahead in (16, 32, 64) for level in (2, 3)), key=lambda way: once(*way))
     return partial(once, *best)
 
 

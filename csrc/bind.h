@@ -52,7 +52,7 @@ class Entries {
     }
 
     Lines<Index> lines() const {
-        return {pointers_.shape(0) - 1, other_lines_, pointers_.data(), indices_.data(), &pieces_};
+        return {pointers_.shape(0) - 1, other_lines_, pointers_.data(), indices_.data(), &pieces_, &pool_};
     }
 
   private:
@@ -60,6 +60,7 @@ class Entries {
     Array<Index> indices_;
     std::int64_t other_lines_;
     std::vector<Piece> pieces_;
+    mutable Pool pool_;
 };
 
 }  // namespace dmc

@@ -1,10 +1,14 @@
-// Memory for arrays that are gathered from: starts of cache lines, large pages where the system has them.
+// Memory for arrays that are gathered from, kept from one call to the next.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <cstdlib>
 #include <cstring>
+#include <mutex>
 #include <new>
+#include <utility>
+#include <vector>
 
 #ifdef __linux__
 #include <sys/mman.h>
@@ -12,40 +16,87 @@
 
 namespace dmc {
 
-// Not initialised, but for the vector of zeros that follows the last number: a whole vector may be read from any
-// number.
+// Blocks that start at cache lines, of large pages where the system has them. What is given back serves the next call:
+// fresh pages cost about as much as what is written to them. A pool lives as long as the problem it works for.
+class Pool {
+  public:
+    struct Block {
+        char* data = nullptr;
+        std::size_t size = 0;
+    };
+
+    Pool() = default;
+    Pool(const Pool&) = delete;
+    Pool& operator=(const Pool&) = delete;
+    ~Pool() {
+        for (const Block& block : free_) std::free(block.data);
+    }
+
+    Block take(std::size_t size) {
+        const std::size_t alignment = size < kLarge ? 64 : kPage;
+        size = (size + alignment - 1) / alignment * alignment;
+        {
+            const std::lock_guard<std::mutex> lock(mutex_);
+            for (Block& block : free_)
+                if (block.size == size) {
+                    const Block found = block;
+                    block = free_.back();
+                    free_.pop_back();
+                    return found;
+                }
+        }
+        const Block fresh{static_cast<char*>(std::aligned_alloc(alignment, size)), size};
+        if (!fresh.data) throw std::bad_alloc();
+#ifdef __linux__
+        if (alignment == kPage) madvise(fresh.data, size, MADV_HUGEPAGE);  // refused: smaller pages serve, more slowly
+#endif
+        return fresh;
+    }
+
+    void give(Block block) {
+        const std::lock_guard<std::mutex> lock(mutex_);
+        if (free_.size() == kKept) {  // the widths have changed: the oldest is of no use any more
+            std::free(free_.front().data);
+            free_.erase(free_.begin());
+        }
+        free_.push_back(block);
+    }
+
+  private:
+    static constexpr std::size_t kPage = 1 << 21, kLarge = 4 << 20, kKept = 8;
+    std::mutex mutex_;
+    std::vector<Block> free_;
+};
+
+// An array out of a pool. Not initialised, but for the vector of zeros that follows the last number: a whole vector may
+// be read from any number.
 template <class T>
 class Buffer {
   public:
     Buffer() = default;
-    explicit Buffer(std::int64_t size) {
-        const std::size_t bytes = std::size_t(size) * sizeof(T), alignment = bytes < kLarge ? 64 : kPage,
-                          whole = (bytes + 64 + alignment - 1) / alignment * alignment;
-        data_ = static_cast<T*>(std::aligned_alloc(alignment, whole));
-        if (!data_) throw std::bad_alloc();
-#ifdef __linux__
-        if (alignment == kPage) madvise(data_, whole, MADV_HUGEPAGE);  // refused: smaller pages serve, more slowly
-#endif
-        std::memset(static_cast<void*>(data_ + size), 0, 64);
+    Buffer(Pool& pool, std::int64_t size)
+        : pool_(&pool), block_(pool.take(std::max(size, std::int64_t(0)) * sizeof(T) + 64)) {
+        std::memset(block_.data + size * sizeof(T), 0, 64);
     }
-    Buffer(Buffer&& other) noexcept : data_(other.data_) { other.data_ = nullptr; }
-    Buffer(const Buffer&) = delete;
-    Buffer& operator=(const Buffer&) = delete;
+    Buffer(Buffer&& other) noexcept { *this = std::move(other); }
     Buffer& operator=(Buffer&& other) noexcept {
-        std::swap(data_, other.data_);
+        std::swap(pool_, other.pool_);
+        std::swap(block_, other.block_);
         return *this;
     }
-    ~Buffer() { std::free(data_); }
+    ~Buffer() {
+        if (pool_) pool_->give(block_);
+    }
 
-    T* data() { return data_; }
-    const T* data() const { return data_; }
-    T& operator[](std::int64_t i) { return data_[i]; }
-    const T& operator[](std::int64_t i) const { return data_[i]; }
-    explicit operator bool() const { return data_ != nullptr; }
+    T* data() { return reinterpret_cast<T*>(block_.data); }
+    const T* data() const { return reinterpret_cast<const T*>(block_.data); }
+    T& operator[](std::int64_t i) { return data()[i]; }
+    const T& operator[](std::int64_t i) const { return data()[i]; }
+    explicit operator bool() const { return pool_ != nullptr; }
 
   private:
-    static constexpr std::size_t kPage = 1 << 21, kLarge = 4 << 20;
-    T* data_ = nullptr;
+    Pool* pool_ = nullptr;
+    Pool::Block block_;
 };
 
 }  // namespace dmc

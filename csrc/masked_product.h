@@ -2,14 +2,14 @@
 //
 // Lines are the rows of a matrix (CSR), or its columns (CSC); the same functions serve both with the roles swapped.
 // Factors are row-major and dense: own (lines, width), other (other_lines, width). The caller owns every array and has
-// checked shapes and index ranges; nothing is allocated that outlives a call. Results do not depend on the number of
-// threads.
+// checked shapes and index ranges. Results do not depend on the number of threads.
 #pragma once
 
 #include <cstdint>
 #include <vector>
 
 #include "bfloat16.h"
+#include "buffer.h"
 #include "vectors.h"
 
 namespace dmc {
@@ -32,6 +32,7 @@ struct Lines {
     const std::int64_t* pointers;  // (count + 1)
     const Index* indices;          // (entries): the line of the other side
     const std::vector<Piece>* pieces;
+    Pool* pool;  // for what a call needs meanwhile; several calls may share it
 
     std::int64_t entries() const { return pointers[count]; }
 };

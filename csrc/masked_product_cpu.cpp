@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <type_traits>
 
-#include "buffer.h"
 #include "masked_product.h"
 #include "parallel.h"
 
@@ -11,7 +10,7 @@ namespace dmc {
 namespace {
 
 constexpr std::int64_t kPieceEntries = 4096, kLongLine = 8 * kPieceEntries;
-constexpr std::int64_t kAhead = 16;       // entries between the fetch of a line and its use
+constexpr std::int64_t kAhead = 48;       // entries between the fetch of a line and its use
 constexpr std::int64_t kCache = 1 << 20;  // bytes, about those of the second level
 // Products of numbers for which a further thread is woken: a quarter of a millisecond's, waking and waiting costs some
 // of it, and idle threads spin for a while beside whatever runs between two calls.
@@ -266,7 +265,7 @@ struct ToPairs {
 template <class Real, class Stored>
 class Prepared {
   public:
-    Prepared(const Real* matrix, std::int64_t lines, std::int64_t width, std::int64_t wide, bool gathered,
+    Prepared(Pool& pool, const Real* matrix, std::int64_t lines, std::int64_t width, std::int64_t wide, bool gathered,
              int n_threads) {
         if constexpr (std::is_same_v<Real, Stored>)
             if (width == wide && !(gathered && lines * wide * std::int64_t(sizeof(Real)) > kCache &&
@@ -274,7 +273,7 @@ class Prepared {
                 data_ = matrix;
                 return;
             }
-        copy_ = Buffer<Stored>(lines * wide);
+        copy_ = Buffer<Stored>(pool, lines * wide);
         data_ = copy_.data();
         constexpr std::int64_t chunk = 4096;
         parallel_for((lines + chunk - 1) / chunk, threads_for(lines * wide, kWorkOfThread, n_threads),
@@ -333,8 +332,8 @@ std::vector<Piece> cut(std::int64_t count, const std::int64_t* pointers) {
 template <class Real, class Index>
 void masked_product(Lines<Index> lines, Sides<Real> sides, Real* out, int n_threads) {
     const std::int64_t wide = padded_width<Real, Real>(sides.width);
-    const Prepared<Real, Real> own(sides.own, lines.count, sides.width, wide, false, n_threads),
-        other(sides.other, lines.other_lines, sides.width, wide, true, n_threads);
+    const Prepared<Real, Real> own(*lines.pool, sides.own, lines.count, sides.width, wide, false, n_threads),
+        other(*lines.pool, sides.other, lines.other_lines, sides.width, wide, true, n_threads);
     run_parallel(Work<Real, Real, Index>{lines, wide, own.data(), other.data(), nullptr, nullptr, out, nullptr, false},
                  n_threads);
 }
@@ -344,9 +343,9 @@ double residual_gradient(Lines<Index> lines, Sides<Real> sides, const Real* targ
                          int n_threads) {
     // Copies cost a pass over the factors; a tail would cost as much for every entry.
     const std::int64_t width = sides.width, wide = padded_width<Real, Stored>(width);
-    const Prepared<Real, Real> own(sides.own, lines.count, width, wide, false, n_threads);
-    const Prepared<Real, Stored> other(sides.other, lines.other_lines, width, wide, true, n_threads);
-    Buffer<Real> d_wide = wide == width ? Buffer<Real>() : Buffer<Real>(lines.count * wide);
+    const Prepared<Real, Real> own(*lines.pool, sides.own, lines.count, width, wide, false, n_threads);
+    const Prepared<Real, Stored> other(*lines.pool, sides.other, lines.other_lines, width, wide, true, n_threads);
+    Buffer<Real> d_wide = wide == width ? Buffer<Real>() : Buffer<Real>(*lines.pool, lines.count * wide);
     Real* d = d_wide ? d_wide.data() : d_own;
     const double loss = run_parallel(
         Work<Real, Stored, Index>{lines, wide, own.data(), other.data(), target, weights, d, nullptr, false},

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 
-#include "buffer.h"
 #include "parallel.h"
 
 namespace dmc {
@@ -35,9 +34,7 @@ template <class Real>
 class Small {
   public:
     Small(std::int64_t rows, std::int64_t columns)
-        : rows_(rows), columns_(columns), step_(rounded_up<Real>(columns)), data_(rows * step_) {
-        std::fill_n(data_.data(), rows_ * step_, Real(0));
-    }
+        : rows_(rows), columns_(columns), step_(rounded_up<Real>(columns)), data_(rows * step_, Real(0)) {}
     explicit Small(View<const Real> m) : Small(m.rows, m.columns) {
         for (std::int64_t i = 0; i < rows_; ++i) std::copy_n(m.data + i * m.step, columns_, data_.data() + i * step_);
     }
@@ -53,7 +50,7 @@ class Small {
 
   private:
     std::int64_t rows_, columns_, step_;
-    Buffer<Real> data_;
+    std::vector<Real> data_;
 };
 
 template <class V, class Real>
@@ -195,8 +192,8 @@ struct Side {
     std::int64_t constant;  // the column of ones that carries the other side's bias, or −1: it is no parameter
     Buffer<Real> values, gradient;
 
-    Side(std::int64_t lines_, std::int64_t width_)
-        : lines(lines_), width(width_), constant(-1), values(lines * width), gradient(lines * width) {}
+    Side(Pool& pool, std::int64_t lines_, std::int64_t width_)
+        : lines(lines_), width(width_), constant(-1), values(pool, lines * width), gradient(pool, lines * width) {}
 
     // Fills the columns from `begin` on: the two biases' (null: there is none), whose own numbers are `mine`, then
     // zeros.
@@ -239,7 +236,7 @@ double value_and_grad(const Network<const Real>& network, Lines<Index> by_row, L
                       Penalty<Real> penalty, const Network<Real>& gradient, int n_threads) {
     const std::int64_t k = network.V.columns, biases = (network.row_bias != nullptr) + (network.column_bias != nullptr),
                        width = padded_width<Real, Stored>(k + biases);
-    Side<Real> left(network.U.rows, width), right(network.V.rows, width);
+    Side<Real> left(*by_row.pool, network.U.rows, width), right(*by_row.pool, network.V.rows, width);
 
     // before[l]: the product of the cores that stand left of core l; the last: of all.
     std::vector<Small<Real>> cores, before;

@@ -8,6 +8,9 @@ from typing import Any
 
 import numba
 import numpy as np
+from llvmlite import ir
+from numba.core import cgutils, types
+from numba.extending import intrinsic
 from numpy.typing import NDArray
 
 from dmc.observations import BothOrders, Pattern
@@ -15,13 +18,16 @@ from dmc.observations import BothOrders, Pattern
 # Allow re-association and fused multiply-add, which vectorise the dot products; keep NaN, infinities and denormals.
 _MATH = {"reassoc", "contract", "nsz"}
 _CHUNK = 4096  # entries per piece of work: rows are balanced by entries, because rating data have long tails
+_CACHE = 1 << 20  # bytes; a factor beyond it is fetched ahead, and its lines have to start where cache lines do
+_AHEAD = 48  # entries between the fetch of a line and its use
 
 
 @contextmanager
 def threads(count: int) -> Iterator[None]:
     """A context in which so many threads work, of those that numba was started with at most."""
     before = numba.get_num_threads()
-    numba.set_num_threads(min(count, numba.config.NUMBA_NUM_THREADS))
+    most = numba.config.NUMBA_NUM_THREADS  # type: ignore[attr-defined, unused-ignore]
+    numba.set_num_threads(min(count, most))
     try:
         yield
     finally:
@@ -31,7 +37,7 @@ def threads(count: int) -> Iterator[None]:
 def masked_product(left: NDArray[Any], right: NDArray[Any], pattern: Pattern) -> NDArray[Any]:
     out = np.empty(pattern.n_observed, left.dtype)
     pointers, indices = pattern.by_row
-    _product(pointers, indices, left, right, _pieces(pointers), out)
+    _product(pointers, indices, left, _aligned(right), _pieces(pointers), out)
     return out
 
 
@@ -45,11 +51,13 @@ def masked_residual_grad(
 ) -> tuple[float, NDArray[Any], NDArray[Any]]:
     d_left, d_right = np.empty_like(left), np.empty_like(right)
     w = BothOrders(np.empty(0, left.dtype), np.empty(0, left.dtype)) if weights is None else weights
-    losses = _pass(*pattern.by_row, left, right, target.by_row, w.by_row, _pieces(pattern.by_row.pointers), d_left)
+    losses = _pass(
+        *pattern.by_row, left, _aligned(right), target.by_row, w.by_row, _pieces(pattern.by_row.pointers), d_left
+    )
     _pass(
         *pattern.by_column,
         right,
-        left,
+        _aligned(left),
         target.by_column,
         w.by_column,
         _pieces(pattern.by_column.pointers),
@@ -65,11 +73,44 @@ def _pieces(pointers: NDArray[np.int64]) -> NDArray[np.int64]:
     return np.concatenate([[0], cuts, [len(pointers) - 1]])
 
 
+def _aligned(matrix: NDArray[Any]) -> NDArray[Any]:
+    """The matrix, or where it exceeds the cache a copy that starts at a cache line: else each line touches one more."""
+    if matrix.nbytes <= _CACHE or matrix.ctypes.data % 64 == 0:
+        return matrix
+    room = np.empty(matrix.nbytes + 64, np.uint8)
+    copy = room[-room.ctypes.data % 64 :][: matrix.nbytes].view(matrix.dtype).reshape(matrix.shape)
+    copy[:] = matrix
+    return copy
+
+
+@intrinsic
+def _fetch(context, matrix, line):  # type: ignore[no-untyped-def]  # pragma: no cover
+    """Fetch a line of a C-ordered matrix into the second level of the cache."""
+
+    def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+        array = context.make_array(signature.args[0])(context, builder, arguments[0])
+        byte, number, size = ir.IntType(8).as_pointer(), ir.IntType(32), arguments[1].type
+        bytes_of_line = builder.extract_value(array.strides, 0)
+        start = builder.gep(builder.bitcast(array.data, byte), [builder.mul(arguments[1], bytes_of_line)])
+        kind = ir.FunctionType(ir.VoidType(), [byte, number, number, number])
+        prefetch = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0i8")
+        with cgutils.for_range_slice(builder, size(0), bytes_of_line, size(64)) as (offset, _):
+            # to read; nearness 2 of 3: the first level has too few lines under way; data, not code
+            builder.call(prefetch, [builder.gep(start, [offset]), number(0), number(2), number(1)])
+        return context.get_dummy_value()
+
+    return types.void(matrix, types.int64), generate
+
+
 @numba.njit(parallel=True, fastmath=_MATH, cache=True)  # pragma: no cover
 def _product(pointers, indices, left, right, pieces, out):  # type: ignore[no-untyped-def]
+    far = right.size * right.itemsize > _CACHE
     for piece in numba.prange(len(pieces) - 1):
+        last = pointers[pieces[piece + 1]]
         for i in range(pieces[piece], pieces[piece + 1]):
             for e in range(pointers[i], pointers[i + 1]):
+                if far and e + _AHEAD < last:
+                    _fetch(right, np.int64(indices[e + _AHEAD]))  # type: ignore[call-arg]
                 j = indices[e]
                 dot = left.dtype.type(0)
                 for c in range(left.shape[1]):
@@ -82,11 +123,14 @@ def _pass(pointers, indices, own, other, target, weights, pieces, d_own):  # typ
     """Prediction, residual, loss and the gradient of `own`, line by line; the other side is only gathered."""
     losses = np.zeros(len(pieces) - 1)
     weighted = len(weights) > 0
+    far = other.size * other.itemsize > _CACHE
     for piece in numba.prange(len(pieces) - 1):
-        loss = 0.0
+        loss, last = 0.0, pointers[pieces[piece + 1]]
         for i in range(pieces[piece], pieces[piece + 1]):
             d_own[i, :] = 0
             for e in range(pointers[i], pointers[i + 1]):
+                if far and e + _AHEAD < last:
+                    _fetch(other, np.int64(indices[e + _AHEAD]))  # type: ignore[call-arg]
                 j = indices[e]
                 residual = -target[e]
                 for c in range(own.shape[1]):
