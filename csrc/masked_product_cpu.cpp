@@ -177,17 +177,18 @@ DMC_INLINE double run_lines(const Work<Real, Stored, Index>& work, const Piece& 
             line.begin();
         }
         for (std::int64_t e = first; e < last; ++e) {
-            if (work.far && e + kAhead < piece.last) {
+            const Stored* other = work.other + work.lines.indices[e] * width;
+            const Real product = line.dot(other);
+            if (work.far && e + kAhead < piece.last) {  // here and not before the product: its loads would wait
                 const char* ahead = reinterpret_cast<const char*>(work.other + work.lines.indices[e + kAhead] * width);
                 // To the second level: the first has too few lines under way for wide factors.
                 for (std::int64_t b = 0; b < bytes; b += 64) __builtin_prefetch(ahead + b, 0, 2);
             }
-            const Stored* other = work.other + work.lines.indices[e] * width;
             if (!work.target) {
-                work.out[e] = line.dot(other);
+                work.out[e] = product;
                 continue;
             }
-            const Real residual = line.dot(other) - work.target[e];
+            const Real residual = product - work.target[e];
             const Real scaled = work.weights ? work.weights[e] * residual : residual;
             loss += 0.5 * double(scaled) * double(residual);
             line.add_scaled(scaled, other);
