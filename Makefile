@@ -43,6 +43,12 @@ define sanitized
 		$(BIN)/pytest --quiet $(NATIVE_TESTS)
 endef
 comma := ,
+.PHONY: instruction-sets
+# The kernels' own tests with what older processors have; this one's best is what `make test` runs.
+instruction-sets: .venv/.test
+	DMC_ISA=plain $(BIN)/pytest --quiet $(NATIVE_TESTS)
+	DMC_ISA=avx2 $(BIN)/pytest --quiet $(NATIVE_TESTS)
+
 sanitize: .venv/.test
 	$(call sanitized,address$(comma)undefined,libasan.so libubsan.so libstdc++.so)
 	$(call sanitized,thread,libtsan.so)

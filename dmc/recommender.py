@@ -26,6 +26,9 @@ MAX_STEPS = 1_000
 MAX_HELD_OUT = 200_000  # ratings: more would cost time and tell nothing
 MIN_HELD_OUT = 20  # ratings: with fewer the error says nothing
 FALLBACK_STEPS = 100  # when there are too few ratings to hold any out
+# Bytes of factors beyond the caches, where gathering in half the bytes saves time. The noise of ratings hides the
+# rounding: test errors on MovieLens and Douban are the same to .0005.
+FAR = 1 << 25
 CHUNK = 1 << 22  # scores computed at a time when recommending
 
 
@@ -213,8 +216,9 @@ class Recommender:
             *self.callbacks,
             *([Progress()] if self.verbose else []),
         ]
+        far = (start.U.nbytes + start.V.nbytes) > FAR
         return solve(
-            MaskedLeastSquares(scaled, l2=l2),
+            MaskedLeastSquares(scaled, l2=l2, gathered="bfloat16" if far else None),
             start,
             steps.Adam(RATE),
             max_steps=n_steps,
