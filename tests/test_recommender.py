@@ -12,7 +12,7 @@ from scipy.sparse.linalg import lsqr
 from sklearn.exceptions import NotFittedError
 
 import dmc
-from dmc import Recommender, recommender, Status, recommender
+from dmc import Recommender, Status, recommender
 from dmc.ratings import Table
 
 FRAMES = {"pandas": pd.DataFrame, "polars": pl.DataFrame, "pyarrow": pa.table, "dict": dict}
