@@ -3,6 +3,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 CORE := pyproject.toml setup.py constraints.txt $(wildcard csrc/*.cpp csrc/*.h)
+SOURCES := $(wildcard csrc/*.cpp csrc/*.cu csrc/*.h csrc/lab/*.cpp csrc/lab/*.h)
 export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
@@ -27,12 +28,12 @@ lint: .venv/.dev
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
-	$(BIN)/clang-format --dry-run -Werror csrc/*.cpp csrc/*.h csrc/lab/*.cpp
+	$(BIN)/clang-format --dry-run -Werror $(SOURCES)
 
 format: .venv/.dev
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
-	$(BIN)/clang-format -i csrc/*.cpp csrc/*.h csrc/lab/*.cpp
+	$(BIN)/clang-format -i $(SOURCES)
 
 # The kernels' own tests with the core under sanitizers: a build for each, and what it wants to be loaded first.
 NATIVE_TESTS := tests/test_native.py tests/test_sorting.py tests/test_serving.py
