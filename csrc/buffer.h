@@ -25,12 +25,10 @@ class Pool {
         std::size_t size = 0;
     };
 
-    Pool() = default;
+    Pool() { free_.reserve(kKept); }  // so that giving back, in destructors, needs no memory
     Pool(const Pool&) = delete;
     Pool& operator=(const Pool&) = delete;
-    ~Pool() {
-        for (const Block& block : free_) std::free(block.data);
-    }
+    ~Pool() { drop(); }
 
     Block take(std::size_t size) {
         const std::size_t alignment = size < kLarge ? 64 : kPage;
@@ -45,7 +43,11 @@ class Pool {
                     return found;
                 }
         }
-        const Block fresh{static_cast<char*>(std::aligned_alloc(alignment, size)), size};
+        Block fresh{static_cast<char*>(std::aligned_alloc(alignment, size)), size};
+        if (!fresh.data) {  // what is kept of other sizes may be what is missing
+            drop();
+            fresh.data = static_cast<char*>(std::aligned_alloc(alignment, size));
+        }
         if (!fresh.data) throw std::bad_alloc();
 #ifdef __linux__
         if (alignment == kPage) madvise(fresh.data, size, MADV_HUGEPAGE);  // refused: smaller pages serve, more slowly
@@ -63,6 +65,12 @@ class Pool {
     }
 
   private:
+    void drop() {
+        const std::lock_guard<std::mutex> lock(mutex_);
+        for (const Block& block : free_) std::free(block.data);
+        free_.clear();
+    }
+
     static constexpr std::size_t kPage = 1 << 21, kLarge = 4 << 20, kKept = 8;
     std::mutex mutex_;
     std::vector<Block> free_;

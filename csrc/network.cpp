@@ -195,16 +195,17 @@ struct Side {
     Side(Pool& pool, std::int64_t lines_, std::int64_t width_)
         : lines(lines_), width(width_), constant(-1), values(pool, lines * width), gradient(pool, lines * width) {}
 
-    // Fills the columns from `begin` on: the two biases' (null: there is none), whose own numbers are `mine`, then
-    // zeros.
-    void fill(std::int64_t begin, const Real* first, const Real* second, const Real* mine, int n_threads) {
+    // Fills the columns from `begin` on: the two biases' (null: there is none), of which number `mine` is this side's,
+    // then zeros. By number, because both may be one array.
+    void fill(std::int64_t begin, const Real* first, const Real* second, int mine, int n_threads) {
         const Real* biases[] = {first, second};
         std::int64_t column = begin;
-        for (const Real* bias : biases) {
+        for (int b = 0; b < 2; ++b) {
+            const Real* bias = biases[b];
             if (!bias) continue;
-            if (bias != mine) constant = column;
+            if (b != mine) constant = column;
             for_lines(lines, 16, n_threads,
-                      [&](std::int64_t i) { values[i * width + column] = bias == mine ? bias[i] : Real(1); });
+                      [&](std::int64_t i) { values[i * width + column] = b == mine ? bias[i] : Real(1); });
             ++column;
         }
         for_lines(lines, width, n_threads,
@@ -252,8 +253,8 @@ double value_and_grad(const Network<const Real>& network, Lines<Index> by_row, L
         multiply<Real>(view(network.U), before.back().view(), left_part, n_threads);
     for_lines(right.lines, width, n_threads,
               [&](std::int64_t i) { std::copy_n(network.V.data + i * k, k, &right.values[i * width]); });
-    left.fill(k, network.row_bias, network.column_bias, network.row_bias, n_threads);
-    right.fill(k, network.row_bias, network.column_bias, network.column_bias, n_threads);
+    left.fill(k, network.row_bias, network.column_bias, 0, n_threads);
+    right.fill(k, network.row_bias, network.column_bias, 1, n_threads);
 
     double value =
         residual_gradient<Real, Stored>(by_row, Sides<Real>{left.values.data(), right.values.data(), width},

@@ -60,8 +60,9 @@ class MaskedLeastSquares:
         The implementation of the masked product; if left out, the best available for the width.
     gathered : {"bfloat16"}, optional
         The form in which factors may be gathered entry by entry; if left out, their own. bfloat16 (float32 data only)
-        halves the traffic where they exceed the cache, and each gradient then has a relative error of about 2⁻⁹: enough
-        for noisy data, not for an exact answer. Only the native kernel makes use of it.
+        halves the traffic where they exceed the cache. Each prediction is then off by about 2⁻⁹ of its terms, and so is
+        each residual, however small: enough for noisy data, not for an exact answer. Only the native kernel makes use
+        of it.
 
     Raises
     ------
@@ -105,7 +106,8 @@ class MaskedLeastSquares:
         self._wide_kernel = self._kernel if kernel else kernels.select("dense")
 
     def _non_negative(self, values: ArrayLike, name: str, length: int, what: str) -> NDArray[Any]:
-        array = _checks.as_float(values, name).astype(self.observations.dtype, copy=False)
+        # A copy: one order of the entries would follow what the caller writes to the array later, the other not.
+        array = _checks.as_float(values, name).astype(self.observations.dtype)
         if array.shape != (length,):
             raise ValueError(f"{name}: shape {array.shape}; give ({length},), {what}")
         _checks.finite(array, name)

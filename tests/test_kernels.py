@@ -1,5 +1,7 @@
 """Which kernel is chosen and why; that all kernels agree; that BLAS leaves them the cores."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 from threadpoolctl import threadpool_info
@@ -115,6 +117,26 @@ def test_blas_leaves_the_cores_to_the_kernel_and_gets_them_back():
     with kernels.sharing_cores(20):
         assert set(blas_threads()) <= {1}
     assert blas_threads() == before
+
+
+def test_fits_that_end_in_another_order_give_blas_its_threads_back():
+    """In several Python threads, as a server has them: all of NumPy was left with one thread."""
+    before = blas_threads()
+    with ThreadPoolExecutor(1) as first, ThreadPoolExecutor(1) as second:
+        contexts = {first: kernels.sharing_cores(20), second: kernels.threads(1)}
+        for thread in (first, second):
+            thread.submit(contexts[thread].__enter__).result()
+        for thread in (first, second):
+            thread.submit(contexts[thread].__exit__, None, None, None).result()
+        assert blas_threads() == before
+
+
+def test_blas_has_the_inner_number_inside_and_the_outer_one_again():
+    with kernels.threads(2):
+        before = blas_threads()
+        with kernels.sharing_cores(20):
+            assert set(blas_threads()) == {1}
+        assert blas_threads() == before
 
 
 def test_blas_keeps_its_threads_for_wide_factors():

@@ -314,6 +314,24 @@ def test_whole_network_equals_the_reference_path(kind, mask, dtype, penalised):
         np.testing.assert_allclose(a, b, rtol=0, atol=tolerance * largest)
 
 
+@pytest.mark.skipif(
+    not sys.platform.startswith("linux") or "san.so" in os.environ.get("LD_PRELOAD", ""),
+    reason="limits the memory as Linux does, and a sanitizer keeps what is freed",
+)
+def test_memory_kept_for_other_widths_is_given_up_where_it_is_missing():
+    said = in_new_process(
+        "import resource, numpy as np; from dmc import Observations; from dmc.kernels import native\n"
+        "m = 200_000; at = np.arange(m); obs = Observations.from_entries(at, at, np.ones(m, np.float32))\n"
+        "def run(k):\n"
+        "    a = np.ones((m, k), np.float32); b = np.ones((m, k), np.float32)\n"
+        "    native.masked_product(a, b, obs.pattern)\n"
+        "for k in (99, 107, 115, 123): run(k)\n"  # each keeps two padded copies
+        "taken = int(open('/proc/self/statm').read().split()[0]) * resource.getpagesize()\n"
+        "resource.setrlimit(resource.RLIMIT_AS, (taken + 300_000_000, -1)); run(91); print('done')"
+    )
+    assert said == "done"
+
+
 @pytest.mark.parametrize("gathered", [None, "bfloat16"])
 def test_whole_network_is_the_same_for_any_number_of_threads(gathered):
     observations = suite.many_entries()

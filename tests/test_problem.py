@@ -1,5 +1,7 @@
 """Value and gradient against finite differences and autograd; the scales against dense matrices."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy import sparse
@@ -118,6 +120,31 @@ def test_any_kernel_gives_the_same(name):
     assert found[0][0] == pytest.approx(found[1][0], rel=1e-12)
     for a, b in zip(found[0][1].arrays, found[1][1].arrays, strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-11, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", [entry.name for entry in kernels.report() if entry.available])
+def test_one_array_may_be_both_biases(name):
+    problem = MaskedLeastSquares(observations(shape=(6, 6)), l2=0.3, kernel=name)
+    at = factors(1, ("row",), shape=(6, 6))
+    bias = at.row_bias
+    value, gradient = problem.value_and_grad(replace(at, column_bias=bias))
+    wanted, oracle = problem.value_and_grad(replace(at, column_bias=bias.copy()))
+    assert value == wanted
+    for a, b in zip(gradient.arrays, oracle.arrays, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_arrays_given_may_be_written_to_afterwards():
+    observed, at = observations(), factors(2)
+    given = weights_of(observed), np.ones(SHAPE[0]), np.ones(SHAPE[1])
+    problem = MaskedLeastSquares(observed, given[0], given[1:])
+    before = problem.value_and_grad(at)
+    for array in given:
+        array *= 2
+    value, gradient = problem.value_and_grad(at)
+    assert value == before[0]
+    for a, b in zip(gradient.arrays, before[1].arrays, strict=True):
+        np.testing.assert_array_equal(a, b)
 
 
 def test_single_precision_stays_single():

@@ -18,6 +18,7 @@ import os
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
+from threading import Lock
 from typing import Any, Protocol, cast
 
 from threadpoolctl import threadpool_limits
@@ -135,7 +136,11 @@ def threads(n_threads: int | None) -> Iterator[None]:
         yield
         return
     count = _checks.integer(n_threads, "n_threads", 1)
-    with threadpool_limits(count), getattr(select(), "threads", nullcontext)(count):
+    with (
+        _blas_threads(count),
+        threadpool_limits(count, user_api="openmp"),
+        getattr(select(), "threads", nullcontext)(count),
+    ):
         yield
 
 
@@ -156,4 +161,32 @@ def sharing_cores(width: int) -> AbstractContextManager[object]:
     """
     if width > NARROW:
         return nullcontext()
-    return threadpool_limits(limits=1, user_api="blas")
+    return _blas_threads(1)
+
+
+_blas_lock = Lock()
+_blas_open = 0  # contexts
+_blas_found: threadpool_limits  # what the first of them found
+
+
+@contextmanager
+def _blas_threads(count: int) -> Iterator[None]:
+    """A context in which BLAS has so many threads.
+
+    BLAS has one count for the whole process, and fits in several Python threads end in any order: what one of them
+    found may be the limit of another, so that the last to end restores what the first found.
+    """
+    global _blas_found, _blas_open
+    with _blas_lock:
+        limits = threadpool_limits(count, user_api="blas")
+        if not _blas_open:
+            _blas_found = limits
+        _blas_open += 1
+    try:
+        yield
+    finally:
+        with _blas_lock:
+            _blas_open -= 1
+            limits.restore_original_limits()
+            if not _blas_open and limits is not _blas_found:
+                _blas_found.restore_original_limits()
