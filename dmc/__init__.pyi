@@ -8,6 +8,7 @@ from . import (
     plots as plots,
     rank_path as rank_path,
     steps as steps,
+    torch as torch,
 )
 from .estimator import MatrixCompletion as MatrixCompletion
 from .factors import Factors as Factors

@@ -14,7 +14,7 @@ PACKAGE = ROOT / "dmc"
 ROWS = [
     {"__main__"},
     {"cli", "integrations"},
-    {"recommender", "plots"},
+    {"recommender", "plots", "torch"},
     {"estimator", "torch_ops"},
     {"discovery"},
     {"solver", "callbacks", "distributed", "initial", "datasets"},
@@ -30,7 +30,7 @@ COMPILED = {"_core", "_cuda"}
 # Outside libraries that may enter only here. `kernels/…` names a file of the folder.
 DOORS = {
     "numba": {"kernels/numba_cpu"},
-    "torch": {"torch_ops", "distributed", "kernels/native"},
+    "torch": {"torch", "torch_ops", "distributed", "kernels/native"},
     "matplotlib": {"plots"},
     "PIL": {"plots"},
     "pandas": set(),
