@@ -24,6 +24,12 @@ inline std::string dims(const pybind11::array& a) {
     return text + (a.ndim() == 1 ? ",)" : ")");
 }
 
+// Compiled loops take numbers to stand at multiples of their size, which views into records and files need not do.
+inline void check_aligned(const pybind11::array& a, const char* name) {
+    if (!pybind11::detail::check_flags(a.ptr(), pybind11::detail::npy_api::NPY_ARRAY_ALIGNED_))
+        refuse(std::string(name) + " is not aligned in memory; give a copy");
+}
+
 inline void check_length(const pybind11::array& a, const char* name, pybind11::ssize_t length) {
     if (a.ndim() != 1 || a.shape(0) != length)
         refuse(std::string(name) + " has shape " + dims(a) + "; it has to be (" + std::to_string(length) + ",)");
@@ -43,6 +49,8 @@ class Entries {
         for (std::int64_t i = 0; i < count; ++i)
             if (p[i + 1] < p[i]) refuse("pointers fall after line " + std::to_string(i) + "; they have to ascend");
         check_length(indices_, "indices", p[count]);
+        check_aligned(pointers_, "pointers");
+        check_aligned(indices_, "indices");
         const auto [least, most] = std::minmax_element(indices_.data(), indices_.data() + p[count]);
         for (const Index* worst : {least, most})
             if (p[count] && (*worst < 0 || *worst >= other_lines))

@@ -11,6 +11,7 @@
 
 namespace py = pybind11;
 using dmc::Array;
+using dmc::check_aligned;
 using dmc::check_length;
 using dmc::dims;
 using dmc::Entries;
@@ -25,6 +26,8 @@ dmc::Sides<Real> check_sides(const dmc::Lines<Index>& lines, const Array<Real>& 
     if (own.shape(0) != lines.count || other.shape(0) != lines.other_lines)
         refuse("own has " + std::to_string(own.shape(0)) + " lines and other " + std::to_string(other.shape(0)) +
                "; the entries are of " + std::to_string(lines.count) + " and " + std::to_string(lines.other_lines));
+    check_aligned(own, "own");
+    check_aligned(other, "other");
     return {own.data(), other.data(), own.shape(1)};
 }
 

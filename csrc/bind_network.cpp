@@ -31,6 +31,7 @@ dmc::Matrix<const Real> matrix(const Array<Real>& a, const char* name, py::ssize
     if (a.ndim() != 2 || a.shape(0) != rows || (columns >= 0 && a.shape(1) != columns))
         refuse(std::string(name) + " has shape " + dims(a) + "; it has to be (" + std::to_string(rows) + ", " +
                (columns >= 0 ? std::to_string(columns) : "any") + ")");
+    dmc::check_aligned(a, name);
     return {a.data(), a.shape(0), a.shape(1)};
 }
 

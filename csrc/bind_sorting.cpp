@@ -8,6 +8,7 @@
 
 namespace py = pybind11;
 using dmc::Array;
+using dmc::check_aligned;
 using dmc::check_length;
 using dmc::dims;
 using dmc::refuse;
@@ -19,12 +20,6 @@ constexpr std::int64_t kNarrow = std::numeric_limits<std::int32_t>::max();  // l
 std::int64_t length(const py::array& a, const char* name) {
     if (a.ndim() != 1) refuse(std::string(name) + " has shape " + dims(a) + "; it has to have one dimension");
     return a.shape(0);
-}
-
-// Compiled loops take numbers to stand at multiples of their size, which views into records and files need not do.
-void check_aligned(const py::array& a, const char* name) {
-    if (!py::detail::check_flags(a.ptr(), py::detail::npy_api::NPY_ARRAY_ALIGNED_))
-        refuse(std::string(name) + " is not aligned in memory; give a copy");
 }
 
 void check_lines(std::int64_t lines, const char* name) {

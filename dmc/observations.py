@@ -39,7 +39,8 @@ class Pattern:
     shape : (int, int)
         Rows and columns of the matrix.
     by_row, by_column : Lines
-        Pointers int64; indices int32 while they fit; ascending within each line.
+        Pointers int64; indices int32 while they fit; ascending within each line. Not to be written to:
+        kernels trust what was checked once.
     """
 
     shape: tuple[int, int]

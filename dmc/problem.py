@@ -147,7 +147,7 @@ class MaskedLeastSquares:
         _check_fit(factors, self.observations.shape, self.observations.dtype)
         kernel = self._for(factors)
         whole = getattr(kernel, "value_and_grad", None)
-        if whole is not None:
+        if whole is not None and factors.width <= kernels.NARROW:  # products of wide cores are BLAS's
             l2 = (self._row_l2, self._column_l2) if self._penalised else None
             return whole(factors, self._pattern, self._target, self._weights, l2, self._gathered)
         left, right = factors.left, factors.right
