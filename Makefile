@@ -41,18 +41,18 @@ define sanitized
 	DMC_CORE=1 DMC_SANITIZE=$(1) $(BIN)/python setup.py --quiet build --build-lib build/$(1) --build-temp build/$(1)-objects
 	LD_PRELOAD="$(foreach lib,$(2),$(shell g++ -print-file-name=$(lib)))" PYTHONPATH=$(CURDIR)/build/$(1) \
 		ASAN_OPTIONS=detect_leaks=0 TSAN_OPTIONS="suppressions=$(CURDIR)/tests/thread_sanitizer.txt exitcode=66" \
-		$(BIN)/pytest --quiet $(NATIVE_TESTS)
+		$(BIN)/pytest --quiet $(NATIVE_TESTS) $(3)
 endef
 comma := ,
 .PHONY: instruction-sets
 # The kernels' own tests with what older processors have; this one's best is what `make test` runs.
 instruction-sets: .venv/.test
-	DMC_ISA=plain $(BIN)/pytest --quiet $(NATIVE_TESTS)
-	DMC_ISA=avx2 $(BIN)/pytest --quiet $(NATIVE_TESTS)
+	DMC_ISA=plain $(BIN)/pytest --quiet tests/test_native.py tests/test_serving.py
+	DMC_ISA=avx2 $(BIN)/pytest --quiet tests/test_native.py tests/test_serving.py
 
 sanitize: .venv/.test
 	$(call sanitized,address$(comma)undefined,libasan.so libubsan.so libstdc++.so)
-	$(call sanitized,thread,libtsan.so)
+	$(call sanitized,thread,libtsan.so,-k "threads and (native or serving or (half and row and int32))")
 
 # One environment for all; each stamp says which extras are in it. DMC_CORE=1: a core that does not build is an error.
 .venv/.%: $(CORE)

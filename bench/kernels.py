@@ -94,7 +94,7 @@ def with_torch(observations: Observations):
 
 SIZES = {
     "in cache": (20_000, 5_000, 2_000_000, (8, 16, 32, 64, 128), 9),
-    "out of cache": (400_000, 200_000, 10_000_000, (16, 32, 64, 128), 5),
+    "out of cache": (400_000, 200_000, 10_000_000, (16, 32, 64, 128), 7),
 }
 PROBE = Path(__file__).parent.parent / "build" / "lab" / "gather.so"  # made by `make lab`
 

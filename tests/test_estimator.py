@@ -542,6 +542,7 @@ def test_params_and_clone():
         "depth": 2,
         "validation_fraction": 0.1,
         "random_state": 3,
+        "n_threads": None,
         "verbose": False,
         "callbacks": (),
     }
