@@ -255,8 +255,15 @@ def roofline_panels() -> list[plots.Panel]:
             rivals.append(plots.Line(list(rows), ratio, size + label, style | {"linestyle": dashes}))
     width = "width of the factors, k"
     return [
-        plots.Panel("achieved, of what gathering alone takes", width, "share of the roofline", shares, xscale="log"),
-        plots.Panel("torch's time over ours", width, "ratio", rivals, xscale="log"),
+        plots.Panel(
+            "achieved, of what gathering alone takes",
+            width,
+            "share of the roofline",
+            shares,
+            xscale="log",
+            ylim=(0, None),
+        ),
+        plots.Panel("torch's time over ours", width, "ratio", rivals, xscale="log", ylim=(0, None)),
     ]
 
 
