@@ -108,6 +108,8 @@ def drawn(m: int, n: int, count: int) -> Observations:
 
 def gathering(observations: Observations, line_bytes: int) -> Callable[[], float]:
     """Seconds in which this machine gathers the lines of both passes and no more, fetched ahead as suits it best."""
+    if not PROBE.exists():
+        raise SystemExit(f"the probe of the roofline, {PROBE}, is not there; run: make lab")
     probe = ctypes.CDLL(str(PROBE)).gather
     probe.restype = ctypes.c_double
     pattern = observations.pattern
