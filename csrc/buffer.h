@@ -17,7 +17,8 @@
 namespace dmc {
 
 // Blocks that start at cache lines, of large pages where the system has them. What is given back serves the next call:
-// fresh pages cost about as much as what is written to them. A pool lives as long as the problem it works for.
+// fresh pages cost about as much as what is written to them. A pool lives as long as the problem it works for, and for
+// each block that it has to fetch it gives up one: it keeps no more than the call that took most.
 class Pool {
   public:
     struct Block {
@@ -35,13 +36,13 @@ class Pool {
         size = (size + alignment - 1) / alignment * alignment;
         {
             const std::lock_guard<std::mutex> lock(mutex_);
-            for (Block& block : free_)
-                if (block.size == size) {
-                    const Block found = block;
-                    block = free_.back();
-                    free_.pop_back();
+            for (auto block = free_.begin(); block != free_.end(); ++block)
+                if (block->size == size) {
+                    const Block found = *block;
+                    free_.erase(block);
                     return found;
                 }
+            release_oldest();  // the widths have changed
         }
         Block fresh{static_cast<char*>(std::aligned_alloc(alignment, size)), size};
         if (!fresh.data) {  // what is kept of other sizes may be what is missing
@@ -57,21 +58,25 @@ class Pool {
 
     void give(Block block) {
         const std::lock_guard<std::mutex> lock(mutex_);
-        if (free_.size() == kKept) {  // the widths have changed: the oldest is of no use any more
-            std::free(free_.front().data);
-            free_.erase(free_.begin());
-        }
+        if (free_.size() == kKept) release_oldest();
         free_.push_back(block);
     }
 
   private:
+    void release_oldest() {
+        if (free_.empty()) return;
+        std::free(free_.front().data);
+        free_.erase(free_.begin());
+    }
+
     void drop() {
         const std::lock_guard<std::mutex> lock(mutex_);
         for (const Block& block : free_) std::free(block.data);
         free_.clear();
     }
 
-    static constexpr std::size_t kPage = 1 << 21, kLarge = 4 << 20, kKept = 8;
+    static constexpr std::size_t kPage = 1 << 21, kLarge = 4 << 20,
+                                 kKept = 16;  // of several calls at a time
     std::mutex mutex_;
     std::vector<Block> free_;
 };

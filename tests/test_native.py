@@ -389,6 +389,24 @@ def test_entries_are_taken_or_refused_whatever_they_hold(data):
         core.masked_product(entries, rng.standard_normal((len(own) + 1, width)), other)
 
 
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads the peak of memory as Linux tells it")
+def test_memory_kept_between_calls_is_that_of_one_call():
+    """A fit whose width changes at every step must not hold the arrays of all the widths before."""
+    code = (
+        "import resource, numpy as np, dmc\n"
+        "from dmc.kernels import native\n"
+        "lines = np.arange(300_000)\n"
+        "obs = dmc.Observations.from_entries(lines, lines, np.ones(len(lines)))\n"
+        "target = obs.pattern.both_orders(obs.values)\n"
+        "def peak(): return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10\n"
+        "def run(k): native.masked_residual_grad(*(np.ones((len(lines), k)) for _ in range(2)), obs.pattern, target)\n"
+        "run(33); before = peak()\n"
+        "for k in range(31, 16, -1): run(k)\n"
+        "print(peak() - before)"
+    )
+    assert int(in_new_process(code, OMP_NUM_THREADS="1")) < 100  # MiB; an array has 40 to 80
+
+
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
 def test_a_forked_process_does_not_hang():
     """OpenMP's threads do not survive a fork; whoever waits for them waits for ever."""
