@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any, TextIO
 
 import numpy as np
+from array_api_compat import array_namespace
 from numpy.typing import NDArray
 
 from dmc import _checks
@@ -149,8 +150,10 @@ class EarlyStopping:
 
     def error(self, factors: Factors) -> float:
         """Root mean squared error of factors on the held-out entries."""
+        self.held_out = self.held_out.to(factors.device)  # once
         difference = factors.at(self.held_out.rows, self.held_out.cols) - self.held_out.values
-        return math.sqrt(float(np.mean(np.square(difference, dtype=np.float64))))
+        xp = array_namespace(difference)
+        return math.sqrt(float(xp.mean(xp.astype(difference, xp.float64) ** 2)))
 
 
 class Stagnation:

@@ -125,6 +125,7 @@ def fit(
     rating: RatingColumn = "rating",
     duplicates: Annotated[Literal["error", "mean", "last"], typer.Option(help="Of repeated ratings.")] = "error",
     threads: Annotated[int | None, typer.Option(help="Threads to use; all cores if left out.", min=1)] = None,
+    device: Annotated[str | None, typer.Option(help="Where to train: cuda for a GPU; the host if left out.")] = None,
     as_json: Json = False,
 ) -> None:
     """Fit a recommender to a file of ratings. Ctrl-C ends with the best so far, saved if -o was given."""
@@ -135,7 +136,7 @@ def fit(
         judged.numbers(rating)
     _check_output(output)
     began = time.perf_counter()
-    model = Recommender(n_threads=threads, verbose=_interactive()).fit(ratings, user, item, rating, duplicates)
+    model = Recommender(n_threads=threads, device=device, verbose=_interactive()).fit(ratings, user, item, rating, duplicates)
     seconds = time.perf_counter() - began
     if output is not None:
         model.save(output)

@@ -8,11 +8,11 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from array_api_compat import array_namespace, device
 
-from dmc import initial, steps
+from dmc import _devices, initial, steps
 from dmc.callbacks import EarlyStopping, Lowest, Stagnation
-from dmc.factors import Factors
+from dmc.factors import Array, Factors
 from dmc.observations import Observations
 from dmc.problem import MaskedLeastSquares
 from dmc.rank_path import FIRST_LEVEL, RankPath
@@ -83,7 +83,7 @@ class Discovery:
             observations
         )  # one, for its order of the data and its norm are computed once
         counts = observations.pattern.row_counts, observations.pattern.column_counts
-        self._lines = tuple(int(np.count_nonzero(count)) for count in counts)  # the others have no part in it
+        self._lines = tuple(int((count > 0).sum()) for count in counts)  # the others have no part in it
         ranks = range(1, min(bound, *self._lines) + 1)
         self._largest = max((r for r in ranks if self.oversampling(r) >= AMPLE), default=1)
         # Wider, a model could match any entries; some room is left for directions that go again on the path.
@@ -247,7 +247,8 @@ class Discovery:
 
     def matched(self, model: Factors) -> bool:
         """Whether the entries are matched to rounding."""
-        rounding = max(30 * float(np.finfo(model.U.dtype).eps), 4e-10)  # 4e-10: what a last step leaves at κ = 1e4
+        eps = float(array_namespace(model.U).finfo(model.U.dtype).eps)
+        rounding = max(30 * eps, 4e-10)  # 4e-10: what a last step leaves at κ = 1e4
         return self.missed(model) <= rounding * self.size
 
     def certain(self, model: Factors) -> bool:
@@ -292,29 +293,31 @@ def _norm_by_chance(residual: Observations, rng: np.random.Generator) -> float:
 
     Hong, Sheng & Dobriban, "Selecting the number of components in PCA via random signflips", 2020.
     """
-    signs = rng.choice(np.asarray([-1, 1], residual.dtype), residual.n_observed)
-    return residual.with_values(residual.values * signs).spectral_norm()
+    signs = rng.choice(np.asarray([-1, 1], _devices.numpy_dtype(residual.dtype)), residual.n_observed)
+    return residual.with_values(residual.values * _devices.place(signs, residual.device)).spectral_norm()
 
 
-def _with_prior(
-    side: NDArray[Any], grams: NDArray[Any], slopes: NDArray[Any], counts: NDArray[np.int64], noise: float
-) -> NDArray[Any]:
+def _with_prior(side: Array, grams: Array, slopes: Array, counts: Array, noise: float) -> Array:
     """One side of a model, each line at the maximum of its posterior."""
-    weights = counts / counts.sum()
-    mean = weights @ side
-    away = side - mean
+    xp = array_namespace(side)
+    weights, lines = xp.astype(counts, xp.float64) / float(counts.sum()), xp.astype(side, xp.float64)
+    mean = weights @ lines
+    away = lines - mean
     covariance = (away * weights[:, None]).T @ away
-    floor = 100 * np.finfo(side.dtype).eps * (np.trace(covariance) + mean @ mean) * np.eye(len(mean), dtype=side.dtype)
-    precision = (noise**2 * np.linalg.inv(covariance + floor)).astype(side.dtype)
-    step = np.linalg.solve(grams + precision, (slopes + away @ precision)[:, :, None])[:, :, 0]
-    return side - step.astype(side.dtype)
+    eye = xp.eye(side.shape[1], dtype=xp.float64, device=device(side))
+    floor = 100 * xp.finfo(side.dtype).eps * (xp.linalg.trace(covariance) + mean @ mean) * eye
+    precision = noise**2 * xp.linalg.inv(covariance + floor)
+    step = xp.linalg.solve(grams + precision, (slopes + away @ precision)[:, :, None])[:, :, 0]
+    return side - xp.astype(step, side.dtype)
 
 
 def _rms(observations: Observations) -> float:
-    return math.sqrt(float(np.mean(np.square(observations.values, dtype=np.float64))))
+    xp = array_namespace(observations.values)
+    return math.sqrt(float(xp.mean(xp.astype(observations.values, xp.float64) ** 2)))
 
 
-def _gap(s: NDArray[Any], least: float = GAP) -> int:
+def _gap(s: Array, least: float = GAP) -> int:
     """How many singular values (descending) stand before the largest ratio of neighbours; all, if none is as large."""
+    s = _devices.place(s, None)
     ratios = s[:-1] / np.maximum(s[1:], s[0] * np.finfo(s.dtype).eps)
     return int(np.argmax(ratios)) + 1 if ratios.max(initial=0) > least else len(s)

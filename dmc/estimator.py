@@ -8,15 +8,16 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from array_api_compat import array_namespace
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.validation import _check_feature_names, _check_feature_names_in, check_is_fitted
 
-from dmc import _checks, kernels
+from dmc import _checks, _devices, kernels
 from dmc.callbacks import Progress
 from dmc.discovery import Discovery
-from dmc.factors import Factors
+from dmc.factors import Array, Factors
 from dmc.observations import Observations, observe
 from dmc.solution import Status
 from dmc.solvability import Solvability
@@ -48,6 +49,9 @@ class MatrixCompletion(TransformerMixin, BaseEstimator):
     n_threads : int, optional
         Threads of the fit; left out: as many as OMP_NUM_THREADS says, or as there are cores. The result does not depend
         on it.
+    device : str, optional
+        Where to compute: "cuda" for a GPU, by torch. Left out: where the data are, torch tensors on their device and all
+        else by compiled code on the host. What is fitted comes back to where the data were.
     verbose : bool
         Show a progress bar.
     callbacks : sequence of callables
@@ -56,7 +60,8 @@ class MatrixCompletion(TransformerMixin, BaseEstimator):
     Attributes
     ----------
     factors_ : Factors
-        Two-factor, in the data's units: X̂ = U·Vᵀ with U (rows, rank_), V (columns, rank_).
+        Two-factor, in the data's units: X̂ = U·Vᵀ with U (rows, rank_), V (columns, rank_); NumPy arrays, or tensors
+        where the data were.
     rank_ : int
         The rank found.
     status_ : Status
@@ -89,6 +94,7 @@ class MatrixCompletion(TransformerMixin, BaseEstimator):
         validation_fraction: float = 0.05,
         random_state: int | np.random.Generator | None = 0,
         n_threads: int | None = None,
+        device: str | None = None,
         verbose: bool = False,
         callbacks: Sequence[Callback] = (),
     ) -> None:
@@ -97,6 +103,7 @@ class MatrixCompletion(TransformerMixin, BaseEstimator):
         self.validation_fraction = validation_fraction
         self.random_state = random_state
         self.n_threads = n_threads
+        self.device = device
         self.verbose = verbose
         self.callbacks = callbacks
 
@@ -127,6 +134,8 @@ class MatrixCompletion(TransformerMixin, BaseEstimator):
             If the fit overflowed.
         """
         observations = observe(X, mask)
+        home = observations.device
+        observations = observations if self.device is None else observations.to(self.device)
         _check_feature_names(self, X, reset=True)
         bound = min(LARGEST, *observations.shape)
         if self.rank is not None:
@@ -136,20 +145,19 @@ class MatrixCompletion(TransformerMixin, BaseEstimator):
         _checks.callables(self.callbacks, "callbacks")
         rng = _checks.generator(self.random_state)
         _warn_of_empty_lines(observations)
-        unit = float(np.abs(observations.values).max()) or 1.0  # squares stay inside the dtype's range
-        scaled = observations.with_values(observations.values / observations.dtype.type(unit))
+        unit = float(abs(observations.values).max()) or 1.0  # squares stay inside the dtype's range
+        scaled = observations.with_values(observations.values / unit)
         callbacks: list[Callback] = [*self.callbacks, *([Progress()] if self.verbose else [])]
         run = Discovery(scaled, bound, self.depth, self.validation_fraction, rng, callbacks)
         # One thread for BLAS also between the phases: their thin decompositions gain nothing.
         with kernels.threads(self.n_threads), kernels.sharing_cores(2 * bound):
             factors = run.run()
-        factors = _fill_empty_lines(factors, observations)
-        root = observations.dtype.type(math.sqrt(unit))
-        self.factors_ = factors.map(lambda factor: root * factor)
+        missed = run.missed(factors)
+        root = math.sqrt(unit)
+        self.factors_ = _fill_empty_lines(factors, observations).map(lambda factor: root * factor).to(home)
         self.n_features_in_ = observations.shape[1]
         self.rank_ = factors.width
         self.status_, self.n_iter_, self.history_ = run.status, run.n_steps, run.history
-        missed = run.missed(factors)
         self.residual_rms_ = unit * missed
         self.solvability_ = Solvability.of(observations.pattern, max(self.rank_, 1))
         if self.status_ is Status.CONVERGED and self.rank_ and not self.solvability_.whole:
@@ -159,7 +167,7 @@ class MatrixCompletion(TransformerMixin, BaseEstimator):
         return self
 
     def _warn_of_guesses(self, run: Discovery, observations: Observations, matched: bool) -> None:
-        pattern, blocks = observations.pattern, self.solvability_
+        pattern, blocks = observations.pattern.to(None), self.solvability_
         short = ((blocks.row_blocks < 0) & (pattern.row_counts > 0)).any()
         short |= ((blocks.column_blocks < 0) & (pattern.column_counts > 0)).any()
         if self.rank_ and (short or blocks.n_blocks > 1):  # of lines without any entry the user knows already
@@ -200,7 +208,7 @@ class MatrixCompletion(TransformerMixin, BaseEstimator):
 
         Returns
         -------
-        (pairs,) float array, in the data's units
+        (pairs,) float array, in the data's units; a tensor, if the data were
         """
         check_is_fitted(self)
         return self.factors_.at(rows, cols)
@@ -227,7 +235,8 @@ class MatrixCompletion(TransformerMixin, BaseEstimator):
         completed = self.factors_.dense()
         if unknown is not None:
             rows, columns = (np.arange(count) for count in completed.shape)
-            completed[~self.solvability_.known(rows[:, None], columns)] = unknown
+            guessed = ~self.solvability_.known(rows[:, None], columns)
+            completed[_devices.place(guessed, self.factors_.device)] = unknown
         return completed
 
     def fit_transform(self, X: Any, y: None = None, *, mask: ArrayLike | None = None) -> NDArray[Any]:
@@ -253,6 +262,7 @@ class MatrixCompletion(TransformerMixin, BaseEstimator):
         """
         check_is_fitted(self)
         observations = observe(X, mask, allow_empty=True)
+        home, observations, factors = observations.device, observations.to(None), self.factors_.to(None)
         _check_feature_names(self, X, reset=False)
         if observations.shape[1] != self.n_features_in_:
             raise ValueError(
@@ -261,10 +271,10 @@ class MatrixCompletion(TransformerMixin, BaseEstimator):
             )
         size = math.prod(observations.shape) * observations.values.itemsize
         _checks.memory(size, "the completed matrix", "transform fewer rows at a time")
-        completed = _fold_in(observations, self.factors_, self.residual_rms_) @ self.factors_.V.T
+        completed = _fold_in(observations, factors, self.residual_rms_) @ factors.V.T
         completed = completed.astype(np.result_type(completed, observations.values), copy=False)
         completed[observations.rows, observations.cols] = observations.values
-        return completed
+        return _devices.place(completed, home)
 
     def get_feature_names_out(self, input_features: Any = None) -> NDArray[Any]:
         """Names of the columns of `transform`'s result: those given, or x0, x1, …"""
@@ -279,7 +289,7 @@ class MatrixCompletion(TransformerMixin, BaseEstimator):
 
 
 def _warn_of_empty_lines(observations: Observations) -> None:
-    counts = observations.pattern.row_counts, observations.pattern.column_counts
+    counts = (_devices.place(c, None) for c in (observations.pattern.row_counts, observations.pattern.column_counts))
     empty = [
         f"{np.count_nonzero(count == 0):,} of {_checks.count(len(count), noun)}"
         for count, noun in zip(counts, ("row", "column"), strict=True)
@@ -296,8 +306,10 @@ def _warn_of_empty_lines(observations: Observations) -> None:
 def _fill_empty_lines(factors: Factors, observations: Observations) -> Factors:
     """A line of which nothing is known gets the average of the others."""
 
-    def fill(factor: NDArray[Any], counts: NDArray[np.int64]) -> NDArray[Any]:
-        return factor if counts.all() else np.where(counts[:, None] > 0, factor, factor[counts > 0].mean(axis=0))
+    def fill(factor: Array, counts: Array) -> Array:
+        known = counts > 0
+        xp = array_namespace(factor)
+        return factor if known.all() else xp.where(known[:, None], factor, factor[known].mean(0))
 
     pattern = observations.pattern
     return Factors(fill(factors.U, pattern.row_counts), (), fill(factors.V, pattern.column_counts))

@@ -10,7 +10,8 @@ from typing import Any
 import array_api_compat
 import numpy as np
 
-from dmc import _checks, _compiled
+from dmc import _checks, _compiled, _devices
+from dmc._devices import Device
 
 Array = Any  # a NumPy array or a torch tensor: most lines are `@`
 
@@ -78,6 +79,22 @@ class Factors:
         return int(self.U.shape[0]), int(self.V.shape[0])
 
     @property
+    def device(self) -> Device:
+        """Where the arrays live: None (NumPy), or torch's name of a device."""
+        return _devices.of(self.U)
+
+    def to(self, device: Device) -> Factors:
+        """The same factors on a device: "cpu" or "cuda" for torch tensors there, None for NumPy arrays.
+
+        Raises
+        ------
+        ImportError, ValueError
+            If torch is not installed, or has no such device.
+        """
+        device = _devices.checked(device)
+        return self if device == self.device else self.map(lambda array: _devices.place(array, device))
+
+    @property
     def depth(self) -> int:
         """Number of cores, L."""
         return len(self.cores)
@@ -100,7 +117,8 @@ class Factors:
     def core(self) -> Array:
         """(k_L, k_0) product of the cores, W_L⋯W_1; the identity without cores."""
         if not self.cores:
-            return array_api_compat.array_namespace(self.U).eye(self.U.shape[1], dtype=self.U.dtype)
+            xp = array_api_compat.array_namespace(self.U)
+            return xp.eye(self.U.shape[1], dtype=self.U.dtype, device=array_api_compat.device(self.U))
         product = self.cores[0]
         for W in self.cores[1:]:
             product = product @ W
@@ -157,8 +175,10 @@ class Factors:
             If an index is out of range or the lengths differ.
         """
         m, n = self.shape
+        rows, cols = (_devices.place(a, None) if _devices.is_tensor(a) else a for a in (rows, cols))
         rows, cols = _checks.indices(rows, m, "row"), _checks.indices(cols, n, "column")
         _checks.same_length(rows=rows, cols=cols)
+        rows, cols = (_devices.place(a, self.device) for a in (rows, cols))
         left, right = self.left, self.right
         if _core_takes(left, right):
             kind = np.result_type(rows, cols)
@@ -203,7 +223,7 @@ class Factors:
         _checks.memory(size, f"the {n:,} best of {_checks.count(len(rows), 'row')}", "ask for fewer")
         row_bias = None if self.row_bias is None else self.row_bias[rows]
         asked = replace(self, U=self.U[rows], row_bias=row_bias)  # no product with the rest of U
-        left, right = (a if isinstance(a, np.ndarray) else a.detach().cpu().numpy() for a in (asked.left, asked.right))
+        left, right = (_devices.place(a, None) for a in (asked.left, asked.right))
         kind = np.result_type(left, right, np.float32)
         left, right = np.ascontiguousarray(left, dtype=kind), np.ascontiguousarray(right, dtype=kind)
         if among is not None:

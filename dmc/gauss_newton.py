@@ -53,7 +53,7 @@ class NormalEquations:
         xp = array_api_compat.array_namespace(factors.U)
         self._homogeneous = problem.homogeneous
         self._factors = factors
-        self._penalty = xp.zeros(factors.width, dtype=factors.U.dtype) if penalty is None else penalty
+        self._penalty = factors.U[0] * 0 if penalty is None else penalty
         self._blocked = factors.width <= BLOCKED and penalty is None
         if self._blocked:
             grams = problem.line_grams(factors)
@@ -120,7 +120,7 @@ def _dot(a: Factors, b: Factors) -> float:
 
 
 def _diagonal(xp: Any, values: Array) -> Array:
-    return values * xp.eye(values.shape[0], dtype=values.dtype)
+    return values * xp.eye(values.shape[0], dtype=values.dtype, device=array_api_compat.device(values))
 
 
 def _inverse(gram: Array) -> Array:
@@ -128,4 +128,4 @@ def _inverse(gram: Array) -> Array:
     xp = array_api_compat.array_namespace(gram)
     k = gram.shape[-1]
     ridge = 100 * float(xp.finfo(gram.dtype).eps) * float(xp.mean(xp.linalg.trace(gram))) / max(k, 1)
-    return xp.linalg.inv(gram + (ridge or 1.0) * xp.eye(k, dtype=gram.dtype))
+    return xp.linalg.inv(gram + (ridge or 1.0) * xp.eye(k, dtype=gram.dtype, device=array_api_compat.device(gram)))

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
+import array_api_compat
 import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse.linalg import svds
 
-from dmc import _checks
-from dmc.factors import Factors
+from dmc import _checks, _devices
+from dmc.factors import Array, Factors
 from dmc.observations import Observations
 
 Seed = int | np.random.Generator
-Target = Observations | NDArray[Any]
+Target = Observations | Array
 
 
 def compressed(target: Target, rank: int, depth: int = 3, scale: float = 1e-2, seed: Seed = 0) -> Factors:
@@ -27,7 +28,8 @@ def compressed(target: Target, rank: int, depth: int = 3, scale: float = 1e-2, s
     Parameters
     ----------
     target : Observations or (rows, columns) array
-        What was observed; an array is a fully observed matrix, or `LinearSensing.back_projection`.
+        What was observed; an array is a fully observed matrix, or `LinearSensing.back_projection`. Where they are torch
+        tensors, so are the factors, on their device.
     rank : int
         Upper bound r̂ of the rank; the width is 2r̂, or the smaller side of the matrix if that is less.
     depth : int
@@ -47,11 +49,12 @@ def compressed(target: Target, rank: int, depth: int = 3, scale: float = 1e-2, s
     scale = _checks.real(scale, "scale", 0, open_ends=True)
     P, _, Q = _truncated_svd(target, rank, rng)
     more = min(2 * rank, *target.shape) - rank
-    U = np.hstack([_complement(P, more, rng), P])
-    V = np.hstack([Q, _complement(Q, more, rng)])
+    xp = array_api_compat.array_namespace(P)
+    U = xp.concat([_complement(P, more, rng), P], axis=1)
+    V = xp.concat([Q, _complement(Q, more, rng)], axis=1)
     if depth == 0:
-        return Factors(U * U.dtype.type(scale**0.5), (), V * V.dtype.type(scale**0.5))
-    return Factors(U, _identities(U.shape[1], depth, scale, U.dtype), V)
+        return Factors(U * scale**0.5, (), V * scale**0.5)
+    return Factors(U, _identities(U, depth, scale), V)
 
 
 def compressed_from(network: Factors, gradient: Factors, rank: int) -> Factors:
@@ -81,7 +84,7 @@ def compressed_from(network: Factors, gradient: Factors, rank: int) -> Factors:
     left, _, right = np.linalg.svd(gradient.V.T, full_matrices=False)  # of G = ∇_{W_1}, (hidden, columns)
     V = np.linalg.qr(np.hstack([right[:rank].T, W_1.T @ left[:, :rank] / scale]))[0]
     U = network.left @ (W_1 @ V) / scale**depth
-    return Factors(U, _identities(V.shape[1], depth, scale, V.dtype), V)
+    return Factors(U, _identities(V, depth, scale), V)
 
 
 def orthogonal(
@@ -149,7 +152,7 @@ def singular(target: Target, rank: int, depth: int = 3, scale: float = 1e-2, see
     depth = _checks.integer(depth, "depth", 2)
     scale = _checks.real(scale, "scale", 0, open_ends=True)
     P, _, Q = _truncated_svd(target, rank, np.random.default_rng(seed))
-    return Factors(P * P.dtype.type(scale), _identities(rank, depth - 2, scale, P.dtype), Q * Q.dtype.type(scale))
+    return Factors(P * scale, _identities(P, depth - 2, scale), Q * scale)
 
 
 def spectral(target: Target, rank: int, seed: Seed = 0) -> Factors:
@@ -170,7 +173,7 @@ def spectral(target: Target, rank: int, seed: Seed = 0) -> Factors:
     rank = _checks.rank(rank, target.shape)
     P, s, Q = _truncated_svd(target, rank, np.random.default_rng(seed))
     density = target.density if isinstance(target, Observations) else 1.0
-    root = np.sqrt(s / s.dtype.type(density))
+    root = (s / density) ** 0.5
     return Factors(P * root, (), Q * root)
 
 
@@ -212,37 +215,42 @@ def gaussian(
     return Factors(draw(m, scale), [draw(width, scale / width**0.5) for _ in range(depth)], draw(n, scale))
 
 
-def _truncated_svd(
-    target: Target, rank: int, rng: np.random.Generator
-) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
+def _truncated_svd(target: Target, rank: int, rng: np.random.Generator) -> tuple[Array, Array, Array]:
     """Leading singular vectors (columns) and values, descending, of the matrix, zero where not observed."""
-    values = target.values if isinstance(target, Observations) else target
-    largest = np.abs(values).max() or values.dtype.type(1)
+    observed = isinstance(target, Observations)
+    values = target.values if observed else target
+    xp = array_api_compat.array_namespace(values)
+    largest = float(xp.max(xp.abs(values))) or 1.0
     # Divided by the largest, squares stay inside the range of the dtype.
-    matrix = target.with_values(values / largest).to_scipy() if isinstance(target, Observations) else target / largest
-    smaller = min(matrix.shape)
-    if not values.any():  # nothing to decompose, and nothing for ARPACK to start from
-        P, Q = (rng.standard_normal((lines, rank)).astype(matrix.dtype) for lines in matrix.shape)
-        s = np.zeros(rank, matrix.dtype)
+    scaled = target.with_values(values / largest) if observed else target / largest
+    smaller, dtype = min(scaled.shape), _devices.numpy_dtype(values.dtype)
+    if not bool(xp.any(values != 0)):  # nothing to decompose, and nothing for ARPACK to start from
+        P, Q = (rng.standard_normal((lines, rank)).astype(dtype) for lines in scaled.shape)
+        s = np.zeros(rank, dtype)
     elif 2 * rank >= smaller:  # ARPACK wants fewer; one side is then as narrow as the result itself
-        dense = matrix.toarray() if isinstance(target, Observations) else matrix
+        dense = scaled.to_scipy().toarray() if observed else _devices.place(scaled, None)
         P, s, Qt = np.linalg.svd(dense, full_matrices=False)
         P, s, Q = P[:, :rank], s[:rank], Qt[:rank].T
     else:
-        P, s, Qt = svds(matrix, rank, v0=rng.standard_normal(smaller).astype(matrix.dtype), rng=rng)
+        matrix = scaled.linear_operator() if observed else _devices.place(scaled, None)
+        P, s, Qt = svds(matrix, rank, v0=rng.standard_normal(smaller).astype(dtype), rng=rng)
         P, s, Q = P[:, ::-1], s[::-1], Qt[::-1].T
     # A matrix of lower rank leaves arbitrary vectors behind, not always orthonormal ones.
+    P, s, Q = (_devices.place(a, _devices.of(values)) for a in (P, s.astype(dtype), Q))
     return _orthonormal(P), s * largest, _orthonormal(Q)
 
 
-def _orthonormal(columns: NDArray[Any]) -> NDArray[Any]:
+def _orthonormal(columns: Array) -> Array:
     """Orthonormal columns with the span and, where they were orthonormal already, the signs of the given ones."""
-    Q, R = np.linalg.qr(columns)
-    return Q * np.where(np.diag(R) < 0, -1, 1).astype(Q.dtype)
+    xp = array_api_compat.array_namespace(columns)
+    Q, R = xp.linalg.qr(columns)
+    return Q * xp.astype(1 - 2 * xp.astype(xp.linalg.diagonal(R) < 0, xp.int32), Q.dtype)
 
 
-def _identities(width: int, count: int, scale: float, dtype: Any) -> tuple[NDArray[Any], ...]:
-    return (dtype.type(scale) * np.eye(width, dtype=dtype),) * count
+def _identities(like: Array, count: int, scale: float) -> tuple[Array, ...]:
+    """Cores for a factor like this one: `scale` times the identity."""
+    xp = array_api_compat.array_namespace(like)
+    return (scale * xp.eye(like.shape[1], dtype=like.dtype, device=array_api_compat.device(like)),) * count
 
 
 def _semi_orthogonal(m: int, n: int, width: int, depth: int, scale: float, seed: Seed, dtype: Any) -> Factors:
@@ -258,9 +266,11 @@ def _semi_orthogonal(m: int, n: int, width: int, depth: int, scale: float, seed:
     return Factors(layer(m, width), [layer(width, width) for _ in range(depth - 2)], layer(n, width))
 
 
-def _complement(basis: NDArray[Any], columns: int, rng: np.random.Generator) -> NDArray[Any]:
+def _complement(basis: Array, columns: int, rng: np.random.Generator) -> Array:
     """(lines, columns) random orthonormal columns, orthogonal to an orthonormal basis."""
-    draw = rng.standard_normal((basis.shape[0], columns)).astype(basis.dtype)
+    xp = array_api_compat.array_namespace(basis)
+    draw = rng.standard_normal((basis.shape[0], columns)).astype(_devices.numpy_dtype(basis.dtype))
+    draw = _devices.place(draw, _devices.of(basis))
     for _ in range(2):  # twice is enough (Kahan): the second pass removes what rounding left
-        draw = np.linalg.qr(draw - basis @ (basis.T @ draw))[0]
+        draw = xp.linalg.qr(draw - basis @ (basis.T @ draw))[0]
     return draw

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
+from array_api_compat import array_namespace, device
 from numpy.typing import ArrayLike, NDArray
 from scipy import sparse
-from scipy.sparse.linalg import svds
+from scipy.sparse.linalg import LinearOperator, svds
 
-from dmc import _checks, _compiled
+from dmc import _checks, _compiled, _devices
+from dmc._devices import Device
 
 Duplicates = Literal["error", "mean", "last"]
 
@@ -19,15 +22,15 @@ Duplicates = Literal["error", "mean", "last"]
 class Lines(NamedTuple):
     """Entries line by line (a line is a row, or a column): those of line i are indices[pointers[i]:pointers[i+1]]."""
 
-    pointers: NDArray[np.int64]  # (lines + 1,)
-    indices: NDArray[Any]  # (observed,) int32, or int64 where the other side has 2³¹ lines
+    pointers: Any  # (lines + 1,) int64
+    indices: Any  # (observed,) int32, or int64 where the other side has 2³¹ lines
 
 
 class BothOrders(NamedTuple):
     """A value for each observed entry, in row order and again in column order: no pass needs a permutation."""
 
-    by_row: NDArray[Any]  # (observed,)
-    by_column: NDArray[Any]  # (observed,)
+    by_row: Any  # (observed,)
+    by_column: Any  # (observed,)
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,8 +42,8 @@ class Pattern:
     shape : (int, int)
         Rows and columns of the matrix.
     by_row, by_column : Lines
-        Pointers int64; indices int32 while they fit; ascending within each line. Not to be written to:
-        kernels trust what was checked once.
+        Pointers int64; indices int32 while they fit; ascending within each line; NumPy arrays, or torch tensors of one
+        device. Not to be written to: kernels trust what was checked once.
     """
 
     shape: tuple[int, int]
@@ -51,29 +54,54 @@ class Pattern:
     def n_observed(self) -> int:
         return len(self.by_row.indices)
 
+    @property
+    def device(self) -> Device:
+        """Where the arrays live: None (NumPy), or torch's name of a device."""
+        return _devices.of(self.by_row.indices)
+
+    def to(self, device: Device) -> Pattern:
+        """The same positions on a device, None being NumPy; see `Observations.to`."""
+        if device == self.device:
+            return self
+        orders = (Lines(*(_devices.place(a, device) for a in lines)) for lines in (self.by_row, self.by_column))
+        return Pattern(self.shape, *orders)
+
     @cached_property
-    def rows(self) -> NDArray[Any]:
+    def rows(self) -> Any:
         """(observed,) row of each entry, in row order."""
         m = self.shape[0]
-        return np.repeat(np.arange(m, dtype=_checks.index_dtype(m)), np.diff(self.by_row.pointers))
+        if self.device is None:
+            return np.repeat(np.arange(m, dtype=_checks.index_dtype(m)), self.row_counts)
+        xp = array_namespace(self.by_row.pointers)
+        rows = xp.repeat(xp.arange(m, device=self.device), self.row_counts)
+        return xp.astype(rows, self.by_column.indices.dtype)
 
     @property
-    def cols(self) -> NDArray[Any]:
+    def cols(self) -> Any:
         """(observed,) column of each entry, in row order."""
         return self.by_row.indices
 
     @property
-    def row_counts(self) -> NDArray[np.int64]:
-        """(rows,) observed entries in each row."""
-        return np.diff(self.by_row.pointers)
+    def row_counts(self) -> Any:
+        """(rows,) observed entries in each row, int64."""
+        return self.by_row.pointers[1:] - self.by_row.pointers[:-1]
 
     @property
-    def column_counts(self) -> NDArray[np.int64]:
-        """(columns,) observed entries in each column."""
-        return np.diff(self.by_column.pointers)
+    def column_counts(self) -> Any:
+        """(columns,) observed entries in each column, int64."""
+        return self.by_column.pointers[1:] - self.by_column.pointers[:-1]
 
-    def both_orders(self, values: NDArray[Any]) -> BothOrders:
+    @cached_property
+    def column_order(self) -> Any:
+        """(observed,) int64 place in row order of each entry in column order."""
+        if self.device is None:
+            return self.both_orders(np.arange(self.n_observed)).by_column
+        return array_namespace(self.cols).argsort(self.cols, stable=True)
+
+    def both_orders(self, values: Any) -> BothOrders:
         """Values given in row order (observed,), in both orders."""
+        if self.device is not None:
+            return BothOrders(values, values[self.column_order])
         values = _plain(values)
         if _compiled.core is None:
             return BothOrders(values, self._csr(values).tocsc().data)
@@ -88,6 +116,8 @@ class Pattern:
     def _of(cls, shape: tuple[int, int], by_row: Lines) -> Pattern:
         """The pattern whose rows are these, columns ascending within each."""
         m, n = shape
+        if _devices.of(by_row.indices) is not None:
+            return cls._of_tensors(shape, by_row)
         pointers = by_row.pointers.astype(np.int64, copy=False)
         indices = by_row.indices.astype(_checks.index_dtype(n), copy=False)
         if _compiled.core is None:
@@ -96,6 +126,20 @@ class Pattern:
         else:
             by_column = Lines(*_compiled.core.transpose(pointers, indices, n))
         return cls(shape, Lines(pointers, indices), by_column)
+
+    @classmethod
+    def _of_tensors(cls, shape: tuple[int, int], by_row: Lines) -> Pattern:
+        """The same on a device: by a stable sort, for which torch has a fast one."""
+        m, n = shape
+        xp = array_namespace(by_row.indices)
+        row_type, column_type = (getattr(xp, np.dtype(_checks.index_dtype(size)).name) for size in shape)
+        indices = xp.astype(by_row.indices, column_type, copy=False)
+        order = xp.argsort(indices, stable=True)
+        counts = by_row.pointers[1:] - by_row.pointers[:-1]
+        rows = xp.repeat(xp.arange(m, dtype=row_type, device=indices.device), counts)
+        pattern = cls(shape, Lines(by_row.pointers, indices), Lines(_pointers(indices, n), rows[order]))
+        vars(pattern)["column_order"] = order  # in the place of the cached property, which would sort again
+        return pattern
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,23 +153,52 @@ class Observations:
     pattern : Pattern
         Where: sorted by row and by column.
     values : (observed,) float32 or float64
-        What, in row order (row by row, columns ascending), in the data's own units.
+        What, in row order (row by row, columns ascending), in the data's own units; a NumPy array or a torch tensor,
+        as the pattern's.
     """
 
     pattern: Pattern
-    values: NDArray[Any]
+    values: Any
 
     @property
     def shape(self) -> tuple[int, int]:
         return self.pattern.shape
 
     @property
-    def rows(self) -> NDArray[Any]:
+    def device(self) -> Device:
+        """Where the arrays live: None (NumPy), or torch's name of a device: "cpu", "cuda:0", …"""
+        return self.pattern.device
+
+    def to(self, device: Device) -> Observations:
+        """The same entries on a device.
+
+        Parameters
+        ----------
+        device : str or None
+            "cpu" or "cuda" for torch tensors there; None for NumPy arrays.
+
+        Returns
+        -------
+        Observations
+            Themselves, if they are there.
+
+        Raises
+        ------
+        ImportError, ValueError
+            If torch is not installed, or has no such device.
+        """
+        device = _devices.checked(device)
+        if device == self.device:
+            return self
+        return Observations(self.pattern.to(device), _devices.place(self.values, device))
+
+    @property
+    def rows(self) -> Any:
         """(observed,) row of each entry, int32 while it fits, ascending."""
         return self.pattern.rows
 
     @property
-    def cols(self) -> NDArray[Any]:
+    def cols(self) -> Any:
         """(observed,) column of each entry, int32 while it fits, ascending within a row."""
         return self.pattern.cols
 
@@ -140,36 +213,63 @@ class Observations:
         return self.n_observed / (m * n)
 
     @property
-    def dtype(self) -> np.dtype[Any]:
+    def dtype(self) -> Any:
+        """NumPy's float32 or float64, or torch's."""
         return self.values.dtype
 
     def __repr__(self) -> str:
         m, n = self.shape
-        return f"Observations({m}×{n}, {self.n_observed:,} observed = {100 * self.density:.3g} %, {self.dtype})"
+        where = "" if self.device is None else f", {self.device}"
+        return f"Observations({m}×{n}, {self.n_observed:,} observed = {100 * self.density:.3g} %, {self.dtype}{where})"
 
-    def with_values(self, values: NDArray[Any]) -> Observations:
-        """Other values (observed,), in row order, at the same positions."""
-        return Observations(self.pattern, np.asarray(values))
+    def with_values(self, values: Any) -> Observations:
+        """Other values (observed,), in row order, at the same positions; moved to where these are."""
+        values = values if _devices.is_tensor(values) else np.asarray(values)
+        return Observations(self.pattern, _devices.place(values, self.device))
 
     def to_scipy(self) -> sparse.csr_array:
-        """The observed entries as a SciPy CSR matrix (observed zeros stay stored); shares memory."""
-        return self.pattern._csr(self.values)
+        """The observed entries as a SciPy CSR matrix (observed zeros stay stored); NumPy arrays share their memory."""
+        return self.pattern.to(None)._csr(_devices.place(self.values, None))
+
+    def linear_operator(self) -> sparse.csr_array | LinearOperator:
+        """The matrix, zero where nothing was observed, as SciPy's iterative solvers take it.
+
+        On a device each product is computed there, and only vectors travel.
+        """
+        if self.device is None:
+            return self.to_scipy()
+        xp = array_namespace(self.values)
+        by_row, by_column = self.pattern.both_orders(self.values)
+
+        def product(vector: NDArray[Any], lines: Lines, values: Any) -> NDArray[Any]:
+            x = xp.astype(_devices.place(vector.ravel(), self.device), self.dtype)
+            return _devices.place(xp.segment_reduce(values * x[lines.indices], "sum", offsets=lines.pointers), None)
+
+        return LinearOperator(
+            self.shape,
+            lambda x: product(x, self.pattern.by_row, by_row),
+            lambda x: product(x, self.pattern.by_column, by_column),
+            dtype=_devices.place(self.values[:0], None).dtype,
+        )
 
     def spectral_norm(self) -> float:
         """Largest singular value, to a percent, of the matrix that is zero where nothing was observed."""
-        largest = np.abs(self.values).max(initial=0)
+        xp = array_namespace(self.values)
+        largest = float(xp.max(xp.abs(self.values))) if self.n_observed else 0.0
         if largest == 0:
             return 0.0
-        matrix = self.with_values(self.values / largest).to_scipy()  # squares stay inside the range of the dtype
+        scaled = self.with_values(self.values / largest)  # squares stay inside the range of the dtype
         if min(self.shape) == 1:
-            return float(largest) * float(np.linalg.norm(matrix.data))
+            return largest * float(xp.linalg.vector_norm(scaled.values))
+        matrix = scaled.linear_operator()
         start = np.random.default_rng(0).standard_normal(min(self.shape)).astype(matrix.dtype)
-        return float(largest) * float(svds(matrix, 1, tol=1e-2, v0=start, return_singular_vectors=False)[0])
+        return largest * float(svds(matrix, 1, tol=1e-2, v0=start, return_singular_vectors=False)[0])
 
-    def take(self, keep: NDArray[np.bool_]) -> Observations:
+    def take(self, keep: Any) -> Observations:
         """The entries where `keep` (observed,) is true, in a matrix of the same shape."""
-        kept = np.flatnonzero(keep)
-        by_row = Lines(np.searchsorted(kept, self.pattern.by_row.pointers), self.cols[kept])
+        xp = array_namespace(self.values)
+        (kept,) = xp.nonzero(_devices.place(keep, self.device))
+        by_row = Lines(xp.searchsorted(kept, self.pattern.by_row.pointers), self.cols[kept])
         return Observations(Pattern._of(self.shape, by_row), self.values[kept])
 
     def locate(self, rows: ArrayLike, cols: ArrayLike) -> NDArray[np.int64]:
@@ -196,7 +296,7 @@ class Observations:
             If indices are not integers.
         """
         m, n = self.shape
-        pointers, indices = self.pattern.by_row
+        pointers, indices = self.pattern.to(None).by_row
         rows, cols = _checks.indices(rows, m, "row"), _checks.indices(cols, n, "column")
         _checks.same_length(rows=rows, cols=cols)
         if _compiled.core is not None:
@@ -237,9 +337,10 @@ class Observations:
         fraction = _checks.real(test_fraction, "test_fraction", 0, 1, open_ends=True)
         priority = np.random.default_rng(seed).permutation(self.n_observed)
         spare = np.ones(self.n_observed, bool)
+        pattern = self.pattern.to(None)
         for lines, by_line in (
-            (self.pattern.by_row, priority),
-            (self.pattern.by_column, self.pattern.both_orders(priority).by_column),
+            (pattern.by_row, priority),
+            (pattern.by_column, pattern.both_orders(priority).by_column),
         ):
             filled = np.flatnonzero(np.diff(lines.pointers))
             kept = np.maximum.reduceat(by_line, lines.pointers[filled])  # the line's last in the draw
@@ -271,7 +372,8 @@ class Observations:
         rows, cols : (observed,) integers
             Zero-based positions.
         values : (observed,) real numbers
-            float32 stays float32, float16 becomes it; all else becomes float64.
+            float32 stays float32, float16 becomes it; all else becomes float64. A torch tensor: the entries are
+            sorted on its device, and stay there.
         shape : (int, int), optional
             Rows and columns of the matrix; if left out, just large enough for the largest indices.
         duplicates : {"error", "mean", "last"}
@@ -286,8 +388,10 @@ class Observations:
             If indices are not integers or values not real numbers.
         """
         _checks.choice(duplicates, "duplicates", ("error", "mean", "last"))
-        values = _checks.as_float(values, "values")
-        rows, cols = _checks.as_indices(rows, "row indices"), _checks.as_indices(cols, "column indices")
+        values = _as_float(values, "values")
+        rows, cols = (
+            _as_indices(given, f"{axis} indices", _devices.of(values)) for axis, given in (("row", rows), ("column", cols))
+        )
         _checks.same_length(rows=rows, cols=cols, values=values)
         if len(values) == 0:
             raise ValueError("there are no observed entries; give at least one")
@@ -295,9 +399,10 @@ class Observations:
         remedy = "number rows and columns from 0 without gaps, or take dmc.Recommender for ids of any kind"
         _checks.memory(8 * sum(size), f"an index of the lines of a {size[0]}×{size[1]} matrix", remedy)
         by_row, ordered, repeats, first = _sort_entries(rows, cols, values, size)
-        _checks.finite(values, "values")
+        if not math.isfinite(float(values.sum())):  # by one of them, or by their number: the host tells
+            _checks.finite(_devices.place(values, None), "values")
         if repeats and duplicates == "error":
-            row = np.searchsorted(by_row.pointers, first, side="right") - 1
+            row = np.searchsorted(_devices.place(by_row.pointers, None), first, side="right") - 1
             raise ValueError(
                 f"{_checks.count(repeats, 'entry repeats', 'entries repeat')} a position given before, the first "
                 f"at row {row}, column {by_row.indices[first]}; say duplicates='mean' or duplicates='last'"
@@ -312,17 +417,41 @@ def _plain(array: NDArray[Any], dtype: Any = None) -> NDArray[Any]:
     return np.require(array, dtype, ["C", "A"])
 
 
+def _as_float(values: Any, name: str) -> Any:
+    """`_checks.as_float`, for tensors on their device."""
+    if not _devices.is_tensor(values):
+        return _checks.as_float(values, name)
+    xp = array_namespace(values)
+    if values.dtype in (xp.float16, xp.bfloat16):
+        values = values.to(xp.float32)
+    if values.dtype in (xp.float32, xp.float64):
+        return values.detach().contiguous()
+    return _devices.place(_checks.as_float(_devices.place(values, None), name), _devices.of(values))
+
+
+def _as_indices(given: Any, name: str, device: Device) -> Any:
+    """`_checks.as_indices` on a device."""
+    if _devices.is_tensor(given):
+        xp = array_namespace(given)
+        if device is not None and given.ndim == 1 and given.dtype in (xp.int32, xp.int64):
+            return _devices.place(given, device)
+        given = _devices.place(given, None)
+    return _devices.place(_checks.as_indices(given, name), device)
+
+
 class _Sorted(NamedTuple):
     """Entries row by row, columns ascending within a row, equal positions in the order given."""
 
     by_row: Lines
-    values: NDArray[Any]
+    values: Any
     repeats: int  # entries that repeat the position before them
     first: int  # the first of these
 
 
-def _sort_entries(rows: NDArray[Any], cols: NDArray[Any], values: NDArray[Any], shape: tuple[int, int]) -> _Sorted:
+def _sort_entries(rows: Any, cols: Any, values: Any, shape: tuple[int, int]) -> _Sorted:
     m, n = shape
+    if _devices.of(values) is not None:
+        return _sort_tensors(rows, cols, values, shape)
     if _compiled.core is not None:
         index = np.int32 if rows.dtype == cols.dtype == np.int32 else np.int64
         given = _plain(rows, index), _plain(cols, index), _plain(values)
@@ -342,22 +471,48 @@ def _sort_entries(rows: NDArray[Any], cols: NDArray[Any], values: NDArray[Any], 
     return _Sorted(Lines(matrix.indptr, matrix.indices), matrix.data, len(again), int(again[0]) if len(again) else -1)
 
 
-def _new(pointers: NDArray[Any], indices: NDArray[Any]) -> NDArray[np.bool_]:
+def _sort_tensors(rows: Any, cols: Any, values: Any, shape: tuple[int, int]) -> _Sorted:
+    xp = array_namespace(values)
+    for axis, given, size in (("row", rows, shape[0]), ("column", cols, shape[1])):
+        if not 0 <= int(given.min()) <= int(given.max()) < size:
+            _checks.indices(_devices.place(given, None), size, axis)  # says which
+    order = xp.argsort(cols, stable=True)
+    order = order[xp.argsort(rows[order], stable=True)]
+    indices = xp.astype(cols[order], getattr(xp, np.dtype(_checks.index_dtype(shape[1])).name))
+    by_row = Lines(_pointers(rows, shape[0]), indices)
+    (again,) = xp.nonzero(~_new(*by_row))
+    return _Sorted(by_row, values[order], len(again), int(again[0]) if len(again) else -1)
+
+
+def _pointers(lines: Any, count: int) -> Any:
+    """(count + 1,) where each line's entries begin among all of them, from the line of each entry; on a device."""
+    xp = array_namespace(lines)
+    return xp.cumulative_sum(xp.bincount(lines, minlength=count), include_initial=True)
+
+
+def _new(pointers: Any, indices: Any) -> Any:
     """(observed,) whether an entry stands at another position than the one before it."""
-    new = np.ones(len(indices), bool)
+    xp = array_namespace(indices)
+    new = xp.ones(len(indices), dtype=xp.bool, device=device(indices))
     new[1:] = indices[1:] != indices[:-1]
-    new[pointers[:-1][np.diff(pointers) > 0]] = True
+    new[pointers[:-1][pointers[1:] > pointers[:-1]]] = True
     return new
 
 
-def _merge_repeats(by_row: Lines, values: NDArray[Any], duplicates: Duplicates) -> tuple[Lines, NDArray[Any]]:
-    first = np.flatnonzero(_new(*by_row))
-    last = np.append(first[1:], len(values)) - 1
-    if duplicates == "mean":
-        merged = np.add.reduceat(values, first) / (last - first + 1).astype(values.dtype)
+def _merge_repeats(by_row: Lines, values: Any, duplicates: Duplicates) -> tuple[Lines, Any]:
+    xp = array_namespace(values)
+    (first,) = xp.nonzero(_new(*by_row))
+    ends = xp.concat([first[1:], by_row.pointers[-1:]])
+    if duplicates == "last":
+        merged = values[ends - 1]
     else:
-        merged = values[last]
-    return Lines(np.searchsorted(first, by_row.pointers), by_row.indices[first]), merged
+        sums = (
+            np.add.reduceat(values, first)
+            if isinstance(values, np.ndarray)
+            else xp.segment_reduce(values, "sum", lengths=ends - first)
+        )
+        merged = sums / xp.astype(ends - first, values.dtype)
+    return Lines(xp.searchsorted(first, by_row.pointers), by_row.indices[first]), merged
 
 
 def observe(X: Any, mask: ArrayLike | None = None, *, allow_empty: bool = False) -> Observations:
@@ -367,7 +522,7 @@ def observe(X: Any, mask: ArrayLike | None = None, *, allow_empty: bool = False)
     ----------
     X : (rows, columns) array, masked array, SciPy sparse matrix, torch tensor, data frame, or Observations
         Dense: NaN means missing. Masked array: what is masked is missing. Sparse: what is stored is observed, stored
-        zeros included. A tensor is copied to the host. float16 becomes float32, all but float32 float64.
+        zeros included. float16 becomes float32, all but float32 float64.
     mask : (rows, columns) bool, optional
         True where an entry was observed; an entry that is NaN there is refused. Only with dense `X`.
     allow_empty : bool
@@ -376,6 +531,7 @@ def observe(X: Any, mask: ArrayLike | None = None, *, allow_empty: bool = False)
     Returns
     -------
     Observations
+        Of a tensor: as tensors on its device.
 
     Raises
     ------
@@ -389,6 +545,8 @@ def observe(X: Any, mask: ArrayLike | None = None, *, allow_empty: bool = False)
         if mask is not None:
             raise ValueError("a mask was given with Observations, which know what is observed; leave the mask out")
         return X
+    if _devices.is_tensor(X):
+        return observe(_to_host(X)[0], mask, allow_empty=allow_empty).to(_devices.of(X))
     X, sparse_input = _to_host(X)
     if sparse_input:
         if mask is not None:
@@ -443,7 +601,7 @@ def _observed_mask(dense: NDArray[Any], mask: ArrayLike | None, masked: bool) ->
 
 def _to_host(X: Any) -> tuple[Any, bool]:
     """A torch tensor or a data frame as NumPy or SciPy, without importing either; whether the result is sparse."""
-    if type(X).__module__.partition(".")[0] == "torch" and hasattr(X, "detach"):
+    if _devices.is_tensor(X):
         X = X.detach().cpu()
         if str(X.dtype) == "torch.bfloat16":  # which NumPy does not have
             X = X.float()

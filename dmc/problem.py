@@ -8,10 +8,13 @@ from functools import cached_property
 from typing import Any, Protocol
 
 import numpy as np
+from array_api_compat import array_namespace
+from array_api_compat import device as where
 from numpy.typing import ArrayLike, NDArray
 from scipy import sparse
 
-from dmc import _checks, kernels
+from dmc import _checks, _devices, kernels
+from dmc._devices import Device
 from dmc.factors import Factors
 from dmc.observations import BothOrders, Observations
 
@@ -29,9 +32,20 @@ class Problem(Protocol):
         """About the spectral norm of the matrix sought, in the data's own units."""
         ...
 
+    @property
+    def device(self) -> Device:
+        """Where it computes, and factors have to be: None (NumPy), or torch's name of a device."""
+        ...
+
+    def to(self, device: Device) -> Problem:
+        """The same problem on a device."""
+        ...
+
     def value(self, factors: Factors) -> float: ...
 
-    def value_and_grad(self, factors: Factors) -> tuple[float, Factors]: ...
+    def value_and_grad(self, factors: Factors) -> tuple[Any, Factors]:
+        """The value, a number that may still be on the device, and the gradient."""
+        ...
 
     def sharing_cores(self, factors: Factors) -> AbstractContextManager[object]:
         """While it is open, BLAS and the kernel do not fight for the processor's cores."""
@@ -58,17 +72,22 @@ class MaskedLeastSquares:
         λ of every line, or (λ (rows,), μ (columns,)); in units of the data (data times a: l2 times a).
     kernel : {"native", "numba", "reference", "dense"}, optional
         The implementation of the masked product; if left out, the best available for the width.
-    gathered : {"bfloat16"}, optional
-        The form in which factors may be gathered entry by entry; if left out, their own. bfloat16 (float32 data only)
-        halves the traffic where they exceed the cache. Each prediction is then off by about 2⁻⁹ of its terms, and so is
-        each residual, however small: enough for noisy data, not for an exact answer. Only the native kernel makes use
-        of it.
+    gathered : {"bfloat16", "float16"}, optional
+        The form in which factors may be gathered entry by entry; if left out, their own. Half precision (float32 data
+        only) halves the traffic where they exceed the cache. Each prediction is then off by about 2⁻⁹ of its terms
+        (float16: 2⁻¹², while no number exceeds 65,504), and so is each residual, however small: enough for noisy data,
+        not for an exact answer. A kernel that has no such form gathers in full.
+    device : str, optional
+        Where to compute: "cpu" or "cuda" by torch. Left out: where the observations are, by compiled code on the host
+        if they are NumPy arrays.
 
     Raises
     ------
     ValueError
-        If weights or penalties are negative, not finite or of the wrong length; if bfloat16 is asked for with data
-        that are not float32.
+        If weights or penalties are negative, not finite or of the wrong length; if half precision is asked for with
+        data that are not float32; if there is no such device.
+    ImportError
+        If a device is named and torch is not installed.
     """
 
     def __init__(
@@ -78,8 +97,9 @@ class MaskedLeastSquares:
         l2: float | tuple[ArrayLike, ArrayLike] = 0.0,
         kernel: str | None = None,
         gathered: str | None = None,
+        device: Device = None,
     ) -> None:
-        self.observations = observations
+        self.observations = observations = observations if device is None else observations.to(device)
         self._pattern = observations.pattern
         self._target = self._pattern.both_orders(observations.values)
         self._weights: BothOrders | None = None
@@ -97,23 +117,44 @@ class MaskedLeastSquares:
         self._row_l2 = self._non_negative(row_l2, "l2 of the rows", m, "one for each row")
         self._column_l2 = self._non_negative(column_l2, "l2 of the columns", n, "one for each column")
         self._penalised = bool(self._row_l2.any() or self._column_l2.any())
-        self._kernel = kernels.select(kernel)
+        self._kernel_name, self._kernel = kernel, kernels.select(kernel, self.device)
         self._gathered = gathered
         if gathered is not None:
-            _checks.choice(gathered, "gathered", ("bfloat16",))
-            if observations.dtype != np.float32:
-                raise ValueError(f"gathered is 'bfloat16' and the data are {observations.dtype}; make them float32")
-        self._wide_kernel = self._kernel if kernel else kernels.select("dense")
+            _checks.choice(gathered, "gathered", ("bfloat16", "float16"))
+            if _devices.numpy_dtype(observations.dtype) != np.float32:
+                raise ValueError(f"gathered is {gathered!r} and the data are {observations.dtype}; make them float32")
+        self._wide_kernel = self._kernel if kernel else kernels.select("dense", self.device)
 
-    def _non_negative(self, values: ArrayLike, name: str, length: int, what: str) -> NDArray[Any]:
+    def _non_negative(self, values: ArrayLike, name: str, length: int, what: str) -> Any:
         # A copy: one order of the entries would follow what the caller writes to the array later, the other not.
-        array = _checks.as_float(values, name).astype(self.observations.dtype)
+        given = _devices.place(values, None) if _devices.is_tensor(values) else values
+        array = _checks.as_float(given, name).astype(_devices.numpy_dtype(self.observations.dtype))
         if array.shape != (length,):
             raise ValueError(f"{name}: shape {array.shape}; give ({length},), {what}")
         _checks.finite(array, name)
         if (array < 0).any():
             raise ValueError(f"{name}: the smallest is {array.min():g}; none may be negative")
-        return array
+        return _devices.place(array, self.device)
+
+    @property
+    def device(self) -> Device:
+        """Where it computes: None (NumPy on the host), or torch's name of a device."""
+        return self.observations.device
+
+    def to(self, device: Device) -> MaskedLeastSquares:
+        """The same problem on a device; itself, if it is there.
+
+        Parameters
+        ----------
+        device : str or None
+            "cpu" or "cuda" by torch; None: NumPy on the host.
+        """
+        observations = self.observations.to(device)
+        if observations is self.observations:
+            return self
+        weights = None if self._weights is None else self._weights.by_row
+        l2 = self._row_l2, self._column_l2
+        return MaskedLeastSquares(observations, weights, l2, self._kernel_name, self._gathered)
 
     @cached_property
     def curvature(self) -> float:
@@ -130,21 +171,22 @@ class MaskedLeastSquares:
             weighted = weighted.with_values(weighted.values * self._weights.by_row)
         return weighted.spectral_norm() / self.curvature if self.curvature > 0 else 0.0
 
-    def residual(self, factors: Factors) -> NDArray[Any]:
+    def residual(self, factors: Factors) -> Any:
         """(observed,) X̂ − X at the observed entries, in the order of ``observations.values``."""
-        _check_fit(factors, self.observations.shape, self.observations.dtype)
+        _check_fit(factors, self.observations.shape, self.observations.values)
         return self._for(factors).masked_product(factors.left, factors.right, self._pattern) - self._target.by_row
 
     def value(self, factors: Factors) -> float:
         """The value at these factors: a sum over entries plus the penalty."""
         residual = self.residual(factors)
         weighted = residual if self._weights is None else self._weights.by_row * residual
-        loss = 0.5 * float(np.sum(weighted * residual, dtype=np.float64))
-        return loss + self._penalty(factors, factors.left, factors.right)[0] if self._penalised else loss
+        xp = array_namespace(residual)
+        loss = 0.5 * float(xp.sum(weighted * residual, dtype=xp.float64))
+        return loss + float(self._penalty(factors, factors.left, factors.right)[0]) if self._penalised else loss
 
-    def value_and_grad(self, factors: Factors) -> tuple[float, Factors]:
-        """The value, and its gradient by every factor (as Factors)."""
-        _check_fit(factors, self.observations.shape, self.observations.dtype)
+    def value_and_grad(self, factors: Factors) -> tuple[Any, Factors]:
+        """The value (on a device: a tensor without dimensions there), and its gradient by every factor (as Factors)."""
+        _check_fit(factors, self.observations.shape, self.observations.values)
         kernel = self._for(factors)
         whole = getattr(kernel, "value_and_grad", None)
         if whole is not None and factors.width <= kernels.NARROW:  # products of wide cores are BLAS's
@@ -167,10 +209,10 @@ class MaskedLeastSquares:
         return other
 
     def _constant(self, value: float) -> BothOrders:
-        target = np.full(self.observations.n_observed, value, self.observations.dtype)
+        target = array_namespace(self.observations.values).full_like(self.observations.values, value)
         return BothOrders(target, target)
 
-    def line_grams(self, factors: Factors) -> tuple[NDArray[Any], NDArray[Any]]:
+    def line_grams(self, factors: Factors) -> tuple[Any, Any]:
         """Of every line, the matrix of its own least squares problem with the other side of the model fixed.
 
         Returns
@@ -179,37 +221,41 @@ class MaskedLeastSquares:
             Σ_j w_ij v_j v_jᵀ + λ_i I over the entries of row i, with v_j the rows of `factors.right`; and the same of
             the columns, with `factors.left`.
         """
-        _check_fit(factors, self.observations.shape, self.observations.dtype)
+        _check_fit(factors, self.observations.shape, self.observations.values)
         left, right = factors.left, factors.right
-        first, second = np.triu_indices(left.shape[1])
+        width, xp = left.shape[1], array_namespace(left)
+        first, second = (_devices.place(a, self.device) for a in np.triu_indices(width))
         ones = self._constant(-1.0)  # less a product of zero: residuals of one, which add up the other side
 
-        def grams(l2: NDArray[Any], by_row: bool) -> NDArray[Any]:
+        def grams(l2: Any, by_row: bool) -> Any:
             other = right if by_row else left
             products = other[:, first] * other[:, second]
-            nothing = np.zeros((len(l2), products.shape[1]), products.dtype)
+            nothing = xp.zeros((len(l2), products.shape[1]), dtype=products.dtype, device=where(products))
             sides = (nothing, products) if by_row else (products, nothing)
             sums = self._kernel.masked_residual_grad(sides[0], sides[1], self._pattern, ones, self._weights)
-            result = np.empty((len(l2), left.shape[1], left.shape[1]), products.dtype)
+            result = xp.empty((len(l2), width, width), dtype=products.dtype, device=where(products))
             result[:, first, second] = result[:, second, first] = sums[1 if by_row else 2]
-            return result + l2[:, None, None] * np.eye(left.shape[1], dtype=products.dtype)
+            return result + l2[:, None, None] * xp.eye(width, dtype=products.dtype, device=where(products))
 
         return grams(self._row_l2, True), grams(self._column_l2, False)
 
-    def _penalty(self, factors: Factors, left: Any, right: Any) -> tuple[float, Any, Any]:
+    def _penalty(self, factors: Factors, left: Any, right: Any) -> tuple[Any, Any, Any]:
         """The penalty and its gradients by left and right; constant columns weigh nothing by pull_back's choice."""
         d_left, d_right = self._row_l2[:, None] * left, self._column_l2[:, None] * right
-        value = 0.5 * float(np.vdot(d_left, left) + np.vdot(d_right, right))
+        value = 0.5 * (_dot(d_left, left) + _dot(d_right, right))
         # The columns of ones that carry the other side's bias are no parameters.
-        value -= 0.5 * float(self._row_l2.sum()) * (factors.column_bias is not None)
-        value -= 0.5 * float(self._column_l2.sum()) * (factors.row_bias is not None)
-        return value, d_left, d_right
+        value = value - 0.5 * self._l2_sums[0] * (factors.column_bias is not None)
+        return value - 0.5 * self._l2_sums[1] * (factors.row_bias is not None), d_left, d_right
+
+    @cached_property
+    def _l2_sums(self) -> tuple[float, float]:
+        return float(self._row_l2.sum()), float(self._column_l2.sum())
 
     def _for(self, factors: Factors) -> kernels.Kernel:
         return self._wide_kernel if kernels.wide(int(factors.V.shape[1]), self._pattern) else self._kernel
 
     def sharing_cores(self, factors: Factors) -> AbstractContextManager[object]:
-        return kernels.sharing_cores(factors.width)
+        return kernels.sharing_cores(factors.width) if self.device is None else nullcontext()
 
 
 class LeastSquares:
@@ -219,8 +265,8 @@ class LeastSquares:
 
     Parameters
     ----------
-    matrix : (rows, columns) array
-        float32 stays float32; all else becomes float64.
+    matrix : (rows, columns) array or torch tensor
+        float32 stays float32; all else becomes float64. Of a tensor, computing goes on on its device.
 
     Raises
     ------
@@ -233,23 +279,34 @@ class LeastSquares:
     def __init__(self, matrix: ArrayLike) -> None:
         self.matrix = _finite_matrix(matrix, "matrix")
 
+    @property
+    def device(self) -> Device:
+        """Where it computes: None (NumPy on the host), or torch's name of a device."""
+        return _devices.of(self.matrix)
+
+    def to(self, device: Device) -> LeastSquares:
+        """The same problem on a device."""
+        moved = copy.copy(self)
+        moved.matrix = _devices.place(self.matrix, _devices.checked(device))
+        return moved
+
     @cached_property
     def target_norm(self) -> float:
         """Spectral norm of the matrix."""
-        return float(np.linalg.norm(self.matrix, 2))
+        return float(array_namespace(self.matrix).linalg.matrix_norm(self.matrix, ord=2))
 
     def value(self, factors: Factors) -> float:
         """½ ‖X̂ − X‖²."""
         residual = self._residual(factors)
-        return 0.5 * float(np.vdot(residual, residual))
+        return 0.5 * float(_dot(residual, residual))
 
-    def value_and_grad(self, factors: Factors) -> tuple[float, Factors]:
+    def value_and_grad(self, factors: Factors) -> tuple[Any, Factors]:
         """The value, and its gradient by every factor (as Factors)."""
         residual = self._residual(factors)
-        return 0.5 * float(np.vdot(residual, residual)), _dense_pull_back(factors, residual)
+        return 0.5 * _dot(residual, residual), _dense_pull_back(factors, residual)
 
-    def _residual(self, factors: Factors) -> NDArray[Any]:
-        _check_fit(factors, self.matrix.shape, self.matrix.dtype)
+    def _residual(self, factors: Factors) -> Any:
+        _check_fit(factors, self.matrix.shape, self.matrix)
         residual = factors.left @ factors.right.T
         residual -= self.matrix
         return residual
@@ -266,9 +323,10 @@ class LinearSensing:
     Parameters
     ----------
     A : (measurements, rows, columns) array, or (measurements, rows·columns) SciPy sparse matrix
-        The measurement matrices A_i; sparse: each flattened row by row.
+        The measurement matrices A_i; sparse: each flattened row by row, which stays on the host.
     y : (measurements,) array
-        The measured values. float32 if they and A are float32, else float64.
+        The measured values. float32 if they and A are float32, else float64. Where A is a torch tensor, computing goes
+        on on its device.
     shape : (int, int), optional
         Rows and columns of the matrix; needed with sparse A only.
 
@@ -279,6 +337,8 @@ class LinearSensing:
     """
 
     def __init__(self, A: Any, y: ArrayLike, shape: tuple[int, int] | None = None) -> None:
+        device = _devices.of(A) if _devices.is_tensor(A) else None
+        A, y = (_devices.place(a, None) if _devices.is_tensor(a) else a for a in (A, y))
         if sparse.issparse(A):
             if shape is None:
                 raise ValueError("A is sparse and no shape was given; say shape=(rows, columns)")
@@ -305,65 +365,93 @@ class LinearSensing:
             )
         _checks.finite(self.y, "y")
         dtype = np.result_type(self._A.dtype, self.y.dtype)
-        self._A, self.y = self._A.astype(dtype, copy=False), self.y.astype(dtype, copy=False)
+        self._A, self.y = self._A.astype(dtype, copy=False), _devices.place(self.y.astype(dtype, copy=False), device)
+        self._A = self._A if device is None else _devices.place(self._A, device)
+
+    @property
+    def device(self) -> Device:
+        """Where it computes: None (NumPy on the host), or torch's name of a device."""
+        return _devices.of(self.y)
+
+    def to(self, device: Device) -> LinearSensing:
+        """The same problem on a device; refused with a ValueError if the measurements are a sparse matrix."""
+        device = _devices.checked(device)
+        if device is not None and sparse.issparse(self._A):
+            raise ValueError(f"A is sparse, which stays on the host, and device is {device!r}; give A.toarray()")
+        moved = copy.copy(self)
+        if device != self.device:
+            moved._A, moved.y = _devices.place(self._A, device), _devices.place(self.y, device)
+        return moved
 
     @cached_property
     def curvature(self) -> float:
         """Σ ‖A_i‖² over the number of entries: what ‖A(X)‖²/‖X‖² is on average."""
-        squares = self._A.multiply(self._A).sum() if sparse.issparse(self._A) else np.vdot(self._A, self._A)
+        squares = self._A.multiply(self._A).sum() if sparse.issparse(self._A) else _dot(self._A, self._A)
         return float(squares) / (self.shape[0] * self.shape[1])
 
     @cached_property
     def target_norm(self) -> float:
         """Spectral norm of Σ y_i A_i over the curvature."""
-        return float(np.linalg.norm(self.back_projection, 2))
+        return float(array_namespace(self.y).linalg.matrix_norm(self.back_projection, ord=2))
 
     @property
-    def back_projection(self) -> NDArray[Any]:
+    def back_projection(self) -> Any:
         """(rows, columns) Σ y_i A_i over the curvature: about X, and what a start is made from."""
-        return (self._A.T @ self.y).reshape(self.shape) / self.y.dtype.type(self.curvature)
+        return (self._A.T @ self.y).reshape(self.shape) / self.curvature
 
     def value(self, factors: Factors) -> float:
         """½ Σ (⟨A_i, X̂⟩ − y_i)²."""
         residual = self._residual(factors)
-        return 0.5 * float(residual @ residual)
+        return 0.5 * float(_dot(residual, residual))
 
-    def value_and_grad(self, factors: Factors) -> tuple[float, Factors]:
+    def value_and_grad(self, factors: Factors) -> tuple[Any, Factors]:
         """The value, and its gradient by every factor (as Factors)."""
         residual = self._residual(factors)
-        return 0.5 * float(residual @ residual), _dense_pull_back(factors, (self._A.T @ residual).reshape(self.shape))
+        return 0.5 * _dot(residual, residual), _dense_pull_back(factors, (self._A.T @ residual).reshape(self.shape))
 
-    def _residual(self, factors: Factors) -> NDArray[Any]:
-        _check_fit(factors, self.shape, self.y.dtype)
+    def _residual(self, factors: Factors) -> Any:
+        _check_fit(factors, self.shape, self.y)
         return self._A @ (factors.left @ factors.right.T).reshape(-1) - self.y
 
     def sharing_cores(self, factors: Factors) -> AbstractContextManager[object]:
         return nullcontext()  # nothing but BLAS is at work
 
 
-def _dense_pull_back(factors: Factors, gradient: NDArray[Any]) -> Factors:
+def _dot(a: Any, b: Any) -> Any:
+    """Σ a b, in float64 but for what is lost within the sum of a float32 dot product."""
+    xp = array_namespace(a)
+    return xp.astype(xp.vecdot(a.reshape(-1), b.reshape(-1)), xp.float64)
+
+
+def _dense_pull_back(factors: Factors, gradient: Any) -> Factors:
     """The gradient by every factor from that by X̂ (rows, columns)."""
     return factors.pull_back(gradient @ factors.right, gradient.T @ factors.left)
 
 
-def _finite_matrix(values: ArrayLike, name: str) -> NDArray[Any]:
-    matrix = _checks.as_float(values, name)
+def _finite_matrix(values: ArrayLike, name: str) -> Any:
+    device = _devices.of(values) if _devices.is_tensor(values) else None
+    matrix = _checks.as_float(_devices.place(values, None) if device else values, name)
     if matrix.ndim != 2 or matrix.size == 0:
         raise ValueError(f"{name} has shape {matrix.shape}; give a matrix with at least one row and one column")
     _checks.finite(matrix, name)
-    return matrix
+    return _devices.place(matrix, device)
 
 
-def _check_fit(factors: Factors, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
-    """Factors of the data's shape and dtype."""
+def _check_fit(factors: Factors, shape: tuple[int, ...], data: Any) -> None:
+    """Factors of the data's shape, dtype and device."""
     if factors.shape != tuple(shape):
         raise ValueError(
             f"the factors make a {factors.shape[0]}×{factors.shape[1]} matrix, the data are {shape[0]}×{shape[1]}"
         )
+    if factors.device != _devices.of(data):
+        here, there = ("the host (NumPy)" if d is None else d for d in (factors.device, _devices.of(data)))
+        raise ValueError(
+            f"the factors are on {here} and the data on {there}; move them with factors.to({_devices.of(data)!r})"
+        )
     dtypes = {array.dtype for array in factors.arrays}
-    if dtypes != {dtype}:
+    if dtypes != {data.dtype}:
         names = " and ".join(sorted(map(str, dtypes)))
         raise TypeError(
-            f"the factors are {names} and the data {dtype}; make them one dtype, with "
-            f"factors.map(lambda a: a.astype('{dtype}'))"
+            f"the factors are {names} and the data {data.dtype}; make them one dtype, with "
+            f"factors.map(lambda a: a.astype('{data.dtype}'))"
         )

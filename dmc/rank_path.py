@@ -6,11 +6,11 @@ import math
 from dataclasses import dataclass, replace
 from typing import Any
 
+import array_api_compat
 import numpy as np
-from numpy.typing import NDArray
 
-from dmc import _checks
-from dmc.factors import Factors
+from dmc import _checks, _devices
+from dmc.factors import Array, Factors
 from dmc.gauss_newton import NormalEquations, check_applies
 from dmc.steps import Scales, Step
 
@@ -70,7 +70,8 @@ class RankPath(Step):
         check_applies("RankPath", problem, factors)
         n = factors.shape[1]
         probes = np.random.default_rng(self.seed).standard_normal((n, min(PROBES, self.bound, n)))
-        walk = _Walk(problem, problem.target_norm, self.level, probes.astype(factors.V.dtype))
+        probes = _devices.place(probes.astype(_devices.numpy_dtype(factors.V.dtype)), factors.device)
+        walk = _Walk(problem, problem.target_norm, self.level, probes)
         for _ in range(3):
             walk = replace(walk, probes=_leading(problem, factors, walk.probes)[2])
         return walk
@@ -81,19 +82,17 @@ class RankPath(Step):
         state = replace(state, probes=Q, level=state.level * self.decay)
         if level == 0 or problem.curvature == 0:
             return factors, state
-        new = min(int(np.sum(s > JOINS * problem.curvature * level)), self.bound - factors.width)
+        new = min(int((s > JOINS * problem.curvature * level).sum()), self.bound - factors.width)
         if new > 0:
-            root = factors.U.dtype.type(math.sqrt(NEWCOMER * level))
+            root = math.sqrt(NEWCOMER * level)
             factors = _beside(factors, root * P[:, :new], root * Q[:, :new])
             value, grad = problem.value_and_grad(factors)
-        sizes = (np.sum(factors.U**2, axis=0) + np.sum(factors.V**2, axis=0)) / 2
         q = 2 / (self.depth + 2)
-        slope = problem.curvature * level * (level / (sizes + level)) ** (1 - q)
-        slope = slope.astype(factors.U.dtype)
+        slope = problem.curvature * level * (level / (_squares(factors) / 2 + level)) ** (1 - q)
         penalised = Factors(grad.U + slope * factors.U, (), grad.V + slope * factors.V)
         delta = NormalEquations(problem, factors, slope).solve(penalised, TOL, MAX_PRODUCTS)
         moved = _descend(problem, factors, delta, slope, float(value))
-        strong = int(np.sum(moved.singular_values() > WEAK * level))
+        strong = int((moved.singular_values() > WEAK * level).sum())
         return moved.truncate(max(strong, 1)), state
 
 
@@ -104,36 +103,46 @@ class _Walk:
     problem: Any
     size: float  # spectral norm of the matrix sought, about
     level: float  # in units of the size
-    probes: NDArray[Any]  # (columns, probes) orthonormal after a power iteration: the residual's leading directions
+    probes: Array  # (columns, probes) orthonormal after a power iteration: the residual's leading directions
 
 
-def _leading(problem: Any, factors: Factors, probes: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
+def _squares(factors: Factors) -> Array:
+    """(width,) the sum of squares of each column of both factors."""
+    return (factors.U**2).sum(0) + (factors.V**2).sum(0)
+
+
+def _leading(problem: Any, factors: Factors, probes: Array) -> tuple[Array, Array, Array]:
     """One power iteration: (P, s, Q) with P·diag(s)·Qᵀ the leading part of what the model leaves unexplained.
 
     The gradient by a column of U that is zero is the gradient by X̂ times its column of V.
     """
-    (m, n), b = factors.shape, probes.shape[1]
-    _, grad = problem.value_and_grad(_beside(factors, np.zeros((m, b), probes.dtype), probes))
-    P = np.linalg.qr(grad.U[:, -b:])[0]
-    _, grad = problem.value_and_grad(_beside(factors, P, np.zeros((n, P.shape[1]), P.dtype)))
-    Q, s, turn = np.linalg.svd(-grad.V[:, -P.shape[1] :], full_matrices=False)
+    xp, (m, n), b = array_api_compat.array_namespace(probes), factors.shape, probes.shape[1]
+
+    def zeros(lines: int, columns: int) -> Array:
+        return xp.zeros((lines, columns), dtype=probes.dtype, device=array_api_compat.device(probes))
+
+    _, grad = problem.value_and_grad(_beside(factors, zeros(m, b), probes))
+    P = xp.linalg.qr(grad.U[:, -b:])[0]
+    _, grad = problem.value_and_grad(_beside(factors, P, zeros(n, P.shape[1])))
+    Q, s, turn = xp.linalg.svd(-grad.V[:, -P.shape[1] :], full_matrices=False)
     return P @ turn.T, s, Q
 
 
-def _beside(factors: Factors, U: NDArray[Any], V: NDArray[Any]) -> Factors:
+def _beside(factors: Factors, U: Array, V: Array) -> Factors:
     """The factors, wider by some columns."""
-    return Factors(np.hstack([factors.U, U]), (), np.hstack([factors.V, V]))
+    xp = array_api_compat.array_namespace(U)
+    return Factors(xp.concat([factors.U, U], axis=1), (), xp.concat([factors.V, V], axis=1))
 
 
 def _descend(problem: Any, factors: Factors, delta: Factors, slope: Any, value: float) -> Factors:
     """The longest step, halved from the whole, that does not raise the loss plus penalty; none if there is none."""
 
     def penalty(at: Factors) -> float:
-        return 0.5 * float(slope @ (np.sum(at.U**2, axis=0) + np.sum(at.V**2, axis=0)))
+        return 0.5 * float(slope @ _squares(at))
 
     before, share = value + penalty(factors), 1.0
     while share >= SHORTEST:
-        moved = factors.map(lambda a, d, h=share: a + a.dtype.type(h) * d, delta)
+        moved = factors.map(lambda a, d, h=share: a + h * d, delta)
         if problem.value(moved) + penalty(moved) <= before:
             return moved
         share /= 2

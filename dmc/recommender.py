@@ -54,6 +54,9 @@ class Recommender:
     n_threads : int, optional
         Threads of the fit; left out: as many as OMP_NUM_THREADS says, or as there are cores. The result does not depend
         on it.
+    device : str, optional
+        Where to train: "cuda" for a GPU, by torch. Left out: by compiled code on the host. The model comes back to the
+        host.
     verbose : bool
         Show a progress bar.
     callbacks : sequence of callables
@@ -89,6 +92,7 @@ class Recommender:
         validation_fraction: float = 0.1,
         random_state: int | np.random.Generator | None = 0,
         n_threads: int | None = None,
+        device: str | None = None,
         verbose: bool = False,
         callbacks: Sequence[Callback] = (),
     ) -> None:
@@ -100,6 +104,7 @@ class Recommender:
         _checks.callables(callbacks, "callbacks")
         self.random_state = random_state
         self.n_threads = None if n_threads is None else _checks.integer(n_threads, "n_threads", 1)
+        self.device = device
         self.verbose = verbose
         self.callbacks = callbacks
 
@@ -165,6 +170,7 @@ class Recommender:
         self.range_ = (float(values.min()), float(values.max()))
         unit = float(np.std(values, dtype=np.float64)) or 1.0
         scaled = observations.with_values(((values - self.mean_) / unit).astype(np.float32))
+        scaled = scaled if self.device is None else scaled.to(self.device)
         start = self._start(scaled, rng)
         watch, solution = self._find_length(scaled, start, rng)
         self.validation_rmse_ = watch.best_error * unit if watch else float("nan")
@@ -183,7 +189,7 @@ class Recommender:
         # The final training has the number of steps that it was given: that is its end.
         self.status_: Status = Status.CONVERGED if solution.status is Status.MAX_STEPS else solution.status
         self.n_iter_ = solution.n_steps
-        self.factors_ = factors.scaled(unit)
+        self.factors_ = factors.to(None).scaled(unit)
         self.rank_ = self.factors_.rank(1e-3)
         self._seen = observations.pattern.by_row
         self.n_observed_ = observations.n_observed
@@ -210,7 +216,7 @@ class Recommender:
 
     def _train(self, scaled: Observations, start: Factors, n_steps: int, watch: EarlyStopping | Lowest) -> Solution:
         pattern = scaled.pattern
-        l2 = (self.l2 * np.sqrt(pattern.row_counts), self.l2 * np.sqrt(pattern.column_counts))
+        l2 = (self.l2 * pattern.row_counts**0.5, self.l2 * pattern.column_counts**0.5)
         looks: list[Callback] = [
             watch,
             *self.callbacks,

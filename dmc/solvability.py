@@ -38,6 +38,7 @@ class Solvability:
     @classmethod
     def of(cls, pattern: Pattern, rank: int) -> Solvability:
         """From the observed positions."""
+        pattern = pattern.to(None)
         pointers, indices = pattern.by_row
         links = sparse.csr_array((np.ones(len(indices), np.int32), indices, pointers), shape=pattern.shape)
         back = links.T.tocsr()

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from dmc import _checks
+from dmc import _checks, _devices
 from dmc.factors import Factors
 from dmc.problem import Problem
 from dmc.solution import Solution, Status, StepInfo
@@ -26,6 +26,7 @@ def solve(
     tol: float = 1e-8,
     callbacks: Sequence[Callback] = (),
     check_every: int = 10,
+    device: str | None = None,
 ) -> Solution:
     """Minimise a problem from a start by a step rule.
 
@@ -34,7 +35,7 @@ def solve(
     problem : Problem
         For instance `MaskedLeastSquares`.
     start : Factors
-        From `dmc.initial`, or your own; not changed.
+        From `dmc.initial`, or your own; not changed. NumPy arrays or torch tensors, wherever they live.
     step : Step
         From `dmc.steps`.
     max_steps : int
@@ -46,24 +47,42 @@ def solve(
         Each is called with a `StepInfo` every `check_every` steps, and once more at the end with the status; a true
         return value, before the end, stops the run.
     check_every : int
-        Steps between two looks at the value: the only places where the host waits for a device.
+        Steps between two looks at the value: the only places where the host waits for a device, unless the step rule
+        decides by the value itself (`Backtracking`, `GaussNewton`, `RankPath`).
+    device : str, optional
+        Where to compute: "cpu" or "cuda" by torch. Left out: where the problem's data are.
 
     Returns
     -------
     Solution
-        Never raises for a numerical outcome: `status` tells. Ctrl-C ends the run as STOPPED, with what was reached.
+        Its factors are where the start was. Never raises for a numerical outcome: `status` tells. Ctrl-C ends the run
+        as STOPPED, with what was reached.
+
+    Raises
+    ------
+    ValueError, ImportError
+        If there is no such device, or torch is not installed.
+    MemoryError
+        If the device has no room.
     """
     max_steps = _checks.integer(max_steps, "max_steps", 0)
     check_every = _checks.integer(check_every, "check_every", 1)
     tol = _checks.real(tol, "tol", 0)
     began = time.perf_counter()
+    home = start.device
+    problem = problem if device is None else problem.to(device)
+    start = start.to(problem.device)
     largest = 0.0
     factors, status, stopped_by, n = start, None, None, 0
     info = StepInfo(0, max_steps, math.nan, 1.0, 0.0, start)
     ceiling = math.inf  # the start's value
     try:
         # An overflow is an outcome, told by the status.
-        with problem.sharing_cores(start), np.errstate(over="ignore", invalid="ignore"):
+        with (
+            problem.sharing_cores(start),
+            _devices.words_for_full_memory(problem.device),
+            np.errstate(over="ignore", invalid="ignore", divide="ignore"),
+        ):
             state = step.init(problem, start)
             while status is None:
                 value, grad = problem.value_and_grad(factors)
@@ -92,7 +111,8 @@ def solve(
             callback(StepInfo(n, max_steps, info.value, info.gradient_ratio, seconds, info.factors, status))
     except KeyboardInterrupt:
         status, stopped_by = Status.STOPPED, "interrupt"
-    return Solution(info.factors, info.value, status, n, seconds, stopped_by if status is Status.STOPPED else None)
+    factors, stopped_by = info.factors.to(home), stopped_by if status is Status.STOPPED else None
+    return Solution(factors, info.value, status, n, seconds, stopped_by)
 
 
 def _ending(value: float, ratio: float, tol: float, stopped_by: str | None, n: int, max_steps: int) -> Status | None:

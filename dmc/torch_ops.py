@@ -25,7 +25,7 @@ import torch
 from torch import Tensor
 from torch.utils.weak import TensorWeakRef, WeakTensorKeyDictionary
 
-from dmc import _compiled
+from dmc import _compiled, _devices
 from dmc.observations import Pattern
 
 CHUNK = 1 << 18  # entries at a time in plain torch: bounds the (entries, width) temporaries
@@ -44,11 +44,10 @@ def pattern_tensors(pattern: Pattern) -> tuple[Tensor, Tensor, Tensor, Tensor, T
     Returns
     -------
     row_pointers, column_indices, column_pointers, row_indices, column_order : tensors
-        On the processor, int64 pointers and order, indices as the pattern has them.
+        On the pattern's device; int64 pointers and order, indices as the pattern has them.
     """
-    column_order = pattern.both_orders(np.arange(pattern.n_observed)).by_column
-    arrays = (*pattern.by_row, *pattern.by_column, column_order)
-    rp, ci, cp, ri, order = (torch.from_numpy(np.require(array, requirements=["C", "W"])) for array in arrays)
+    arrays = (*pattern.by_row, *pattern.by_column, pattern.column_order)
+    rp, ci, cp, ri, order = (_devices.place(array, pattern.device or "cpu") for array in arrays)
     return rp, ci, cp, ri, order
 
 

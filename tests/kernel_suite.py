@@ -115,7 +115,7 @@ def assert_types(given: Case, got: tuple[Any, float, Any, Any]) -> None:
     """What the contract says of the answers' types."""
     product, loss, d_left, d_right = got
     assert product.dtype == d_left.dtype == d_right.dtype == given.left.dtype
-    assert type(loss) is float
+    assert isinstance(loss, float)
     assert product.shape == (given.pattern.n_observed,)
 
 

@@ -15,13 +15,15 @@ ROWS = [
     {"__main__"},
     {"cli", "integrations"},
     {"recommender", "plots", "torch"},
-    {"estimator", "torch_ops"},
+    {"estimator"},
     {"discovery"},
     {"solver", "callbacks", "distributed", "initial", "datasets"},
     {"rank_path"},
     {"problem", "steps", "solution", "diagnostics", "metrics", "ratings", "persistence", "solvability"},
     {"kernels", "gauss_newton"},
+    {"torch_ops"},
     {"observations", "factors"},
+    {"_devices"},
     {"_checks", "_compiled"},
 ]
 # The compiled modules are not rooms; each has one door.
@@ -30,7 +32,7 @@ COMPILED = {"_core", "_cuda"}
 # Outside libraries that may enter only here. `kernels/…` names a file of the folder.
 DOORS = {
     "numba": {"kernels/numba_cpu"},
-    "torch": {"torch", "torch_ops", "distributed", "kernels/native"},
+    "torch": {"torch", "torch_ops", "distributed", "_devices"},
     "matplotlib": {"plots"},
     "PIL": {"plots"},
     "pandas": set(),

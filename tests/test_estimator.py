@@ -543,6 +543,7 @@ def test_params_and_clone():
         "validation_fraction": 0.1,
         "random_state": 3,
         "n_threads": None,
+        "device": None,
         "verbose": False,
         "callbacks": (),
     }

@@ -380,7 +380,7 @@ def test_torch_tensor_of_half_the_width():
     torch = pytest.importorskip("torch")
     for dtype in (torch.float16, torch.bfloat16):
         observed = observe(torch.tensor([[1.0, float("nan")]], dtype=dtype))
-        assert (observed.n_observed, observed.dtype) == (1, np.float32)
+        assert (observed.n_observed, observed.dtype) == (1, torch.float32)
 
 
 def test_observations_pass_through(expected):

@@ -19,6 +19,7 @@ class Bowl:
     """½ Σ a² over all the factors: descent with rate η multiplies each by 1 − η, so that all is known beforehand."""
 
     curvature = target_norm = 1.0
+    device = None
 
     def __init__(self, at_step=None, happens=None):
         self.calls, self.at_step, self.happens = 0, at_step, happens

@@ -4,7 +4,7 @@
     masked_residual_grad(left, right, pattern, target, weights)   -> loss, d_left, d_right
 
 with left (rows, k), right (columns, k) C-ordered arrays of one dtype (float32 or float64); target and weights
-BothOrders of that dtype; residual r = left_i·right_j − target, loss = ½ Σ w r² (a float), and the gradients
+BothOrders of that dtype; residual r = left_i·right_j − target, loss = ½ Σ w r² (a number), and the gradients
 d_left (rows, k) and d_right (columns, k). gathered="bfloat16" (float32 only) allows each of the two passes to round
 the side that it gathers to bfloat16: half the traffic, a relative error of 2⁻⁹; a kernel that has no such form gathers
 in full. Only this file asks what the machine has.
@@ -24,6 +24,7 @@ from typing import Any, Protocol, cast
 from threadpoolctl import threadpool_limits
 
 from dmc import _checks, _compiled
+from dmc._devices import Device
 from dmc.observations import BothOrders, Pattern
 
 _MODULES = {  # in the order of preference
@@ -33,6 +34,7 @@ _MODULES = {  # in the order of preference
     "dense": "dmc.kernels.dense",  # not by preference but by width: see `wide`
 }
 NAMES = tuple(_MODULES)
+_ON_TENSORS = {name: _MODULES[name] for name in ("reference", "dense")} | {"operators": "dmc.kernels.operators"}
 
 
 class Kernel(Protocol):
@@ -53,7 +55,7 @@ class Kernel(Protocol):
         target: BothOrders,
         weights: BothOrders | None = None,
         gathered: str | None = None,
-    ) -> tuple[float, Any, Any]: ...
+    ) -> tuple[Any, Any, Any]: ...
 
 
 @dataclass(frozen=True)
@@ -66,13 +68,16 @@ class Availability:
     remedy: str = ""
 
 
-def select(name: str | None = None) -> Kernel:
+def select(name: str | None = None, device: Device = None) -> Kernel:
     """The kernel of that name, or the best that this machine has.
 
     Parameters
     ----------
-    name : {"native", "numba", "reference", "dense"}, optional
-        If left out, the environment variable DMC_KERNEL decides, then the best that is available.
+    name : {"native", "numba", "reference", "dense", "operators"}, optional
+        If left out, the environment variable DMC_KERNEL decides, then the best that is available. "operators" is the
+        one for torch tensors.
+    device : str, optional
+        Where the tensors live that it is for; None: NumPy arrays.
 
     Raises
     ------
@@ -81,7 +86,11 @@ def select(name: str | None = None) -> Kernel:
     ImportError
         If the one named is not available here; the message says why, and the remedy.
     """
-    return cast(Kernel, importlib.import_module(_MODULES[chosen(name)]))
+    if device is None:
+        module = _MODULES[chosen(name)]
+    else:
+        module = _ON_TENSORS[_checks.choice(name or "operators", f"the kernel for tensors on {device}", _ON_TENSORS)]
+    return cast(Kernel, importlib.import_module(module))
 
 
 def chosen(name: str | None = None) -> str:

@@ -4,27 +4,27 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
+import array_api_compat
 
 from dmc.observations import BothOrders, Pattern
 
 
-def masked_product(left: NDArray[Any], right: NDArray[Any], pattern: Pattern) -> NDArray[Any]:
+def masked_product(left: Any, right: Any, pattern: Pattern) -> Any:
     return (left @ right.T)[pattern.rows, pattern.cols]
 
 
 def masked_residual_grad(
-    left: NDArray[Any],
-    right: NDArray[Any],
+    left: Any,
+    right: Any,
     pattern: Pattern,
     target: BothOrders,
     weights: BothOrders | None = None,
     gathered: str | None = None,
-) -> tuple[float, NDArray[Any], NDArray[Any]]:
+) -> tuple[Any, Any, Any]:
+    xp = array_api_compat.array_namespace(left)
     residual = masked_product(left, right, pattern) - target.by_row
     weighted = residual if weights is None else weights.by_row * residual
-    loss = 0.5 * float(np.sum(weighted * residual, dtype=np.float64))
-    scattered = np.zeros(pattern.shape, left.dtype)
+    loss = 0.5 * xp.sum(weighted * residual, dtype=xp.float64)
+    scattered = xp.zeros(pattern.shape, dtype=left.dtype, device=array_api_compat.device(left))
     scattered[pattern.rows, pattern.cols] = weighted
     return loss, scattered @ right, scattered.T @ left

@@ -1,0 +1,89 @@
+"""Where arrays live: NumPy's in the host's memory (device None), or torch's tensors on a device ("cpu", "cuda", …)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+
+Device = str | None
+KINDS = ("cpu", "cuda")
+
+
+def of(array: Any) -> Device:
+    """The device of an array, as torch names it; None for NumPy."""
+    return None if isinstance(array, (np.ndarray, np.generic)) else str(array.device)
+
+
+def place(array: Any, device: Device) -> Any:
+    """The array on a device; itself if it is there, else a copy. Derivatives end here."""
+    if isinstance(array, (np.ndarray, np.generic)):
+        if device is None:
+            return array
+        import torch
+
+        # torch takes no negative strides, and warns of arrays that must not be written to
+        plain = array.flags.writeable and min(array.strides, default=0) >= 0
+        return torch.from_numpy(array if plain else array.copy()).to(device)
+    if getattr(array, "requires_grad", False):
+        array = array.detach()
+    return array.cpu().numpy() if device is None else array.to(device)
+
+
+def numpy_dtype(dtype: Any) -> np.dtype[Any]:
+    """NumPy's name of a dtype, which may be torch's."""
+    return np.dtype(str(dtype).removeprefix("torch."))
+
+
+def is_tensor(value: Any) -> bool:
+    """Whether it is one of torch's tensors; torch is not loaded for the question."""
+    return type(value).__module__.partition(".")[0] == "torch" and hasattr(value, "detach")
+
+
+def checked(device: Any) -> Device:
+    """A device that is there, as torch names it; None passes.
+
+    Raises
+    ------
+    ImportError
+        If torch is not installed.
+    ValueError
+        If it is another device than these, or one that this machine does not have.
+    """
+    if device is None:
+        return None
+    try:
+        import torch
+    except ImportError:
+        raise ImportError(
+            f"device is {str(device)!r} and PyTorch is not installed; run: pip install 'dmc[torch]'"
+        ) from None
+    kind, _, number = str(device).partition(":")
+    if kind not in KINDS or (number and not number.isdigit()):
+        raise ValueError(f"device is {str(device)!r}; choose 'cpu' or 'cuda' (with a number if need be: 'cuda:1')")
+    try:
+        where = torch.empty(0, device=str(device)).device  # with its number: cuda is cuda:0
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).strip().splitlines()[0].partition(". ")[0].rstrip(".")
+        raise ValueError(f"device is {str(device)!r} and torch says: {reason}; see `dmc doctor`") from None
+    return str(where)
+
+
+@contextmanager
+def words_for_full_memory(device: Device) -> Iterator[None]:
+    """A context in which a device that has no room left raises a MemoryError of one sentence."""
+    if device is None:
+        yield
+        return
+    import torch
+
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        asked = str(error).partition("Tried to allocate ")[2].partition(". ")[0]
+        raise MemoryError(
+            f"{device} has no room for {asked or 'another array'}; free what other programs hold there, take float32 "
+            "or a smaller rank, or compute on the host (leave device out)"
+        ) from error
