@@ -136,7 +136,9 @@ def fit(
         judged.numbers(rating)
     _check_output(output)
     began = time.perf_counter()
-    model = Recommender(n_threads=threads, device=device, verbose=_interactive()).fit(ratings, user, item, rating, duplicates)
+    model = Recommender(n_threads=threads, device=device, verbose=_interactive()).fit(
+        ratings, user, item, rating, duplicates
+    )
     seconds = time.perf_counter() - began
     if output is not None:
         model.save(output)

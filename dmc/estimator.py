@@ -50,8 +50,8 @@ class MatrixCompletion(TransformerMixin, BaseEstimator):
         Threads of the fit; left out: as many as OMP_NUM_THREADS says, or as there are cores. The result does not depend
         on it.
     device : str, optional
-        Where to compute: "cuda" for a GPU, by torch. Left out: where the data are, torch tensors on their device and all
-        else by compiled code on the host. What is fitted comes back to where the data were.
+        Where to compute: "cuda" for a GPU, by torch. Left out: where the data are, torch tensors on their device and
+        all else by compiled code on the host. What is fitted comes back to where the data were.
     verbose : bool
         Show a progress bar.
     callbacks : sequence of callables

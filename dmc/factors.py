@@ -86,13 +86,16 @@ class Factors:
     def to(self, device: Device) -> Factors:
         """The same factors on a device: "cpu" or "cuda" for torch tensors there, None for NumPy arrays.
 
+        Themselves, if they are there and derivatives of them are not asked for.
+
         Raises
         ------
         ImportError, ValueError
             If torch is not installed, or has no such device.
         """
         device = _devices.checked(device)
-        return self if device == self.device else self.map(lambda array: _devices.place(array, device))
+        placed = self.map(lambda array: _devices.place(array, device))
+        return self if all(a is b for a, b in zip(self.arrays, placed.arrays, strict=True)) else placed
 
     @property
     def depth(self) -> int:

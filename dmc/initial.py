@@ -218,11 +218,11 @@ def gaussian(
 def _truncated_svd(target: Target, rank: int, rng: np.random.Generator) -> tuple[Array, Array, Array]:
     """Leading singular vectors (columns) and values, descending, of the matrix, zero where not observed."""
     observed = isinstance(target, Observations)
-    values = target.values if observed else target
+    values = target.values if isinstance(target, Observations) else target
     xp = array_api_compat.array_namespace(values)
     largest = float(xp.max(xp.abs(values))) or 1.0
     # Divided by the largest, squares stay inside the range of the dtype.
-    scaled = target.with_values(values / largest) if observed else target / largest
+    scaled: Any = target.with_values(values / largest) if isinstance(target, Observations) else values / largest
     smaller, dtype = min(scaled.shape), _devices.numpy_dtype(values.dtype)
     if not bool(xp.any(values != 0)):  # nothing to decompose, and nothing for ARPACK to start from
         P, Q = (rng.standard_normal((lines, rank)).astype(dtype) for lines in scaled.shape)

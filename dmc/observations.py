@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
-from array_api_compat import array_namespace, device
+from array_api_compat import array_namespace, device as device_of
 from numpy.typing import ArrayLike, NDArray
 from scipy import sparse
 from scipy.sparse.linalg import LinearOperator, svds
@@ -388,19 +388,17 @@ class Observations:
             If indices are not integers or values not real numbers.
         """
         _checks.choice(duplicates, "duplicates", ("error", "mean", "last"))
-        values = _as_float(values, "values")
-        rows, cols = (
-            _as_indices(given, f"{axis} indices", _devices.of(values)) for axis, given in (("row", rows), ("column", cols))
-        )
-        _checks.same_length(rows=rows, cols=cols, values=values)
-        if len(values) == 0:
+        v = _as_float(values, "values")
+        i, j = _as_indices(rows, "row indices", v), _as_indices(cols, "column indices", v)
+        _checks.same_length(rows=i, cols=j, values=v)
+        if len(v) == 0:
             raise ValueError("there are no observed entries; give at least one")
-        size = (max(int(rows.max()) + 1, 1), max(int(cols.max()) + 1, 1)) if shape is None else _checks.shape(shape)
+        size = (max(int(i.max()) + 1, 1), max(int(j.max()) + 1, 1)) if shape is None else _checks.shape(shape)
         remedy = "number rows and columns from 0 without gaps, or take dmc.Recommender for ids of any kind"
         _checks.memory(8 * sum(size), f"an index of the lines of a {size[0]}×{size[1]} matrix", remedy)
-        by_row, ordered, repeats, first = _sort_entries(rows, cols, values, size)
-        if not math.isfinite(float(values.sum())):  # by one of them, or by their number: the host tells
-            _checks.finite(_devices.place(values, None), "values")
+        by_row, ordered, repeats, first = _sort_entries(i, j, v, size)
+        if not math.isfinite(float(v.sum())):  # by one of them, or by their number: the host tells
+            _checks.finite(_devices.place(v, None), "values")
         if repeats and duplicates == "error":
             row = np.searchsorted(_devices.place(by_row.pointers, None), first, side="right") - 1
             raise ValueError(
@@ -429,8 +427,9 @@ def _as_float(values: Any, name: str) -> Any:
     return _devices.place(_checks.as_float(_devices.place(values, None), name), _devices.of(values))
 
 
-def _as_indices(given: Any, name: str, device: Device) -> Any:
-    """`_checks.as_indices` on a device."""
+def _as_indices(given: Any, name: str, like: Any) -> Any:
+    """`_checks.as_indices`, where the values are."""
+    device = _devices.of(like)
     if _devices.is_tensor(given):
         xp = array_namespace(given)
         if device is not None and given.ndim == 1 and given.dtype in (xp.int32, xp.int64):
@@ -493,7 +492,7 @@ def _pointers(lines: Any, count: int) -> Any:
 def _new(pointers: Any, indices: Any) -> Any:
     """(observed,) whether an entry stands at another position than the one before it."""
     xp = array_namespace(indices)
-    new = xp.ones(len(indices), dtype=xp.bool, device=device(indices))
+    new = xp.ones(len(indices), dtype=xp.bool, device=device_of(indices))
     new[1:] = indices[1:] != indices[:-1]
     new[pointers[:-1][pointers[1:] > pointers[:-1]]] = True
     return new

@@ -8,9 +8,8 @@ from functools import cached_property
 from typing import Any, Protocol
 
 import numpy as np
-from array_api_compat import array_namespace
-from array_api_compat import device as where
-from numpy.typing import ArrayLike, NDArray
+from array_api_compat import array_namespace, device as where
+from numpy.typing import ArrayLike
 from scipy import sparse
 
 from dmc import _checks, _devices, kernels

@@ -50,8 +50,8 @@ SQUARINGS = 7
 def _spectral_norm(matrix: Array) -> Array:
     """Largest singular value of a matrix with few columns, from below to 1 %; float64, without dimensions.
 
-    By squaring its small Gram matrix G again and again: with P about G^128, tr(PG)/tr(P) is a mean of G's eigenvalues in
-    which the largest outweigh all others. Unlike an eigenvalue solver that does not make the host wait for a device.
+    By squaring its small Gram matrix G again and again: with P about G^128, tr(PG)/tr(P) is a mean of G's eigenvalues
+    in which the largest outweigh all others. Unlike an eigenvalue solver, that makes no host wait for a device.
     """
     xp = array_api_compat.array_namespace(matrix)
     small = matrix.T @ matrix if matrix.shape[0] >= matrix.shape[1] else matrix @ matrix.T
