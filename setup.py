@@ -26,7 +26,7 @@ SANITIZER = os.environ.get("DMC_SANITIZE")  # for instance "address,undefined", 
 SANITIZE = [f"-fsanitize={SANITIZER}", "-fno-sanitize-recover=all", "-g", "-O1"] if SANITIZER else []
 OPENMP = [] if platform.system() == "Darwin" else ["-fopenmp"]  # Apple's clang has none
 
-# Fixed, whatever GPU is there or not: machine code for two generations, and PTX that the driver compiles for later ones.
+# Fixed, whatever GPU is there: machine code for two generations, and PTX that the driver compiles for later ones.
 GENCODE = ["-gencode=arch=compute_80,code=sm_80", "-gencode=arch=compute_90,code=[sm_90,compute_90]"]
 CUDA_SOURCES = ["csrc/bind_cuda.cpp", "csrc/masked_product_cuda.cu"]
 

@@ -165,7 +165,8 @@ void masked_product(const Lines& lines, const py::object& own, const py::object&
     const FormOf& kind = form_of(form);
     const DeviceArray to(out, "out", kind.real);
     to.check_shape({lines.entries()});
-    const auto sides = check_sides(lines, {own, "own", kind.real}, {other, "other", kind.type}, kind.form);
+    const DeviceArray mine(own, "own", kind.real), gathered(other, "other", kind.type);
+    const auto sides = check_sides(lines, mine, gathered, kind.form);
     void* product = to.written();
     py::gil_scoped_release release;
     dmc::masked_product(lines.device(), sides, product, to_stream(stream));
@@ -176,7 +177,8 @@ void residual_gradient(const Lines& lines, const py::object& own, const py::obje
                        const py::object& loss, const py::object& losses, const py::object& partials,
                        std::uintptr_t stream) {
     const FormOf& kind = form_of(form);
-    const auto sides = check_sides(lines, {own, "own", kind.real}, {other, "other", kind.type}, kind.form);
+    const DeviceArray mine(own, "own", kind.real), gathered(other, "other", kind.type);
+    const auto sides = check_sides(lines, mine, gathered, kind.form);
     const DeviceArray wanted(target, "target", kind.real), to(d_own, "d_own", kind.real);
     const DeviceArray room(losses, "losses", "<f8"), sums(partials, "partials", kind.real);
     wanted.check_shape({lines.entries()});
@@ -192,7 +194,7 @@ void residual_gradient(const Lines& lines, const py::object& own, const py::obje
     double* total = nullptr;
     if (!loss.is_none()) {
         const DeviceArray given(loss, "loss", "<f8");
-        given.check_shape({1});
+        given.check_shape({});
         total = static_cast<double*>(given.written());
     }
     const dmc::Workspace workspace{static_cast<double*>(room.written()), sums.written()};

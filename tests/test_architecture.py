@@ -21,7 +21,7 @@ ROWS = [
     {"rank_path"},
     {"problem", "steps", "solution", "diagnostics", "metrics", "ratings", "persistence", "solvability"},
     {"kernels", "gauss_newton"},
-    {"observations", "factors"},
+    {"observations", "factors", "torch_compiled"},
     {"_checks", "_compiled"},
 ]
 # The compiled modules are not rooms; each has one door.
@@ -30,7 +30,7 @@ COMPILED = {"_core", "_cuda"}
 # Outside libraries that may enter only here. `kernels/…` names a file of the folder.
 DOORS = {
     "numba": {"kernels/numba_cpu"},
-    "torch": {"torch", "torch_ops", "distributed", "kernels/native"},
+    "torch": {"torch", "torch_ops", "torch_compiled", "distributed", "kernels/native"},
     "matplotlib": {"plots"},
     "PIL": {"plots"},
     "pandas": set(),
