@@ -2,7 +2,7 @@
 
 PYTHON ?= python3
 BIN := .venv/bin
-CORE := pyproject.toml setup.py constraints.txt $(wildcard csrc/*.cpp csrc/*.h)
+CORE := pyproject.toml setup.py constraints.txt $(wildcard csrc/*.cpp csrc/*.cu csrc/*.h)
 SOURCES := $(wildcard csrc/*.cpp csrc/*.cu csrc/*.h csrc/lab/*.cpp csrc/lab/*.h)
 export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
 export PIP_DISABLE_PIP_VERSION_CHECK := 1

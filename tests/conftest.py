@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+
+import cuda_stand_in as stand_in
 
 
 @pytest.fixture
@@ -21,3 +24,11 @@ def data_folder() -> Path:
     if not folder.is_dir():
         pytest.skip(f"there is no folder {folder}: put the rating data there, or name their folder in DMC_DATA")
     return folder
+
+
+@pytest.fixture(scope="session")
+def cuda_stand_in(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """dmc._cuda as compiled for the processor."""
+    if stand_in.COMPILER is None:
+        pytest.skip("there is no g++ to compile the CUDA kernels for the processor")
+    return stand_in.build(tmp_path_factory.mktemp("cuda"))
