@@ -17,8 +17,8 @@ Derivatives are made of these three operators again, so those of any order exist
 targets and weights.
 
 Here are, in this order: plain torch for any device, the compiled kernels (`torch_compiled`) for the processor and GPUs,
-and what belongs to no device. A CUDA graph may capture a call once the same pattern was used outside of one, and then
-needs the pattern's tensors as long as it is replayed.
+and what belongs to no device. A CUDA graph may capture a call that was made once outside of one, with the same pattern;
+it needs the pattern's tensors as long as it is replayed.
 """
 
 from __future__ import annotations

@@ -24,6 +24,10 @@ class OnTensors:
 
     def __init__(self, module):
         self.module = module
+        self.waits = 0
+
+    def wait(self):
+        self.waits += 1
 
     def __getattr__(self, name):
         found = getattr(self.module, name)
@@ -36,7 +40,7 @@ class OnTensors:
 def gpu(cuda_stand_in, monkeypatch):
     """The CUDA kernels serve the processor's tensors: gives their module."""
     here = OnTensors(cuda_stand_in)
-    stream = SimpleNamespace(cuda_stream=0, synchronize=lambda: None)
+    stream = SimpleNamespace(cuda_stream=0, synchronize=here.wait)
     monkeypatch.setattr(_compiled, "cuda", here)
     monkeypatch.setattr(_compiled, "cuda_missing", None)
     monkeypatch.setattr(torch.cuda, "current_stream", lambda: stream)
@@ -184,6 +188,7 @@ def test_a_plan_is_made_once_and_let_go_with_its_pattern(gpu, monkeypatch):
         OPS.masked_residual_grad(left, right, *rest)
         OPS.masked_product(left, right, *rest[:5])
     assert len(made) == 2  # one for each order
+    assert gpu.waits == 2  # another stream may be the next to use them
     # Indices that share memory with NumPy or were written to are looked at again.
     rest[1] = rest[1].clone()
     OPS.masked_product(left, right, *rest[:5])
