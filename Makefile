@@ -23,7 +23,7 @@ bench: .venv/.test lab
 gpu: export PYTHONPATH := $(CURDIR):$(CURDIR)/build/gpu-packages
 gpu:
 	DMC_CORE=1 DMC_CUDA=1 $(PYTHON) setup.py --quiet build_ext --inplace
-	$(PYTHON) -m pytest --override-ini=addopts= --quiet -m gpu tests/test_gpu.py
+	$(PYTHON) -m pytest --override-ini=addopts= --quiet -m gpu tests/test_gpu.py tests/test_devices.py
 	$(PYTHON) bench/gpu.py
 
 gpu-packages:

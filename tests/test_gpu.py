@@ -4,12 +4,12 @@ import os
 import shutil
 import subprocess
 import sys
-from functools import cache
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+import conftest
 import kernel_suite as suite
 
 torch = pytest.importorskip("torch")
@@ -24,26 +24,10 @@ WIDTHS = (1, 2, 7, 8, 9, 16, 20, 31, 32, 33, 64, 100, 128, 129, 200, 256)
 ROUNDED = ("bfloat16", "float16")
 
 
-@cache
-def missing() -> str:
-    """Why there is nothing to test on; empty where there is a GPU that the CUDA kernels serve."""
-    obstacle = torch_compiled.cuda_obstacle()
-    if obstacle is not None:
-        return f"{obstacle.reason}; {obstacle.remedy}"
-    return "" if torch.cuda.is_available() else "torch finds no GPU; see torch.cuda.init()"
-
-
-@pytest.fixture(params=["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
-def device(request):
-    if request.param == "cuda" and missing():
-        pytest.skip(missing())
-    return request.param
-
-
 @pytest.fixture
 def gpu():
-    if missing():
-        pytest.skip(missing())
+    if conftest.no_gpu():
+        pytest.skip(conftest.no_gpu())
     return "cuda"
 
 
