@@ -96,8 +96,18 @@ def test_a_source_distribution_holds_all_that_it_takes(clean, tmp_path):
     (archive,) = tmp_path.glob("*.tar.gz")
     with tarfile.open(archive) as held:
         names = {name.partition("/")[2] for name in held.getnames()}
-    kinds = ("csrc/**/*.h", "csrc/**/*.cpp", "csrc/*.cu", "dmc/**/*.py*", "tests/*.py", "bench/*.py", "bench/results/*")
-    wanted = {p.relative_to(ROOT).as_posix() for kind in kinds for p in ROOT.glob(kind) if "__pycache__" not in p.parts}
-    wanted |= {"setup.py", "pyproject.toml", "LICENSE", "README.md", "CHANGELOG.md", "Makefile", "constraints.txt"}
+    kinds = ("csrc/**/*.h", "csrc/**/*.cpp", "csrc/*.cu", "dmc/**/*.py", "tests/*.py", "bench/*.py", "bench/results/*")
+    wanted = {p.relative_to(ROOT).as_posix() for kind in kinds for p in ROOT.glob(kind)}
+    wanted |= {
+        "dmc/__init__.pyi",
+        "dmc/py.typed",
+        "setup.py",
+        "pyproject.toml",
+        "LICENSE",
+        "README.md",
+        "CHANGELOG.md",
+        "Makefile",
+        "constraints.txt",
+    }
     assert "csrc/lab/cuda_stand_in.h" in wanted
     assert not wanted - names
