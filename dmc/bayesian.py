@@ -57,10 +57,12 @@ class Features:
     def __call__(self, lines: Lines) -> Float:
         """(lines, 2 + coordinates) the features of lines, known or new."""
         counts = np.diff(lines.pointers)
-        sums = _incidence(lines, len(self.loadings)) @ self.loadings
         level = np.clip((np.log(np.maximum(counts, 1)) - self.center) / self.spread, -FARTHEST, FARTHEST)
-        columns = [np.ones(len(counts)), level, *(sums * _tamed(counts, TAMED)[:, None]).T]
-        return np.column_stack(columns).astype(np.float32)
+        columns = np.column_stack([np.ones(len(counts)), level]).astype(np.float32)
+        if self.loadings.shape[1] == 0:
+            return columns
+        sums = _incidence(lines, len(self.loadings)) @ self.loadings
+        return np.hstack([columns, sums * _tamed(counts, TAMED)[:, None]])
 
     @classmethod
     def of(cls, counts: NDArray[Any], loadings: Float) -> Features:
@@ -387,6 +389,8 @@ def moments_of(means: Float, covariances: NDArray[Any] | None = None) -> Float:
     covariances : (lines, unknowns, unknowns) array, optional
         Zero if left out.
     """
+    if covariances is None and _compiled.core is not None:
+        return np.asarray(_compiled.core.moments_of(means))
     count, d = means.shape
     z = np.insert(means, d - 1, 1, axis=1)
     seconds = z[:, :, None] * z[:, None, :]

@@ -64,6 +64,14 @@ def test_the_compiled_step_is_the_plain_one(unknowns, dtype):
 
 
 @native
+@pytest.mark.parametrize("unknowns", WIDTHS)
+def test_the_moments_of_what_is_known_are_the_plain_ones(unknowns):
+    means = np.random.default_rng(0).standard_normal((30, unknowns)).astype(np.float32)
+    nothing = np.zeros((30, unknowns, unknowns))
+    np.testing.assert_array_equal(_compiled.core.moments_of(means), bayesian.moments_of(means, nothing))
+
+
+@native
 def test_long_lines_are_cut_and_put_together():
     given = step(11, long=100_000)
     for ours, theirs in zip(compiled(*given), plain(*given), strict=True):
