@@ -94,6 +94,7 @@ void define(py::module_& m, const char* name) {
 void bind_network(py::module_& m);
 void bind_sorting(py::module_& m);
 void bind_serving(py::module_& m);
+void bind_posterior(py::module_& m);
 
 PYBIND11_MODULE(_core, m) {
     m.doc() = "The compiled CPU core of dmc.";
@@ -110,4 +111,5 @@ PYBIND11_MODULE(_core, m) {
         "The instruction set in use: avx512, avx2 or plain.");
     m.def("max_threads", &dmc::max_threads, "Threads that a call uses when none are named.");
     bind_serving(m);
+    bind_posterior(m);
 }

@@ -19,7 +19,7 @@ ROWS = [
     {"discovery"},
     {"solver", "callbacks", "distributed", "initial", "datasets"},
     {"rank_path"},
-    {"problem", "steps", "solution", "diagnostics", "metrics", "ratings", "persistence", "solvability"},
+    {"problem", "steps", "solution", "diagnostics", "metrics", "ratings", "persistence", "solvability", "bayesian"},
     {"kernels", "gauss_newton"},
     {"torch_ops"},
     {"observations", "factors", "torch_compiled"},

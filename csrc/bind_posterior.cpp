@@ -1,0 +1,78 @@
+// The posteriors of lines, for Python.
+
+#include "bind.h"
+#include "posterior.h"
+
+namespace py = pybind11;
+using dmc::Array;
+using dmc::check_length;
+using dmc::dims;
+using dmc::Entries;
+using dmc::refuse;
+
+namespace {
+
+void check_matrix(const py::array& a, const char* name, py::ssize_t rows, py::ssize_t columns) {
+    if (a.ndim() != 2 || a.shape(0) != rows || a.shape(1) != columns)
+        refuse(std::string(name) + " has shape " + dims(a) + "; it has to be (" + std::to_string(rows) + ", " +
+               std::to_string(columns) + ")");
+    dmc::check_aligned(a, name);
+}
+
+template <class Index>
+py::tuple posterior(const Entries<Index>& entries, const Array<float>& values, const Array<float>& others,
+                    const Array<double>& precision, const Array<float>& means, double noise, Array<float>& moments,
+                    int n_threads) {
+    const auto lines = entries.lines();
+    if (precision.ndim() != 2 || precision.shape(0) < 1)
+        refuse("precision has shape " + dims(precision) + "; it has to be square");
+    const std::int64_t unknowns = precision.shape(0), size = dmc::Moments(unknowns).size;
+    check_length(values, "values", lines.entries());
+    dmc::check_aligned(values, "values");
+    check_matrix(precision, "precision", unknowns, unknowns);
+    check_matrix(others, "others", lines.other_lines, size);
+    check_matrix(means, "means", lines.count, unknowns);
+    check_matrix(moments, "moments", lines.count, size);
+    Array<float> mean({py::ssize_t(lines.count), py::ssize_t(unknowns)});
+    Array<double> covariance({py::ssize_t(unknowns), py::ssize_t(unknowns)});
+    const dmc::Prior prior{unknowns, precision.data(), means.data(), noise};
+    const dmc::Posterior out{mean.mutable_data(), moments.mutable_data(), covariance.mutable_data()};
+    double error;
+    {
+        py::gil_scoped_release release;
+        error = dmc::posterior(lines, values.data(), others.data(), prior, out, n_threads);
+    }
+    return py::make_tuple(mean, covariance, error);
+}
+
+Array<float> moments_of(const Array<float>& means, int n_threads) {
+    if (means.ndim() != 2 || means.shape(1) < 1) refuse("means has shape " + dims(means) + "; give a matrix");
+    dmc::check_aligned(means, "means");
+    const std::int64_t lines = means.shape(0), unknowns = means.shape(1);
+    Array<float> moments({py::ssize_t(lines), py::ssize_t(dmc::Moments(unknowns).size)});
+    float* p = moments.mutable_data();
+    {
+        py::gil_scoped_release release;
+        dmc::moments_of(lines, unknowns, means.data(), p, n_threads);
+    }
+    return moments;
+}
+
+// noconvert: an array of another dtype or layout is a mistake of the caller, never a silent copy.
+template <class Index>
+void define(py::module_& m) {
+    m.def("posterior", &posterior<Index>, py::arg("entries"), py::arg("values").noconvert(),
+          py::arg("others").noconvert(), py::arg("precision").noconvert(), py::arg("means").noconvert(),
+          py::arg("noise"), py::arg("moments").noconvert(), py::arg("n_threads") = 0,
+          "(means, summed covariance, expected squared error) of the unknowns of each line, given the moments of the "
+          "other lines; their own are written to `moments`. See csrc/posterior.h.");
+}
+
+}  // namespace
+
+void bind_posterior(py::module_& m) {
+    define<std::int32_t>(m);
+    define<std::int64_t>(m);
+    m.def("moments_of", &moments_of, py::arg("means").noconvert(), py::arg("n_threads") = 0,
+          "The moments of lines whose unknowns are known.");
+}

@@ -1,0 +1,329 @@
+// The posteriors on the CPU. Moments are summed a few registers at a time, in float32 over a tile of entries and then
+// in float64: the sums of a long line would lose what tells its directions apart.
+
+#include "posterior.h"
+
+#include <algorithm>
+#include <vector>
+
+#include "parallel.h"
+
+namespace dmc {
+namespace {
+
+constexpr std::int64_t kTile = 512;      // entries summed in float32
+constexpr int kUnits = 8;                // vectors summed in registers
+constexpr std::int64_t kAhead = 6;       // entries between the fetch of moments and their use
+constexpr std::int64_t kWork = 1 << 20;  // additions for which a further thread is woken
+constexpr std::int64_t kDoubles = 8;     // in a vector of the widest registers
+
+template <class Index>
+struct Work {
+    Lines<Index> lines;
+    const float* values;
+    const float* others;
+    Moments at;
+    Prior prior;
+    Posterior out;
+};
+
+// What a thread needs meanwhile. Whole vectors are read and written, so that each has room for one behind its last
+// number.
+struct Room {
+    Room(const Prior& prior, const Moments& at)
+        : stride((prior.unknowns + kDoubles) / kDoubles * kDoubles),
+          wide(Moments::up(at.shown)),
+          sums(at.size + kGrain),
+          precision(prior.unknowns * stride),
+          matrix((prior.unknowns + 1) * stride),
+          pivot(stride),
+          covariance(prior.unknowns * stride),
+          side(stride),
+          shown(2 * wide),
+          known((at.shown + 1) * wide),
+          packed(at.size + wide) {
+        for (std::int64_t r = 0; r < prior.unknowns; ++r)
+            std::copy_n(prior.precision + r * prior.unknowns, prior.unknowns, precision.data() + r * stride);
+    }
+
+    std::int64_t stride;  // of the matrices: at least one more than the unknowns
+    std::int64_t wide;    // of what is known of a shown vector
+    std::vector<double> sums, precision, matrix, pivot, covariance, side;
+    std::vector<float> shown, known, packed;
+};
+
+// sums += the vector, in float64.
+template <int Bytes>
+DMC_INLINE void add_to(typename Vector<float, Bytes>::type vector, double* sums) {
+    using D = Vector<double, Bytes>;
+    typename Vector<float, Bytes / 2>::type half;
+    for (int h = 0; h < 2; ++h) {
+        std::memcpy(&half, reinterpret_cast<const char*>(&vector) + h * (Bytes / 2), Bytes / 2);
+        double* at = sums + h * D::lanes;
+        D::store(at, D::load(at) + __builtin_convertvector(half, typename D::type));
+    }
+}
+
+// sums[c …] += Σ_e scale_e others[j_e][c …], Units vectors from c on; scale is the value of the entry, or one.
+template <int Bytes, int Units, bool Scaled, class Index>
+DMC_INLINE void add_units(const Work<Index>& work, std::int64_t first, std::int64_t last, std::int64_t c,
+                          double* sums) {
+    using V = Vector<float, Bytes>;
+    const std::int64_t size = work.at.size, end = work.lines.entries();
+    const float* others = work.others + c;
+    for (std::int64_t begin = first; begin < last; begin += kTile) {
+        typename V::type acc[Units] = {};
+        for (std::int64_t e = begin; e < std::min(begin + kTile, last); ++e) {
+            const float* other = others + work.lines.indices[e] * size;
+            if (e + kAhead < end) {
+                const char* ahead = reinterpret_cast<const char*>(others + work.lines.indices[e + kAhead] * size);
+                for (int b = 0; b < Units * Bytes; b += 64) __builtin_prefetch(ahead + b);
+            }
+            for (int u = 0; u < Units; ++u)
+                if constexpr (Scaled)
+                    acc[u] += work.values[e] * V::load(other + u * V::lanes);
+                else
+                    acc[u] += V::load(other + u * V::lanes);
+        }
+        for (int u = 0; u < Units; ++u) add_to<Bytes>(acc[u], sums + c + u * V::lanes);
+    }
+}
+
+template <int Bytes, bool Scaled, class Index>
+DMC_INLINE void add(const Work<Index>& work, std::int64_t first, std::int64_t last, std::int64_t from, std::int64_t to,
+                    double* sums) {
+    constexpr int lanes = Vector<float, Bytes>::lanes;
+    std::int64_t c = from;
+    for (; c + kUnits * lanes <= to; c += kUnits * lanes) add_units<Bytes, kUnits, Scaled>(work, first, last, c, sums);
+    for (; c + kUnits / 2 * lanes <= to; c += kUnits / 2 * lanes)
+        add_units<Bytes, kUnits / 2, Scaled>(work, first, last, c, sums);
+    for (; c < to; c += lanes) add_units<Bytes, 1, Scaled>(work, first, last, c, sums);
+}
+
+// The sums of the others' moments over entries first … last−1.
+struct Sums {
+    template <int Bytes, class Index>
+    static DMC_INLINE int run(const Work<Index>& work, const std::int64_t& first, const std::int64_t& last,
+                              double* const& sums) {
+        std::fill_n(sums, work.at.size, 0.0);
+        add<Bytes, false>(work, first, last, 0, work.at.packed, sums);
+        add<Bytes, true>(work, first, last, work.at.packed, work.at.size, sums);
+        return 0;
+    }
+};
+
+// The first `size` columns become the inverse of the matrix that they are, further ones are multiplied by it. Without a
+// search for pivots: the matrix is symmetric and positive definite. Blocks vectors a row; 0: any number.
+template <int Bytes, int Blocks>
+DMC_INLINE void invert(double* a, std::int64_t size, std::int64_t stride, double* pivot) {
+    using V = Vector<double, Bytes>;
+    const std::int64_t blocks = Blocks ? Blocks : stride / V::lanes;
+    for (std::int64_t p = 0; p < size; ++p) {
+        double* own = a + p * stride;
+        const double inverse = 1 / own[p];
+        for (std::int64_t v = 0; v < blocks; ++v) V::store(pivot + v * V::lanes, V::load(own + v * V::lanes) * inverse);
+        // f, at p, becomes f − f·(1 + inverse): no number has to be put into a vector that is about to be read.
+        pivot[p] = 1 + inverse;
+        typename V::type kept[Blocks ? Blocks : 1];
+        for (int v = 0; v < Blocks; ++v) kept[v] = V::load(pivot + v * V::lanes);
+        for (std::int64_t r = 0; r < size; ++r) {
+            double* row = a + r * stride;
+            const double factor = row[p];
+            for (std::int64_t v = 0; v < blocks; ++v) {
+                const auto by = Blocks ? kept[Blocks ? v : 0] : V::load(pivot + v * V::lanes);
+                V::store(row + v * V::lanes, V::load(row + v * V::lanes) - factor * by);
+            }
+        }
+        pivot[p] = inverse;  // the pivot's own row has been written over
+        for (std::int64_t v = 0; v < blocks; ++v) V::store(own + v * V::lanes, V::load(pivot + v * V::lanes));
+    }
+}
+
+// From the sums over a line's entries to its posterior. Returns what the line alone adds to the expected squared error;
+// Σ value² and the covariances' part are added for all lines at once.
+struct Finish {
+    template <int Bytes, class Index>
+    static DMC_INLINE double run(const Work<Index>& work, const std::int64_t& line, Room& room) {
+        const std::int64_t d = work.prior.unknowns, stride = room.stride;
+        double* a = room.matrix.data();
+        const double constant = fill<Bytes>(work, line, room);
+        if (stride == 16)
+            invert<Bytes, 16 / Vector<double, Bytes>::lanes>(a, d, stride, room.pivot.data());
+        else
+            invert<Bytes, 0>(a, d, stride, room.pivot.data());
+
+        using V = Vector<double, Bytes>;
+        const float* expected = work.prior.means + line * d;
+        float* mean = work.out.means + line * d;
+        double linear = 0, pulled = 0;
+        for (std::int64_t r = 0; r < d; ++r) {
+            const double own = a[r * stride + d];
+            mean[r] = float(own);
+            linear += room.side[r] * own;
+            a[r * stride + d] = 0;
+        }
+        for (std::int64_t c = 0; c < stride; c += V::lanes) {
+            auto sum = typename V::type{};
+            for (std::int64_t r = 0; r < d; ++r)
+                sum += double(mean[r]) * V::load(room.precision.data() + r * stride + c);
+            for (std::int64_t i = 0; i < V::lanes && c + i < d; ++i)
+                pulled += sum[i] * (double(mean[c + i]) - double(expected[c + i]));
+        }
+        for (std::int64_t i = 0; i < d * stride; i += V::lanes) {
+            double* at = room.covariance.data() + i;
+            V::store(at, V::load(at) + V::load(a + i));
+        }
+        show<Bytes>(work, line, room, mean);
+        // With A m = noise·side + P μ: the quadratic form in the sums is what m and the prior leave of it.
+        return constant - linear - pulled / work.prior.noise;
+    }
+
+    // The matrix of the line's least squares problem, and beside it the right-hand side. Vectors write more than a
+    // row's own numbers; what follows puts it right.
+    template <int Bytes, class Index>
+    static DMC_INLINE double fill(const Work<Index>& work, std::int64_t line, Room& room) {
+        using V = Vector<double, Bytes>;
+        const std::int64_t d = work.prior.unknowns, stride = room.stride;
+        const double noise = work.prior.noise;
+        const double *row = room.sums.data(), *weighted = row + work.at.packed;
+        const float* expected = work.prior.means + line * d;
+        double* a = room.matrix.data();
+        for (std::int64_t c = 0; c < stride; c += V::lanes) {
+            auto sum = typename V::type{};
+            for (std::int64_t r = 0; r < d; ++r)
+                sum += double(expected[r]) * V::load(room.precision.data() + r * stride + c);
+            V::store(room.pivot.data() + c, sum);
+        }
+        for (std::int64_t r = 0; r < d; ++r) {
+            room.side[r] = weighted[r] - row[d - r];  // the values less the offsets
+            for (std::int64_t c = r; c < d; c += V::lanes) V::store(a + r * stride + c, noise * V::load(row + c - r));
+            row += d + 1 - r;
+        }
+        for (std::int64_t r = 0; r < d; ++r) {
+            for (std::int64_t c = 0; c < r; ++c) a[r * stride + c] = a[c * stride + r];
+            for (std::int64_t c = d; c < stride; ++c) a[r * stride + c] = 0;
+        }
+        for (std::int64_t i = 0; i < d * stride; i += V::lanes)
+            V::store(a + i, V::load(a + i) + V::load(room.precision.data() + i));
+        for (std::int64_t r = 0; r < d; ++r) a[r * stride + d] = noise * room.side[r] + room.pivot[r];
+        return *row - 2 * weighted[d];  // Σ offset² − 2 Σ offset · value
+    }
+
+    // The moments of z = (factors, 1, bias): the unknowns with a 1 before the last.
+    template <int Bytes, class Index>
+    static DMC_INLINE void show(const Work<Index>& work, std::int64_t line, Room& room, const float* mean) {
+        using V = Vector<float, Bytes>;
+        using D = Vector<double, Bytes>;
+        const std::int64_t k = work.prior.unknowns - 1, stride = room.stride, wide = room.wide, shown = work.at.shown;
+        float *z = room.shown.data(), *known = room.known.data();
+        std::copy_n(mean, k, z);
+        z[k] = 1;
+        z[k + 1] = mean[k];
+        for (std::int64_t r = 0; r <= k; ++r) {
+            const double* from = room.matrix.data() + r * stride;
+            float* to = known + (r < k ? r : k + 1) * wide;
+            for (std::int64_t c = 0; c < stride; c += D::lanes) {
+                const auto half = __builtin_convertvector(D::load(from + c), typename Vector<float, Bytes / 2>::type);
+                std::memcpy(to + c, &half, sizeof half);
+            }
+        }
+        for (std::int64_t r = 0; r <= k + 1; ++r) {
+            float* to = known + r * wide;
+            to[k + 1] = to[k];
+            to[k] = 0;
+        }
+        float *packed = room.packed.data(), *out = packed;
+        for (std::int64_t r = 0; r < shown; ++r) {
+            for (std::int64_t c = r; c < shown; c += V::lanes)
+                V::store(out + c - r, z[r] * V::load(z + c) + V::load(known + r * wide + c));
+            out += shown - r;
+        }
+        std::fill(out, packed + work.at.packed, 0.0f);
+        std::copy_n(z, shown, packed + work.at.packed);
+        std::fill(packed + work.at.packed + shown, packed + work.at.size, 0.0f);
+        std::copy_n(packed, work.at.size, work.out.moments + line * work.at.size);
+    }
+};
+
+}  // namespace
+
+template <class Index>
+double posterior(Lines<Index> lines, const float* values, const float* others, Prior prior, Posterior out,
+                 int n_threads) {
+    const Work<Index> work{lines, values, others, Moments(prior.unknowns), prior, out};
+    const std::vector<Piece>& pieces = *lines.pieces;
+    const std::int64_t size = work.at.size, d = prior.unknowns;
+    n_threads = threads_for((lines.entries() + lines.count * d) * size, kWork, n_threads);
+
+    std::vector<std::int64_t> segments;  // pieces of long lines
+    for (std::size_t p = 0; p < pieces.size(); ++p)
+        if (pieces[p].segment >= 0) segments.push_back(p);
+    std::vector<double> partial(segments.size() * size + kGrain);
+    parallel_for(std::int64_t(segments.size()), n_threads, [&](std::int64_t s) {
+        const Piece& piece = pieces[segments[s]];
+        std::vector<double> own(size + kGrain);
+        double* sums = own.data();
+        dispatch<Sums>(work, piece.first, piece.last, sums);
+        std::copy_n(sums, size, partial.data() + piece.segment * size);
+    });
+
+    // Few enough sums of covariances to keep, and the same for any number of threads.
+    const std::int64_t groups = std::min<std::int64_t>(pieces.size(), 64);
+    std::vector<double> covariances(groups * d * d), errors(groups);
+    parallel_for(groups, n_threads, [&](std::int64_t g) {
+        Room room(prior, work.at);
+        double* sums = room.sums.data();
+        double error = 0;
+        for (std::size_t p = g * pieces.size() / groups; p < (g + 1) * pieces.size() / groups; ++p) {
+            const Piece& piece = pieces[p];
+            if (piece.segment >= 0 && piece.first != lines.pointers[piece.begin]) continue;
+            for (std::int64_t i = piece.begin; i < piece.end; ++i) {
+                if (piece.segment < 0) {
+                    dispatch<Sums>(work, lines.pointers[i], lines.pointers[i + 1], sums);
+                } else {  // its segments follow each other
+                    std::copy_n(partial.data() + piece.segment * size, size, sums);
+                    for (std::size_t q = p + 1; q < pieces.size() && pieces[q].begin == i; ++q)
+                        for (std::int64_t c = 0; c < size; ++c) sums[c] += partial[pieces[q].segment * size + c];
+                }
+                error += dispatch<Finish>(work, i, room);
+            }
+            for (std::int64_t e = lines.pointers[piece.begin]; e < lines.pointers[piece.end]; ++e)
+                error += double(values[e]) * double(values[e]);
+        }
+        errors[g] = error;
+        for (std::int64_t r = 0; r < d; ++r)
+            std::copy_n(room.covariance.data() + r * room.stride, d, covariances.data() + (g * d + r) * d);
+    });
+    std::fill_n(out.covariance, d * d, 0.0);
+    double error = 0, trace = double(lines.count) * double(d);
+    for (std::int64_t g = 0; g < groups; ++g) {
+        error += errors[g];
+        for (std::int64_t c = 0; c < d * d; ++c) out.covariance[c] += covariances[g * d * d + c];
+    }
+    for (std::int64_t c = 0; c < d * d; ++c) trace -= prior.precision[c] * out.covariance[c];
+    return error + trace / prior.noise;
+}
+
+void moments_of(std::int64_t lines, std::int64_t unknowns, const float* means, float* moments, int n_threads) {
+    const Moments at(unknowns);
+    constexpr std::int64_t chunk = 1024;
+    parallel_for((lines + chunk - 1) / chunk, threads_for(lines * at.size, kWork, n_threads), [&](std::int64_t piece) {
+        std::vector<float> z(at.shown);
+        for (std::int64_t i = piece * chunk; i < std::min((piece + 1) * chunk, lines); ++i) {
+            const float* mean = means + i * unknowns;
+            float* out = moments + i * at.size;
+            std::copy_n(mean, unknowns - 1, z.data());
+            z[unknowns - 1] = 1;
+            z[unknowns] = mean[unknowns - 1];
+            std::fill_n(out, at.size, 0.0f);
+            std::copy(z.begin(), z.end(), out + at.packed);
+            for (std::int64_t r = 0; r < at.shown; ++r)
+                for (std::int64_t c = r; c < at.shown; ++c) *out++ = z[r] * z[c];
+        }
+    });
+}
+
+template double posterior<std::int32_t>(Lines<std::int32_t>, const float*, const float*, Prior, Posterior, int);
+template double posterior<std::int64_t>(Lines<std::int64_t>, const float*, const float*, Prior, Posterior, int);
+
+}  // namespace dmc

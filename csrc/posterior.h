@@ -1,0 +1,55 @@
+// What the entries of a line say about its factors, the other side being known up to a covariance: the step of
+// variational Bayesian matrix factorisation, on plain pointers.
+//
+// The model is value_ij = ⟨p_i, q_j⟩ + b_i + c_j + noise. To a row, (p_i, b_i) is unknown: its features are (q_j, 1)
+// and its offset is c_j; to a column, (q_j, c_j) is, and its features are (p_i, 1), its offset b_i. So every line shows
+// one vector z = (factors, 1, bias) to the other side. What is gathered for an entry are the moments of z: E z zᵀ
+// packed by rows of its upper triangle, zeros up to a multiple of kGrain, then E z and zeros up to one: all that the
+// posterior needs, and it makes an entry a sum of contiguous numbers. The caller owns every array and has checked
+// shapes and index ranges. Results do not depend on the number of threads.
+#pragma once
+
+#include <cstdint>
+
+#include "masked_product.h"
+
+namespace dmc {
+
+constexpr std::int64_t kGrain = 16;  // numbers: a vector of the widest registers
+
+// Where the moments of a line with so many unknowns (factors and a bias) stand.
+struct Moments {
+    explicit Moments(std::int64_t unknowns)
+        : shown(unknowns + 1), packed(up(shown * (shown + 1) / 2)), size(packed + up(shown)) {}
+
+    static std::int64_t up(std::int64_t count) { return (count + kGrain - 1) / kGrain * kGrain; }
+
+    std::int64_t shown;   // length of z
+    std::int64_t packed;  // numbers before E z
+    std::int64_t size;    // of a line
+};
+
+// The unknowns of line i before its entries are seen are N(means[i], precision⁻¹); `noise` is the precision of an
+// entry.
+struct Prior {
+    std::int64_t unknowns;
+    const double* precision;  // (unknowns, unknowns)
+    const float* means;       // (lines, unknowns)
+    double noise;
+};
+
+struct Posterior {
+    float* means;        // (lines, unknowns)
+    float* moments;      // (lines, Moments::size), of what the line shows to the other side
+    double* covariance;  // (unknowns, unknowns): summed over the lines
+};
+
+// others: (other_lines, Moments::size). Returns Σ_e E(value[e] − model)².
+template <class Index>
+double posterior(Lines<Index> lines, const float* values, const float* others, Prior prior, Posterior out,
+                 int n_threads);
+
+// The moments of lines that are known: means (lines, unknowns), no covariance.
+void moments_of(std::int64_t lines, std::int64_t unknowns, const float* means, float* moments, int n_threads);
+
+}  // namespace dmc

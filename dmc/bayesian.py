@@ -1,0 +1,428 @@
+"""Bayesian matrix factorisation of ratings: what held-out ratings would have to choose is learnt by the fit itself."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+
+from dmc import _checks, _compiled, kernels
+from dmc.factors import Factors
+from dmc.observations import Lines, Observations, Pattern
+
+START_WIDTH = 10  # directions to begin with; more join while all of them are alive
+GROWTH = 1.5
+START_SIZE = 0.1  # of the first factors
+START_VARIANCE = 1.0  # of the factors' prior, for ratings of unit variance: directions die of a small one
+FIXED_SWEEPS = 3  # before the priors are learnt
+MAX_SWEEPS = 60  # of one width
+TOL = 0.06  # of the noise: predictions that have less than this before them have arrived
+SLOWEST = 0.9  # ratio of two moves that is believed
+WATCHED = 20_000  # entries whose predictions are watched
+ALIVE = 1.25  # times the strength at which noise hides a direction
+FEATURES = 48  # of the pattern, at most
+TAMED = 0.25  # power of the counts by which lines are divided, before the pattern's singular vectors are taken
+POWER_STEPS = 4
+FARTHEST = 3.0  # standard deviations of a count: what is beyond was not seen
+SMALLEST = 1e-8  # variance of a feature's weights
+GRAIN = 16  # as in csrc/posterior.h
+
+Float = NDArray[np.float32]
+
+
+@dataclass(frozen=True, eq=False)
+class Features:
+    """What the pattern alone says about a line: 1, the logarithm of its count, and coordinates among those like it.
+
+    The coordinates are the singular vectors of the pattern, its lines divided by a power of their counts; those of a
+    line are linear in the lines of the other side that it was observed with, so that new lines have them too.
+
+    Attributes
+    ----------
+    loadings : (other lines, coordinates) float32
+        What an entry with a line of the other side adds.
+    center, spread : float
+        Mean and standard deviation of the logarithms of the counts.
+    """
+
+    loadings: Float
+    center: float
+    spread: float
+
+    def __call__(self, lines: Lines) -> Float:
+        """(lines, 2 + coordinates) the features of lines, known or new."""
+        counts = np.diff(lines.pointers)
+        level = np.clip((np.log(np.maximum(counts, 1)) - self.center) / self.spread, -FARTHEST, FARTHEST)
+        columns = np.column_stack([np.ones(len(counts)), level]).astype(np.float32)
+        if self.loadings.shape[1] == 0:
+            return columns
+        sums = _incidence(lines, len(self.loadings)) @ self.loadings
+        return np.hstack([columns, sums * _tamed(counts, TAMED)[:, None]])
+
+    @classmethod
+    def of(cls, counts: NDArray[Any], loadings: Float) -> Features:
+        logarithms = np.log(np.maximum(counts, 1))
+        return cls(loadings, float(logarithms.mean()), float(logarithms.std()) or 1.0)
+
+
+def pattern_features(pattern: Pattern, seed: int | np.random.Generator = 0) -> tuple[Features, Features]:
+    """The features of rows and of columns.
+
+    No coordinates where the pattern is no more than how active rows are and how popular columns: then its second
+    singular value, rows and columns divided by the roots of their counts, is that of noise.
+    """
+    rng = _checks.generator(seed)
+    (m, n), N = pattern.shape, pattern.n_observed
+    by_row, by_column = _incidence(pattern.by_row, n), _incidence(pattern.by_column, m)
+    counts = pattern.row_counts, pattern.column_counts
+
+    def leading(power: float, width: int, steps: int) -> tuple[Any, Any, Any]:
+        a, b = (_tamed(c, power)[:, None] for c in counts)
+        Q = rng.standard_normal((n, width), dtype=np.float32)
+        Q[:, 0] = np.sqrt(counts[1])
+        for _ in range(steps):
+            P = np.linalg.qr(a * (by_row @ (b * Q)))[0]
+            Q, s, turn = np.linalg.svd(b * (by_column @ (a * P)), full_matrices=False)
+        return P @ turn.T, s, Q
+
+    noise = sum(math.sqrt((c > 0).sum()) for c in counts) / math.sqrt(N)
+    few = min(8, m, n)
+    informative = few > 2 and leading(0.5, few, 2)[1][1] > noise
+    width = min(FEATURES, m // 4, n // 4) if informative else 0
+    if width == 0:
+        of_rows, of_columns = (np.zeros((lines, 0), np.float32) for lines in (n, m))
+    else:
+        P, s, Q = (a[..., 1 : width + 1] for a in leading(TAMED, min(width + 9, m, n), POWER_STEPS))
+        # P = A Q / s, scaled to a mean square of one; and so for the columns.
+        of_rows = (_tamed(counts[1], TAMED)[:, None] * Q * (math.sqrt(m) / s)).astype(np.float32)
+        of_columns = (_tamed(counts[0], TAMED)[:, None] * P * (math.sqrt(n) / s)).astype(np.float32)
+    return Features.of(counts[0], of_rows), Features.of(counts[1], of_columns)
+
+
+@dataclass(eq=False)
+class Side:
+    """The rows, or the columns: their prior N(features·weights, covariance), their posterior means and moments.
+
+    A line's unknowns are its factors and, last, its bias.
+    """
+
+    lines: Lines
+    values: Float
+    features: Float
+    means: Float
+    covariance: NDArray[Any]  # (unknowns, unknowns) float64
+    weights: NDArray[Any]  # (features, unknowns) float64
+    variances: NDArray[Any]  # (features,) of their weights, relative to the covariance
+
+    def __post_init__(self) -> None:
+        self.moments = moments_of(self.means)
+        self._entries: Any = None
+
+    @classmethod
+    def begin(cls, lines: Lines, values: Float, features: Float) -> Side:
+        count, width = len(features), features.shape[1]
+        return cls(
+            lines,
+            values,
+            features,
+            np.zeros((count, 1), np.float32),
+            np.eye(1) * START_VARIANCE,
+            np.zeros((width, 1)),
+            np.ones(width),
+        )
+
+    def widen(self, by: int, rng: np.random.Generator) -> None:
+        """New directions join: small random factors under a wide prior, before the bias."""
+        k = self.means.shape[1] - 1
+        new = START_SIZE * rng.standard_normal((len(self.means), by), dtype=np.float32)
+        self.means = np.insert(self.means, [k] * by, new, axis=1)
+        self.weights = np.insert(self.weights, [k] * by, 0, axis=1)
+        old, self.covariance = self.covariance, np.eye(k + by + 1) * START_VARIANCE
+        kept = np.append(np.arange(k), k + by)
+        self.covariance[np.ix_(kept, kept)] = old
+        self.moments = moments_of(self.means)
+
+    def turn(self, by: NDArray[Any]) -> None:
+        """Factors times a matrix (directions, new directions); the bias stays."""
+        k, new = by.shape
+        turn = np.zeros((k + 1, new + 1))
+        turn[:k, :new], turn[k, new] = by, 1
+        self.means = self.means @ turn.astype(np.float32)
+        self.weights, self.covariance = self.weights @ turn, turn.T @ self.covariance @ turn
+        self.moments = moments_of(self.means)
+
+    def update(self, other: Side, noise: float) -> float:
+        """The posterior of every line, given the other side; returns the expected sum of squared errors."""
+        if self._entries is None and _compiled.core is not None:
+            kind = _compiled.core.Entries if self.lines.indices.dtype == np.int32 else _compiled.core.WideEntries
+            self._entries = kind(self.lines.pointers, self.lines.indices, len(other.means))
+        expected = self.features @ self.weights.astype(np.float32)
+        precision = np.linalg.inv(self.covariance)
+        if self._entries is None:
+            self.means, self._spread, error = _posterior(
+                _incidence(self.lines, len(other.means)), self.values, other.moments, precision, expected, noise,
+                self.moments,
+            )  # fmt: skip
+        else:
+            self.means, self._spread, error = _compiled.core.posterior(
+                self._entries, self.values, other.moments, precision, expected, noise, self.moments
+            )
+        return float(error)
+
+    def learn(self) -> None:
+        """The prior under which the posteriors are likeliest: ridge regression on the features, each with its own
+        variance, and what is left over as the covariance."""
+        F, precision = self.features, np.linalg.inv(self.covariance)
+        among = np.linalg.inv((F.T @ F).astype(np.float64) + np.diag(1 / self.variances))
+        self.weights = among @ (F.T @ self.means).astype(np.float64)
+        left = self.means - F @ self.weights.astype(np.float32)
+        of_weights = (self.weights.T / self.variances) @ self.weights
+        total = (left.T @ left).astype(np.float64) + self._spread + of_weights
+        d = len(precision)
+        sizes = np.einsum("fi,ij,fj->f", self.weights, precision, self.weights) / d + np.diag(among)
+        self.covariance = np.asarray(total / (len(F) + F.shape[1]), dtype=np.float64)
+        self.variances = np.maximum(sizes, SMALLEST)
+
+
+@dataclass(frozen=True, eq=False)
+class Bayesian:
+    """A fitted Bayesian factorisation.
+
+    Attributes
+    ----------
+    factors : Factors
+        Posterior means, biases included, in the data's units; the mean of the data comes on top.
+    mean : float
+    noise : float
+        Standard deviation of an entry around the model, in the data's units.
+    rank : int
+        Directions that stand out of the noise.
+    rows, columns : Side
+        In units of the data's standard deviation.
+    features : (Features, Features)
+        Of rows and of columns.
+    unit : float
+        The data's standard deviation.
+    errors : list of float
+        The noise, in the data's units, after each sweep.
+    converged : bool
+        Whether the fit ended by itself.
+    """
+
+    factors: Factors
+    mean: float
+    noise: float
+    rank: int
+    rows: Side
+    columns: Side
+    features: tuple[Features, Features]
+    unit: float
+    errors: list[float]
+    converged: bool
+
+    def fold_in(self, lines: Lines, values: NDArray[Any]) -> Factors:
+        """Factors of new rows, given their entries: the posterior means under the prior that was learnt.
+
+        Parameters
+        ----------
+        lines : Lines
+            The columns observed in each new row.
+        values : (observed,) array
+            In the data's units, in the order of `lines`.
+        """
+        scaled = ((np.asarray(values) - self.mean) / self.unit).astype(np.float32)
+        d = self.rows.means.shape[1]
+        new = Side(
+            lines,
+            scaled,
+            self.features[0](lines),
+            np.zeros((len(lines.pointers) - 1, d), np.float32),
+            self.rows.covariance,
+            self.rows.weights,
+            self.rows.variances,
+        )
+        new.update(self.columns, (self.unit / self.noise) ** 2)
+        return _factors(new, self.columns, self.unit)
+
+
+def fit(
+    observations: Observations,
+    rank: int = 16,
+    seed: int | np.random.Generator = 0,
+    callback: Callable[[int, float], object] | None = None,
+) -> Bayesian:
+    """Fit x_ij ≈ μ + b_i + c_j + ⟨u_i, v_j⟩ by variational Bayes.
+
+    (u_i, b_i) is Gaussian around a linear function of the row's features, columns likewise; covariances, weights of the
+    features and noise are those under which the observations are likeliest (a variational bound on it). Sweeps give the
+    posterior of all columns, then of all rows. Directions that the observations do not support shrink to nothing under
+    a covariance that is learnt, so that the rank need not be known; nothing is held out.
+
+    Parameters
+    ----------
+    observations : Observations
+        float32.
+    rank : int
+        Directions at most.
+    seed : int or numpy.random.Generator
+        Of the first factors.
+    callback : callable, optional
+        Is told the number of sweeps and the noise after each; a true return value ends the fit.
+    """
+    bound = min(_checks.integer(rank, "rank", 1), *observations.shape)
+    if observations.dtype != np.float32:
+        raise TypeError(f"the observations are {observations.dtype}; make them float32")
+    with kernels.sharing_cores(START_WIDTH):
+        return _fit(observations, bound, _checks.generator(seed), callback)
+
+
+def _fit(
+    observations: Observations,
+    bound: int,
+    rng: np.random.Generator,
+    callback: Callable[[int, float], object] | None,
+) -> Bayesian:
+    values = observations.values
+    mean = float(np.mean(values, dtype=np.float64))
+    unit = float(np.std(values, dtype=np.float64)) or 1.0
+    scaled = observations.pattern.both_orders(((values - np.float32(mean)) * np.float32(1 / unit)).astype(np.float32))
+    pattern = observations.pattern
+    features = pattern_features(pattern, rng)
+    rows = Side.begin(pattern.by_row, scaled.by_row, features[0](pattern.by_row))
+    columns = Side.begin(pattern.by_column, scaled.by_column, features[1](pattern.by_column))
+    errors: list[float] = []
+    precision, converged, stopped, learn_from = 1.0, False, False, FIXED_SWEEPS
+    sample = rng.integers(0, observations.n_observed, WATCHED)
+    watched = observations.rows[sample], observations.cols[sample]
+    before, moves = np.zeros(WATCHED, np.float32), list[float]()
+    most = min(max(bound, START_WIDTH), *observations.shape)  # spare directions are the way of weak ones into a model
+    for side in (rows, columns):
+        side.widen(min(most, START_WIDTH), rng)
+    while not (converged or stopped) and len(errors) < learn_from + MAX_SWEEPS:
+        error = 0.0
+        for side, other in ((columns, rows), (rows, columns)):
+            error = side.update(other, precision)
+            if len(errors) >= learn_from:
+                side.learn()
+        if errors:
+            precision = observations.n_observed / max(error, 1e-12 * observations.n_observed)
+        errors.append(unit / math.sqrt(precision))
+        stopped = bool(callback and callback(len(errors), errors[-1]))
+        predicted = _factors(rows, columns, 1.0).at(*watched)
+        moved = math.sqrt(float(np.mean(np.square(predicted - before))) * precision)
+        slowing = min(math.sqrt(moved / moves[-2]), SLOWEST) if len(moves) > 1 else SLOWEST
+        moves.append(moved)
+        before = predicted
+        if len(errors) > learn_from + 1 and moved < TOL * (1 - slowing):  # the sum of a geometric series
+            width = rows.means.shape[1] - 1
+            converged = width == most or _rank(rows, columns, precision) < width
+            if not converged:
+                for side in (rows, columns):
+                    side.widen(min(most, math.ceil(GROWTH * width)) - width, rng)
+                learn_from = len(errors) + FIXED_SWEEPS
+    if bound < most and rows.means.shape[1] - 1 > bound:
+        _cut(rows, columns, bound)
+        for side, other in ((columns, rows), (rows, columns)):
+            side.update(other, precision)
+    rank_, factors = _rank(rows, columns, precision), _factors(rows, columns, unit)
+    return Bayesian(factors, mean, errors[-1], rank_, rows, columns, features, unit, errors, converged)
+
+
+def _cut(rows: Side, columns: Side, width: int) -> None:
+    """Leave the directions in which the model is largest."""
+    R, T = (np.linalg.qr(side.means[:, :-1].astype(np.float64))[1] for side in (rows, columns))
+    P, s, Qt = np.linalg.svd(R @ T.T)
+    root = np.sqrt(s[:width])
+    rows.turn(np.linalg.pinv(R) @ P[:, :width] * root)
+    columns.turn(np.linalg.pinv(T) @ Qt[:width].T * root)
+
+
+def _rank(rows: Side, columns: Side, precision: float) -> int:
+    """Directions that stand out of the noise.
+
+    One that contributes s to an entry, as a standard deviation, does from s⁴ = (noise variance)² / (entries of a row ·
+    entries of a column) on, lines weighing as their entries.
+    """
+    product = rows.covariance[:-1, :-1] @ columns.covariance[:-1, :-1]
+    strengths = np.sqrt(np.maximum(np.linalg.eigvals(product).real, 0))
+    counts = (np.diff(side.lines.pointers).astype(float) for side in (rows, columns))
+    typical = math.prod(float((c @ c) / c.sum()) for c in counts)
+    return int(np.sum(strengths > ALIVE * (precision * precision * typical) ** -0.25))
+
+
+def _factors(rows: Side, columns: Side, unit: float) -> Factors:
+    root = np.float32(math.sqrt(unit))
+    return Factors(
+        root * rows.means[:, :-1],
+        (),
+        root * columns.means[:, :-1],
+        np.float32(unit) * rows.means[:, -1],
+        np.float32(unit) * columns.means[:, -1],
+    )
+
+
+def _incidence(lines: Lines, others: int) -> Any:
+    """The pattern as a sparse matrix of ones."""
+    ones = np.ones(len(lines.indices), np.float32)
+    return sparse.csr_array((ones, lines.indices, lines.pointers), shape=(len(lines.pointers) - 1, others))
+
+
+def _tamed(counts: NDArray[Any], power: float) -> Float:
+    return np.where(counts > 0, np.maximum(counts, 1.0) ** -power, 0).astype(np.float32)
+
+
+def _up(count: int) -> int:
+    return -(-count // GRAIN) * GRAIN
+
+
+def moments_of(means: Float, covariances: NDArray[Any] | None = None) -> Float:
+    """What lines show to the other side: see csrc/posterior.h.
+
+    Parameters
+    ----------
+    means : (lines, unknowns) array
+    covariances : (lines, unknowns, unknowns) array, optional
+        Zero if left out.
+    """
+    if covariances is None and _compiled.core is not None:
+        return np.asarray(_compiled.core.moments_of(means))
+    count, d = means.shape
+    z = np.insert(means, d - 1, 1, axis=1)
+    seconds = z[:, :, None] * z[:, None, :]
+    if covariances is not None:
+        at = np.append(np.arange(d - 1), d)
+        seconds[:, at[:, None], at] += covariances
+    packed = _up((d + 1) * (d + 2) // 2)
+    moments = np.zeros((count, packed + _up(d + 1)), np.float32)
+    first, second = np.triu_indices(d + 1)
+    moments[:, : len(first)] = seconds[:, first, second]
+    moments[:, packed : packed + d + 1] = z
+    return moments
+
+
+def _posterior(
+    entries: Any, values: Float, others: Float, precision: Any, expected: Float, noise: float, moments: Float
+) -> tuple[Float, NDArray[np.float64], float]:
+    """What the compiled core does."""
+    d = len(precision)
+    packed = _up((d + 1) * (d + 2) // 2)
+    first, second = np.triu_indices(d + 1)
+    weighted = sparse.csr_array((values, entries.indices, entries.indptr), shape=entries.shape)
+    sums = (entries @ others[:, : len(first)]).astype(np.float64)
+    linear = (weighted @ others[:, packed : packed + d + 1]).astype(np.float64)
+    gram = np.empty((len(sums), d + 1, d + 1))
+    gram[:, first, second] = gram[:, second, first] = sums
+    side = linear[:, :d] - gram[:, :d, d]
+    covariances = np.linalg.inv(noise * gram[:, :d, :d] + precision)
+    means = np.einsum("lij,lj->li", covariances, noise * side + expected @ precision)
+    seconds = means[:, :, None] * means[:, None, :] + covariances
+    error = float(np.vdot(values, values)) + float(gram[:, d, d].sum() - 2 * linear[:, d].sum())
+    error += float(np.sum(gram[:, :d, :d] * seconds) - 2 * np.sum(side * means))
+    means = means.astype(np.float32)
+    moments[:] = moments_of(means, covariances)
+    return means, covariances.sum(axis=0), error
