@@ -22,7 +22,7 @@ ROWS = [
     {"problem", "steps", "solution", "diagnostics", "metrics", "ratings", "persistence", "solvability"},
     {"kernels", "gauss_newton"},
     {"torch_ops"},
-    {"observations", "factors"},
+    {"observations", "factors", "rating_files"},
     {"_devices"},
     {"_checks", "_compiled"},
 ]
