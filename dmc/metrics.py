@@ -87,12 +87,14 @@ def hits(
     _checks.same_length(users=whose, items=which)
     if len(whose) == 0:
         raise ValueError("no item is relevant to anybody; give at least one, or a lower rating from which they are")
-    users = np.unique(whose)
-    rows = np.minimum(np.searchsorted(users, to), len(users) - 1)
-    known = users[rows] == to
+    # Together, so that 7 and "7" are the same, as everywhere.
+    _, lines = np.unique(np.concatenate([whose, to]), return_inverse=True)
+    users, owners = np.unique(lines[: len(whose)], return_inverse=True)
+    rows = np.minimum(np.searchsorted(users, lines[len(whose) :]), len(users) - 1)
+    known = users[rows] == lines[len(whose) :]
     rows, what = rows[known], what[known]
     items, cols = np.unique(np.concatenate([which, what]), return_inverse=True)
-    wanted = np.unique(np.searchsorted(users, whose) * len(items) + cols[: len(which)])
+    wanted = np.unique(owners * len(items) + cols[: len(which)])
     given = rows * len(items) + cols[len(which) :]
     if len(np.unique(given)) < len(given):
         raise ValueError("an item is recommended to a user more than once; give each once, best first")

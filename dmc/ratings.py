@@ -34,11 +34,12 @@ class Table:
 
         Parameters
         ----------
-        source : data frame, mapping, str or path
-            A file is Parquet (.parquet; needs pyarrow), JSON lines (.jsonl, .ndjson or .json; one object a line) or
-            text, one rating a line, fields separated by tabs, commas, semicolons, ``|`` or ``::``; the latter two may
-            be packed (.gz). If one of `columns` stands in the first line of text, that is a header; else, if the line
-            holds numbers where ratings stand, the columns are taken for `columns` in this order.
+        source : data frame, mapping, str, path or Table
+            A Table is given back as it is. A file is Parquet (.parquet; needs pyarrow), JSON lines (.jsonl, .ndjson or
+            .json; one object a line) or text, one rating a line, fields separated by tabs, commas, semicolons, ``|`` or
+            ``::``; the latter two may be packed (.gz). If one of `columns` stands in the first line of text, that is a
+            header; else, if the line holds numbers where ratings stand, the columns are taken for `columns` in this
+            order.
         columns : sequence of str
             The names that will be asked for, each another.
 
@@ -51,6 +52,8 @@ class Table:
         """
         if len(set(columns)) < len(columns):
             raise ValueError(f"the columns asked for are {', '.join(map(repr, columns))}; name another one for each")
+        if isinstance(source, Table):
+            return source
         if isinstance(source, (str, os.PathLike)):
             path = Path(source)
             parquet = path.suffix.lower() in PARQUET

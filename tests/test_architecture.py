@@ -14,6 +14,7 @@ PACKAGE = ROOT / "dmc"
 ROWS = [
     {"__main__"},
     {"cli", "integrations"},
+    {"evaluation"},
     {"recommender", "plots", "torch"},
     {"estimator"},
     {"discovery"},

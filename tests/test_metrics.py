@@ -110,6 +110,12 @@ def test_lists_may_be_interleaved_and_pairs_repeat(rng):
     assert n_relevant.tolist() == [2, 1]
 
 
+def test_seven_is_seven():
+    hit, n_relevant = metrics.hits((["7", "7", "x"], [1, 2, 3]), ([7, 8], ["2", "y"]))
+    assert hit.tolist() == [[False, True], [False, False]]
+    assert n_relevant.tolist() == [1, 1]
+
+
 @pytest.mark.parametrize("n", [1, 5, 30])
 def test_ndcg_equals_scikit_learn(n, rng):
     reference = pytest.importorskip("sklearn.metrics")
