@@ -184,9 +184,14 @@ def as_ids(values: NDArray[Any], name: str) -> NDArray[Any]:
         return values.astype(np.int64)
     if values.dtype.kind == "O" and set(map(type, values)) == {str}:
         values = values.astype(str)
-    if values.dtype.kind in "fMmO":
+    if values.dtype.kind == "f":
+        _refuse(np.isnan(values), "missing", name)
+        _refuse(np.isinf(values), "infinite", name)
+    if values.dtype.kind in "MmO":
         _refuse(np.asarray([_is_missing(value) for value in values], dtype=bool), "missing", name)
         _refuse(np.asarray([_is_infinite(value) for value in values], dtype=bool), "infinite", name)
+    if values.dtype.kind == "f" and (values == np.floor(values)).all() and (abs(values) < 2.0**63).all():
+        return values.astype(np.int64)
     text = values if values.dtype.kind == "U" else np.asarray([_as_text(value) for value in values], dtype=str)
     numbers = _whole_numbers(text)  # that came as text or as floats
     return text if numbers is None else numbers
