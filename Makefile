@@ -2,12 +2,12 @@
 
 PYTHON ?= python3
 BIN := .venv/bin
-CORE := pyproject.toml setup.py constraints.txt $(wildcard csrc/*.cpp csrc/*.h)
+CORE := pyproject.toml setup.py constraints.txt $(wildcard csrc/*.cpp csrc/*.cu csrc/*.h)
 SOURCES := $(wildcard csrc/*.cpp csrc/*.cu csrc/*.h csrc/lab/*.cpp csrc/lab/*.h)
 export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test bench lab lint format sanitize clean
+.PHONY: demo test bench gpu gpu-packages lab lint format sanitize clean
 
 demo: .venv/.plot
 	$(BIN)/dmc demo
@@ -17,6 +17,17 @@ test: .venv/.test
 
 bench: .venv/.test lab
 	$(BIN)/dmc bench all
+
+# On a machine with an NVIDIA GPU, whose Python has torch and pybind11, and nvcc: builds, tests and measures in place,
+# with no network. What else it takes and may lack there, `make gpu-packages` fetches into build/ elsewhere.
+gpu: export PYTHONPATH := $(CURDIR):$(CURDIR)/build/gpu-packages
+gpu:
+	DMC_CORE=1 DMC_CUDA=1 $(PYTHON) setup.py --quiet build_ext --inplace
+	$(PYTHON) -m pytest --override-ini=addopts= --quiet -m gpu tests/test_gpu.py tests/test_devices.py
+	$(PYTHON) bench/gpu.py
+
+gpu-packages:
+	$(PYTHON) -m pip install --quiet --no-deps --target build/gpu-packages array-api-compat lazy-loader threadpoolctl
 
 # What the kernels are measured against: for this very machine, and not a part of the package.
 lab: build/lab/gather.so

@@ -1,7 +1,7 @@
-"""What does a GPU give? Kernels beside cuSPARSE's, a problem of Netflix' size made on it, compressed beside full networks.
+"""What does a GPU give? Kernels beside cuSPARSE's, a problem of Netflix' size made there, compressed and full networks.
 
-Made by `make gpu` on a machine that has one. Without, `--here` runs the same lines on the processor, small: a rehearsal,
-whose figures are not kept.
+Made by `make gpu` on a machine that has one. Without, `--here` runs the same lines on the processor, small: a
+rehearsal, whose figures are not kept.
 """
 
 from __future__ import annotations
@@ -214,7 +214,8 @@ def gpu_full() -> None:
     """d = 1000 to 8000, 20 % observed, float32: seconds a step of the full network over those of the compressed one."""
     for d in (200,) if HERE else (1000, 2000, 4000, 8000):
         generator = torch.Generator(DEVICE).manual_seed(3)
-        X = torch.randn(d, 5, device=DEVICE, generator=generator) @ torch.randn(5, d, device=DEVICE, generator=generator)
+        A, B = (torch.randn(d, 5, device=DEVICE, generator=generator) for _ in range(2))
+        X = A @ B.T
         rows, cols = torch.nonzero(torch.rand(d, d, device=DEVICE, generator=generator) < 0.2, as_tuple=True)
         observed = Observations.from_entries(rows, cols, X[rows, cols], (d, d))
         problem, rule = MaskedLeastSquares(observed), steps.DiscrepantDescent(5e-3 / d, 0.01)

@@ -219,7 +219,9 @@ __global__ void __launch_bounds__(kThreads)
 void check(const char* what) {
     const cudaError_t error = cudaGetLastError();
     if (error != cudaSuccess)
-        throw std::runtime_error(std::string("CUDA could not start ") + what + ": " + cudaGetErrorString(error));
+        throw std::runtime_error(std::string("CUDA could not start ") + what + " (" + cudaGetErrorString(error) +
+                                 "); what went wrong may be earlier work of this process: CUDA_LAUNCH_BLOCKING=1 shows "
+                                 "which");
 }
 
 template <class Real, Form F, int Width, bool Together, bool Product>
@@ -301,6 +303,7 @@ void residual_gradient(const DeviceLines& lines, const DeviceSides& sides, const
             start_all<float, Form::float16, false>(lines, sides, target, weights, d_own, workspace, stream);
             break;
     }
+    if (!loss) return;
     const std::int64_t segments = lines.light_count + lines.heavy_count;
     const std::int64_t warps = std::min<std::int64_t>(kLossSums, segments / (2 * kWarp) + 1), block = kThreads / kWarp;
     double* sums = workspace.losses + segments;

@@ -55,7 +55,8 @@ struct Workspace {
 // out[e] = ⟨own_i, other_j⟩ for each entry.
 void masked_product(const DeviceLines& lines, const DeviceSides& sides, void* out, cudaStream_t stream);
 
-// d_own_i = Σ w r other_j, and *loss = ½ Σ w r²; weights null: all one. Target, weights, d_own: as own.
+// d_own_i = Σ w r other_j, and *loss = ½ Σ w r²; weights null: all one; loss null: it is not wanted. Target, weights,
+// d_own: as own.
 void residual_gradient(const DeviceLines& lines, const DeviceSides& sides, const void* target, const void* weights,
                        void* d_own, double* loss, const Workspace& workspace, cudaStream_t stream);
 

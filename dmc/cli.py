@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import importlib
+import importlib.util
 import io
 import json
 import os
@@ -19,7 +20,7 @@ from typing import Annotated, Any, Literal
 import numpy as np
 import typer
 
-from dmc import __version__, datasets, evaluation, kernels, metrics, plots
+from dmc import __version__, _compiled, datasets, evaluation, kernels, metrics, plots
 from dmc.estimator import MatrixCompletion
 from dmc.ratings import Table
 from dmc.recommender import Recommender
@@ -313,6 +314,7 @@ def doctor(as_json: Json = False) -> None:
         "kernels": [
             {"name": k.name, "available": k.available, "reason": k.reason, "remedy": k.remedy} for k in kernels.report()
         ],
+        "cuda": _cuda(),
         "threads": {
             f"{pool['user_api']} ({Path(pool['filepath']).name})": pool["num_threads"] for pool in threadpool_info()
         },
@@ -330,6 +332,9 @@ def doctor(as_json: Json = False) -> None:
         typer.echo(
             f"  kernel {kernel.name:10} {state:10} {kernel.reason}" + (f"; {kernel.remedy}" if kernel.remedy else "")
         )
+    gpu = report["cuda"]
+    state = "serves" if gpu["used"] else "missing"
+    typer.echo(f"  {'CUDA':17} {state:10} {gpu['reason']}" + (f"; {gpu['remedy']}" if gpu["remedy"] else ""))
     typer.echo("")
     _table(
         [
@@ -337,6 +342,18 @@ def doctor(as_json: Json = False) -> None:
             *report["versions"].items(),
         ]
     )
+
+
+def _cuda() -> dict[str, Any]:
+    """Whether the CUDA kernels serve torch tensors on a GPU here, why or why not, and what to do."""
+    obstacle = _compiled.cuda_obstacle()
+    if obstacle is None and importlib.util.find_spec("torch") is None:
+        obstacle = _compiled.Obstacle("torch is not installed", "run: pip install 'dmc[torch]'")
+    if obstacle is None:  # only now: torch takes seconds to load
+        obstacle = importlib.import_module("dmc.torch_compiled").cuda_obstacle()
+    if obstacle is not None:
+        return {"used": False, **obstacle._asdict()}
+    return {"used": True, "reason": "dmc._cuda, for torch tensors on a GPU", "remedy": ""}
 
 
 def _version(package: str) -> str:

@@ -2,30 +2,33 @@
 
     masked_product(left, right, *pattern) -> (observed,)                           p_e = left_i·right_j, e = (i, j)
     masked_sums(values, left, right, *pattern) -> (rows, k), (columns, k)          Σ_j v_e right_j and Σ_i v_e left_i
-    masked_residual_grad(left, right, *pattern, target_by_row, target_by_column,
-                         weights_by_row?, weights_by_column?) -> loss, d_left, d_right     as in `dmc.kernels`
+    masked_residual_grad(left, right, *pattern, target_by_row, target_by_column, weights_by_row?, weights_by_column?,
+                         gathered?) -> loss, d_left, d_right                                as in `dmc.kernels`
 
 with left (rows, k) and right (columns, k) of one dtype, float32 or float64 (half precision under autocast: cast to
 float32), and the pattern's five tensors: row_pointers (rows + 1,) int64, column_indices (observed,) int32 or int64,
 column_pointers (columns + 1,), row_indices (observed,), and column_order (observed,), the place in row order of each
 entry in column order. `pattern_tensors` makes them. Values, predictions, targets and weights are (observed,).
 
-Derivatives are made of these three operators again, so those of any order exist. By targets and weights there are none.
+gathered="bfloat16" or "float16" (float32 only): each of the two passes rounds the side that it gathers, which halves
+the traffic; the loss is that of the pass over the rows.
 
-Here are, in this order: plain torch for any device, the compiled core for the processor, and what belongs to no device.
-A further device registers its kernels by ``masked_product.register_kernel("cuda")`` and so on.
+Derivatives are made of these three operators again, so those of any order exist; rounding has none, and neither have
+targets and weights.
+
+Here are, in this order: plain torch for any device, the compiled kernels (`torch_compiled`) for the processor and GPUs,
+and what belongs to no device. A CUDA graph may capture a call that was made once outside of one, with the same pattern;
+it needs the pattern's tensors as long as it is replayed.
 """
 
 from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.weak import TensorWeakRef, WeakTensorKeyDictionary
 
-from dmc import _compiled, _devices
+from dmc import _checks, _compiled, _devices, torch_compiled
 from dmc.observations import Pattern
 
 CHUNK = 1 << 18  # entries at a time in plain torch: bounds the (entries, width) temporaries
@@ -54,24 +57,14 @@ def pattern_tensors(pattern: Pattern) -> tuple[Tensor, Tensor, Tensor, Tensor, T
 # Plain torch, any device -----------------------------------------------------------------------------------------
 
 
-@torch.library.custom_op(
-    "dmc::masked_product", mutates_args=(), schema=f"(Tensor left, Tensor right, {_PATTERN}) -> Tensor"
-)
-def masked_product(left: Tensor, right: Tensor, *pattern: Tensor) -> Tensor:
-    """(observed,) predictions in row order."""
+def _plain_product(left: Tensor, right: Tensor, *pattern: Tensor) -> Tensor:
     _check(left, right, pattern)
     rows, cols = _positions(left, right, pattern)
     parts = [(left[i] * right[j]).sum(1) for i, j in zip(rows.split(CHUNK), cols.split(CHUNK), strict=True)]
     return torch.cat(parts)
 
 
-@torch.library.custom_op(
-    "dmc::masked_sums",
-    mutates_args=(),
-    schema=f"(Tensor values, Tensor left, Tensor right, {_PATTERN}) -> (Tensor, Tensor)",
-)
-def masked_sums(values: Tensor, left: Tensor, right: Tensor, *pattern: Tensor) -> tuple[Tensor, Tensor]:
-    """(rows, k) Σ_j v_e right_j and (columns, k) Σ_i v_e left_i: what gradients by left and right are made of."""
+def _plain_sums(values: Tensor, left: Tensor, right: Tensor, *pattern: Tensor) -> tuple[Tensor, Tensor]:
     _check(left, right, pattern, values=values)
     rows, cols = _positions(left, right, pattern)
     by_row, by_column = left.new_zeros(left.shape), right.new_zeros(right.shape)
@@ -81,116 +74,100 @@ def masked_sums(values: Tensor, left: Tensor, right: Tensor, *pattern: Tensor) -
     return by_row, by_column
 
 
-@torch.library.custom_op(
-    "dmc::masked_residual_grad",
-    mutates_args=(),
-    schema=f"(Tensor left, Tensor right, {_PATTERN}, Tensor target_by_row, Tensor target_by_column, "
-    "Tensor? weights_by_row=None, Tensor? weights_by_column=None) -> (Tensor, Tensor, Tensor)",
-)
-def masked_residual_grad(left: Tensor, right: Tensor, *rest: Any) -> tuple[Tensor, Tensor, Tensor]:
-    """½ Σ w r² of r = left_i·right_j − target, and its gradients by left (rows, k) and right (columns, k)."""
-    pattern, by_entry = _parted(rest)
-    _check(left, right, pattern, **by_entry._asdict())
-    residual = masked_product(left, right, *pattern) - by_entry.target_by_row
-    weighted = residual if by_entry.weights_by_row is None else by_entry.weights_by_row * residual
-    loss = 0.5 * (weighted * residual).sum(dtype=torch.float64)
-    return loss.to(left.dtype), *masked_sums(weighted, left, right, *pattern)
+def _plain_residual_grad(left: Tensor, right: Tensor, *rest: Any) -> tuple[Tensor, Tensor, Tensor]:
+    pattern, by_entry, gathered = _parted(rest)
+    _check(left, right, pattern, gathered, **by_entry._asdict())
+
+    def of(left: Tensor, right: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        residual = _plain_product(left, right, *pattern) - by_entry.target_by_row
+        weighted = residual if by_entry.weights_by_row is None else by_entry.weights_by_row * residual
+        loss = 0.5 * (weighted * residual).sum(dtype=torch.float64)
+        return loss.to(left.dtype), *_plain_sums(weighted, left, right, *pattern)
+
+    if gathered is None:
+        return of(left, right)
+    half = torch_compiled.HALVES[gathered]
+    loss, d_left, _ = of(left, right.to(half).to(right.dtype))
+    return loss, d_left, of(left.to(half).to(left.dtype), right)[2]
 
 
 def _positions(left: Tensor, right: Tensor, pattern: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
     """(observed,) row and column of each entry in row order, int64."""
     row_pointers, column_indices, column_pointers, row_indices, _ = pattern
-    for pointers, indices, lines in (
-        (row_pointers, column_indices, len(right)),
-        (column_pointers, row_indices, len(left)),
-    ):
-        counts = pointers.diff()
-        if pointers[0] != 0 or pointers[-1] != len(indices) or (counts < 0).any():
-            raise ValueError(
-                f"pointers run from {pointers[0]} to {pointers[-1]}; let them ascend from 0 to {len(indices)}"
-            )
-        for worst in (indices.min(), indices.max()) if len(indices) else ():
-            if not 0 <= worst < lines:
-                raise ValueError(f"index {worst} is out of range for {lines} lines of the other side")
+    torch_compiled.check_lines(row_pointers, column_indices, len(right))
+    torch_compiled.check_lines(column_pointers, row_indices, len(left))
     return torch.repeat_interleave(row_pointers.diff()), column_indices.long()
 
 
-# The compiled core, on the processor -----------------------------------------------------------------------------
+masked_product = torch.library.custom_op(
+    "dmc::masked_product",
+    _plain_product,
+    mutates_args=(),
+    schema=f"(Tensor left, Tensor right, {_PATTERN}) -> Tensor",
+)
+masked_sums = torch.library.custom_op(
+    "dmc::masked_sums",
+    _plain_sums,
+    mutates_args=(),
+    schema=f"(Tensor values, Tensor left, Tensor right, {_PATTERN}) -> (Tensor, Tensor)",
+)
+masked_residual_grad = torch.library.custom_op(
+    "dmc::masked_residual_grad",
+    _plain_residual_grad,
+    mutates_args=(),
+    schema=f"(Tensor left, Tensor right, {_PATTERN}, Tensor target_by_row, Tensor target_by_column, "
+    "Tensor? weights_by_row=None, Tensor? weights_by_column=None, str? gathered=None) -> (Tensor, Tensor, Tensor)",
+)
 
 
-class _Checked(NamedTuple):
-    """What the core made of a tensor of indices, and what it was made from."""
-
-    entries: Any
-    pointers: TensorWeakRef
-    stamp: tuple[int, int, int]  # lines of the other side, and how often each tensor had been written to
+# The compiled kernels ----------------------------------------------------------------------------------------------
 
 
-# The core checks every index when it makes its entries, and cuts them into pieces of work: once for each plan.
-_entries_of = WeakTensorKeyDictionary()
+def register(device: str, passes: torch_compiled.Passes) -> None:
+    """Let compiled kernels serve one kind of device; what they do not take is left to plain torch."""
 
+    def product(left: Tensor, right: Tensor, *pattern: Tensor) -> Tensor:
+        _check(left, right, pattern)
+        row_pointers, column_indices, *_ = pattern
+        if not passes.serves(left, column_indices):
+            return _plain_product(left, right, *pattern)
+        return passes.product(row_pointers, column_indices, left, right)
 
-def _entries(pointers: Tensor, indices: Tensor, other_lines: int) -> Any:
-    # A tensor made in inference mode does not count how often it is written to, and is checked each time.
-    counted = not (pointers.is_inference() or indices.is_inference())
-    stamp = (other_lines, pointers._version, indices._version) if counted else (other_lines, -1, -1)
-    found = _entries_of.get(indices) if counted else None
-    if found is not None and found.stamp == stamp and found.pointers() is pointers:
-        return found.entries
-    kind = _compiled.core.Entries if indices.dtype == torch.int32 else _compiled.core.WideEntries
-    # _array detaches: the entries hold the memory, not the tensor that they are kept under.
-    entries = kind(_array(pointers), _array(indices), other_lines)
-    if counted:
-        _entries_of[indices] = _Checked(entries, TensorWeakRef(pointers), stamp)
-    return entries
-
-
-def _array(tensor: Tensor) -> np.ndarray:
-    """The tensor's memory as an array; copied only if it has gaps."""
-    return tensor.detach().contiguous().numpy()
-
-
-def _product_in_core(left: Tensor, right: Tensor, *pattern: Tensor) -> Tensor:
-    _check(left, right, pattern)
-    entries = _entries(pattern[0], pattern[1], len(right))
-    run = _compiled.core.masked_product
-    return torch.from_numpy(run(entries, _array(left), _array(right), torch.get_num_threads()))
-
-
-def _sums_in_core(values: Tensor, left: Tensor, right: Tensor, *pattern: Tensor) -> tuple[Tensor, Tensor]:
-    _check(left, right, pattern, values=values)
-    row_pointers, column_indices, column_pointers, row_indices, column_order = pattern
-    by_column = values.index_select(0, column_order)
-
-    def sums(entries: Any, own: Tensor, other: Tensor, v: Tensor) -> Tensor:
+    def sums(values: Tensor, left: Tensor, right: Tensor, *pattern: Tensor) -> tuple[Tensor, Tensor]:
+        _check(left, right, pattern, values=values)
+        row_pointers, column_indices, column_pointers, row_indices, column_order = pattern
+        if not passes.serves(left, column_indices, row_indices):
+            return _plain_sums(values, left, right, *pattern)
         # Against a side that is zero the residual is minus the target, and its gradient Σ v other.
-        zero = _array(own.new_zeros(own.shape))
-        run = _compiled.core.residual_gradient
-        return torch.from_numpy(run(entries, zero, _array(other), _array(-v), None, torch.get_num_threads())[1])
+        by_row = -values
+        by_column = by_row.index_select(0, column_order)
+        rows, columns = left.new_zeros(left.shape), right.new_zeros(right.shape)
+        _, left_sums = passes.gradient(row_pointers, column_indices, rows, right, by_row, None, None, False)
+        _, right_sums = passes.gradient(column_pointers, row_indices, columns, left, by_column, None, None, False)
+        return left_sums, right_sums
 
-    return (
-        sums(_entries(row_pointers, column_indices, len(right)), left, right, values),
-        sums(_entries(column_pointers, row_indices, len(left)), right, left, by_column),
-    )
+    def residual_grad(left: Tensor, right: Tensor, *rest: Any) -> tuple[Tensor | None, Tensor, Tensor]:
+        pattern, by_entry, gathered = _parted(rest)
+        _check(left, right, pattern, gathered, **by_entry._asdict())
+        row_pointers, column_indices, column_pointers, row_indices, _ = pattern
+        if not passes.serves(left, column_indices, row_indices):
+            return _plain_residual_grad(left, right, *rest)
+        target, target_by_column, w, w_by_column = by_entry
+        loss, d_left = passes.gradient(row_pointers, column_indices, left, right, target, w, gathered, True)
+        _, d_right = passes.gradient(
+            column_pointers, row_indices, right, left, target_by_column, w_by_column, gathered, False
+        )
+        return loss, d_left, d_right
 
-
-def _residual_grad_in_core(left: Tensor, right: Tensor, *rest: Any) -> tuple[Tensor, Tensor, Tensor]:
-    pattern, by_entry = _parted(rest)
-    _check(left, right, pattern, **by_entry._asdict())
-    row_pointers, column_indices, column_pointers, row_indices, _ = pattern
-    L, R = _array(left), _array(right)
-    target, target_by_column, weights, weights_by_column = (None if a is None else _array(a) for a in by_entry)
-    run, threads = _compiled.core.residual_gradient, torch.get_num_threads()
-    loss, d_left = run(_entries(row_pointers, column_indices, len(R)), L, R, target, weights, threads)
-    columns = _entries(column_pointers, row_indices, len(L))
-    _, d_right = run(columns, R, L, target_by_column, weights_by_column, threads)
-    return torch.tensor(loss, dtype=left.dtype), torch.from_numpy(d_left), torch.from_numpy(d_right)
+    masked_product.register_kernel(device, product)
+    masked_sums.register_kernel(device, sums)
+    masked_residual_grad.register_kernel(device, residual_grad)
 
 
 if _compiled.core is not None:
-    masked_product.register_kernel("cpu", _product_in_core)
-    masked_sums.register_kernel("cpu", _sums_in_core)
-    masked_residual_grad.register_kernel("cpu", _residual_grad_in_core)
+    register("cpu", torch_compiled.core)
+if _compiled.cuda is not None and torch.version.cuda is not None:  # a torch for ROCm says "cuda" too
+    register("cuda", torch_compiled.cuda)
 
 
 # What belongs to no device: arguments, shapes, derivatives, autocast ------------------------------------------------
@@ -203,13 +180,21 @@ class _ByEntry(NamedTuple):
     weights_by_column: Tensor | None = None
 
 
-def _parted(rest: tuple[Any, ...]) -> tuple[tuple[Tensor, ...], _ByEntry]:
-    return rest[:_N_PATTERN], _ByEntry(*rest[_N_PATTERN:])
+def _parted(rest: tuple[Any, ...]) -> tuple[tuple[Tensor, ...], _ByEntry, str | None]:
+    """What the fused operator is given after both sides: the pattern, what each entry has, and `gathered`."""
+    by_entry = rest[_N_PATTERN : _N_PATTERN + 4]
+    return rest[:_N_PATTERN], _ByEntry(*by_entry), rest[-1] if len(rest) > _N_PATTERN + 4 else None
 
 
-def _check(left: Tensor, right: Tensor, pattern: tuple[Tensor, ...], **by_entry: Tensor | None) -> None:
+def _check(
+    left: Tensor,
+    right: Tensor,
+    pattern: tuple[Tensor, ...],
+    gathered: str | None = None,
+    **by_entry: Tensor | None,
+) -> None:
     """Refuse tensors that do not belong together; the indices are checked where they are used."""
-    _check_kinds(left, right, pattern, **by_entry)
+    _check_kinds(left, right, pattern, gathered, **by_entry)
     if left.ndim != 2 or right.ndim != 2 or left.shape[1] != right.shape[1]:
         raise ValueError(
             f"left has shape {tuple(left.shape)} and right {tuple(right.shape)}; give two matrices of one width"
@@ -235,8 +220,16 @@ def _check(left: Tensor, right: Tensor, pattern: tuple[Tensor, ...], **by_entry:
         raise ValueError("weights were given in one order only; give them by row and by column")
 
 
-def _check_kinds(left: Tensor, right: Tensor, pattern: tuple[Tensor, ...], **by_entry: Tensor | None) -> None:
+def _check_kinds(
+    left: Tensor,
+    right: Tensor,
+    pattern: tuple[Tensor, ...],
+    gathered: str | None = None,
+    **by_entry: Tensor | None,
+) -> None:
     """Devices and dtypes: all that is known of a fake tensor whose sizes are symbols."""
+    if gathered is not None:
+        _checks.choice(gathered, "gathered", tuple(torch_compiled.HALVES))
     values = {"left": left, "right": right, **{name: t for name, t in by_entry.items() if t is not None}}
     names = ("row_pointers", "column_indices", "column_pointers", "row_indices", "column_order")
     for name, tensor in {**values, **dict(zip(names, pattern, strict=True))}.items():
@@ -247,6 +240,8 @@ def _check_kinds(left: Tensor, right: Tensor, pattern: tuple[Tensor, ...], **by_
             raise TypeError(f"{name} is {tensor.dtype}; make it torch.float32 or torch.float64, or use torch.autocast")
         if tensor.dtype != left.dtype:
             raise TypeError(f"left is {left.dtype} and {name} {tensor.dtype}; make them one dtype")
+    if gathered is not None and left.dtype != torch.float32:
+        raise TypeError(f"gathered is {gathered!r} and left {left.dtype}; only torch.float32 is rounded: leave it out")
     for name, tensor in zip(names, pattern, strict=True):
         allowed = (torch.int64,) if "pointers" in name else (torch.int32, torch.int64)
         if tensor.dtype not in allowed:
@@ -267,8 +262,8 @@ def _(values: Tensor, left: Tensor, right: Tensor, *pattern: Tensor) -> tuple[Te
 
 @masked_residual_grad.register_fake
 def _(left: Tensor, right: Tensor, *rest: Any) -> tuple[Tensor, Tensor, Tensor]:
-    pattern, by_entry = _parted(rest)
-    _check_kinds(left, right, pattern, **by_entry._asdict())
+    pattern, by_entry, gathered = _parted(rest)
+    _check_kinds(left, right, pattern, gathered, **by_entry._asdict())
     return left.new_empty(()), left.new_empty(left.shape), right.new_empty(right.shape)
 
 
@@ -293,7 +288,7 @@ def _keep_gradients(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...
             "a target or its weights require a gradient, which the fused loss does not have; detach them, or write the "
             "loss with the predictions of the masked product"
         )
-    ctx.save_for_backward(*inputs, *output[1:])
+    ctx.save_for_backward(*inputs[:-1], *output[1:])  # all but `gathered`, which is no tensor
     ctx.set_materialize_grads(False)  # a second derivative that nobody asks for is None, and costs nothing
 
 
@@ -301,7 +296,7 @@ def _loss_backward(
     ctx: Any, d_loss: Tensor | None, dd_left: Tensor | None, dd_right: Tensor | None
 ) -> tuple[Tensor | None, ...]:
     left, right, *rest, d_left, d_right = ctx.saved_tensors
-    pattern, by_entry = _parted(tuple(rest))
+    pattern, by_entry, _ = _parted(tuple(rest))
     by_left = by_right = None
     if d_loss is not None:
         by_left, by_right = d_loss * d_left, d_loss * d_right
@@ -316,7 +311,7 @@ def _loss_backward(
         for more_left, more_right in terms:
             by_left = more_left if by_left is None else by_left + more_left
             by_right = more_right if by_right is None else by_right + more_right
-    return by_left, by_right, *(None,) * (_N_PATTERN + len(by_entry))
+    return by_left, by_right, *(None,) * (_N_PATTERN + len(by_entry) + 1)
 
 
 masked_product.register_autograd(_product_backward, setup_context=_keep_inputs)

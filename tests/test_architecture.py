@@ -23,7 +23,7 @@ ROWS = [
     {"problem", "steps", "solution", "diagnostics", "metrics", "ratings", "persistence", "solvability"},
     {"kernels", "gauss_newton"},
     {"torch_ops"},
-    {"observations", "factors", "rating_files"},
+    {"observations", "factors", "rating_files", "torch_compiled"},
     {"_devices"},
     {"_checks", "_compiled"},
 ]
@@ -33,7 +33,7 @@ COMPILED = {"_core", "_cuda"}
 # Outside libraries that may enter only here. `kernels/…` names a file of the folder.
 DOORS = {
     "numba": {"kernels/numba_cpu"},
-    "torch": {"torch", "torch_ops", "distributed", "_devices"},
+    "torch": {"torch", "torch_ops", "torch_compiled", "distributed", "_devices"},
     "matplotlib": {"plots"},
     "PIL": {"plots"},
     "pandas": set(),

@@ -1,6 +1,7 @@
 """The command line: what each command answers, that errors are one sentence, and that Ctrl-C loses nothing."""
 
 import csv
+import importlib.util
 import io
 import json
 import os
@@ -19,7 +20,7 @@ from matplotlib import image as images
 from typer.testing import CliRunner
 
 import dmc
-from dmc import Recommender, cli, evaluation, kernels
+from dmc import Recommender, _compiled, cli, evaluation, kernels, torch_compiled
 from dmc.ratings import Table
 
 FIT_KEYS = {"train_rmse", "fit_seconds", "rank", "status", "n_observed", "n_users", "n_items", "steps"}
@@ -426,6 +427,30 @@ def test_doctor_tells_what_is_missing_and_what_to_do(dmc_in, monkeypatch):
     assert re.search(r"kernel native +missing +it was not built; install a compiler", out)
     assert re.search(r"kernel numba +serves", out)
     assert last_json(dmc_in("doctor", "--json")[1])["kernel"] == "numba"
+
+
+@pytest.mark.parametrize(
+    ("compiled", "torch", "ours", "expected"),
+    [
+        (("dmc._cuda was not built", "install nvcc"), True, None, "missing +dmc._cuda was not built; install nvcc"),
+        (("there is no NVIDIA driver", "install one"), True, None, "missing +there is no NVIDIA driver; install one"),
+        (None, False, None, r"missing +torch is not installed; run: pip install 'dmc\[torch\]'"),
+        (None, True, ("torch is without CUDA", "install one"), "missing +torch is without CUDA; install one"),
+        (None, True, None, "serves +dmc._cuda, for torch tensors on a GPU"),
+    ],
+    ids=["not built", "no driver", "no torch", "torch for the processor", "all there"],
+)
+def test_doctor_tells_whether_cuda_is_used_and_why(compiled, torch, ours, expected, dmc_in, monkeypatch):
+    compiled, ours = (None if found is None else _compiled.Obstacle(*found) for found in (compiled, ours))
+    monkeypatch.setattr(_compiled, "cuda_obstacle", lambda: compiled)
+    monkeypatch.setattr(torch_compiled, "cuda_obstacle", lambda: ours)
+    find_spec = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda n: None if n == "torch" and not torch else find_spec(n))
+    out = dmc_in("doctor")[1]
+    assert re.search(f"^  CUDA +{expected}$", out, re.MULTILINE), out
+    found = last_json(dmc_in("doctor", "--json")[1])["cuda"]
+    assert found["used"] == expected.startswith("serves")
+    assert bool(found["remedy"]) == (not found["used"])
 
 
 def test_an_unknown_kernel_is_refused(dmc_in, monkeypatch):

@@ -13,7 +13,8 @@ import kernel_suite as suite
 
 torch = pytest.importorskip("torch")
 
-from dmc import kernels, torch_ops  # noqa: E402
+import torch_cases  # noqa: E402
+from dmc import kernels, torch_compiled, torch_ops  # noqa: E402
 from dmc.observations import Observations, observe  # noqa: E402
 
 OPS = torch.ops.dmc
@@ -21,14 +22,9 @@ FUSED = OPS.masked_residual_grad.default
 
 
 def tensors(case):
-    """The arguments of the fused operator."""
-    orders = (*case.target, *(case.weights or ()))
-    return (
-        torch.from_numpy(case.left).requires_grad_(),
-        torch.from_numpy(case.right).requires_grad_(),
-        *torch_ops.pattern_tensors(case.pattern),
-        *map(torch.from_numpy, orders),
-    )
+    """The arguments of the fused operator, sides that require a gradient."""
+    left, right, *rest = torch_cases.tensors(case)
+    return left.requires_grad_(), right.requires_grad_(), *rest
 
 
 def plainly(*operators):
@@ -135,6 +131,30 @@ def test_derivatives_are_those_of_finite_differences(weighted):
     assert torch.autograd.gradgradcheck(lambda *a: OPS.masked_sums(*a, *rest[:5]), (values, left, right))
 
 
+@pytest.mark.parametrize("core", [True, False], ids=["core", "plain torch"])
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("gathered", ["bfloat16", "float16"])
+def test_each_pass_rounds_the_side_that_it_gathers(gathered, weighted, core):
+    left, right, *rest = small(weighted, np.float32, width=20)
+    half = getattr(torch, gathered)
+    loss, d_left, _ = OPS.masked_residual_grad(left, right.to(half).float(), *rest)
+    *_, d_right = OPS.masked_residual_grad(left.to(half).float(), right, *rest)
+    with plainly(*(() if core else (torch_ops.masked_residual_grad,))):
+        got = OPS.masked_residual_grad(left, right, *rest, gathered=gathered)
+    torch_cases.agree(got, (loss, d_left, d_right))
+    assert not torch.equal(got[1], OPS.masked_residual_grad(left, right, *rest)[1])  # something was rounded
+
+
+def test_torch_finds_a_rounded_operator_sound():
+    left, right, *rest = small(True, np.float32)
+    torch.library.opcheck(FUSED, (left, right, *rest, "bfloat16"))
+    torch.library.opcheck(FUSED, (left, right, *rest[:7]), {"gathered": "float16"})
+    loss, d_left, d_right = OPS.masked_residual_grad(left, right, *rest, gathered="float16")
+    (3 * loss).backward()
+    assert torch.equal(left.grad, 3 * d_left)
+    assert torch.equal(right.grad, 3 * d_right)
+
+
 def test_a_second_derivative_along_one_side_only():
     left, right, *rest = small(True)
     observed = rest[1].long(), torch.repeat_interleave(rest[0].diff())
@@ -172,6 +192,8 @@ def test_half_precision_under_autocast():
         assert product.dtype == torch.bfloat16
         predicted = OPS.masked_product(product, right, *rest[:5])
         loss, *_ = OPS.masked_residual_grad(product, right, *rest)
+        rounded = OPS.masked_residual_grad(product, right, *rest, gathered="float16")[0]
+    torch.testing.assert_close(rounded, loss, rtol=1e-3, atol=0)
     assert predicted.dtype == loss.dtype == torch.float32
     loss.backward()
     expected = OPS.masked_residual_grad(left.bfloat16().float(), right, *rest)
@@ -199,12 +221,12 @@ def test_indices_are_checked_again_after_they_were_written_to():
 def test_checked_indices_are_let_go_with_their_tensor():
     left, right, *rest = small()
     gc.collect()
-    before = len(torch_ops._entries_of)
+    before = len(torch_compiled._made)
     OPS.masked_residual_grad(left, right, *rest)
-    assert len(torch_ops._entries_of) == before + 2
+    assert len(torch_compiled._made) == before + 2
     del rest
     gc.collect()
-    assert len(torch_ops._entries_of) == before
+    assert len(torch_compiled._made) == before
 
 
 def with_(given, **changed):
@@ -244,6 +266,26 @@ def test_refused_in_words(core, changes, error, words):
         pytest.raises(error, match=re.escape(words)),
     ):
         OPS.masked_residual_grad(*with_(given, **changes(given)))
+
+
+@pytest.mark.parametrize(
+    ("dtype", "gathered", "error", "words"),
+    [
+        (np.float32, "int8", ValueError, "gathered is 'int8'; choose one of 'bfloat16', 'float16'"),
+        (
+            np.float64,
+            "float16",
+            TypeError,
+            "gathered is 'float16' and left torch.float64; only torch.float32",
+        ),
+    ],
+)
+def test_rounding_refused_in_words(dtype, gathered, error, words):
+    left, right, *rest = small(dtype=dtype)
+    for device in ("cpu", "meta"):
+        given = [a.detach().to(device) for a in (left, right, *rest)]
+        with pytest.raises(error, match=re.escape(words)):
+            OPS.masked_residual_grad(*given, gathered=gathered)
 
 
 def test_wide_indices():

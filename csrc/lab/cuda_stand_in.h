@@ -5,6 +5,7 @@
 #include <barrier>
 #include <cmath>
 #include <cstdint>
+#include <cstdlib>
 #include <cstring>
 #include <memory>
 #include <thread>
@@ -80,11 +81,36 @@ T __ldg(const T* p) {
     return *p;
 }
 
-typedef int cudaStream_t;
+typedef void* cudaStream_t;
 typedef int cudaError_t;
-constexpr cudaError_t cudaSuccess = 0;
-inline cudaError_t cudaGetLastError() { return cudaSuccess; }
-inline const char* cudaGetErrorString(cudaError_t) { return "none"; }
+constexpr cudaError_t cudaSuccess = 0, cudaErrorInsufficientDriver = 35, cudaErrorNoDevice = 100;
+
+// A machine as the environment describes it; if nothing is said, one GPU that can run the kernels.
+inline int described(const char* name, int otherwise) {
+    const char* text = std::getenv(name);
+    return text ? std::atoi(text) : otherwise;
+}
+inline cudaError_t cudaGetLastError() { return described("STAND_IN_ERROR", cudaSuccess); }
+inline const char* cudaGetErrorString(cudaError_t error) { return error ? "an error of the stand-in" : "no error"; }
+inline cudaError_t cudaRuntimeGetVersion(int* version) {
+    *version = 13000;
+    return cudaSuccess;
+}
+inline cudaError_t cudaDriverGetVersion(int* version) {
+    *version = described("STAND_IN_DRIVER", 13000);
+    return cudaSuccess;
+}
+inline cudaError_t cudaGetDeviceCount(int* count) {
+    *count = described("STAND_IN_DEVICES", 1);
+    if (described("STAND_IN_DRIVER", 13000) < 13000) return cudaErrorInsufficientDriver;
+    return *count ? described("STAND_IN_ERROR", cudaSuccess) : cudaErrorNoDevice;
+}
+enum cudaDeviceAttr { cudaDevAttrComputeCapabilityMajor, cudaDevAttrComputeCapabilityMinor };
+inline cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int) {
+    const int capability = described("STAND_IN_CAPABILITY", 90);
+    *value = attribute == cudaDevAttrComputeCapabilityMajor ? capability / 10 : capability % 10;
+    return cudaSuccess;
+}
 
 template <class... Parameters, class... Arguments>
 void launch(void (*kernel)(Parameters...), std::int64_t blocks, int threads, cudaStream_t,

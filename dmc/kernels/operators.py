@@ -23,4 +23,4 @@ def masked_residual_grad(
     """The loss stays on the device: to read it is to wait for the device."""
     w = (None, None) if weights is None else weights
     tensors = torch_ops.pattern_tensors(pattern)
-    return torch_ops.masked_residual_grad(left, right, *tensors, *target, *w)
+    return torch_ops.masked_residual_grad(left, right, *tensors, *target, *w, gathered)
