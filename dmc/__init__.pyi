@@ -2,6 +2,7 @@ from . import (
     callbacks as callbacks,
     datasets as datasets,
     diagnostics as diagnostics,
+    evaluation as evaluation,
     initial as initial,
     kernels as kernels,
     metrics as metrics,

@@ -1,4 +1,4 @@
-"""The command line: dmc demo | fit | predict | recommend | bench | doctor."""
+"""The command line: dmc demo | fit | predict | recommend | evaluate | bench | doctor."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from typing import Annotated, Any, Literal
 import numpy as np
 import typer
 
-from dmc import __version__, _compiled, datasets, kernels, metrics, plots
+from dmc import __version__, _compiled, datasets, evaluation, kernels, metrics, plots
 from dmc.estimator import MatrixCompletion
 from dmc.ratings import Table
 from dmc.recommender import Recommender
@@ -195,6 +195,59 @@ def recommend(
     for name in [u for u, line in zip(user, known, strict=True) if line < 0]:
         typer.echo(f"dmc: user {name!r} is not known: the items that are best on average follow", err=True)
     _write(recommender.recommend(user, n), None, as_json, "recommendations")
+
+
+@app.command()
+def evaluate(
+    ratings: Annotated[Path | None, typer.Argument(help="Ratings to fit; a part of them judges, if no --test.")] = None,
+    model: Annotated[Path | None, typer.Option("--model", help="A saved model to judge, in place of RATINGS.")] = None,
+    test: Annotated[Path | None, typer.Option("--test", help="Ratings to judge by, not in the fit.")] = None,
+    split: Annotated[
+        Literal["random", "user", "time"],
+        typer.Option(help="Judge by any ratings, by a share of each user's, by the latest."),
+    ] = "random",
+    test_fraction: Annotated[float, typer.Option(help="Share of the ratings to judge by.")] = 0.2,
+    relevant: Annotated[
+        float | None, typer.Option(help="Rating from which an item is relevant; their mean if left out.")
+    ] = None,
+    n: Annotated[int, typer.Option("-n", help="How many items to recommend.")] = 10,
+    seed: Annotated[int, typer.Option(help="Of the split.")] = 0,
+    user: UserColumn = "user",
+    item: ItemColumn = "item",
+    rating: RatingColumn = "rating",
+    timestamp: Annotated[str, typer.Option("--time", help="Column of the times, for --split time.")] = "timestamp",
+    duplicates: Annotated[Literal["error", "mean", "last"], typer.Option(help="Of repeated ratings.")] = "error",
+    as_json: Json = False,
+) -> None:
+    """Judge a recommender by ratings that it has not seen, beside simple rivals; without --model, one is fitted."""
+    if (ratings is None) == (model is None) or (model is not None and test is None):
+        raise ValueError("evaluate takes RATINGS to fit, or --model MODEL with --test FILE; give one of the two")
+    if model is not None:
+        found = {"recommender": evaluation.evaluate(Recommender.load(model), test, n, relevant)}
+    else:
+        named = (user, item, rating, timestamp)
+        train, judged = (Table.open(path, named) for path in (ratings, test or ratings))
+        if test is None:
+            train, judged = evaluation.split(train, split, test_fraction, seed, user, timestamp)
+        found = evaluation.baselines(
+            train, judged, n, relevant, user, item, rating
+        )  # first: it is quick to tell what is wrong
+        fitted = Recommender(verbose=_interactive()).fit(train, user, item, rating, duplicates)
+        found = {"recommender": evaluation.evaluate(fitted, judged, n, relevant), **found}
+    if as_json:
+        typer.echo(json.dumps({name: verdict.asdict() for name, verdict in found.items()}))
+        return
+    verdict = found["recommender"]
+    typer.echo(
+        f"{verdict.n_ratings:,} test ratings; lists of {n} for {verdict.n_users:,} users with items rated "
+        f"{verdict.relevant:.4g} or more"
+    )
+    measures = ("rmse", "mae", "precision", "recall", "ndcg", "average_precision", "coverage")
+    lines = {name: [getattr(verdict, m) for m in measures] for name, verdict in found.items()}
+    shown = [
+        (name, "  ".join("–".rjust(9) if v is None else f"{v:9.4f}" for v in line)) for name, line in lines.items()
+    ]
+    _table([("", "  ".join(m.replace("average_", "avg ").rjust(9) for m in measures)), *shown])
 
 
 def _write(columns: dict[str, Any], output: Path | None, as_json: bool, name: str) -> None:

@@ -1,8 +1,8 @@
-"""Anyone's table and ids <-> our row and column numbers. The only room that knows of data frames and rating files."""
+"""Anyone's table and ids <-> our row and column numbers. The only room that knows of data frames."""
 
 from __future__ import annotations
 
-import csv
+import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,15 +12,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dmc import _checks
+from dmc import _checks, rating_files
+from dmc.rating_files import HEADLESS
 
-HEADLESS = (
-    "user",
-    "item",
-    "rating",
-    "timestamp",
-)  # what the columns of a file without a header are taken for
-DELIMITERS = ("::", "\t", ",", ";", "|")
+PARQUET = (".parquet", ".pq")
+DIGITS = 18  # as many as always fit into int64
 
 
 class Table:
@@ -38,20 +34,30 @@ class Table:
 
         Parameters
         ----------
-        source : data frame, mapping, str or path
-            A file is text, one rating a line, fields separated by tabs, commas, semicolons, ``|`` or ``::``. If one
-            of `columns` stands in its first line, that is a header; else, if the line holds numbers where ratings
-            stand, the columns are taken for `columns` in this order.
+        source : data frame, mapping, str, path or Table
+            A Table is given back as it is. A file is Parquet (.parquet; needs pyarrow), JSON lines (.jsonl, .ndjson or
+            .json; one object a line) or text, one rating a line, fields separated by tabs, commas, semicolons, ``|`` or
+            ``::``; the latter two may be packed (.gz). If one of `columns` stands in the first line of text, that is a
+            header; else, if the line holds numbers where ratings stand, the columns are taken for `columns` in this
+            order.
         columns : sequence of str
-            The names that will be asked for.
+            The names that will be asked for, each another.
 
         Raises
         ------
         ValueError, TypeError, OSError
             If the file is not there, is empty, is cut off or cannot be understood, or `source` is none of these.
+        ImportError
+            If the file is Parquet and pyarrow is not installed.
         """
+        if len(set(columns)) < len(columns):
+            raise ValueError(f"the columns asked for are {', '.join(map(repr, columns))}; name another one for each")
+        if isinstance(source, Table):
+            return source
         if isinstance(source, (str, os.PathLike)):
-            names, values = _read_file(Path(source), columns)
+            path = Path(source)
+            parquet = path.suffix.lower() in PARQUET
+            names, values = _read_parquet(path) if parquet else rating_files.read(path, columns)
             return cls(names, dict(zip(names, values, strict=True)), f"the file {source}")
         if isinstance(source, Mapping):
             arrays = {str(name): _as_column(values, str(name)) for name, values in source.items()}
@@ -67,6 +73,9 @@ class Table:
                 f"the ratings are a {type(source).__name__}; give a data frame (pandas, polars, pyarrow), a mapping "
                 "from column names to arrays, or the path of a file"
             ) from None
+        except nw.exceptions.DuplicateError:
+            given = list(getattr(source, "column_names", None) or source.columns)
+            raise ValueError(_repeated(given, "the table")) from None
         return cls(frame.columns, frame, "the table")
 
     def __len__(self) -> int:
@@ -79,7 +88,7 @@ class Table:
         if name not in self.names:
             raise ValueError(
                 f"{self._origin} has no column {name!r}, only {', '.join(map(repr, self.names))}; "
-                "say which is meant, as in user='userId'"
+                "say which is meant, as in user='userId', or rename it"
             )
         return np.asarray(self._source[name] if isinstance(self._source, dict) else self._source[name].to_numpy())
 
@@ -99,6 +108,17 @@ class Table:
                 f"the first in row {missing[0]}; drop those rows"
             )
         return values
+
+    def take(self, lines: NDArray[Any]) -> Any:
+        """Some lines of the table, in the order asked for and in the table's own kind; from a file: a dict of arrays.
+
+        Parameters
+        ----------
+        lines : (taken,) integers
+        """
+        if isinstance(self._source, dict):
+            return {name: values[lines] for name, values in self._source.items()}
+        return self._source[lines].to_native()
 
     def with_column(self, name: str, values: NDArray[Any]) -> Any:
         """The table in its own kind, with one more column; from a file: a dict of arrays."""
@@ -136,8 +156,13 @@ class Vocabulary:
     @classmethod
     def learn(cls, ids: NDArray[Any]) -> tuple[Vocabulary, NDArray[np.int64]]:
         """The vocabulary of the ids that occur, and the line number of each."""
-        known, lines = np.unique(ids, return_inverse=True)
-        return cls(known), lines
+        if ids.dtype.kind != "U":
+            known, lines = np.unique(ids, return_inverse=True)
+            return cls(known), lines
+        given = ids.tolist()  # text: hashing all of it and sorting what differs is quicker than sorting all of it
+        known = np.sort(np.asarray(list(set(given)), dtype=str))
+        number = {id: line for line, id in enumerate(known.tolist())}
+        return cls(known), np.fromiter(map(number.__getitem__, given), np.int64, len(given))
 
     def lines(self, ids: Any, name: str = "ids") -> NDArray[np.int64]:
         """(entries,) the line number of each id; −1 for one that is not known. 7 and "7" are the same id."""
@@ -157,19 +182,58 @@ def as_ids(values: NDArray[Any], name: str) -> NDArray[Any]:
         raise ValueError(f"column {name!r} has shape {values.shape}; give one id for each entry")
     if values.dtype.kind in "iub" and (not len(values) or int(values.max()) <= np.iinfo(np.int64).max):
         return values.astype(np.int64)
-    if values.dtype.kind in "fMmO":
-        missing = np.asarray([_is_missing(value) for value in values], dtype=bool)
-        if missing.any():
-            raise ValueError(
-                f"column {name!r} holds {_checks.count(int(missing.sum()), 'missing id')}, the first in row "
-                f"{int(np.argmax(missing))}; drop those rows"
-            )
+    if values.dtype.kind == "O" and set(map(type, values)) == {str}:
+        values = values.astype(str)
+    if values.dtype.kind == "f":
+        _refuse(np.isnan(values), "missing", name)
+        _refuse(np.isinf(values), "infinite", name)
+    if values.dtype.kind in "MmO":
+        _refuse(np.asarray([_is_missing(value) for value in values], dtype=bool), "missing", name)
+        _refuse(np.asarray([_is_infinite(value) for value in values], dtype=bool), "infinite", name)
+    if values.dtype.kind == "f" and (values == np.floor(values)).all() and (abs(values) < 2.0**63).all():
+        return values.astype(np.int64)
     text = values if values.dtype.kind == "U" else np.asarray([_as_text(value) for value in values], dtype=str)
-    try:  # whole numbers that came as text or as floats; "007" stays text
-        numbers = text.astype(np.int64)
-    except (ValueError, OverflowError):
-        return text
-    return numbers if np.array_equal(numbers.astype(str), text) else text
+    numbers = _whole_numbers(text)  # that came as text or as floats
+    return text if numbers is None else numbers
+
+
+def _refuse(wrong: NDArray[np.bool_], how: str, name: str) -> None:
+    if wrong.any():
+        raise ValueError(
+            f"column {name!r} holds {_checks.count(int(wrong.sum()), f'{how} id')}, the first in row "
+            f"{int(np.argmax(wrong))}; drop those rows"
+        )
+
+
+def _whole_numbers(text: NDArray[Any]) -> NDArray[np.int64] | None:
+    """Texts as int64, if each is a whole number as it is written: "007" and "+7" are not."""
+    if len(text) == 0:
+        return text.astype(np.int64)
+    width = max(text.dtype.itemsize // 4, 1)
+    letters = np.ascontiguousarray(text, dtype=f"U{width}").view(np.uint32).reshape(-1, width)
+    sign = letters[:, 0] == ord("-")
+    length = (letters != 0).sum(axis=1)
+    if (length - sign).max() > DIGITS:
+        try:
+            numbers = text.astype(np.int64)
+        except (ValueError, OverflowError):
+            return None
+        return numbers if np.array_equal(numbers.astype(str), text) else None
+    digits = letters - np.uint32(ord("0"))  # anything else wraps around to far above 9
+    first = digits[np.arange(len(digits)), np.minimum(sign, width - 1)]
+    if (length == sign).any() or (first > 9).any() or ((first == 0) & ((length > sign + 1) | sign)).any():
+        return None
+    numbers = np.zeros(len(text), np.int64)
+    for place in range(width):
+        here = (place < length) & ((place > 0) | ~sign)
+        if (here & (digits[:, place] > 9)).any():
+            return None
+        numbers = np.where(here, 10 * numbers + digits[:, place], numbers)
+    return np.where(sign, -numbers, numbers)
+
+
+def _is_infinite(value: Any) -> bool:
+    return isinstance(value, (float, np.floating)) and math.isinf(value)
 
 
 def _is_missing(value: Any) -> bool:
@@ -198,56 +262,25 @@ def _as_column(values: Any, name: str) -> NDArray[Any]:
         raise ValueError(f"column {name} is not one value for each entry; give a one-dimensional array") from None
 
 
-def _read_file(path: Path, columns: Sequence[str]) -> tuple[list[str], list[NDArray[Any]]]:
-    """The columns of a text file, as text."""
-    if path.is_dir():
-        raise IsADirectoryError(f"{path} is a folder; give a file of ratings")
+def _repeated(names: Sequence[str], origin: str) -> str:
+    name = next(name for name in names if names.count(name) > 1)
+    return f"{origin} has {names.count(name)} columns named {name!r}; rename all but one"
+
+
+def _read_parquet(path: Path) -> rating_files.Columns:
+    """The columns of a Parquet file, or of a folder of such files."""
+    import narwhals as nw
+
     try:
-        with open(path, newline="", encoding="utf-8-sig", errors="surrogateescape") as file:
-            first = next((line for line in file if line.strip()), "")
-            file.seek(0)
-            delimiter = next((d for d in DELIMITERS if d in first), " ")
-            lines = (line.replace("::", "\t") for line in file) if delimiter == "::" else file
-            one = "\t" if delimiter == "::" else delimiter
-            reader = csv.reader(lines, delimiter=one, skipinitialspace=one != "\t", strict=True)
-            rows = [(reader.line_num, row) for row in reader if row]
+        frame = nw.read_parquet(str(path), backend="pyarrow")
+    except ImportError:
+        raise ImportError(f"{path} is Parquet, which needs pyarrow; run: pip install pyarrow") from None
     except FileNotFoundError:
         raise FileNotFoundError(f"there is no file {path}; check the path") from None
-    except csv.Error as error:
-        raise ValueError(f"{path} cannot be read as a table ({error}); give tab- or comma-separated text") from None
-    if not rows or "\0" in first:
-        reason = "is empty" if not rows else "is not text"
-        raise ValueError(f"{path} {reason}; give one rating a line: user, item, rating")
-    if _header(rows[0][1], columns):
-        names = [name.strip() for name in rows.pop(0)[1]]
-    else:
-        guessed = [*columns, *HEADLESS[len(columns) :]]
-        names = [guessed[i] if i < len(guessed) else f"column {i + 1}" for i in range(len(rows[0][1]))]
-    if not rows:
-        raise ValueError(f"{path} has a header and no rating; give one rating a line")
-    for name in columns:
-        if names.count(name) > 1:
-            raise ValueError(f"{path} has {names.count(name)} columns named {name!r}; rename all but one")
-    needed = [names.index(name) for name in columns[:3] if name in names]
-    for number, row in rows:
-        if len(row) != len(names) or any(row[i] == "" for i in needed):
-            shown = {"\t": "tab", " ": "space"}.get(delimiter, delimiter)
-            raise ValueError(
-                f"line {number} of {path} has {_checks.count(sum(map(bool, row)), 'field')} in place of {len(names)} "
-                f"(separated by {shown}); the file is cut off or mixes formats: mend or remove that line"
-            )
-    return names, [np.asarray(column) for column in zip(*(row for _, row in rows), strict=True)]
-
-
-def _header(first: list[str], columns: Sequence[str]) -> bool:
-    """Whether the first line names the columns: it has a name that was asked for, or no number for the rating."""
-    fields = [field.strip() for field in first]
-    if any(column in fields for column in columns):
-        return True
-    if len(fields) < 3:
-        return False
+    except (ValueError, OSError) as error:
+        reason = str(error).splitlines()[0].rstrip(".")
+        raise ValueError(f"{path} cannot be read as Parquet ({reason}); write it again") from None
     try:
-        float(fields[2])
-    except ValueError:
-        return True
-    return False
+        return frame.columns, [frame[name].to_numpy() for name in frame.columns]
+    except ValueError:  # a name twice
+        raise ValueError(_repeated(frame.columns, f"the file {path}")) from None

@@ -14,6 +14,7 @@ PACKAGE = ROOT / "dmc"
 ROWS = [
     {"__main__"},
     {"cli", "integrations"},
+    {"evaluation"},
     {"recommender", "plots", "torch"},
     {"estimator"},
     {"discovery"},
@@ -22,7 +23,7 @@ ROWS = [
     {"problem", "steps", "solution", "diagnostics", "metrics", "ratings", "persistence", "solvability", "bayesian"},
     {"kernels", "gauss_newton"},
     {"torch_ops"},
-    {"observations", "factors", "torch_compiled"},
+    {"observations", "factors", "rating_files", "torch_compiled"},
     {"_devices"},
     {"_checks", "_compiled"},
 ]

@@ -20,7 +20,7 @@ from matplotlib import image as images
 from typer.testing import CliRunner
 
 import dmc
-from dmc import Recommender, _compiled, cli, kernels, torch_compiled
+from dmc import Recommender, _compiled, cli, evaluation, kernels, torch_compiled
 from dmc.ratings import Table
 
 FIT_KEYS = {"train_rmse", "fit_seconds", "rank", "status", "n_observed", "n_users", "n_items", "steps"}
@@ -197,6 +197,62 @@ def test_recommend_to_a_stranger_says_so(dmc_in):
     assert len(last_json(out)["recommendations"]) == 2
 
 
+# --- evaluate
+
+
+RIVALS = {"recommender", "mean", "biases", "popularity"}
+
+
+def test_evaluate_splits_fits_and_judges(dmc_in, files):
+    train, test = evaluation.split(files / "train.csv", "user", 0.3, 5)
+    model = Recommender().fit(train)
+    expected = {"recommender": evaluation.evaluate(model, test, 3, 4), **evaluation.baselines(train, test, 3, 4)}
+    options = ["--split", "user", "--test-fraction", "0.3", "--seed", "5", "--relevant", "4", "-n", "3"]
+    code, out, err = dmc_in("evaluate", "train.csv", *options, "--json")
+    assert (code, err) == (0, "")
+    assert last_json(out) == {name: verdict.asdict() for name, verdict in expected.items()}
+    code, out, err = dmc_in("evaluate", "train.csv", *options)
+    assert (code, err) == (0, "")
+    for name, verdict in expected.items():
+        shown = next(line for line in out.splitlines() if line.split()[0] == name).split()[1:]
+        assert shown == ["–" if v is None else f"{v:.4f}" for v in list(verdict.asdict().values())[:7]]
+
+
+def test_evaluate_by_a_file_and_a_saved_model(dmc_in, files):
+    code, out, err = dmc_in("evaluate", "train.csv", "--test", "test.csv", "--json")
+    assert (code, err) == (0, "")
+    fitted = last_json(out)
+    assert set(fitted) == RIVALS
+    code, out, err = dmc_in("evaluate", "--model", "model", "--test", "test.csv", "--json")
+    assert (code, err) == (0, "")
+    assert last_json(out) == {"recommender": fitted["recommender"]}
+    verdict = evaluation.evaluate(Recommender.load(files / "model"), files / "test.csv")
+    assert last_json(out)["recommender"] == verdict.asdict()
+
+
+def test_evaluate_by_time_with_columns_by_name(dmc_in, tmp_path):
+    write(tmp_path / "named.csv", [(*row, 1000 - k) for k, row in enumerate(ratings())], "who,what,stars,when")
+    named = [
+        "--user",
+        "who",
+        "--item",
+        "what",
+        "--rating",
+        "stars",
+        "--time",
+        "when",
+        "--split",
+        "time",
+        "--test-fraction",
+        "0.1",
+    ]
+    code, out, _ = dmc_in("evaluate", tmp_path / "named.csv", *named, "--json")
+    assert code == 0
+    first = ratings()[: round(0.1 * len(ratings()))]  # the latest stand first
+    assert last_json(out)["recommender"]["n_ratings"] == len(first)
+    assert last_json(out)["recommender"]["relevant"] == pytest.approx(np.mean([r for _, _, r in first]))
+
+
 # --- errors
 
 
@@ -219,6 +275,13 @@ def test_recommend_to_a_stranger_says_so(dmc_in):
         ("predict model words.csv -o nowhere/out.csv", "there is no folder nowhere"),
         ("recommend model --user u1 -n 0", "n is 0; it has to be at least 1"),
         ("demo -o nowhere/figure.png", "there is no folder nowhere"),
+        ("evaluate", "evaluate takes RATINGS to fit, or --model MODEL with --test FILE; give one of the two"),
+        ("evaluate --model model", "evaluate takes RATINGS to fit, or --model MODEL with --test FILE"),
+        ("evaluate train.csv --model model --test test.csv", "give one of the two"),
+        ("evaluate train.csv --split time", "the file train.csv has no column 'timestamp'"),
+        ("evaluate train.csv --test-fraction 2", "test_fraction is 2"),
+        ("evaluate repeats.csv --relevant nan", "relevant is nan"),
+        ("evaluate train.csv -n 0", "n is 0; it has to be at least 1"),
     ],
 )
 def test_an_error_is_one_sentence(arguments, message, dmc_in, files, monkeypatch):
@@ -261,13 +324,13 @@ def test_warnings_are_sentences_too(dmc_in, monkeypatch, tmp_path):
     assert (tmp_path / "model").exists()
 
 
-@pytest.mark.parametrize("command", [[], ["fit"], ["predict"], ["recommend"], ["demo"], ["doctor"]])
+@pytest.mark.parametrize("command", [[], ["fit"], ["predict"], ["recommend"], ["evaluate"], ["demo"], ["doctor"]])
 def test_help(command):
     result = CliRunner().invoke(cli.app, [*command, "--help"])
     assert result.exit_code == 0
     assert "Usage" in result.output
     if command and command[0] != "doctor":
-        assert "--output" in result.output or command == ["recommend"]
+        assert "--output" in result.output or command[0] in ("recommend", "evaluate")
 
 
 # --- Ctrl-C

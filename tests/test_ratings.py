@@ -218,6 +218,24 @@ def test_no_table(source):
         Table.open(source)
 
 
+def test_a_column_asked_for_twice_is_told():
+    with pytest.raises(ValueError, match="the columns asked for are 'item', 'item', 'rating'; name another one for e"):
+        Table.open(COLUMNS, ("item", "item", "rating"))
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        pd.DataFrame([[1, 2, 3]], columns=["user", "item", "user"]),
+        pa.table([[1], [2], [3]], names=["user", "item", "user"]),
+    ],
+    ids=["pandas", "pyarrow"],
+)
+def test_frames_with_a_name_twice_are_told_in_one_sentence(frame):
+    with pytest.raises(ValueError, match=r"^the table has 2 columns named 'user'; rename all but one$"):
+        Table.open(frame)
+
+
 @pytest.mark.parametrize("kind", FRAMES)
 def test_a_missing_column_names_those_there_are(kind):
     table = Table.open(FRAMES[kind]({"userId": [1], "movie": [2]}))
@@ -286,6 +304,8 @@ def test_missing_ratings_of_frames(kind):
         (np.array([7, "7", "x"], object), ["7", "7", "x"]),
         (np.array([7, 7.0, "7", "x"], object), ["7", "7", "7", "x"]),
         ([7.0, 7.5], ["7", "7.5"]),
+        (np.array([-7.0, 2.0**53], np.float32), [-7, 2**53]),
+        ([7.0, 2.0**63], ["7", str(2**63)]),
         (["", "é", "日本"], ["", "é", "日本"]),
         ([b"ab", b"c"], ["ab", "c"]),
         ([], []),
@@ -340,6 +360,31 @@ def test_missing_ids_are_refused_with_their_number(users):
         as_ids(users, "user")
 
 
+@pytest.mark.parametrize(
+    "users", [np.array([1.0, np.inf, -np.inf]), np.array([1, np.inf, np.float32(-np.inf)], object)], ids=["f", "O"]
+)
+def test_infinite_ids_are_refused(users):
+    with pytest.raises(ValueError, match="column 'user' holds 2 infinite ids, the first in row 1; drop those rows"):
+        as_ids(users, "user")
+    assert as_ids(np.array(["inf", "nan"]), "user").tolist() == ["inf", "nan"]  # names like any other
+
+
+@pytest.mark.parametrize("digits", [1, 5, 17, 18, 19, 20, 25])
+def test_texts_are_whole_numbers_just_when_python_writes_them_so(digits, rng):
+    """Against Python's own int and str, one text at a time, at every length and its edge."""
+    edge = 10**digits
+    texts = [str(v) for v in (edge, edge - 1, 1 - edge, -edge, 2**63 - 1, -(2**63), 2**63, 0, 7)]
+    texts += ["0" * digits, "-0", "-", "", "+7", "1 ", " 1", "1_0", "-07", "1-", "٧", "1.", "x", "1" * digits + "x"]
+    for text in texts:
+        for beside in ("7", "-12"):
+            try:
+                whole = str(int(text)) == text and -(2**63) <= int(text) < 2**63
+            except ValueError:
+                whole = False
+            expected = [int(text), int(beside)] if whole else [text, beside]
+            assert as_ids(np.array([text, beside]), "user").tolist() == expected
+
+
 @pytest.mark.parametrize("ids", [[1, None, 3], ["a", None, "c"]], ids=["numbers", "text"])
 @pytest.mark.parametrize(
     "frame", [pd.DataFrame, lambda columns: pd.DataFrame(columns).convert_dtypes(), pl.DataFrame, pa.table]
@@ -384,7 +429,26 @@ def test_known_and_unknown_together():
     np.testing.assert_array_equal(vocabulary(["a"]).lines([]), [])
 
 
+def test_a_vocabulary_of_text_is_that_of_numpy(rng):
+    ids = np.array([f"{a:x}é" for a in rng.integers(0, 500, 3000)])
+    known, lines = np.unique(ids, return_inverse=True)
+    vocabulary, found = Vocabulary.learn(ids)
+    np.testing.assert_array_equal(vocabulary.ids, known)
+    np.testing.assert_array_equal(found, lines)
+    assert found.dtype == lines.dtype
+
+
 # --- and back
+
+
+@pytest.mark.parametrize("kind", FRAMES)
+def test_take_gives_lines_in_the_tables_own_kind(kind):
+    source = FRAMES[kind](COLUMNS)
+    result = Table.open(source).take(np.array([2, 0]))
+    assert type(result) is type(source)
+    taken = Table.open(result)
+    assert taken.names == list(COLUMNS)
+    assert [taken.column(name).tolist() for name in COLUMNS] == [["ann", "ann"], [7, 10], [5.0, 4.0]]
 
 
 @pytest.mark.parametrize("kind", FRAMES)

@@ -35,6 +35,7 @@ def test_shell_commands_run(tmp_path: Path) -> None:
         *(f"user {u},{i},{1 + (u + i) % 5}" for u in range(20) for i in range(15) if (u * i) % 3),
     ]
     (tmp_path / "ratings.csv").write_text("\n".join(ratings) + "\n")
+    (tmp_path / "newer.csv").write_text("user,item,rating\nuser 3,0,4\nuser 4,3,5\n")
     (tmp_path / "pairs.csv").write_text("user,item\nuser 3,7\n")
     targets = re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(), flags=re.MULTILINE)
     for line in "".join(blocks("sh")).splitlines():
