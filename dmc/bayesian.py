@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
+import time
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -14,6 +17,7 @@ from scipy import sparse
 from dmc import _checks, _compiled, kernels
 from dmc.factors import Factors
 from dmc.observations import Lines, Observations, Pattern
+from dmc.solution import Status, StepInfo
 
 START_WIDTH = 10  # directions to begin with; more join while all of them are alive
 GROWTH = 1.5
@@ -30,6 +34,7 @@ TAMED = 0.25  # power of the counts by which lines are divided, before the patte
 POWER_STEPS = 4
 FARTHEST = 3.0  # standard deviations of a count: what is beyond was not seen
 SMALLEST = 1e-8  # variance of a feature's weights
+PRECISE = 1e10  # of an entry: as sure as float32 values can be
 GRAIN = 16  # as in csrc/posterior.h
 
 Float = NDArray[np.float32]
@@ -113,28 +118,42 @@ class Side:
 
     lines: Lines
     values: Float
-    features: Float
+    of_lines: Features
     means: Float
     covariance: NDArray[Any]  # (unknowns, unknowns) float64
     weights: NDArray[Any]  # (features, unknowns) float64
     variances: NDArray[Any]  # (features,) of their weights, relative to the covariance
-
-    def __post_init__(self) -> None:
-        self.moments = moments_of(self.means)
-        self._entries: Any = None
+    _entries: Any = field(default=None, init=False, repr=False)
+    _spread: Any = field(default=None, init=False, repr=False)  # covariances of the lines, summed
 
     @classmethod
-    def begin(cls, lines: Lines, values: Float, features: Float) -> Side:
-        count, width = len(features), features.shape[1]
+    def begin(cls, lines: Lines, values: Float, of_lines: Features) -> Side:
+        count, width = len(lines.pointers) - 1, 2 + of_lines.loadings.shape[1]
         return cls(
             lines,
             values,
-            features,
+            of_lines,
             np.zeros((count, 1), np.float32),
             np.eye(1) * START_VARIANCE,
             np.zeros((width, 1)),
             np.ones(width),
         )
+
+    @cached_property
+    def features(self) -> Float:
+        """(lines, features)."""
+        return self.of_lines(self.lines)
+
+    @property
+    def stranger(self) -> Float:
+        """(1, unknowns) what is expected of a line without entries."""
+        nothing = Lines(np.zeros(2, np.int64), np.zeros(0, np.int32))
+        return (self.of_lines(nothing) @ self.weights).astype(np.float32)
+
+    @cached_property
+    def moments(self) -> Float:
+        """What the lines show to the other side: of the means alone, until `update` knows how sure they are."""
+        return moments_of(self.means)
 
     def widen(self, by: int, rng: np.random.Generator) -> None:
         """New directions join: small random factors under a wide prior, before the bias."""
@@ -145,7 +164,7 @@ class Side:
         old, self.covariance = self.covariance, np.eye(k + by + 1) * START_VARIANCE
         kept = np.append(np.arange(k), k + by)
         self.covariance[np.ix_(kept, kept)] = old
-        self.moments = moments_of(self.means)
+        vars(self).pop("moments", None)
 
     def turn(self, by: NDArray[Any]) -> None:
         """Factors times a matrix (directions, new directions); the bias stays."""
@@ -154,24 +173,35 @@ class Side:
         turn[:k, :new], turn[k, new] = by, 1
         self.means = self.means @ turn.astype(np.float32)
         self.weights, self.covariance = self.weights @ turn, turn.T @ self.covariance @ turn
-        self.moments = moments_of(self.means)
+        vars(self).pop("moments", None)
+
+    def extended(self, lines: Lines, values: Float, line_of: NDArray[np.int64]) -> Side:
+        """With other entries, and with more lines, which stand where their features let expect them."""
+        more = replace(self, lines=lines, values=values)
+        means = np.where(line_of[:, None] >= 0, self.means[line_of], more.features @ self.weights)
+        more.means = means.astype(np.float32)
+        return more
+
+    def update_some(self, which: NDArray[np.bool_], other: Side, noise: float) -> None:
+        """The posterior means of some lines, given the means of the other side."""
+        counts = np.diff(self.lines.pointers)
+        entries = np.repeat(which, counts)
+        pointers = np.concatenate([[0], np.cumsum(counts[which])])
+        lines = Lines(pointers, self.lines.indices[entries])
+        part = replace(self, lines=lines, values=self.values[entries], means=self.means[which])
+        part.update(replace(other), noise)  # a copy, which knows nothing but the means
+        self.means[which] = part.means
 
     def update(self, other: Side, noise: float) -> float:
         """The posterior of every line, given the other side; returns the expected sum of squared errors."""
-        if self._entries is None and _compiled.core is not None:
-            kind = _compiled.core.Entries if self.lines.indices.dtype == np.int32 else _compiled.core.WideEntries
-            self._entries = kind(self.lines.pointers, self.lines.indices, len(other.means))
+        if self._entries is None:
+            self._entries = _entries(self.lines, len(other.means))
         expected = self.features @ self.weights.astype(np.float32)
         precision = np.linalg.inv(self.covariance)
-        if self._entries is None:
-            self.means, self._spread, error = _posterior(
-                _incidence(self.lines, len(other.means)), self.values, other.moments, precision, expected, noise,
-                self.moments,
-            )  # fmt: skip
-        else:
-            self.means, self._spread, error = _compiled.core.posterior(
-                self._entries, self.values, other.moments, precision, expected, noise, self.moments
-            )
+        run = _posterior if _compiled.core is None else _compiled.core.posterior
+        self.means, self._spread, error = run(
+            self._entries, self.values, other.moments, precision, expected, noise, self.moments
+        )
         return float(error)
 
     def learn(self) -> None:
@@ -204,14 +234,12 @@ class Bayesian:
         Directions that stand out of the noise.
     rows, columns : Side
         In units of the data's standard deviation.
-    features : (Features, Features)
-        Of rows and of columns.
     unit : float
         The data's standard deviation.
     errors : list of float
         The noise, in the data's units, after each sweep.
-    converged : bool
-        Whether the fit ended by itself.
+    status : Status
+        How the fit ended.
     """
 
     factors: Factors
@@ -220,48 +248,127 @@ class Bayesian:
     rank: int
     rows: Side
     columns: Side
-    features: tuple[Features, Features]
     unit: float
     errors: list[float]
-    converged: bool
+    status: Status
 
-    def fold_in(self, lines: Lines, values: NDArray[Any]) -> Factors:
-        """Factors of new rows, given their entries: the posterior means under the prior that was learnt.
+    def extended(
+        self,
+        observations: Observations,
+        row_of: NDArray[np.int64],
+        column_of: NDArray[np.int64],
+        changed: NDArray[np.bool_],
+    ) -> Bayesian:
+        """The model with more entries and more lines, none of the others fitted again.
+
+        New columns are told by their entries with known rows, then new and changed rows by all of theirs: each gets the
+        mean of its posterior under the priors that were learnt.
 
         Parameters
         ----------
-        lines : Lines
-            The columns observed in each new row.
-        values : (observed,) array
-            In the data's units, in the order of `lines`.
+        observations : Observations
+            All entries, old and new, in the data's units.
+        row_of, column_of : (rows,) and (columns,) int64
+            Which line of this model each one is; −1 for a new one.
+        changed : (rows,) bool
+            Known rows that have new entries.
         """
-        scaled = ((np.asarray(values) - self.mean) / self.unit).astype(np.float32)
-        d = self.rows.means.shape[1]
-        new = Side(
-            lines,
-            scaled,
-            self.features[0](lines),
-            np.zeros((len(lines.pointers) - 1, d), np.float32),
-            self.rows.covariance,
-            self.rows.weights,
-            self.rows.variances,
+        scaled = observations.with_values((observations.values - np.float32(self.mean)) * np.float32(1 / self.unit))
+        pattern, both = scaled.pattern, scaled.pattern.both_orders(scaled.values)
+        sides = (
+            self.rows.extended(pattern.by_row, both.by_row, row_of),
+            self.columns.extended(pattern.by_column, both.by_column, column_of),
         )
-        new.update(self.columns, (self.unit / self.noise) ** 2)
-        return _factors(new, self.columns, self.unit)
+        sides[1].update_some(column_of < 0, sides[0], self.precision)
+        sides[0].update_some((row_of < 0) | changed, sides[1], self.precision)
+        return replace(self, rows=sides[0], columns=sides[1], factors=_factors(*sides, self.unit))
+
+    @property
+    def precision(self) -> float:
+        """Of an entry, in units of the data's standard deviation."""
+        return (self.unit / self.noise) ** 2 if self.noise > 0 else PRECISE
+
+    def contributions(self, row: int, column: int) -> NDArray[np.float64]:
+        """(entries,) what each entry of a row adds to the prediction for a column, by being other than was expected.
+
+        The posterior mean is what the prior expects plus a sum over the entries; in the data's units.
+        """
+        lines, side = self.rows.lines, self.columns
+        at = slice(lines.pointers[row], lines.pointers[row + 1])
+        known = lines.indices[at]
+        vectors = np.column_stack([side.means[:, :-1], np.ones(len(side.means))]).astype(np.float64)
+        x, target = vectors[known], vectors[column]
+        expected = self.rows.features[row] @ self.rows.weights
+        surprise = self.rows.values[at] - side.means[known, -1] - x @ expected
+        gram = np.linalg.inv(self.rows.covariance) + self.precision * x.T @ x
+        return self.unit * self.precision * (x @ np.linalg.solve(gram, target)) * surprise
+
+    @classmethod
+    def of(cls, factors: Factors, observations: Observations, mean: float, noise: float) -> Bayesian:
+        """A two-factor model with biases that was fitted in another way, under priors estimated from its lines."""
+        unit = float(np.std(observations.values, dtype=np.float64)) or 1.0
+        pattern = observations.pattern
+        both = pattern.both_orders((observations.values - np.float32(mean)) * np.float32(1 / unit))
+        sides: list[Side] = []
+        for lines, values, U, bias in (
+            (pattern.by_row, both.by_row, factors.U, factors.row_bias),
+            (pattern.by_column, both.by_column, factors.V, factors.column_bias),
+        ):
+            assert bias is not None
+            means = np.column_stack([U / unit**0.5, bias / unit]).astype(np.float32)
+            of_lines = Features.of(np.diff(lines.pointers), np.zeros((0, 0), np.float32))
+            d = means.shape[1]
+            covariance = np.cov(means, rowvar=False, ddof=0).reshape(d, d) + 1e-6 * np.eye(d)
+            weights = np.vstack([means.mean(axis=0), np.zeros(d)])
+            sides.append(Side(lines, values, of_lines, means, covariance, weights, np.ones(2)))
+        rows, columns = sides
+        return cls(factors, mean, noise, factors.rank(1e-3), rows, columns, unit, [noise], Status.CONVERGED)
+
+    def arrays(self) -> tuple[dict[str, NDArray[Any]], dict[str, float]]:
+        """What `from_arrays` needs besides the entries: arrays, and numbers."""
+        arrays, numbers = {}, {"mean": self.mean, "noise": self.noise, "unit": self.unit, "rank": self.rank}
+        for name, side in (("rows", self.rows), ("columns", self.columns)):
+            arrays[f"{name}.means"], arrays[f"{name}.covariance"] = side.means, side.covariance
+            arrays[f"{name}.weights"], arrays[f"{name}.variances"] = side.weights, side.variances
+            arrays[f"{name}.loadings"] = side.of_lines.loadings
+            numbers[f"{name}.center"], numbers[f"{name}.spread"] = side.of_lines.center, side.of_lines.spread
+        return arrays, numbers
+
+    @classmethod
+    def from_arrays(
+        cls, arrays: Mapping[str, NDArray[Any]], numbers: Mapping[str, float], observations: Observations
+    ) -> Bayesian:
+        """The model again, from what `arrays` gave and its entries."""
+        unit, pattern = numbers["unit"], observations.pattern
+        both = pattern.both_orders((observations.values - np.float32(numbers["mean"])) * np.float32(1 / unit))
+        sides: list[Side] = []
+        for name, lines, values in (
+            ("rows", pattern.by_row, both.by_row),
+            ("columns", pattern.by_column, both.by_column),
+        ):
+            of_lines = Features(arrays[f"{name}.loadings"], numbers[f"{name}.center"], numbers[f"{name}.spread"])
+            kept = (arrays[f"{name}.{part}"] for part in ("means", "covariance", "weights", "variances"))
+            sides.append(Side(lines, values, of_lines, *kept))
+        rank, noise = int(numbers["rank"]), numbers["noise"]
+        rows, columns = sides
+        factors = _factors(rows, columns, unit)
+        return cls(factors, numbers["mean"], noise, rank, rows, columns, unit, [noise], Status.CONVERGED)
 
 
 def fit(
     observations: Observations,
     rank: int = 16,
     seed: int | np.random.Generator = 0,
-    callback: Callable[[int, float], object] | None = None,
+    callbacks: Sequence[Callable[[StepInfo], object]] = (),
+    start: Bayesian | None = None,
 ) -> Bayesian:
     """Fit x_ij ≈ μ + b_i + c_j + ⟨u_i, v_j⟩ by variational Bayes.
 
     (u_i, b_i) is Gaussian around a linear function of the row's features, columns likewise; covariances, weights of the
     features and noise are those under which the observations are likeliest (a variational bound on it). Sweeps give the
     posterior of all columns, then of all rows. Directions that the observations do not support shrink to nothing under
-    a covariance that is learnt, so that the rank need not be known; nothing is held out.
+    a covariance that is learnt, so that the rank need not be known; nothing is held out. Ctrl-C ends it with what was
+    reached.
 
     Parameters
     ----------
@@ -271,66 +378,101 @@ def fit(
         Directions at most.
     seed : int or numpy.random.Generator
         Of the first factors.
-    callback : callable, optional
-        Is told the number of sweeps and the noise after each; a true return value ends the fit.
+    callbacks : sequence of callables
+        Each is called after each sweep with a `StepInfo`, whose value is the noise and whose factors come without the
+        mean, both in the data's units; a true return value ends the fit.
+    start : Bayesian, optional
+        A model of these observations to begin with, from `Bayesian.extended`.
     """
     bound = min(_checks.integer(rank, "rank", 1), *observations.shape)
     if observations.dtype != np.float32:
         raise TypeError(f"the observations are {observations.dtype}; make them float32")
     with kernels.sharing_cores(START_WIDTH):
-        return _fit(observations, bound, _checks.generator(seed), callback)
+        return _fit(observations, bound, _checks.generator(seed), callbacks, start)
 
 
 def _fit(
     observations: Observations,
     bound: int,
     rng: np.random.Generator,
-    callback: Callable[[int, float], object] | None,
+    callbacks: Sequence[Callable[[StepInfo], object]],
+    start: Bayesian | None,
 ) -> Bayesian:
-    values = observations.values
-    mean = float(np.mean(values, dtype=np.float64))
-    unit = float(np.std(values, dtype=np.float64)) or 1.0
-    scaled = observations.pattern.both_orders(((values - np.float32(mean)) * np.float32(1 / unit)).astype(np.float32))
-    pattern = observations.pattern
-    features = pattern_features(pattern, rng)
-    rows = Side.begin(pattern.by_row, scaled.by_row, features[0](pattern.by_row))
-    columns = Side.begin(pattern.by_column, scaled.by_column, features[1](pattern.by_column))
+    began = time.perf_counter()
+    most = min(max(bound, START_WIDTH), *observations.shape)  # spare directions are the way of weak ones into a model
+    if start is None:
+        mean, unit, (rows, columns) = _begin(observations, rng)
+        for side in (rows, columns):
+            side.widen(min(most, START_WIDTH), rng)
+        precision, learn_from = 1.0, FIXED_SWEEPS
+    else:
+        mean, unit, rows, columns = start.mean, start.unit, replace(start.rows), replace(start.columns)
+        precision, learn_from = start.precision, 0
     errors: list[float] = []
-    precision, converged, stopped, learn_from = 1.0, False, False, FIXED_SWEEPS
     sample = rng.integers(0, observations.n_observed, WATCHED)
     watched = observations.rows[sample], observations.cols[sample]
     before, moves = np.zeros(WATCHED, np.float32), list[float]()
-    most = min(max(bound, START_WIDTH), *observations.shape)  # spare directions are the way of weak ones into a model
-    for side in (rows, columns):
-        side.widen(min(most, START_WIDTH), rng)
-    while not (converged or stopped) and len(errors) < learn_from + MAX_SWEEPS:
-        error = 0.0
-        for side, other in ((columns, rows), (rows, columns)):
-            error = side.update(other, precision)
-            if len(errors) >= learn_from:
-                side.learn()
-        if errors:
-            precision = observations.n_observed / max(error, 1e-12 * observations.n_observed)
-        errors.append(unit / math.sqrt(precision))
-        stopped = bool(callback and callback(len(errors), errors[-1]))
-        predicted = _factors(rows, columns, 1.0).at(*watched)
-        moved = math.sqrt(float(np.mean(np.square(predicted - before))) * precision)
-        slowing = min(math.sqrt(moved / moves[-2]), SLOWEST) if len(moves) > 1 else SLOWEST
-        moves.append(moved)
-        before = predicted
-        if len(errors) > learn_from + 1 and moved < TOL * (1 - slowing):  # the sum of a geometric series
-            width = rows.means.shape[1] - 1
-            converged = width == most or _rank(rows, columns, precision) < width
-            if not converged:
-                for side in (rows, columns):
-                    side.widen(min(most, math.ceil(GROWTH * width)) - width, rng)
-                learn_from = len(errors) + FIXED_SWEEPS
+    status = None
+    try:
+        while status is None:
+            error = 0.0
+            for side, other in ((columns, rows), (rows, columns)):
+                error = side.update(other, precision)
+                if len(errors) >= learn_from:
+                    side.learn()
+            if errors or start is not None:
+                precision = min(observations.n_observed / max(error, 1e-300), PRECISE)
+            errors.append(unit / math.sqrt(precision))
+            factors = _factors(rows, columns, unit)
+            predicted = factors.at(*watched) * np.float32(1 / unit)
+            moved = math.sqrt(float(np.mean(np.square(predicted - before))) * precision)
+            slowing = min(math.sqrt(moved / moves[-2]), SLOWEST) if len(moves) > 1 and moves[-2] else SLOWEST
+            moves.append(moved)
+            before = predicted
+            if not math.isfinite(moved + errors[-1]):
+                status = Status.NONFINITE
+            elif len(errors) > learn_from + 1 and moved < TOL * (1 - slowing):  # the sum of a geometric series
+                width = rows.means.shape[1] - 1
+                if width >= most or _rank(rows, columns, precision) < width:
+                    status = Status.CONVERGED
+                else:
+                    for side in (rows, columns):
+                        side.widen(min(most, math.ceil(GROWTH * width)) - width, rng)
+                    learn_from = len(errors) + FIXED_SWEEPS
+            elif len(errors) >= learn_from + MAX_SWEEPS:
+                status = Status.MAX_STEPS
+            seconds = time.perf_counter() - began
+            info = StepInfo(
+                len(errors), learn_from + MAX_SWEEPS, errors[-1], moved / (max(moves) or 1.0), seconds, factors, status
+            )
+            asked = [callback(info) for callback in callbacks]  # every one of them
+            if any(asked) and status is None:
+                status = Status.STOPPED
+    except KeyboardInterrupt:
+        warn_of_interrupt(len(errors))
+        status, errors = Status.STOPPED, errors or [unit]
     if bound < most and rows.means.shape[1] - 1 > bound:
         _cut(rows, columns, bound)
         for side, other in ((columns, rows), (rows, columns)):
             side.update(other, precision)
     rank_, factors = _rank(rows, columns, precision), _factors(rows, columns, unit)
-    return Bayesian(factors, mean, errors[-1], rank_, rows, columns, features, unit, errors, converged)
+    return Bayesian(factors, mean, errors[-1], rank_, rows, columns, unit, errors, status)
+
+
+def warn_of_interrupt(n_steps: int) -> None:
+    """Ctrl-C ended a fit."""
+    warnings.warn(f"interrupted after {n_steps} steps: the model holds the best so far", stacklevel=5)
+
+
+def _begin(observations: Observations, rng: np.random.Generator) -> tuple[float, float, tuple[Side, Side]]:
+    """Mean and standard deviation of the data, and both sides without any direction yet."""
+    values, pattern = observations.values, observations.pattern
+    mean = float(np.mean(values, dtype=np.float64))
+    unit = float(np.std(values, dtype=np.float64)) or 1.0
+    scaled = pattern.both_orders(((values - np.float32(mean)) * np.float32(1 / unit)).astype(np.float32))
+    features = pattern_features(pattern, rng)
+    rows = Side.begin(pattern.by_row, scaled.by_row, features[0])
+    return mean, unit, (rows, Side.begin(pattern.by_column, scaled.by_column, features[1]))
 
 
 def _cut(rows: Side, columns: Side, width: int) -> None:
@@ -364,6 +506,14 @@ def _factors(rows: Side, columns: Side, unit: float) -> Factors:
         np.float32(unit) * rows.means[:, -1],
         np.float32(unit) * columns.means[:, -1],
     )
+
+
+def _entries(lines: Lines, others: int) -> Any:
+    """The entries as a step takes them."""
+    if _compiled.core is None:
+        return _incidence(lines, others)
+    kind = _compiled.core.Entries if lines.indices.dtype == np.int32 else _compiled.core.WideEntries
+    return kind(lines.pointers, lines.indices, others)
 
 
 def _incidence(lines: Lines, others: int) -> Any:

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 FORMAT = "dmc"
-VERSION = 1
+VERSION = 2
 
 
 def save(
@@ -56,8 +56,18 @@ def save(
         temporary.unlink(missing_ok=True)
 
 
-def load(path: str | os.PathLike[str], kind: str) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
+def load(
+    path: str | os.PathLike[str], kind: str, *, mmap: bool = False
+) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
     """Read arrays and header back.
+
+    Parameters
+    ----------
+    path : path
+    kind : str
+        What the file has to hold.
+    mmap : bool
+        Map the arrays from the file, read-only, and leave their checksum unread.
 
     Raises
     ------
@@ -74,7 +84,7 @@ def load(path: str | os.PathLike[str], kind: str) -> tuple[dict[str, NDArray[Any
     try:
         with safe_open(str(path), framework="numpy") as file:
             metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
+            tensors = _mapped(path) if mmap else {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError, ValueError) as error:
         raise ValueError(f"{path} is not a model file, or is damaged ({error}); save the model again") from None
     if metadata.get("format") != FORMAT:
@@ -82,7 +92,7 @@ def load(path: str | os.PathLike[str], kind: str) -> tuple[dict[str, NDArray[Any
     version = metadata.get("version", "")
     if not version.isdecimal() or int(version) > VERSION:
         raise ValueError(f"{path} has format version {version} and this dmc reads up to {VERSION}; install a newer dmc")
-    if metadata.get("checksum") != str(_checksum(tensors, metadata)):
+    if not mmap and metadata.get("checksum") != str(_checksum(tensors, metadata)):
         raise ValueError(f"{path} is damaged: its contents do not match their checksum; save the model again")
     if metadata["kind"] != kind:
         raise ValueError(f"{path} holds a {metadata['kind']}, not a {kind}; load it with dmc.{metadata['kind']}")
@@ -92,6 +102,45 @@ def load(path: str | os.PathLike[str], kind: str) -> tuple[dict[str, NDArray[Any
         pieces = [whole[a:b].decode("utf-8", "surrogateescape") for a, b in zip([0, *ends], ends, strict=False)]
         arrays[name] = np.asarray(pieces, dtype=str)
     return arrays, json.loads(metadata["header"])
+
+
+def _mapped(path: Path) -> dict[str, NDArray[Any]]:
+    """The arrays of a safetensors file, whose layout is: length of the header, header, numbers one after another."""
+    with open(path, "rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        header = json.loads(file.read(length))
+    whole = np.memmap(path, np.uint8, "r", offset=8 + length)
+    kinds = {"F32": "f4", "F64": "f8", "I32": "i4", "I64": "i8", "U8": "u1", "BOOL": "?"}
+    return {
+        name: np.asarray(whole[slice(*of["data_offsets"])]).view(kinds[of["dtype"]]).reshape(of["shape"])
+        for name, of in header.items()
+        if name != "__metadata__"
+    }
+
+
+def export(
+    folder: str | os.PathLike[str], format: str, tables: Mapping[str, tuple[NDArray[Any], NDArray[Any]]]
+) -> list[Path]:
+    """Write ids and vectors by name for other programs: NumPy's files, or Parquet with columns "id" and "vector"."""
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    written = []
+    for name, (ids, vectors) in tables.items():
+        if format == "npy":
+            files = {folder / f"{name}s.npy": ids, folder / f"{name}_factors.npy": vectors}
+            for path, array in files.items():
+                np.save(path, array)
+            written += list(files)
+            continue
+        try:
+            import pyarrow as pa
+            from pyarrow import parquet
+        except ImportError:
+            raise ImportError("Parquet needs pyarrow, which is not installed; run: pip install pyarrow") from None
+        vector = pa.FixedSizeListArray.from_arrays(pa.array(np.ascontiguousarray(vectors).ravel()), vectors.shape[1])
+        written.append(folder / f"{name}s.parquet")
+        parquet.write_table(pa.table({"id": pa.array(ids.tolist()), "vector": vector}), written[-1])
+    return written
 
 
 def _checksum(tensors: Mapping[str, NDArray[Any]], metadata: Mapping[str, str]) -> int:

@@ -164,6 +164,14 @@ class Vocabulary:
         number = {id: line for line, id in enumerate(known.tolist())}
         return cls(known), np.fromiter(map(number.__getitem__, given), np.int64, len(given))
 
+    def extended(self, ids: NDArray[Any]) -> tuple[Vocabulary, NDArray[np.int64], NDArray[np.int64]]:
+        """The vocabulary of these and more ids; the new line number of each old line, and that of each id."""
+        known, more = self.ids, ids
+        if (known.dtype.kind == "U") != (more.dtype.kind == "U"):
+            known, more = known.astype(str), more.astype(str)
+        whole, lines = Vocabulary.learn(np.concatenate([known, more]))
+        return whole, lines[: len(known)], lines[len(known) :]
+
     def lines(self, ids: Any, name: str = "ids") -> NDArray[np.int64]:
         """(entries,) the line number of each id; −1 for one that is not known. 7 and "7" are the same id."""
         wanted = as_ids(_as_column(ids, name), name)

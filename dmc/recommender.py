@@ -2,65 +2,67 @@
 
 from __future__ import annotations
 
+import copy
+import math
 import os
-import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
-from dmc import __version__, _checks, initial, kernels, persistence, steps
-from dmc.callbacks import EarlyStopping, Lowest, Progress
+from dmc import __version__, _checks, bayesian, kernels, persistence
+from dmc.bayesian import Bayesian
+from dmc.callbacks import Progress
 from dmc.factors import Factors
 from dmc.observations import Duplicates, Lines, Observations
-from dmc.problem import MaskedLeastSquares
+from dmc.rating_network import MIN_HELD_OUT, Training
 from dmc.ratings import Table, Vocabulary
-from dmc.solution import Solution, Status
-from dmc.solver import Callback, solve
+from dmc.solution import Status
+from dmc.solver import Callback
 
-START_SCALE = 0.3  # of the factors' entries, for ratings of unit variance
-RATE = 0.03  # Adam's, for factors of that size
-MAX_STEPS = 1_000
-MAX_HELD_OUT = 200_000  # ratings: more would cost time and tell nothing
-MIN_HELD_OUT = 20  # ratings: with fewer the error says nothing
-FALLBACK_STEPS = 100  # when there are too few ratings to hold any out
-# Bytes of factors beyond the caches, where gathering in half the bytes saves time. The noise of ratings hides the
-# rounding: test errors on MovieLens and Douban are the same to .0005.
-FAR = 1 << 25
-CHUNK = 1 << 22  # scores computed at a time when recommending
+CALIBRATED = 0.1  # share of the ratings that intervals are learnt from,
+MAX_CALIBRATED = 20_000  # and how many at most
 
 
 class Recommender:
     """Predict ratings and recommend items, from a table of users, items and ratings with ids of any kind.
 
-    The model is the mean rating, plus a bias of each user and of each item, plus a compressed deep network; all fitted
-    together. How long to train is found on ratings held out of the training data; then it is trained on all of them.
+    The model is the mean rating, plus a bias of each user and of each item, plus a low-rank part. It is fitted by
+    variational Bayes (`dmc.bayesian`): who rated what tells where a user or item is to be expected, and how far from
+    there the ratings may move it is learnt from all of them; so no setting has to be chosen, and nothing is held out.
+    With `depth`, or on a `device`, a compressed deep network is trained in its place.
 
     Parameters
     ----------
     rank : int
         Upper bound of the rank of the interactions; a generous one does no harm.
-    depth : int
-        Number of cores of the deep network.
+    depth : int, optional
+        Train a compressed deep network with so many cores, for as long as ratings that are held out for that gain from
+        it. Left out: variational Bayes; on a device 3.
     l2 : float
-        Regularisation, relative to the ratings' standard deviation; that of a user or item grows with the square root
-        of its number of ratings.
+        Of the network: regularisation, relative to the ratings' standard deviation; that of a user or item grows with
+        the square root of its number of ratings.
     validation_fraction : float
-        Share of the ratings held out to find the number of steps.
+        Of the network: share of the ratings held out to find the number of steps.
+    ensemble : int
+        Models from as many seeds, whose predictions are averaged.
+    intervals : bool
+        Also learn how far predictions are off, for ``predict(…, interval=0.9)``: a model without a tenth of the ratings
+        is fitted for that, and judged on them (split conformal prediction).
     random_state : int, numpy.random.Generator or None
-        Seed of the start and of the held-out choice.
+        Seed of the start and of what is held out.
     n_threads : int, optional
         Threads of the fit; left out: as many as OMP_NUM_THREADS says, or as there are cores. The result does not depend
         on it.
     device : str, optional
-        Where to train: "cuda" for a GPU, by torch. Left out: by compiled code on the host. The model comes back to the
-        host.
+        Where to train a network: "cuda" for a GPU, by torch. The model comes back to the host.
     verbose : bool
         Show a progress bar.
     callbacks : sequence of callables
-        See `dmc.callbacks`; one that returns true ends the fit with the best so far.
+        See `dmc.callbacks`; one that returns true ends the fit with what was reached.
 
     Attributes
     ----------
@@ -71,25 +73,31 @@ class Recommender:
     mean_ : float
         The mean rating.
     factors_ : Factors
-        What is added to the mean: biases and deep part, float32.
+        What is added to the mean: biases and low-rank part, two-factor, float32.
+    user_factors, item_factors : (users, k) and (items, k) float32
+        Their products plus the mean are the predictions; the biases are two of the columns.
     rank_ : int
-        Rank of the interactions: singular values above 1e-3 of the largest.
+        Directions of the interactions that stand out of the noise.
+    noise_ : float
+        Standard deviation of a rating around its prediction, as the fit estimates it.
     status_ : Status
     n_iter_ : int
-        Steps of the final training.
+        Sweeps, or steps, of the (first) fit.
     validation_rmse_ : float
-        Root mean squared error on the ratings that were held out; NaN without.
+        Root mean squared error on the ratings that were held out; NaN where none were.
     history_ : list of dict
-        "n_steps" and "validation_rmse" at each look.
+        "n_steps" and "noise" after each sweep; of a network "n_steps" and "validation_rmse".
     """
 
     def __init__(
         self,
         rank: int = 16,
         *,
-        depth: int = 3,
+        depth: int | None = None,
         l2: float = 1.3,
         validation_fraction: float = 0.1,
+        ensemble: int = 1,
+        intervals: bool = False,
         random_state: int | np.random.Generator | None = 0,
         n_threads: int | None = None,
         device: str | None = None,
@@ -97,9 +105,11 @@ class Recommender:
         callbacks: Sequence[Callback] = (),
     ) -> None:
         self.rank = _checks.integer(rank, "rank", 1)
-        self.depth = _checks.integer(depth, "depth", 0)
+        self.depth = None if depth is None else _checks.integer(depth, "depth", 0)
         self.l2 = _checks.real(l2, "l2", 0)
         self.validation_fraction = _checks.real(validation_fraction, "validation_fraction", 0, 0.5)
+        self.ensemble = _checks.integer(ensemble, "ensemble", 1)
+        self.intervals = intervals
         _checks.generator(random_state)
         _checks.callables(callbacks, "callbacks")
         self.random_state = random_state
@@ -107,6 +117,8 @@ class Recommender:
         self.device = device
         self.verbose = verbose
         self.callbacks = callbacks
+
+    # Fitting -----------------------------------------------------------------------------------------------------
 
     def fit(
         self,
@@ -118,7 +130,7 @@ class Recommender:
     ) -> Recommender:
         """Fit to a table of ratings.
 
-        Ctrl-C ends the fit with the best so far, and a warning.
+        Ctrl-C ends the fit with what was reached, and a warning.
 
         Parameters
         ----------
@@ -157,85 +169,216 @@ class Recommender:
                 f"{_checks.count(n, 'rating repeats', 'ratings repeat')} a user and an item given before; "
                 "say duplicates='last' or duplicates='mean'"
             ) from None
+        self.status_: Status = Status.CONVERGED
         self.columns_ = (user, item, rating)
         self.users_, self.items_ = users, items
+        self._residuals = np.zeros(0, np.float32)
+        rng = _checks.generator(self.random_state)
         with kernels.threads(self.n_threads):
-            self._fit(observations)
+            if self.intervals:
+                self._calibrate(observations, rng)
+            self._take(observations, self._members_of(observations, rng))
         return self
 
-    def _fit(self, observations: Observations) -> None:
-        rng = _checks.generator(self.random_state)
-        values = observations.values
-        self.mean_ = float(np.mean(values, dtype=np.float64))
-        self.range_ = (float(values.min()), float(values.max()))
-        unit = float(np.std(values, dtype=np.float64)) or 1.0
-        scaled = observations.with_values(((values - self.mean_) / unit).astype(np.float32))
-        scaled = scaled if self.device is None else scaled.to(self.device)
-        start = self._start(scaled, rng)
-        watch, solution = self._find_length(scaled, start, rng)
-        self.validation_rmse_ = watch.best_error * unit if watch else float("nan")
-        self.history_ = [{"n_steps": n, "validation_rmse": e * unit} for n, e in (watch.errors if watch else [])]
-        if solution is None or solution.stopped_by in (None, EarlyStopping.name):
-            lowest = Lowest()  # a last step may land on a spike
-            solution = self._train(scaled, start, max(watch.best_step, 1) if watch else FALLBACK_STEPS, lowest)
-            solution = replace(solution, factors=lowest.best or solution.factors)
-        if solution.status is Status.NONFINITE:
-            raise FloatingPointError(f"the fit failed: {solution.status}")
-        factors = solution.factors
-        if solution.status is Status.STOPPED and watch is not None and watch.best is not None:
-            factors = watch.best  # somebody asked to stop: better the best so far than an unfinished final training
-        if solution.stopped_by == "interrupt":
-            warnings.warn("interrupted: the model holds the best so far", stacklevel=3)
-        # The final training has the number of steps that it was given: that is its end.
-        self.status_: Status = Status.CONVERGED if solution.status is Status.MAX_STEPS else solution.status
-        self.n_iter_ = solution.n_steps
-        self.factors_ = factors.to(None).scaled(unit)
-        self.rank_ = self.factors_.rank(1e-3)
-        self._seen = observations.pattern.by_row
-        self.n_observed_ = observations.n_observed
+    def _members_of(self, observations: Observations, rng: np.random.Generator) -> list[Bayesian]:
+        """The models of the ensemble, fitted; what the fit tells of itself is the first one's."""
+        members = []
+        for number in range(self.ensemble):
+            watchers: list[Callback] = [*self.callbacks, *([Progress()] if self.verbose else [])]
+            if self.depth is None and self.device is None:
+                model = bayesian.fit(observations, self.rank, rng, watchers)
+                status, n_iter, held_out = model.status, len(model.errors), math.nan
+                history = [{"n_steps": n + 1, "noise": noise} for n, noise in enumerate(model.errors)]
+            else:
+                model, status, n_iter, held_out, history = self._network(observations, rng, watchers)
+            if status is Status.NONFINITE:
+                raise FloatingPointError(f"the fit failed: {status}")
+            members.append(model)
+            if number == 0:
+                self.status_, self.n_iter_, self.validation_rmse_, self.history_ = status, n_iter, held_out, history
+            if status is Status.STOPPED:
+                self.status_ = status
+                break
+        return members
 
-    def _start(self, scaled: Observations, rng: np.random.Generator) -> Factors:
-        m, n = scaled.shape
-        width = 2 * min(self.rank, m, n)
-        start = initial.gaussian((m, n), width, self.depth, START_SCALE, rng, np.float32)
-        return replace(start, row_bias=np.zeros(m, np.float32), column_bias=np.zeros(n, np.float32))
-
-    def _find_length(
-        self, scaled: Observations, start: Factors, rng: np.random.Generator
-    ) -> tuple[EarlyStopping | None, Solution | None]:
-        """Train on a part, watching the rest: how many steps are best."""
-        fraction = min(self.validation_fraction, MAX_HELD_OUT / scaled.n_observed)
-        if fraction * scaled.n_observed < MIN_HELD_OUT:
-            return None, None
-        try:
-            train, held_out = scaled.split(fraction, rng)
-        except ValueError:  # every rating is the only one of its user or item
-            return None, None
-        watch = EarlyStopping(held_out, patience=40)
-        return watch, self._train(train, start, MAX_STEPS, watch)
-
-    def _train(self, scaled: Observations, start: Factors, n_steps: int, watch: EarlyStopping | Lowest) -> Solution:
-        pattern = scaled.pattern
-        l2 = (self.l2 * pattern.row_counts**0.5, self.l2 * pattern.column_counts**0.5)
-        looks: list[Callback] = [
-            watch,
-            *self.callbacks,
-            *([Progress()] if self.verbose else []),
-        ]
-        far = (start.U.nbytes + start.V.nbytes) > FAR
-        return solve(
-            MaskedLeastSquares(scaled, l2=l2, gathered="bfloat16" if far else None),
-            start,
-            steps.Adam(RATE),
-            max_steps=n_steps,
-            callbacks=looks,
-            check_every=5,
+    def _network(
+        self, observations: Observations, rng: np.random.Generator, callbacks: Sequence[Callback]
+    ) -> tuple[Bayesian, Status, int, float, list[dict[str, Any]]]:
+        depth = 3 if self.depth is None else self.depth
+        trained = Training(self.rank, depth, self.l2, self.validation_fraction, self.device).fit(
+            observations, rng, callbacks
         )
+        status, n_steps = trained.solution.status, trained.solution.n_steps
+        if trained.solution.stopped_by == "interrupt":
+            bayesian.warn_of_interrupt(n_steps)
+        factors = trained.factors
+        if status is not Status.NONFINITE:
+            factors = factors.truncate(min(self.rank, factors.width, *factors.shape))
+        noise = trained.held_out_error
+        if not math.isfinite(noise):
+            noise = math.sqrt(2 * trained.solution.value / observations.n_observed) * float(observations.values.std())
+        history = [{"n_steps": n, "validation_rmse": error} for n, error in trained.errors]
+        model = Bayesian.of(factors, observations, trained.mean, noise)
+        return model, status, n_steps, trained.held_out_error, history
 
-    def predict(self, table: Any, clip: bool = True) -> Any:
-        """Predict ratings for pairs of a user and an item.
+    def _calibrate(self, observations: Observations, rng: np.random.Generator) -> None:
+        """Absolute residuals, ascending, of ratings that a model has not seen."""
+        fraction = min(CALIBRATED, MAX_CALIBRATED / observations.n_observed)
+        too_few = f"{_checks.count(observations.n_observed, 'rating')} are too few to hold some out for intervals"
+        if fraction * observations.n_observed < MIN_HELD_OUT:
+            raise ValueError(f"{too_few}; give more, or leave intervals out")
+        try:
+            train, held_out = observations.split(fraction, rng)
+        except ValueError:
+            raise ValueError(f"{too_few}, each the only one of its user or item; leave intervals out") from None
+        members = self._members_of(train, rng)
+        self._set_range(observations.values)
+        served = _served(members)
+        predicted = served.at(held_out.rows, held_out.cols) + np.float32(members[0].mean)
+        self._residuals = np.sort(np.abs(np.clip(predicted, *self.range_) - held_out.values))
 
-        Users and items that are not known get what the rest says: the mean, plus the other side's bias.
+    def _set_range(self, values: NDArray[Any]) -> None:
+        self.range_ = (float(values.min()), float(values.max()))
+
+    def _take(self, observations: Observations, members: list[Bayesian]) -> None:
+        """What is served, from fitted models and their ratings."""
+        self._set_range(observations.values)
+        self.mean_, self.noise_, self.rank_ = members[0].mean, members[0].noise, members[0].rank
+        self._ratings, self._members = observations, members
+        self._stored: tuple[dict[str, NDArray[Any]], dict[str, Any]] | None = None
+        self._seen, self.n_observed_ = observations.pattern.by_row, observations.n_observed
+        self._serve(_served(members))
+
+    def _serve(self, served: Factors) -> None:
+        self._served = served
+        self._left, self._right = served.left, served.right
+
+    @property
+    def factors_(self) -> Factors:
+        f = self._served
+        assert f.row_bias is not None
+        assert f.column_bias is not None
+        return Factors(f.U[:-1], (), f.V[:-1], f.row_bias[:-1], f.column_bias[:-1])
+
+    @property
+    def user_factors(self) -> NDArray[np.float32]:
+        self._check_fitted()
+        return self._left[:-1]
+
+    @property
+    def item_factors(self) -> NDArray[np.float32]:
+        self._check_fitted()
+        return self._right[:-1]
+
+    # More ratings ------------------------------------------------------------------------------------------------
+
+    def fold_in(self, table: Any) -> Recommender:
+        """A recommender that also knows the ratings of a table: of new users, new items, and new ones of known users.
+
+        Nothing is fitted again: new items are placed by the ratings of known users, then the table's users by all of
+        theirs, each at the mean of its posterior.
+
+        Parameters
+        ----------
+        table : data frame, mapping of arrays, or path of a file
+            With the columns named as in `fit`. Of a rating that is known already the new value counts.
+
+        Returns
+        -------
+        Recommender
+            Another one; this one stays as it is.
+
+        Raises
+        ------
+        ValueError, TypeError, OSError
+            If the table cannot be used, or the model was saved by a version that did not keep the ratings.
+        """
+        folded, _ = self._with_more(table)
+        return folded
+
+    def partial_fit(self, table: Any) -> Recommender:
+        """Take more ratings in, and fit all of them again from where the model stands.
+
+        Parameters
+        ----------
+        table : data frame, mapping of arrays, or path of a file
+            With the columns named as in `fit`, or of the first ratings if it was not fitted before. Of a rating that is
+            known already the new value counts.
+
+        Returns
+        -------
+        Recommender
+            Itself.
+        """
+        if not hasattr(self, "_served"):
+            return self.fit(table, duplicates="last")
+        folded, observations = self._with_more(table)
+        rng = _checks.generator(self.random_state)
+        with kernels.threads(self.n_threads):
+            if self.depth is None and self.device is None:
+                members = [
+                    bayesian.fit(observations, self.rank, rng, self.callbacks, start=member)
+                    for member in folded._members
+                ]
+                self.status_, self.n_iter_ = members[0].status, len(members[0].errors)
+            else:
+                members = self._members_of(observations, rng)
+        self.users_, self.items_ = folded.users_, folded.items_
+        self._take(observations, members)
+        return self
+
+    def _with_more(self, table: Any) -> tuple[Recommender, Observations]:
+        self._check_fitted()
+        user, item, rating = self.columns_
+        source = Table.open(table, self.columns_)
+        values, members = source.numbers(rating), self._models()
+        if len(values) == 0:
+            raise ValueError("the table holds no rating; give at least one")
+        folded = copy.copy(self)
+        folded.users_, old_rows, rows = self.users_.extended(source.ids(user))
+        folded.items_, old_cols, cols = self.items_.extended(source.ids(item))
+        known, shape = self._ratings, (len(folded.users_), len(folded.items_))
+        observations = Observations.from_entries(
+            np.concatenate([old_rows[known.rows], rows]),
+            np.concatenate([old_cols[known.cols], cols]),
+            np.concatenate([known.values, values]),
+            shape,
+            "last",
+        )
+        row_of, column_of = (np.full(size, -1) for size in shape)
+        row_of[old_rows], column_of[old_cols] = np.arange(len(old_rows)), np.arange(len(old_cols))
+        changed = np.zeros(shape[0], bool)
+        changed[rows] = True
+        with kernels.threads(self.n_threads):
+            extended = [member.extended(observations, row_of, column_of, changed) for member in members]
+        folded._take(observations, extended)
+        return folded, observations
+
+    def _models(self) -> list[Bayesian]:
+        """The fitted models; of a loaded recommender they are made when first asked for."""
+        with _LOADING:
+            if self._stored is not None:
+                arrays, header = self._stored
+                if not header["members"]:
+                    raise ValueError(
+                        "the model file was written by a version of dmc that did not keep its ratings; fit it again"
+                    )
+                lines = Lines(arrays["seen.pointers"], arrays["seen.indices"])
+                shape = (len(self.users_), len(self.items_))
+                self._ratings = Observations.from_lines(lines, arrays["ratings"], shape)
+                self._members = [
+                    Bayesian.from_arrays(_under(arrays, f"member.{i}."), numbers, self._ratings)
+                    for i, numbers in enumerate(header["members"])
+                ]
+                self._stored = None
+        return self._members
+
+    # Serving -----------------------------------------------------------------------------------------------------
+
+    def predict(self, table: Any, *, clip: bool = True, interval: float | None = None) -> Any:
+        """Predict the rating of each pair of a user and an item.
+
+        A user or an item that is not known gets what is expected of one without ratings.
 
         Parameters
         ----------
@@ -243,29 +386,63 @@ class Recommender:
             With the columns of users and items named as in `fit`.
         clip : bool
             Keep the predictions inside the range of the ratings seen in `fit`.
+        interval : float, optional
+            Also give bounds between which a rating lies with this probability, such as .9; needs
+            ``Recommender(intervals=True)``. They hold on average over pairs like those that were rated.
 
         Returns
         -------
-        The table's own kind, with a column "prediction" (float32); for a file, a dict of arrays.
+        The table's own kind, with a column "prediction" (float32), and with `interval` "lower" and "upper"; for a file,
+        a dict of arrays.
         """
         self._check_fitted()
         source = Table.open(table, self.columns_[:2])
         user, item = (source.ids(name) for name in self.columns_[:2])
         rows, cols = self.users_.lines(user), self.items_.lines(item)
-        left, right = self._sides()
-        predicted = Factors(left, (), right).at(rows % len(left), cols % len(right)) + np.float32(self.mean_)
-        return source.with_column("prediction", np.clip(predicted, *self.range_) if clip else predicted)
+        m, n = self._served.shape
+        predicted = Factors(self._left, (), self._right).at(rows % m, cols % n) + np.float32(self.mean_)
+        centre = np.clip(predicted, *self.range_)
+        result = source.with_column("prediction", centre if clip else predicted)
+        if interval is None:
+            return result
+        half = self._half_width(interval)
+        for name, bound in (("lower", centre - half), ("upper", centre + half)):
+            result = Table.open(result).with_column(name, np.clip(bound, *self.range_))
+        return result
 
-    def recommend(self, users: Any, n: int = 10) -> Any:
+    def _half_width(self, probability: float) -> np.float32:
+        probability = _checks.real(probability, "interval", 0, 1, open_ends=True)
+        n = len(self._residuals)
+        if n == 0:
+            raise ValueError("this model has learnt no intervals; fit Recommender(intervals=True)")
+        place = math.ceil((n + 1) * probability) - 1  # Vovk et al.: exact for the next rating like these
+        return np.float32(self._residuals[place] if place < n else self.range_[1] - self.range_[0])
+
+    def recommend(
+        self,
+        users: Any = None,
+        n: int = 10,
+        *,
+        filter_already_liked_items: bool = True,
+        filter_items: ArrayLike | None = None,
+        items: ArrayLike | None = None,
+    ) -> Any:
         """The n best items for each user, of those that the user has not rated.
 
         Users who are not known get the items that are best on average.
 
         Parameters
         ----------
-        users : id, sequence of ids, or data frame or mapping with the column of users
+        users : id, sequence of ids, or data frame or mapping with the column of users, optional
+            All users that are known, if left out.
         n : int
             Items for each user; fewer where fewer are left.
+        filter_already_liked_items : bool
+            Leave out what the user has rated.
+        filter_items : sequence of ids, optional
+            Never recommend these.
+        items : sequence of ids, optional
+            Recommend only these.
 
         Returns
         -------
@@ -274,51 +451,112 @@ class Recommender:
             order given.
         """
         self._check_fitted()
-        n = _checks.integer(n, "n", 1)
         user, item, _ = self.columns_
-        is_table = hasattr(users, "columns") or isinstance(users, Mapping)
-        if not is_table:  # a list as it is: an array might round huge ids
-            users = {user: users if isinstance(users, (list, tuple)) else np.atleast_1d(users)}
-        source = Table.open(users, (user,))
-        ids = source.ids(user)
-        rows = self.users_.lines(ids)
-        left, right = self._sides()
-        right = right[:-1]  # without the unknown item
-        chunk = max(1, CHUNK // len(right))
-        found = [best for i in range(0, len(rows), chunk) for best in self._best(rows[i : i + chunk], left, right, n)]
-        counts = [len(cols) for cols, _ in found]
-        cols = np.concatenate([np.empty(0, np.int64), *(cols for cols, _ in found)])
-        scores = np.concatenate([np.empty(0, np.float32), *(scores for _, scores in found)])
+        source = _asked(self.users_.ids if users is None else users, user)
+        rows = self.users_.lines(source.ids(user))
+        among = None
+        if items is not None or filter_items is not None:
+            allowed = np.full(len(self.items_), items is None)
+            for ids, value in ((items, True), (filter_items, False)):
+                lines = self.items_.lines([] if ids is None else ids, "items")
+                allowed[lines[lines >= 0]] = value
+            among = np.flatnonzero(allowed)
+        seen = Lines(np.append(self._seen.pointers, self._seen.pointers[-1]), self._seen.indices)
+        best, scores = Factors(self._left, (), self._right[:-1]).top_n(
+            rows % len(self._left), n, exclude=seen if filter_already_liked_items else None, among=among
+        )
+        found = best >= 0
         columns = {
-            user: np.repeat(source.column(user), counts),
-            item: self.items_.ids[cols],
-            "prediction": np.clip(scores + np.float32(self.mean_), *self.range_),
+            user: np.repeat(source.column(user), found.sum(axis=1)),
+            item: self.items_.ids[best[found]],
+            "prediction": np.clip(scores[found] + np.float32(self.mean_), *self.range_),
         }
         return source.like(columns)
 
-    def _best(
-        self, rows: NDArray[Any], left: NDArray[Any], right: NDArray[Any], n: int
-    ) -> list[tuple[NDArray[Any], NDArray[Any]]]:
-        """Columns and scores of the best unseen items of some users."""
-        scores = left[rows % len(left)] @ right.T
-        pointers, seen = self._seen
-        best = []
-        for row, own in zip(rows, scores, strict=True):
-            if row >= 0:
-                own[seen[pointers[row] : pointers[row + 1]]] = -np.inf
-            top = np.argpartition(-own, min(n, len(own)) - 1)[:n]
-            top = top[np.lexsort((top, -own[top]))]
-            top = top[np.isfinite(own[top])]
-            best.append((top, own[top]))
-        return best
+    def similar_items(self, items: Any, n: int = 10) -> Any:
+        """The n items most like each of some items: those that the same users are predicted to rate alike.
 
-    def _sides(self) -> tuple[NDArray[Any], NDArray[Any]]:
-        """left and right, each with a last line for what is not known: no interaction, no bias of its own."""
-        left, right = self.factors_.left, self.factors_.right
-        stranger_left, stranger_right = np.zeros_like(left[:1]), np.zeros_like(right[:1])
-        stranger_left[0, -1] = 1  # carries the item's bias
-        stranger_right[0, -2] = 1  # carries the user's bias
-        return np.vstack([left, stranger_left]), np.vstack([right, stranger_right])
+        Parameters
+        ----------
+        items : id, sequence of ids, or data frame or mapping with the column of items
+            Known ones.
+        n : int
+
+        Returns
+        -------
+        dict of arrays, or a data frame if one was given
+            Columns of items, "similar" (ids) and "similarity" (the cosine, float32), most similar first.
+        """
+        self._check_fitted()
+        f = self._served
+        return self._similar(items, self.columns_[1], self.items_, f.V[:-1], f.U[:-1], n)
+
+    def similar_users(self, users: Any, n: int = 10) -> Any:
+        """The n users most like each of some users; see `similar_items`."""
+        self._check_fitted()
+        f = self._served
+        return self._similar(users, self.columns_[0], self.users_, f.U[:-1], f.V[:-1], n)
+
+    def _similar(
+        self, asked: Any, name: str, vocabulary: Vocabulary, own: NDArray[Any], other: NDArray[Any], n: int
+    ) -> Any:
+        n, source = _checks.integer(n, "n", 1), _asked(asked, name)
+        ids = source.ids(name)
+        lines = vocabulary.lines(ids)
+        if (lines < 0).any():
+            raise ValueError(f"{name} {ids[lines < 0][0]!r} is not known; ask for those that were rated in fit")
+        # Vectors whose products are those of the predictions over all lines of the other side.
+        values, vectors = np.linalg.eigh(other.T.astype(np.float64) @ other)
+        units = own @ (vectors * np.sqrt(np.maximum(values, 0))).astype(np.float32)
+        units /= np.maximum(np.linalg.norm(units, axis=1, keepdims=True), np.finfo(np.float32).tiny)
+        itself = Lines(np.arange(len(units) + 1), np.arange(len(units)))
+        best, cosines = Factors(units, (), units).top_n(lines, n, exclude=itself)
+        found = best >= 0
+        columns = {
+            name: np.repeat(source.column(name), found.sum(axis=1)),
+            "similar": vocabulary.ids[best[found]],
+            "similarity": cosines[found],
+        }
+        return source.like(columns)
+
+    def explain(self, user: Any, item: Any, n: int = 10) -> dict[str, NDArray[Any]]:
+        """Which of a user's ratings speak for an item, and which against it.
+
+        The prediction is what is expected of such a user plus a contribution of each rating, by being higher or lower
+        than was expected.
+
+        Parameters
+        ----------
+        user, item : ids
+            Known ones.
+        n : int
+            How many ratings at most.
+
+        Returns
+        -------
+        dict of arrays
+            Columns of items, ratings (named as in `fit`) and "contribution" (in the ratings' units, float32), largest
+            first by size.
+        """
+        self._check_fitted()
+        n, members = _checks.integer(n, "n", 1), self._models()
+        row, column = (
+            int(vocabulary.lines([asked], name)[0])
+            for vocabulary, asked, name in zip((self.users_, self.items_), (user, item), self.columns_[:2], strict=True)
+        )
+        for line, name, asked in zip((row, column), self.columns_[:2], (user, item), strict=True):
+            if line < 0:
+                raise ValueError(f"{name} {asked!r} is not known; ask for one that was rated in fit")
+        shares = np.mean([member.contributions(row, column) for member in members], axis=0)
+        own = slice(self._seen.pointers[row], self._seen.pointers[row + 1])
+        order = np.argsort(-np.abs(shares), kind="stable")[:n]
+        return {
+            self.columns_[1]: self.items_.ids[self._seen.indices[own][order]],
+            self.columns_[2]: self._ratings.values[own][order],
+            "contribution": shares[order].astype(np.float32),
+        }
+
+    # Files -------------------------------------------------------------------------------------------------------
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the fitted model to a file (safetensors with a JSON header).
@@ -329,50 +567,127 @@ class Recommender:
             Replaced if it exists; the file appears whole or not at all.
         """
         self._check_fitted()
-        f = self.factors_
+        members, f = self._models(), self._served
         arrays = {"U": f.U, "V": f.V, "row_bias": f.row_bias, "column_bias": f.column_bias}
-        arrays |= {f"cores.{i}": W for i, W in enumerate(f.cores)}
-        arrays |= {"users": self.users_.ids, "items": self.items_.ids}
+        arrays |= {"users": self.users_.ids, "items": self.items_.ids, "residuals": self._residuals}
         arrays |= {"seen.pointers": self._seen.pointers, "seen.indices": self._seen.indices}
+        arrays |= {"ratings": self._ratings.values}
+        numbers = []
+        for i, member in enumerate(members):
+            of_member, its_numbers = member.arrays()
+            arrays |= {f"member.{i}.{name}": array for name, array in of_member.items()}
+            numbers.append(its_numbers)
+        names = ("rank", "depth", "l2", "validation_fraction", "ensemble", "intervals")
         header = {
             "written_by": f"dmc {__version__}",
-            "settings": {"rank": self.rank, "depth": self.depth, "l2": self.l2},
+            "settings": {name: getattr(self, name) for name in names},
             "columns": self.columns_,
             "mean": self.mean_,
+            "noise": self.noise_,
             "range": self.range_,
             "rank": self.rank_,
             "status": self.status_.name,
             "n_iter": self.n_iter_,
             "validation_rmse": self.validation_rmse_,
+            "members": numbers,
         }
         persistence.save(path, "Recommender", arrays, header)
 
     @classmethod
-    def load(cls, path: str | os.PathLike[str]) -> Recommender:
+    def load(cls, path: str | os.PathLike[str], *, mmap: bool = False) -> Recommender:
         """Read a model that `save` or ``dmc fit -o`` wrote.
+
+        Parameters
+        ----------
+        path : path
+        mmap : bool
+            Map the file into memory in place of reading it: large models are there at once, and processes share them;
+            its contents are then not checked for damage.
 
         Raises
         ------
         FileNotFoundError, ValueError
             If there is no such file, or it is damaged, foreign or of a newer version.
         """
-        arrays, header = persistence.load(path, "Recommender")
+        arrays, header = persistence.load(path, "Recommender", mmap=mmap)
         self = cls(**header["settings"])
-        cores = [arrays[f"cores.{i}"] for i in range(self.depth)]
-        self.factors_ = Factors(arrays["U"], tuple(cores), arrays["V"], arrays["row_bias"], arrays["column_bias"])
+        factors = [arrays[name] for name in ("U", "V", "row_bias", "column_bias")]
+        if "members" not in header:  # version 1: the network itself, and no line for strangers
+            cores = [arrays[f"cores.{i}"] for i in range(header["settings"]["depth"])]
+            network = Factors(factors[0], cores, factors[1]).truncate(min(self.rank, *map(len, factors[:2])))
+            factors = [
+                np.concatenate([a, np.zeros_like(a[:1])]) for a in (network.U, network.V, factors[2], factors[3])
+            ]
         self.users_, self.items_ = Vocabulary(arrays["users"]), Vocabulary(arrays["items"])
         self._seen = Lines(arrays["seen.pointers"], arrays["seen.indices"])
         self.n_observed_ = len(self._seen.indices)
+        self._residuals = arrays.get("residuals", np.zeros(0, np.float32))
+        self._stored = (arrays, {"members": header.get("members", [])})
         self.columns_ = tuple(header["columns"])
         self.mean_, self.range_ = header["mean"], tuple(header["range"])
         self.rank_, self.n_iter_ = header["rank"], header["n_iter"]
         self.status_ = Status[header["status"]]
         self.validation_rmse_ = header["validation_rmse"]
+        self.noise_ = header.get("noise", self.validation_rmse_)
         self.history_ = []
+        U, V, row_bias, column_bias = factors
+        self._serve(Factors(U, (), V, row_bias, column_bias))
         return self
 
+    def export(self, folder: str | os.PathLike[str], format: str = "npy") -> list[Path]:
+        """Write ids and vectors for other programs, such as vector databases.
+
+        The product of a user's and an item's vector, plus `mean_`, is the prediction.
+
+        Parameters
+        ----------
+        folder : path
+            Made, if it is not there.
+        format : {"npy", "parquet"}
+            "npy": users.npy, user_factors.npy, items.npy, item_factors.npy. "parquet" (needs pyarrow): users.parquet
+            and items.parquet, with columns "id" and "vector".
+
+        Returns
+        -------
+        list of Path
+            The files.
+        """
+        self._check_fitted()
+        _checks.choice(format, "format", ("npy", "parquet"))
+        tables = {"user": (self.users_.ids, self.user_factors), "item": (self.items_.ids, self.item_factors)}
+        return persistence.export(folder, format, tables)
+
     def _check_fitted(self) -> None:
-        if not hasattr(self, "factors_"):
+        if not hasattr(self, "_served"):
             from sklearn.exceptions import NotFittedError
 
             raise NotFittedError("this Recommender is not fitted yet; call fit with a table of ratings first")
+
+
+_LOADING = Lock()  # of a loaded model's parts that serving seldom needs
+
+
+def _asked(ids: Any, name: str) -> Table:
+    """A table of ids, whatever they came in."""
+    if not (hasattr(ids, "columns") or isinstance(ids, Mapping)):  # a list as it is: an array might round huge ids
+        ids = {name: ids if isinstance(ids, (list, tuple)) else np.atleast_1d(ids)}
+    return Table.open(ids, (name,))
+
+
+def _under(arrays: Mapping[str, NDArray[Any]], prefix: str) -> dict[str, NDArray[Any]]:
+    return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
+
+
+def _served(members: Sequence[Bayesian]) -> Factors:
+    """The average of some models; each side with a last line, for those who are not known."""
+    sides = []
+    for name in ("rows", "columns"):
+        lines = [
+            np.vstack([side.means, side.stranger]) * np.float32(member.unit**0.5)
+            for member in members
+            for side in [getattr(member, name)]
+        ]
+        bias = np.mean([m[:, -1] * np.float32(o.unit**0.5) for m, o in zip(lines, members, strict=True)], axis=0)
+        sides.append((np.hstack([m[:, :-1] for m in lines]), bias.astype(np.float32)))
+    (U, row_bias), (V, column_bias) = sides
+    return Factors(U, (), V / np.float32(len(members)), row_bias, column_bias)
