@@ -18,7 +18,8 @@ from lenskit.testing import BasicComponentTests, ScorerTests
 from lenskit.training import TrainingOptions
 from pydantic import ValidationError
 
-from dmc.integrations.lenskit import CompressedMFConfig, CompressedMFScorer
+from dmc.integrations.lenskit import NEWCOMER, CompressedMFConfig, CompressedMFScorer
+from dmc.recommender import Recommender
 
 pytestmark = [  # of LensKit's own making
     pytest.mark.filterwarnings("ignore:user_items is deprecated:DeprecationWarning"),
@@ -153,6 +154,20 @@ def test_a_history_alone_is_folded_in(pipeline, split):
         near.append(np.mean((folded - learnt) ** 2))
         far.append(np.mean((stranger - learnt) ** 2))
     assert np.mean(near) < 0.3 * np.mean(far)
+
+
+def test_a_history_goes_through_fold_in_where_there_is_one(pipeline, split, monkeypatch):
+    given = []
+    monkeypatch.setattr(Recommender, "fold_in", lambda self, table: given.append(table) or self, raising=False)
+    scorer, items = scorer_of(pipeline), ItemList(split.train.items.ids()[:10])
+    scores = scorer(ItemList(split.train.items.ids()[:2], rating=[1.0, 3.0]), items).scores()
+    np.testing.assert_allclose(scores, scorer(None, items).scores(), atol=1e-5)  # nothing was learnt of the newcomer
+    (table,) = given
+    assert {name: list(values) for name, values in table.items()} == {
+        "user": [NEWCOMER, NEWCOMER],
+        "item": [0, 1],
+        "rating": [1.0, 3.0],
+    }
 
 
 def test_an_item_twice_in_a_history_counts_as_the_last(pipeline, split):
