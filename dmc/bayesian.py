@@ -283,6 +283,15 @@ class Bayesian:
         sides[0].update_some((row_of < 0) | changed, sides[1], self.precision)
         return replace(self, rows=sides[0], columns=sides[1], factors=_factors(*sides, self.unit))
 
+    def served(self) -> Factors:
+        """The factors, each side with a last line: what is expected of one without entries."""
+        root = np.float32(self.unit**0.5)
+        (P, b), (Q, c) = (
+            (means[:, :-1] * root, means[:, -1] * np.float32(self.unit))
+            for means in (np.vstack([side.means, side.stranger]) for side in (self.rows, self.columns))
+        )
+        return Factors(P, (), Q, b, c)
+
     @property
     def precision(self) -> float:
         """Of an entry, in units of the data's standard deviation."""

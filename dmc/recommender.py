@@ -13,16 +13,20 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from dmc import __version__, _checks, bayesian, kernels, persistence
+from dmc import __version__, _checks, bayesian, kernels, persistence, preferences
 from dmc.bayesian import Bayesian
 from dmc.callbacks import Progress
 from dmc.factors import Factors
 from dmc.observations import Duplicates, Lines, Observations
+from dmc.preferences import Preferences
 from dmc.rating_network import MIN_HELD_OUT, Training
 from dmc.ratings import Table, Vocabulary
 from dmc.solution import Status
 from dmc.solver import Callback
 
+Model = Bayesian | Preferences
+
+RANK = 16
 CALIBRATED = 0.1  # share of the ratings that intervals are learnt from,
 MAX_CALIBRATED = 20_000  # and how many at most
 
@@ -35,10 +39,16 @@ class Recommender:
     there the ratings may move it is learnt from all of them; so no setting has to be chosen, and nothing is held out.
     With `depth`, or on a `device`, a compressed deep network is trained in its place.
 
+    Where there are no ratings but clicks, plays or purchases (``feedback="implicit"``), every pair counts, those
+    without any as a weak no (`dmc.preferences`): what is predicted is then a preference, about 1 for what is chosen and
+    about 0 for what is not, and only its order means something.
+
     Parameters
     ----------
-    rank : int
-        Upper bound of the rank of the interactions; a generous one does no harm.
+    rank : int, optional
+        Upper bound of the rank of the interactions; a generous one does no harm. Left out: 16, of preferences 64.
+    feedback : {"explicit", "implicit"}
+        Whether the table holds ratings, or counts above 0 of what happened (all one, if it has no such column).
     depth : int, optional
         Train a compressed deep network with so many cores, for as long as ratings that are held out for that gain from
         it. Left out: variational Bayes; on a device 3.
@@ -91,8 +101,9 @@ class Recommender:
 
     def __init__(
         self,
-        rank: int = 16,
+        rank: int | None = None,
         *,
+        feedback: str = "explicit",
         depth: int | None = None,
         l2: float = 1.3,
         validation_fraction: float = 0.1,
@@ -104,7 +115,11 @@ class Recommender:
         verbose: bool = False,
         callbacks: Sequence[Callback] = (),
     ) -> None:
-        self.rank = _checks.integer(rank, "rank", 1)
+        self.rank = None if rank is None else _checks.integer(rank, "rank", 1)
+        self.feedback = _checks.choice(feedback, "feedback", ("explicit", "implicit"))
+        if feedback == "implicit" and (intervals or depth is not None):
+            wish = "intervals" if intervals else "depth"
+            raise ValueError(f"feedback is 'implicit', whose preferences have no {wish}; leave {wish} out")
         self.depth = None if depth is None else _checks.integer(depth, "depth", 0)
         self.l2 = _checks.real(l2, "l2", 0)
         self.validation_fraction = _checks.real(validation_fraction, "validation_fraction", 0, 0.5)
@@ -154,7 +169,7 @@ class Recommender:
             If the fit overflowed.
         """
         source = Table.open(table, (user, item, rating))
-        values = source.numbers(rating)
+        values = self._numbers(source, rating)
         users, rows = Vocabulary.learn(source.ids(user))
         items, cols = Vocabulary.learn(source.ids(item))
         if len(values) == 0:
@@ -180,13 +195,22 @@ class Recommender:
             self._take(observations, self._members_of(observations, rng))
         return self
 
-    def _members_of(self, observations: Observations, rng: np.random.Generator) -> list[Bayesian]:
+    def _numbers(self, source: Table, rating: str) -> NDArray[np.float32]:
+        if self.feedback == "implicit" and rating not in source.names:
+            return np.ones(len(source), np.float32)
+        return source.numbers(rating)
+
+    def _members_of(self, observations: Observations, rng: np.random.Generator) -> list[Model]:
         """The models of the ensemble, fitted; what the fit tells of itself is the first one's."""
-        members = []
+        members: list[Model] = []
         for number in range(self.ensemble):
             watchers: list[Callback] = [*self.callbacks, *([Progress()] if self.verbose else [])]
-            if self.depth is None and self.device is None:
-                model = bayesian.fit(observations, self.rank, rng, watchers)
+            model: Model
+            if self.feedback == "implicit":
+                model = preferences.fit(observations, self.rank or preferences.RANK, rng, watchers, self.device)
+                status, n_iter, held_out, history = model.status, len(model.errors), math.nan, []
+            elif self.depth is None and self.device is None:
+                model = bayesian.fit(observations, self.rank or RANK, rng, watchers)
                 status, n_iter, held_out = model.status, len(model.errors), math.nan
                 history = [{"n_steps": n + 1, "noise": noise} for n, noise in enumerate(model.errors)]
             else:
@@ -205,7 +229,8 @@ class Recommender:
         self, observations: Observations, rng: np.random.Generator, callbacks: Sequence[Callback]
     ) -> tuple[Bayesian, Status, int, float, list[dict[str, Any]]]:
         depth = 3 if self.depth is None else self.depth
-        trained = Training(self.rank, depth, self.l2, self.validation_fraction, self.device).fit(
+        rank = self.rank or RANK
+        trained = Training(rank, depth, self.l2, self.validation_fraction, self.device).fit(
             observations, rng, callbacks
         )
         status, n_steps = trained.solution.status, trained.solution.n_steps
@@ -213,7 +238,7 @@ class Recommender:
             bayesian.warn_of_interrupt(n_steps)
         factors = trained.factors
         if status is not Status.NONFINITE:
-            factors = factors.truncate(min(self.rank, factors.width, *factors.shape))
+            factors = factors.truncate(min(rank, factors.width, *factors.shape))
         noise = trained.held_out_error
         if not math.isfinite(noise):
             noise = math.sqrt(2 * trained.solution.value / observations.n_observed) * float(observations.values.std())
@@ -238,9 +263,10 @@ class Recommender:
         self._residuals = np.sort(np.abs(np.clip(predicted, *self.range_) - held_out.values))
 
     def _set_range(self, values: NDArray[Any]) -> None:
-        self.range_ = (float(values.min()), float(values.max()))
+        explicit = self.feedback == "explicit"
+        self.range_ = (float(values.min()), float(values.max())) if explicit else (-math.inf, math.inf)
 
-    def _take(self, observations: Observations, members: list[Bayesian]) -> None:
+    def _take(self, observations: Observations, members: list[Model]) -> None:
         """What is served, from fitted models and their ratings."""
         self._set_range(observations.values)
         self.mean_, self.noise_, self.rank_ = members[0].mean, members[0].noise, members[0].rank
@@ -315,11 +341,9 @@ class Recommender:
         folded, observations = self._with_more(table)
         rng = _checks.generator(self.random_state)
         with kernels.threads(self.n_threads):
-            if self.depth is None and self.device is None:
-                members = [
-                    bayesian.fit(observations, self.rank, rng, self.callbacks, start=member)
-                    for member in folded._members
-                ]
+            members: list[Model]
+            if self.depth is None and (self.device is None or self.feedback == "implicit"):
+                members = [self._again(observations, member, rng) for member in folded._members]
                 self.status_, self.n_iter_ = members[0].status, len(members[0].errors)
             else:
                 members = self._members_of(observations, rng)
@@ -327,11 +351,17 @@ class Recommender:
         self._take(observations, members)
         return self
 
+    def _again(self, observations: Observations, start: Model, rng: np.random.Generator) -> Model:
+        if isinstance(start, Bayesian):
+            return bayesian.fit(observations, self.rank or RANK, rng, self.callbacks, start)
+        width = start.factors.width
+        return preferences.fit(observations, width, rng, self.callbacks, self.device, start)
+
     def _with_more(self, table: Any) -> tuple[Recommender, Observations]:
         self._check_fitted()
         user, item, rating = self.columns_
         source = Table.open(table, self.columns_)
-        values, members = source.numbers(rating), self._models()
+        values, members = self._numbers(source, rating), self._models()
         if len(values) == 0:
             raise ValueError("the table holds no rating; give at least one")
         folded = copy.copy(self)
@@ -354,7 +384,7 @@ class Recommender:
         folded._take(observations, extended)
         return folded, observations
 
-    def _models(self) -> list[Bayesian]:
+    def _models(self) -> list[Model]:
         """The fitted models; of a loaded recommender they are made when first asked for."""
         with _LOADING:
             if self._stored is not None:
@@ -366,8 +396,9 @@ class Recommender:
                 lines = Lines(arrays["seen.pointers"], arrays["seen.indices"])
                 shape = (len(self.users_), len(self.items_))
                 self._ratings = Observations.from_lines(lines, arrays["ratings"], shape)
+                kind = Bayesian if self.feedback == "explicit" else Preferences
                 self._members = [
-                    Bayesian.from_arrays(_under(arrays, f"member.{i}."), numbers, self._ratings)
+                    kind.from_arrays(_under(arrays, f"member.{i}."), numbers, self._ratings)
                     for i, numbers in enumerate(header["members"])
                 ]
                 self._stored = None
@@ -577,7 +608,7 @@ class Recommender:
             of_member, its_numbers = member.arrays()
             arrays |= {f"member.{i}.{name}": array for name, array in of_member.items()}
             numbers.append(its_numbers)
-        names = ("rank", "depth", "l2", "validation_fraction", "ensemble", "intervals")
+        names = ("rank", "feedback", "depth", "l2", "validation_fraction", "ensemble", "intervals")
         header = {
             "written_by": f"dmc {__version__}",
             "settings": {name: getattr(self, name) for name in names},
@@ -614,7 +645,8 @@ class Recommender:
         factors = [arrays[name] for name in ("U", "V", "row_bias", "column_bias")]
         if "members" not in header:  # version 1: the network itself, and no line for strangers
             cores = [arrays[f"cores.{i}"] for i in range(header["settings"]["depth"])]
-            network = Factors(factors[0], cores, factors[1]).truncate(min(self.rank, *map(len, factors[:2])))
+            bound = min(header["settings"]["rank"], *map(len, factors[:2]))
+            network = Factors(factors[0], cores, factors[1]).truncate(bound)
             factors = [
                 np.concatenate([a, np.zeros_like(a[:1])]) for a in (network.U, network.V, factors[2], factors[3])
             ]
@@ -678,16 +710,9 @@ def _under(arrays: Mapping[str, NDArray[Any]], prefix: str) -> dict[str, NDArray
     return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
 
 
-def _served(members: Sequence[Bayesian]) -> Factors:
+def _served(members: Sequence[Model]) -> Factors:
     """The average of some models; each side with a last line, for those who are not known."""
-    sides = []
-    for name in ("rows", "columns"):
-        lines = [
-            np.vstack([side.means, side.stranger]) * np.float32(member.unit**0.5)
-            for member in members
-            for side in [getattr(member, name)]
-        ]
-        bias = np.mean([m[:, -1] * np.float32(o.unit**0.5) for m, o in zip(lines, members, strict=True)], axis=0)
-        sides.append((np.hstack([m[:, :-1] for m in lines]), bias.astype(np.float32)))
-    (U, row_bias), (V, column_bias) = sides
-    return Factors(U, (), V / np.float32(len(members)), row_bias, column_bias)
+    each = [member.served() for member in members]
+    row_bias, column_bias = (np.mean([getattr(f, name) for f in each], axis=0) for name in ("row_bias", "column_bias"))
+    share = np.float32(1 / len(each))
+    return Factors(np.hstack([f.U for f in each]), (), share * np.hstack([f.V for f in each]), row_bias, column_bias)

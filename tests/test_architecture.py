@@ -17,7 +17,7 @@ ROWS = [
     {"evaluation"},
     {"recommender", "plots", "torch"},
     {"estimator"},
-    {"discovery", "rating_network"},
+    {"discovery", "rating_network", "preferences"},
     {"solver", "callbacks", "distributed", "initial", "datasets"},
     {"rank_path", "bayesian"},
     {"problem", "steps", "solution", "diagnostics", "metrics", "ratings", "persistence", "solvability"},
