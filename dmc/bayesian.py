@@ -429,18 +429,17 @@ def _fit(
             slowing = min(math.sqrt(moved / moves[-2]), SLOWEST) if len(moves) > 1 and moves[-2] else SLOWEST
             moves.append(moved)
             before = predicted
+            arrived = len(errors) > learn_from + 1 and moved < TOL * (1 - slowing)  # the sum of a geometric series
             if not math.isfinite(moved + errors[-1]):
                 status = Status.NONFINITE
-            elif len(errors) > learn_from + 1 and moved < TOL * (1 - slowing):  # the sum of a geometric series
+            elif arrived or len(errors) >= learn_from + MAX_SWEEPS:
                 width = rows.means.shape[1] - 1
                 if width >= most or _rank(rows, columns, precision) < width:
-                    status = Status.CONVERGED
+                    status = Status.CONVERGED if arrived else Status.MAX_STEPS
                 else:
                     for side in (rows, columns):
                         side.widen(min(most, math.ceil(GROWTH * width)) - width, rng)
                     learn_from = len(errors) + FIXED_SWEEPS
-            elif len(errors) >= learn_from + MAX_SWEEPS:
-                status = Status.MAX_STEPS
             seconds = time.perf_counter() - began
             info = StepInfo(
                 len(errors), learn_from + MAX_SWEEPS, errors[-1], moved / (max(moves) or 1.0), seconds, factors, status
