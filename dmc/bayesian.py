@@ -69,6 +69,12 @@ class Features:
         sums = _incidence(lines, len(self.loadings)) @ self.loadings
         return np.hstack([columns, sums * _tamed(counts, TAMED)[:, None]])
 
+    def renumbered(self, line_of: NDArray[np.int64]) -> Features:
+        """With the other lines in another order, new ones (−1) among them: those add nothing."""
+        loadings = np.zeros((len(line_of), self.loadings.shape[1]), np.float32)
+        loadings[line_of >= 0] = self.loadings[line_of[line_of >= 0]]
+        return replace(self, loadings=loadings)
+
     @classmethod
     def of(cls, counts: NDArray[Any], loadings: Float) -> Features:
         logarithms = np.log(np.maximum(counts, 1))
@@ -175,9 +181,11 @@ class Side:
         self.weights, self.covariance = self.weights @ turn, turn.T @ self.covariance @ turn
         vars(self).pop("moments", None)
 
-    def extended(self, lines: Lines, values: Float, line_of: NDArray[np.int64]) -> Side:
+    def extended(
+        self, lines: Lines, values: Float, line_of: NDArray[np.int64], other_of: NDArray[np.int64]
+    ) -> Side:
         """With other entries, and with more lines, which stand where their features let expect them."""
-        more = replace(self, lines=lines, values=values)
+        more = replace(self, lines=lines, values=values, of_lines=self.of_lines.renumbered(other_of))
         means = np.where(line_of[:, None] >= 0, self.means[line_of], more.features @ self.weights)
         more.means = means.astype(np.float32)
         return more
@@ -276,8 +284,8 @@ class Bayesian:
         scaled = observations.with_values((observations.values - np.float32(self.mean)) * np.float32(1 / self.unit))
         pattern, both = scaled.pattern, scaled.pattern.both_orders(scaled.values)
         sides = (
-            self.rows.extended(pattern.by_row, both.by_row, row_of),
-            self.columns.extended(pattern.by_column, both.by_column, column_of),
+            self.rows.extended(pattern.by_row, both.by_row, row_of, column_of),
+            self.columns.extended(pattern.by_column, both.by_column, column_of, row_of),
         )
         sides[1].update_some(column_of < 0, sides[0], self.precision)
         sides[0].update_some((row_of < 0) | changed, sides[1], self.precision)
@@ -310,13 +318,13 @@ class Bayesian:
         pattern = observations.pattern
         both = pattern.both_orders((observations.values - np.float32(mean)) * np.float32(1 / unit))
         sides: list[Side] = []
-        for lines, values, U, bias in (
-            (pattern.by_row, both.by_row, factors.U, factors.row_bias),
-            (pattern.by_column, both.by_column, factors.V, factors.column_bias),
+        for lines, values, U, bias, others in (
+            (pattern.by_row, both.by_row, factors.U, factors.row_bias, observations.shape[1]),
+            (pattern.by_column, both.by_column, factors.V, factors.column_bias, observations.shape[0]),
         ):
             assert bias is not None
             means = np.column_stack([U / unit**0.5, bias / unit]).astype(np.float32)
-            of_lines = Features.of(np.diff(lines.pointers), np.zeros((0, 0), np.float32))
+            of_lines = Features.of(np.diff(lines.pointers), np.zeros((others, 0), np.float32))
             d = means.shape[1]
             covariance = np.cov(means, rowvar=False, ddof=0).reshape(d, d) + 1e-6 * np.eye(d)
             weights = np.vstack([means.mean(axis=0), np.zeros(d)])
