@@ -150,6 +150,9 @@ class Side:
         """(lines, features)."""
         return self.of_lines(self.lines)
 
+    def __getstate__(self) -> dict[str, Any]:
+        return vars(self) | {"_entries": None}  # of the compiled core, which makes them again
+
     @property
     def stranger(self) -> Float:
         """(1, unknowns) what is expected of a line without entries."""
