@@ -506,6 +506,7 @@ class Recommender:
         if (lines < 0).any():
             raise ValueError(f"{name} {ids[lines < 0][0]!r} is not known; ask for those that were rated in fit")
         # Vectors whose products are those of the predictions over all lines of the other side.
+        own, other = (a / (np.abs(a).max(initial=0) or np.float32(1)) for a in (own, other))  # squares may overflow
         values, vectors = np.linalg.eigh(other.T.astype(np.float64) @ other)
         units = own @ (vectors * np.sqrt(np.maximum(values, 0))).astype(np.float32)
         units /= np.maximum(np.linalg.norm(units, axis=1, keepdims=True), np.finfo(np.float32).tiny)
