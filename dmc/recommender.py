@@ -109,7 +109,7 @@ class Recommender:
         self.l2 = _checks.real(l2, "l2", 0)
         self.validation_fraction = _checks.real(validation_fraction, "validation_fraction", 0, 0.5)
         self.ensemble = _checks.integer(ensemble, "ensemble", 1)
-        self.intervals = intervals
+        self.intervals = bool(intervals)
         _checks.generator(random_state)
         _checks.callables(callbacks, "callbacks")
         self.random_state = random_state
