@@ -169,15 +169,12 @@ class Recommender:
                 f"{_checks.count(n, 'rating repeats', 'ratings repeat')} a user and an item given before; "
                 "say duplicates='last' or duplicates='mean'"
             ) from None
-        self.status_: Status = Status.CONVERGED
-        self.columns_ = (user, item, rating)
-        self.users_, self.items_ = users, items
-        self._residuals = np.zeros(0, np.float32)
         rng = _checks.generator(self.random_state)
         with kernels.threads(self.n_threads):
-            if self.intervals:
-                self._calibrate(observations, rng)
-            self._take(observations, self._members_of(observations, rng))
+            residuals = self._calibrate(observations, rng) if self.intervals else np.zeros(0, np.float32)
+            members = self._members_of(observations, rng)
+        self.columns_, self.users_, self.items_, self._residuals = (user, item, rating), users, items, residuals
+        self._take(observations, members)
         return self
 
     def _members_of(self, observations: Observations, rng: np.random.Generator) -> list[Bayesian]:
@@ -195,7 +192,8 @@ class Recommender:
                 raise FloatingPointError(f"the fit failed: {status}")
             members.append(model)
             if number == 0:
-                self.status_, self.n_iter_, self.validation_rmse_, self.history_ = status, n_iter, held_out, history
+                self.status_: Status = status
+                self.n_iter_, self.validation_rmse_, self.history_ = n_iter, held_out, history
             if status is Status.STOPPED:
                 self.status_ = status
                 break
@@ -221,7 +219,7 @@ class Recommender:
         model = Bayesian.of(factors, observations, trained.mean, noise)
         return model, status, n_steps, trained.held_out_error, history
 
-    def _calibrate(self, observations: Observations, rng: np.random.Generator) -> None:
+    def _calibrate(self, observations: Observations, rng: np.random.Generator) -> NDArray[np.float32]:
         """Absolute residuals, ascending, of ratings that a model has not seen."""
         fraction = min(CALIBRATED, MAX_CALIBRATED / observations.n_observed)
         too_few = f"{_checks.count(observations.n_observed, 'rating')} are too few to hold some out for intervals"
@@ -232,17 +230,12 @@ class Recommender:
         except ValueError:
             raise ValueError(f"{too_few}, each the only one of its user or item; leave intervals out") from None
         members = self._members_of(train, rng)
-        self._set_range(observations.values)
-        served = _served(members)
-        predicted = served.at(held_out.rows, held_out.cols) + np.float32(members[0].mean)
-        self._residuals = np.sort(np.abs(np.clip(predicted, *self.range_) - held_out.values))
-
-    def _set_range(self, values: NDArray[Any]) -> None:
-        self.range_ = (float(values.min()), float(values.max()))
+        predicted = _served(members).at(held_out.rows, held_out.cols) + np.float32(members[0].mean)
+        return np.sort(np.abs(np.clip(predicted, *_range(observations)) - held_out.values))
 
     def _take(self, observations: Observations, members: list[Bayesian]) -> None:
         """What is served, from fitted models and their ratings."""
-        self._set_range(observations.values)
+        self.range_ = _range(observations)
         self.mean_, self.noise_, self.rank_ = members[0].mean, members[0].noise, members[0].rank
         self._ratings, self._members = observations, members
         self._stored: tuple[dict[str, NDArray[Any]], dict[str, Any]] | None = None
@@ -673,6 +666,10 @@ def _asked(ids: Any, name: str) -> Table:
     if not (hasattr(ids, "columns") or isinstance(ids, Mapping)):  # a list as it is: an array might round huge ids
         ids = {name: ids if isinstance(ids, (list, tuple)) else np.atleast_1d(ids)}
     return Table.open(ids, (name,))
+
+
+def _range(observations: Observations) -> tuple[float, float]:
+    return float(observations.values.min()), float(observations.values.max())
 
 
 def _under(arrays: Mapping[str, NDArray[Any]], prefix: str) -> dict[str, NDArray[Any]]:
