@@ -177,13 +177,15 @@ class Recommender:
         self._take(observations, members)
         return self
 
-    def _members_of(self, observations: Observations, rng: np.random.Generator) -> list[Bayesian]:
+    def _members_of(
+        self, observations: Observations, rng: np.random.Generator, starts: Sequence[Bayesian] = ()
+    ) -> list[Bayesian]:
         """The models of the ensemble, fitted; what the fit tells of itself is the first one's."""
         members = []
-        for number in range(self.ensemble):
+        for number in range(len(starts) or self.ensemble):
             watchers: list[Callback] = [*self.callbacks, *([Progress()] if self.verbose else [])]
             if self.depth is None and self.device is None:
-                model = bayesian.fit(observations, self.rank, rng, watchers)
+                model = bayesian.fit(observations, self.rank, rng, watchers, starts[number] if starts else None)
                 status, n_iter, held_out = model.status, len(model.errors), math.nan
                 history = [{"n_steps": n + 1, "noise": noise} for n, noise in enumerate(model.errors)]
             else:
@@ -308,14 +310,7 @@ class Recommender:
         folded, observations = self._with_more(table)
         rng = _checks.generator(self.random_state)
         with kernels.threads(self.n_threads):
-            if self.depth is None and self.device is None:
-                members = [
-                    bayesian.fit(observations, self.rank, rng, self.callbacks, start=member)
-                    for member in folded._members
-                ]
-                self.status_, self.n_iter_ = members[0].status, len(members[0].errors)
-            else:
-                members = self._members_of(observations, rng)
+            members = self._members_of(observations, rng, folded._members)
         self.users_, self.items_ = folded.users_, folded.items_
         self._take(observations, members)
         return self
