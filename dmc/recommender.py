@@ -242,18 +242,13 @@ class Recommender:
         self._ratings, self._members = observations, members
         self._stored: tuple[dict[str, NDArray[Any]], dict[str, Any]] | None = None
         self._seen, self.n_observed_ = observations.pattern.by_row, observations.n_observed
-        self._serve(_served(members))
-
-    def _serve(self, served: Factors) -> None:
-        self._served = served
-        self._left, self._right = served.left, served.right
+        served = _served(members)
+        self._left, self._right = served.left, served.right  # factors and biases, as they are multiplied
 
     @property
     def factors_(self) -> Factors:
-        f = self._served
-        assert f.row_bias is not None
-        assert f.column_bias is not None
-        return Factors(f.U[:-1], (), f.V[:-1], f.row_bias[:-1], f.column_bias[:-1])
+        left, right = self.user_factors, self.item_factors
+        return Factors(left[:, :-2], (), right[:, :-2], left[:, -2], right[:, -1])
 
     @property
     def user_factors(self) -> NDArray[np.float32]:
@@ -305,7 +300,7 @@ class Recommender:
         Recommender
             Itself.
         """
-        if not hasattr(self, "_served"):
+        if not hasattr(self, "_left"):
             return self.fit(table, duplicates="last")
         folded, observations = self._with_more(table)
         rng = _checks.generator(self.random_state)
@@ -387,7 +382,7 @@ class Recommender:
         source = Table.open(table, self.columns_[:2])
         user, item = (source.ids(name) for name in self.columns_[:2])
         rows, cols = self.users_.lines(user), self.items_.lines(item)
-        m, n = self._served.shape
+        m, n = len(self._left), len(self._right)
         predicted = Factors(self._left, (), self._right).at(rows % m, cols % n) + np.float32(self.mean_)
         centre = np.clip(predicted, *self.range_)
         result = source.with_column("prediction", centre if clip else predicted)
@@ -475,15 +470,13 @@ class Recommender:
         dict of arrays, or a data frame if one was given
             Columns of items, "similar" (ids) and "similarity" (the cosine, float32), most similar first.
         """
-        self._check_fitted()
-        f = self._served
-        return self._similar(items, self.columns_[1], self.items_, f.V[:-1], f.U[:-1], n)
+        f = self.factors_
+        return self._similar(items, self.columns_[1], self.items_, f.V, f.U, n)
 
     def similar_users(self, users: Any, n: int = 10) -> Any:
         """The n users most like each of some users; see `similar_items`."""
-        self._check_fitted()
-        f = self._served
-        return self._similar(users, self.columns_[0], self.users_, f.U[:-1], f.V[:-1], n)
+        f = self.factors_
+        return self._similar(users, self.columns_[0], self.users_, f.U, f.V, n)
 
     def _similar(
         self, asked: Any, name: str, vocabulary: Vocabulary, own: NDArray[Any], other: NDArray[Any], n: int
@@ -556,8 +549,8 @@ class Recommender:
             Replaced if it exists; the file appears whole or not at all.
         """
         self._check_fitted()
-        members, f = self._models(), self._served
-        arrays = {"U": f.U, "V": f.V, "row_bias": f.row_bias, "column_bias": f.column_bias}
+        members = self._models()
+        arrays = {"left": self._left, "right": self._right}
         arrays |= {"users": self.users_.ids, "items": self.items_.ids, "residuals": self._residuals}
         arrays |= {"seen.pointers": self._seen.pointers, "seen.indices": self._seen.indices}
         arrays |= {"ratings": self._ratings.values}
@@ -600,13 +593,15 @@ class Recommender:
         """
         arrays, header = persistence.load(path, "Recommender", mmap=mmap)
         self = cls(**header["settings"])
-        factors = [arrays[name] for name in ("U", "V", "row_bias", "column_bias")]
-        if "members" not in header:  # version 1: the network itself, and no line for strangers
+        if "members" in header:
+            self._left, self._right = arrays["left"], arrays["right"]
+        else:  # version 1: the network itself, and no line for strangers
+            U, V, *biases = (arrays[name] for name in ("U", "V", "row_bias", "column_bias"))
             cores = [arrays[f"cores.{i}"] for i in range(header["settings"]["depth"])]
-            network = Factors(factors[0], cores, factors[1]).truncate(min(self.rank, *map(len, factors[:2])))
-            factors = [
-                np.concatenate([a, np.zeros_like(a[:1])]) for a in (network.U, network.V, factors[2], factors[3])
-            ]
+            network = Factors(U, cores, V).truncate(min(self.rank, len(U), len(V)))
+            U, V, *biases = (np.concatenate([a, np.zeros_like(a[:1])]) for a in (network.U, network.V, *biases))
+            served = Factors(U, (), V, *biases)
+            self._left, self._right = served.left, served.right
         self.users_, self.items_ = Vocabulary(arrays["users"]), Vocabulary(arrays["items"])
         self._seen = Lines(arrays["seen.pointers"], arrays["seen.indices"])
         self.n_observed_ = len(self._seen.indices)
@@ -619,8 +614,6 @@ class Recommender:
         self.validation_rmse_ = header["validation_rmse"]
         self.noise_ = header.get("noise", self.validation_rmse_)
         self.history_ = []
-        U, V, row_bias, column_bias = factors
-        self._serve(Factors(U, (), V, row_bias, column_bias))
         return self
 
     def export(self, folder: str | os.PathLike[str], format: str = "npy") -> list[Path]:
@@ -647,7 +640,7 @@ class Recommender:
         return persistence.export(folder, format, tables)
 
     def _check_fitted(self) -> None:
-        if not hasattr(self, "_served"):
+        if not hasattr(self, "_left"):
             from sklearn.exceptions import NotFittedError
 
             raise NotFittedError("this Recommender is not fitted yet; call fit with a table of ratings first")
