@@ -598,7 +598,8 @@ class Recommender:
         else:  # version 1: the network itself, and no line for strangers
             U, V, *biases = (arrays[name] for name in ("U", "V", "row_bias", "column_bias"))
             cores = [arrays[f"cores.{i}"] for i in range(header["settings"]["depth"])]
-            network = Factors(U, cores, V).truncate(min(self.rank, len(U), len(V)))
+            network = Factors(U, cores, V)
+            network = network.truncate(min(network.width, len(U), len(V)))
             U, V, *biases = (np.concatenate([a, np.zeros_like(a[:1])]) for a in (network.U, network.V, *biases))
             served = Factors(U, (), V, *biases)
             self._left, self._right = served.left, served.right
