@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -470,8 +471,11 @@ def _fit(
 
 
 def warn_of_interrupt(n_steps: int) -> None:
-    """Ctrl-C ended a fit."""
-    warnings.warn(f"interrupted after {n_steps} steps: the model holds the best so far", stacklevel=5)
+    """Ctrl-C ended a fit: told at the line that called for it, whichever room of dmc it went through."""
+    level, frame = 1, sys._getframe()
+    while frame.f_back is not None and frame.f_globals["__name__"].startswith("dmc."):
+        level, frame = level + 1, frame.f_back
+    warnings.warn(f"interrupted after {n_steps} steps: the model holds the best so far", stacklevel=level)
 
 
 def _begin(observations: Observations, rng: np.random.Generator) -> tuple[float, float, tuple[Side, Side]]:
