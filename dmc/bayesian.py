@@ -185,9 +185,7 @@ class Side:
         self.weights, self.covariance = self.weights @ turn, turn.T @ self.covariance @ turn
         vars(self).pop("moments", None)
 
-    def extended(
-        self, lines: Lines, values: Float, line_of: NDArray[np.int64], other_of: NDArray[np.int64]
-    ) -> Side:
+    def extended(self, lines: Lines, values: Float, line_of: NDArray[np.int64], other_of: NDArray[np.int64]) -> Side:
         """With other entries, and with more lines, which stand where their features let expect them."""
         more = replace(self, lines=lines, values=values, of_lines=self.of_lines.renumbered(other_of))
         means = np.where(line_of[:, None] >= 0, self.means[line_of], more.features @ self.weights)

@@ -177,9 +177,7 @@ def test_without_the_core_the_fit_is_the_same(monkeypatch):
 def test_the_callback_is_told_and_may_end_the_fit():
     told = []
     also = []
-    fit = bayesian.fit(
-        ratings()[1], callbacks=[lambda info: told.append(info) or info.n_steps == 2, also.append]
-    )
+    fit = bayesian.fit(ratings()[1], callbacks=[lambda info: told.append(info) or info.n_steps == 2, also.append])
     assert [info.n_steps for info in told] == [1, 2]
     assert also == told  # every one of them is asked
     assert told[-1].value == fit.errors[-1] == fit.noise
