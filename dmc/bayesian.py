@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -68,6 +69,12 @@ class Features:
             return columns
         sums = _incidence(lines, len(self.loadings)) @ self.loadings
         return np.hstack([columns, sums * _tamed(counts, TAMED)[:, None]])
+
+    def renumbered(self, line_of: NDArray[np.int64]) -> Features:
+        """With the other lines in another order, new ones (−1) among them: those add nothing."""
+        loadings = np.zeros((len(line_of), self.loadings.shape[1]), np.float32)
+        loadings[line_of >= 0] = self.loadings[line_of[line_of >= 0]]
+        return replace(self, loadings=loadings)
 
     @classmethod
     def of(cls, counts: NDArray[Any], loadings: Float) -> Features:
@@ -144,6 +151,9 @@ class Side:
         """(lines, features)."""
         return self.of_lines(self.lines)
 
+    def __getstate__(self) -> dict[str, Any]:
+        return vars(self) | {"_entries": None}  # of the compiled core, which makes them again
+
     @property
     def stranger(self) -> Float:
         """(1, unknowns) what is expected of a line without entries."""
@@ -175,9 +185,9 @@ class Side:
         self.weights, self.covariance = self.weights @ turn, turn.T @ self.covariance @ turn
         vars(self).pop("moments", None)
 
-    def extended(self, lines: Lines, values: Float, line_of: NDArray[np.int64]) -> Side:
+    def extended(self, lines: Lines, values: Float, line_of: NDArray[np.int64], other_of: NDArray[np.int64]) -> Side:
         """With other entries, and with more lines, which stand where their features let expect them."""
-        more = replace(self, lines=lines, values=values)
+        more = replace(self, lines=lines, values=values, of_lines=self.of_lines.renumbered(other_of))
         means = np.where(line_of[:, None] >= 0, self.means[line_of], more.features @ self.weights)
         more.means = means.astype(np.float32)
         return more
@@ -276,8 +286,8 @@ class Bayesian:
         scaled = observations.with_values((observations.values - np.float32(self.mean)) * np.float32(1 / self.unit))
         pattern, both = scaled.pattern, scaled.pattern.both_orders(scaled.values)
         sides = (
-            self.rows.extended(pattern.by_row, both.by_row, row_of),
-            self.columns.extended(pattern.by_column, both.by_column, column_of),
+            self.rows.extended(pattern.by_row, both.by_row, row_of, column_of),
+            self.columns.extended(pattern.by_column, both.by_column, column_of, row_of),
         )
         sides[1].update_some(column_of < 0, sides[0], self.precision)
         sides[0].update_some((row_of < 0) | changed, sides[1], self.precision)
@@ -319,13 +329,13 @@ class Bayesian:
         pattern = observations.pattern
         both = pattern.both_orders((observations.values - np.float32(mean)) * np.float32(1 / unit))
         sides: list[Side] = []
-        for lines, values, U, bias in (
-            (pattern.by_row, both.by_row, factors.U, factors.row_bias),
-            (pattern.by_column, both.by_column, factors.V, factors.column_bias),
+        for lines, values, U, bias, others in (
+            (pattern.by_row, both.by_row, factors.U, factors.row_bias, observations.shape[1]),
+            (pattern.by_column, both.by_column, factors.V, factors.column_bias, observations.shape[0]),
         ):
             assert bias is not None
             means = np.column_stack([U / unit**0.5, bias / unit]).astype(np.float32)
-            of_lines = Features.of(np.diff(lines.pointers), np.zeros((0, 0), np.float32))
+            of_lines = Features.of(np.diff(lines.pointers), np.zeros((others, 0), np.float32))
             d = means.shape[1]
             covariance = np.cov(means, rowvar=False, ddof=0).reshape(d, d) + 1e-6 * np.eye(d)
             weights = np.vstack([means.mean(axis=0), np.zeros(d)])
@@ -438,18 +448,17 @@ def _fit(
             slowing = min(math.sqrt(moved / moves[-2]), SLOWEST) if len(moves) > 1 and moves[-2] else SLOWEST
             moves.append(moved)
             before = predicted
+            arrived = len(errors) > learn_from + 1 and moved < TOL * (1 - slowing)  # the sum of a geometric series
             if not math.isfinite(moved + errors[-1]):
                 status = Status.NONFINITE
-            elif len(errors) > learn_from + 1 and moved < TOL * (1 - slowing):  # the sum of a geometric series
+            elif arrived or len(errors) >= learn_from + MAX_SWEEPS:
                 width = rows.means.shape[1] - 1
                 if width >= most or _rank(rows, columns, precision) < width:
-                    status = Status.CONVERGED
+                    status = Status.CONVERGED if arrived else Status.MAX_STEPS
                 else:
                     for side in (rows, columns):
                         side.widen(min(most, math.ceil(GROWTH * width)) - width, rng)
                     learn_from = len(errors) + FIXED_SWEEPS
-            elif len(errors) >= learn_from + MAX_SWEEPS:
-                status = Status.MAX_STEPS
             seconds = time.perf_counter() - began
             info = StepInfo(
                 len(errors), learn_from + MAX_SWEEPS, errors[-1], moved / (max(moves) or 1.0), seconds, factors, status
@@ -469,8 +478,11 @@ def _fit(
 
 
 def warn_of_interrupt(n_steps: int) -> None:
-    """Ctrl-C ended a fit."""
-    warnings.warn(f"interrupted after {n_steps} steps: the model holds the best so far", stacklevel=5)
+    """Ctrl-C ended a fit: told at the line that called for it, whichever room of dmc it went through."""
+    level, frame = 1, sys._getframe()
+    while frame.f_back is not None and frame.f_globals["__name__"].startswith("dmc."):
+        level, frame = level + 1, frame.f_back
+    warnings.warn(f"interrupted after {n_steps} steps: the model holds the best so far", stacklevel=level)
 
 
 def _begin(observations: Observations, rng: np.random.Generator) -> tuple[float, float, tuple[Side, Side]]:

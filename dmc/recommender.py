@@ -124,7 +124,7 @@ class Recommender:
         self.l2 = _checks.real(l2, "l2", 0)
         self.validation_fraction = _checks.real(validation_fraction, "validation_fraction", 0, 0.5)
         self.ensemble = _checks.integer(ensemble, "ensemble", 1)
-        self.intervals = intervals
+        self.intervals = bool(intervals)
         _checks.generator(random_state)
         _checks.callables(callbacks, "callbacks")
         self.random_state = random_state
@@ -184,15 +184,12 @@ class Recommender:
                 f"{_checks.count(n, 'rating repeats', 'ratings repeat')} a user and an item given before; "
                 "say duplicates='last' or duplicates='mean'"
             ) from None
-        self.status_: Status = Status.CONVERGED
-        self.columns_ = (user, item, rating)
-        self.users_, self.items_ = users, items
-        self._residuals = np.zeros(0, np.float32)
         rng = _checks.generator(self.random_state)
         with kernels.threads(self.n_threads):
-            if self.intervals:
-                self._calibrate(observations, rng)
-            self._take(observations, self._members_of(observations, rng))
+            residuals = self._calibrate(observations, rng) if self.intervals else np.zeros(0, np.float32)
+            members = self._members_of(observations, rng)
+        self.columns_, self.users_, self.items_, self._residuals = (user, item, rating), users, items, residuals
+        self._take(observations, members)
         return self
 
     def _numbers(self, source: Table, rating: str) -> NDArray[np.float32]:
@@ -200,17 +197,20 @@ class Recommender:
             return np.ones(len(source), np.float32)
         return source.numbers(rating)
 
-    def _members_of(self, observations: Observations, rng: np.random.Generator) -> list[Model]:
+    def _members_of(
+        self, observations: Observations, rng: np.random.Generator, starts: Sequence[Any] = ()
+    ) -> list[Model]:
         """The models of the ensemble, fitted; what the fit tells of itself is the first one's."""
         members: list[Model] = []
-        for number in range(self.ensemble):
+        for number in range(len(starts) or self.ensemble):
             watchers: list[Callback] = [*self.callbacks, *([Progress()] if self.verbose else [])]
+            start = starts[number] if starts else None
             model: Model
             if self.feedback == "implicit":
-                model = preferences.fit(observations, self.rank or preferences.RANK, rng, watchers, self.device)
+                model = preferences.fit(observations, self.rank or preferences.RANK, rng, watchers, self.device, start)
                 status, n_iter, held_out, history = model.status, len(model.errors), math.nan, []
             elif self.depth is None and self.device is None:
-                model = bayesian.fit(observations, self.rank or RANK, rng, watchers)
+                model = bayesian.fit(observations, self.rank or RANK, rng, watchers, start)
                 status, n_iter, held_out = model.status, len(model.errors), math.nan
                 history = [{"n_steps": n + 1, "noise": noise} for n, noise in enumerate(model.errors)]
             else:
@@ -219,7 +219,8 @@ class Recommender:
                 raise FloatingPointError(f"the fit failed: {status}")
             members.append(model)
             if number == 0:
-                self.status_, self.n_iter_, self.validation_rmse_, self.history_ = status, n_iter, held_out, history
+                self.status_: Status = status
+                self.n_iter_, self.validation_rmse_, self.history_ = n_iter, held_out, history
             if status is Status.STOPPED:
                 self.status_ = status
                 break
@@ -246,7 +247,7 @@ class Recommender:
         model = Bayesian.of(factors, observations, trained.mean, noise)
         return model, status, n_steps, trained.held_out_error, history
 
-    def _calibrate(self, observations: Observations, rng: np.random.Generator) -> None:
+    def _calibrate(self, observations: Observations, rng: np.random.Generator) -> NDArray[np.float32]:
         """Absolute residuals, ascending, of ratings that a model has not seen."""
         fraction = min(CALIBRATED, MAX_CALIBRATED / observations.n_observed)
         too_few = f"{_checks.count(observations.n_observed, 'rating')} are too few to hold some out for intervals"
@@ -257,34 +258,24 @@ class Recommender:
         except ValueError:
             raise ValueError(f"{too_few}, each the only one of its user or item; leave intervals out") from None
         members = self._members_of(train, rng)
-        self._set_range(observations.values)
-        served = _served(members)
-        predicted = served.at(held_out.rows, held_out.cols) + np.float32(members[0].mean)
-        self._residuals = np.sort(np.abs(np.clip(predicted, *self.range_) - held_out.values))
-
-    def _set_range(self, values: NDArray[Any]) -> None:
-        explicit = self.feedback == "explicit"
-        self.range_ = (float(values.min()), float(values.max())) if explicit else (-math.inf, math.inf)
+        predicted = _served(members).at(held_out.rows, held_out.cols) + np.float32(members[0].mean)
+        return np.sort(np.abs(np.clip(predicted, *_range(observations)) - held_out.values))
 
     def _take(self, observations: Observations, members: list[Model]) -> None:
         """What is served, from fitted models and their ratings."""
-        self._set_range(observations.values)
+        explicit = self.feedback == "explicit"
+        self.range_ = _range(observations) if explicit else (-math.inf, math.inf)
         self.mean_, self.noise_, self.rank_ = members[0].mean, members[0].noise, members[0].rank
         self._ratings, self._members = observations, members
         self._stored: tuple[dict[str, NDArray[Any]], dict[str, Any]] | None = None
         self._seen, self.n_observed_ = observations.pattern.by_row, observations.n_observed
-        self._serve(_served(members))
-
-    def _serve(self, served: Factors) -> None:
-        self._served = served
-        self._left, self._right = served.left, served.right
+        served = _served(members)
+        self._left, self._right = served.left, served.right  # factors and biases, as they are multiplied
 
     @property
     def factors_(self) -> Factors:
-        f = self._served
-        assert f.row_bias is not None
-        assert f.column_bias is not None
-        return Factors(f.U[:-1], (), f.V[:-1], f.row_bias[:-1], f.column_bias[:-1])
+        left, right = self.user_factors, self.item_factors
+        return Factors(left[:, :-2], (), right[:, :-2], left[:, -2], right[:, -1])
 
     @property
     def user_factors(self) -> NDArray[np.float32]:
@@ -336,26 +327,15 @@ class Recommender:
         Recommender
             Itself.
         """
-        if not hasattr(self, "_served"):
+        if not hasattr(self, "_left"):
             return self.fit(table, duplicates="last")
         folded, observations = self._with_more(table)
         rng = _checks.generator(self.random_state)
         with kernels.threads(self.n_threads):
-            members: list[Model]
-            if self.depth is None and (self.device is None or self.feedback == "implicit"):
-                members = [self._again(observations, member, rng) for member in folded._members]
-                self.status_, self.n_iter_ = members[0].status, len(members[0].errors)
-            else:
-                members = self._members_of(observations, rng)
+            members = self._members_of(observations, rng, folded._members)
         self.users_, self.items_ = folded.users_, folded.items_
         self._take(observations, members)
         return self
-
-    def _again(self, observations: Observations, start: Model, rng: np.random.Generator) -> Model:
-        if isinstance(start, Bayesian):
-            return bayesian.fit(observations, self.rank or RANK, rng, self.callbacks, start)
-        width = start.factors.width
-        return preferences.fit(observations, width, rng, self.callbacks, self.device, start)
 
     def _with_more(self, table: Any) -> tuple[Recommender, Observations]:
         self._check_fitted()
@@ -430,7 +410,7 @@ class Recommender:
         source = Table.open(table, self.columns_[:2])
         user, item = (source.ids(name) for name in self.columns_[:2])
         rows, cols = self.users_.lines(user), self.items_.lines(item)
-        m, n = self._served.shape
+        m, n = len(self._left), len(self._right)
         predicted = Factors(self._left, (), self._right).at(rows % m, cols % n) + np.float32(self.mean_)
         centre = np.clip(predicted, *self.range_)
         result = source.with_column("prediction", centre if clip else predicted)
@@ -518,15 +498,13 @@ class Recommender:
         dict of arrays, or a data frame if one was given
             Columns of items, "similar" (ids) and "similarity" (the cosine, float32), most similar first.
         """
-        self._check_fitted()
-        f = self._served
-        return self._similar(items, self.columns_[1], self.items_, f.V[:-1], f.U[:-1], n)
+        f = self.factors_
+        return self._similar(items, self.columns_[1], self.items_, f.V, f.U, n)
 
     def similar_users(self, users: Any, n: int = 10) -> Any:
         """The n users most like each of some users; see `similar_items`."""
-        self._check_fitted()
-        f = self._served
-        return self._similar(users, self.columns_[0], self.users_, f.U[:-1], f.V[:-1], n)
+        f = self.factors_
+        return self._similar(users, self.columns_[0], self.users_, f.U, f.V, n)
 
     def _similar(
         self, asked: Any, name: str, vocabulary: Vocabulary, own: NDArray[Any], other: NDArray[Any], n: int
@@ -537,6 +515,7 @@ class Recommender:
         if (lines < 0).any():
             raise ValueError(f"{name} {ids[lines < 0][0]!r} is not known; ask for those that were rated in fit")
         # Vectors whose products are those of the predictions over all lines of the other side.
+        own, other = (a / (np.abs(a).max(initial=0) or np.float32(1)) for a in (own, other))  # squares may overflow
         values, vectors = np.linalg.eigh(other.T.astype(np.float64) @ other)
         units = own @ (vectors * np.sqrt(np.maximum(values, 0))).astype(np.float32)
         units /= np.maximum(np.linalg.norm(units, axis=1, keepdims=True), np.finfo(np.float32).tiny)
@@ -598,8 +577,8 @@ class Recommender:
             Replaced if it exists; the file appears whole or not at all.
         """
         self._check_fitted()
-        members, f = self._models(), self._served
-        arrays = {"U": f.U, "V": f.V, "row_bias": f.row_bias, "column_bias": f.column_bias}
+        members = self._models()
+        arrays = {"left": self._left, "right": self._right}
         arrays |= {"users": self.users_.ids, "items": self.items_.ids, "residuals": self._residuals}
         arrays |= {"seen.pointers": self._seen.pointers, "seen.indices": self._seen.indices}
         arrays |= {"ratings": self._ratings.values}
@@ -642,14 +621,16 @@ class Recommender:
         """
         arrays, header = persistence.load(path, "Recommender", mmap=mmap)
         self = cls(**header["settings"])
-        factors = [arrays[name] for name in ("U", "V", "row_bias", "column_bias")]
-        if "members" not in header:  # version 1: the network itself, and no line for strangers
+        if "members" in header:
+            self._left, self._right = arrays["left"], arrays["right"]
+        else:  # version 1: the network itself, and no line for strangers
+            U, V, *biases = (arrays[name] for name in ("U", "V", "row_bias", "column_bias"))
             cores = [arrays[f"cores.{i}"] for i in range(header["settings"]["depth"])]
-            bound = min(header["settings"]["rank"], *map(len, factors[:2]))
-            network = Factors(factors[0], cores, factors[1]).truncate(bound)
-            factors = [
-                np.concatenate([a, np.zeros_like(a[:1])]) for a in (network.U, network.V, factors[2], factors[3])
-            ]
+            network = Factors(U, cores, V)
+            network = network.truncate(min(network.width, len(U), len(V)))
+            U, V, *biases = (np.concatenate([a, np.zeros_like(a[:1])]) for a in (network.U, network.V, *biases))
+            served = Factors(U, (), V, *biases)
+            self._left, self._right = served.left, served.right
         self.users_, self.items_ = Vocabulary(arrays["users"]), Vocabulary(arrays["items"])
         self._seen = Lines(arrays["seen.pointers"], arrays["seen.indices"])
         self.n_observed_ = len(self._seen.indices)
@@ -662,8 +643,6 @@ class Recommender:
         self.validation_rmse_ = header["validation_rmse"]
         self.noise_ = header.get("noise", self.validation_rmse_)
         self.history_ = []
-        U, V, row_bias, column_bias = factors
-        self._serve(Factors(U, (), V, row_bias, column_bias))
         return self
 
     def export(self, folder: str | os.PathLike[str], format: str = "npy") -> list[Path]:
@@ -690,7 +669,7 @@ class Recommender:
         return persistence.export(folder, format, tables)
 
     def _check_fitted(self) -> None:
-        if not hasattr(self, "_served"):
+        if not hasattr(self, "_left"):
             from sklearn.exceptions import NotFittedError
 
             raise NotFittedError("this Recommender is not fitted yet; call fit with a table of ratings first")
@@ -704,6 +683,10 @@ def _asked(ids: Any, name: str) -> Table:
     if not (hasattr(ids, "columns") or isinstance(ids, Mapping)):  # a list as it is: an array might round huge ids
         ids = {name: ids if isinstance(ids, (list, tuple)) else np.atleast_1d(ids)}
     return Table.open(ids, (name,))
+
+
+def _range(observations: Observations) -> tuple[float, float]:
+    return float(observations.values.min()), float(observations.values.max())
 
 
 def _under(arrays: Mapping[str, NDArray[Any]], prefix: str) -> dict[str, NDArray[Any]]:
