@@ -70,6 +70,8 @@ class Recommender:
         The known ids.
     n_observed_ : int
         Ratings fitted, repeated ones merged.
+    observations_ : Observations
+        These ratings; row i is user ``users_.ids[i]``, column j item ``items_.ids[j]``.
     mean_ : float
         The mean rating.
     factors_ : Factors
@@ -188,7 +190,7 @@ class Recommender:
             if self.depth is None and self.device is None:
                 model = bayesian.fit(observations, self.rank, rng, watchers)
                 status, n_iter, held_out = model.status, len(model.errors), math.nan
-                history = [{"n_steps": n + 1, "noise": noise} for n, noise in enumerate(model.errors)]
+                history = _history(model)
             else:
                 model, status, n_iter, held_out, history = self._network(observations, rng, watchers)
             if status is Status.NONFINITE:
@@ -261,6 +263,12 @@ class Recommender:
         return Factors(f.U[:-1], (), f.V[:-1], f.row_bias[:-1], f.column_bias[:-1])
 
     @property
+    def observations_(self) -> Observations:
+        self._check_fitted()
+        self._models()
+        return self._ratings
+
+    @property
     def user_factors(self) -> NDArray[np.float32]:
         self._check_fitted()
         return self._left[:-1]
@@ -321,6 +329,7 @@ class Recommender:
                     for member in folded._members
                 ]
                 self.status_, self.n_iter_ = members[0].status, len(members[0].errors)
+                self.history_ = _history(members[0])
             else:
                 members = self._members_of(observations, rng)
         self.users_, self.items_ = folded.users_, folded.items_
@@ -589,6 +598,7 @@ class Recommender:
             "status": self.status_.name,
             "n_iter": self.n_iter_,
             "validation_rmse": self.validation_rmse_,
+            "history": self.history_,
             "members": numbers,
         }
         persistence.save(path, "Recommender", arrays, header)
@@ -629,7 +639,7 @@ class Recommender:
         self.status_ = Status[header["status"]]
         self.validation_rmse_ = header["validation_rmse"]
         self.noise_ = header.get("noise", self.validation_rmse_)
-        self.history_ = []
+        self.history_ = header.get("history", [])
         U, V, row_bias, column_bias = factors
         self._serve(Factors(U, (), V, row_bias, column_bias))
         return self
@@ -672,6 +682,10 @@ def _asked(ids: Any, name: str) -> Table:
     if not (hasattr(ids, "columns") or isinstance(ids, Mapping)):  # a list as it is: an array might round huge ids
         ids = {name: ids if isinstance(ids, (list, tuple)) else np.atleast_1d(ids)}
     return Table.open(ids, (name,))
+
+
+def _history(model: Bayesian) -> list[dict[str, Any]]:
+    return [{"n_steps": n, "noise": noise} for n, noise in enumerate(model.errors, 1)]
 
 
 def _under(arrays: Mapping[str, NDArray[Any]], prefix: str) -> dict[str, NDArray[Any]]:
