@@ -80,6 +80,8 @@ class Recommender:
         The known ids.
     n_observed_ : int
         Ratings fitted, repeated ones merged.
+    observations_ : Observations
+        These ratings; row i is user ``users_.ids[i]``, column j item ``items_.ids[j]``.
     mean_ : float
         The mean rating.
     factors_ : Factors
@@ -212,7 +214,7 @@ class Recommender:
             elif self.depth is None and self.device is None:
                 model = bayesian.fit(observations, self.rank or RANK, rng, watchers, start)
                 status, n_iter, held_out = model.status, len(model.errors), math.nan
-                history = [{"n_steps": n + 1, "noise": noise} for n, noise in enumerate(model.errors)]
+                history = _history(model)
             else:
                 model, status, n_iter, held_out, history = self._network(observations, rng, watchers)
             if status is Status.NONFINITE:
@@ -276,6 +278,12 @@ class Recommender:
     def factors_(self) -> Factors:
         left, right = self.user_factors, self.item_factors
         return Factors(left[:, :-2], (), right[:, :-2], left[:, -2], right[:, -1])
+
+    @property
+    def observations_(self) -> Observations:
+        self._check_fitted()
+        self._models()
+        return self._ratings
 
     @property
     def user_factors(self) -> NDArray[np.float32]:
@@ -599,6 +607,7 @@ class Recommender:
             "status": self.status_.name,
             "n_iter": self.n_iter_,
             "validation_rmse": self.validation_rmse_,
+            "history": self.history_,
             "members": numbers,
         }
         persistence.save(path, "Recommender", arrays, header)

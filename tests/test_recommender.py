@@ -562,6 +562,27 @@ def test_saved_and_loaded(ids, depth, split, tmp_path):
     )
 
 
+@pytest.mark.parametrize("depth", [None, 2])
+def test_a_loaded_model_knows_its_history_and_its_ratings(depth, split, tmp_path):
+    model = Recommender(rank=3, depth=depth).fit(split[0])
+    model.save(tmp_path / "model")
+    again = Recommender.load(tmp_path / "model")
+    assert len(model.history_) > 1
+    assert again.history_ == model.history_
+    for name in ("rows", "cols", "values"):
+        np.testing.assert_array_equal(getattr(again.observations_, name), getattr(model.observations_, name))
+
+
+def test_partial_fit_has_a_history_of_its_own(split, tmp_path):
+    train, more = split
+    model = Recommender(rank=3).fit(train)
+    first = model.history_
+    model.partial_fit(more)
+    assert model.history_ != first
+    assert [look["n_steps"] for look in model.history_] == list(range(1, model.n_iter_ + 1))
+    assert model.history_[-1]["noise"] == model.noise_
+
+
 def test_saved_without_held_out_ratings_and_with_names(tmp_path):
     table = {"who": ["ann", ""], "größe": [2**62, -1], "Ω": [1e-3, 2e-3]}
     model = Recommender().fit(table, "who", "größe", "Ω")
