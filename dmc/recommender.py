@@ -214,7 +214,7 @@ class Recommender:
             elif self.depth is None and self.device is None:
                 model = bayesian.fit(observations, self.rank or RANK, rng, watchers, start)
                 status, n_iter, held_out = model.status, len(model.errors), math.nan
-                history = _history(model)
+                history = [{"n_steps": n + 1, "noise": noise} for n, noise in enumerate(model.errors)]
             else:
                 model, status, n_iter, held_out, history = self._network(observations, rng, watchers)
             if status is Status.NONFINITE:
@@ -651,7 +651,7 @@ class Recommender:
         self.status_ = Status[header["status"]]
         self.validation_rmse_ = header["validation_rmse"]
         self.noise_ = header.get("noise", self.validation_rmse_)
-        self.history_ = []
+        self.history_ = header.get("history", [])
         return self
 
     def export(self, folder: str | os.PathLike[str], format: str = "npy") -> list[Path]:
