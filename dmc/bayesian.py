@@ -184,6 +184,14 @@ class Side:
         self.weights, self.covariance = self.weights @ turn, turn.T @ self.covariance @ turn
         vars(self).pop("moments", None)
 
+    def regard(self, of_lines: Features) -> None:
+        """Take other features, with the weights that tell the means best."""
+        self.of_lines = of_lines
+        vars(self).pop("features", None)
+        F = self.features.astype(np.float64)
+        self.variances = np.ones(F.shape[1])
+        self.weights = np.linalg.solve(F.T @ F + np.eye(F.shape[1]), F.T @ self.means)
+
     def extended(self, lines: Lines, values: Float, line_of: NDArray[np.int64], other_of: NDArray[np.int64]) -> Side:
         """With other entries, and with more lines, which stand where their features let expect them."""
         more = replace(self, lines=lines, values=values, of_lines=self.of_lines.renumbered(other_of))
@@ -425,7 +433,13 @@ def _fit(
         precision, learn_from = 1.0, FIXED_SWEEPS
     else:
         mean, unit, rows, columns = start.mean, start.unit, replace(start.rows), replace(start.columns)
-        precision, learn_from = start.precision, 0
+        alive = _rank(rows, columns, start.precision)
+        _cut(rows, columns, alive)  # what died may be alive by now, but cannot come back from nothing
+        width = min(most, max(START_WIDTH, math.ceil(GROWTH * alive)))
+        for side, of_lines in zip((rows, columns), pattern_features(observations.pattern, rng), strict=True):
+            side.regard(of_lines)
+            side.widen(width - alive, rng)
+        precision, learn_from = 1.0, FIXED_SWEEPS
     errors: list[float] = []
     sample = rng.integers(0, observations.n_observed, WATCHED)
     watched = observations.rows[sample], observations.cols[sample]

@@ -252,7 +252,8 @@ class Recommender:
     def _calibrate(self, observations: Observations, rng: np.random.Generator) -> NDArray[np.float32]:
         """Absolute residuals, ascending, of ratings that a model has not seen."""
         fraction = min(CALIBRATED, MAX_CALIBRATED / observations.n_observed)
-        too_few = f"{_checks.count(observations.n_observed, 'rating')} are too few to hold some out for intervals"
+        number = _checks.count(observations.n_observed, "rating is", "ratings are")
+        too_few = f"{number} too few to hold some out for intervals"
         if fraction * observations.n_observed < MIN_HELD_OUT:
             raise ValueError(f"{too_few}; give more, or leave intervals out")
         try:
@@ -521,7 +522,9 @@ class Recommender:
         ids = source.ids(name)
         lines = vocabulary.lines(ids)
         if (lines < 0).any():
-            raise ValueError(f"{name} {ids[lines < 0][0]!r} is not known; ask for those that were rated in fit")
+            raise ValueError(
+                f"{name} {ids[lines < 0].tolist()[0]!r} is not known; ask for those that were rated in fit"
+            )
         # Vectors whose products are those of the predictions over all lines of the other side.
         own, other = (a / (np.abs(a).max(initial=0) or np.float32(1)) for a in (own, other))  # squares may overflow
         values, vectors = np.linalg.eigh(other.T.astype(np.float64) @ other)
