@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import io
 import os
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from html import escape
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+
+# What lines and bars are drawn in, and by which name a page may choose other colours for them: see `svg`.
+FIRST, SECOND = "#2b6cb0", "#c05621"
+_CHOSEN = {"#000000": "ink", "#b0b0b0": "rule", FIRST: "first", SECOND: "second"}
 
 
 def _figure(**settings: Any) -> Any:
@@ -32,6 +39,8 @@ class Line:
         What matplotlib's `plot` takes: color, linestyle, linewidth, marker, alpha.
     spread : ((points,), (points,)), optional
         Lower and upper edges of a band around the line: a range over seeds.
+    bars : float, optional
+        Draw bars of this width in place of a line; `style` is then what matplotlib's `bar` takes.
     """
 
     x: ArrayLike
@@ -39,11 +48,15 @@ class Line:
     label: str = ""
     style: dict[str, Any] = field(default_factory=dict)
     spread: tuple[ArrayLike, ArrayLike] | None = None
+    bars: float | None = None
 
 
 @dataclass(frozen=True)
 class Panel:
-    """One diagram: labelled axes (with units), a title that says what is seen, lines."""
+    """One diagram: labelled axes (with units), a title that says what is seen, lines.
+
+    With `xticks`, x counts these labels: 0, 1, …
+    """
 
     title: str
     xlabel: str
@@ -52,6 +65,7 @@ class Panel:
     yscale: str = "linear"
     xscale: str = "linear"
     ylim: tuple[float | None, float | None] = (None, None)
+    xticks: Sequence[str] = ()
 
 
 def panels(diagrams: Sequence[Panel], path: str | os.PathLike[str]) -> None:
@@ -70,22 +84,73 @@ def panels(diagrams: Sequence[Panel], path: str | os.PathLike[str]) -> None:
     """
     figure = _figure(figsize=(5.4 * len(diagrams), 3.9), dpi=150)
     for axes, panel in zip(np.atleast_1d(figure.subplots(1, len(diagrams))), diagrams, strict=True):
-        for line in panel.lines:
-            drawn = axes.plot(line.x, line.y, **line.style)
-            if line.label:
-                drawn[0].set_label(line.label)
-            if line.spread is not None:
-                axes.fill_between(line.x, *line.spread, color=drawn[0].get_color(), alpha=0.2, linewidth=0)
-        axes.set(xlabel=panel.xlabel, ylabel=panel.ylabel, yscale=panel.yscale, xscale=panel.xscale, ylim=panel.ylim)
-        axes.set_title(panel.title, fontsize=11)
-        for axis, scale in ((axes.xaxis, panel.xscale), (axes.yaxis, panel.yscale)):
-            if scale == "linear":
-                axis.set_major_formatter("{x:,.10g}")
-        axes.grid(alpha=0.25)
-        axes.spines[["top", "right"]].set_visible(False)
-        if any(line.label for line in panel.lines):
-            axes.legend(fontsize=9, frameon=False)
+        _draw(axes, panel)
     figure.savefig(path)
+
+
+def svg(panel: Panel, name: str, alt: str) -> str:
+    """A diagram as an <svg> element to stand inside an HTML page: see-through, with text as text.
+
+    Colours are CSS variables of the page, --ink, --rule, --first and --second, so that one drawing is right on light
+    and on dark ground.
+
+    Parameters
+    ----------
+    panel : Panel
+    name : str
+        Another one for each diagram of a page: ids begin with it.
+    alt : str
+        What is seen, for those who cannot see it.
+
+    Raises
+    ------
+    ImportError
+        If matplotlib is not installed.
+    """
+    figure = _figure(figsize=(4.8, 3.2))
+    import matplotlib
+
+    axes = figure.subplots()
+    _draw(axes, panel)
+    for patch in (figure.patch, axes.patch):
+        patch.set_visible(False)
+    drawn = io.StringIO()
+    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": name}):
+        figure.savefig(drawn, format="svg")
+    text = drawn.getvalue()
+    inside = text[text.index(">", text.index("<svg")) + 1 :]
+    # What a file needs and a page does not: who made it, addresses of standards, a style for all that is around.
+    inside = re.sub(r"<metadata>.*?</metadata>|<style.*?</style>|<!--.*?-->", "", inside, flags=re.DOTALL)
+    inside = inside.replace("xlink:href", "href")
+    inside = re.sub(r'\bid="|(?<=href=")#|(?<=url\()#', lambda found: f"{found[0]}{name}-", inside)
+    for color, variable in _CHOSEN.items():
+        inside = inside.replace(color, f"var(--{variable}, {color})")
+    width, height = (72 * inches for inches in figure.get_size_inches())
+    return f'<svg role="img" aria-label="{escape(alt)}" viewBox="0 0 {width:g} {height:g}">{inside.strip()}'
+
+
+def _draw(axes: Any, panel: Panel) -> None:
+    for line in panel.lines:
+        if line.bars is not None:
+            axes.bar(line.x, line.y, line.bars, label=line.label or None, **line.style)
+            continue
+        drawn = axes.plot(line.x, line.y, **line.style)
+        if line.label:
+            drawn[0].set_label(line.label)
+        if line.spread is not None:
+            axes.fill_between(line.x, *line.spread, color=drawn[0].get_color(), alpha=0.2, linewidth=0)
+    axes.set(xlabel=panel.xlabel, ylabel=panel.ylabel, yscale=panel.yscale, xscale=panel.xscale, ylim=panel.ylim)
+    axes.set_title(panel.title, fontsize=11)
+    if panel.xticks:
+        axes.set_xticks(range(len(panel.xticks)), panel.xticks)
+    for axis, scale in ((axes.xaxis, panel.xscale), (axes.yaxis, panel.yscale)):
+        if scale == "linear" and not (panel.xticks and axis is axes.xaxis):
+            axis.set_major_formatter("{x:,.10g}")
+    axes.grid(alpha=0.25)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
+    if any(line.label for line in panel.lines):
+        axes.legend(fontsize=9, frameon=False)
 
 
 def restoration(

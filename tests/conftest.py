@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import sys
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -11,6 +13,7 @@ import numpy as np
 import pytest
 
 import cuda_stand_in as stand_in
+from command_line import ratings, write
 
 
 @pytest.fixture
@@ -54,3 +57,37 @@ def device(request: pytest.FixtureRequest) -> str:
     if request.param == "cuda" and no_gpu():
         pytest.skip(no_gpu())
     return str(request.param)
+
+
+@pytest.fixture(scope="session")
+def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with ratings, pairs, a model fitted to the ratings, and files that are none of these."""
+    from dmc import Recommender
+
+    folder = tmp_path_factory.mktemp("files")
+    write(folder / "train.csv", ratings()[:-40])
+    write(folder / "test.csv", ratings()[-40:])
+    write(folder / "pairs.csv", [("u1", 2), ("stranger", 3)], "user,item")
+    write(folder / "repeats.csv", [("a", 1, 2), ("a", 1, 3), ("b", 1, 4)])
+    write(folder / "words.csv", [("a", 1, "good")])
+    (folder / "cut.csv").write_text("user,item,rating\na,1,2\nb,2")
+    Recommender().fit(folder / "train.csv").save(folder / "model")
+    return folder
+
+
+@pytest.fixture
+def dmc_in(
+    files: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> Callable[..., tuple[int, str, str]]:
+    """Runs the command line, in the folder, as its user does: exit status, output, error output."""
+
+    def run(*arguments: object) -> tuple[int, str, str]:
+        from dmc import cli
+
+        monkeypatch.chdir(files)
+        monkeypatch.setattr(sys, "argv", ["dmc", *map(str, arguments)])
+        with pytest.raises(SystemExit) as ending:
+            cli.main()
+        return ending.value.code or 0, *capsys.readouterr()
+
+    return run

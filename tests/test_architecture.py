@@ -14,7 +14,9 @@ PACKAGE = ROOT / "dmc"
 ROWS = [
     {"__main__"},
     {"cli", "integrations"},
-    {"evaluation"},
+    {"model_commands"},
+    {"report"},
+    {"evaluation", "titles", "page"},
     {"recommender", "plots", "torch"},
     {"estimator"},
     {"discovery", "rating_network", "preferences"},
@@ -25,7 +27,7 @@ ROWS = [
     {"torch_ops"},
     {"observations", "factors", "rating_files", "torch_compiled"},
     {"_devices"},
-    {"_checks", "_compiled"},
+    {"_checks", "_compiled", "terminal"},
 ]
 # The compiled modules are not rooms; each has one door.
 COMPILED = {"_core", "_cuda"}
@@ -40,7 +42,7 @@ DOORS = {
     "polars": set(),
     "pyarrow": set(),
     "narwhals": {"ratings"},
-    "typer": {"cli"},
+    "typer": {"cli", "model_commands", "terminal"},
     "tqdm": {"callbacks"},
     "safetensors": {"persistence"},
     "lenskit": {"integrations/lenskit"},

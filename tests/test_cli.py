@@ -1,9 +1,6 @@
 """The command line: what each command answers, that errors are one sentence, and that Ctrl-C loses nothing."""
 
-import csv
 import importlib.util
-import io
-import json
 import os
 import pty
 import re
@@ -20,238 +17,8 @@ from matplotlib import image as images
 from typer.testing import CliRunner
 
 import dmc
-from dmc import Recommender, _compiled, cli, evaluation, kernels, torch_compiled
-from dmc.ratings import Table
-
-FIT_KEYS = {"train_rmse", "fit_seconds", "rank", "status", "n_observed", "n_users", "n_items", "steps"}
-
-
-def ratings(users=30, items=20, seed=0):
-    rng = np.random.default_rng(seed)
-    u, i = np.nonzero(rng.random((users, items)) < 0.5)
-    return [(f"u{a}", b, 1 + (a * b) % 5) for a, b in zip(u.tolist(), i.tolist(), strict=True)]
-
-
-def write(path, rows, header="user,item,rating"):
-    path.write_text("\n".join([header, *(",".join(map(str, row)) for row in rows)]) + "\n")
-    return path
-
-
-@pytest.fixture(scope="module")
-def files(tmp_path_factory):
-    """A folder with ratings, pairs, a model fitted to the ratings, and files that are none of these."""
-    folder = tmp_path_factory.mktemp("files")
-    write(folder / "train.csv", ratings()[:-40])
-    write(folder / "test.csv", ratings()[-40:])
-    write(folder / "pairs.csv", [("u1", 2), ("stranger", 3)], "user,item")
-    write(folder / "repeats.csv", [("a", 1, 2), ("a", 1, 3), ("b", 1, 4)])
-    write(folder / "words.csv", [("a", 1, "good")])
-    (folder / "cut.csv").write_text("user,item,rating\na,1,2\nb,2")
-    Recommender().fit(folder / "train.csv").save(folder / "model")
-    return folder
-
-
-@pytest.fixture
-def dmc_in(files, monkeypatch, capsys):
-    """Runs the command line, in the folder, as its user does: exit status, output, error output."""
-
-    def run(*arguments):
-        monkeypatch.chdir(files)
-        monkeypatch.setattr(sys, "argv", ["dmc", *map(str, arguments)])
-        with pytest.raises(SystemExit) as ending:
-            cli.main()
-        return ending.value.code or 0, *capsys.readouterr()
-
-    return run
-
-
-def last_json(output: str):
-    return json.loads(output.splitlines()[-1])
-
-
-# --- fit
-
-
-def test_fit_json(dmc_in, files, tmp_path):
-    code, out, err = dmc_in("fit", "train.csv", "--test", "test.csv", "-o", tmp_path / "model", "--json")
-    assert (code, err) == (0, "")
-    found = last_json(out)
-    assert set(found) == FIT_KEYS | {"test_rmse"}
-    expected = Recommender().fit(files / "train.csv")
-    for name, file in {"train_rmse": "train.csv", "test_rmse": "test.csv"}.items():
-        predicted = expected.predict(files / file)["prediction"]
-        actual = Table.open(files / file).numbers("rating")
-        assert found[name] == pytest.approx(np.sqrt(np.mean((predicted - actual) ** 2)), rel=1e-5)
-    assert found["rank"] == expected.rank_
-    assert found["status"] == "CONVERGED"
-    assert found["n_observed"] == len(ratings()) - 40
-    assert (found["n_users"], found["n_items"]) == (len(expected.users_), len(expected.items_))
-    assert found["steps"] == expected.n_iter_
-    assert found["fit_seconds"] > 0
-    saved = Recommender.load(tmp_path / "model")
-    for pairs in ("train.csv", "test.csv"):
-        np.testing.assert_array_equal(
-            saved.predict(files / pairs)["prediction"], expected.predict(files / pairs)["prediction"]
-        )
-
-
-def test_fit_for_people(dmc_in, tmp_path):
-    code, out, err = dmc_in("fit", "train.csv", "--test", "test.csv")
-    assert (code, err) == (0, "")
-    for word in ("train rmse", "test rmse", "rank", "CONVERGED", "not saved: say -o FILE"):
-        assert word in out
-    code, out, _ = dmc_in("fit", "train.csv", "-o", tmp_path / "model")
-    assert str(tmp_path / "model") in out
-    assert "test rmse" not in out
-
-
-def test_fit_columns_by_name(dmc_in, tmp_path):
-    write(tmp_path / "named.csv", [(5, *row) for row in ratings()], "when,who,what,stars")
-    named = ("--user", "who", "--item", "what", "--rating", "stars")
-    code, out, _ = dmc_in("fit", tmp_path / "named.csv", *named, "-o", tmp_path / "model", "--json")
-    assert code == 0
-    assert last_json(out)["n_observed"] == len(ratings())
-    write(tmp_path / "pairs.csv", [("u1", 2)], "who,what")
-    code, out, _ = dmc_in("predict", tmp_path / "model", tmp_path / "pairs.csv", "--json")
-    assert set(last_json(out)["predictions"][0]) == {"who", "what", "prediction"}
-
-
-@pytest.mark.parametrize(("duplicates", "expected"), [("mean", 2.5), ("last", 3.0)])
-def test_fit_duplicates(duplicates, expected, dmc_in, tmp_path):
-    code, out, _ = dmc_in("fit", "repeats.csv", "--duplicates", duplicates, "-o", tmp_path / "model", "--json")
-    assert code == 0
-    assert last_json(out)["n_observed"] == 2
-    assert Recommender.load(tmp_path / "model").mean_ == pytest.approx((expected + 4) / 2)
-
-
-# --- predict and recommend
-
-
-def test_predict(dmc_in, files, tmp_path):
-    expected = Recommender.load(files / "model").predict(files / "pairs.csv")["prediction"]
-    code, out, err = dmc_in("predict", "model", "pairs.csv")
-    assert (code, err) == (0, "")
-    rows = list(csv.DictReader(io.StringIO(out)))
-    assert [(row["user"], row["item"]) for row in rows] == [("u1", "2"), ("stranger", "3")]
-    np.testing.assert_allclose([float(row["prediction"]) for row in rows], expected, atol=5e-5)
-
-    code, out, _ = dmc_in("predict", "model", "pairs.csv", "--json")
-    found = last_json(out)["predictions"]
-    assert [(row["user"], row["item"]) for row in found] == [("u1", "2"), ("stranger", "3")]
-    np.testing.assert_array_equal(np.float32([row["prediction"] for row in found]), expected)
-
-    code, out, _ = dmc_in("predict", "model", "pairs.csv", "-o", tmp_path / "out.csv")
-    assert (code, out) == (0, "")
-    # What it wrote, it reads: as pairs again, now with a column more.
-    code, out, _ = dmc_in("predict", "model", tmp_path / "out.csv", "--json")
-    np.testing.assert_array_equal(np.float32([row["prediction"] for row in last_json(out)["predictions"]]), expected)
-
-
-def test_predict_writes_the_file_with_json_too(dmc_in, tmp_path):
-    code, _, _ = dmc_in("predict", "model", "pairs.csv", "-o", tmp_path / "out.csv", "--json")
-    assert code == 0
-    assert (tmp_path / "out.csv").read_text().startswith("user,item,prediction\nu1,2,")
-
-
-def test_ids_with_commas_quotes_and_any_letters(dmc_in, tmp_path):
-    users = ['O"Hara, John', "Amélie", "日本"]
-    with open(tmp_path / "odd.csv", "w", newline="", encoding="utf-8") as file:
-        csv.writer(file).writerows([("user", "item", "rating"), *((u, i, i) for u in users for i in range(3))])
-    assert dmc_in("fit", tmp_path / "odd.csv", "-o", tmp_path / "model")[0] == 0
-    code, _, _ = dmc_in("predict", tmp_path / "model", tmp_path / "odd.csv", "-o", tmp_path / "out.csv")
-    assert code == 0
-    with open(tmp_path / "out.csv", newline="", encoding="utf-8") as file:
-        assert {row["user"] for row in csv.DictReader(file)} == set(users)
-
-
-def test_ids_that_are_not_utf8(dmc_in, tmp_path):
-    """Latin-1 is common in rating files (u.item of MovieLens 100K); the ids come out as the bytes they went in as."""
-    path = tmp_path / "latin.csv"
-    path.write_bytes("user,item,rating\nAm\xe9lie,1,2\nRen\xe9,1,3\nRen\xe9,2,4\n".encode("latin-1"))
-    assert dmc_in("fit", path, "-o", tmp_path / "model")[0] == 0
-    code, _, err = dmc_in("predict", tmp_path / "model", path, "-o", tmp_path / "out.csv")
-    assert (code, err) == (0, "")
-    assert b"\nAm\xe9lie,1," in (tmp_path / "out.csv").read_bytes()
-
-
-def test_recommend(dmc_in, files):
-    seen = {item for user, item, _ in ratings()[:-40] if user == "u1"}
-    expected = Recommender.load(files / "model").recommend(["u1", "u2"], 3)
-    code, out, err = dmc_in("recommend", "model", "--user", "u1", "--user", "u2", "-n", "3", "--json")
-    assert (code, err) == (0, "")
-    found = last_json(out)["recommendations"]
-    assert [row["user"] for row in found] == ["u1"] * 3 + ["u2"] * 3
-    assert [row["item"] for row in found] == expected["item"].tolist()
-    assert not seen & {row["item"] for row in found[:3]}
-    code, out, _ = dmc_in("recommend", "model", "--user", "u1")
-    rows = list(csv.DictReader(io.StringIO(out)))
-    assert 0 < len(rows) <= 10
-    scores = [float(row["prediction"]) for row in rows]
-    assert scores == sorted(scores, reverse=True)
-
-
-def test_recommend_to_a_stranger_says_so(dmc_in):
-    code, out, err = dmc_in("recommend", "model", "--user", "stranger", "-n", "2", "--json")
-    assert code == 0
-    assert err == "dmc: user 'stranger' is not known: the items that are best on average follow\n"
-    assert len(last_json(out)["recommendations"]) == 2
-
-
-# --- evaluate
-
-
-RIVALS = {"recommender", "mean", "biases", "popularity"}
-
-
-def test_evaluate_splits_fits_and_judges(dmc_in, files):
-    train, test = evaluation.split(files / "train.csv", "user", 0.3, 5)
-    model = Recommender().fit(train)
-    expected = {"recommender": evaluation.evaluate(model, test, 3, 4), **evaluation.baselines(train, test, 3, 4)}
-    options = ["--split", "user", "--test-fraction", "0.3", "--seed", "5", "--relevant", "4", "-n", "3"]
-    code, out, err = dmc_in("evaluate", "train.csv", *options, "--json")
-    assert (code, err) == (0, "")
-    assert last_json(out) == {name: verdict.asdict() for name, verdict in expected.items()}
-    code, out, err = dmc_in("evaluate", "train.csv", *options)
-    assert (code, err) == (0, "")
-    for name, verdict in expected.items():
-        shown = next(line for line in out.splitlines() if line.split()[0] == name).split()[1:]
-        assert shown == ["–" if v is None else f"{v:.4f}" for v in list(verdict.asdict().values())[:7]]
-
-
-def test_evaluate_by_a_file_and_a_saved_model(dmc_in, files):
-    code, out, err = dmc_in("evaluate", "train.csv", "--test", "test.csv", "--json")
-    assert (code, err) == (0, "")
-    fitted = last_json(out)
-    assert set(fitted) == RIVALS
-    code, out, err = dmc_in("evaluate", "--model", "model", "--test", "test.csv", "--json")
-    assert (code, err) == (0, "")
-    assert last_json(out) == {"recommender": fitted["recommender"]}
-    verdict = evaluation.evaluate(Recommender.load(files / "model"), files / "test.csv")
-    assert last_json(out)["recommender"] == verdict.asdict()
-
-
-def test_evaluate_by_time_with_columns_by_name(dmc_in, tmp_path):
-    write(tmp_path / "named.csv", [(*row, 1000 - k) for k, row in enumerate(ratings())], "who,what,stars,when")
-    named = [
-        "--user",
-        "who",
-        "--item",
-        "what",
-        "--rating",
-        "stars",
-        "--time",
-        "when",
-        "--split",
-        "time",
-        "--test-fraction",
-        "0.1",
-    ]
-    code, out, _ = dmc_in("evaluate", tmp_path / "named.csv", *named, "--json")
-    assert code == 0
-    first = ratings()[: round(0.1 * len(ratings()))]  # the latest stand first
-    assert last_json(out)["recommender"]["n_ratings"] == len(first)
-    assert last_json(out)["recommender"]["relevant"] == pytest.approx(np.mean([r for _, _, r in first]))
-
+from command_line import last_json
+from dmc import Recommender, _compiled, cli, kernels, model_commands, torch_compiled
 
 # --- errors
 
@@ -288,7 +55,7 @@ def test_an_error_is_one_sentence(arguments, message, dmc_in, files, monkeypatch
     before = sorted(files.iterdir())
     # Wrong paths are told before the work: here, the work would fail.
     if "nowhere" in arguments or "--test" in arguments or arguments.endswith("-o ."):
-        monkeypatch.setattr(cli.Recommender, "fit", None)
+        monkeypatch.setattr(Recommender, "fit", None)
         monkeypatch.setattr(cli, "MatrixCompletion", None)
     code, out, err = dmc_in(*arguments.split())
     assert code == 1
@@ -316,10 +83,12 @@ def test_warnings_are_sentences_too(dmc_in, monkeypatch, tmp_path):
         if info.status is None:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(cli, "Recommender", lambda **settings: Recommender(callbacks=[interrupt], **settings))
+    monkeypatch.setattr(
+        model_commands, "Recommender", lambda **settings: Recommender(callbacks=[interrupt], **settings)
+    )
     code, out, err = dmc_in("fit", "train.csv", "-o", tmp_path / "model", "--json")
     assert code == 0
-    assert err == "dmc: interrupted: the model holds the best so far\n"
+    assert err == "dmc: interrupted after 1 steps: the model holds the best so far\n"
     assert last_json(out)["status"] == "STOPPED"
     assert (tmp_path / "model").exists()
 
@@ -381,7 +150,7 @@ def test_ctrl_c_saves_the_best_so_far(many_ratings, tmp_path):
     os.close(terminal)
     assert sent, shown
     assert process.returncode == 0, shown
-    assert b"interrupted: the model holds the best so far" in shown
+    assert b": the model holds the best so far" in shown
     assert b"Traceback" not in shown
     assert last_json(out)["status"] == "STOPPED"
     model = Recommender.load(tmp_path / "model")
