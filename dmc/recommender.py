@@ -20,11 +20,12 @@ from dmc.factors import Factors
 from dmc.observations import Duplicates, Lines, Observations
 from dmc.preferences import Preferences
 from dmc.rating_network import MIN_HELD_OUT, Training
-from dmc.ratings import Table, Vocabulary
+from dmc.ratings import Table, Vocabulary, attributes
 from dmc.solution import Status
 from dmc.solver import Callback
 
 Model = Bayesian | Preferences
+Described = tuple[NDArray[np.float32] | None, NDArray[np.float32] | None]  # attributes of users, and of items
 
 RANK = 16
 CALIBRATED = 0.1  # share of the ratings that intervals are learnt from,
@@ -144,6 +145,9 @@ class Recommender:
         item: str = "item",
         rating: str = "rating",
         duplicates: Duplicates = "error",
+        *,
+        user_features: Any = None,
+        item_features: Any = None,
     ) -> Recommender:
         """Fit to a table of ratings.
 
@@ -157,6 +161,10 @@ class Recommender:
             Names of the columns. Ids may be text or numbers, with gaps; ratings real numbers on any scale.
         duplicates : {"error", "mean", "last"}
             What to do when a user rated an item more than once.
+        user_features, item_features : data frame, mapping of arrays, or path of a file, optional
+            What else is known of users or items: the column of ids named as in `table`, and columns of numbers or text
+            (`dmc.ratings.attributes`). They tell where somebody is to be expected, above all who has no rating yet: who
+            stands in these tables is known to the model.
 
         Returns
         -------
@@ -176,6 +184,8 @@ class Recommender:
         items, cols = Vocabulary.learn(source.ids(item))
         if len(values) == 0:
             raise ValueError("the table holds no rating; give at least one")
+        users, rows, of_users = self._described(users, rows, user_features, user)
+        items, cols, of_items = self._described(items, cols, item_features, item)
         try:
             observations = Observations.from_entries(rows, cols, values, (len(users), len(items)), duplicates)
         except ValueError as error:
@@ -188,11 +198,27 @@ class Recommender:
             ) from None
         rng = _checks.generator(self.random_state)
         with kernels.threads(self.n_threads):
-            residuals = self._calibrate(observations, rng) if self.intervals else np.zeros(0, np.float32)
-            members = self._members_of(observations, rng)
+            residuals = (
+                self._calibrate(observations, rng, (of_users, of_items)) if self.intervals else np.zeros(0, np.float32)
+            )
+            members = self._members_of(observations, rng, described=(of_users, of_items))
         self.columns_, self.users_, self.items_, self._residuals = (user, item, rating), users, items, residuals
         self._take(observations, members)
         return self
+
+    def _described(
+        self, vocabulary: Vocabulary, lines: NDArray[np.int64], features: Any, name: str
+    ) -> tuple[Vocabulary, NDArray[np.int64], NDArray[np.float32] | None]:
+        """The vocabulary with all that have features, the lines in it, and the attributes of all."""
+        if features is None:
+            return vocabulary, lines, None
+        if self.feedback == "implicit" or self.depth is not None or self.device is not None:
+            raise ValueError(f"features of {name} are for ratings and the default model; leave the features out")
+        ids, matrix = attributes(features, name)
+        vocabulary, old, described = vocabulary.extended(ids)
+        of_all = np.zeros((len(vocabulary), matrix.shape[1]), np.float32)
+        of_all[described] = matrix
+        return vocabulary, old[lines], of_all
 
     def _numbers(self, source: Table, rating: str) -> NDArray[np.float32]:
         if self.feedback == "implicit" and rating not in source.names:
@@ -200,7 +226,11 @@ class Recommender:
         return source.numbers(rating)
 
     def _members_of(
-        self, observations: Observations, rng: np.random.Generator, starts: Sequence[Any] = ()
+        self,
+        observations: Observations,
+        rng: np.random.Generator,
+        starts: Sequence[Any] = (),
+        described: Described = (None, None),
     ) -> list[Model]:
         """The models of the ensemble, fitted; what the fit tells of itself is the first one's."""
         members: list[Model] = []
@@ -212,7 +242,7 @@ class Recommender:
                 model = preferences.fit(observations, self.rank or preferences.RANK, rng, watchers, self.device, start)
                 status, n_iter, held_out, history = model.status, len(model.errors), math.nan, []
             elif self.depth is None and self.device is None:
-                model = bayesian.fit(observations, self.rank or RANK, rng, watchers, start)
+                model = bayesian.fit(observations, self.rank or RANK, rng, watchers, start, described)
                 status, n_iter, held_out = model.status, len(model.errors), math.nan
                 history = [{"n_steps": n + 1, "noise": noise} for n, noise in enumerate(model.errors)]
             else:
@@ -249,7 +279,9 @@ class Recommender:
         model = Bayesian.of(factors, observations, trained.mean, noise)
         return model, status, n_steps, trained.held_out_error, history
 
-    def _calibrate(self, observations: Observations, rng: np.random.Generator) -> NDArray[np.float32]:
+    def _calibrate(
+        self, observations: Observations, rng: np.random.Generator, described: Described
+    ) -> NDArray[np.float32]:
         """Absolute residuals, ascending, of ratings that a model has not seen."""
         fraction = min(CALIBRATED, MAX_CALIBRATED / observations.n_observed)
         number = _checks.count(observations.n_observed, "rating is", "ratings are")
@@ -260,7 +292,7 @@ class Recommender:
             train, held_out = observations.split(fraction, rng)
         except ValueError:
             raise ValueError(f"{too_few}, each the only one of its user or item; leave intervals out") from None
-        members = self._members_of(train, rng)
+        members = self._members_of(train, rng, described=described)
         predicted = _served(members).at(held_out.rows, held_out.cols) + np.float32(members[0].mean)
         return np.sort(np.abs(np.clip(predicted, *_range(observations)) - held_out.values))
 
