@@ -513,7 +513,8 @@ class Recommender:
         ids = source.ids(name)
         lines = vocabulary.lines(ids)
         if (lines < 0).any():
-            raise ValueError(f"{name} {ids[lines < 0][0]!r} is not known; ask for those that were rated in fit")
+            unknown = ids[lines < 0].tolist()[0]
+            raise ValueError(f"{name} {unknown!r} is not known; ask for those that were rated in fit")
         # Vectors whose products are those of the predictions over all lines of the other side.
         values, vectors = np.linalg.eigh(other.T.astype(np.float64) @ other)
         units = own @ (vectors * np.sqrt(np.maximum(values, 0))).astype(np.float32)
