@@ -554,9 +554,8 @@ class Recommender:
         ids = source.ids(name)
         lines = vocabulary.lines(ids)
         if (lines < 0).any():
-            raise ValueError(
-                f"{name} {ids[lines < 0].tolist()[0]!r} is not known; ask for those that were rated in fit"
-            )
+            unknown = ids[lines < 0].tolist()[0]
+            raise ValueError(f"{name} {unknown!r} is not known; ask for those that were rated in fit")
         # Vectors whose products are those of the predictions over all lines of the other side.
         own, other = (a / (np.abs(a).max(initial=0) or np.float32(1)) for a in (own, other))  # squares may overflow
         values, vectors = np.linalg.eigh(other.T.astype(np.float64) @ other)
