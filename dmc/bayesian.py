@@ -328,6 +328,16 @@ class Bayesian:
         """Of an entry, in units of the data's standard deviation."""
         return (self.unit / self.noise) ** 2 if self.noise > 0 else PRECISE
 
+    def vector(self, columns: NDArray[Any], values: NDArray[Any]) -> NDArray[np.float64]:
+        """(k + 2,) the line of `Factors.left` of a row with these entries alone: the mean of its posterior."""
+        lines, side = Lines(np.array([0, len(columns)]), columns), self.rows
+        known = np.column_stack([self.columns.means[columns, :-1], np.ones(len(columns))]).astype(np.float64)
+        expected = (side.of_lines(lines) @ side.weights[: 2 + side.of_lines.loadings.shape[1]])[0]
+        surprise = (values - self.mean) / self.unit - self.columns.means[columns, -1] - known @ expected
+        gram = np.linalg.inv(side.covariance) + self.precision * known.T @ known
+        found = expected + np.linalg.solve(gram, self.precision * known.T @ surprise)
+        return np.concatenate([self.unit**0.5 * found[:-1], [self.unit * found[-1], 1.0]])
+
     def contributions(self, row: int, column: int) -> NDArray[np.float64]:
         """(entries,) what each entry of a row adds to the prediction for a column, by being other than was expected.
 

@@ -81,6 +81,12 @@ class Preferences:
                 side[i] = np.linalg.solve(system, known.T @ w[at])
         return replace(self, factors=Factors(U, (), V), counts=observations)
 
+    def vector(self, columns: NDArray[Any], values: NDArray[Any]) -> NDArray[np.float64]:
+        """(k + 2,) the line of `Factors.left` of a row with these counts alone."""
+        V, weights = self.factors.V.astype(np.float64), confidence(values).astype(np.float64)
+        system, known = _system(UNOBSERVED * V.T @ V, V, columns, weights)
+        return np.concatenate([np.linalg.solve(system, known.T @ weights), [0.0, 1.0]])
+
     def contributions(self, row: int, column: int) -> NDArray[np.float64]:
         """(entries,) what each of a row's counts adds to its preference for a column; their sum is the preference."""
         lines, V = self.counts.pattern.by_row, self.factors.V.astype(np.float64)

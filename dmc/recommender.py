@@ -354,6 +354,37 @@ class Recommender:
         folded, _ = self._with_more(table)
         return folded
 
+    def user_vector(self, items: Any, ratings: Any = None) -> NDArray[np.float32]:
+        """What `user_factors` would hold of somebody with these ratings alone; quick, for one at a time.
+
+        ``rec.mean_ + rec.item_factors @ rec.user_vector(items, ratings)`` are the predictions for all items.
+
+        Parameters
+        ----------
+        items : sequence of ids
+            Those that are not known are left out.
+        ratings : (items,) real numbers, optional
+            Only preferences do without: one each.
+
+        Returns
+        -------
+        (k,) float32 array
+        """
+        self._check_fitted()
+        lines = self.items_.lines(items, self.columns_[1])
+        given = np.ones(len(lines)) if ratings is None else _checks.as_float(ratings, self.columns_[2])
+        if ratings is None and self.feedback == "explicit":
+            raise ValueError("the ratings are not given; without them only feedback='implicit' places a user")
+        _checks.same_length(items=lines, ratings=given)
+        _checks.finite(given, self.columns_[2])
+        known, given = lines[lines >= 0], given[lines >= 0]
+        if len(np.unique(known)) < len(known):
+            raise ValueError("an item is given more than once; give each one time")
+        order = np.argsort(known)
+        vectors = [member.vector(known[order], given[order]) for member in self._models()]
+        factors = np.concatenate([vector[:-2] for vector in vectors])
+        return np.append(factors, np.mean([vector[-2:] for vector in vectors], axis=0)).astype(np.float32)
+
     def partial_fit(self, table: Any) -> Recommender:
         """Take more ratings in, and fit all of them again from where the model stands.
 
