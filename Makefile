@@ -7,7 +7,7 @@ SOURCES := $(wildcard csrc/*.cpp csrc/*.cu csrc/*.h csrc/lab/*.cpp csrc/lab/*.h)
 export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test bench gpu gpu-packages lab lint format sanitize clean
+.PHONY: demo test bench gpu gpu-packages lab lint format sanitize integrations clean
 
 demo: .venv/.plot
 	$(BIN)/dmc demo
@@ -65,6 +65,20 @@ sanitize: .venv/.test
 	$(call sanitized,address$(comma)undefined,libasan.so libubsan.so libstdc++.so)
 	$(call sanitized,thread,libtsan.so,-k "threads and (native or serving or (half and row and int32))")
 
+HOSTS := lenskit cornac scikit-surprise tensorboard mlflow-skinny sqlalchemy alembic
+# The adapters beside the real frameworks, which pin what .venv has newer (LensKit wants pandas 2): in an environment of
+# their own. The core is the one that .venv built into the tree.
+integrations: .venv-integrations/.hosts .venv/.test
+	.venv-integrations/bin/python -m pytest -o addopts='--strict-markers --strict-config' -rP tests/integrations \
+		tests/test_readme.py::test_python_runs
+
+.venv-integrations/.hosts: pyproject.toml tests/integrations/constraints.txt
+	test -x .venv-integrations/bin/python || $(PYTHON) -m venv .venv-integrations
+	DMC_CORE=0 DMC_CUDA=0 PIP_CONSTRAINT=$(CURDIR)/tests/integrations/constraints.txt \
+		.venv-integrations/bin/python -m pip install --quiet --no-compile --editable . \
+		$(HOSTS) pytest hypothesis pybind11
+	touch $@
+
 # One environment for all; each stamp says which extras are in it. DMC_CORE=1: a core that does not build is an error.
 .venv/.%: $(CORE)
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
@@ -72,4 +86,4 @@ sanitize: .venv/.test
 	touch $@
 
 clean:
-	rm -rf .venv build dist *.egg-info dmc/*.so
+	rm -rf .venv .venv-integrations build dist *.egg-info dmc/*.so

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -35,6 +36,7 @@ POWER_STEPS = 4
 FARTHEST = 3.0  # standard deviations of a count: what is beyond was not seen
 SMALLEST = 1e-8  # variance of a feature's weights
 PRECISE = 1e10  # of an entry: as sure as float32 values can be
+PARTS = ("means", "covariance", "weights", "variances", "attributes")  # of a side, in a file
 GRAIN = 16  # as in csrc/posterior.h
 
 Float = NDArray[np.float32]
@@ -63,15 +65,22 @@ class Features:
         """(lines, 2 + coordinates) the features of lines, known or new."""
         counts = np.diff(lines.pointers)
         level = np.clip((np.log(np.maximum(counts, 1)) - self.center) / self.spread, -FARTHEST, FARTHEST)
+        level[counts == 0] = 0  # nobody has looked yet: that is not to be looked at little
         columns = np.column_stack([np.ones(len(counts)), level]).astype(np.float32)
         if self.loadings.shape[1] == 0:
             return columns
         sums = _incidence(lines, len(self.loadings)) @ self.loadings
         return np.hstack([columns, sums * _tamed(counts, TAMED)[:, None]])
 
+    def renumbered(self, line_of: NDArray[np.int64]) -> Features:
+        """With the other lines in another order, new ones (−1) among them: those add nothing."""
+        loadings = np.zeros((len(line_of), self.loadings.shape[1]), np.float32)
+        loadings[line_of >= 0] = self.loadings[line_of[line_of >= 0]]
+        return replace(self, loadings=loadings)
+
     @classmethod
     def of(cls, counts: NDArray[Any], loadings: Float) -> Features:
-        logarithms = np.log(np.maximum(counts, 1))
+        logarithms = np.log(counts[counts > 0])
         return cls(loadings, float(logarithms.mean()), float(logarithms.std()) or 1.0)
 
 
@@ -123,12 +132,15 @@ class Side:
     covariance: NDArray[Any]  # (unknowns, unknowns) float64
     weights: NDArray[Any]  # (features, unknowns) float64
     variances: NDArray[Any]  # (features,) of their weights, relative to the covariance
+    attributes: Float  # (lines, attributes) further features, which somebody knows; of average zero
     _entries: Any = field(default=None, init=False, repr=False)
     _spread: Any = field(default=None, init=False, repr=False)  # covariances of the lines, summed
 
     @classmethod
-    def begin(cls, lines: Lines, values: Float, of_lines: Features) -> Side:
-        count, width = len(lines.pointers) - 1, 2 + of_lines.loadings.shape[1]
+    def begin(cls, lines: Lines, values: Float, of_lines: Features, attributes: Float | None) -> Side:
+        count = len(lines.pointers) - 1
+        attributes = np.zeros((count, 0), np.float32) if attributes is None else attributes
+        width = 2 + of_lines.loadings.shape[1] + attributes.shape[1]
         return cls(
             lines,
             values,
@@ -137,18 +149,21 @@ class Side:
             np.eye(1) * START_VARIANCE,
             np.zeros((width, 1)),
             np.ones(width),
+            attributes,
         )
 
     @cached_property
     def features(self) -> Float:
         """(lines, features)."""
-        return self.of_lines(self.lines)
+        return np.hstack([self.of_lines(self.lines), self.attributes])
+
+    def __getstate__(self) -> dict[str, Any]:
+        return vars(self) | {"_entries": None}  # of the compiled core, which makes them again
 
     @property
     def stranger(self) -> Float:
-        """(1, unknowns) what is expected of a line without entries."""
-        nothing = Lines(np.zeros(2, np.int64), np.zeros(0, np.int32))
-        return (self.of_lines(nothing) @ self.weights).astype(np.float32)
+        """(1, unknowns) what is expected of a line that nothing is known of: not that it has few entries either."""
+        return self.weights[:1].astype(np.float32)
 
     @cached_property
     def moments(self) -> Float:
@@ -175,9 +190,19 @@ class Side:
         self.weights, self.covariance = self.weights @ turn, turn.T @ self.covariance @ turn
         vars(self).pop("moments", None)
 
-    def extended(self, lines: Lines, values: Float, line_of: NDArray[np.int64]) -> Side:
+    def regard(self, of_lines: Features) -> None:
+        """Take other features, with the weights that tell the means best."""
+        self.of_lines = of_lines
+        vars(self).pop("features", None)
+        F = self.features.astype(np.float64)
+        self.variances = np.ones(F.shape[1])
+        self.weights = np.linalg.solve(F.T @ F + np.eye(F.shape[1]), F.T @ self.means)
+
+    def extended(self, lines: Lines, values: Float, line_of: NDArray[np.int64], other_of: NDArray[np.int64]) -> Side:
         """With other entries, and with more lines, which stand where their features let expect them."""
-        more = replace(self, lines=lines, values=values)
+        attributes = np.where(line_of[:, None] >= 0, self.attributes[line_of], np.float32(0))
+        features = self.of_lines.renumbered(other_of)
+        more = replace(self, lines=lines, values=values, of_lines=features, attributes=attributes)
         means = np.where(line_of[:, None] >= 0, self.means[line_of], more.features @ self.weights)
         more.means = means.astype(np.float32)
         return more
@@ -188,7 +213,13 @@ class Side:
         entries = np.repeat(which, counts)
         pointers = np.concatenate([[0], np.cumsum(counts[which])])
         lines = Lines(pointers, self.lines.indices[entries])
-        part = replace(self, lines=lines, values=self.values[entries], means=self.means[which])
+        part = replace(
+            self,
+            lines=lines,
+            values=self.values[entries],
+            means=self.means[which],
+            attributes=self.attributes[which],
+        )
         part.update(replace(other), noise)  # a copy, which knows nothing but the means
         self.means[which] = part.means
 
@@ -276,12 +307,21 @@ class Bayesian:
         scaled = observations.with_values((observations.values - np.float32(self.mean)) * np.float32(1 / self.unit))
         pattern, both = scaled.pattern, scaled.pattern.both_orders(scaled.values)
         sides = (
-            self.rows.extended(pattern.by_row, both.by_row, row_of),
-            self.columns.extended(pattern.by_column, both.by_column, column_of),
+            self.rows.extended(pattern.by_row, both.by_row, row_of, column_of),
+            self.columns.extended(pattern.by_column, both.by_column, column_of, row_of),
         )
         sides[1].update_some(column_of < 0, sides[0], self.precision)
         sides[0].update_some((row_of < 0) | changed, sides[1], self.precision)
         return replace(self, rows=sides[0], columns=sides[1], factors=_factors(*sides, self.unit))
+
+    def served(self) -> Factors:
+        """The factors, each side with a last line: what is expected of one without entries."""
+        root = np.float32(self.unit**0.5)
+        (P, b), (Q, c) = (
+            (means[:, :-1] * root, means[:, -1] * np.float32(self.unit))
+            for means in (np.vstack([side.means, side.stranger]) for side in (self.rows, self.columns))
+        )
+        return Factors(P, (), Q, b, c)
 
     @property
     def precision(self) -> float:
@@ -310,17 +350,18 @@ class Bayesian:
         pattern = observations.pattern
         both = pattern.both_orders((observations.values - np.float32(mean)) * np.float32(1 / unit))
         sides: list[Side] = []
-        for lines, values, U, bias in (
-            (pattern.by_row, both.by_row, factors.U, factors.row_bias),
-            (pattern.by_column, both.by_column, factors.V, factors.column_bias),
+        for lines, values, U, bias, others in (
+            (pattern.by_row, both.by_row, factors.U, factors.row_bias, observations.shape[1]),
+            (pattern.by_column, both.by_column, factors.V, factors.column_bias, observations.shape[0]),
         ):
             assert bias is not None
             means = np.column_stack([U / unit**0.5, bias / unit]).astype(np.float32)
-            of_lines = Features.of(np.diff(lines.pointers), np.zeros((0, 0), np.float32))
+            of_lines = Features.of(np.diff(lines.pointers), np.zeros((others, 0), np.float32))
             d = means.shape[1]
             covariance = np.cov(means, rowvar=False, ddof=0).reshape(d, d) + 1e-6 * np.eye(d)
             weights = np.vstack([means.mean(axis=0), np.zeros(d)])
-            sides.append(Side(lines, values, of_lines, means, covariance, weights, np.ones(2)))
+            nothing = np.zeros((len(means), 0), np.float32)
+            sides.append(Side(lines, values, of_lines, means, covariance, weights, np.ones(2), nothing))
         rows, columns = sides
         return cls(factors, mean, noise, factors.rank(1e-3), rows, columns, unit, [noise], Status.CONVERGED)
 
@@ -330,7 +371,7 @@ class Bayesian:
         for name, side in (("rows", self.rows), ("columns", self.columns)):
             arrays[f"{name}.means"], arrays[f"{name}.covariance"] = side.means, side.covariance
             arrays[f"{name}.weights"], arrays[f"{name}.variances"] = side.weights, side.variances
-            arrays[f"{name}.loadings"] = side.of_lines.loadings
+            arrays[f"{name}.loadings"], arrays[f"{name}.attributes"] = side.of_lines.loadings, side.attributes
             numbers[f"{name}.center"], numbers[f"{name}.spread"] = side.of_lines.center, side.of_lines.spread
         return arrays, numbers
 
@@ -347,7 +388,7 @@ class Bayesian:
             ("columns", pattern.by_column, both.by_column),
         ):
             of_lines = Features(arrays[f"{name}.loadings"], numbers[f"{name}.center"], numbers[f"{name}.spread"])
-            kept = (arrays[f"{name}.{part}"] for part in ("means", "covariance", "weights", "variances"))
+            kept = (arrays[f"{name}.{part}"] for part in PARTS)
             sides.append(Side(lines, values, of_lines, *kept))
         rank, noise = int(numbers["rank"]), numbers["noise"]
         rows, columns = sides
@@ -361,6 +402,7 @@ def fit(
     seed: int | np.random.Generator = 0,
     callbacks: Sequence[Callable[[StepInfo], object]] = (),
     start: Bayesian | None = None,
+    attributes: tuple[Float | None, Float | None] = (None, None),
 ) -> Bayesian:
     """Fit x_ij ≈ μ + b_i + c_j + ⟨u_i, v_j⟩ by variational Bayes.
 
@@ -383,12 +425,15 @@ def fit(
         mean, both in the data's units; a true return value ends the fit.
     start : Bayesian, optional
         A model of these observations to begin with, from `Bayesian.extended`.
+    attributes : pair of (rows, any) and (columns, any) float32 arrays, optional
+        What else is known of the lines, each column of average zero: further features of the prior, so that lines
+        without entries have more to go by than the average. Of a `start` they are known already.
     """
     bound = min(_checks.integer(rank, "rank", 1), *observations.shape)
     if observations.dtype != np.float32:
         raise TypeError(f"the observations are {observations.dtype}; make them float32")
     with kernels.sharing_cores(START_WIDTH):
-        return _fit(observations, bound, _checks.generator(seed), callbacks, start)
+        return _fit(observations, bound, _checks.generator(seed), callbacks, start, attributes)
 
 
 def _fit(
@@ -397,17 +442,24 @@ def _fit(
     rng: np.random.Generator,
     callbacks: Sequence[Callable[[StepInfo], object]],
     start: Bayesian | None,
+    attributes: tuple[Float | None, Float | None],
 ) -> Bayesian:
     began = time.perf_counter()
     most = min(max(bound, START_WIDTH), *observations.shape)  # spare directions are the way of weak ones into a model
     if start is None:
-        mean, unit, (rows, columns) = _begin(observations, rng)
+        mean, unit, (rows, columns) = _begin(observations, rng, attributes)
         for side in (rows, columns):
             side.widen(min(most, START_WIDTH), rng)
         precision, learn_from = 1.0, FIXED_SWEEPS
     else:
         mean, unit, rows, columns = start.mean, start.unit, replace(start.rows), replace(start.columns)
-        precision, learn_from = start.precision, 0
+        alive = _rank(rows, columns, start.precision)
+        _cut(rows, columns, alive)  # what died may be alive by now, but cannot come back from nothing
+        width = min(most, max(START_WIDTH, math.ceil(GROWTH * alive)))
+        for side, of_lines in zip((rows, columns), pattern_features(observations.pattern, rng), strict=True):
+            side.regard(of_lines)
+            side.widen(width - alive, rng)
+        precision, learn_from = 1.0, FIXED_SWEEPS
     errors: list[float] = []
     sample = rng.integers(0, observations.n_observed, WATCHED)
     watched = observations.rows[sample], observations.cols[sample]
@@ -429,18 +481,17 @@ def _fit(
             slowing = min(math.sqrt(moved / moves[-2]), SLOWEST) if len(moves) > 1 and moves[-2] else SLOWEST
             moves.append(moved)
             before = predicted
+            arrived = len(errors) > learn_from + 1 and moved < TOL * (1 - slowing)  # the sum of a geometric series
             if not math.isfinite(moved + errors[-1]):
                 status = Status.NONFINITE
-            elif len(errors) > learn_from + 1 and moved < TOL * (1 - slowing):  # the sum of a geometric series
+            elif arrived or len(errors) >= learn_from + MAX_SWEEPS:
                 width = rows.means.shape[1] - 1
                 if width >= most or _rank(rows, columns, precision) < width:
-                    status = Status.CONVERGED
+                    status = Status.CONVERGED if arrived else Status.MAX_STEPS
                 else:
                     for side in (rows, columns):
                         side.widen(min(most, math.ceil(GROWTH * width)) - width, rng)
                     learn_from = len(errors) + FIXED_SWEEPS
-            elif len(errors) >= learn_from + MAX_SWEEPS:
-                status = Status.MAX_STEPS
             seconds = time.perf_counter() - began
             info = StepInfo(
                 len(errors), learn_from + MAX_SWEEPS, errors[-1], moved / (max(moves) or 1.0), seconds, factors, status
@@ -460,19 +511,24 @@ def _fit(
 
 
 def warn_of_interrupt(n_steps: int) -> None:
-    """Ctrl-C ended a fit."""
-    warnings.warn(f"interrupted after {n_steps} steps: the model holds the best so far", stacklevel=5)
+    """Ctrl-C ended a fit: told at the line that called for it, whichever room of dmc it went through."""
+    level, frame = 1, sys._getframe()
+    while frame.f_back is not None and frame.f_globals["__name__"].startswith("dmc."):
+        level, frame = level + 1, frame.f_back
+    warnings.warn(f"interrupted after {n_steps} steps: the model holds the best so far", stacklevel=level)
 
 
-def _begin(observations: Observations, rng: np.random.Generator) -> tuple[float, float, tuple[Side, Side]]:
+def _begin(
+    observations: Observations, rng: np.random.Generator, attributes: tuple[Float | None, Float | None]
+) -> tuple[float, float, tuple[Side, Side]]:
     """Mean and standard deviation of the data, and both sides without any direction yet."""
     values, pattern = observations.values, observations.pattern
     mean = float(np.mean(values, dtype=np.float64))
     unit = float(np.std(values, dtype=np.float64)) or 1.0
     scaled = pattern.both_orders(((values - np.float32(mean)) * np.float32(1 / unit)).astype(np.float32))
     features = pattern_features(pattern, rng)
-    rows = Side.begin(pattern.by_row, scaled.by_row, features[0])
-    return mean, unit, (rows, Side.begin(pattern.by_column, scaled.by_column, features[1]))
+    rows = Side.begin(pattern.by_row, scaled.by_row, features[0], attributes[0])
+    return mean, unit, (rows, Side.begin(pattern.by_column, scaled.by_column, features[1], attributes[1]))
 
 
 def _cut(rows: Side, columns: Side, width: int) -> None:

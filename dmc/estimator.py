@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 from array_api_compat import array_namespace
 from numpy.typing import ArrayLike, NDArray
+from scipy import sparse
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.validation import _check_feature_names, _check_feature_names_in, check_is_fitted
 
-from dmc import _checks, _devices, kernels
+from dmc import _checks, _devices, kernels, metrics
 from dmc.callbacks import Progress
 from dmc.discovery import Discovery
 from dmc.factors import Array, Factors
@@ -25,6 +26,7 @@ from dmc.solver import Callback
 
 LARGEST = 50  # rank looked for where no bound is given
 UNEXPLAINED = 0.9  # held-out error over the size of the entries from which a user is told
+PARTS = 5  # that the entries of a row are held out in, one after the other, to be scored
 
 
 class MatrixCompletion(TransformerMixin, BaseEstimator):
@@ -133,7 +135,7 @@ class MatrixCompletion(TransformerMixin, BaseEstimator):
         FloatingPointError
             If the fit overflowed.
         """
-        observations = observe(X, mask)
+        observations = _observed(X, mask)
         home = observations.device
         observations = observations if self.device is None else observations.to(self.device)
         _check_feature_names(self, X, reset=True)
@@ -198,20 +200,35 @@ class MatrixCompletion(TransformerMixin, BaseEstimator):
                 stacklevel=3,
             )
 
-    def predict(self, rows: ArrayLike, cols: ArrayLike) -> NDArray[Any]:
-        """Predicted values at pairs.
+    def predict(self, rows: Any, cols: ArrayLike | None = None) -> NDArray[Any]:
+        """Predicted values at pairs; or, of a matrix alone, at each of its positions.
 
         Parameters
         ----------
         rows, cols : (pairs,) integers
             Zero-based positions.
+        rows : (rows, columns), without `cols`
+            Rows as `transform` takes them, but not sparse. They are folded in as there, and observed entries are
+            predicted like the others: this is what scikit-learn's tools call.
 
         Returns
         -------
-        (pairs,) float array, in the data's units; a tensor, if the data were
+        (pairs,) or (rows, columns) float array, in the data's units; a tensor, if the data were
+
+        Raises
+        ------
+        ValueError, TypeError
+            If positions are out of range, or the matrix cannot be used; the message says why.
         """
         check_is_fitted(self)
-        return self.factors_.at(rows, cols)
+        if cols is not None:
+            return self.factors_.at(rows, cols)
+        if sparse.issparse(rows):
+            raise TypeError(
+                "X is sparse and all its positions are asked for; give rows and cols of some, or call transform"
+            )
+        observations, predicted = self._folded_in(rows, None)
+        return _devices.place(predicted, observations.device)
 
     def complete(self, unknown: float | None = None) -> NDArray[Any]:
         """The fitted matrix X̂ at every position, observed ones included.
@@ -261,20 +278,66 @@ class MatrixCompletion(TransformerMixin, BaseEstimator):
         (rows, columns) float array
         """
         check_is_fitted(self)
-        observations = observe(X, mask, allow_empty=True)
-        home, observations, factors = observations.device, observations.to(None), self.factors_.to(None)
-        _check_feature_names(self, X, reset=False)
-        if observations.shape[1] != self.n_features_in_:
-            raise ValueError(
-                f"X has {_checks.count(observations.shape[1], 'column')} and the fitted matrix {self.n_features_in_}; "
-                "give the same columns"
-            )
-        size = math.prod(observations.shape) * observations.values.itemsize
-        _checks.memory(size, "the completed matrix", "transform fewer rows at a time")
-        completed = _fold_in(observations, factors, self.residual_rms_) @ factors.V.T
+        observations, completed = self._folded_in(X, mask)
+        home, observations = observations.device, observations.to(None)
         completed = completed.astype(np.result_type(completed, observations.values), copy=False)
         completed[observations.rows, observations.cols] = observations.values
         return _devices.place(completed, home)
+
+    def score(self, X: Any, y: None = None, *, mask: ArrayLike | None = None) -> float:
+        """How well missing entries are imputed: minus the root mean squared error on held-out ones; higher is better.
+
+        X has gaps, and what is in them nobody knows; so each observed entry is taken for missing once. The entries of
+        a row are dealt into five parts; each part is predicted from the other four, by folding the row in. This is
+        what `GridSearchCV`, `cross_val_score` and the like maximise.
+
+        Give rows that were not in `fit`, as cross-validation does: of the others the model has seen the entries that
+        it is asked for. In a pipeline, the units are those of the data as they reach this step: a search over the
+        steps before needs a `scoring` of its own.
+
+        Parameters
+        ----------
+        X : (rows, columns)
+            Whatever `dmc.observe` takes, with the columns of `fit`; at least one entry observed.
+        y : None
+            Ignored; here for scikit-learn's pipelines.
+        mask : (rows, columns) bool, optional
+            True where an entry was observed.
+
+        Returns
+        -------
+        float
+            In the data's units, at most 0. The same X and model give the same score: the deal of the entries depends
+            on no seed, so that all candidates of a search are judged on the same ones.
+        """
+        check_is_fitted(self)
+        observations = self._columns_of_fit(X, mask).to(None)
+        factors, part = self.factors_.to(None), _dealt(observations)
+        predicted = np.empty(observations.n_observed)
+        for hidden in (part == i for i in range(PARTS)):
+            held_out = observations.take(hidden)
+            left = _fold_in(observations.take(~hidden), factors, self.residual_rms_)
+            predicted[hidden] = Factors(left, (), factors.V).at(held_out.rows, held_out.cols)
+        return -metrics.rmse(predicted, observations.values)
+
+    def _columns_of_fit(self, X: Any, mask: ArrayLike | None, allow_empty: bool = False) -> Observations:
+        """The observed entries of rows, which have to have the fitted columns."""
+        observations = _observed(X, mask, allow_empty)
+        _check_feature_names(self, X, reset=False)
+        if observations.shape[1] != self.n_features_in_:  # worded as scikit-learn's tools expect
+            raise ValueError(
+                f"X has {observations.shape[1]} features, but {type(self).__name__} is expecting "
+                f"{self.n_features_in_} features as input; give the columns of the fitted matrix"
+            )
+        return observations
+
+    def _folded_in(self, X: Any, mask: ArrayLike | None) -> tuple[Observations, NDArray[Any]]:
+        """The observed entries of rows, and (rows, columns) what is predicted for them."""
+        observations = self._columns_of_fit(X, mask, allow_empty=True)
+        size = math.prod(observations.shape) * observations.values.itemsize
+        _checks.memory(size, "the completed matrix", "transform fewer rows at a time")
+        factors = self.factors_.to(None)
+        return observations, _fold_in(observations.to(None), factors, self.residual_rms_) @ factors.V.T
 
     def get_feature_names_out(self, input_features: Any = None) -> NDArray[Any]:
         """Names of the columns of `transform`'s result: those given, or x0, x1, …"""
@@ -286,6 +349,32 @@ class MatrixCompletion(TransformerMixin, BaseEstimator):
         tags.input_tags.allow_nan = True
         tags.input_tags.sparse = True
         return tags
+
+
+def _observed(X: Any, mask: ArrayLike | None, allow_empty: bool = False) -> Observations:
+    """`observe`; where it refuses, also in the words that scikit-learn's tools look for."""
+    try:
+        return observe(X, mask, allow_empty=allow_empty)
+    except (TypeError, ValueError) as error:
+        shape = tuple(getattr(X, "shape", ()))
+        if "dtype complex" in str(error):
+            raise ValueError(f"{error} (Complex data not supported)") from None
+        if len(shape) == 1:
+            raise ValueError(f"{error} (Reshape your data: X.reshape(1, -1) is one row)") from None
+        if shape[1:] == (0,):
+            raise ValueError(f"{error} (0 feature(s) (shape={shape}) while a minimum of 1 is required.)") from None
+        if isinstance(error, TypeError) and isinstance(error.__context__, TypeError):
+            raise TypeError(f"{error} ({error.__context__})") from None
+        raise
+
+
+def _dealt(observations: Observations) -> NDArray[np.int64]:
+    """(observed,) the part, 0 … PARTS − 1, that each entry is dealt to: a row's entries evenly, at random."""
+    pointers = observations.pattern.by_row.pointers
+    shuffled = np.lexsort((np.random.default_rng(0).random(observations.n_observed), observations.rows))
+    part = np.empty(observations.n_observed, np.int64)
+    part[shuffled] = (np.arange(observations.n_observed) - pointers[observations.rows] + observations.rows) % PARTS
+    return part
 
 
 def _warn_of_empty_lines(observations: Observations) -> None:

@@ -402,7 +402,9 @@ class Observations:
         remedy = "number rows and columns from 0 without gaps, or take dmc.Recommender for ids of any kind"
         _checks.memory(8 * sum(size), f"an index of the lines of a {size[0]}×{size[1]} matrix", remedy)
         by_row, ordered, repeats, first = _sort_entries(i, j, v, size)
-        if not math.isfinite(float(v.sum())):  # by one of them, or by their number: the host tells
+        with np.errstate(over="ignore"):
+            total = float(v.sum())
+        if not math.isfinite(total):  # by one of them, or by their number: the host tells
             _checks.finite(_devices.place(v, None), "values")
         if repeats and duplicates == "error":
             row = np.searchsorted(_devices.place(by_row.pointers, None), first, side="right") - 1

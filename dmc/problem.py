@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from contextlib import AbstractContextManager, nullcontext
 from functools import cached_property
 from typing import Any, Protocol
@@ -56,7 +57,7 @@ class MaskedLeastSquares:
 
     With left and right the two sides of the model (X̂ = left·rightᵀ, see `Factors`) the value is
 
-        ½ Σ_Ω w_ij (X̂_ij − X_ij)²  +  ½ Σ_i λ_i ‖left_i‖²  +  ½ Σ_j μ_j ‖right_j‖²
+        ½ Σ_Ω w_ij (X̂_ij − X_ij)²  +  ½ w₀ Σ_{not in Ω} X̂_ij²  +  ½ Σ_i λ_i ‖left_i‖²  +  ½ Σ_j μ_j ‖right_j‖²
 
     The penalty acts on the two sides and not on the single factors: at any depth its minimum over all factorizations
     of one X̂ is the (weighted) nuclear norm, while cores that grow would escape a penalty on U and V alone. A bias
@@ -67,6 +68,10 @@ class MaskedLeastSquares:
     observations : Observations
     weights : (observed,) array, optional
         Non-negative weight w of each entry, in the order of ``observations.values``; all one if left out.
+    unobserved : float
+        w₀, with which every entry that was not observed counts as a zero: for clicks and plays, where absence says a
+        little too (Hu, Koren & Volinsky, 2008). All of them together cost two products of Gram matrices, as
+        Σ_ij X̂_ij² = ⟨leftᵀ left, rightᵀ right⟩. Below the smallest weight.
     l2 : float or pair of arrays
         λ of every line, or (λ (rows,), μ (columns,)); in units of the data (data times a: l2 times a).
     kernel : {"native", "numba", "reference", "dense"}, optional
@@ -97,6 +102,7 @@ class MaskedLeastSquares:
         kernel: str | None = None,
         gathered: str | None = None,
         device: Device = None,
+        unobserved: float = 0.0,
     ) -> None:
         self.observations = observations = observations if device is None else observations.to(device)
         self._pattern = observations.pattern
@@ -106,6 +112,10 @@ class MaskedLeastSquares:
             self._weights = self._pattern.both_orders(
                 self._non_negative(weights, "weights", observations.n_observed, "one for each observed entry")
             )
+        self._unobserved = _checks.real(unobserved, "unobserved", 0)
+        self._given_weights, self._offset = weights, 0.0
+        if unobserved:
+            self._count_zeros()
         m, n = observations.shape
         if isinstance(l2, (tuple, list)) and len(l2) == 2:
             row_l2, column_l2 = l2
@@ -123,6 +133,21 @@ class MaskedLeastSquares:
             if _devices.numpy_dtype(observations.dtype) != np.float32:
                 raise ValueError(f"gathered is {gathered!r} and the data are {observations.dtype}; make them float32")
         self._wide_kernel = self._kernel if kernel else kernels.select("dense", self.device)
+
+    def _count_zeros(self) -> None:
+        """An observed entry counts as a zero too, with weight w₀, among all entries: so its own term is to be
+        w (X̂ − X)² − w₀ X̂² = (w − w₀) (X̂ − w X / (w − w₀))² + a constant."""
+        xp, values = array_namespace(self.observations.values), self.observations.values
+        weights = xp.ones_like(values) if self._weights is None else self._weights.by_row
+        least = float(xp.min(weights)) if len(values) else math.inf
+        if least <= self._unobserved:
+            raise ValueError(
+                f"unobserved is {self._unobserved:g} and the smallest weight {least:g}; weigh observed entries higher"
+            )
+        rest = weights - self._unobserved
+        target = weights * values / rest
+        self._weights, self._target = self._pattern.both_orders(rest), self._pattern.both_orders(target)
+        self._offset = 0.5 * float(xp.sum(weights * values * (values - target), dtype=xp.float64))
 
     def _non_negative(self, values: ArrayLike, name: str, length: int, what: str) -> Any:
         # A copy: one order of the entries would follow what the caller writes to the array later, the other not.
@@ -151,44 +176,58 @@ class MaskedLeastSquares:
         observations = self.observations.to(device)
         if observations is self.observations:
             return self
-        weights = None if self._weights is None else self._weights.by_row
         l2 = self._row_l2, self._column_l2
-        return MaskedLeastSquares(observations, weights, l2, self._kernel_name, self._gathered)
+        return MaskedLeastSquares(
+            observations, self._given_weights, l2, self._kernel_name, self._gathered, unobserved=self._unobserved
+        )
 
     @cached_property
     def curvature(self) -> float:
         """Mean weight of an entry of the whole matrix; without weights, the share that was observed."""
         total = self.observations.n_observed if self._weights is None else float(self._weights.by_row.sum())
         m, n = self.observations.shape
-        return total / (m * n)
+        return total / (m * n) + self._unobserved
 
     @cached_property
     def target_norm(self) -> float:
         """Spectral norm of the weighted observed matrix over its curvature."""
         weighted = self.observations
         if self._weights is not None:
-            weighted = weighted.with_values(weighted.values * self._weights.by_row)
+            weighted = weighted.with_values(self._target.by_row * self._weights.by_row)
         return weighted.spectral_norm() / self.curvature if self.curvature > 0 else 0.0
 
     def residual(self, factors: Factors) -> Any:
         """(observed,) X̂ − X at the observed entries, in the order of ``observations.values``."""
+        return self._predicted(factors) - self.observations.values
+
+    def _predicted(self, factors: Factors) -> Any:
         _check_fit(factors, self.observations.shape, self.observations.values)
-        return self._for(factors).masked_product(factors.left, factors.right, self._pattern) - self._target.by_row
+        return self._for(factors).masked_product(factors.left, factors.right, self._pattern)
 
     def value(self, factors: Factors) -> float:
         """The value at these factors: a sum over entries plus the penalty."""
-        residual = self.residual(factors)
+        residual = self._predicted(factors) - self._target.by_row
         weighted = residual if self._weights is None else self._weights.by_row * residual
         xp = array_namespace(residual)
         loss = 0.5 * float(xp.sum(weighted * residual, dtype=xp.float64))
+        if self._unobserved:
+            loss += float(self._zeros(factors.left, factors.right)[0])
         return loss + float(self._penalty(factors, factors.left, factors.right)[0]) if self._penalised else loss
+
+    def _zeros(self, left: Any, right: Any) -> tuple[Any, Any, Any]:
+        """The term of all entries as zeros, and its gradients by left and right."""
+        of_left, of_right = left.T @ left, right.T @ right
+        value = 0.5 * self._unobserved * _dot(of_left, of_right) + self._offset
+        return value, self._unobserved * (left @ of_right), self._unobserved * (right @ of_left)
 
     def value_and_grad(self, factors: Factors) -> tuple[Any, Factors]:
         """The value (on a device: a tensor without dimensions there), and its gradient by every factor (as Factors)."""
         _check_fit(factors, self.observations.shape, self.observations.values)
         kernel = self._for(factors)
         whole = getattr(kernel, "value_and_grad", None)
-        if whole is not None and factors.width <= kernels.NARROW:  # products of wide cores are BLAS's
+        if (
+            whole is not None and not self._unobserved and factors.width <= kernels.NARROW
+        ):  # products of wide cores are BLAS's
             l2 = (self._row_l2, self._column_l2) if self._penalised else None
             return whole(factors, self._pattern, self._target, self._weights, l2, self._gathered)
         left, right = factors.left, factors.right
@@ -198,6 +237,9 @@ class MaskedLeastSquares:
         if self._penalised:
             penalty, more_left, more_right = self._penalty(factors, left, right)
             loss, d_left, d_right = loss + penalty, d_left + more_left, d_right + more_right
+        if self._unobserved:
+            zeros, more_left, more_right = self._zeros(left, right)
+            loss, d_left, d_right = loss + zeros, d_left + more_left, d_right + more_right
         return loss, factors.pull_back(d_left, d_right)
 
     @cached_property
@@ -217,7 +259,7 @@ class MaskedLeastSquares:
         Returns
         -------
         (rows, k, k) array, (columns, k, k) array
-            Σ_j w_ij v_j v_jᵀ + λ_i I over the entries of row i, with v_j the rows of `factors.right`; and the same of
+            Σ_j w_ij v_j v_jᵀ + λ_i I over all entries of row i, with v_j the rows of `factors.right`; and the same of
             the columns, with `factors.left`.
         """
         _check_fit(factors, self.observations.shape, self.observations.values)
@@ -234,6 +276,7 @@ class MaskedLeastSquares:
             sums = self._kernel.masked_residual_grad(sides[0], sides[1], self._pattern, ones, self._weights)
             result = xp.empty((len(l2), width, width), dtype=products.dtype, device=where(products))
             result[:, first, second] = result[:, second, first] = sums[1 if by_row else 2]
+            result += self._unobserved * (other.T @ other)
             return result + l2[:, None, None] * xp.eye(width, dtype=products.dtype, device=where(products))
 
         return grams(self._row_l2, True), grams(self._column_l2, False)

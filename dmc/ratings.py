@@ -138,6 +138,55 @@ class Table:
         return nw.from_dict(dict(columns), backend=self._source.implementation).to_native()
 
 
+LEVELS = 100  # of a column of text, the commonest: each becomes an attribute
+
+
+def attributes(source: Any, name: str) -> tuple[NDArray[Any], NDArray[np.float32]]:
+    """What a table knows of users or items, as numbers of average zero and standard deviation one.
+
+    Parameters
+    ----------
+    source : data frame, mapping, or path of a file
+        A row for each user or item: the column of ids, and columns of numbers or text.
+    name : str
+        The column of ids.
+
+    Returns
+    -------
+    ids : (lines,) array
+    attributes : (lines, attributes) float32
+        A column of numbers is one attribute, a missing number its average; one of text has one for each of its
+        commonest values.
+
+    Raises
+    ------
+    ValueError
+        If an id occurs twice.
+    """
+    table = Table.open(source, (name,))
+    ids = table.ids(name)
+    if len(np.unique(ids)) < len(ids):
+        known, counts = np.unique(ids, return_counts=True)
+        raise ValueError(f"{name} {known[counts > 1][0].item()!r} has several rows of attributes; give one for each")
+    columns = []
+    for other in table.names:
+        if other == name:
+            continue
+        values = table.column(other)
+        try:
+            columns.append(values.astype(np.float64))
+        except (TypeError, ValueError):
+            text = np.asarray([str(value) for value in values])
+            levels, counts = np.unique(text, return_counts=True)
+            columns += [text == level for level in levels[np.argsort(-counts, kind="stable")][:LEVELS]]
+    matrix = np.zeros((len(ids), len(columns)), np.float32)
+    for i, column in enumerate(columns):
+        finite = np.isfinite(column)
+        if finite.any() and column[finite].std() > 0:
+            matrix[:, i] = np.where(finite, (column - column[finite].mean()) / column[finite].std(), 0)
+    return ids, matrix[:, matrix.any(axis=0)]
+
+
 @dataclass(frozen=True, eq=False)
 class Vocabulary:
     """Ids and the numbers 0, 1, … that stand for them.

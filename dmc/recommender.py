@@ -13,16 +13,21 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from dmc import __version__, _checks, bayesian, kernels, persistence
+from dmc import __version__, _checks, bayesian, kernels, persistence, preferences
 from dmc.bayesian import Bayesian
 from dmc.callbacks import Progress
 from dmc.factors import Factors
 from dmc.observations import Duplicates, Lines, Observations
+from dmc.preferences import Preferences
 from dmc.rating_network import MIN_HELD_OUT, Training
-from dmc.ratings import Table, Vocabulary
+from dmc.ratings import Table, Vocabulary, attributes
 from dmc.solution import Status
 from dmc.solver import Callback
 
+Model = Bayesian | Preferences
+Described = tuple[NDArray[np.float32] | None, NDArray[np.float32] | None]  # attributes of users, and of items
+
+RANK = 16
 CALIBRATED = 0.1  # share of the ratings that intervals are learnt from,
 MAX_CALIBRATED = 20_000  # and how many at most
 
@@ -35,10 +40,16 @@ class Recommender:
     there the ratings may move it is learnt from all of them; so no setting has to be chosen, and nothing is held out.
     With `depth`, or on a `device`, a compressed deep network is trained in its place.
 
+    Where there are no ratings but clicks, plays or purchases (``feedback="implicit"``), every pair counts, those
+    without any as a weak no (`dmc.preferences`): what is predicted is then a preference, about 1 for what is chosen and
+    about 0 for what is not, and only its order means something.
+
     Parameters
     ----------
-    rank : int
-        Upper bound of the rank of the interactions; a generous one does no harm.
+    rank : int, optional
+        Upper bound of the rank of the interactions; a generous one does no harm. Left out: 16, of preferences 64.
+    feedback : {"explicit", "implicit"}
+        Whether the table holds ratings, or counts above 0 of what happened (all one, if it has no such column).
     depth : int, optional
         Train a compressed deep network with so many cores, for as long as ratings that are held out for that gain from
         it. Left out: variational Bayes; on a device 3.
@@ -93,8 +104,9 @@ class Recommender:
 
     def __init__(
         self,
-        rank: int = 16,
+        rank: int | None = None,
         *,
+        feedback: str = "explicit",
         depth: int | None = None,
         l2: float = 1.3,
         validation_fraction: float = 0.1,
@@ -106,12 +118,16 @@ class Recommender:
         verbose: bool = False,
         callbacks: Sequence[Callback] = (),
     ) -> None:
-        self.rank = _checks.integer(rank, "rank", 1)
+        self.rank = None if rank is None else _checks.integer(rank, "rank", 1)
+        self.feedback = _checks.choice(feedback, "feedback", ("explicit", "implicit"))
+        if feedback == "implicit" and (intervals or depth is not None):
+            wish = "intervals" if intervals else "depth"
+            raise ValueError(f"feedback is 'implicit', whose preferences have no {wish}; leave {wish} out")
         self.depth = None if depth is None else _checks.integer(depth, "depth", 0)
         self.l2 = _checks.real(l2, "l2", 0)
         self.validation_fraction = _checks.real(validation_fraction, "validation_fraction", 0, 0.5)
         self.ensemble = _checks.integer(ensemble, "ensemble", 1)
-        self.intervals = intervals
+        self.intervals = bool(intervals)
         _checks.generator(random_state)
         _checks.callables(callbacks, "callbacks")
         self.random_state = random_state
@@ -129,6 +145,9 @@ class Recommender:
         item: str = "item",
         rating: str = "rating",
         duplicates: Duplicates = "error",
+        *,
+        user_features: Any = None,
+        item_features: Any = None,
     ) -> Recommender:
         """Fit to a table of ratings.
 
@@ -142,6 +161,10 @@ class Recommender:
             Names of the columns. Ids may be text or numbers, with gaps; ratings real numbers on any scale.
         duplicates : {"error", "mean", "last"}
             What to do when a user rated an item more than once.
+        user_features, item_features : data frame, mapping of arrays, or path of a file, optional
+            What else is known of users or items: the column of ids named as in `table`, and columns of numbers or text
+            (`dmc.ratings.attributes`). They tell where somebody is to be expected, above all who has no rating yet: who
+            stands in these tables is known to the model.
 
         Returns
         -------
@@ -156,11 +179,13 @@ class Recommender:
             If the fit overflowed.
         """
         source = Table.open(table, (user, item, rating))
-        values = source.numbers(rating)
+        values = self._numbers(source, rating)
         users, rows = Vocabulary.learn(source.ids(user))
         items, cols = Vocabulary.learn(source.ids(item))
         if len(values) == 0:
             raise ValueError("the table holds no rating; give at least one")
+        users, rows, of_users = self._described(users, rows, user_features, user)
+        items, cols, of_items = self._described(items, cols, item_features, item)
         try:
             observations = Observations.from_entries(rows, cols, values, (len(users), len(items)), duplicates)
         except ValueError as error:
@@ -171,33 +196,63 @@ class Recommender:
                 f"{_checks.count(n, 'rating repeats', 'ratings repeat')} a user and an item given before; "
                 "say duplicates='last' or duplicates='mean'"
             ) from None
-        self.status_: Status = Status.CONVERGED
-        self.columns_ = (user, item, rating)
-        self.users_, self.items_ = users, items
-        self._residuals = np.zeros(0, np.float32)
         rng = _checks.generator(self.random_state)
         with kernels.threads(self.n_threads):
-            if self.intervals:
-                self._calibrate(observations, rng)
-            self._take(observations, self._members_of(observations, rng))
+            residuals = (
+                self._calibrate(observations, rng, (of_users, of_items)) if self.intervals else np.zeros(0, np.float32)
+            )
+            members = self._members_of(observations, rng, described=(of_users, of_items))
+        self.columns_, self.users_, self.items_, self._residuals = (user, item, rating), users, items, residuals
+        self._take(observations, members)
         return self
 
-    def _members_of(self, observations: Observations, rng: np.random.Generator) -> list[Bayesian]:
+    def _described(
+        self, vocabulary: Vocabulary, lines: NDArray[np.int64], features: Any, name: str
+    ) -> tuple[Vocabulary, NDArray[np.int64], NDArray[np.float32] | None]:
+        """The vocabulary with all that have features, the lines in it, and the attributes of all."""
+        if features is None:
+            return vocabulary, lines, None
+        if self.feedback == "implicit" or self.depth is not None or self.device is not None:
+            raise ValueError(f"features of {name} are for ratings and the default model; leave the features out")
+        ids, matrix = attributes(features, name)
+        vocabulary, old, described = vocabulary.extended(ids)
+        of_all = np.zeros((len(vocabulary), matrix.shape[1]), np.float32)
+        of_all[described] = matrix
+        return vocabulary, old[lines], of_all
+
+    def _numbers(self, source: Table, rating: str) -> NDArray[np.float32]:
+        if self.feedback == "implicit" and rating not in source.names:
+            return np.ones(len(source), np.float32)
+        return source.numbers(rating)
+
+    def _members_of(
+        self,
+        observations: Observations,
+        rng: np.random.Generator,
+        starts: Sequence[Any] = (),
+        described: Described = (None, None),
+    ) -> list[Model]:
         """The models of the ensemble, fitted; what the fit tells of itself is the first one's."""
-        members = []
-        for number in range(self.ensemble):
+        members: list[Model] = []
+        for number in range(len(starts) or self.ensemble):
             watchers: list[Callback] = [*self.callbacks, *([Progress()] if self.verbose else [])]
-            if self.depth is None and self.device is None:
-                model = bayesian.fit(observations, self.rank, rng, watchers)
+            start = starts[number] if starts else None
+            model: Model
+            if self.feedback == "implicit":
+                model = preferences.fit(observations, self.rank or preferences.RANK, rng, watchers, self.device, start)
+                status, n_iter, held_out, history = model.status, len(model.errors), math.nan, []
+            elif self.depth is None and self.device is None:
+                model = bayesian.fit(observations, self.rank or RANK, rng, watchers, start, described)
                 status, n_iter, held_out = model.status, len(model.errors), math.nan
-                history = _history(model)
+                history = [{"n_steps": n + 1, "noise": noise} for n, noise in enumerate(model.errors)]
             else:
                 model, status, n_iter, held_out, history = self._network(observations, rng, watchers)
             if status is Status.NONFINITE:
                 raise FloatingPointError(f"the fit failed: {status}")
             members.append(model)
             if number == 0:
-                self.status_, self.n_iter_, self.validation_rmse_, self.history_ = status, n_iter, held_out, history
+                self.status_: Status = status
+                self.n_iter_, self.validation_rmse_, self.history_ = n_iter, held_out, history
             if status is Status.STOPPED:
                 self.status_ = status
                 break
@@ -207,7 +262,8 @@ class Recommender:
         self, observations: Observations, rng: np.random.Generator, callbacks: Sequence[Callback]
     ) -> tuple[Bayesian, Status, int, float, list[dict[str, Any]]]:
         depth = 3 if self.depth is None else self.depth
-        trained = Training(self.rank, depth, self.l2, self.validation_fraction, self.device).fit(
+        rank = self.rank or RANK
+        trained = Training(rank, depth, self.l2, self.validation_fraction, self.device).fit(
             observations, rng, callbacks
         )
         status, n_steps = trained.solution.status, trained.solution.n_steps
@@ -215,7 +271,7 @@ class Recommender:
             bayesian.warn_of_interrupt(n_steps)
         factors = trained.factors
         if status is not Status.NONFINITE:
-            factors = factors.truncate(min(self.rank, factors.width, *factors.shape))
+            factors = factors.truncate(min(rank, factors.width, *factors.shape))
         noise = trained.held_out_error
         if not math.isfinite(noise):
             noise = math.sqrt(2 * trained.solution.value / observations.n_observed) * float(observations.values.std())
@@ -223,44 +279,38 @@ class Recommender:
         model = Bayesian.of(factors, observations, trained.mean, noise)
         return model, status, n_steps, trained.held_out_error, history
 
-    def _calibrate(self, observations: Observations, rng: np.random.Generator) -> None:
+    def _calibrate(
+        self, observations: Observations, rng: np.random.Generator, described: Described
+    ) -> NDArray[np.float32]:
         """Absolute residuals, ascending, of ratings that a model has not seen."""
         fraction = min(CALIBRATED, MAX_CALIBRATED / observations.n_observed)
-        too_few = f"{_checks.count(observations.n_observed, 'rating')} are too few to hold some out for intervals"
+        number = _checks.count(observations.n_observed, "rating is", "ratings are")
+        too_few = f"{number} too few to hold some out for intervals"
         if fraction * observations.n_observed < MIN_HELD_OUT:
             raise ValueError(f"{too_few}; give more, or leave intervals out")
         try:
             train, held_out = observations.split(fraction, rng)
         except ValueError:
             raise ValueError(f"{too_few}, each the only one of its user or item; leave intervals out") from None
-        members = self._members_of(train, rng)
-        self._set_range(observations.values)
-        served = _served(members)
-        predicted = served.at(held_out.rows, held_out.cols) + np.float32(members[0].mean)
-        self._residuals = np.sort(np.abs(np.clip(predicted, *self.range_) - held_out.values))
+        members = self._members_of(train, rng, described=described)
+        predicted = _served(members).at(held_out.rows, held_out.cols) + np.float32(members[0].mean)
+        return np.sort(np.abs(np.clip(predicted, *_range(observations)) - held_out.values))
 
-    def _set_range(self, values: NDArray[Any]) -> None:
-        self.range_ = (float(values.min()), float(values.max()))
-
-    def _take(self, observations: Observations, members: list[Bayesian]) -> None:
+    def _take(self, observations: Observations, members: list[Model]) -> None:
         """What is served, from fitted models and their ratings."""
-        self._set_range(observations.values)
+        explicit = self.feedback == "explicit"
+        self.range_ = _range(observations) if explicit else (-math.inf, math.inf)
         self.mean_, self.noise_, self.rank_ = members[0].mean, members[0].noise, members[0].rank
         self._ratings, self._members = observations, members
         self._stored: tuple[dict[str, NDArray[Any]], dict[str, Any]] | None = None
         self._seen, self.n_observed_ = observations.pattern.by_row, observations.n_observed
-        self._serve(_served(members))
-
-    def _serve(self, served: Factors) -> None:
-        self._served = served
-        self._left, self._right = served.left, served.right
+        served = _served(members)
+        self._left, self._right = served.left, served.right  # factors and biases, as they are multiplied
 
     @property
     def factors_(self) -> Factors:
-        f = self._served
-        assert f.row_bias is not None
-        assert f.column_bias is not None
-        return Factors(f.U[:-1], (), f.V[:-1], f.row_bias[:-1], f.column_bias[:-1])
+        left, right = self.user_factors, self.item_factors
+        return Factors(left[:, :-2], (), right[:, :-2], left[:, -2], right[:, -1])
 
     @property
     def observations_(self) -> Observations:
@@ -318,20 +368,12 @@ class Recommender:
         Recommender
             Itself.
         """
-        if not hasattr(self, "_served"):
+        if not hasattr(self, "_left"):
             return self.fit(table, duplicates="last")
         folded, observations = self._with_more(table)
         rng = _checks.generator(self.random_state)
         with kernels.threads(self.n_threads):
-            if self.depth is None and self.device is None:
-                members = [
-                    bayesian.fit(observations, self.rank, rng, self.callbacks, start=member)
-                    for member in folded._members
-                ]
-                self.status_, self.n_iter_ = members[0].status, len(members[0].errors)
-                self.history_ = _history(members[0])
-            else:
-                members = self._members_of(observations, rng)
+            members = self._members_of(observations, rng, folded._members)
         self.users_, self.items_ = folded.users_, folded.items_
         self._take(observations, members)
         return self
@@ -340,7 +382,7 @@ class Recommender:
         self._check_fitted()
         user, item, rating = self.columns_
         source = Table.open(table, self.columns_)
-        values, members = source.numbers(rating), self._models()
+        values, members = self._numbers(source, rating), self._models()
         if len(values) == 0:
             raise ValueError("the table holds no rating; give at least one")
         folded = copy.copy(self)
@@ -363,7 +405,7 @@ class Recommender:
         folded._take(observations, extended)
         return folded, observations
 
-    def _models(self) -> list[Bayesian]:
+    def _models(self) -> list[Model]:
         """The fitted models; of a loaded recommender they are made when first asked for."""
         with _LOADING:
             if self._stored is not None:
@@ -375,8 +417,9 @@ class Recommender:
                 lines = Lines(arrays["seen.pointers"], arrays["seen.indices"])
                 shape = (len(self.users_), len(self.items_))
                 self._ratings = Observations.from_lines(lines, arrays["ratings"], shape)
+                kind = Bayesian if self.feedback == "explicit" else Preferences
                 self._members = [
-                    Bayesian.from_arrays(_under(arrays, f"member.{i}."), numbers, self._ratings)
+                    kind.from_arrays(_under(arrays, f"member.{i}."), numbers, self._ratings)
                     for i, numbers in enumerate(header["members"])
                 ]
                 self._stored = None
@@ -408,7 +451,7 @@ class Recommender:
         source = Table.open(table, self.columns_[:2])
         user, item = (source.ids(name) for name in self.columns_[:2])
         rows, cols = self.users_.lines(user), self.items_.lines(item)
-        m, n = self._served.shape
+        m, n = len(self._left), len(self._right)
         predicted = Factors(self._left, (), self._right).at(rows % m, cols % n) + np.float32(self.mean_)
         centre = np.clip(predicted, *self.range_)
         result = source.with_column("prediction", centre if clip else predicted)
@@ -496,15 +539,13 @@ class Recommender:
         dict of arrays, or a data frame if one was given
             Columns of items, "similar" (ids) and "similarity" (the cosine, float32), most similar first.
         """
-        self._check_fitted()
-        f = self._served
-        return self._similar(items, self.columns_[1], self.items_, f.V[:-1], f.U[:-1], n)
+        f = self.factors_
+        return self._similar(items, self.columns_[1], self.items_, f.V, f.U, n)
 
     def similar_users(self, users: Any, n: int = 10) -> Any:
         """The n users most like each of some users; see `similar_items`."""
-        self._check_fitted()
-        f = self._served
-        return self._similar(users, self.columns_[0], self.users_, f.U[:-1], f.V[:-1], n)
+        f = self.factors_
+        return self._similar(users, self.columns_[0], self.users_, f.U, f.V, n)
 
     def _similar(
         self, asked: Any, name: str, vocabulary: Vocabulary, own: NDArray[Any], other: NDArray[Any], n: int
@@ -516,6 +557,7 @@ class Recommender:
             unknown = ids[lines < 0].tolist()[0]
             raise ValueError(f"{name} {unknown!r} is not known; ask for those that were rated in fit")
         # Vectors whose products are those of the predictions over all lines of the other side.
+        own, other = (a / (np.abs(a).max(initial=0) or np.float32(1)) for a in (own, other))  # squares may overflow
         values, vectors = np.linalg.eigh(other.T.astype(np.float64) @ other)
         units = own @ (vectors * np.sqrt(np.maximum(values, 0))).astype(np.float32)
         units /= np.maximum(np.linalg.norm(units, axis=1, keepdims=True), np.finfo(np.float32).tiny)
@@ -577,8 +619,8 @@ class Recommender:
             Replaced if it exists; the file appears whole or not at all.
         """
         self._check_fitted()
-        members, f = self._models(), self._served
-        arrays = {"U": f.U, "V": f.V, "row_bias": f.row_bias, "column_bias": f.column_bias}
+        members = self._models()
+        arrays = {"left": self._left, "right": self._right}
         arrays |= {"users": self.users_.ids, "items": self.items_.ids, "residuals": self._residuals}
         arrays |= {"seen.pointers": self._seen.pointers, "seen.indices": self._seen.indices}
         arrays |= {"ratings": self._ratings.values}
@@ -587,7 +629,7 @@ class Recommender:
             of_member, its_numbers = member.arrays()
             arrays |= {f"member.{i}.{name}": array for name, array in of_member.items()}
             numbers.append(its_numbers)
-        names = ("rank", "depth", "l2", "validation_fraction", "ensemble", "intervals")
+        names = ("rank", "feedback", "depth", "l2", "validation_fraction", "ensemble", "intervals")
         header = {
             "written_by": f"dmc {__version__}",
             "settings": {name: getattr(self, name) for name in names},
@@ -622,13 +664,16 @@ class Recommender:
         """
         arrays, header = persistence.load(path, "Recommender", mmap=mmap)
         self = cls(**header["settings"])
-        factors = [arrays[name] for name in ("U", "V", "row_bias", "column_bias")]
-        if "members" not in header:  # version 1: the network itself, and no line for strangers
+        if "members" in header:
+            self._left, self._right = arrays["left"], arrays["right"]
+        else:  # version 1: the network itself, and no line for strangers
+            U, V, *biases = (arrays[name] for name in ("U", "V", "row_bias", "column_bias"))
             cores = [arrays[f"cores.{i}"] for i in range(header["settings"]["depth"])]
-            network = Factors(factors[0], cores, factors[1]).truncate(min(self.rank, *map(len, factors[:2])))
-            factors = [
-                np.concatenate([a, np.zeros_like(a[:1])]) for a in (network.U, network.V, factors[2], factors[3])
-            ]
+            network = Factors(U, cores, V)
+            network = network.truncate(min(network.width, len(U), len(V)))
+            U, V, *biases = (np.concatenate([a, np.zeros_like(a[:1])]) for a in (network.U, network.V, *biases))
+            served = Factors(U, (), V, *biases)
+            self._left, self._right = served.left, served.right
         self.users_, self.items_ = Vocabulary(arrays["users"]), Vocabulary(arrays["items"])
         self._seen = Lines(arrays["seen.pointers"], arrays["seen.indices"])
         self.n_observed_ = len(self._seen.indices)
@@ -641,8 +686,6 @@ class Recommender:
         self.validation_rmse_ = header["validation_rmse"]
         self.noise_ = header.get("noise", self.validation_rmse_)
         self.history_ = header.get("history", [])
-        U, V, row_bias, column_bias = factors
-        self._serve(Factors(U, (), V, row_bias, column_bias))
         return self
 
     def export(self, folder: str | os.PathLike[str], format: str = "npy") -> list[Path]:
@@ -669,7 +712,7 @@ class Recommender:
         return persistence.export(folder, format, tables)
 
     def _check_fitted(self) -> None:
-        if not hasattr(self, "_served"):
+        if not hasattr(self, "_left"):
             from sklearn.exceptions import NotFittedError
 
             raise NotFittedError("this Recommender is not fitted yet; call fit with a table of ratings first")
@@ -685,24 +728,17 @@ def _asked(ids: Any, name: str) -> Table:
     return Table.open(ids, (name,))
 
 
-def _history(model: Bayesian) -> list[dict[str, Any]]:
-    return [{"n_steps": n, "noise": noise} for n, noise in enumerate(model.errors, 1)]
+def _range(observations: Observations) -> tuple[float, float]:
+    return float(observations.values.min()), float(observations.values.max())
 
 
 def _under(arrays: Mapping[str, NDArray[Any]], prefix: str) -> dict[str, NDArray[Any]]:
     return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
 
 
-def _served(members: Sequence[Bayesian]) -> Factors:
+def _served(members: Sequence[Model]) -> Factors:
     """The average of some models; each side with a last line, for those who are not known."""
-    sides = []
-    for name in ("rows", "columns"):
-        lines = [
-            np.vstack([side.means, side.stranger]) * np.float32(member.unit**0.5)
-            for member in members
-            for side in [getattr(member, name)]
-        ]
-        bias = np.mean([m[:, -1] * np.float32(o.unit**0.5) for m, o in zip(lines, members, strict=True)], axis=0)
-        sides.append((np.hstack([m[:, :-1] for m in lines]), bias.astype(np.float32)))
-    (U, row_bias), (V, column_bias) = sides
-    return Factors(U, (), V / np.float32(len(members)), row_bias, column_bias)
+    each = [member.served() for member in members]
+    row_bias, column_bias = (np.mean([getattr(f, name) for f in each], axis=0) for name in ("row_bias", "column_bias"))
+    share = np.float32(1 / len(each))
+    return Factors(np.hstack([f.U for f in each]), (), share * np.hstack([f.V for f in each]), row_bias, column_bias)

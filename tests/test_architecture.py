@@ -19,7 +19,7 @@ ROWS = [
     {"evaluation", "titles", "page"},
     {"recommender", "plots", "torch"},
     {"estimator"},
-    {"discovery", "rating_network"},
+    {"discovery", "rating_network", "preferences"},
     {"solver", "callbacks", "distributed", "initial", "datasets"},
     {"rank_path", "bayesian"},
     {"problem", "steps", "solution", "diagnostics", "metrics", "ratings", "persistence", "solvability"},
@@ -40,11 +40,15 @@ DOORS = {
     "PIL": {"plots"},
     "pandas": set(),
     "polars": set(),
-    "pyarrow": set(),
+    "pyarrow": {"persistence"},
     "narwhals": {"ratings"},
     "typer": {"cli", "model_commands", "terminal"},
     "tqdm": {"callbacks"},
     "safetensors": {"persistence"},
+    "lenskit": {"integrations/lenskit"},
+    "pydantic": {"integrations/lenskit"},
+    "cornac": {"integrations/cornac"},
+    "surprise": {"integrations/surprise"},
     "pickle": set(),
 }
 
@@ -115,6 +119,13 @@ def test_kernels_do_not_know_each_other(module: str) -> None:
     assert not taken & siblings
 
 
+def test_integrations_come_in_on_demand_only() -> None:
+    """Nothing of ours imports an adapter, one of its siblings neither; the folder's own file has no code."""
+    users = {m for m, path in modules().items() if any(n.startswith("dmc.integrations") for n in imports(path))}
+    assert not users
+    assert len(ast.parse(modules()["integrations/__init__"].read_text()).body) == 1
+
+
 def test_the_compiled_core_has_one_door() -> None:
     users = {m for m, path in modules().items() if internal(path) & COMPILED}
     assert users <= {"_compiled"}
@@ -131,9 +142,12 @@ def test_doors(library: str) -> None:
 
 
 def test_every_module_has_a_test_file() -> None:
-    wanted = {f"test_{m.replace('kernels/', '').strip('_')}.py" for m in modules() if "__init__" not in m}
-    wanted |= {"test_kernels.py"}
-    present = {p.name for p in (ROOT / "tests").glob("test_*.py")}
+    wanted = {"test_kernels.py"}
+    for module in modules():
+        folder, _, name = module.rpartition("/")
+        if name != "__init__":
+            wanted.add(f"{'integrations/' if folder == 'integrations' else ''}test_{name.strip('_')}.py")
+    present = {p.relative_to(ROOT / "tests").as_posix() for p in (ROOT / "tests").rglob("test_*.py")}
     assert wanted <= present, f"no test file: {sorted(wanted - present)}"
 
 

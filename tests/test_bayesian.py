@@ -5,6 +5,7 @@ import pytest
 
 from dmc import _compiled, bayesian
 from dmc.observations import Lines, Observations
+from dmc.solution import Status
 from test_native import in_new_process
 
 native = pytest.mark.skipif(
@@ -139,7 +140,7 @@ def excess(fit, truth):
 def test_rank_and_noise_are_found_whatever_the_bound(bound):
     truth, observations = ratings()
     fit = bayesian.fit(observations, bound)
-    assert fit.converged
+    assert fit.status is Status.CONVERGED
     assert fit.rank == 3
     assert fit.noise == pytest.approx(0.5, rel=0.03)
     assert excess(fit, truth) < 0.25  # the oracle's: .5·√(degrees of freedom / entries) = .16
@@ -175,10 +176,33 @@ def test_without_the_core_the_fit_is_the_same(monkeypatch):
 
 def test_the_callback_is_told_and_may_end_the_fit():
     told = []
-    fit = bayesian.fit(ratings()[1], callback=lambda sweep, noise: told.append((sweep, noise)) or sweep == 2)
-    assert [sweep for sweep, _ in told] == [1, 2]
-    assert told[-1][1] == fit.errors[-1] == fit.noise
-    assert not fit.converged
+    also = []
+    fit = bayesian.fit(ratings()[1], callbacks=[lambda info: told.append(info) or info.n_steps == 2, also.append])
+    assert [info.n_steps for info in told] == [1, 2]
+    assert also == told  # every one of them is asked
+    assert told[-1].value == fit.errors[-1] == fit.noise
+    np.testing.assert_array_equal(told[-1].factors.dense(), fit.factors.dense())
+    assert fit.status is Status.STOPPED
+
+
+def test_the_last_call_tells_the_status():
+    told = []
+    fit = bayesian.fit(ratings()[1], callbacks=[told.append])
+    assert [info.status for info in told] == [None] * (len(told) - 1) + [Status.CONVERGED]
+    assert [info.value for info in told] == fit.errors
+    assert all(0 <= info.gradient_ratio <= 1 for info in told)
+
+
+def test_directions_join_after_the_last_sweep_of_a_width_too(monkeypatch):
+    monkeypatch.setattr(bayesian, "START_WIDTH", 3)
+    monkeypatch.setattr(bayesian, "MAX_SWEEPS", 6)  # too few to arrive
+    truth, observations = ratings(rank=6, share=0.4)
+    told = []
+    fit = bayesian.fit(observations, callbacks=[told.append])
+    widths = [info.factors.width for info in told]
+    assert widths == sorted(widths)
+    assert (widths[0], fit.factors.width >= 6) == (3, True)
+    assert excess(fit, truth) < 0.3
 
 
 def test_double_precision_is_refused():
@@ -222,17 +246,90 @@ def test_the_pattern_helps_where_it_tells_something(monkeypatch):
     assert with_it < 0.9 * excess(bayesian.fit(observations), truth)
 
 
+def same_lines(observations):
+    return tuple(np.arange(count) for count in observations.shape)
+
+
 def test_rows_are_folded_in_as_they_were_fitted():
     _, observations = communities()
     fit = bayesian.fit(observations)
-    again = fit.fold_in(observations.pattern.by_row, observations.values)
-    # The rows' last step is followed by one of their prior.
-    np.testing.assert_allclose(again.dense(), fit.factors.dense(), atol=0.05)
+    again = fit.extended(observations, *same_lines(observations), np.ones(observations.shape[0], bool))
+    # The rows' last step is followed by one of their prior, and columns are taken for certain.
+    np.testing.assert_allclose(again.factors.dense(), fit.factors.dense(), atol=0.1)
+    nothing = fit.extended(observations, *same_lines(observations), np.zeros(observations.shape[0], bool))
+    np.testing.assert_array_equal(nothing.factors.dense(), fit.factors.dense())
 
 
-def test_a_new_row_without_entries_gets_what_rows_have_on_average():
+def test_a_row_without_entries_gets_what_rows_have_on_average():
     _, observations = ratings()
     fit = bayesian.fit(observations)
-    new = fit.fold_in(Lines(np.zeros(2, np.int64), np.zeros(0, np.int32)), np.zeros(0, np.float32))
+    k = fit.factors.width
+    new = fit.rows.stranger[0]
+    expected = fit.columns.means[:, :k] @ new[:k] + fit.columns.means[:, k] + new[k]
     popular = fit.factors.dense().mean(axis=0)
-    assert np.corrcoef(new.dense()[0], popular)[0, 1] > 0.95
+    assert np.corrcoef(expected, popular)[0, 1] > 0.95
+
+
+def expected_of(features, lines, others):
+    """The features of `Features`, in other words: each line a loop."""
+    counts = np.diff(lines.pointers)
+    out = np.zeros((len(counts), 2 + others.shape[1]))
+    for i, count in enumerate(counts):
+        level = (np.log(max(count, 1)) - features.center) / features.spread
+        out[i, :2] = 1, np.clip(level, -bayesian.FARTHEST, bayesian.FARTHEST)
+        own = lines.indices[lines.pointers[i] : lines.pointers[i + 1]]
+        out[i, 2:] = others[own].sum(axis=0) * (count**-bayesian.TAMED if count else 0)
+    return out
+
+
+def test_an_extended_model_is_the_posterior_wherever_new_lines_stand():
+    """Rows and columns are numbered anew, in another order, with new ones between: as NumPy says, in double."""
+    rng = np.random.default_rng(5)
+    _, observations = communities()
+    fit = bayesian.fit(observations)
+    (m, n), (more_m, more_n) = observations.shape, (310, 206)
+    new_row, new_col = rng.permutation(more_m)[:m], rng.permutation(more_n)[:n]  # where old ones stand now
+    row_of, column_of = np.full(more_m, -1), np.full(more_n, -1)
+    row_of[new_row], column_of[new_col] = np.arange(m), np.arange(n)
+    rows, cols = new_row[observations.rows], new_col[observations.cols]
+    spare = rng.random((more_m, more_n)) < 0.1
+    spare[rows, cols] = False
+    spare &= (row_of < 0)[:, None] | (column_of < 0)
+    spare[new_row[:3]] |= (column_of >= 0) & (rng.random(more_n) < 0.05)  # known rows that rate more
+    spare[rows, cols] = False
+    i, j = np.nonzero(spare)
+    whole = Observations.from_entries(
+        np.append(rows, i),
+        np.append(cols, j),
+        np.append(observations.values, (3 + rng.standard_normal(len(i))).astype(np.float32)),
+        (more_m, more_n),
+    )
+    changed = np.zeros(more_m, bool)
+    changed[i] = True
+    found = fit.extended(whole, row_of, column_of, changed)
+
+    lines = whole.pattern.by_row, whole.pattern.by_column
+    values = [(v - fit.mean) / fit.unit for v in whole.pattern.both_orders(whole.values)]
+    means = []
+    for side, of, other_of, own in zip(
+        (fit.rows, fit.columns), (row_of, column_of), (column_of, row_of), lines, strict=True
+    ):
+        loadings = np.where(other_of[:, None] >= 0, side.of_lines.loadings[other_of], 0)
+        prior = expected_of(side.of_lines, own, loadings) @ side.weights
+        means.append((np.where(of[:, None] >= 0, side.means[of], prior), prior))
+
+    def posterior(line, own, value, other, prior, covariance):
+        at = slice(own.pointers[line], own.pointers[line + 1])
+        z, k = other[own.indices[at]].astype(float), other.shape[1] - 1
+        x = np.column_stack([z[:, :k], np.ones(len(z))])
+        precision = np.linalg.inv(covariance)
+        gram = precision + fit.precision * x.T @ x
+        return np.linalg.solve(gram, precision @ prior + fit.precision * x.T @ (value[at] - z[:, k]))
+
+    (all_rows, row_prior), (all_cols, column_prior) = means
+    for line in np.flatnonzero(column_of < 0):
+        all_cols[line] = posterior(line, lines[1], values[1], all_rows, column_prior[line], fit.columns.covariance)
+    for line in np.flatnonzero((row_of < 0) | changed):
+        all_rows[line] = posterior(line, lines[0], values[0], all_cols, row_prior[line], fit.rows.covariance)
+    np.testing.assert_allclose(found.columns.means, all_cols, rtol=1e-3, atol=1e-3)
+    np.testing.assert_allclose(found.rows.means, all_rows, rtol=1e-3, atol=1e-3)

@@ -279,7 +279,7 @@ def test_recommender_on_a_device(device):
     rng = np.random.default_rng(0)
     users, items = rng.integers(0, 40, 900), rng.integers(0, 30, 900)
     table = {"user": users, "item": items, "rating": 3 + np.sin(users) * np.cos(items) + 0.1 * rng.standard_normal(900)}
-    host, there = (dmc.Recommender(device=d).fit(table, duplicates="last") for d in (None, device))
+    host, there = (dmc.Recommender(depth=3, device=d).fit(table, duplicates="last") for d in (None, device))
     assert isinstance(there.factors_.U, np.ndarray)
     assert there.n_iter_ == host.n_iter_
     a, b = (model.predict(table)["prediction"] for model in (host, there))

@@ -388,7 +388,7 @@ def test_settings_that_make_no_sense(settings, error, message, problem):
         ([[1, np.inf]], ValueError, "X holds 1 infinite value, the first (inf) at row 0, column 1"),
         ([["a", 1]], TypeError, "X holds 'a', which is not a number"),
         (pd.DataFrame({"a": ["x", "y"], "b": [1, 2]}), TypeError, "X holds 'x', which is not a number"),
-        (np.ones((2, 2), complex), TypeError, "X has dtype complex128"),
+        (np.ones((2, 2), complex), ValueError, "X has dtype complex128"),
         (None, ValueError, "give a matrix"),
         ([[1, 2], [3]], ValueError, "X"),
     ],
@@ -516,7 +516,7 @@ def test_transform_of_rows_without_entries_is_the_average_row(fitted):
 
 @pytest.mark.parametrize("columns", [1, 59, 61])
 def test_transform_refuses_other_columns(columns, fitted):
-    match = rf"X has {columns} columns? and the fitted matrix 60; give the same columns"
+    match = rf"X has {columns} features, but MatrixCompletion is expecting 60 features as input; give the columns of"
     with pytest.raises(ValueError, match=match):
         fitted.transform(np.ones((3, columns)))
 

@@ -15,10 +15,11 @@ SMALL = {
     "plot_outer_rate": {"n_steps": 40},
     "plot_rank_path": {"d": 60, "rank": 2, "max_steps": 8},
 }
+LOGGED = {"log_to_mlflow", "log_to_tensorboard"}  # by tests/integrations/test_logging.py
 
 
 def test_every_example_is_here() -> None:
-    assert {path.stem for path in EXAMPLES.glob("plot_*.py")} == set(SMALL)
+    assert {path.stem for path in EXAMPLES.glob("*.py")} == set(SMALL) | LOGGED
 
 
 @pytest.mark.parametrize("name", SMALL)

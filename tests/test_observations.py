@@ -10,7 +10,7 @@ from hypothesis.extra.numpy import array_shapes, arrays
 from scipy import sparse
 
 from dmc import _compiled
-from dmc.observations import Observations, observe
+from dmc.observations import Lines, Observations, observe
 
 # Two observed zeros among the values, an empty row and an empty column.
 ROWS, COLS, VALUES = [0, 0, 0, 2, 2, 3], [0, 2, 4, 1, 4, 0], [1.5, 0.0, -2.0, 3.0, 0.0, 4.25]
@@ -104,6 +104,23 @@ def test_with_values_keeps_positions(expected):
     other = expected.with_values(np.arange(6.0))
     assert other.pattern is expected.pattern
     np.testing.assert_array_equal(other.values, np.arange(6))
+
+
+def test_from_lines_is_the_way_back_from_a_pattern(expected):
+    again = Observations.from_lines(expected.pattern.by_row, expected.values, SHAPE)
+    same(again, expected)
+    assert again.values is expected.values
+    assert again.pattern.by_row.indices is expected.pattern.by_row.indices
+
+
+@pytest.mark.parametrize("index", [np.int32, np.int64])
+def test_from_lines_of_many(index, rng):
+    rows, cols = np.nonzero(rng.random((70, 50)) < 0.2)
+    rows, cols = rows[rows != 3], cols[rows != 3]  # an empty row
+    values = rng.standard_normal(len(rows)).astype(np.float32)
+    pointers = np.concatenate([[0], np.cumsum(np.bincount(rows, minlength=70))])
+    found = Observations.from_lines(Lines(pointers, cols.astype(index)), values, (70, 50))
+    same(found, Observations.from_entries(rows, cols, values, (70, 50)))
 
 
 # --- where an entry stands

@@ -205,3 +205,82 @@ def test_what_cannot_be_stored_leaves_the_old_file(small, tmp_path):
         persistence.save(small[0], "Thing", {"a": np.zeros(3)}, {"b": object()})
     assert_same(persistence.load(small[0], "Thing"), small[1])
     assert [p.name for p in tmp_path.iterdir()] == ["small"]
+
+
+# --- mapped
+
+
+def backed(array) -> bool:
+    while array is not None and not isinstance(array, np.memmap):
+        array = array.base
+    return array is not None
+
+
+def test_mapped_is_the_same(tmp_path):
+    persistence.save(tmp_path / "model", "Thing", ARRAYS, HEADER)
+    found = persistence.load(tmp_path / "model", "Thing", mmap=True)
+    assert_same(found, (ARRAYS, HEADER))
+    for name, array in found[0].items():
+        assert backed(array) or array.dtype.kind == "U", name  # text is decoded
+        if array.dtype.kind != "U" and array.size:
+            with pytest.raises(ValueError, match="read-only"):
+                array[...] = 0
+
+
+def test_mapped_replaced_meanwhile(small):
+    """The file that was mapped stays what it was, though another has its name by now."""
+    (arrays, _) = persistence.load(small[0], "Thing", mmap=True)
+    persistence.save(small[0], "Thing", {"U": np.full((3, 2), -1, np.float32)}, {})
+    np.testing.assert_array_equal(arrays["U"], small[1][0]["U"])
+
+
+def test_mapped_files_are_checked_for_their_kind_and_length(small, tmp_path):
+    with pytest.raises(ValueError, match="holds a Thing, not a Recommender"):
+        persistence.load(small[0], "Recommender", mmap=True)
+    raw = small[0].read_bytes()
+    for length in (0, 7, 50, len(raw) - 1):
+        (tmp_path / "cut").write_bytes(raw[:length])
+        with pytest.raises(ValueError, match="is not a model file, or is damaged"):
+            persistence.load(tmp_path / "cut", "Thing", mmap=True)
+    with pytest.raises(FileNotFoundError, match="there is no model file"):
+        persistence.load(tmp_path / "nope", "Thing", mmap=True)
+
+
+@pytest.mark.parametrize("mmap", [False, True])
+def test_nothing_at_all(mmap, tmp_path):
+    persistence.save(tmp_path / "model", "Thing", {"a": np.zeros((0, 2))}, {"b": 1})
+    arrays, header = persistence.load(tmp_path / "model", "Thing", mmap=mmap)
+    assert (arrays["a"].shape, header) == ((0, 2), {"b": 1})
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_older_versions_are_read(version, tmp_path, monkeypatch):
+    monkeypatch.setattr(persistence, "VERSION", version)
+    persistence.save(tmp_path / "model", "Thing", ARRAYS, HEADER)
+    monkeypatch.undo()
+    assert_same(persistence.load(tmp_path / "model", "Thing"), (ARRAYS, HEADER))
+
+
+# --- exported
+
+
+@pytest.mark.parametrize("ids", [np.array([5, -7, 2**62]), np.array(["a", "", "é"])], ids=["numbers", "text"])
+def test_export(ids, tmp_path):
+    from pyarrow import parquet
+
+    vectors = np.arange(12, dtype=np.float32).reshape(3, 4)[:, ::2]
+    written = persistence.export(tmp_path / "a" / "b", "npy", {"user": (ids, vectors)})
+    assert written == [tmp_path / "a" / "b" / name for name in ("users.npy", "user_factors.npy")]
+    for path, array in zip(written, (ids, vectors), strict=True):
+        np.testing.assert_array_equal(np.load(path), array)
+    (path,) = persistence.export(str(tmp_path), "parquet", {"user": (ids, vectors)})
+    table = parquet.read_table(path)
+    assert table["id"].to_pylist() == ids.tolist()
+    assert table["vector"].to_pylist() == vectors.tolist()
+    assert table.schema.field("vector").type.list_size == 2
+
+
+def test_parquet_without_pyarrow(tmp_path, monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "pyarrow", None)
+    with pytest.raises(ImportError, match="Parquet needs pyarrow, which is not installed; run: pip install pyarrow"):
+        persistence.export(tmp_path, "parquet", {"user": (np.arange(2), np.zeros((2, 1), np.float32))})

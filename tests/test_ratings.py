@@ -429,6 +429,34 @@ def test_known_and_unknown_together():
     np.testing.assert_array_equal(vocabulary(["a"]).lines([]), [])
 
 
+@pytest.mark.parametrize(
+    ("learned", "more", "whole"),
+    [
+        ([5, 9], [7, 5, 1, 7], [1, 5, 7, 9]),
+        (["b", "x"], ["a", "x", "c"], ["a", "b", "c", "x"]),
+        ([5, 10], ["a", "10", ""], ["", "10", "5", "a"]),  # numbers become text, and sort as text
+        (["7", "x"], [7, 10, -1], ["-1", "10", "7", "x"]),
+        ([5, 9], [], [5, 9]),
+        ([5, 9], [9.0, 2.0], [2, 5, 9]),
+        ([5, 9], [9.0, 2.5], ["2.5", "5", "9"]),
+        (["a"], ["a much longer one"], ["a", "a much longer one"]),
+        ([2**62], [-(2**62)], [-(2**62), 2**62]),
+    ],
+    ids=str,
+)
+def test_extended(learned, more, whole):
+    known = vocabulary(learned)
+    before = known.ids.copy()
+    extended, old, new = known.extended(as_ids(np.asarray(more), "user"))
+    assert extended.ids.tolist() == whole
+    assert (len(old), len(new)) == (len(known), len(more))
+    assert [str(i) for i in extended.ids[old]] == [str(i) for i in known.ids]
+    np.testing.assert_array_equal(extended.lines(more), new)
+    np.testing.assert_array_equal(extended.lines(known.ids), old)
+    np.testing.assert_array_equal(known.ids, before)
+    assert len(set(old.tolist())) == len(old)
+
+
 def test_a_vocabulary_of_text_is_that_of_numpy(rng):
     ids = np.array([f"{a:x}é" for a in rng.integers(0, 500, 3000)])
     known, lines = np.unique(ids, return_inverse=True)

@@ -1,4 +1,4 @@
-"""The README is true: its code runs, its commands exist, its figures are those of bench/results."""
+"""The README and docs/ are true: their code runs, the commands exist, the figures are those of bench/results."""
 
 import re
 import shlex
@@ -11,22 +11,42 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+HOSTS = {"cornac", "lenskit", "surprise"}  # which have an environment of their own
 
 
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```$", README, flags=re.DOTALL | re.MULTILINE)
+def blocks(language: str, text: str = README) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```$", text, flags=re.DOTALL | re.MULTILINE)
 
 
-@pytest.mark.parametrize("code", blocks("python"))
+def python_blocks() -> list:
+    """Every block of every page, named after both."""
+    return [
+        pytest.param(code, id=f"{page.stem}-{i}")
+        for page in PAGES
+        for i, code in enumerate(blocks("python", page.read_text()))
+    ]
+
+
+@pytest.mark.parametrize("code", python_blocks())
 def test_python_runs(code: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
+    for host in HOSTS:
+        if re.search(rf"^(from|import) {host}\b", code, flags=re.MULTILINE):
+            pytest.importorskip(host, reason=f"{host} is not installed here; `make integrations` runs this with it")
     monkeypatch.chdir(tmp_path)
     names: dict = {}
-    exec(compile(code, "README.md", "exec"), names)
+    exec(compile(code, "a page's block", "exec"), names)
     assert capsys.readouterr().out
     if "truth" in names:  # the claim in the comment
         error = np.linalg.norm(names["model"].complete() - names["truth"]) / np.linalg.norm(names["truth"])
         assert error < 1e-12
         assert names["model"].rank_ == 5
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_links_lead_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text()):
+        assert target.startswith("https://") or (page.parent / target).exists(), f"{page.name} links to {target}"
 
 
 def test_shell_commands_run(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from scipy.sparse.linalg import lsqr
 from sklearn.exceptions import NotFittedError
 
 import dmc
-from dmc import Recommender, Status, recommender
+from dmc import Recommender, Status
 from dmc.ratings import Table
 
 FRAMES = {"pandas": pd.DataFrame, "polars": pl.DataFrame, "pyarrow": pa.table, "dict": dict}
@@ -80,8 +80,9 @@ def test_better_than_averages_on_planted_ratings(split, fitted):
     ours = dmc.metrics.rmse(fitted.predict(test)["prediction"], test["rating"])
     theirs = dmc.metrics.rmse(averages(train, test), test["rating"])
     assert ours < 0.8 * theirs
-    # Held-out ratings of the training part foretell it.
-    assert fitted.validation_rmse_ == pytest.approx(ours, rel=0.1)
+    # Nothing was held out: the noise that was planted is found, rounding to halves included.
+    assert np.isnan(fitted.validation_rmse_)
+    assert fitted.noise_ == pytest.approx(np.hypot(0.3, 0.5 / 12**0.5), rel=0.1)
 
 
 @pytest.mark.parametrize(
@@ -103,12 +104,12 @@ def test_real_ratings(train, test, bound, n_observed, data_folder):
     assert predicted.max() <= 5
 
 
-@pytest.mark.parametrize("settings", [{"depth": 0}, {"depth": 1}, {"rank": 5}, {"rank": 60}, {"random_state": 7}])
+@pytest.mark.parametrize("settings", [{"rank": 2}, {"rank": 5}, {"rank": 60}, {"random_state": 7}, {"ensemble": 2}])
 def test_other_settings_are_as_good(settings, split, fitted):
     train, test = split
     default = dmc.metrics.rmse(fitted.predict(test)["prediction"], test["rating"])
     other = Recommender(**settings).fit(train)
-    assert dmc.metrics.rmse(other.predict(test)["prediction"], test["rating"]) < 1.1 * default
+    assert dmc.metrics.rmse(other.predict(test)["prediction"], test["rating"]) < 1.02 * default
 
 
 @pytest.mark.parametrize(("scale", "shift"), [(1e-6, 0), (1e6, 0), (1e30, 0), (20, -100)])
@@ -149,15 +150,24 @@ def test_predictions_stay_inside_the_range_unless_asked(split, fitted):
     np.testing.assert_array_equal(np.clip(free, low, high), clipped)
 
 
-def test_who_is_not_known_gets_what_the_other_side_says(split, fitted):
+def test_who_is_not_known_gets_what_is_expected_of_one_without_ratings(split, fitted):
     train, _ = split
     user, item = train["user"][0], train["item"][0]
     f = fitted.factors_
-    row_bias = f.row_bias[fitted.users_.lines([user])[0]]
-    column_bias = f.column_bias[fitted.items_.lines([item])[0]]
+    row, column = fitted.users_.lines([user])[0], fitted.items_.lines([item])[0]
     found = fitted.predict({"user": ["?", user, "?"], "item": [item, "?", "?"]}, clip=False)["prediction"]
-    expected = fitted.mean_ + np.array([column_bias, row_bias, 0])
-    np.testing.assert_allclose(found, expected, rtol=1e-6)
+    (model,) = fitted._members
+    expected = []
+    for u, v in ((None, column), (row, None), (None, None)):
+        a, b = (
+            side.stranger[0] if line is None else side.means[line]
+            for side, line in ((model.rows, u), (model.columns, v))
+        )
+        expected.append(fitted.mean_ + model.unit * (a[:-1] @ b[:-1] + a[-1] + b[-1]))
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+    # Not far from what the biases alone say: interactions differ in sign from one to the other.
+    biases = fitted.mean_ + np.array([f.column_bias[column], f.row_bias[row], 0])
+    np.testing.assert_allclose(found, biases, atol=0.1)
     # Biases in the ratings' units: they rank users and items as their ratings' averages do.
     averages = {u: train["rating"][train["user"] == u].mean() for u in np.unique(train["user"])}
     often = [u for u in averages if np.sum(train["user"] == u) >= 15]
@@ -246,16 +256,6 @@ def test_recommend_is_brute_force(n, split, fitted):
         assert found["item"][own].tolist() == items.tolist()
         np.testing.assert_allclose(found["prediction"][own], scores, rtol=1e-6)
         assert not set(items) & set(train["item"][train["user"] == user])
-
-
-def test_recommend_in_chunks(monkeypatch, split, fitted):
-    users = np.unique(split[0]["user"])[:50]
-    whole = fitted.recommend(users, 5)
-    monkeypatch.setattr(recommender, "CHUNK", 400)
-    chunked = fitted.recommend(users, 5)
-    assert chunked["item"].tolist() == whole["item"].tolist()
-    assert chunked["user"].tolist() == whole["user"].tolist()
-    np.testing.assert_allclose(chunked["prediction"], whole["prediction"], rtol=1e-6)
 
 
 def test_checkerboard():
@@ -351,7 +351,7 @@ def test_few_ratings(count):
     assert np.isfinite(predicted).all()
     assert predicted.min() >= 0
     assert predicted.max() <= min(count - 1, 4)
-    assert predicted[3] == pytest.approx(model.mean_)
+    assert predicted[3] == pytest.approx(model.mean_, abs=0.1 * max(model.range_[1] - model.range_[0], 1))
 
 
 def test_no_rating_can_be_held_out():
@@ -377,7 +377,7 @@ def test_one_user_or_one_item(one):
     model = Recommender().fit(table)
     assert np.isfinite(model.predict(table)["prediction"]).all()
     unknown = model.predict({"user": [99], "item": [99]})["prediction"]
-    assert unknown[0] == pytest.approx(table["rating"].mean(), rel=1e-5)
+    assert unknown[0] == pytest.approx(table["rating"].mean(), rel=1e-3)  # what is expected, not the mean itself
 
 
 # --- duplicates, and what is refused
@@ -458,6 +458,14 @@ def test_settings_that_make_no_sense(settings, error, message):
         lambda m: m.predict(TWICE),
         lambda m: m.recommend("a"),
         lambda m: m.save("never.dmc"),
+        lambda m: m.fold_in(TWICE),
+        lambda m: m.similar_items(1),
+        lambda m: m.similar_users("a"),
+        lambda m: m.explain("a", 1),
+        lambda m: m.export("never"),
+        lambda m: m.user_factors,
+        lambda m: m.item_factors,
+        lambda m: m.factors_,
     ],
 )
 def test_not_fitted(use):
@@ -481,33 +489,31 @@ def interrupt_at(call: int):
 
 
 def test_history(fitted):
-    assert [set(h) for h in fitted.history_] == [{"n_steps", "validation_rmse"}] * len(fitted.history_)
-    errors = [h["validation_rmse"] for h in fitted.history_]
-    assert fitted.validation_rmse_ == min(errors)
-    assert fitted.n_iter_ == fitted.history_[int(np.argmin(errors))]["n_steps"]
+    assert [set(h) for h in fitted.history_] == [{"n_steps", "noise"}] * fitted.n_iter_
+    assert [h["n_steps"] for h in fitted.history_] == list(range(1, fitted.n_iter_ + 1))
+    assert fitted.noise_ == fitted.history_[-1]["noise"]
     assert fitted.status_ is Status.CONVERGED
 
 
-@pytest.mark.parametrize("looks_after_best", [-1, 4], ids=["while its length is sought", "while it is trained on all"])
-def test_ctrl_c_keeps_the_best_so_far(looks_after_best, split, fitted):
-    """In either phase the model is as good on new ratings as its history says."""
+def test_ctrl_c_keeps_the_best_so_far(split, fitted):
+    """A few sweeps before its end the model is nearly as good on new ratings."""
     train, test = split
-    looks = len(fitted.history_)
-    model = Recommender(callbacks=[interrupt_at(looks + looks_after_best)])
-    with pytest.warns(UserWarning, match="interrupted: the model holds the best so far") as caught:
+    model = Recommender(callbacks=[interrupt_at(fitted.n_iter_ - 2)])
+    with pytest.warns(UserWarning, match=r"interrupted after \d+ steps: the model holds the best so far") as caught:
         model.fit(train)
     assert caught[0].filename == __file__
     assert model.status_ is Status.STOPPED
-    assert model.validation_rmse_ == pytest.approx(fitted.validation_rmse_)
+    assert model.n_iter_ <= fitted.n_iter_ - 2
     error = dmc.metrics.rmse(model.predict(test)["prediction"], test["rating"])
     assert error < 1.1 * dmc.metrics.rmse(fitted.predict(test)["prediction"], test["rating"])
 
 
+@pytest.mark.parametrize("settings", [{}, {"depth": 3}, {"ensemble": 3}], ids=["Bayes", "network", "ensemble"])
 @pytest.mark.parametrize("rows", [slice(5), slice(None)], ids=["few", "many"])
-def test_ctrl_c_at_once(rows, split):
+def test_ctrl_c_at_once(rows, settings, split):
     train = part(split[0], rows)
     with pytest.warns(UserWarning, match="interrupted"):
-        model = Recommender(callbacks=[interrupt_at(1)]).fit(train)
+        model = Recommender(**settings, callbacks=[interrupt_at(1)]).fit(train)
     assert np.isfinite(model.predict(train)["prediction"]).all()
     assert len(model.recommend("nobody", 3)["item"]) == 3
 
@@ -515,35 +521,7 @@ def test_ctrl_c_at_once(rows, split):
 def test_a_callback_stops(split):
     model = Recommender(callbacks=[dmc.callbacks.TimeLimit(0)]).fit(split[0])
     assert model.status_ is Status.STOPPED
-    assert model.n_iter_ == 0
-
-
-@pytest.mark.parametrize("seed", range(4))
-def test_the_final_training_does_not_end_on_a_spike(seed, split, monkeypatch):
-    """Steps of one size throw the model back now and then (MovieLens, seed 0, numba: RMSE .939 after .923 before).
-
-    Larger steps show it on little data: what is kept is the lowest of what was reached, not the last.
-    """
-    train, _ = split
-    looks = []
-
-    def look(info):
-        if info.status is None:
-            if info.n_steps == 0:
-                looks.clear()  # the last run is the training on all ratings
-            looks.append((info.value, info.factors))
-
-    monkeypatch.setattr(recommender, "RATE", 0.1)
-    model = Recommender(random_state=seed, callbacks=[look]).fit(train)
-    rows, cols = (np.unique(train[name], return_inverse=True)[1] for name in ("user", "item"))
-    lowest = min(looks, key=lambda seen: seen[0])[1].at(rows, cols) * train["rating"].std() + train["rating"].mean()
-    np.testing.assert_allclose(model.predict(train, clip=False)["prediction"], lowest, atol=1e-4)
-
-
-def test_overflow_is_an_error(monkeypatch, split):
-    monkeypatch.setattr(recommender, "RATE", 1e30)
-    with pytest.raises(FloatingPointError, match="the fit failed: the value is no longer a finite number"):
-        Recommender().fit(split[0])
+    assert model.n_iter_ == 1
 
 
 def test_progress_bar_only_on_request(capsys):
@@ -557,7 +535,7 @@ def test_progress_bar_only_on_request(capsys):
 
 
 @pytest.mark.parametrize("ids", ["text", "numbers"])
-@pytest.mark.parametrize("depth", [0, 3])
+@pytest.mark.parametrize("depth", [None, 0, 3])
 def test_saved_and_loaded(ids, depth, split, tmp_path):
     train, test = split
     if ids == "numbers":
@@ -574,9 +552,10 @@ def test_saved_and_loaded(ids, depth, split, tmp_path):
     users = [*np.unique(train["user"])[:9].tolist(), "nobody"]
     for name, values in again.recommend(users, 7).items():
         np.testing.assert_array_equal(values, model.recommend(users, 7)[name])
-    for name in ("rank", "depth", "l2", "columns_", "mean_", "range_", "rank_", "n_iter_", "status_", "n_observed_"):
+    settings = ("rank", "depth", "l2", "validation_fraction", "ensemble", "intervals")
+    for name in (*settings, "columns_", "mean_", "noise_", "range_", "rank_", "n_iter_", "status_", "n_observed_"):
         assert getattr(again, name) == getattr(model, name)
-    assert again.validation_rmse_ == model.validation_rmse_
+    np.testing.assert_equal(again.validation_rmse_, model.validation_rmse_)  # NaN of the default
     again.save(tmp_path / "model again")
     np.testing.assert_array_equal(
         Recommender.load(tmp_path / "model again").predict(test)["prediction"], model.predict(test)["prediction"]
@@ -619,16 +598,3 @@ def test_load_refuses_what_is_no_model(tmp_path):
     (tmp_path / "ratings.csv").write_text("user,item,rating\na,b,3\n")
     with pytest.raises(ValueError, match=r"ratings.csv is not a model file, or is damaged"):
         Recommender.load(tmp_path / "ratings.csv")
-
-
-def test_factors_beyond_the_caches_are_gathered_in_half_the_bytes_at_no_loss(monkeypatch):
-    rng = np.random.default_rng(0)
-    taste, style = rng.standard_normal((200, 2)), rng.standard_normal((60, 2))
-    pairs = np.argwhere(rng.random((200, 60)) < 0.4)
-    ratings = 3 + np.sum(taste[pairs[:, 0]] * style[pairs[:, 1]], axis=1) + rng.standard_normal(len(pairs)) / 2
-    table = {"user": pairs[:, 0], "item": pairs[:, 1], "rating": ratings}
-    near = Recommender().fit(table)
-    monkeypatch.setattr(recommender, "FAR", 0)
-    far = Recommender().fit(table)
-    assert far.validation_rmse_ != near.validation_rmse_  # it makes a difference …
-    assert far.validation_rmse_ == pytest.approx(near.validation_rmse_, rel=0.05)  # as another seed would

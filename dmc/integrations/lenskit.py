@@ -1,0 +1,156 @@
+"""LensKit: `CompressedMFScorer`, a component like `lenskit.als.BiasedMFScorer`. Needs `lenskit` 2025.8 or later."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+from lenskit.data import Dataset, ItemList, QueryInput, RecQuery, Vocabulary
+from lenskit.pipeline import Component
+from lenskit.training import Trainable, TrainingOptions
+from numpy.typing import NDArray
+from pydantic import BaseModel, NonNegativeFloat, NonNegativeInt, PositiveInt
+
+from dmc.recommender import Recommender
+
+NEWCOMER = -1  # the number of a user who is known by a history alone; LensKit's own begin at 0
+
+
+class CompressedMFConfig(BaseModel, extra="forbid"):
+    """Settings of `CompressedMFScorer`; there is no number of epochs to give.
+
+    Parameters
+    ----------
+    embedding_size : int
+        Upper bound of the rank; a generous one does no harm.
+    depth : int
+        Number of cores of the deep network.
+    regularization : float
+        Relative to the ratings' standard deviation.
+    user_embeddings : True or "prefer"
+        With LensKit's own meaning. "prefer": a user seen in training is scored by what was learnt then. True: anybody
+        whose query has a history with ratings is folded in from that, at each query.
+    """
+
+    embedding_size: PositiveInt = 16
+    depth: NonNegativeInt = 3
+    regularization: NonNegativeFloat = 1.3
+    user_embeddings: Literal[True, "prefer"] = "prefer"
+
+
+class CompressedMFScorer(Component[ItemList], Trainable):
+    """`dmc.Recommender` as a scorer in a LensKit pipeline.
+
+    Users whom training has not seen are folded in from the rated items of their query; if it has none, they get the
+    mean and the items' biases. Items without ratings in training are not scored (NaN), so that a fallback may.
+
+    Attributes
+    ----------
+    recommender : dmc.Recommender
+        What `train` fitted, to the numbers of `users` and `items`.
+    users, items : lenskit.data.Vocabulary
+    """
+
+    config: CompressedMFConfig
+    recommender: Recommender
+    users: Vocabulary
+    items: Vocabulary
+
+    def is_trained(self) -> bool:
+        """Whether `train` was called."""
+        return hasattr(self, "recommender")
+
+    def train(self, data: Dataset, options: TrainingOptions | None = None) -> None:
+        """Fit to the ratings of a dataset.
+
+        Raises
+        ------
+        ValueError
+            If the dataset has no ratings.
+        """
+        options = TrainingOptions() if options is None else options
+        if self.is_trained() and not options.retrain:
+            return
+        matrix = data.interactions().matrix()
+        if "rating" not in matrix.attribute_names:
+            raise ValueError("the dataset's interactions have no attribute 'rating'; give a dataset with ratings")
+        ratings = matrix.scipy(attribute="rating", layout="coo")
+        device = options.configured_device()
+        self.recommender = Recommender(
+            self.config.embedding_size,
+            depth=self.config.depth,
+            l2=self.config.regularization,
+            random_state=options.random_generator(),
+            device=None if device == "cpu" else device,
+        ).fit({"user": ratings.row, "item": ratings.col, "rating": ratings.data})
+        self.users, self.items = data.users, data.items
+        factors = self.recommender.factors_
+        self._left, self._right, self._item_bias = factors.left, factors.right, np.asarray(factors.column_bias)
+
+    def __call__(self, query: QueryInput, items: ItemList) -> ItemList:
+        """The items with scores, in the order given; NaN where there is none.
+
+        Raises
+        ------
+        RuntimeError
+            If `train` was not called.
+        """
+        if not self.is_trained():
+            raise RuntimeError("this CompressedMFScorer is not trained; call train, or train the pipeline it is in")
+        query = RecQuery.create(query)
+        lines = self.recommender.items_.lines(items.numbers(vocabulary=self.items, missing="negative"))
+        known = lines >= 0
+        scores = np.full(len(items), np.nan, np.float32)
+        scores[known] = self._scores(query, lines[known])
+        return ItemList(items, scores=scores)
+
+    def _scores(self, query: RecQuery, lines: NDArray[np.int64]) -> NDArray[np.float32]:
+        """(items,) what a user gives to items, which come as lines of the factors."""
+        recommender = self.recommender
+        number = None if query.user_id is None else self.users.number(query.user_id, missing=None)
+        user = -1 if number is None else int(recommender.users_.lines([number])[0])
+        if user < 0 or self.config.user_embeddings is True:
+            rated = self._ratings(query.query_items)
+            if rated is not None:
+                return _folded_in(recommender, *rated, recommender.items_.ids[lines])
+        mean = np.float32(recommender.mean_)
+        if user < 0:
+            return mean + self._item_bias[lines]
+        return mean + self._right[lines] @ self._left[user]
+
+    def _ratings(self, history: ItemList | None) -> tuple[NDArray[np.int64], NDArray[np.float32]] | None:
+        """Known items of a history, once each, and their ratings; None if there are none."""
+        ratings = None if history is None else history.field("rating")
+        if history is None or ratings is None:
+            return None
+        numbers = history.numbers(vocabulary=self.items, missing="negative")
+        usable = (self.recommender.items_.lines(numbers) >= 0) & np.isfinite(ratings)
+        rated, last = np.unique(numbers[usable][::-1], return_index=True)
+        return (rated, ratings[usable][::-1][last]) if len(rated) else None
+
+
+def _folded_in(
+    recommender: Recommender, rated: NDArray[np.int64], ratings: NDArray[np.float32], items: NDArray[np.int64]
+) -> NDArray[np.float32]:
+    """(items,) scores of a user who is known by ratings alone."""
+    if hasattr(recommender, "fold_in"):
+        newcomer = recommender.fold_in({"user": np.full(len(rated), NEWCOMER), "item": rated, "rating": ratings})
+        pairs = {"user": np.full(len(items), NEWCOMER), "item": items}
+        return newcomer.predict(pairs, clip=False)["prediction"]
+    return _least_squares(recommender, rated, ratings, items)
+
+
+# FALLBACK, to be removed with the branch above as soon as Recommender.fold_in is there.
+def _least_squares(
+    recommender: Recommender, rated: NDArray[np.int64], ratings: NDArray[np.float32], items: NDArray[np.int64]
+) -> NDArray[np.float32]:
+    """The same by least squares on the items' side, with the fitted users' mean and covariance as the prior."""
+    left, right = (side.astype(np.float64) for side in (recommender.factors_.left, recommender.factors_.right))
+    lines, wanted = recommender.items_.lines(rated), recommender.items_.lines(items)
+    prior, covariance = left.mean(axis=0), np.cov(left, rowvar=False, ddof=0)
+    basis = right[lines]
+    noise = float(np.nan_to_num(recommender.validation_rmse_, nan=float(np.std(ratings)))) ** 2
+    surprise = ratings - recommender.mean_ - basis @ prior
+    weights = np.linalg.solve(basis @ covariance @ basis.T + (noise + 1e-9) * np.eye(len(basis)), surprise)
+    user = prior + covariance @ (basis.T @ weights)
+    return (recommender.mean_ + right[wanted] @ user).astype(np.float32)
