@@ -131,7 +131,7 @@ def test_shares_of_ratings_training_and_spectrum(judged, model, newer):
     spectrum = rows(page, "Spectrum of the low-rank part")
     assert numbers(spectrum["1"])[0] == pytest.approx(sizes[0], rel=1e-2)
     assert numbers(spectrum["2"])[1] == pytest.approx(np.sum(sizes[:2] ** 2) / np.sum(sizes**2), abs=2e-3)
-    assert f"noise: {model.rank_}, of 4 allowed" in page
+    assert f"noise: {model.rank_}; that is the rank" in page
 
 
 def test_nearest_items_by_title(judged, model):
@@ -206,6 +206,8 @@ def test_what_cannot_be_used_is_told_and_leaves_no_page(model, tmp_path):
     for given, message in ((empty, "there are no test ratings"), ({"user": [1]}, "has no column 'item'")):
         with pytest.raises(ValueError, match=message):
             report.write(model, tmp_path / "page.html", given)
+    with pytest.raises(ValueError, match="fitted to what happened, not to ratings"):
+        report.write(Recommender(feedback="implicit").fit(table()), tmp_path / "page.html")
     assert not list(tmp_path.iterdir())
 
 
