@@ -55,6 +55,24 @@ def test_all_pairs_count_as_the_dense_problem_says():
     assert float(on_torch[0]) == pytest.approx(value)
 
 
+def test_without_data_nothing_is_left_but_squares():
+    observed = dmc.observe(np.eye(3), np.eye(3) > 0)
+    at = dmc.initial.gaussian((3, 3), 2, 0, 0.7)
+    problem = MaskedLeastSquares(observed, np.full(3, 2.0), unobserved=0.5).homogeneous
+    zero = MaskedLeastSquares(observed.with_values(np.zeros(3)), np.full(3, 2.0), unobserved=0.5)
+    assert problem.value(at) == pytest.approx(zero.value(at))
+
+
+def test_weights_stay_as_they_were_given():
+    observed, weights = dmc.observe(np.eye(3), np.eye(3) > 0), np.full(3, 2.0)
+    at = dmc.initial.gaussian((3, 3), 2, 0, 0.7)
+    problem = MaskedLeastSquares(observed, weights)
+    value = problem.value(at)
+    weights[:] = 9
+    pytest.importorskip("torch")
+    assert problem.to("cpu").value(at.to("cpu")) == pytest.approx(value)
+
+
 def test_unobserved_entries_weigh_less_than_observed_ones():
     with pytest.raises(ValueError, match=r"unobserved is 1 and the smallest weight 1; weigh observed entries higher"):
         MaskedLeastSquares(dmc.observe(np.eye(3), np.eye(3) > 0), unobserved=1.0)
