@@ -138,6 +138,21 @@ def test_counts_have_to_be_positive():
         dmc.Recommender(feedback="implicit").fit({"user": [0, 1], "item": [0, 1], "rating": [0, 2]})
 
 
+def test_counts_after_the_fit_have_to_be_positive_too():
+    rec = dmc.Recommender(feedback="implicit").fit({"user": [0, 1, 1], "item": [0, 1, 0]})
+    for count in (0, -1):
+        with pytest.raises(ValueError, match=f"the smallest count is {count}; counts have to be above 0"):
+            rec.fold_in({"user": [2], "item": [0], "rating": [count]})
+        with pytest.raises(ValueError, match=f"the smallest count is {count}; counts have to be above 0"):
+            rec.user_vector([0], [count])
+
+
+def test_a_part_of_a_count_weighs_as_one():
+    np.testing.assert_array_equal(preferences.confidence(np.array([1e-3, 0.5, 1, np.e])), [1, 1, 1, 2])
+    hours = {"user": [0, 1, 1], "item": [0, 1, 0], "rating": [0.01, 0.5, 2.0]}
+    assert np.isfinite(dmc.Recommender(feedback="implicit").fit(hours).predict(hours)["prediction"]).all()
+
+
 def test_better_than_popularity_on_real_clicks(data_folder):
     train, test = (np.loadtxt(data_folder / "ml-100k" / name, dtype=int) for name in ("u1.base", "u1.test"))
     train, test = (part[part[:, 2] >= 4] for part in (train, test))
