@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import math
 import os
 from collections.abc import Mapping, Sequence
@@ -307,7 +308,21 @@ def _as_text(value: Any) -> str:
         return value.decode("utf-8", "surrogateescape")
     if isinstance(value, (float, np.floating)) and float(value).is_integer():
         return str(int(value))
+    if isinstance(value, np.datetime64):
+        return _as_date(str(value))
+    if isinstance(value, datetime.date):  # and times, those of pandas too
+        return _as_date(value.isoformat())
     return str(value)
+
+
+def _as_date(text: str) -> str:
+    """A date, the same whatever type and precision it came in; with the time of day if that is not midnight."""
+    day, _, clock = text.partition("T")
+    if len(clock) < 8:
+        clock = f"{clock or '00'}:00:00"[:8]
+    elif "." in clock and "+" not in clock and "-" not in clock:
+        clock = clock.rstrip("0").rstrip(".")
+    return day if clock == "00:00:00" else f"{day}T{clock}"
 
 
 def _as_column(values: Any, name: str) -> NDArray[Any]:
