@@ -108,8 +108,18 @@ class Preferences:
 
 
 def confidence(counts: NDArray[Any]) -> Float:
-    """Weight of a pair with so many clicks: 1 for one, and one more for each power of e."""
-    return (1 + np.log(counts)).astype(np.float32)
+    """Weight of a pair with so many clicks: 1 for one, or for a part of one, and one more for each power of e.
+
+    Raises
+    ------
+    ValueError
+        If a count is not above 0.
+    """
+    if (counts <= 0).any():
+        raise ValueError(
+            f"the smallest count is {counts.min():g}; counts have to be above 0: leave out what did not happen"
+        )
+    return (1 + np.log(np.maximum(counts, 1))).astype(np.float32)
 
 
 def fit(
@@ -147,9 +157,6 @@ def fit(
     Y. Hu, Y. Koren, C. Volinsky, "Collaborative filtering for implicit feedback datasets", 2008;
     S. Rendle et al., "Revisiting the performance of iALS on item recommendation benchmarks", 2022 (arXiv 2110.14037).
     """
-    if (counts.values <= 0).any():
-        least = counts.values.min()
-        raise ValueError(f"the smallest count is {least:g}; counts have to be above 0: leave out what did not happen")
     shape = counts.shape
     width = min(_checks.integer(rank, "rank", 1), *shape)
     weights = confidence(counts.values)

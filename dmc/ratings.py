@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import math
 import os
 from collections.abc import Mapping, Sequence
@@ -155,7 +156,7 @@ def attributes(source: Any, name: str) -> tuple[NDArray[Any], NDArray[np.float32
     -------
     ids : (lines,) array
     attributes : (lines, attributes) float32
-        A column of numbers is one attribute, a missing number its average; one of text has one for each of its
+        A column of numbers or dates is one attribute, a missing one its average; one of text has one for each of its
         commonest values.
 
     Raises
@@ -174,7 +175,7 @@ def attributes(source: Any, name: str) -> tuple[NDArray[Any], NDArray[np.float32
             continue
         values = table.column(other)
         try:
-            columns.append(values.astype(np.float64))
+            columns.append(_as_numbers(values))
         except (TypeError, ValueError):
             text = np.asarray([str(value) for value in values])
             levels, counts = np.unique(text, return_counts=True)
@@ -185,6 +186,16 @@ def attributes(source: Any, name: str) -> tuple[NDArray[Any], NDArray[np.float32
         if finite.any() and column[finite].std() > 0:
             matrix[:, i] = np.where(finite, (column - column[finite].mean()) / column[finite].std(), 0)
     return ids, matrix[:, matrix.any(axis=0)]
+
+
+def _as_numbers(values: NDArray[Any]) -> NDArray[np.float64]:
+    """A column as numbers, NaN where one is missing: dates too, and what is text because it came from a file."""
+    if values.dtype.kind in "mM":
+        return np.where(np.isnat(values), np.nan, values.astype(np.int64).astype(np.float64))
+    if values.dtype.kind in "UO":
+        given = [math.nan if _is_missing(value) or value == "" else value for value in values.tolist()]
+        return np.asarray(given, object).astype(np.float64)
+    return values.astype(np.float64)
 
 
 @dataclass(frozen=True, eq=False)
@@ -307,7 +318,21 @@ def _as_text(value: Any) -> str:
         return value.decode("utf-8", "surrogateescape")
     if isinstance(value, (float, np.floating)) and float(value).is_integer():
         return str(int(value))
+    if isinstance(value, np.datetime64):
+        return _as_date(str(value))
+    if isinstance(value, datetime.date):  # and times, those of pandas too
+        return _as_date(value.isoformat())
     return str(value)
+
+
+def _as_date(text: str) -> str:
+    """A date, the same whatever type and precision it came in; with the time of day if that is not midnight."""
+    day, _, clock = text.partition("T")
+    if len(clock) < 8:
+        clock = f"{clock or '00'}:00:00"[:8]
+    elif "." in clock and "+" not in clock and "-" not in clock:
+        clock = clock.rstrip("0").rstrip(".")
+    return day if clock == "00:00:00" else f"{day}T{clock}"
 
 
 def _as_column(values: Any, name: str) -> NDArray[Any]:

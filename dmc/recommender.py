@@ -5,13 +5,13 @@ from __future__ import annotations
 import copy
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set, ValuesView
 from pathlib import Path
 from threading import Lock
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from dmc import __version__, _checks, bayesian, kernels, persistence, preferences
 from dmc.bayesian import Bayesian
@@ -507,8 +507,8 @@ class Recommender:
         n: int = 10,
         *,
         filter_already_liked_items: bool = True,
-        filter_items: ArrayLike | None = None,
-        items: ArrayLike | None = None,
+        filter_items: Any = None,
+        items: Any = None,
     ) -> Any:
         """The n best items for each user, of those that the user has not rated.
 
@@ -522,10 +522,10 @@ class Recommender:
             Items for each user; fewer where fewer are left.
         filter_already_liked_items : bool
             Leave out what the user has rated.
-        filter_items : sequence of ids, optional
+        filter_items : ids, as `users`, optional
             Never recommend these.
-        items : sequence of ids, optional
-            Recommend only these.
+        items : ids, as `users`, optional
+            Recommend only these. Unknown ones are left out, in both.
 
         Returns
         -------
@@ -541,7 +541,7 @@ class Recommender:
         if items is not None or filter_items is not None:
             allowed = np.full(len(self.items_), items is None)
             for ids, value in ((items, True), (filter_items, False)):
-                lines = self.items_.lines([] if ids is None else ids, "items")
+                lines = self.items_.lines(_asked([] if ids is None else ids, item).ids(item), item)
                 allowed[lines[lines >= 0]] = value
             among = np.flatnonzero(allowed)
         seen = Lines(np.append(self._seen.pointers, self._seen.pointers[-1]), self._seen.indices)
@@ -754,6 +754,8 @@ _LOADING = Lock()  # of a loaded model's parts that serving seldom needs
 
 def _asked(ids: Any, name: str) -> Table:
     """A table of ids, whatever they came in."""
+    if isinstance(ids, (Iterator, Set, ValuesView)):  # which NumPy would take for one id
+        ids = list(ids)
     if not (hasattr(ids, "columns") or isinstance(ids, Mapping)):  # a list as it is: an array might round huge ids
         ids = {name: ids if isinstance(ids, (list, tuple)) else np.atleast_1d(ids)}
     return Table.open(ids, (name,))

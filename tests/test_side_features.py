@@ -61,3 +61,17 @@ def test_refused(planted):
     for settings in ({"depth": 2}, {"feedback": "implicit"}):
         with pytest.raises(ValueError, match="features of user are for ratings and the default model"):
             dmc.Recommender(**settings).fit(train, user_features=of_users)
+
+
+def test_missing_dates_and_missing_numbers_of_a_file_are_averages(tmp_path):
+    ids = {"user": range(4)}
+    days = pd.to_datetime(["2020-01-01", None, "2020-01-03", "2020-01-05"])
+    expected = np.array([-1.2247449, 0, 0, 1.2247449], np.float32)
+    np.testing.assert_allclose(attributes(pd.DataFrame(ids | {"since": days}), "user")[1][:, 0], expected, atol=1e-6)
+    path = tmp_path / "users.csv"
+    path.write_text("user,age\n0,20\n1,\n2,30\n3,40\n")
+    np.testing.assert_allclose(attributes(path, "user")[1], expected[:, None], atol=1e-6)
+    numbers = pd.Series([20, pd.NA, 30, 40], dtype=object)
+    np.testing.assert_allclose(
+        attributes(pd.DataFrame(ids | {"age": numbers}), "user")[1], expected[:, None], atol=1e-6
+    )
