@@ -443,7 +443,12 @@ def fit(
     if observations.dtype != np.float32:
         raise TypeError(f"the observations are {observations.dtype}; make them float32")
     with kernels.sharing_cores(START_WIDTH):
-        return _fit(observations, bound, _checks.generator(seed), callbacks, start, attributes)
+        rng = _checks.generator(seed)
+        model = _fit(observations, bound, rng, callbacks, start, attributes)
+        if model.status is Status.MAX_STEPS and start is None:  # some starts lead nowhere: another seldom does as well
+            again = _fit(observations, bound, rng, callbacks, start, attributes)
+            model = min(model, again, key=lambda found: found.noise)
+        return model
 
 
 def _fit(

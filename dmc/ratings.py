@@ -17,6 +17,7 @@ from dmc import _checks, rating_files
 from dmc.rating_files import HEADLESS
 
 PARQUET = (".parquet", ".pq")
+TEXT = 1 << 30  # letters of the ids of a table, at most
 DIGITS = 18  # as many as always fit into int64
 
 
@@ -251,6 +252,11 @@ def as_ids(values: NDArray[Any], name: str) -> NDArray[Any]:
     if values.dtype.kind in "iub" and (not len(values) or int(values.max()) <= np.iinfo(np.int64).max):
         return values.astype(np.int64)
     if values.dtype.kind == "O" and set(map(type, values)) == {str}:
+        longest = max(values, key=len)
+        if len(longest) * len(values) > TEXT:  # an array of text gives each the room of the longest
+            raise ValueError(
+                f"column {name!r} holds an id of {len(longest):,} letters ({longest[:20]!r}…); shorten the long ones"
+            )
         values = values.astype(str)
     if values.dtype.kind == "f":
         _refuse(np.isnan(values), "missing", name)

@@ -136,6 +136,12 @@ class Recommender:
         self.verbose = verbose
         self.callbacks = callbacks
 
+    def __repr__(self) -> str:
+        fitted = (
+            f", {len(self.users_):,} users, {len(self.items_):,} items" if hasattr(self, "_left") else ", not fitted"
+        )
+        return f"Recommender(rank={self.rank}, feedback={self.feedback!r}{fitted})"
+
     # Fitting -----------------------------------------------------------------------------------------------------
 
     def fit(
@@ -160,7 +166,7 @@ class Recommender:
         user, item, rating : str
             Names of the columns. Ids may be text or numbers, with gaps; ratings real numbers on any scale.
         duplicates : {"error", "mean", "last"}
-            What to do when a user rated an item more than once.
+            What to do when a user rated an item more than once. Counts of what happened are added up in any case.
         user_features, item_features : data frame, mapping of arrays, or path of a file, optional
             What else is known of users or items: the column of ids named as in `table`, and columns of numbers or text
             (`dmc.ratings.attributes`). They tell where somebody is to be expected, above all who has no rating yet: who
@@ -178,6 +184,7 @@ class Recommender:
         FloatingPointError
             If the fit overflowed.
         """
+        _checks.choice(duplicates, "duplicates", ("error", "mean", "last"))
         source = Table.open(table, (user, item, rating))
         values = self._numbers(source, rating)
         users, rows = Vocabulary.learn(source.ids(user))
@@ -187,7 +194,8 @@ class Recommender:
         users, rows, of_users = self._described(users, rows, user_features, user)
         items, cols, of_items = self._described(items, cols, item_features, item)
         try:
-            observations = Observations.from_entries(rows, cols, values, (len(users), len(items)), duplicates)
+            how: Duplicates = "sum" if self.feedback == "implicit" else duplicates
+            observations = Observations.from_entries(rows, cols, values, (len(users), len(items)), how)
         except ValueError as error:
             if "repeat" not in str(error):
                 raise
@@ -198,10 +206,10 @@ class Recommender:
             ) from None
         rng = _checks.generator(self.random_state)
         with kernels.threads(self.n_threads):
-            residuals = (
-                self._calibrate(observations, rng, (of_users, of_items)) if self.intervals else np.zeros(0, np.float32)
-            )
-            members = self._members_of(observations, rng, described=(of_users, of_items))
+            residuals, starts = np.zeros(0, np.float32), list[Any]()
+            if self.intervals:
+                residuals, starts = self._calibrate(observations, rng, (of_users, of_items))
+            members = self._members_of(observations, rng, starts, (of_users, of_items))
         self.columns_, self.users_, self.items_, self._residuals = (user, item, rating), users, items, residuals
         self._take(observations, members)
         return self
@@ -281,8 +289,11 @@ class Recommender:
 
     def _calibrate(
         self, observations: Observations, rng: np.random.Generator, described: Described
-    ) -> NDArray[np.float32]:
-        """Absolute residuals, ascending, of ratings that a model has not seen."""
+    ) -> tuple[NDArray[np.float32], list[Any]]:
+        """Absolute residuals, ascending, of ratings that some models have not seen; and those models, to go on from.
+
+        Two fits that begin apart may end apart, and then the errors of one say nothing of the other.
+        """
         fraction = min(CALIBRATED, MAX_CALIBRATED / observations.n_observed)
         number = _checks.count(observations.n_observed, "rating is", "ratings are")
         too_few = f"{number} too few to hold some out for intervals"
@@ -294,7 +305,9 @@ class Recommender:
             raise ValueError(f"{too_few}, each the only one of its user or item; leave intervals out") from None
         members = self._members_of(train, rng, described=described)
         predicted = _served(members).at(held_out.rows, held_out.cols) + np.float32(members[0].mean)
-        return np.sort(np.abs(np.clip(predicted, *_range(observations)) - held_out.values))
+        residuals = np.sort(np.abs(np.clip(predicted, *_range(observations)) - held_out.values))
+        rows, columns = (np.arange(size) for size in observations.shape)
+        return residuals, [m.extended(observations, rows, columns, np.zeros(len(rows), bool)) for m in members]
 
     def _take(self, observations: Observations, members: list[Model]) -> None:
         """What is served, from fitted models and their ratings."""
@@ -355,7 +368,7 @@ class Recommender:
         return folded
 
     def user_vector(self, items: Any, ratings: Any = None) -> NDArray[np.float32]:
-        """What `user_factors` would hold of somebody with these ratings alone; quick, for one at a time.
+        """What `fold_in` would make of somebody with these ratings alone; quick, for one at a time.
 
         ``rec.mean_ + rec.item_factors @ rec.user_vector(items, ratings)`` are the predictions for all items.
 
@@ -386,13 +399,13 @@ class Recommender:
         return np.append(factors, np.mean([vector[-2:] for vector in vectors], axis=0)).astype(np.float32)
 
     def partial_fit(self, table: Any) -> Recommender:
-        """Take more ratings in, and fit all of them again from where the model stands.
+        """Take more ratings in, and fit all of them again from where the model stands (a network: anew).
 
         Parameters
         ----------
         table : data frame, mapping of arrays, or path of a file
             With the columns named as in `fit`, or of the first ratings if it was not fitted before. Of a rating that is
-            known already the new value counts.
+            known already the new value counts; counts of what happened are added to those before.
 
         Returns
         -------
@@ -425,7 +438,7 @@ class Recommender:
             np.concatenate([old_cols[known.cols], cols]),
             np.concatenate([known.values, values]),
             shape,
-            "last",
+            "sum" if self.feedback == "implicit" else "last",
         )
         row_of, column_of = (np.full(size, -1) for size in shape)
         row_of[old_rows], column_of[old_cols] = np.arange(len(old_rows)), np.arange(len(old_cols))

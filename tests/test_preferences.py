@@ -160,3 +160,11 @@ def test_better_than_popularity_on_real_clicks(data_folder):
     judged = {"user": test[:, 0], "item": test[:, 1], "rating": test[:, 2]}
     ours = dmc.evaluation.evaluate(rec, judged, n=10, relevant=4)
     assert ours.ndcg > 0.42  # that of implicit 0.7's ALS, at the best of its grid: .4245; of popularity .25
+
+
+def test_clicks_that_repeat_are_added_up():
+    log = {"user": [0, 0, 0, 1], "item": [0, 0, 1, 1]}
+    rec = dmc.Recommender(2, feedback="implicit").fit(log)
+    np.testing.assert_array_equal(rec.observations_.values, [2, 1, 1])
+    rec.partial_fit({"user": [0], "item": [0]})
+    np.testing.assert_array_equal(rec.observations_.values, [3, 1, 1])

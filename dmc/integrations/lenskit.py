@@ -39,8 +39,8 @@ class CompressedMFConfig(BaseModel, extra="forbid"):
 class CompressedMFScorer(Component[ItemList], Trainable):
     """`dmc.Recommender` as a scorer in a LensKit pipeline.
 
-    Users whom training has not seen are folded in from the rated items of their query; if it has none, they get the
-    mean and the items' biases. Items without ratings in training are not scored (NaN), so that a fallback may.
+    Users whom training has not seen are folded in from the rated items of their query; if it has none, they get what
+    is expected of anybody. Items without ratings in training are not scored (NaN), so that a fallback may.
 
     Attributes
     ----------
@@ -83,7 +83,7 @@ class CompressedMFScorer(Component[ItemList], Trainable):
         ).fit({"user": ratings.row, "item": ratings.col, "rating": ratings.data})
         self.users, self.items = data.users, data.items
         factors = self.recommender.factors_
-        self._left, self._right, self._item_bias = factors.left, factors.right, np.asarray(factors.column_bias)
+        self._left, self._right, self._stranger = factors.left, factors.right, self.recommender.user_vector([], [])
 
     def __call__(self, query: QueryInput, items: ItemList) -> ItemList:
         """The items with scores, in the order given; NaN where there is none.
@@ -112,9 +112,7 @@ class CompressedMFScorer(Component[ItemList], Trainable):
             if rated is not None:
                 return np.float32(recommender.mean_) + self._right[lines] @ recommender.user_vector(*rated)
         mean = np.float32(recommender.mean_)
-        if user < 0:
-            return mean + self._item_bias[lines]
-        return mean + self._right[lines] @ self._left[user]
+        return mean + self._right[lines] @ (self._stranger if user < 0 else self._left[user])
 
     def _ratings(self, history: ItemList | None) -> tuple[NDArray[np.int64], NDArray[np.float32]] | None:
         """Known items of a history, once each, and their ratings; None if there are none."""
