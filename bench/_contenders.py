@@ -1,0 +1,338 @@
+"""A contender of recommend.py in a process of its own: what it is to do comes as JSON, what came of it goes back so.
+
+Each is used as its manual says, by the quickest of its public ways. A toy problem first, so that what is loaded at the
+first use is no part of any figure.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+THREADS = 2
+USERS, ITEMS, WIDTH, LIKED = 100_000, 50_000, 64, 20  # of the model that is asked for everybody's list
+SAMPLE = 200  # of its users, whose lists are checked
+
+
+class Ratings(NamedTuple):
+    """One rating a line; ids are whole numbers."""
+
+    user: NDArray[Any]
+    item: NDArray[Any]
+    rating: NDArray[np.float32]
+
+
+def movielens(folder: str) -> tuple[Ratings, Ratings]:
+    parts = (np.loadtxt(Path(folder) / f"u1.{part}", dtype=np.int64) for part in ("base", "test"))
+    return tuple(Ratings(p[:, 0], p[:, 1], p[:, 2].astype(np.float32)) for p in parts)
+
+
+def douban(folder: str) -> tuple[Ratings, Ratings]:
+    parts = (np.loadtxt(Path(folder) / f"{part}.csv", delimiter=",", skiprows=1) for part in ("train", "test"))
+    return tuple(Ratings(p[:, 0].astype(np.int64), p[:, 1].astype(np.int64), p[:, 2].astype(np.float32)) for p in parts)
+
+
+def planted(folder: str) -> tuple[Ratings, Ratings]:
+    with np.load(Path(folder) / "long_tail.npz") as held:
+        return tuple(Ratings(*(held[part + name] for name in ("row", "col", "val"))) for part in ("", "test_"))
+
+
+SETS = {"MovieLens 100K, u1": movielens, "Douban": douban, "planted": planted}
+
+
+# Ratings -------------------------------------------------------------------------------------------------------------
+
+
+class Dmc:
+    """Ours. `sweeps`: end the fit there, by a callback."""
+
+    def __init__(self, sweeps: int | None = None, **settings: Any) -> None:
+        import dmc
+
+        callbacks = [lambda info: info.n_steps >= sweeps] if sweeps else []
+        self.model = dmc.Recommender(n_threads=THREADS, callbacks=callbacks, **settings)
+
+    def prepare(self, train: Ratings) -> None:
+        self.table = train._asdict()
+
+    def fit(self) -> None:
+        self.model.fit(self.table)
+
+    def predict(self, user: NDArray[Any], item: NDArray[Any]) -> NDArray[Any]:
+        return self.model.predict({"user": user, "item": item})["prediction"]
+
+
+class Cornac:
+    def __init__(self, k: int, learning_rate: float, lambda_reg: float, max_iter: int) -> None:
+        from cornac.models import MF
+
+        self.model = MF(k=k, learning_rate=learning_rate, lambda_reg=lambda_reg, max_iter=max_iter)
+
+    def prepare(self, train: Ratings) -> None:
+        from cornac.data import Dataset
+
+        self.data = Dataset.from_uir(list(zip(*(column.tolist() for column in train), strict=True)))
+
+    def fit(self) -> None:
+        self.model.fit(self.data)
+
+    def predict(self, user: NDArray[Any], item: NDArray[Any]) -> NDArray[Any]:
+        users, items, score, mean = self.data.uid_map, self.data.iid_map, self.model.score, self.data.global_mean
+        pairs = zip(user.tolist(), item.tolist(), strict=True)  # all items of a user at a time takes longer
+        return np.array([score(users[u], items[i]) if u in users and i in items else mean for u, i in pairs])
+
+
+class Cmfrec:
+    def __init__(self, **settings: Any) -> None:
+        from cmfrec import CMF
+
+        self.model = CMF(nthreads=THREADS, **settings)
+
+    def prepare(self, train: Ratings) -> None:
+        from scipy.sparse import coo_matrix
+
+        self.shape = int(train.user.max()) + 1, int(train.item.max()) + 1
+        self.mean = float(train.rating.mean())
+        positions = train.user.astype(np.int32), train.item.astype(np.int32)
+        self.data = coo_matrix((train.rating, positions), shape=self.shape)
+
+    def fit(self) -> None:
+        self.model.fit(self.data)
+
+    def predict(self, user: NDArray[Any], item: NDArray[Any]) -> NDArray[Any]:
+        predicted = self.model.predict(user=user.astype(np.int32), item=item.astype(np.int32))
+        return np.where(np.isnan(predicted), np.float32(self.mean), predicted)
+
+
+class LensKit:
+    def __init__(self, **settings: Any) -> None:
+        from lenskit.als import BiasedMFScorer
+
+        self.model = BiasedMFScorer(**settings)
+
+    def prepare(self, train: Ratings) -> None:
+        import pandas as pd
+        from lenskit.data import from_interactions_df
+
+        columns = dict(zip(("user_id", "item_id", "rating"), train, strict=True))
+        self.data, self.mean = from_interactions_df(pd.DataFrame(columns)), float(train.rating.mean())
+
+    def fit(self) -> None:
+        from lenskit.training import TrainingOptions
+
+        self.model.train(self.data, TrainingOptions(rng=0))
+
+    def predict(self, user: NDArray[Any], item: NDArray[Any]) -> NDArray[Any]:
+        from lenskit.data import ItemList, RecQuery
+
+        predicted = np.empty(len(user))
+        for one, places in by_user(user):
+            predicted[places] = self.model(RecQuery(user_id=one), ItemList(item_ids=item[places])).scores()
+        return np.where(np.isnan(predicted), self.mean, predicted)
+
+
+class Surprise:
+    def __init__(self, kind: str = "SVD", **settings: Any) -> None:
+        import surprise
+
+        self.model = getattr(surprise, kind)(random_state=0, **settings)
+
+    def prepare(self, train: Ratings) -> None:
+        import pandas as pd
+        from surprise import Dataset, Reader
+
+        scale = Reader(rating_scale=(float(train.rating.min()), float(train.rating.max())))
+        self.data = Dataset.load_from_df(pd.DataFrame(train._asdict()), scale).build_full_trainset()
+
+    def fit(self) -> None:
+        self.model.fit(self.data)
+
+    def predict(self, user: NDArray[Any], item: NDArray[Any]) -> NDArray[Any]:
+        asked = zip(user.tolist(), item.tolist(), [0.0] * len(user), strict=True)
+        return np.array([found.est for found in self.model.test(list(asked))])
+
+
+def by_user(user: NDArray[Any]) -> Iterator[tuple[int, NDArray[np.int64]]]:
+    """Each user, and the places where he stands."""
+    order = np.argsort(user, kind="stable")
+    ones, first = np.unique(user[order], return_index=True)
+    yield from zip(ones.tolist(), np.split(order, first[1:]), strict=True)
+
+
+CONTENDERS = {"dmc": Dmc, "Cornac": Cornac, "cmfrec": Cmfrec, "LensKit": LensKit, "Surprise": Surprise}
+
+
+def ratings(contender: str, name: str, folder: str, settings: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """A fit for each of some settings: test error; of the first one also seconds and the peak of memory."""
+    train, test = SETS[name](folder)
+    low, high = train.rating.min(), train.rating.max()
+    toy = np.arange(0, len(train.rating), len(train.rating) // 2000)
+    model = CONTENDERS[contender](**settings[0])
+    model.prepare(Ratings(*(column[toy] for column in train)))
+    model.fit()
+    model.predict(train.user[toy], train.item[toy])
+    for setting in settings:
+        model = CONTENDERS[contender](**setting)
+        began, cpu = time.perf_counter(), time.process_time()
+        model.prepare(train)
+        prepared = time.perf_counter()
+        model.fit()
+        ended, cpu = time.perf_counter(), time.process_time() - cpu
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        asked = time.perf_counter()
+        predicted = model.predict(test.user, test.item)
+        answered = time.perf_counter()
+        error = np.sqrt(np.mean((np.clip(predicted, low, high) - test.rating.astype(np.float64)) ** 2))
+        yield {
+            "test_rmse": float(error),
+            "seconds": ended - began,
+            "fit_seconds": ended - prepared,
+            "cpu_seconds": cpu,
+            "predict_seconds": answered - asked,
+            "peak_mib": peak,
+        }
+
+
+def intervals(name: str, folder: str, probability: float) -> Iterator[dict[str, Any]]:
+    """Share of the test ratings inside our bounds, and how far apart those are."""
+    import dmc
+
+    train, test = SETS[name](folder)
+    model = dmc.Recommender(intervals=True, n_threads=THREADS).fit(train._asdict())
+    asked = {"user": test.user, "item": test.item}
+    found = model.predict(asked, interval=probability)
+    inside = (found["lower"] <= test.rating) & (test.rating <= found["upper"])
+    yield {"coverage": float(inside.mean()), "width": float((found["upper"] - found["lower"]).mean())}
+
+
+# Clicks --------------------------------------------------------------------------------------------------------------
+
+
+def clicks(
+    contender: str, name: str, folder: str, least: float, settings: list[dict[str, Any]], rehearse: bool = False
+) -> Iterator[Any]:
+    """NDCG@10 of lists made from the ratings that are high enough, as if they had been clicks; seconds to fit.
+
+    `rehearse`: of a tenth of the training clicks in the test's place, which is how settings may be chosen.
+    """
+    train, test = (Ratings(*(column[part.rating >= least] for column in part)) for part in SETS[name](folder))
+    if rehearse:
+        held_out = np.random.default_rng(0).random(len(train.user)) < 0.1
+        train, test = (Ratings(*(column[which] for column in train)) for which in (~held_out, held_out))
+    users, rows = np.unique(train.user, return_inverse=True)
+    items, cols = np.unique(train.item, return_inverse=True)
+    known = np.isin(test.user, users)  # others nobody can know anything about
+    relevant, asked = (test.user[known], test.item[known]), np.unique(test.user[known])
+    for setting in settings:
+        if contender == "dmc":
+            to, what, seconds = _our_lists(train, asked, setting)
+        else:
+            best, seconds = _implicit_lists(rows, cols, np.searchsorted(users, asked), setting)
+            to, what = np.repeat(asked, best.shape[1]), items[best.ravel()]
+        from dmc import metrics
+
+        found = metrics.hits((to, what), relevant)
+        yield {"ndcg": metrics.ndcg(*found), "recall": metrics.recall(*found), "seconds": seconds}
+
+
+def _our_lists(train: Ratings, asked: NDArray[Any], setting: dict[str, Any]) -> tuple[Any, Any, float]:
+    import dmc
+
+    model = dmc.Recommender(feedback="implicit", n_threads=THREADS, **setting)
+    began = time.perf_counter()
+    model.fit({"user": train.user, "item": train.item})
+    seconds = time.perf_counter() - began
+    lists = model.recommend(asked, n=10)
+    return lists["user"], lists["item"], seconds
+
+
+def _implicit_lists(rows: Any, cols: Any, asked: Any, setting: dict[str, Any]) -> tuple[NDArray[Any], float]:
+    from implicit.als import AlternatingLeastSquares
+    from scipy.sparse import csr_matrix
+
+    began = time.perf_counter()
+    data = csr_matrix((np.ones(len(rows), np.float32), (rows, cols)))
+    model = AlternatingLeastSquares(num_threads=THREADS, **setting)
+    model.fit(data, show_progress=False)
+    seconds = time.perf_counter() - began
+    best, _ = model.recommend(asked, data[asked], N=10, filter_already_liked_items=True)
+    return best, seconds
+
+
+# Lists for everybody -------------------------------------------------------------------------------------------------
+
+
+def lists(contender: str, batch: int) -> Iterator[dict[str, Any]]:
+    """The ten best items of each user, what they liked left out: users a second, and whether they are the best."""
+    from scipy.sparse import csr_matrix
+
+    rng = np.random.default_rng(0)
+    U, V = (rng.standard_normal((lines, WIDTH), np.float32) for lines in (USERS, ITEMS))
+    cols = np.sort(rng.integers(0, ITEMS, (USERS, LIKED), np.int32), axis=1).ravel()
+    liked = csr_matrix((np.ones(len(cols), np.float32), cols, np.arange(USERS + 1) * LIKED), shape=(USERS, ITEMS))
+    liked.sum_duplicates()
+    _, ask = (_our_server if contender == "dmc" else _implicit_server)(U, V, liked)
+    ask(np.arange(100))
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    began = time.perf_counter()
+    found = np.concatenate([ask(np.arange(i, min(i + batch, USERS))) for i in range(0, USERS, batch)])
+    seconds = time.perf_counter() - began
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    sample = rng.choice(USERS, SAMPLE, replace=False)
+    same = []
+    for user in sample:
+        scores = V.astype(np.float64) @ U[user]
+        scores[liked[user].indices] = -np.inf
+        best = np.sort(scores)[::-1][:10]
+        same.append(np.allclose(scores[found[user]], best, rtol=0, atol=1e-4) and len(set(found[user])) == 10)
+    yield {
+        "seconds": seconds,
+        "users_a_second": USERS / seconds,
+        "more_mib": (peak - before) / 1024,
+        "peak_mib": peak / 1024,
+        "as_brute_force": float(np.mean(same)),
+    }
+
+
+def _our_server(U: Any, V: Any, liked: Any) -> Any:
+    """A Recommender that has these factors: what `fit` leaves behind, made by hand."""
+    import dmc
+    from dmc.observations import Lines
+    from dmc.ratings import Vocabulary
+
+    model = dmc.Recommender(feedback="implicit")
+    model.columns_, model.mean_, model.range_ = ("user", "item", "rating"), 0.0, (-np.inf, np.inf)
+    model.users_, model.items_ = Vocabulary(np.arange(USERS)), Vocabulary(np.arange(ITEMS))
+    model._seen = Lines(liked.indptr.astype(np.int64), liked.indices)
+    sides = [np.vstack([side, np.zeros_like(side[:1])]) for side in (U, V)]  # the last: of those who are not known
+    served = dmc.Factors(sides[0], (), sides[1], *(np.zeros(len(side), np.float32) for side in sides))
+    model._left, model._right = served.left, served.right
+    return model, lambda users: model.recommend(users, n=10)["item"].reshape(-1, 10)
+
+
+def _implicit_server(U: Any, V: Any, liked: Any) -> Any:
+    from implicit.als import AlternatingLeastSquares
+
+    model = AlternatingLeastSquares(factors=WIDTH, num_threads=THREADS)
+    model.user_factors, model.item_factors = U, V
+    return model, lambda users: model.recommend(users, liked[users], N=10, filter_already_liked_items=True)[0]
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+
+TASKS = {"ratings": ratings, "intervals": intervals, "clicks": clicks, "lists": lists}
+
+if __name__ == "__main__":
+    task, arguments = json.loads(sys.argv[1])
+    answer, sys.stdout = os.fdopen(os.dup(1), "w"), sys.stderr  # what a rival prints is no answer
+    for found in TASKS[task](**arguments):
+        print(json.dumps(found), file=answer, flush=True)
