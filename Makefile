@@ -7,7 +7,7 @@ SOURCES := $(wildcard csrc/*.cpp csrc/*.cu csrc/*.h csrc/lab/*.cpp csrc/lab/*.h)
 export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test bench gpu gpu-packages lab lint format sanitize integrations clean
+.PHONY: demo test bench bench-recommend gpu gpu-packages lab lint format sanitize integrations clean
 
 demo: .venv/.plot
 	$(BIN)/dmc demo
@@ -17,6 +17,19 @@ test: .venv/.test
 
 bench: .venv/.test lab
 	$(BIN)/dmc bench all
+
+# The Recommender beside its rivals, which have an environment of their own; the core is the one that .venv built into the
+# tree. cmfrec is built there from source.
+bench-recommend: .venv-bench/.rivals .venv/.test
+	.venv-bench/bin/python bench/recommend.py
+	$(BIN)/dmc bench report
+
+RIVALS := cmfrec cornac implicit lenskit scikit-surprise
+.venv-bench/.rivals: pyproject.toml bench/constraints-recommend.txt
+	test -x .venv-bench/bin/python || $(PYTHON) -m venv .venv-bench
+	DMC_CORE=0 DMC_CUDA=0 PIP_CONSTRAINT=$(CURDIR)/bench/constraints-recommend.txt \
+		.venv-bench/bin/python -m pip install --quiet --no-compile --editable . $(RIVALS)
+	touch $@
 
 # On a machine with an NVIDIA GPU, whose Python has torch and pybind11, and nvcc: builds, tests and measures in place,
 # with no network. What else it takes and may lack there, `make gpu-packages` fetches into build/ elsewhere.
@@ -86,4 +99,4 @@ integrations: .venv-integrations/.hosts .venv/.test
 	touch $@
 
 clean:
-	rm -rf .venv .venv-integrations build dist *.egg-info dmc/*.so
+	rm -rf .venv .venv-integrations .venv-bench build dist *.egg-info dmc/*.so
