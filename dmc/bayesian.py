@@ -36,6 +36,7 @@ POWER_STEPS = 4
 FARTHEST = 3.0  # standard deviations of a count: what is beyond was not seen
 SMALLEST = 1e-8  # variance of a feature's weights
 PRECISE = 1e10  # of an entry: as sure as float32 values can be
+PARTS = ("means", "covariance", "weights", "variances", "attributes")  # of a side, in a file
 GRAIN = 16  # as in csrc/posterior.h
 
 Float = NDArray[np.float32]
@@ -64,6 +65,7 @@ class Features:
         """(lines, 2 + coordinates) the features of lines, known or new."""
         counts = np.diff(lines.pointers)
         level = np.clip((np.log(np.maximum(counts, 1)) - self.center) / self.spread, -FARTHEST, FARTHEST)
+        level[counts == 0] = 0  # nobody has looked yet: that is not to be looked at little
         columns = np.column_stack([np.ones(len(counts)), level]).astype(np.float32)
         if self.loadings.shape[1] == 0:
             return columns
@@ -78,7 +80,7 @@ class Features:
 
     @classmethod
     def of(cls, counts: NDArray[Any], loadings: Float) -> Features:
-        logarithms = np.log(np.maximum(counts, 1))
+        logarithms = np.log(counts[counts > 0])
         return cls(loadings, float(logarithms.mean()), float(logarithms.std()) or 1.0)
 
 
@@ -130,12 +132,15 @@ class Side:
     covariance: NDArray[Any]  # (unknowns, unknowns) float64
     weights: NDArray[Any]  # (features, unknowns) float64
     variances: NDArray[Any]  # (features,) of their weights, relative to the covariance
+    attributes: Float  # (lines, attributes) further features, which somebody knows; of average zero
     _entries: Any = field(default=None, init=False, repr=False)
     _spread: Any = field(default=None, init=False, repr=False)  # covariances of the lines, summed
 
     @classmethod
-    def begin(cls, lines: Lines, values: Float, of_lines: Features) -> Side:
-        count, width = len(lines.pointers) - 1, 2 + of_lines.loadings.shape[1]
+    def begin(cls, lines: Lines, values: Float, of_lines: Features, attributes: Float | None) -> Side:
+        count = len(lines.pointers) - 1
+        attributes = np.zeros((count, 0), np.float32) if attributes is None else attributes
+        width = 2 + of_lines.loadings.shape[1] + attributes.shape[1]
         return cls(
             lines,
             values,
@@ -144,12 +149,13 @@ class Side:
             np.eye(1) * START_VARIANCE,
             np.zeros((width, 1)),
             np.ones(width),
+            attributes,
         )
 
     @cached_property
     def features(self) -> Float:
         """(lines, features)."""
-        return self.of_lines(self.lines)
+        return np.hstack([self.of_lines(self.lines), self.attributes])
 
     def __getstate__(self) -> dict[str, Any]:
         return vars(self) | {"_entries": None}  # of the compiled core, which makes them again
@@ -194,7 +200,9 @@ class Side:
 
     def extended(self, lines: Lines, values: Float, line_of: NDArray[np.int64], other_of: NDArray[np.int64]) -> Side:
         """With other entries, and with more lines, which stand where their features let expect them."""
-        more = replace(self, lines=lines, values=values, of_lines=self.of_lines.renumbered(other_of))
+        attributes = np.where(line_of[:, None] >= 0, self.attributes[line_of], np.float32(0))
+        features = self.of_lines.renumbered(other_of)
+        more = replace(self, lines=lines, values=values, of_lines=features, attributes=attributes)
         means = np.where(line_of[:, None] >= 0, self.means[line_of], more.features @ self.weights)
         more.means = means.astype(np.float32)
         return more
@@ -205,7 +213,13 @@ class Side:
         entries = np.repeat(which, counts)
         pointers = np.concatenate([[0], np.cumsum(counts[which])])
         lines = Lines(pointers, self.lines.indices[entries])
-        part = replace(self, lines=lines, values=self.values[entries], means=self.means[which])
+        part = replace(
+            self,
+            lines=lines,
+            values=self.values[entries],
+            means=self.means[which],
+            attributes=self.attributes[which],
+        )
         part.update(replace(other), noise)  # a copy, which knows nothing but the means
         self.means[which] = part.means
 
@@ -314,6 +328,16 @@ class Bayesian:
         """Of an entry, in units of the data's standard deviation."""
         return (self.unit / self.noise) ** 2 if self.noise > 0 else PRECISE
 
+    def vector(self, columns: NDArray[Any], values: NDArray[Any]) -> NDArray[np.float64]:
+        """(k + 2,) the line of `Factors.left` of a row with these entries alone: the mean of its posterior."""
+        lines, side = Lines(np.array([0, len(columns)]), columns), self.rows
+        known = np.column_stack([self.columns.means[columns, :-1], np.ones(len(columns))]).astype(np.float64)
+        expected = (side.of_lines(lines) @ side.weights[: 2 + side.of_lines.loadings.shape[1]])[0]
+        surprise = (values - self.mean) / self.unit - self.columns.means[columns, -1] - known @ expected
+        gram = np.linalg.inv(side.covariance) + self.precision * known.T @ known
+        found = expected + np.linalg.solve(gram, self.precision * known.T @ surprise)
+        return np.concatenate([self.unit**0.5 * found[:-1], [self.unit * found[-1], 1.0]])
+
     def contributions(self, row: int, column: int) -> NDArray[np.float64]:
         """(entries,) what each entry of a row adds to the prediction for a column, by being other than was expected.
 
@@ -346,7 +370,8 @@ class Bayesian:
             d = means.shape[1]
             covariance = np.cov(means, rowvar=False, ddof=0).reshape(d, d) + 1e-6 * np.eye(d)
             weights = np.vstack([means.mean(axis=0), np.zeros(d)])
-            sides.append(Side(lines, values, of_lines, means, covariance, weights, np.ones(2)))
+            nothing = np.zeros((len(means), 0), np.float32)
+            sides.append(Side(lines, values, of_lines, means, covariance, weights, np.ones(2), nothing))
         rows, columns = sides
         return cls(factors, mean, noise, factors.rank(1e-3), rows, columns, unit, [noise], Status.CONVERGED)
 
@@ -356,7 +381,7 @@ class Bayesian:
         for name, side in (("rows", self.rows), ("columns", self.columns)):
             arrays[f"{name}.means"], arrays[f"{name}.covariance"] = side.means, side.covariance
             arrays[f"{name}.weights"], arrays[f"{name}.variances"] = side.weights, side.variances
-            arrays[f"{name}.loadings"] = side.of_lines.loadings
+            arrays[f"{name}.loadings"], arrays[f"{name}.attributes"] = side.of_lines.loadings, side.attributes
             numbers[f"{name}.center"], numbers[f"{name}.spread"] = side.of_lines.center, side.of_lines.spread
         return arrays, numbers
 
@@ -373,7 +398,7 @@ class Bayesian:
             ("columns", pattern.by_column, both.by_column),
         ):
             of_lines = Features(arrays[f"{name}.loadings"], numbers[f"{name}.center"], numbers[f"{name}.spread"])
-            kept = (arrays[f"{name}.{part}"] for part in ("means", "covariance", "weights", "variances"))
+            kept = (arrays[f"{name}.{part}"] for part in PARTS)
             sides.append(Side(lines, values, of_lines, *kept))
         rank, noise = int(numbers["rank"]), numbers["noise"]
         rows, columns = sides
@@ -387,6 +412,7 @@ def fit(
     seed: int | np.random.Generator = 0,
     callbacks: Sequence[Callable[[StepInfo], object]] = (),
     start: Bayesian | None = None,
+    attributes: tuple[Float | None, Float | None] = (None, None),
 ) -> Bayesian:
     """Fit x_ij ≈ μ + b_i + c_j + ⟨u_i, v_j⟩ by variational Bayes.
 
@@ -409,12 +435,20 @@ def fit(
         mean, both in the data's units; a true return value ends the fit.
     start : Bayesian, optional
         A model of these observations to begin with, from `Bayesian.extended`.
+    attributes : pair of (rows, any) and (columns, any) float32 arrays, optional
+        What else is known of the lines, each column of average zero: further features of the prior, so that lines
+        without entries have more to go by than the average. Of a `start` they are known already.
     """
     bound = min(_checks.integer(rank, "rank", 1), *observations.shape)
     if observations.dtype != np.float32:
         raise TypeError(f"the observations are {observations.dtype}; make them float32")
     with kernels.sharing_cores(START_WIDTH):
-        return _fit(observations, bound, _checks.generator(seed), callbacks, start)
+        rng = _checks.generator(seed)
+        model = _fit(observations, bound, rng, callbacks, start, attributes)
+        if model.status is Status.MAX_STEPS and start is None:  # some starts lead nowhere: another seldom does as well
+            again = _fit(observations, bound, rng, callbacks, start, attributes)
+            model = min(model, again, key=lambda found: found.noise)
+        return model
 
 
 def _fit(
@@ -423,11 +457,12 @@ def _fit(
     rng: np.random.Generator,
     callbacks: Sequence[Callable[[StepInfo], object]],
     start: Bayesian | None,
+    attributes: tuple[Float | None, Float | None],
 ) -> Bayesian:
     began = time.perf_counter()
     most = min(max(bound, START_WIDTH), *observations.shape)  # spare directions are the way of weak ones into a model
     if start is None:
-        mean, unit, (rows, columns) = _begin(observations, rng)
+        mean, unit, (rows, columns) = _begin(observations, rng, attributes)
         for side in (rows, columns):
             side.widen(min(most, START_WIDTH), rng)
         precision, learn_from = 1.0, FIXED_SWEEPS
@@ -498,15 +533,17 @@ def warn_of_interrupt(n_steps: int) -> None:
     warnings.warn(f"interrupted after {n_steps} steps: the model holds the best so far", stacklevel=level)
 
 
-def _begin(observations: Observations, rng: np.random.Generator) -> tuple[float, float, tuple[Side, Side]]:
+def _begin(
+    observations: Observations, rng: np.random.Generator, attributes: tuple[Float | None, Float | None]
+) -> tuple[float, float, tuple[Side, Side]]:
     """Mean and standard deviation of the data, and both sides without any direction yet."""
     values, pattern = observations.values, observations.pattern
     mean = float(np.mean(values, dtype=np.float64))
     unit = float(np.std(values, dtype=np.float64)) or 1.0
     scaled = pattern.both_orders(((values - np.float32(mean)) * np.float32(1 / unit)).astype(np.float32))
     features = pattern_features(pattern, rng)
-    rows = Side.begin(pattern.by_row, scaled.by_row, features[0])
-    return mean, unit, (rows, Side.begin(pattern.by_column, scaled.by_column, features[1]))
+    rows = Side.begin(pattern.by_row, scaled.by_row, features[0], attributes[0])
+    return mean, unit, (rows, Side.begin(pattern.by_column, scaled.by_column, features[1], attributes[1]))
 
 
 def _cut(rows: Side, columns: Side, width: int) -> None:

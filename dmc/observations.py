@@ -16,7 +16,7 @@ from scipy.sparse.linalg import LinearOperator, svds
 from dmc import _checks, _compiled, _devices
 from dmc._devices import Device
 
-Duplicates = Literal["error", "mean", "last"]
+Duplicates = Literal["error", "mean", "last", "sum"]
 
 
 class Lines(NamedTuple):
@@ -381,8 +381,9 @@ class Observations:
             sorted on its device, and stay there.
         shape : (int, int), optional
             Rows and columns of the matrix; if left out, just large enough for the largest indices.
-        duplicates : {"error", "mean", "last"}
-            What to do when a position occurs more than once: refuse, average, or keep the last in the order given.
+        duplicates : {"error", "mean", "last", "sum"}
+            What to do when a position occurs more than once: refuse, average, keep the last in the order given, or add
+            up.
 
         Raises
         ------
@@ -392,7 +393,7 @@ class Observations:
         TypeError
             If indices are not integers or values not real numbers.
         """
-        _checks.choice(duplicates, "duplicates", ("error", "mean", "last"))
+        _checks.choice(duplicates, "duplicates", ("error", "mean", "last", "sum"))
         v = _as_float(values, "values")
         i, j = _as_indices(rows, "row indices", v), _as_indices(cols, "column indices", v)
         _checks.same_length(rows=i, cols=j, values=v)
@@ -517,7 +518,7 @@ def _merge_repeats(by_row: Lines, values: Any, duplicates: Duplicates) -> tuple[
             if isinstance(values, np.ndarray)
             else xp.segment_reduce(values, "sum", lengths=ends - first)
         )
-        merged = sums / xp.astype(ends - first, values.dtype)
+        merged = sums if duplicates == "sum" else sums / xp.astype(ends - first, values.dtype)
     return Lines(xp.searchsorted(first, by_row.pointers), by_row.indices[first]), merged
 
 

@@ -81,6 +81,12 @@ class Preferences:
                 side[i] = np.linalg.solve(system, known.T @ w[at])
         return replace(self, factors=Factors(U, (), V), counts=observations)
 
+    def vector(self, columns: NDArray[Any], values: NDArray[Any]) -> NDArray[np.float64]:
+        """(k + 2,) the line of `Factors.left` of a row with these counts alone."""
+        V, weights = self.factors.V.astype(np.float64), confidence(values).astype(np.float64)
+        system, known = _system(UNOBSERVED * V.T @ V, V, columns, weights)
+        return np.concatenate([np.linalg.solve(system, known.T @ weights), [0.0, 1.0]])
+
     def contributions(self, row: int, column: int) -> NDArray[np.float64]:
         """(entries,) what each of a row's counts adds to its preference for a column; their sum is the preference."""
         lines, V = self.counts.pattern.by_row, self.factors.V.astype(np.float64)
@@ -102,8 +108,18 @@ class Preferences:
 
 
 def confidence(counts: NDArray[Any]) -> Float:
-    """Weight of a pair with so many clicks: 1 for one, and one more for each power of e."""
-    return (1 + np.log(counts)).astype(np.float32)
+    """Weight of a pair with so many clicks: 1 for one, or for a part of one, and one more for each power of e.
+
+    Raises
+    ------
+    ValueError
+        If a count is not above 0.
+    """
+    if (counts <= 0).any():
+        raise ValueError(
+            f"the smallest count is {counts.min():g}; counts have to be above 0: leave out what did not happen"
+        )
+    return (1 + np.log(np.maximum(counts, 1))).astype(np.float32)
 
 
 def fit(
@@ -141,9 +157,6 @@ def fit(
     Y. Hu, Y. Koren, C. Volinsky, "Collaborative filtering for implicit feedback datasets", 2008;
     S. Rendle et al., "Revisiting the performance of iALS on item recommendation benchmarks", 2022 (arXiv 2110.14037).
     """
-    if (counts.values <= 0).any():
-        least = counts.values.min()
-        raise ValueError(f"the smallest count is {least:g}; counts have to be above 0: leave out what did not happen")
     shape = counts.shape
     width = min(_checks.integer(rank, "rank", 1), *shape)
     weights = confidence(counts.values)

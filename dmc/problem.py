@@ -113,7 +113,8 @@ class MaskedLeastSquares:
                 self._non_negative(weights, "weights", observations.n_observed, "one for each observed entry")
             )
         self._unobserved = _checks.real(unobserved, "unobserved", 0)
-        self._given_weights, self._offset = weights, 0.0
+        self._given_weights = None if self._weights is None else self._weights.by_row
+        self._offset = 0.0
         if unobserved:
             self._count_zeros()
         m, n = observations.shape
@@ -246,7 +247,7 @@ class MaskedLeastSquares:
     def homogeneous(self) -> MaskedLeastSquares:
         """The same problem with data of zero: its gradient is linear in X̂."""
         other = copy.copy(self)
-        other._target = self._constant(0.0)
+        other._target, other._offset = self._constant(0.0), 0.0
         return other
 
     def _constant(self, value: float) -> BothOrders:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import math
 import os
 from collections.abc import Mapping, Sequence
@@ -16,6 +17,7 @@ from dmc import _checks, rating_files
 from dmc.rating_files import HEADLESS
 
 PARQUET = (".parquet", ".pq")
+TEXT = 1 << 30  # letters of the ids of a table, at most
 DIGITS = 18  # as many as always fit into int64
 
 
@@ -138,6 +140,65 @@ class Table:
         return nw.from_dict(dict(columns), backend=self._source.implementation).to_native()
 
 
+LEVELS = 100  # of a column of text, the commonest: each becomes an attribute
+
+
+def attributes(source: Any, name: str) -> tuple[NDArray[Any], NDArray[np.float32]]:
+    """What a table knows of users or items, as numbers of average zero and standard deviation one.
+
+    Parameters
+    ----------
+    source : data frame, mapping, or path of a file
+        A row for each user or item: the column of ids, and columns of numbers or text.
+    name : str
+        The column of ids.
+
+    Returns
+    -------
+    ids : (lines,) array
+    attributes : (lines, attributes) float32
+        A column of numbers or dates is one attribute, a missing one its average; one of text has one for each of its
+        commonest values.
+
+    Raises
+    ------
+    ValueError
+        If an id occurs twice.
+    """
+    table = Table.open(source, (name,))
+    ids = table.ids(name)
+    if len(np.unique(ids)) < len(ids):
+        known, counts = np.unique(ids, return_counts=True)
+        raise ValueError(f"{name} {known[counts > 1][0].item()!r} has several rows of attributes; give one for each")
+    columns = []
+    for other in table.names:
+        if other == name:
+            continue
+        values = table.column(other)
+        try:
+            columns.append(_as_numbers(values))
+        except (TypeError, ValueError):
+            text = np.asarray([str(value) for value in values])
+            levels, counts = np.unique(text, return_counts=True)
+            columns += [text == level for level in levels[np.argsort(-counts, kind="stable")][:LEVELS]]
+    matrix = np.zeros((len(ids), len(columns)), np.float32)
+    for i, column in enumerate(columns):
+        finite = np.isfinite(column)
+        if finite.any() and column[finite].std() > 0:
+            matrix[:, i] = np.where(finite, (column - column[finite].mean()) / column[finite].std(), 0)
+    return ids, matrix[:, matrix.any(axis=0)]
+
+
+def _as_numbers(values: NDArray[Any]) -> NDArray[np.float64]:
+    """A column as numbers, NaN where one is missing: dates too, and what is text because it came from a file."""
+    if values.dtype.kind in "mM":
+        return np.where(np.isnat(values), np.nan, values.astype(np.int64).astype(np.float64))
+    if values.dtype.kind in "UO":
+        given = [math.nan if _is_missing(value) or value == "" else value for value in values.tolist()]
+        return np.asarray(given, object).astype(np.float64)
+    return values.astype(np.float64)
+
+
 @dataclass(frozen=True, eq=False)
 class Vocabulary:
     """Ids and the numbers 0, 1, … that stand for them.
@@ -191,6 +252,11 @@ def as_ids(values: NDArray[Any], name: str) -> NDArray[Any]:
     if values.dtype.kind in "iub" and (not len(values) or int(values.max()) <= np.iinfo(np.int64).max):
         return values.astype(np.int64)
     if values.dtype.kind == "O" and set(map(type, values)) == {str}:
+        longest = max(values, key=len)
+        if len(longest) * len(values) > TEXT:  # an array of text gives each the room of the longest
+            raise ValueError(
+                f"column {name!r} holds an id of {len(longest):,} letters ({longest[:20]!r}…); shorten the long ones"
+            )
         values = values.astype(str)
     if values.dtype.kind == "f":
         _refuse(np.isnan(values), "missing", name)
@@ -258,7 +324,21 @@ def _as_text(value: Any) -> str:
         return value.decode("utf-8", "surrogateescape")
     if isinstance(value, (float, np.floating)) and float(value).is_integer():
         return str(int(value))
+    if isinstance(value, np.datetime64):
+        return _as_date(str(value))
+    if isinstance(value, datetime.date):  # and times, those of pandas too
+        return _as_date(value.isoformat())
     return str(value)
+
+
+def _as_date(text: str) -> str:
+    """A date, the same whatever type and precision it came in; with the time of day if that is not midnight."""
+    day, _, clock = text.partition("T")
+    if len(clock) < 8:
+        clock = f"{clock or '00'}:00:00"[:8]
+    elif "." in clock and "+" not in clock and "-" not in clock:
+        clock = clock.rstrip("0").rstrip(".")
+    return day if clock == "00:00:00" else f"{day}T{clock}"
 
 
 def _as_column(values: Any, name: str) -> NDArray[Any]:

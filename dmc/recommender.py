@@ -5,13 +5,13 @@ from __future__ import annotations
 import copy
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set, ValuesView
 from pathlib import Path
 from threading import Lock
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from dmc import __version__, _checks, bayesian, kernels, persistence, preferences
 from dmc.bayesian import Bayesian
@@ -20,11 +20,12 @@ from dmc.factors import Factors
 from dmc.observations import Duplicates, Lines, Observations
 from dmc.preferences import Preferences
 from dmc.rating_network import MIN_HELD_OUT, Training
-from dmc.ratings import Table, Vocabulary
+from dmc.ratings import Table, Vocabulary, attributes
 from dmc.solution import Status
 from dmc.solver import Callback
 
 Model = Bayesian | Preferences
+Described = tuple[NDArray[np.float32] | None, NDArray[np.float32] | None]  # attributes of users, and of items
 
 RANK = 16
 CALIBRATED = 0.1  # share of the ratings that intervals are learnt from,
@@ -135,6 +136,12 @@ class Recommender:
         self.verbose = verbose
         self.callbacks = callbacks
 
+    def __repr__(self) -> str:
+        fitted = (
+            f", {len(self.users_):,} users, {len(self.items_):,} items" if hasattr(self, "_left") else ", not fitted"
+        )
+        return f"Recommender(rank={self.rank}, feedback={self.feedback!r}{fitted})"
+
     # Fitting -----------------------------------------------------------------------------------------------------
 
     def fit(
@@ -144,6 +151,9 @@ class Recommender:
         item: str = "item",
         rating: str = "rating",
         duplicates: Duplicates = "error",
+        *,
+        user_features: Any = None,
+        item_features: Any = None,
     ) -> Recommender:
         """Fit to a table of ratings.
 
@@ -156,7 +166,11 @@ class Recommender:
         user, item, rating : str
             Names of the columns. Ids may be text or numbers, with gaps; ratings real numbers on any scale.
         duplicates : {"error", "mean", "last"}
-            What to do when a user rated an item more than once.
+            What to do when a user rated an item more than once. Counts of what happened are added up in any case.
+        user_features, item_features : data frame, mapping of arrays, or path of a file, optional
+            What else is known of users or items: the column of ids named as in `table`, and columns of numbers or text
+            (`dmc.ratings.attributes`). They tell where somebody is to be expected, above all who has no rating yet: who
+            stands in these tables is known to the model.
 
         Returns
         -------
@@ -170,14 +184,18 @@ class Recommender:
         FloatingPointError
             If the fit overflowed.
         """
+        _checks.choice(duplicates, "duplicates", ("error", "mean", "last"))
         source = Table.open(table, (user, item, rating))
         values = self._numbers(source, rating)
         users, rows = Vocabulary.learn(source.ids(user))
         items, cols = Vocabulary.learn(source.ids(item))
         if len(values) == 0:
             raise ValueError("the table holds no rating; give at least one")
+        users, rows, of_users = self._described(users, rows, user_features, user)
+        items, cols, of_items = self._described(items, cols, item_features, item)
         try:
-            observations = Observations.from_entries(rows, cols, values, (len(users), len(items)), duplicates)
+            how: Duplicates = "sum" if self.feedback == "implicit" else duplicates
+            observations = Observations.from_entries(rows, cols, values, (len(users), len(items)), how)
         except ValueError as error:
             if "repeat" not in str(error):
                 raise
@@ -188,11 +206,27 @@ class Recommender:
             ) from None
         rng = _checks.generator(self.random_state)
         with kernels.threads(self.n_threads):
-            residuals = self._calibrate(observations, rng) if self.intervals else np.zeros(0, np.float32)
-            members = self._members_of(observations, rng)
+            residuals, starts = np.zeros(0, np.float32), list[Any]()
+            if self.intervals:
+                residuals, starts = self._calibrate(observations, rng, (of_users, of_items))
+            members = self._members_of(observations, rng, starts, (of_users, of_items))
         self.columns_, self.users_, self.items_, self._residuals = (user, item, rating), users, items, residuals
         self._take(observations, members)
         return self
+
+    def _described(
+        self, vocabulary: Vocabulary, lines: NDArray[np.int64], features: Any, name: str
+    ) -> tuple[Vocabulary, NDArray[np.int64], NDArray[np.float32] | None]:
+        """The vocabulary with all that have features, the lines in it, and the attributes of all."""
+        if features is None:
+            return vocabulary, lines, None
+        if self.feedback == "implicit" or self.depth is not None or self.device is not None:
+            raise ValueError(f"features of {name} are for ratings and the default model; leave the features out")
+        ids, matrix = attributes(features, name)
+        vocabulary, old, described = vocabulary.extended(ids)
+        of_all = np.zeros((len(vocabulary), matrix.shape[1]), np.float32)
+        of_all[described] = matrix
+        return vocabulary, old[lines], of_all
 
     def _numbers(self, source: Table, rating: str) -> NDArray[np.float32]:
         if self.feedback == "implicit" and rating not in source.names:
@@ -200,7 +234,11 @@ class Recommender:
         return source.numbers(rating)
 
     def _members_of(
-        self, observations: Observations, rng: np.random.Generator, starts: Sequence[Any] = ()
+        self,
+        observations: Observations,
+        rng: np.random.Generator,
+        starts: Sequence[Any] = (),
+        described: Described = (None, None),
     ) -> list[Model]:
         """The models of the ensemble, fitted; what the fit tells of itself is the first one's."""
         members: list[Model] = []
@@ -212,7 +250,7 @@ class Recommender:
                 model = preferences.fit(observations, self.rank or preferences.RANK, rng, watchers, self.device, start)
                 status, n_iter, held_out, history = model.status, len(model.errors), math.nan, []
             elif self.depth is None and self.device is None:
-                model = bayesian.fit(observations, self.rank or RANK, rng, watchers, start)
+                model = bayesian.fit(observations, self.rank or RANK, rng, watchers, start, described)
                 status, n_iter, held_out = model.status, len(model.errors), math.nan
                 history = [{"n_steps": n + 1, "noise": noise} for n, noise in enumerate(model.errors)]
             else:
@@ -249,8 +287,13 @@ class Recommender:
         model = Bayesian.of(factors, observations, trained.mean, noise)
         return model, status, n_steps, trained.held_out_error, history
 
-    def _calibrate(self, observations: Observations, rng: np.random.Generator) -> NDArray[np.float32]:
-        """Absolute residuals, ascending, of ratings that a model has not seen."""
+    def _calibrate(
+        self, observations: Observations, rng: np.random.Generator, described: Described
+    ) -> tuple[NDArray[np.float32], list[Any]]:
+        """Absolute residuals, ascending, of ratings that some models have not seen; and those models, to go on from.
+
+        Two fits that begin apart may end apart, and then the errors of one say nothing of the other.
+        """
         fraction = min(CALIBRATED, MAX_CALIBRATED / observations.n_observed)
         number = _checks.count(observations.n_observed, "rating is", "ratings are")
         too_few = f"{number} too few to hold some out for intervals"
@@ -260,9 +303,11 @@ class Recommender:
             train, held_out = observations.split(fraction, rng)
         except ValueError:
             raise ValueError(f"{too_few}, each the only one of its user or item; leave intervals out") from None
-        members = self._members_of(train, rng)
+        members = self._members_of(train, rng, described=described)
         predicted = _served(members).at(held_out.rows, held_out.cols) + np.float32(members[0].mean)
-        return np.sort(np.abs(np.clip(predicted, *_range(observations)) - held_out.values))
+        residuals = np.sort(np.abs(np.clip(predicted, *_range(observations)) - held_out.values))
+        rows, columns = (np.arange(size) for size in observations.shape)
+        return residuals, [m.extended(observations, rows, columns, np.zeros(len(rows), bool)) for m in members]
 
     def _take(self, observations: Observations, members: list[Model]) -> None:
         """What is served, from fitted models and their ratings."""
@@ -322,14 +367,45 @@ class Recommender:
         folded, _ = self._with_more(table)
         return folded
 
+    def user_vector(self, items: Any, ratings: Any = None) -> NDArray[np.float32]:
+        """What `fold_in` would make of somebody with these ratings alone; quick, for one at a time.
+
+        ``rec.mean_ + rec.item_factors @ rec.user_vector(items, ratings)`` are the predictions for all items.
+
+        Parameters
+        ----------
+        items : sequence of ids
+            Those that are not known are left out.
+        ratings : (items,) real numbers, optional
+            Only preferences do without: one each.
+
+        Returns
+        -------
+        (k,) float32 array
+        """
+        self._check_fitted()
+        lines = self.items_.lines(items, self.columns_[1])
+        given = np.ones(len(lines)) if ratings is None else _checks.as_float(ratings, self.columns_[2])
+        if ratings is None and self.feedback == "explicit":
+            raise ValueError("the ratings are not given; without them only feedback='implicit' places a user")
+        _checks.same_length(items=lines, ratings=given)
+        _checks.finite(given, self.columns_[2])
+        known, given = lines[lines >= 0], given[lines >= 0]
+        if len(np.unique(known)) < len(known):
+            raise ValueError("an item is given more than once; give each one time")
+        order = np.argsort(known)
+        vectors = [member.vector(known[order], given[order]) for member in self._models()]
+        factors = np.concatenate([vector[:-2] for vector in vectors])
+        return np.append(factors, np.mean([vector[-2:] for vector in vectors], axis=0)).astype(np.float32)
+
     def partial_fit(self, table: Any) -> Recommender:
-        """Take more ratings in, and fit all of them again from where the model stands.
+        """Take more ratings in, and fit all of them again from where the model stands (a network: anew).
 
         Parameters
         ----------
         table : data frame, mapping of arrays, or path of a file
             With the columns named as in `fit`, or of the first ratings if it was not fitted before. Of a rating that is
-            known already the new value counts.
+            known already the new value counts; counts of what happened are added to those before.
 
         Returns
         -------
@@ -362,7 +438,7 @@ class Recommender:
             np.concatenate([old_cols[known.cols], cols]),
             np.concatenate([known.values, values]),
             shape,
-            "last",
+            "sum" if self.feedback == "implicit" else "last",
         )
         row_of, column_of = (np.full(size, -1) for size in shape)
         row_of[old_rows], column_of[old_cols] = np.arange(len(old_rows)), np.arange(len(old_cols))
@@ -444,8 +520,8 @@ class Recommender:
         n: int = 10,
         *,
         filter_already_liked_items: bool = True,
-        filter_items: ArrayLike | None = None,
-        items: ArrayLike | None = None,
+        filter_items: Any = None,
+        items: Any = None,
     ) -> Any:
         """The n best items for each user, of those that the user has not rated.
 
@@ -459,10 +535,10 @@ class Recommender:
             Items for each user; fewer where fewer are left.
         filter_already_liked_items : bool
             Leave out what the user has rated.
-        filter_items : sequence of ids, optional
+        filter_items : ids, as `users`, optional
             Never recommend these.
-        items : sequence of ids, optional
-            Recommend only these.
+        items : ids, as `users`, optional
+            Recommend only these. Unknown ones are left out, in both.
 
         Returns
         -------
@@ -478,7 +554,7 @@ class Recommender:
         if items is not None or filter_items is not None:
             allowed = np.full(len(self.items_), items is None)
             for ids, value in ((items, True), (filter_items, False)):
-                lines = self.items_.lines([] if ids is None else ids, "items")
+                lines = self.items_.lines(_asked([] if ids is None else ids, item).ids(item), item)
                 allowed[lines[lines >= 0]] = value
             among = np.flatnonzero(allowed)
         seen = Lines(np.append(self._seen.pointers, self._seen.pointers[-1]), self._seen.indices)
@@ -522,9 +598,8 @@ class Recommender:
         ids = source.ids(name)
         lines = vocabulary.lines(ids)
         if (lines < 0).any():
-            raise ValueError(
-                f"{name} {ids[lines < 0].tolist()[0]!r} is not known; ask for those that were rated in fit"
-            )
+            unknown = ids[lines < 0].tolist()[0]
+            raise ValueError(f"{name} {unknown!r} is not known; ask for those that were rated in fit")
         # Vectors whose products are those of the predictions over all lines of the other side.
         own, other = (a / (np.abs(a).max(initial=0) or np.float32(1)) for a in (own, other))  # squares may overflow
         values, vectors = np.linalg.eigh(other.T.astype(np.float64) @ other)
@@ -692,6 +767,8 @@ _LOADING = Lock()  # of a loaded model's parts that serving seldom needs
 
 def _asked(ids: Any, name: str) -> Table:
     """A table of ids, whatever they came in."""
+    if isinstance(ids, (Iterator, Set, ValuesView)):  # which NumPy would take for one id
+        ids = list(ids)
     if not (hasattr(ids, "columns") or isinstance(ids, Mapping)):  # a list as it is: an array might round huge ids
         ids = {name: ids if isinstance(ids, (list, tuple)) else np.atleast_1d(ids)}
     return Table.open(ids, (name,))

@@ -82,10 +82,16 @@ def write(
     Raises
     ------
     ValueError, TypeError, OSError
-        If the ratings or the titles cannot be used, or the model was saved by a version that did not keep its ratings.
+        If the ratings or the titles cannot be used, or the model holds preferences (implicit feedback) or was saved by
+        a version that did not keep its ratings.
     ImportError
         If matplotlib is not installed.
     """
+    if model.feedback == "implicit":
+        raise ValueError(
+            "this model was fitted to what happened, not to ratings, so there are no errors to report; judge its lists "
+            "with dmc evaluate --model"
+        )
     names = item_titles.names(model.items_, titles)
     judged = _judge(model, test)
     found = [
@@ -324,7 +330,7 @@ def _spectrum(model: Recommender) -> Section:
     return Section(
         "Spectrum of the low-rank part",
         "How much each direction of taste moves ratings: root mean square over all users and items, biases left out. "
-        f"Directions that stand out of the noise: {model.rank_:,}, of {model.rank:,} allowed; that is the rank.",
+        f"Directions that stand out of the noise: {model.rank_:,}; that is the rank.",
         ("direction", "size (units of the ratings)", "share of the squares so far"),
         [(f"{n}", size, part) for n, size, part in zip(numbers, kept, share, strict=False)],
         Panel("", "direction", "size (units of the ratings)", lines, ylim=(0, 1.25 * max(float(kept.max()), 1e-12)))
@@ -399,7 +405,7 @@ def _notice(judged: Judged) -> str:
 def _settings(model: Recommender) -> Section:
     kinds = (f"column of {kind}" for kind in ("users", "items", "ratings"))
     rows: list[Row] = list(zip(kinds, model.columns_, strict=True))
-    for name in ("rank", "depth", "l2", "validation_fraction", "ensemble", "intervals"):
+    for name in ("rank", "feedback", "depth", "l2", "validation_fraction", "ensemble", "intervals"):
         value = getattr(model, name)
         rows.append((name.replace("_", " "), "not given" if value is None else str(value)))
     return Section("Settings", "What the fit was told.", ("setting", "value"), rows)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ import numpy as np
 import pytest
 
 import cuda_stand_in as stand_in
+import gpu_at_hand
 from command_line import ratings, write
 
 
@@ -38,24 +38,11 @@ def cuda_stand_in(tmp_path_factory: pytest.TempPathFactory) -> Any:
     return stand_in.build(tmp_path_factory.mktemp("cuda"))
 
 
-@cache
-def no_gpu() -> str:
-    """Why there is nothing to test on; empty where there is a GPU that the CUDA kernels serve."""
-    import torch
-
-    from dmc import torch_compiled
-
-    obstacle = torch_compiled.cuda_obstacle()
-    if obstacle is not None:
-        return f"{obstacle.reason}; {obstacle.remedy}"
-    return "" if torch.cuda.is_available() else "torch finds no GPU; see torch.cuda.init()"
-
-
 @pytest.fixture(params=["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
 def device(request: pytest.FixtureRequest) -> str:
     """By torch, on the processor, and on a GPU where there is one."""
-    if request.param == "cuda" and no_gpu():
-        pytest.skip(no_gpu())
+    if request.param == "cuda" and gpu_at_hand.missing():
+        pytest.skip(gpu_at_hand.missing())
     return str(request.param)
 
 

@@ -40,7 +40,7 @@ DOORS = {
     "PIL": {"plots"},
     "pandas": set(),
     "polars": set(),
-    "pyarrow": set(),
+    "pyarrow": {"persistence"},
     "narwhals": {"ratings"},
     "typer": {"cli", "model_commands", "terminal"},
     "tqdm": {"callbacks"},

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import conftest
+import gpu_at_hand
 import kernel_suite as suite
 
 torch = pytest.importorskip("torch")
@@ -26,8 +26,8 @@ ROUNDED = ("bfloat16", "float16")
 
 @pytest.fixture
 def gpu():
-    if conftest.no_gpu():
-        pytest.skip(conftest.no_gpu())
+    if gpu_at_hand.missing():
+        pytest.skip(gpu_at_hand.missing())
     return "cuda"
 
 

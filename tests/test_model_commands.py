@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from command_line import last_json, ratings, write
-from dmc import Recommender, evaluation
+from dmc import Recommender, evaluation, rating_files
 from dmc.ratings import Table
 
 FIT_KEYS = {"train_rmse", "fit_seconds", "rank", "status", "n_observed", "n_users", "n_items", "steps"}
@@ -195,3 +195,110 @@ def test_evaluate_by_time_with_columns_by_name(dmc_in, tmp_path):
     first = ratings()[: round(0.1 * len(ratings()))]  # the latest stand first
     assert last_json(out)["recommender"]["n_ratings"] == len(first)
     assert last_json(out)["recommender"]["relevant"] == pytest.approx(np.mean([r for _, _, r in first]))
+
+
+# --- fit, predict: ensembles and intervals
+
+
+def test_fit_opens_its_ratings_once(dmc_in, monkeypatch):
+    opened, read = [], rating_files.read
+    monkeypatch.setattr(rating_files, "read", lambda path, columns: opened.append(path.name) or read(path, columns))
+    assert dmc_in("fit", "train.csv", "--test", "test.csv")[0] == 0
+    assert sorted(opened) == ["test.csv", "train.csv"]
+
+
+def test_fit_an_ensemble(dmc_in, files, tmp_path):
+    code, _, err = dmc_in("fit", "train.csv", "--ensemble", "2", "-o", tmp_path / "model")
+    assert (code, err) == (0, "")
+    found = Recommender.load(tmp_path / "model")
+    assert found.ensemble == 2
+    expected = Recommender(ensemble=2).fit(files / "train.csv").predict(files / "pairs.csv")["prediction"]
+    np.testing.assert_array_equal(found.predict(files / "pairs.csv")["prediction"], expected)
+
+
+def test_intervals(dmc_in, files, tmp_path):
+    assert dmc_in("fit", "train.csv", "--intervals", "-o", tmp_path / "model")[0] == 0
+    code, out, err = dmc_in("predict", tmp_path / "model", "pairs.csv", "--interval", "0.8", "--json")
+    assert (code, err) == (0, "")
+    expected = Recommender.load(tmp_path / "model").predict(files / "pairs.csv", interval=0.8)
+    for name in ("prediction", "lower", "upper"):
+        assert [row[name] for row in last_json(out)["predictions"]] == expected[name].tolist()
+    out = dmc_in("predict", tmp_path / "model", "pairs.csv", "--interval", "0.8")[1]
+    assert out.startswith("user,item,prediction,lower,upper\n")
+
+
+# --- similar and explain
+
+
+@pytest.fixture(scope="module")
+def titles(tmp_path_factory):
+    path = tmp_path_factory.mktemp("titles") / "titles.csv"
+    path.write_text("id,title\n" + "".join(f'{i},"Film {i}, the"\n' for i in range(20)))
+    return path
+
+
+def test_similar(dmc_in, files, titles):
+    expected = Recommender.load(files / "model").similar_items([3, 5], 4)
+    code, out, err = dmc_in("similar", "model", "--item", "3", "--item", "5", "-n", "4", "--json")
+    assert (code, err) == (0, "")
+    found = last_json(out)["similar"]
+    assert [row["item"] for row in found] == [3] * 4 + [5] * 4  # as in the ratings: numbers
+    assert [row["similar"] for row in found] == expected["similar"].tolist()
+    assert [row["similarity"] for row in found] == expected["similarity"].tolist()
+    out = dmc_in("similar", "model", "--item", "3", "--titles", titles)[1]
+    lines = list(csv.DictReader(io.StringIO(out)))
+    assert len(lines) == 10
+    assert all(row["title"] == f"Film {row['similar']}, the" for row in lines)
+
+
+def test_explain(dmc_in, files, titles):
+    model = Recommender.load(files / "model")
+    expected = model.explain("u1", 3, 4)
+    prediction = model.predict({"user": ["u1"], "item": [3]})["prediction"][0]
+    code, out, err = dmc_in("explain", "model", "--user", "u1", "--item", "3", "-n", "4", "--json")
+    assert (code, err) == (0, "")
+    found = last_json(out)
+    assert found["prediction"] == prediction
+    for name, values in expected.items():
+        assert [row[name] for row in found["contributions"]] == values.tolist()
+    first, rest = dmc_in("explain", "model", "--user", "u1", "--item", "3", "--titles", titles)[1].split("\n", 1)
+    assert first == f"user u1, item Film 3, the: {prediction:.2f} predicted; {model.mean_:.2f} is the mean rating"
+    lines = list(csv.DictReader(io.StringIO(rest)))
+    assert lines
+    assert all(row["title"] == f"Film {row['item']}, the" for row in lines)
+
+
+# --- report and export
+
+
+def test_report(dmc_in, files, titles, tmp_path):
+    page = tmp_path / "page.html"
+    code, out, err = dmc_in("report", "model", "--test", "test.csv", "--titles", titles, "-o", page, "--json")
+    assert (code, err) == (0, "")
+    found = last_json(out)
+    verdict = evaluation.evaluate(Recommender.load(files / "model"), files / "test.csv")
+    assert found["rmse"] == pytest.approx(verdict.rmse)
+    assert found["page"] == str(page)
+    assert not found["own"]
+    assert "<title>Report on model</title>" in page.read_text()
+    assert "Film 1, the" in page.read_text()
+    code, out, err = dmc_in("report", "model", "-o", page)
+    assert (code, err) == (0, "")
+    assert "its own ratings" in out
+    assert str(page) in out
+
+
+def test_export(dmc_in, files, tmp_path):
+    model = Recommender.load(files / "model")
+    code, out, err = dmc_in("export", "model", tmp_path / "new", "--json")
+    assert (code, err) == (0, "")
+    found = last_json(out)
+    assert found["mean"] == model.mean_
+    assert {tmp_path / "new" / name for name in ("users.npy", "user_factors.npy", "items.npy", "item_factors.npy")} == {
+        tmp_path / name for name in found["files"]
+    }
+    np.testing.assert_array_equal(np.load(tmp_path / "new" / "item_factors.npy"), model.item_factors)
+    code, out, _ = dmc_in("export", "model", tmp_path / "new", "--format", "parquet")
+    assert code == 0
+    assert str(tmp_path / "new" / "items.parquet") in out
+    assert Table.open(tmp_path / "new" / "items.parquet", ("id",)).ids("id").tolist() == model.items_.ids.tolist()

@@ -1,8 +1,11 @@
 """The figure is written, in proportion, and shows what it was given."""
 
+import re
 import subprocess
 import sys
+from xml.etree import ElementTree
 
+import matplotlib
 import numpy as np
 import pytest
 from matplotlib import image as images
@@ -69,6 +72,42 @@ def test_panels_draw_each_line_with_its_name_and_colour(tmp_path):
     assert drawn.count("stroke: #ab1234") == 4  # three lines and one in the legend
     assert drawn.count("stroke: #1234ab") == 1
     assert "fill: #12ab34; fill-opacity: 0.2" in drawn  # the spread
+
+
+def test_an_svg_for_a_page_brings_text_and_colours_of_the_page_and_nothing_of_the_world():
+    bars = plots.Line([0, 1, 2], [1, 2, 3], "ours", {"color": plots.FIRST}, bars=0.5)
+    line = plots.Line([0, 1, 2], [3, 2, 1], "theirs", {"color": plots.SECOND, "marker": "o"})
+    panel = plots.Panel("", "group", "error", [bars, line], xticks=("few", "some", "many"))
+    drawn = plots.svg(panel, "one", 'a "quoted" <text>')
+    root = ElementTree.fromstring(drawn)
+    assert root.attrib["aria-label"] == 'a "quoted" <text>'
+    assert root.attrib["role"] == "img"
+    texts = [element.text for element in root.iter("text")]
+    assert {"group", "error", "ours", "theirs", "few", "some", "many"} <= set(texts)
+    assert drawn.count("fill: var(--first, #2b6cb0)") == 4  # three bars and one in the legend
+    assert "stroke: var(--second, #c05621)" in drawn
+    assert "http" not in drawn
+    assert "<style" not in drawn
+    ids = [element.attrib["id"] for element in root.iter() if "id" in element.attrib]
+    assert all(id.startswith("one-") for id in ids)
+    named = re.findall(r'href="#([^"]*)"|url\(#([^)]*)\)', drawn)
+    assert named
+    assert {a or b for a, b in named} <= set(ids)
+    widths = [
+        max(xs) - min(xs)
+        for path in root.iter("path")
+        if "--first" in path.attrib.get("style", "") and "clip-path" in path.attrib
+        for xs in [[float(x) for x in re.findall(r"[ML] (\S+)", path.attrib["d"])]]
+    ]
+    places = [float(t.attrib["x"]) for t in root.iter("text") if t.text in ("few", "some")]
+    np.testing.assert_allclose(widths, 0.5 * (places[1] - places[0]), rtol=1e-3)
+    assert plots.svg(panel, "one", 'a "quoted" <text>') == drawn
+
+
+def test_drawing_for_a_page_leaves_the_settings_of_matplotlib_as_they_were():
+    before = dict(matplotlib.rcParams)
+    plots.svg(plots.Panel("", "x", "y", [plots.Line([0, 1], [0, 1])]), "one", "a line")
+    assert dict(matplotlib.rcParams) == before
 
 
 def test_a_single_panel(tmp_path):

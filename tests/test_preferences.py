@@ -55,6 +55,24 @@ def test_all_pairs_count_as_the_dense_problem_says():
     assert float(on_torch[0]) == pytest.approx(value)
 
 
+def test_without_data_nothing_is_left_but_squares():
+    observed = dmc.observe(np.eye(3), np.eye(3) > 0)
+    at = dmc.initial.gaussian((3, 3), 2, 0, 0.7)
+    problem = MaskedLeastSquares(observed, np.full(3, 2.0), unobserved=0.5).homogeneous
+    zero = MaskedLeastSquares(observed.with_values(np.zeros(3)), np.full(3, 2.0), unobserved=0.5)
+    assert problem.value(at) == pytest.approx(zero.value(at))
+
+
+def test_weights_stay_as_they_were_given():
+    observed, weights = dmc.observe(np.eye(3), np.eye(3) > 0), np.full(3, 2.0)
+    at = dmc.initial.gaussian((3, 3), 2, 0, 0.7)
+    problem = MaskedLeastSquares(observed, weights)
+    value = problem.value(at)
+    weights[:] = 9
+    pytest.importorskip("torch")
+    assert problem.to("cpu").value(at.to("cpu")) == pytest.approx(value)
+
+
 def test_unobserved_entries_weigh_less_than_observed_ones():
     with pytest.raises(ValueError, match=r"unobserved is 1 and the smallest weight 1; weigh observed entries higher"):
         MaskedLeastSquares(dmc.observe(np.eye(3), np.eye(3) > 0), unobserved=1.0)
@@ -120,6 +138,21 @@ def test_counts_have_to_be_positive():
         dmc.Recommender(feedback="implicit").fit({"user": [0, 1], "item": [0, 1], "rating": [0, 2]})
 
 
+def test_counts_after_the_fit_have_to_be_positive_too():
+    rec = dmc.Recommender(feedback="implicit").fit({"user": [0, 1, 1], "item": [0, 1, 0]})
+    for count in (0, -1):
+        with pytest.raises(ValueError, match=f"the smallest count is {count}; counts have to be above 0"):
+            rec.fold_in({"user": [2], "item": [0], "rating": [count]})
+        with pytest.raises(ValueError, match=f"the smallest count is {count}; counts have to be above 0"):
+            rec.user_vector([0], [count])
+
+
+def test_a_part_of_a_count_weighs_as_one():
+    np.testing.assert_array_equal(preferences.confidence(np.array([1e-3, 0.5, 1, np.e])), [1, 1, 1, 2])
+    hours = {"user": [0, 1, 1], "item": [0, 1, 0], "rating": [0.01, 0.5, 2.0]}
+    assert np.isfinite(dmc.Recommender(feedback="implicit").fit(hours).predict(hours)["prediction"]).all()
+
+
 def test_better_than_popularity_on_real_clicks(data_folder):
     train, test = (np.loadtxt(data_folder / "ml-100k" / name, dtype=int) for name in ("u1.base", "u1.test"))
     train, test = (part[part[:, 2] >= 4] for part in (train, test))
@@ -127,3 +160,11 @@ def test_better_than_popularity_on_real_clicks(data_folder):
     judged = {"user": test[:, 0], "item": test[:, 1], "rating": test[:, 2]}
     ours = dmc.evaluation.evaluate(rec, judged, n=10, relevant=4)
     assert ours.ndcg > 0.42  # that of implicit 0.7's ALS, at the best of its grid: .4245; of popularity .25
+
+
+def test_clicks_that_repeat_are_added_up():
+    log = {"user": [0, 0, 0, 1], "item": [0, 0, 1, 1]}
+    rec = dmc.Recommender(2, feedback="implicit").fit(log)
+    np.testing.assert_array_equal(rec.observations_.values, [2, 1, 1])
+    rec.partial_fit({"user": [0], "item": [0]})
+    np.testing.assert_array_equal(rec.observations_.values, [3, 1, 1])

@@ -1,5 +1,6 @@
 """Whatever table the ratings come in and whatever the ids are, the same entries; whatever is wrong, a sentence."""
 
+import datetime
 import re
 
 import numpy as np
@@ -518,3 +519,27 @@ def test_like(kind):
     assert type(result) is type(source)
     assert Table.open(result).column("a").tolist() == ["x", "y"]
     assert Table.open(result).column("b").tolist() == [1, 2]
+
+
+DAY, HOUR = "2024-01-02", "2024-01-02T08:30"
+
+
+@pytest.mark.parametrize(
+    "ids",
+    [
+        *(np.array([DAY, HOUR], f"M8[{unit}]") for unit in ("m", "s", "us", "ns")),
+        pd.DatetimeIndex(np.array([DAY, HOUR], "M8[ns]")).to_numpy(),
+        np.array([datetime.date(2024, 1, 2), datetime.datetime(2024, 1, 2, 8, 30)], dtype=object),
+        np.array([pd.Timestamp(DAY), np.datetime64(HOUR)], dtype=object),
+        np.array([DAY, f"{HOUR}:00"]),
+    ],
+)
+def test_a_date_is_the_same_id_whatever_it_comes_in(ids):
+    assert as_ids(ids, "user").tolist() == [DAY, f"{HOUR}:00"]
+
+
+def test_days_and_fractions_of_a_second():
+    assert as_ids(np.array([DAY], "M8[D]"), "user").tolist() == [DAY]
+    assert as_ids(np.array([f"{HOUR}:01.250"], "M8[ns]"), "user").tolist() == [f"{HOUR}:01.25"]
+    zoned = pd.Timestamp(f"{HOUR}:01.5", tz="Europe/Paris")
+    assert as_ids(np.array([zoned], dtype=object), "user").tolist() == [zoned.isoformat()]

@@ -52,7 +52,7 @@ def test_links_lead_somewhere(page: Path) -> None:
 def test_shell_commands_run(tmp_path: Path) -> None:
     ratings = [
         "user,item,rating",
-        *(f"user {u},{i},{1 + (u + i) % 5}" for u in range(20) for i in range(15) if (u * i) % 3),
+        *(f"user {u},{i},{1 + (u + i) % 5}" for u in range(40) for i in range(30) if (u * i) % 3),
     ]
     (tmp_path / "ratings.csv").write_text("\n".join(ratings) + "\n")
     (tmp_path / "newer.csv").write_text("user,item,rating\nuser 3,0,4\nuser 4,3,5\n")

@@ -598,3 +598,15 @@ def test_load_refuses_what_is_no_model(tmp_path):
     (tmp_path / "ratings.csv").write_text("user,item,rating\na,b,3\n")
     with pytest.raises(ValueError, match=r"ratings.csv is not a model file, or is damaged"):
         Recommender.load(tmp_path / "ratings.csv")
+
+
+def test_an_id_that_would_fill_the_memory_is_told():
+    ids = [str(i) for i in range(100_000)]
+    ids[7] = "x" * 20_000
+    with pytest.raises(ValueError, match=r"column 'user' holds an id of 20,000 letters \('xxxxxxxxxxxxxxxxxxxx'…\)"):
+        dmc.Recommender().fit({"user": np.array(ids, dtype=object), "item": ids, "rating": np.ones(len(ids))})
+
+
+def test_what_it_is():
+    assert repr(dmc.Recommender(5)) == "Recommender(rank=5, feedback='explicit', not fitted)"
+    assert "2 users, 1 items" in repr(dmc.Recommender().fit({"user": [1, 2], "item": [1, 1], "rating": [1, 2]}))

@@ -21,8 +21,8 @@ class CompressedMF(cornac.models.Recommender):
         What the model is called in tables and folders.
     k : int
         Upper bound of the rank; a generous one does no harm.
-    depth : int
-        Number of cores of the deep network.
+    depth : int, optional
+        Train a deep network with so many cores; left out, variational Bayes, which takes only the bound of the rank.
     lambda_reg : float
         Regularisation, relative to the ratings' standard deviation.
     validation_fraction : float
@@ -47,7 +47,7 @@ class CompressedMF(cornac.models.Recommender):
         self,
         name: str = "CompressedMF",
         k: int = 16,
-        depth: int = 3,
+        depth: int | None = None,
         lambda_reg: float = 1.3,
         validation_fraction: float = 0.1,
         num_threads: int = 0,

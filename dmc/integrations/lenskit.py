@@ -13,8 +13,6 @@ from pydantic import BaseModel, NonNegativeFloat, NonNegativeInt, PositiveInt
 
 from dmc.recommender import Recommender
 
-NEWCOMER = -1  # the number of a user who is known by a history alone; LensKit's own begin at 0
-
 
 class CompressedMFConfig(BaseModel, extra="forbid"):
     """Settings of `CompressedMFScorer`; there is no number of epochs to give.
@@ -23,8 +21,8 @@ class CompressedMFConfig(BaseModel, extra="forbid"):
     ----------
     embedding_size : int
         Upper bound of the rank; a generous one does no harm.
-    depth : int
-        Number of cores of the deep network.
+    depth : int, optional
+        Train a deep network with so many cores; left out, variational Bayes, which takes only the bound of the rank.
     regularization : float
         Relative to the ratings' standard deviation.
     user_embeddings : True or "prefer"
@@ -33,7 +31,7 @@ class CompressedMFConfig(BaseModel, extra="forbid"):
     """
 
     embedding_size: PositiveInt = 16
-    depth: NonNegativeInt = 3
+    depth: NonNegativeInt | None = None
     regularization: NonNegativeFloat = 1.3
     user_embeddings: Literal[True, "prefer"] = "prefer"
 
@@ -41,8 +39,8 @@ class CompressedMFConfig(BaseModel, extra="forbid"):
 class CompressedMFScorer(Component[ItemList], Trainable):
     """`dmc.Recommender` as a scorer in a LensKit pipeline.
 
-    Users whom training has not seen are folded in from the rated items of their query; if it has none, they get the
-    mean and the items' biases. Items without ratings in training are not scored (NaN), so that a fallback may.
+    Users whom training has not seen are folded in from the rated items of their query; if it has none, they get what
+    is expected of anybody. Items without ratings in training are not scored (NaN), so that a fallback may.
 
     Attributes
     ----------
@@ -85,7 +83,7 @@ class CompressedMFScorer(Component[ItemList], Trainable):
         ).fit({"user": ratings.row, "item": ratings.col, "rating": ratings.data})
         self.users, self.items = data.users, data.items
         factors = self.recommender.factors_
-        self._left, self._right, self._item_bias = factors.left, factors.right, np.asarray(factors.column_bias)
+        self._left, self._right, self._stranger = factors.left, factors.right, self.recommender.user_vector([], [])
 
     def __call__(self, query: QueryInput, items: ItemList) -> ItemList:
         """The items with scores, in the order given; NaN where there is none.
@@ -112,11 +110,9 @@ class CompressedMFScorer(Component[ItemList], Trainable):
         if user < 0 or self.config.user_embeddings is True:
             rated = self._ratings(query.query_items)
             if rated is not None:
-                return _folded_in(recommender, *rated, recommender.items_.ids[lines])
+                return np.float32(recommender.mean_) + self._right[lines] @ recommender.user_vector(*rated)
         mean = np.float32(recommender.mean_)
-        if user < 0:
-            return mean + self._item_bias[lines]
-        return mean + self._right[lines] @ self._left[user]
+        return mean + self._right[lines] @ (self._stranger if user < 0 else self._left[user])
 
     def _ratings(self, history: ItemList | None) -> tuple[NDArray[np.int64], NDArray[np.float32]] | None:
         """Known items of a history, once each, and their ratings; None if there are none."""
@@ -127,30 +123,3 @@ class CompressedMFScorer(Component[ItemList], Trainable):
         usable = (self.recommender.items_.lines(numbers) >= 0) & np.isfinite(ratings)
         rated, last = np.unique(numbers[usable][::-1], return_index=True)
         return (rated, ratings[usable][::-1][last]) if len(rated) else None
-
-
-def _folded_in(
-    recommender: Recommender, rated: NDArray[np.int64], ratings: NDArray[np.float32], items: NDArray[np.int64]
-) -> NDArray[np.float32]:
-    """(items,) scores of a user who is known by ratings alone."""
-    if hasattr(recommender, "fold_in"):
-        newcomer = recommender.fold_in({"user": np.full(len(rated), NEWCOMER), "item": rated, "rating": ratings})
-        pairs = {"user": np.full(len(items), NEWCOMER), "item": items}
-        return newcomer.predict(pairs, clip=False)["prediction"]
-    return _least_squares(recommender, rated, ratings, items)
-
-
-# FALLBACK, to be removed with the branch above as soon as Recommender.fold_in is there.
-def _least_squares(
-    recommender: Recommender, rated: NDArray[np.int64], ratings: NDArray[np.float32], items: NDArray[np.int64]
-) -> NDArray[np.float32]:
-    """The same by least squares on the items' side, with the fitted users' mean and covariance as the prior."""
-    left, right = (side.astype(np.float64) for side in (recommender.factors_.left, recommender.factors_.right))
-    lines, wanted = recommender.items_.lines(rated), recommender.items_.lines(items)
-    prior, covariance = left.mean(axis=0), np.cov(left, rowvar=False, ddof=0)
-    basis = right[lines]
-    noise = float(np.nan_to_num(recommender.validation_rmse_, nan=float(np.std(ratings)))) ** 2
-    surprise = ratings - recommender.mean_ - basis @ prior
-    weights = np.linalg.solve(basis @ covariance @ basis.T + (noise + 1e-9) * np.eye(len(basis)), surprise)
-    user = prior + covariance @ (basis.T @ weights)
-    return (recommender.mean_ + right[wanted] @ user).astype(np.float32)

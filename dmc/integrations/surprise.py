@@ -17,8 +17,8 @@ class CompressedMF(AlgoBase):
     ----------
     n_factors : int
         Upper bound of the rank; a generous one does no harm.
-    depth : int
-        Number of cores of the deep network.
+    depth : int, optional
+        Train a deep network with so many cores; left out, variational Bayes, which takes only the bound of the rank.
     reg_all : float
         Regularisation, relative to the ratings' standard deviation.
     validation_fraction : float
@@ -42,7 +42,7 @@ class CompressedMF(AlgoBase):
     def __init__(
         self,
         n_factors: int = 16,
-        depth: int = 3,
+        depth: int | None = None,
         reg_all: float = 1.3,
         validation_fraction: float = 0.1,
         random_state: int | np.random.Generator | None = 0,
