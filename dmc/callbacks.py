@@ -37,9 +37,10 @@ class Progress:
     def __call__(self, info: StepInfo) -> bool:
         from tqdm import tqdm
 
-        if self._bar is None:
+        first = self._bar is None
+        if first:
             self._bar = tqdm(total=info.max_steps, desc=self.label, unit="step", file=self.file, leave=False)
-        self._bar.set_postfix_str(f"value {info.value:.3g}", refresh=False)
+        self._bar.set_postfix_str(f"value {info.value:.3g}", refresh=first)
         self._bar.update(info.n_steps - self._bar.n)
         if info.status is not None:
             self._bar.close()
