@@ -30,6 +30,7 @@ TOL = 0.06  # of the noise: predictions that have less than this before them hav
 SLOWEST = 0.9  # ratio of two moves that is believed
 WATCHED = 20_000  # entries whose predictions are watched
 ALIVE = 1.25  # times the strength at which noise hides a direction
+FADING = 0.97  # of its strength is left after a sweep, or less: a direction that may yet die
 FEATURES = 48  # of the pattern, at most
 TAMED = 0.25  # power of the counts by which lines are divided, before the pattern's singular vectors are taken
 POWER_STEPS = 4
@@ -478,7 +479,7 @@ def _fit(
     errors: list[float] = []
     sample = rng.integers(0, observations.n_observed, WATCHED)
     watched = observations.rows[sample], observations.cols[sample]
-    before, moves = np.zeros(WATCHED, np.float32), list[float]()
+    before, moves, weakest = np.zeros(WATCHED, np.float32), list[float](), math.inf
     status = None
     try:
         while status is None:
@@ -500,13 +501,14 @@ def _fit(
             if not math.isfinite(moved + errors[-1]):
                 status = Status.NONFINITE
             elif arrived or len(errors) >= learn_from + MAX_SWEEPS:
-                width = rows.means.shape[1] - 1
-                if width >= most or _rank(rows, columns, precision) < width:
+                width, left = rows.means.shape[1] - 1, weakest
+                weakest = _strengths(rows, columns, precision).min()
+                if width >= most or weakest < ALIVE:
                     status = Status.CONVERGED if arrived else Status.MAX_STEPS
-                else:
+                elif weakest > FADING * left or not arrived:  # one that dies does not yet ask for company
                     for side in (rows, columns):
                         side.widen(min(most, math.ceil(GROWTH * width)) - width, rng)
-                    learn_from = len(errors) + FIXED_SWEEPS
+                    learn_from, weakest = len(errors) + FIXED_SWEEPS, math.inf
             seconds = time.perf_counter() - began
             info = StepInfo(
                 len(errors), learn_from + MAX_SWEEPS, errors[-1], moved / (max(moves) or 1.0), seconds, factors, status
@@ -556,16 +558,21 @@ def _cut(rows: Side, columns: Side, width: int) -> None:
 
 
 def _rank(rows: Side, columns: Side, precision: float) -> int:
-    """Directions that stand out of the noise.
+    """Directions that stand out of the noise."""
+    return int(np.sum(_strengths(rows, columns, precision) > ALIVE))
 
-    One that contributes s to an entry, as a standard deviation, does from s⁴ = (noise variance)² / (entries of a row ·
-    entries of a column) on, lines weighing as their entries.
+
+def _strengths(rows: Side, columns: Side, precision: float) -> NDArray[np.float64]:
+    """(directions,) what each contributes to an entry, over what noise hides.
+
+    That is s, as a standard deviation, where s⁴ = (noise variance)² / (entries of a row · entries of a column), lines
+    weighing as their entries.
     """
     product = rows.covariance[:-1, :-1] @ columns.covariance[:-1, :-1]
     strengths = np.sqrt(np.maximum(np.linalg.eigvals(product).real, 0))
     counts = (np.diff(side.lines.pointers).astype(float) for side in (rows, columns))
     typical = math.prod(float((c @ c) / c.sum()) for c in counts)
-    return int(np.sum(strengths > ALIVE * (precision * precision * typical) ** -0.25))
+    return np.asarray(strengths * (precision * precision * typical) ** 0.25)
 
 
 def _factors(rows: Side, columns: Side, unit: float) -> Factors:

@@ -18,6 +18,7 @@ from dmc.rating_files import HEADLESS
 
 PARQUET = (".parquet", ".pq")
 TEXT = 1 << 30  # letters of the ids of a table, at most
+DENSE = 4  # numbers between the least and the greatest id, for each entry, at most: then they are looked up in a table
 DIGITS = 18  # as many as always fit into int64
 
 
@@ -218,12 +219,25 @@ class Vocabulary:
     def learn(cls, ids: NDArray[Any]) -> tuple[Vocabulary, NDArray[np.int64]]:
         """The vocabulary of the ids that occur, and the line number of each."""
         if ids.dtype.kind != "U":
-            known, lines = np.unique(ids, return_inverse=True)
-            return cls(known), lines
+            return cls._learn_numbers(ids)
         given = ids.tolist()  # text: hashing all of it and sorting what differs is quicker than sorting all of it
         known = np.sort(np.asarray(list(set(given)), dtype=str))
         number = {id: line for line, id in enumerate(known.tolist())}
         return cls(known), np.fromiter(map(number.__getitem__, given), np.int64, len(given))
+
+    @classmethod
+    def _learn_numbers(cls, ids: NDArray[np.int64]) -> tuple[Vocabulary, NDArray[np.int64]]:
+        least, span = (int(ids.min()), int(ids.max()) - int(ids.min()) + 1) if len(ids) else (0, 1)
+        if span > DENSE * len(ids) + 1:
+            known, lines = np.unique(ids, return_inverse=True)
+            return cls(known), lines
+        places = ids - least  # a table of all numbers between: a tenth of the time of sorting
+        occurs = np.zeros(span, dtype=bool)
+        occurs[places] = True
+        known = np.flatnonzero(occurs)
+        number = np.empty(span, np.int64)
+        number[known] = np.arange(len(known))
+        return cls(known + least), number[places]
 
     def extended(self, ids: NDArray[Any]) -> tuple[Vocabulary, NDArray[np.int64], NDArray[np.int64]]:
         """The vocabulary of these and more ids; the new line number of each old line, and that of each id."""

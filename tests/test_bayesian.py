@@ -154,6 +154,14 @@ def test_more_directions_join_while_all_are_alive(monkeypatch):
     assert excess(fit, truth) < 0.25
 
 
+def test_a_direction_that_dies_does_not_ask_for_more(monkeypatch):
+    monkeypatch.setattr(bayesian, "ALIVE", 0.3)  # so that the spare ones are still above it at the first look
+    truth, observations = ratings()
+    fit = bayesian.fit(observations, 32)
+    assert fit.factors.width == bayesian.START_WIDTH
+    assert excess(fit, truth) < 0.25
+
+
 def test_without_interactions_the_biases_are_left():
     fit = bayesian.fit(ratings(rank=0, share=0.1)[1])
     assert fit.rank == 0

@@ -467,6 +467,16 @@ def test_a_vocabulary_of_text_is_that_of_numpy(rng):
     assert found.dtype == lines.dtype
 
 
+@pytest.mark.parametrize(("least", "span"), [(0, 1), (-40, 90), (7, 12_000), (-(2**62), 2**62), (2**63 - 50, 49)])
+def test_a_vocabulary_of_numbers_is_that_of_numpy(rng, least, span):
+    ids = least + rng.integers(0, span, 3000)
+    known, lines = np.unique(ids, return_inverse=True)
+    vocabulary, found = Vocabulary.learn(ids)
+    np.testing.assert_array_equal(vocabulary.ids, known)
+    np.testing.assert_array_equal(found, lines)
+    assert (vocabulary.ids.dtype, found.dtype) == (np.int64, lines.dtype)
+
+
 # --- and back
 
 
