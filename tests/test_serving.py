@@ -101,14 +101,14 @@ def test_top_n_of_every_shape(rows, columns, index):
 
 
 def test_top_n_in_several_slabs_and_ranges():
-    """More rows than are prepared at a time; and columns, which for few rows are fewer."""
+    """More rows than are prepared at a time, and columns."""
     rng = np.random.default_rng(0)
     left, right = whole(rng, 12_400, 3, np.float64), whole(rng, 90, 3, np.float64)
     excluded = lines(rng, 12_400, 90)
     assert_best(core.top_n(left, right, 4, *excluded), brute(left, right, 4, *excluded))
-    left, right = whole(rng, 7, 40, np.float64), whole(rng, 9_000, 40, np.float64)
-    excluded = lines(rng, 7, 9_000)
-    for n in (10, 3_000):
+    left, right = whole(rng, 800, 40, np.float64), whole(rng, 9_000, 40, np.float64)
+    excluded = lines(rng, 800, 9_000)
+    for n in (10, 300):
         assert_best(core.top_n(left, right, n, *excluded), brute(left, right, n, *excluded))
 
 
@@ -121,9 +121,50 @@ def test_scores_that_rise_all_the_way():
 @pytest.mark.parametrize("among", [[], [3], [0, 2, 40, 41, 99], list(range(100))])
 def test_among(among):
     rng = np.random.default_rng(0)
-    left, right, among = whole(rng, 9, 4, np.float32), whole(rng, 100, 4, np.float32), np.array(among, np.int64)
-    excluded = lines(rng, 9, 100)
-    assert_best(core.top_n(left, right, 3, *excluded, among), brute(left, right, 3, *excluded, among))
+    among = np.array(among, np.int64)
+    for rows in (9, 30):
+        left, right = whole(rng, rows, 4, np.float32), whole(rng, 100, 4, np.float32)
+        excluded = lines(rng, rows, 100)
+        assert_best(core.top_n(left, right, 3, *excluded, among), brute(left, right, 3, *excluded, among))
+
+
+def similar(rng, dtype, width):
+    """Columns so alike that only the last digits of their scores tell them apart."""
+    left = rng.standard_normal((40, width))
+    right = rng.standard_normal((30, width)).repeat(50, axis=0)
+    return left, right * (1 + 4 * np.finfo(dtype).eps * rng.standard_normal(right.shape))
+
+
+def uneven(rng, dtype, width):
+    """Norms that differ by as much as they can; lines of zeros; and lines without measure."""
+    left, right = rng.standard_normal((60, width)), rng.standard_normal((1_500, width))
+    left *= 10.0 ** rng.integers(-18, 17, (60, 1))
+    left[[4, 20]] = 0
+    right *= 10.0 ** rng.integers(-18, 9, (1_500, 1))
+    right[::7] = 0
+    return left, right
+
+
+def coarse(rng, dtype, width):
+    """One number so large that little is left of the others in whole numbers."""
+    left, right = rng.standard_normal((60, width)), rng.standard_normal((1_500, width))
+    left[:30, 0], right[:, 0] = 3_000, -3_000
+    return left, right
+
+
+@pytest.mark.parametrize("kind", [similar, uneven, coarse])
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("width", [1, 2, 7, 64, 65, 300])
+def test_top_n_hides_nothing_by_rounding(width, dtype, kind):
+    """The scores are those of `product_at`, and the best of them are found."""
+    rng = np.random.default_rng(width)
+    left, right = (factor.astype(dtype) for factor in kind(rng, dtype, width))
+    rows, cols = (place.ravel() for place in np.indices((len(left), len(right))))
+    scores = core.product_at(left, right, rows, cols).reshape(len(left), len(right))
+    none = np.zeros(len(left), np.int64), np.zeros(len(left), np.int64), np.zeros(0, np.int32)
+    for n in (1, 10, 200):
+        order = np.argsort(-scores, axis=1, kind="stable")[:, :n]
+        assert_best(core.top_n(left, right, n, *none), (order, np.take_along_axis(scores, order, axis=1)))
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
