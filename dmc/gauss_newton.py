@@ -22,6 +22,8 @@ class Linearised(Protocol):
 
     def line_grams(self, factors: Factors) -> tuple[Array, Array]: ...
 
+    def average_grams(self, factors: Factors) -> tuple[Array, Array]: ...
+
 
 def check_applies(step: str, problem: object, factors: Factors) -> None:
     """Two-factor models of masked least squares problems are what the system is for; the step says so."""
@@ -55,12 +57,8 @@ class NormalEquations:
         self._factors = factors
         self._penalty = factors.U[0] * 0 if penalty is None else penalty
         self._blocked = factors.width <= BLOCKED and penalty is None
-        if self._blocked:
-            grams = problem.line_grams(factors)
-        else:
-            U, V, p = factors.U, factors.V, problem.curvature
-            grams = p * (V.T @ V), p * (U.T @ U)
-        self._inverses = [_inverse(gram + _diagonal(xp, self._penalty)) for gram in grams]
+        grams = problem.line_grams(factors) if self._blocked else problem.average_grams(factors)
+        self._inverses = [inverse(gram + _diagonal(xp, self._penalty)) for gram in grams]
 
     def product(self, direction: Factors) -> Factors:
         """(JᵀWJ + D) times a direction."""
@@ -123,9 +121,10 @@ def _diagonal(xp: Any, values: Array) -> Array:
     return values * xp.eye(values.shape[0], dtype=values.dtype, device=array_api_compat.device(values))
 
 
-def _inverse(gram: Array) -> Array:
+def inverse(gram: Array) -> Array:
     """Inverses of one matrix or of many; lines with few entries have singular ones, and get a little ridge."""
     xp = array_api_compat.array_namespace(gram)
     k = gram.shape[-1]
-    ridge = 100 * float(xp.finfo(gram.dtype).eps) * float(xp.mean(xp.linalg.trace(gram))) / max(k, 1)
-    return xp.linalg.inv(gram + (ridge or 1.0) * xp.eye(k, dtype=gram.dtype, device=array_api_compat.device(gram)))
+    ridge = 100 * xp.finfo(gram.dtype).eps * xp.mean(xp.linalg.trace(gram)) / max(k, 1)
+    ridge = xp.where(ridge > 0, ridge, ridge * 0 + 1)  # a number that may live on a device: nobody waits for it
+    return xp.linalg.inv(gram + ridge * xp.eye(k, dtype=gram.dtype, device=array_api_compat.device(gram)))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from functools import cached_property
 from typing import Any, Protocol
@@ -281,6 +282,30 @@ class MaskedLeastSquares:
             return result + l2[:, None, None] * xp.eye(width, dtype=products.dtype, device=where(products))
 
         return grams(self._row_l2, True), grams(self._column_l2, False)
+
+    def average_grams(self, factors: Factors) -> tuple[Any, Any]:
+        """About what `line_grams` has for a row and for a column on average: (k, k) arrays."""
+        left, right = factors.left, factors.right
+        eye = array_namespace(left).eye(left.shape[1], dtype=left.dtype, device=where(left))
+
+        def gram(other: Any, l2: Any) -> Any:
+            return self.curvature * (other.T @ other) + array_namespace(other).mean(l2) * eye
+
+        return gram(right, self._row_l2), gram(left, self._column_l2)
+
+    def line_products(self, factors: Factors, side: int) -> Callable[[Any], Any]:
+        """The map of (lines, k) directions of one side (0: rows, 1: columns) to their products with `line_grams`."""
+        _check_fit(factors, self.observations.shape, self.observations.values)
+        other = (factors.right, factors.left)[side]
+        l2 = (self._row_l2, self._column_l2)[side][:, None]
+        zeros, gram, kernel = self._constant(0.0), self._unobserved * (other.T @ other), self._for(factors)
+
+        def product(direction: Any) -> Any:
+            left, right = (direction, other) if side == 0 else (other, direction)
+            sums = kernel.masked_residual_grad(left, right, self._pattern, zeros, self._weights)[1 + side]
+            return sums + l2 * direction + (direction @ gram if self._unobserved else 0)
+
+        return product
 
     def _penalty(self, factors: Factors, left: Any, right: Any) -> tuple[Any, Any, Any]:
         """The penalty and its gradients by left and right; constant columns weigh nothing by pull_back's choice."""

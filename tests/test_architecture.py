@@ -23,6 +23,7 @@ ROWS = [
     {"solver", "callbacks", "distributed", "initial", "datasets"},
     {"rank_path", "bayesian"},
     {"problem", "steps", "solution", "diagnostics", "metrics", "ratings", "persistence", "solvability"},
+    {"alternating"},
     {"kernels", "gauss_newton"},
     {"torch_ops"},
     {"observations", "factors", "rating_files", "torch_compiled"},

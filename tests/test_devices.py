@@ -21,6 +21,7 @@ ON_THE_FLY = {
 EVERY_STEP = {  # which decide by the value, or solve a system, at every step
     "backtracking": steps.Backtracking(steps.DiscrepantDescent()),
     "gauss-newton": steps.Backtracking(steps.GaussNewton()),
+    "alternating": steps.AlternatingLeastSquares(),
     "scaled": steps.ScaledDescent(),
 }
 

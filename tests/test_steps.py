@@ -512,6 +512,7 @@ def test_a_safeguarded_run_ends_no_worse_than_it_began(rate, max_steps, check_ev
         (lambda: steps.GaussNewton(tol=0), "tol is 0"),
         (lambda: steps.GaussNewton(tol=1), "tol is 1"),
         (lambda: steps.GaussNewton(max_products=0), "max_products is 0"),
+        (lambda: steps.AlternatingLeastSquares(products=0), "products is 0"),
         (lambda: steps.Backtracking(steps.Adam(), slack=-1), "slack is -1"),
         (lambda: steps.Backtracking(steps.Adam(), growth=0.5), "growth is 0.5"),
     ],
