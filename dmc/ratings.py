@@ -19,6 +19,8 @@ from dmc.rating_files import HEADLESS
 PARQUET = (".parquet", ".pq")
 TEXT = 1 << 30  # letters of the ids of a table, at most
 DENSE = 4  # numbers between the least and the greatest id, for each entry, at most: then they are looked up in a table
+TELLING = 0.01  # of the ratings' range: what rounding to float32 may take away
+NOTHING = 1e-14  # of the largest rating: such a range is itself rounding
 DIGITS = 18  # as many as always fit into int64
 
 
@@ -101,15 +103,22 @@ class Table:
 
     def numbers(self, name: str) -> NDArray[np.float32]:
         """(entries,) the ratings in a column; none may be missing."""
-        values = _checks.as_float(self.column(name), f"column {name!r}")
+        given = _checks.as_float(self.column(name), f"column {name!r}")
         with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite, and is refused
-            values = values.astype(np.float32)
+            values = given.astype(np.float32)
         missing = np.flatnonzero(~np.isfinite(values))
         if len(missing):
             raise ValueError(
                 f"column {name!r} holds {_checks.count(len(missing), 'missing or infinite rating')}, "
                 f"the first in row {missing[0]}; drop those rows"
             )
+        if given.dtype != np.float32 and len(given):
+            lost, spread = float(np.abs(given - values).max()), float(np.ptp(given))
+            if lost > TELLING * spread > NOTHING * float(np.abs(given).max()):
+                raise ValueError(
+                    f"column {name!r} holds ratings around {given.mean():g} that differ by less than float32 tells "
+                    f"apart there (they move by up to {lost:g}); take {round(float(given.min())):,} off all of them"
+                )
         return values
 
     def take(self, lines: NDArray[Any]) -> Any:

@@ -275,11 +275,17 @@ def test_mappings_that_are_no_table(columns, message):
         ([1.0, 1e39], ValueError, "column 'rating' holds 1 "),  # beyond float32
         (np.array(["2020-01-01"], "M8[D]"), TypeError, "column 'rating' has dtype datetime64[D]; give real numbers"),
         ([1j], TypeError, "column 'rating' has dtype complex128"),
+        ([100000001, 100000005], ValueError, "ratings around 1e+08 that differ by less than float32 tells apart"),
     ],
 )
 def test_ratings_that_are_none(values, error, message):
     with pytest.raises(error, match=re.escape(message)):
         Table.open({"rating": values}).numbers("rating")
+
+
+@pytest.mark.parametrize("values", [[0.1] * 9, [0.3, 0.1 + 0.2], [1, 10**9], [4e6 + 0.5, 4e6 + 1], []])
+def test_ratings_that_float32_tells_apart(values):
+    np.testing.assert_allclose(Table.open({"rating": np.array(values)}).numbers("rating"), values, rtol=1e-7)
 
 
 @pytest.mark.parametrize("kind", ["pandas", "polars", "pyarrow"])
