@@ -13,11 +13,11 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import sparse
 
-from dmc import _checks, _compiled, kernels
+from dmc import _checks, kernels, posterior
 from dmc.factors import Factors
-from dmc.observations import Lines, Observations, Pattern
+from dmc.observations import Lines, Observations
+from dmc.pattern_features import Features, pattern_features
 from dmc.solution import Status, StepInfo
 
 START_WIDTH = 10  # directions to begin with; more join while all of them are alive
@@ -31,92 +31,11 @@ SLOWEST = 0.9  # ratio of two moves that is believed
 WATCHED = 20_000  # entries whose predictions are watched
 ALIVE = 1.25  # times the strength at which noise hides a direction
 FADING = 0.97  # of its strength is left after a sweep, or less: a direction that may yet die
-FEATURES = 48  # of the pattern, at most
-TAMED = 0.25  # power of the counts by which lines are divided, before the pattern's singular vectors are taken
-POWER_STEPS = 4
-FARTHEST = 3.0  # standard deviations of a count: what is beyond was not seen
 SMALLEST = 1e-8  # variance of a feature's weights
 PRECISE = 1e10  # of an entry: as sure as float32 values can be
 PARTS = ("means", "covariance", "weights", "variances", "attributes")  # of a side, in a file
-GRAIN = 16  # as in csrc/posterior.h
 
 Float = NDArray[np.float32]
-
-
-@dataclass(frozen=True, eq=False)
-class Features:
-    """What the pattern alone says about a line: 1, the logarithm of its count, and coordinates among those like it.
-
-    The coordinates are the singular vectors of the pattern, its lines divided by a power of their counts; those of a
-    line are linear in the lines of the other side that it was observed with, so that new lines have them too.
-
-    Attributes
-    ----------
-    loadings : (other lines, coordinates) float32
-        What an entry with a line of the other side adds.
-    center, spread : float
-        Mean and standard deviation of the logarithms of the counts.
-    """
-
-    loadings: Float
-    center: float
-    spread: float
-
-    def __call__(self, lines: Lines) -> Float:
-        """(lines, 2 + coordinates) the features of lines, known or new."""
-        counts = np.diff(lines.pointers)
-        level = np.clip((np.log(np.maximum(counts, 1)) - self.center) / self.spread, -FARTHEST, FARTHEST)
-        level[counts == 0] = 0  # nobody has looked yet: that is not to be looked at little
-        columns = np.column_stack([np.ones(len(counts)), level]).astype(np.float32)
-        if self.loadings.shape[1] == 0:
-            return columns
-        sums = _incidence(lines, len(self.loadings)) @ self.loadings
-        return np.hstack([columns, sums * _tamed(counts, TAMED)[:, None]])
-
-    def renumbered(self, line_of: NDArray[np.int64]) -> Features:
-        """With the other lines in another order, new ones (−1) among them: those add nothing."""
-        loadings = np.zeros((len(line_of), self.loadings.shape[1]), np.float32)
-        loadings[line_of >= 0] = self.loadings[line_of[line_of >= 0]]
-        return replace(self, loadings=loadings)
-
-    @classmethod
-    def of(cls, counts: NDArray[Any], loadings: Float) -> Features:
-        logarithms = np.log(counts[counts > 0])
-        return cls(loadings, float(logarithms.mean()), float(logarithms.std()) or 1.0)
-
-
-def pattern_features(pattern: Pattern, seed: int | np.random.Generator = 0) -> tuple[Features, Features]:
-    """The features of rows and of columns.
-
-    No coordinates where the pattern is no more than how active rows are and how popular columns: then its second
-    singular value, rows and columns divided by the roots of their counts, is that of noise.
-    """
-    rng = _checks.generator(seed)
-    (m, n), N = pattern.shape, pattern.n_observed
-    by_row, by_column = _incidence(pattern.by_row, n), _incidence(pattern.by_column, m)
-    counts = pattern.row_counts, pattern.column_counts
-
-    def leading(power: float, width: int, steps: int) -> tuple[Any, Any, Any]:
-        a, b = (_tamed(c, power)[:, None] for c in counts)
-        Q = rng.standard_normal((n, width), dtype=np.float32)
-        Q[:, 0] = np.sqrt(counts[1])
-        for _ in range(steps):
-            P = np.linalg.qr(a * (by_row @ (b * Q)))[0]
-            Q, s, turn = np.linalg.svd(b * (by_column @ (a * P)), full_matrices=False)
-        return P @ turn.T, s, Q
-
-    noise = sum(math.sqrt((c > 0).sum()) for c in counts) / math.sqrt(N)
-    few = min(8, m, n)
-    informative = few > 2 and leading(0.5, few, 2)[1][1] > noise
-    width = min(FEATURES, m // 4, n // 4) if informative else 0
-    if width == 0:
-        of_rows, of_columns = (np.zeros((lines, 0), np.float32) for lines in (n, m))
-    else:
-        P, s, Q = (a[..., 1 : width + 1] for a in leading(TAMED, min(width + 9, m, n), POWER_STEPS))
-        # P = A Q / s, scaled to a mean square of one; and so for the columns.
-        of_rows = (_tamed(counts[1], TAMED)[:, None] * Q * (math.sqrt(m) / s)).astype(np.float32)
-        of_columns = (_tamed(counts[0], TAMED)[:, None] * P * (math.sqrt(n) / s)).astype(np.float32)
-    return Features.of(counts[0], of_rows), Features.of(counts[1], of_columns)
 
 
 @dataclass(eq=False)
@@ -169,7 +88,7 @@ class Side:
     @cached_property
     def moments(self) -> Float:
         """What the lines show to the other side: of the means alone, until `update` knows how sure they are."""
-        return moments_of(self.means)
+        return posterior.moments_of(self.means)
 
     def widen(self, by: int, rng: np.random.Generator) -> None:
         """New directions join: small random factors under a wide prior, before the bias."""
@@ -227,14 +146,13 @@ class Side:
     def update(self, other: Side, noise: float) -> float:
         """The posterior of every line, given the other side; returns the expected sum of squared errors."""
         if self._entries is None:
-            self._entries = _entries(self.lines, len(other.means))
+            self._entries = posterior.entries_of(self.lines, len(other.means))
         expected = self.features @ self.weights.astype(np.float32)
         precision = np.linalg.inv(self.covariance)
-        run = _posterior if _compiled.core is None else _compiled.core.posterior
-        self.means, self._spread, error = run(
+        self.means, self._spread, error = posterior.step(
             self._entries, self.values, other.moments, precision, expected, noise, self.moments
         )
-        return float(error)
+        return error
 
     def learn(self) -> None:
         """The prior under which the posteriors are likeliest: ridge regression on the features, each with its own
@@ -584,73 +502,3 @@ def _factors(rows: Side, columns: Side, unit: float) -> Factors:
         np.float32(unit) * rows.means[:, -1],
         np.float32(unit) * columns.means[:, -1],
     )
-
-
-def _entries(lines: Lines, others: int) -> Any:
-    """The entries as a step takes them."""
-    if _compiled.core is None:
-        return _incidence(lines, others)
-    kind = _compiled.core.Entries if lines.indices.dtype == np.int32 else _compiled.core.WideEntries
-    return kind(lines.pointers, lines.indices, others)
-
-
-def _incidence(lines: Lines, others: int) -> Any:
-    """The pattern as a sparse matrix of ones."""
-    ones = np.ones(len(lines.indices), np.float32)
-    return sparse.csr_array((ones, lines.indices, lines.pointers), shape=(len(lines.pointers) - 1, others))
-
-
-def _tamed(counts: NDArray[Any], power: float) -> Float:
-    return np.where(counts > 0, np.maximum(counts, 1.0) ** -power, 0).astype(np.float32)
-
-
-def _up(count: int) -> int:
-    return -(-count // GRAIN) * GRAIN
-
-
-def moments_of(means: Float, covariances: NDArray[Any] | None = None) -> Float:
-    """What lines show to the other side: see csrc/posterior.h.
-
-    Parameters
-    ----------
-    means : (lines, unknowns) array
-    covariances : (lines, unknowns, unknowns) array, optional
-        Zero if left out.
-    """
-    if covariances is None and _compiled.core is not None:
-        return np.asarray(_compiled.core.moments_of(means))
-    count, d = means.shape
-    z = np.insert(means, d - 1, 1, axis=1)
-    seconds = z[:, :, None] * z[:, None, :]
-    if covariances is not None:
-        at = np.append(np.arange(d - 1), d)
-        seconds[:, at[:, None], at] += covariances
-    packed = _up((d + 1) * (d + 2) // 2)
-    moments = np.zeros((count, packed + _up(d + 1)), np.float32)
-    first, second = np.triu_indices(d + 1)
-    moments[:, : len(first)] = seconds[:, first, second]
-    moments[:, packed : packed + d + 1] = z
-    return moments
-
-
-def _posterior(
-    entries: Any, values: Float, others: Float, precision: Any, expected: Float, noise: float, moments: Float
-) -> tuple[Float, NDArray[np.float64], float]:
-    """What the compiled core does."""
-    d = len(precision)
-    packed = _up((d + 1) * (d + 2) // 2)
-    first, second = np.triu_indices(d + 1)
-    weighted = sparse.csr_array((values, entries.indices, entries.indptr), shape=entries.shape)
-    sums = (entries @ others[:, : len(first)]).astype(np.float64)
-    linear = (weighted @ others[:, packed : packed + d + 1]).astype(np.float64)
-    gram = np.empty((len(sums), d + 1, d + 1))
-    gram[:, first, second] = gram[:, second, first] = sums
-    side = linear[:, :d] - gram[:, :d, d]
-    covariances = np.linalg.inv(noise * gram[:, :d, :d] + precision)
-    means = np.einsum("lij,lj->li", covariances, noise * side + expected @ precision)
-    seconds = means[:, :, None] * means[:, None, :] + covariances
-    error = float(np.vdot(values, values)) + float(gram[:, d, d].sum() - 2 * linear[:, d].sum())
-    error += float(np.sum(gram[:, :d, :d] * seconds) - 2 * np.sum(side * means))
-    means = means.astype(np.float32)
-    moments[:] = moments_of(means, covariances)
-    return means, covariances.sum(axis=0), error

@@ -9,7 +9,7 @@ import pytest
 import dmc
 from dmc import Recommender, Status
 from dmc.ratings import Table
-from test_bayesian import communities
+from test_pattern_features import communities
 from test_recommender import part, planted
 
 

@@ -9,7 +9,7 @@ import pytest
 from dmc import Recommender, persistence
 from dmc.factors import Factors
 from dmc.observations import Lines
-from test_bayesian import communities
+from test_pattern_features import communities
 from test_recommender import part, planted
 
 MORE = {"user": ["aaa", "aaa", "user 3"], "item": ["né 003", "zzz", "zzz"], "rating": [5.0, 1.0, 2.0]}

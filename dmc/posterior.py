@@ -1,0 +1,112 @@
+"""The step of variational Bayes: the posterior of every line of one side, given the other side. Compiled, or plain."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+
+from dmc import _compiled
+from dmc.observations import Lines
+from dmc.pattern_features import incidence
+
+GRAIN = 16  # as in csrc/posterior.h
+
+Float = NDArray[np.float32]
+
+
+def entries_of(lines: Lines, others: int) -> Any:
+    """The entries as a step takes them."""
+    if _compiled.core is None:
+        return incidence(lines, others)
+    kind = _compiled.core.Entries if lines.indices.dtype == np.int32 else _compiled.core.WideEntries
+    return kind(lines.pointers, lines.indices, others)
+
+
+def _up(count: int) -> int:
+    return -(-count // GRAIN) * GRAIN
+
+
+def moments_of(means: Float, covariances: NDArray[Any] | None = None) -> Float:
+    """What lines show to the other side: see csrc/posterior.h.
+
+    Parameters
+    ----------
+    means : (lines, unknowns) array
+    covariances : (lines, unknowns, unknowns) array, optional
+        Zero if left out.
+    """
+    if covariances is None and _compiled.core is not None:
+        return np.asarray(_compiled.core.moments_of(means))
+    count, d = means.shape
+    z = np.insert(means, d - 1, 1, axis=1)
+    seconds = z[:, :, None] * z[:, None, :]
+    if covariances is not None:
+        at = np.append(np.arange(d - 1), d)
+        seconds[:, at[:, None], at] += covariances
+    packed = _up((d + 1) * (d + 2) // 2)
+    moments = np.zeros((count, packed + _up(d + 1)), np.float32)
+    first, second = np.triu_indices(d + 1)
+    moments[:, : len(first)] = seconds[:, first, second]
+    moments[:, packed : packed + d + 1] = z
+    return moments
+
+
+def step(
+    entries: Any, values: Float, others: Float, precision: Any, expected: Float, noise: float, moments: Float
+) -> tuple[Float, NDArray[np.float64], float]:
+    """The posterior of every line.
+
+    Parameters
+    ----------
+    entries : object
+        From `entries_of`.
+    values : (entries,) float32 array
+        Line by line.
+    others : (other lines, any) float32 array
+        The moments of the other side.
+    precision : (unknowns, unknowns) float64 array
+        Of the prior.
+    expected : (lines, unknowns) float32 array
+        Means of the prior.
+    noise : float
+        Precision of an entry.
+    moments : (lines, any) float32 array
+        Receives the moments of this side.
+
+    Returns
+    -------
+    means : (lines, unknowns) float32 array
+    covariance : (unknowns, unknowns) float64 array
+        Summed over the lines.
+    error : float
+        Expected sum of squared errors.
+    """
+    run = plain_step if _compiled.core is None else _compiled.core.posterior
+    means, covariance, error = run(entries, values, others, precision, expected, noise, moments)
+    return means, covariance, float(error)
+
+
+def plain_step(
+    entries: Any, values: Float, others: Float, precision: Any, expected: Float, noise: float, moments: Float
+) -> tuple[Float, NDArray[np.float64], float]:
+    """What the compiled core does; entries is the pattern as a SciPy matrix."""
+    d = len(precision)
+    packed = _up((d + 1) * (d + 2) // 2)
+    first, second = np.triu_indices(d + 1)
+    weighted = sparse.csr_array((values, entries.indices, entries.indptr), shape=entries.shape)
+    sums = (entries @ others[:, : len(first)]).astype(np.float64)
+    linear = (weighted @ others[:, packed : packed + d + 1]).astype(np.float64)
+    gram = np.empty((len(sums), d + 1, d + 1))
+    gram[:, first, second] = gram[:, second, first] = sums
+    side = linear[:, :d] - gram[:, :d, d]
+    covariances = np.linalg.inv(noise * gram[:, :d, :d] + precision)
+    means = np.einsum("lij,lj->li", covariances, noise * side + expected @ precision)
+    seconds = means[:, :, None] * means[:, None, :] + covariances
+    error = float(np.vdot(values, values)) + float(gram[:, d, d].sum() - 2 * linear[:, d].sum())
+    error += float(np.sum(gram[:, :d, :d] * seconds) - 2 * np.sum(side * means))
+    means = means.astype(np.float32)
+    moments[:] = moments_of(means, covariances)
+    return means, covariances.sum(axis=0), error
