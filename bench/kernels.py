@@ -59,7 +59,8 @@ def test_masked_residual_grad(benchmark, observations, name, width):
 
 def speed() -> None:
     """The fused kernel, native and by numba, beside the same in SciPy's words."""
-    raise SystemExit(pytest.main([__file__, "--benchmark-enable", "--benchmark-only", "--benchmark-sort=name"]))
+    if failed := pytest.main([__file__, "--benchmark-enable", "--benchmark-only", "--benchmark-sort=name"]):
+        raise SystemExit(failed)
 
 
 def with_torch(observations: Observations):
