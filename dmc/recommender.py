@@ -8,7 +8,7 @@ import os
 from collections.abc import Iterator, Mapping, Sequence, Set, ValuesView
 from pathlib import Path
 from threading import Lock
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,6 +30,15 @@ Described = tuple[NDArray[np.float32] | None, NDArray[np.float32] | None]  # att
 RANK = 16
 CALIBRATED = 0.1  # share of the ratings that intervals are learnt from,
 MAX_CALIBRATED = 20_000  # and how many at most
+
+
+class Course(NamedTuple):
+    """What a fit tells of itself."""
+
+    status: Status
+    n_iter: int
+    validation_rmse: float
+    history: list[dict[str, Any]]
 
 
 class Recommender:
@@ -209,9 +218,10 @@ class Recommender:
             residuals, starts = np.zeros(0, np.float32), list[Any]()
             if self.intervals:
                 residuals, starts = self._calibrate(observations, rng, (of_users, of_items))
-            members = self._members_of(observations, rng, starts, (of_users, of_items))
+            members, course = self._members_of(observations, rng, starts, (of_users, of_items))
         self.columns_, self.users_, self.items_, self._residuals = (user, item, rating), users, items, residuals
         self._take(observations, members)
+        self.status_, self.n_iter_, self.validation_rmse_, self.history_ = course
         return self
 
     def _described(
@@ -239,9 +249,10 @@ class Recommender:
         rng: np.random.Generator,
         starts: Sequence[Any] = (),
         described: Described = (None, None),
-    ) -> list[Model]:
+    ) -> tuple[list[Model], Course]:
         """The models of the ensemble, fitted; what the fit tells of itself is the first one's."""
         members: list[Model] = []
+        courses: list[Course] = []
         for number in range(len(starts) or self.ensemble):
             watchers: list[Callback] = [*self.callbacks, *([Progress()] if self.verbose else [])]
             start = starts[number] if starts else None
@@ -258,13 +269,10 @@ class Recommender:
             if status is Status.NONFINITE:
                 raise FloatingPointError(f"the fit failed: {status}")
             members.append(model)
-            if number == 0:
-                self.status_: Status = status
-                self.n_iter_, self.validation_rmse_, self.history_ = n_iter, held_out, history
+            courses.append(Course(status, n_iter, held_out, history))
             if status is Status.STOPPED:
-                self.status_ = status
-                break
-        return members
+                return members, courses[0]._replace(status=status)
+        return members, courses[0]
 
     def _network(
         self, observations: Observations, rng: np.random.Generator, callbacks: Sequence[Callback]
@@ -303,7 +311,7 @@ class Recommender:
             train, held_out = observations.split(fraction, rng)
         except ValueError:
             raise ValueError(f"{too_few}, each the only one of its user or item; leave intervals out") from None
-        members = self._members_of(train, rng, described=described)
+        members, _ = self._members_of(train, rng, described=described)
         predicted = _served(members).at(held_out.rows, held_out.cols) + np.float32(members[0].mean)
         residuals = np.sort(np.abs(np.clip(predicted, *_range(observations)) - held_out.values))
         rows, columns = (np.arange(size) for size in observations.shape)
@@ -417,9 +425,10 @@ class Recommender:
         folded, observations = self._with_more(table)
         rng = _checks.generator(self.random_state)
         with kernels.threads(self.n_threads):
-            members = self._members_of(observations, rng, folded._members)
+            members, course = self._members_of(observations, rng, folded._members)
         self.users_, self.items_ = folded.users_, folded.items_
         self._take(observations, members)
+        self.status_, self.n_iter_, self.validation_rmse_, self.history_ = course
         return self
 
     def _with_more(self, table: Any) -> tuple[Recommender, Observations]:

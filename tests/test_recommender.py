@@ -610,3 +610,19 @@ def test_an_id_that_would_fill_the_memory_is_told():
 def test_what_it_is():
     assert repr(dmc.Recommender(5)) == "Recommender(rank=5, feedback='explicit', not fitted)"
     assert "2 users, 1 items" in repr(dmc.Recommender().fit({"user": [1, 2], "item": [1, 1], "rating": [1, 2]}))
+
+
+def test_a_fit_that_fails_leaves_the_one_before_as_it_was(split):
+    rec, begun = Recommender().fit(split[0]), []
+
+    def fails_in_the_second_model(info):
+        begun.extend([info] * (info.n_steps == 1))
+        if len(begun) == 2:
+            raise RuntimeError("no more")
+
+    told, predicted = (rec.status_, rec.n_iter_, rec.history_), rec.predict(split[1])["prediction"]
+    rec.ensemble, rec.callbacks = 2, [fails_in_the_second_model]
+    with pytest.raises(RuntimeError, match="no more"):
+        rec.fit(split[1])
+    assert (rec.status_, rec.n_iter_, rec.history_) == told
+    np.testing.assert_array_equal(rec.predict(split[1])["prediction"], predicted)
