@@ -5,6 +5,7 @@
 #include <pybind11/pybind11.h>
 
 #include <algorithm>
+#include <memory>
 #include <string>
 #include <utility>
 #include <vector>
@@ -35,6 +36,24 @@ inline void check_length(const pybind11::array& a, const char* name, pybind11::s
         refuse(std::string(name) + " has shape " + dims(a) + "; it has to be (" + std::to_string(length) + ",)");
 }
 
+// A matrix for Python out of a pool, to which it comes back when nobody holds it any more: a gradient of a hundred
+// megabytes would else spend a fifth of its time on fresh pages.
+template <class T>
+Array<T> pooled(const std::shared_ptr<Pool>& pool, std::int64_t rows, std::int64_t columns) {
+    const std::size_t size = rows * columns * sizeof(T);
+    if (size < Pool::kLarge) return Array<T>({rows, columns});
+    struct Held {
+        std::shared_ptr<Pool> pool;
+        Pool::Block block;
+        ~Held() { pool->give(block); }
+    };
+    std::unique_ptr<Held> held(new Held{pool, pool->take(size)});
+    T* data = reinterpret_cast<T*>(held->block.data);
+    const pybind11::capsule owner(held.get(), [](void* pointer) { delete static_cast<Held*>(pointer); });
+    held.release();
+    return Array<T>({rows, columns}, data, owner);
+}
+
 // The entries of a matrix line by line, checked once and cut into pieces of work; keeps the arrays alive.
 template <class Index>
 class Entries {
@@ -60,15 +79,17 @@ class Entries {
     }
 
     Lines<Index> lines() const {
-        return {pointers_.shape(0) - 1, other_lines_, pointers_.data(), indices_.data(), &pieces_, &pool_};
+        return {pointers_.shape(0) - 1, other_lines_, pointers_.data(), indices_.data(), &pieces_, pool_.get()};
     }
+
+    const std::shared_ptr<Pool>& pool() const { return pool_; }
 
   private:
     Array<std::int64_t> pointers_;
     Array<Index> indices_;
     std::int64_t other_lines_;
     std::vector<Piece> pieces_;
-    mutable Pool pool_;
+    std::shared_ptr<Pool> pool_ = std::make_shared<Pool>();  // arrays that Python holds may outlive the entries
 };
 
 }  // namespace dmc

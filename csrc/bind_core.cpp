@@ -52,7 +52,7 @@ py::tuple residual_gradient(const Entries<Index>& entries, const Array<Real>& ow
     const auto sides = check_sides(lines, own, other);
     check_length(target, "target", lines.entries());
     if (weights) check_length(*weights, "weights", lines.entries());
-    Array<Real> d_own({own.shape(0), own.shape(1)});
+    Array<Real> d_own = dmc::pooled<Real>(entries.pool(), own.shape(0), own.shape(1));
     Real* p = d_own.mutable_data();
     const Real* w = weights ? weights->data() : nullptr;
     double loss;

@@ -68,7 +68,8 @@ py::tuple value_and_grad(const Entries<Index>& by_row, const Entries<Index>& by_
                                pointer(weights_by_column, "weights_by_column", entries)};
     const dmc::Penalty<Real> penalty{pointer(row_l2, "row_l2", m), pointer(column_l2, "column_l2", n)};
 
-    Array<Real> d_U = like(U), d_V = like(V);
+    Array<Real> d_U = dmc::pooled<Real>(by_row.pool(), m, U.shape(1)),
+                d_V = dmc::pooled<Real>(by_column.pool(), n, width);
     std::vector<Array<Real>> d_cores;
     Optional<Real> d_row_bias, d_column_bias;
     dmc::Network<Real> gradient{

@@ -21,6 +21,8 @@ namespace dmc {
 // each block that it has to fetch it gives up one: it keeps no more than the call that took most.
 class Pool {
   public:
+    static constexpr std::size_t kLarge = 4 << 20;  // bytes from which pages are worth a thought
+
     struct Block {
         char* data = nullptr;
         std::size_t size = 0;
@@ -75,8 +77,7 @@ class Pool {
         free_.clear();
     }
 
-    static constexpr std::size_t kPage = 1 << 21, kLarge = 4 << 20,
-                                 kKept = 16;  // of several calls at a time
+    static constexpr std::size_t kPage = 1 << 21, kKept = 16;  // of several calls at a time
     std::mutex mutex_;
     std::vector<Block> free_;
 };

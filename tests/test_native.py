@@ -410,6 +410,27 @@ def test_memory_kept_between_calls_is_that_of_one_call():
     assert int(in_new_process(code, OMP_NUM_THREADS="1")) < 100  # MiB; an array has 40 to 80
 
 
+def test_large_gradients_are_their_holders_own_and_outlive_the_entries():
+    """They come out of a pool of the entries, to which they go back when nobody holds them any more."""
+    lines, width = np.arange(40_000), 32
+    held = core.Entries(np.arange(40_001), lines.astype(np.int32), len(lines))
+    own, nothing = np.ones((len(lines), width), np.float32), np.zeros(len(lines), np.float32)
+    first = core.residual_gradient(held, own, own, nothing)[1]
+    second = core.residual_gradient(held, own, 2 * own, nothing)[1]
+    assert (first == width).all()
+    assert (second == 4 * width).all()
+    second[:] = 7  # the holder's to write to
+    assert (first == width).all()
+    del second
+    third = core.residual_gradient(held, own, 3 * own, nothing)[1]
+    del held
+    gc.collect()
+    view = third[5:9]
+    del third
+    gc.collect()
+    assert (view == 9 * width).all()
+
+
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
 def test_a_forked_process_does_not_hang():
     """OpenMP's threads do not survive a fork; whoever waits for them waits for ever."""
