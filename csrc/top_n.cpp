@@ -173,6 +173,8 @@ struct Search {
 template <int Bytes, class Real>
 DMC_INLINE double norm_of(const Real* line, std::int64_t width) {
     const double square = double(dot<Real, Bytes>(line, line, width));
+    if (square == 0 && std::any_of(line, line + width, [](Real number) { return number != 0; }))
+        return std::numeric_limits<double>::min();  // the squares underflow, the products with others may not
     return square == square ? std::sqrt(square) : std::numeric_limits<double>::infinity();
 }
 

@@ -145,6 +145,18 @@ def uneven(rng, dtype, width):
     return left, right
 
 
+def faint(rng, dtype, width):
+    """Rows whose squares underflow, and their products with a column do not."""
+    left, right = rng.standard_normal((60, width)), rng.standard_normal((1_500, width))
+    left[::2] *= np.sqrt(np.finfo(dtype).tiny) / 10.0 ** rng.integers(5, 12, (30, 1))
+    return left, right
+
+
+def faint_columns(rng, dtype, width):
+    left, right = rng.standard_normal((60, width)), rng.standard_normal((1_500, width))
+    return left, right * np.sqrt(np.finfo(dtype).tiny) * 1e-5
+
+
 def coarse(rng, dtype, width):
     """One number so large that little is left of the others in whole numbers."""
     left, right = rng.standard_normal((60, width)), rng.standard_normal((1_500, width))
@@ -152,7 +164,7 @@ def coarse(rng, dtype, width):
     return left, right
 
 
-@pytest.mark.parametrize("kind", [similar, uneven, coarse])
+@pytest.mark.parametrize("kind", [similar, uneven, faint, faint_columns, coarse])
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("width", [1, 2, 7, 64, 65, 300])
 def test_top_n_hides_nothing_by_rounding(width, dtype, kind):
