@@ -44,9 +44,10 @@ def towards_minimum(problem: OfLines, factors: Factors, gradient: Array, side: i
     residual = -gradient
     direction = z = residual @ average
     size = xp.vecdot(residual, z)
+    arrived = xp.finfo(gradient.dtype).eps ** 1.5 * size  # what is left is rounding, which a singular system blows up
     for _ in range(products):
         bent = product(direction)
-        length = _over(size, xp.vecdot(direction, bent))
+        length = _over(xp.where(size > arrived, size, size * 0), xp.vecdot(direction, bent))
         own = own + length * direction
         residual = residual - length * bent
         z = residual @ average

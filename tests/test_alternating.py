@@ -72,6 +72,25 @@ def test_no_step_raises_the_value_and_all_end_at_the_same(products):
     assert ours.value == pytest.approx(theirs.value, rel=1e-9)
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("products", [3, 8])
+def test_lines_with_fewer_entries_than_directions_raise_no_value_either(products, dtype):
+    """Without a ridge; such a line has arrived before the products are used up."""
+    observed, values = datasets.planted((300, 30), 5, 0.2)[0], []
+    observed = observed.with_values(observed.values.astype(dtype))
+    rule = steps.AlternatingLeastSquares(products)
+    solve(
+        MaskedLeastSquares(observed),
+        initial.spectral(observed, 5),
+        rule,
+        max_steps=60,
+        tol=0,
+        check_every=1,
+        callbacks=[lambda info: values.append(info.value)],
+    )
+    assert (np.diff(values) <= 1e-6 * values[0]).all()
+
+
 def test_a_planted_matrix_is_recovered():
     observed, A, B = datasets.planted((60, 50), 3, 0.5)
     start, rule = initial.spectral(observed, 3), steps.AlternatingLeastSquares(8)
