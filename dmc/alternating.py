@@ -44,7 +44,7 @@ def towards_minimum(problem: OfLines, factors: Factors, gradient: Array, side: i
     residual = -gradient
     direction = z = residual @ average
     size = xp.vecdot(residual, z)
-    arrived = xp.finfo(gradient.dtype).eps ** 1.5 * size  # what is left is rounding, which a singular system blows up
+    arrived = xp.finfo(gradient.dtype).eps * size  # what is left is rounding, which a singular system blows up
     for _ in range(products):
         bent = product(direction)
         length = _over(xp.where(size > arrived, size, size * 0), xp.vecdot(direction, bent))

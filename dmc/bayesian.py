@@ -31,7 +31,7 @@ SLOWEST = 0.9  # ratio of two moves that is believed
 WATCHED = 20_000  # entries whose predictions are watched
 ALIVE = 1.25  # times the strength at which noise hides a direction
 FADING = 0.97  # of its strength is left after a sweep, or less: a direction that may yet die
-SMALLEST = 1e-8  # variance of a feature's weights
+SMALLEST = 1e-8  # variance of a feature's weights, and of a direction
 PRECISE = 1e10  # of an entry: as sure as float32 values can be
 PARTS = ("means", "covariance", "weights", "variances", "attributes")  # of a side, in a file
 
@@ -107,7 +107,10 @@ class Side:
         turn = np.zeros((k + 1, new + 1))
         turn[:k, :new], turn[k, new] = by, 1
         self.means = self.means @ turn.astype(np.float32)
-        self.weights, self.covariance = self.weights @ turn, turn.T @ self.covariance @ turn
+        self.weights = self.weights @ turn
+        self.covariance = turn.T @ self.covariance @ turn + SMALLEST * np.eye(
+            new + 1
+        )  # directions may be of zeros only
         vars(self).pop("moments", None)
 
     def regard(self, of_lines: Features) -> None:
@@ -421,7 +424,7 @@ def _fit(
             elif arrived or len(errors) >= learn_from + MAX_SWEEPS:
                 width, left = rows.means.shape[1] - 1, weakest
                 weakest = _strengths(rows, columns, precision).min()
-                if width >= most or weakest < ALIVE:
+                if width >= most or not weakest >= ALIVE:
                     status = Status.CONVERGED if arrived else Status.MAX_STEPS
                 elif weakest > FADING * left or not arrived:  # one that dies does not yet ask for company
                     for side in (rows, columns):

@@ -115,9 +115,11 @@ class Table:
         if given.dtype != np.float32 and len(given):
             lost, spread = float(np.abs(given - values).max()), float(np.ptp(given))
             if lost > TELLING * spread > NOTHING * float(np.abs(given).max()):
+                least = float(given.min())
+                remedy = f"take {least:.9g} off all of them" if abs(least) > spread else "multiply all of them"
                 raise ValueError(
                     f"column {name!r} holds ratings around {given.mean():g} that differ by less than float32 tells "
-                    f"apart there (they move by up to {lost:g}); take {round(float(given.min())):,} off all of them"
+                    f"apart there (they move by up to {lost:g}); {remedy}"
                 )
         return values
 

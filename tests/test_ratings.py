@@ -275,7 +275,8 @@ def test_mappings_that_are_no_table(columns, message):
         ([1.0, 1e39], ValueError, "column 'rating' holds 1 "),  # beyond float32
         (np.array(["2020-01-01"], "M8[D]"), TypeError, "column 'rating' has dtype datetime64[D]; give real numbers"),
         ([1j], TypeError, "column 'rating' has dtype complex128"),
-        ([100000001, 100000005], ValueError, "ratings around 1e+08 that differ by less than float32 tells apart"),
+        ([100000001, 100000005], ValueError, "(they move by up to 3); take 100000001 off all of them"),
+        ([1e-50, 2e-50], ValueError, "ratings around 1.5e-50 that differ by less than float32 tells apart there"),
     ],
 )
 def test_ratings_that_are_none(values, error, message):

@@ -626,3 +626,9 @@ def test_a_fit_that_fails_leaves_the_one_before_as_it_was(split):
         rec.fit(split[1])
     assert (rec.status_, rec.n_iter_, rec.history_) == told
     np.testing.assert_array_equal(rec.predict(split[1])["prediction"], predicted)
+
+
+@pytest.mark.parametrize("rank", [None, 1, 2, 16])
+def test_ratings_that_are_all_the_same(rank):
+    table = {"user": [1, 1, 2, 2, 3], "item": [1, 2, 1, 3, 2], "rating": [4.0] * 5}
+    np.testing.assert_allclose(Recommender(rank).fit(table).predict(table)["prediction"], 4, atol=1e-6)
