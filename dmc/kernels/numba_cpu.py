@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numba
 import numpy as np
@@ -37,7 +38,8 @@ def threads(count: int) -> Iterator[None]:
 def masked_product(left: NDArray[Any], right: NDArray[Any], pattern: Pattern) -> NDArray[Any]:
     out = np.empty(pattern.n_observed, left.dtype)
     pointers, indices = pattern.by_row
-    _product(pointers, indices, left, _aligned(right), _pieces(pointers), out)
+    with _aligned(right, pattern) as other:
+        _product(pointers, indices, left, other, _pieces(pointers), out)
     return out
 
 
@@ -51,18 +53,12 @@ def masked_residual_grad(
 ) -> tuple[float, NDArray[Any], NDArray[Any]]:
     d_left, d_right = np.empty_like(left), np.empty_like(right)
     w = BothOrders(np.empty(0, left.dtype), np.empty(0, left.dtype)) if weights is None else weights
-    losses = _pass(
-        *pattern.by_row, left, _aligned(right), target.by_row, w.by_row, _pieces(pattern.by_row.pointers), d_left
-    )
-    _pass(
-        *pattern.by_column,
-        right,
-        _aligned(left),
-        target.by_column,
-        w.by_column,
-        _pieces(pattern.by_column.pointers),
-        d_right,
-    )
+    pieces = _pieces(pattern.by_row.pointers)
+    with _aligned(right, pattern) as other:
+        losses = _pass(*pattern.by_row, left, other, target.by_row, w.by_row, pieces, d_left)
+    pieces = _pieces(pattern.by_column.pointers)
+    with _aligned(left, pattern) as other:
+        _pass(*pattern.by_column, right, other, target.by_column, w.by_column, pieces, d_right)
     return float(losses.sum()), d_left, d_right
 
 
@@ -73,14 +69,23 @@ def _pieces(pointers: NDArray[np.int64]) -> NDArray[np.int64]:
     return np.concatenate([[0], cuts, [len(pointers) - 1]])
 
 
-def _aligned(matrix: NDArray[Any]) -> NDArray[Any]:
+# Of each pattern the room of the last call: fresh pages cost about as much as what is written to them.
+_rooms: WeakKeyDictionary[Pattern, NDArray[np.uint8]] = WeakKeyDictionary()
+
+
+@contextmanager
+def _aligned(matrix: NDArray[Any], pattern: Pattern) -> Iterator[NDArray[Any]]:
     """The matrix, or where it exceeds the cache a copy that starts at a cache line: else each line touches one more."""
     if matrix.nbytes <= _CACHE or matrix.ctypes.data % 64 == 0:
-        return matrix
-    room = np.empty(matrix.nbytes + 64, np.uint8)
+        yield matrix
+        return
+    room = _rooms.pop(pattern, None)  # nobody else's until it is given back
+    if room is None or not matrix.nbytes + 64 <= len(room) <= 4 * matrix.nbytes:
+        room = np.empty(matrix.nbytes + 64, np.uint8)
     copy = room[-room.ctypes.data % 64 :][: matrix.nbytes].view(matrix.dtype).reshape(matrix.shape)
     copy[:] = matrix
-    return copy
+    yield copy
+    _rooms[pattern] = room
 
 
 @intrinsic
