@@ -315,25 +315,23 @@ def depth_panels() -> list[plots.Panel]:
 
 def roofline_panels() -> list[plots.Panel]:
     shares, rivals = [], []
-    for size, colour in (("in cache", "C0"), ("out of cache", "C1")):
-        rows = {int(name.rpartition("| ")[2]): row for name, row in cases("kernels", size).items()}
-        known = {width: row for width, row in rows.items() if "share_of_roofline" in row}
+    sizes = {size: cases("kernels", size) for size in ("in cache", "out of cache")}
+    found = {size: {int(name.rpartition("| ")[2]): row for name, row in rows.items()} for size, rows in sizes.items()}
+    widths = sorted(set().union(*found.values()))
+    for (size, rows), colour in zip(found.items(), ("C0", "C1"), strict=True):
         style = {"marker": "o", "color": colour}
+        known = {widths.index(width): row for width, row in rows.items() if "share_of_roofline" in row}
         shares.append(plots.Line(list(known), [row["share_of_roofline"] for row in known.values()], size, style))
         for name, label, dashes in (("native", "", "-"), ("bfloat16", ", bfloat16", "--")):
             ratio = [row[f"torch_over_{name}"] for row in rows.values()]
-            rivals.append(plots.Line(list(rows), ratio, size + label, style | {"linestyle": dashes}))
-    width = "width of the factors, k"
+            places = [widths.index(width) for width in rows]
+            rivals.append(plots.Line(places, ratio, size + label, style | {"linestyle": dashes}))
     return [
-        plots.Panel(
-            "achieved, of what gathering alone takes",
-            width,
-            "share of the roofline",
-            shares,
-            xscale="log",
-            ylim=(0, None),
-        ),
-        plots.Panel("torch's time over ours", width, "ratio", rivals, xscale="log", ylim=(0, None)),
+        plots.Panel(title, "width of the factors, k", ylabel, lines, ylim=(0, None), xticks=[str(w) for w in widths])
+        for title, ylabel, lines in (
+            ("achieved, of what gathering alone takes", "share of the roofline", shares),
+            ("torch's time over ours", "ratio", rivals),
+        )
     ]
 
 
