@@ -18,7 +18,6 @@ from dmc.rating_files import HEADLESS
 
 PARQUET = (".parquet", ".pq")
 TEXT = 1 << 30  # letters of the ids of a table, at most
-DENSE = 4  # numbers between the least and the greatest id, for each entry, at most: then they are looked up in a table
 TELLING = 0.01  # of the ratings' range: what rounding to float32 may take away
 NOTHING = 1e-14  # of the largest rating: such a range is itself rounding
 DIGITS = 18  # as many as always fit into int64
@@ -239,7 +238,7 @@ class Vocabulary:
     @classmethod
     def _learn_numbers(cls, ids: NDArray[np.int64]) -> tuple[Vocabulary, NDArray[np.int64]]:
         least, span = (int(ids.min()), int(ids.max()) - int(ids.min()) + 1) if len(ids) else (0, 1)
-        if span > DENSE * len(ids) + 1:
+        if span > max(len(ids), 1):  # sorting takes less room
             known, lines = np.unique(ids, return_inverse=True)
             return cls(known), lines
         places = ids - least  # a table of all numbers between: a tenth of the time of sorting
