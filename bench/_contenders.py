@@ -306,7 +306,7 @@ def lists(contender: str, batch: int) -> Iterator[dict[str, Any]]:
 def _our_server(U: Any, V: Any, liked: Any) -> Any:
     """A Recommender that has these factors: what `fit` leaves behind, made by hand."""
     import dmc
-    from dmc.observations import Lines
+    from dmc.pattern import Lines
     from dmc.ratings import Vocabulary
 
     model = dmc.Recommender(feedback="implicit")

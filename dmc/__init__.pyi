@@ -11,14 +11,12 @@ from . import (
     steps as steps,
     torch as torch,
 )
+from .dense_problems import LeastSquares as LeastSquares, LinearSensing as LinearSensing
 from .estimator import MatrixCompletion as MatrixCompletion
 from .factors import Factors as Factors
-from .observations import Observations as Observations, observe as observe
-from .problem import (
-    LeastSquares as LeastSquares,
-    LinearSensing as LinearSensing,
-    MaskedLeastSquares as MaskedLeastSquares,
-)
+from .observations import Observations as Observations
+from .observing import observe as observe
+from .problem import MaskedLeastSquares as MaskedLeastSquares
 from .recommender import Recommender as Recommender
 from .solution import Solution as Solution, Status as Status, StepInfo as StepInfo
 from .solver import solve as solve

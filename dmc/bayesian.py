@@ -7,23 +7,22 @@ import sys
 import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from functools import cached_property
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dmc import _checks, kernels, posterior
+from dmc import _checks, kernels
 from dmc.factors import Factors
-from dmc.observations import Lines, Observations
+from dmc.observations import Observations
+from dmc.pattern import Lines
 from dmc.pattern_features import Features, pattern_features
+from dmc.side import Side
 from dmc.solution import Status, StepInfo
 
 START_WIDTH = 10  # directions to begin with; more join while all of them are alive
 GROWTH = 1.5
-START_SIZE = 0.1  # of the first factors
-START_VARIANCE = 1.0  # of the factors' prior, for ratings of unit variance: directions die of a small one
 FIXED_SWEEPS = 3  # before the priors are learnt
 MAX_SWEEPS = 60  # of one width
 TOL = 0.06  # of the noise: predictions that have less than this before them have arrived
@@ -31,145 +30,10 @@ SLOWEST = 0.9  # ratio of two moves that is believed
 WATCHED = 20_000  # entries whose predictions are watched
 ALIVE = 1.25  # times the strength at which noise hides a direction
 FADING = 0.97  # of its strength is left after a sweep, or less: a direction that may yet die
-SMALLEST = 1e-8  # variance of a feature's weights, and of a direction
 PRECISE = 1e10  # of an entry: as sure as float32 values can be
 PARTS = ("means", "covariance", "weights", "variances", "attributes")  # of a side, in a file
 
 Float = NDArray[np.float32]
-
-
-@dataclass(eq=False)
-class Side:
-    """The rows, or the columns: their prior N(features·weights, covariance), their posterior means and moments.
-
-    A line's unknowns are its factors and, last, its bias.
-    """
-
-    lines: Lines
-    values: Float
-    of_lines: Features
-    means: Float
-    covariance: NDArray[Any]  # (unknowns, unknowns) float64
-    weights: NDArray[Any]  # (features, unknowns) float64
-    variances: NDArray[Any]  # (features,) of their weights, relative to the covariance
-    attributes: Float  # (lines, attributes) further features, which somebody knows; of average zero
-    _entries: Any = field(default=None, init=False, repr=False)
-    _spread: Any = field(default=None, init=False, repr=False)  # covariances of the lines, summed
-
-    @classmethod
-    def begin(cls, lines: Lines, values: Float, of_lines: Features, attributes: Float | None) -> Side:
-        count = len(lines.pointers) - 1
-        attributes = np.zeros((count, 0), np.float32) if attributes is None else attributes
-        width = 2 + of_lines.loadings.shape[1] + attributes.shape[1]
-        return cls(
-            lines,
-            values,
-            of_lines,
-            np.zeros((count, 1), np.float32),
-            np.eye(1) * START_VARIANCE,
-            np.zeros((width, 1)),
-            np.ones(width),
-            attributes,
-        )
-
-    @cached_property
-    def features(self) -> Float:
-        """(lines, features)."""
-        return np.hstack([self.of_lines(self.lines), self.attributes])
-
-    def __getstate__(self) -> dict[str, Any]:
-        return vars(self) | {"_entries": None}  # of the compiled core, which makes them again
-
-    @property
-    def stranger(self) -> Float:
-        """(1, unknowns) what is expected of a line that nothing is known of: not that it has few entries either."""
-        return self.weights[:1].astype(np.float32)
-
-    @cached_property
-    def moments(self) -> Float:
-        """What the lines show to the other side: of the means alone, until `update` knows how sure they are."""
-        return posterior.moments_of(self.means)
-
-    def widen(self, by: int, rng: np.random.Generator) -> None:
-        """New directions join: small random factors under a wide prior, before the bias."""
-        k = self.means.shape[1] - 1
-        new = START_SIZE * rng.standard_normal((len(self.means), by), dtype=np.float32)
-        self.means = np.insert(self.means, [k] * by, new, axis=1)
-        self.weights = np.insert(self.weights, [k] * by, 0, axis=1)
-        old, self.covariance = self.covariance, np.eye(k + by + 1) * START_VARIANCE
-        kept = np.append(np.arange(k), k + by)
-        self.covariance[np.ix_(kept, kept)] = old
-        vars(self).pop("moments", None)
-
-    def turn(self, by: NDArray[Any]) -> None:
-        """Factors times a matrix (directions, new directions); the bias stays."""
-        k, new = by.shape
-        turn = np.zeros((k + 1, new + 1))
-        turn[:k, :new], turn[k, new] = by, 1
-        self.means = self.means @ turn.astype(np.float32)
-        self.weights = self.weights @ turn
-        self.covariance = turn.T @ self.covariance @ turn + SMALLEST * np.eye(
-            new + 1
-        )  # directions may be of zeros only
-        vars(self).pop("moments", None)
-
-    def regard(self, of_lines: Features) -> None:
-        """Take other features, with the weights that tell the means best."""
-        self.of_lines = of_lines
-        vars(self).pop("features", None)
-        F = self.features.astype(np.float64)
-        self.variances = np.ones(F.shape[1])
-        self.weights = np.linalg.solve(F.T @ F + np.eye(F.shape[1]), F.T @ self.means)
-
-    def extended(self, lines: Lines, values: Float, line_of: NDArray[np.int64], other_of: NDArray[np.int64]) -> Side:
-        """With other entries, and with more lines, which stand where their features let expect them."""
-        attributes = np.where(line_of[:, None] >= 0, self.attributes[line_of], np.float32(0))
-        features = self.of_lines.renumbered(other_of)
-        more = replace(self, lines=lines, values=values, of_lines=features, attributes=attributes)
-        means = np.where(line_of[:, None] >= 0, self.means[line_of], more.features @ self.weights)
-        more.means = means.astype(np.float32)
-        return more
-
-    def update_some(self, which: NDArray[np.bool_], other: Side, noise: float) -> None:
-        """The posterior means of some lines, given the means of the other side."""
-        counts = np.diff(self.lines.pointers)
-        entries = np.repeat(which, counts)
-        pointers = np.concatenate([[0], np.cumsum(counts[which])])
-        lines = Lines(pointers, self.lines.indices[entries])
-        part = replace(
-            self,
-            lines=lines,
-            values=self.values[entries],
-            means=self.means[which],
-            attributes=self.attributes[which],
-        )
-        part.update(replace(other), noise)  # a copy, which knows nothing but the means
-        self.means[which] = part.means
-
-    def update(self, other: Side, noise: float) -> float:
-        """The posterior of every line, given the other side; returns the expected sum of squared errors."""
-        if self._entries is None:
-            self._entries = posterior.entries_of(self.lines, len(other.means))
-        expected = self.features @ self.weights.astype(np.float32)
-        precision = np.linalg.inv(self.covariance)
-        self.means, self._spread, error = posterior.step(
-            self._entries, self.values, other.moments, precision, expected, noise, self.moments
-        )
-        return error
-
-    def learn(self) -> None:
-        """The prior under which the posteriors are likeliest: ridge regression on the features, each with its own
-        variance, and what is left over as the covariance."""
-        F, precision = self.features, np.linalg.inv(self.covariance)
-        among = np.linalg.inv((F.T @ F).astype(np.float64) + np.diag(1 / self.variances))
-        self.weights = among @ (F.T @ self.means).astype(np.float64)
-        left = self.means - F @ self.weights.astype(np.float32)
-        of_weights = (self.weights.T / self.variances) @ self.weights
-        total = (left.T @ left).astype(np.float64) + self._spread + of_weights
-        d = len(precision)
-        sizes = np.einsum("fi,ij,fj->f", self.weights, precision, self.weights) / d + np.diag(among)
-        self.covariance = np.asarray(total / (len(F) + F.shape[1]), dtype=np.float64)
-        self.variances = np.maximum(sizes, SMALLEST)
 
 
 @dataclass(frozen=True, eq=False)

@@ -19,7 +19,8 @@ from dmc import _checks, _devices, kernels, metrics
 from dmc.callbacks import Progress
 from dmc.discovery import Discovery
 from dmc.factors import Array, Factors
-from dmc.observations import Observations, observe
+from dmc.observations import Observations
+from dmc.observing import observe
 from dmc.solution import Status
 from dmc.solvability import Solvability
 from dmc.solver import Callback

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -15,131 +14,9 @@ from scipy.sparse.linalg import LinearOperator, svds
 
 from dmc import _checks, _compiled, _devices
 from dmc._devices import Device
+from dmc.pattern import Lines, Pattern, plain, pointers_of
 
 Duplicates = Literal["error", "mean", "last", "sum"]
-
-
-class Lines(NamedTuple):
-    """Entries line by line (a line is a row, or a column): those of line i are indices[pointers[i]:pointers[i+1]]."""
-
-    pointers: Any  # (lines + 1,) int64
-    indices: Any  # (observed,) int32, or int64 where the other side has 2³¹ lines
-
-
-class BothOrders(NamedTuple):
-    """A value for each observed entry, in row order and again in column order: no pass needs a permutation."""
-
-    by_row: Any  # (observed,)
-    by_column: Any  # (observed,)
-
-
-@dataclass(frozen=True, eq=False)
-class Pattern:
-    """The set Ω of observed positions, sorted both ways.
-
-    Attributes
-    ----------
-    shape : (int, int)
-        Rows and columns of the matrix.
-    by_row, by_column : Lines
-        Pointers int64; indices int32 while they fit; ascending within each line; NumPy arrays, or torch tensors of one
-        device. Not to be written to: kernels trust what was checked once.
-    """
-
-    shape: tuple[int, int]
-    by_row: Lines
-    by_column: Lines
-
-    @property
-    def n_observed(self) -> int:
-        return len(self.by_row.indices)
-
-    @property
-    def device(self) -> Device:
-        """Where the arrays live: None (NumPy), or torch's name of a device."""
-        return _devices.of(self.by_row.indices)
-
-    def to(self, device: Device) -> Pattern:
-        """The same positions on a device, None being NumPy; see `Observations.to`."""
-        if device == self.device:
-            return self
-        orders = (Lines(*(_devices.place(a, device) for a in lines)) for lines in (self.by_row, self.by_column))
-        return Pattern(self.shape, *orders)
-
-    @cached_property
-    def rows(self) -> Any:
-        """(observed,) row of each entry, in row order."""
-        m = self.shape[0]
-        if self.device is None:
-            return np.repeat(np.arange(m, dtype=_checks.index_dtype(m)), self.row_counts)
-        xp = array_namespace(self.by_row.pointers)
-        rows = xp.repeat(xp.arange(m, device=self.device), self.row_counts)
-        return xp.astype(rows, self.by_column.indices.dtype)
-
-    @property
-    def cols(self) -> Any:
-        """(observed,) column of each entry, in row order."""
-        return self.by_row.indices
-
-    @property
-    def row_counts(self) -> Any:
-        """(rows,) observed entries in each row, int64."""
-        return self.by_row.pointers[1:] - self.by_row.pointers[:-1]
-
-    @property
-    def column_counts(self) -> Any:
-        """(columns,) observed entries in each column, int64."""
-        return self.by_column.pointers[1:] - self.by_column.pointers[:-1]
-
-    @cached_property
-    def column_order(self) -> Any:
-        """(observed,) int64 place in row order of each entry in column order."""
-        if self.device is None:
-            return self.both_orders(np.arange(self.n_observed)).by_column
-        return array_namespace(self.cols).argsort(self.cols, stable=True)
-
-    def both_orders(self, values: Any) -> BothOrders:
-        """Values given in row order (observed,), in both orders."""
-        if self.device is not None:
-            return BothOrders(values, values[self.column_order])
-        values = _plain(values)
-        if _compiled.core is None:
-            return BothOrders(values, self._csr(values).tocsc().data)
-        return BothOrders(values, _compiled.core.by_line(self.by_row.indices, self.shape[1], values))
-
-    def _csr(self, values: NDArray[Any]) -> sparse.csr_array:
-        matrix = sparse.csr_array((values, self.by_row.indices, self.by_row.pointers), shape=self.shape, copy=False)
-        matrix.has_canonical_format = True
-        return matrix
-
-    @classmethod
-    def _of(cls, shape: tuple[int, int], by_row: Lines) -> Pattern:
-        """The pattern whose rows are these, columns ascending within each."""
-        m, n = shape
-        if _devices.of(by_row.indices) is not None:
-            return cls._of_tensors(shape, by_row)
-        pointers = by_row.pointers.astype(np.int64, copy=False)
-        indices = by_row.indices.astype(_checks.index_dtype(n), copy=False)
-        if _compiled.core is None:
-            matrix = sparse.csr_array((np.ones(len(indices), np.int8), indices, pointers), shape=shape).tocsc()
-            by_column = Lines(matrix.indptr.astype(np.int64), matrix.indices.astype(_checks.index_dtype(m), copy=False))
-        else:
-            by_column = Lines(*_compiled.core.transpose(pointers, indices, n))
-        return cls(shape, Lines(pointers, indices), by_column)
-
-    @classmethod
-    def _of_tensors(cls, shape: tuple[int, int], by_row: Lines) -> Pattern:
-        """The same on a device: by a stable sort, for which torch has a fast one."""
-        m, n = shape
-        xp = array_namespace(by_row.indices)
-        row_type, column_type = (getattr(xp, np.dtype(_checks.index_dtype(size)).name) for size in shape)
-        indices = xp.astype(by_row.indices, column_type, copy=False)
-        order = xp.argsort(indices, stable=True)
-        counts = by_row.pointers[1:] - by_row.pointers[:-1]
-        rows = xp.repeat(xp.arange(m, dtype=row_type, device=indices.device), counts)
-        pattern = cls(shape, Lines(by_row.pointers, indices), Lines(_pointers(indices, n), rows[order]))
-        vars(pattern)["column_order"] = order  # in the place of the cached property, which would sort again
-        return pattern
 
 
 @dataclass(frozen=True, eq=False)
@@ -229,7 +106,7 @@ class Observations:
 
     def to_scipy(self) -> sparse.csr_array:
         """The observed entries as a SciPy CSR matrix (observed zeros stay stored); NumPy arrays share their memory."""
-        return self.pattern.to(None)._csr(_devices.place(self.values, None))
+        return self.pattern.to(None).csr(_devices.place(self.values, None))
 
     def linear_operator(self) -> sparse.csr_array | LinearOperator:
         """The matrix, zero where nothing was observed, as SciPy's iterative solvers take it.
@@ -270,7 +147,7 @@ class Observations:
         xp = array_namespace(self.values)
         (kept,) = xp.nonzero(_devices.place(keep, self.device))
         by_row = Lines(xp.searchsorted(kept, self.pattern.by_row.pointers), self.cols[kept])
-        return Observations(Pattern._of(self.shape, by_row), self.values[kept])
+        return Observations(Pattern.of(self.shape, by_row), self.values[kept])
 
     def locate(self, rows: ArrayLike, cols: ArrayLike) -> NDArray[np.int64]:
         """Where in `values` the entries at given positions stand.
@@ -300,7 +177,7 @@ class Observations:
         rows, cols = _checks.indices(rows, m, "row"), _checks.indices(cols, n, "column")
         _checks.same_length(rows=rows, cols=cols)
         if _compiled.core is not None:
-            return _compiled.core.locate(pointers, indices, _plain(rows), _plain(cols, indices.dtype))
+            return _compiled.core.locate(pointers, indices, plain(rows), plain(cols, indices.dtype))
         low, end = pointers[rows], pointers[1:][rows]
         high = end
         while (low < high).any():  # a binary search in the row of each pair, all of them at once
@@ -359,7 +236,7 @@ class Observations:
     @classmethod
     def from_lines(cls, by_row: Lines, values: NDArray[Any], shape: tuple[int, int]) -> Observations:
         """Observations from rows that are sorted already, columns ascending within each; trusts what it is given."""
-        return cls(Pattern._of(shape, by_row), values)
+        return cls(Pattern.of(shape, by_row), values)
 
     @classmethod
     def from_entries(
@@ -415,12 +292,7 @@ class Observations:
             )
         if repeats:
             by_row, ordered = _merge_repeats(by_row, ordered, duplicates)
-        return cls(Pattern._of(size, by_row), ordered)
-
-
-def _plain(array: NDArray[Any], dtype: Any = None) -> NDArray[Any]:
-    """As the core takes arrays: without gaps, aligned; a copy only where they are not."""
-    return np.require(array, dtype, ["C", "A"])
+        return cls(Pattern.of(size, by_row), ordered)
 
 
 def _as_float(values: Any, name: str) -> Any:
@@ -461,7 +333,7 @@ def _sort_entries(rows: Any, cols: Any, values: Any, shape: tuple[int, int]) -> 
         return _sort_tensors(rows, cols, values, shape)
     if _compiled.core is not None:
         index = np.int32 if rows.dtype == cols.dtype == np.int32 else np.int64
-        given = _plain(rows, index), _plain(cols, index), _plain(values)
+        given = plain(rows, index), plain(cols, index), plain(values)
         try:
             pointers, indices, ordered, *repeats = _compiled.core.sort_entries(*given, m, n)
         except IndexError:  # which only says that one is out of range: these say which
@@ -486,15 +358,9 @@ def _sort_tensors(rows: Any, cols: Any, values: Any, shape: tuple[int, int]) -> 
     order = xp.argsort(cols, stable=True)
     order = order[xp.argsort(rows[order], stable=True)]
     indices = xp.astype(cols[order], getattr(xp, np.dtype(_checks.index_dtype(shape[1])).name))
-    by_row = Lines(_pointers(rows, shape[0]), indices)
+    by_row = Lines(pointers_of(rows, shape[0]), indices)
     (again,) = xp.nonzero(~_new(*by_row))
     return _Sorted(by_row, values[order], len(again), int(again[0]) if len(again) else -1)
-
-
-def _pointers(lines: Any, count: int) -> Any:
-    """(count + 1,) where each line's entries begin among all of them, from the line of each entry; on a device."""
-    xp = array_namespace(lines)
-    return xp.cumulative_sum(xp.bincount(lines, minlength=count), include_initial=True)
 
 
 def _new(pointers: Any, indices: Any) -> Any:
@@ -520,136 +386,3 @@ def _merge_repeats(by_row: Lines, values: Any, duplicates: Duplicates) -> tuple[
         )
         merged = sums if duplicates == "sum" else sums / xp.astype(ends - first, values.dtype)
     return Lines(xp.searchsorted(first, by_row.pointers), by_row.indices[first]), merged
-
-
-def observe(X: Any, mask: ArrayLike | None = None, *, allow_empty: bool = False) -> Observations:
-    """Take the observed entries of a matrix.
-
-    Parameters
-    ----------
-    X : (rows, columns) array, masked array, SciPy sparse matrix, torch tensor, data frame, or Observations
-        Dense: NaN means missing. Masked array: what is masked is missing. Sparse: what is stored is observed, stored
-        zeros included. float16 becomes float32, all but float32 float64.
-    mask : (rows, columns) bool, optional
-        True where an entry was observed; an entry that is NaN there is refused. Only with dense `X`.
-    allow_empty : bool
-        Whether a matrix without any observed entry passes.
-
-    Returns
-    -------
-    Observations
-        Of a tensor: as tensors on its device.
-
-    Raises
-    ------
-    ValueError
-        If X is not two-dimensional, is empty, has no observed entry, or an observed value is not finite; if the
-        mask has another shape; if a sparse matrix stores a position twice.
-    TypeError
-        If values are not real numbers.
-    """
-    if isinstance(X, Observations):
-        if mask is not None:
-            raise ValueError("a mask was given with Observations, which know what is observed; leave the mask out")
-        return X
-    if _devices.is_tensor(X):
-        return observe(_to_host(X)[0], mask, allow_empty=allow_empty).to(_devices.of(X))
-    X, sparse_input = _to_host(X)
-    if sparse_input:
-        if mask is not None:
-            raise ValueError("a mask was given with a sparse matrix, where stored means observed; leave the mask out")
-        return _observe_sparse(X, allow_empty)
-    masked = np.ma.isMaskedArray(X)
-    if masked:
-        if mask is not None:
-            raise ValueError("a mask was given with a masked array, which has its own; leave one of them out")
-        mask, X = ~np.ma.getmaskarray(X), X.data
-    dense = _checks.as_float(X, "X")
-    if dense.ndim != 2:
-        raise ValueError(f"X has shape {dense.shape}; give a matrix, with two dimensions")
-    if dense.size == 0:
-        raise ValueError(f"X has shape {dense.shape}; give at least one row and one column")
-    observed = _observed_mask(dense, mask, masked)
-    n_observed = np.count_nonzero(observed)
-    if n_observed == 0 and not allow_empty:
-        raise ValueError(f"none of the {dense.size:,} entries of X is observed; at least one has to be")
-    values = dense[observed]
-    infinite = np.flatnonzero(np.isinf(values))
-    if len(infinite):
-        row, col = np.argwhere(observed)[infinite[0]]
-        raise ValueError(
-            f"X holds {_checks.count(len(infinite), 'infinite value')}, the first ({values[infinite[0]]}) "
-            f"at row {row}, column {col}; replace by NaN what is missing"
-        )
-    pointers = np.concatenate([[0], np.cumsum(np.count_nonzero(observed, axis=1))])
-    return Observations(Pattern._of(dense.shape, Lines(pointers, np.nonzero(observed)[1])), values)
-
-
-def _observed_mask(dense: NDArray[Any], mask: ArrayLike | None, masked: bool) -> NDArray[np.bool_]:
-    missing = np.isnan(dense)
-    if mask is None:
-        return ~missing
-    observed = np.asarray(_to_host(mask)[0])
-    if observed.dtype.kind != "b":
-        if observed.dtype.kind not in "iuf" or not np.isin(observed, (0, 1)).all():
-            raise TypeError(f"mask has dtype {observed.dtype}; give booleans, True where an entry was observed")
-        observed = observed.astype(bool)
-    if observed.shape != dense.shape:
-        raise ValueError(f"mask has shape {observed.shape} and X {dense.shape}; give one truth value for each entry")
-    clash = np.argwhere(observed & missing)
-    if len(clash):
-        row, col = clash[0]
-        raise ValueError(
-            f"{_checks.count(len(clash), 'entry is', 'entries are')} NaN where the mask says observed, the first "
-            f"at row {row}, column {col}; {'mask it' if masked else 'set the mask to False there'}"
-        )
-    return observed
-
-
-def _to_host(X: Any) -> tuple[Any, bool]:
-    """A torch tensor or a data frame as NumPy or SciPy, without importing either; whether the result is sparse."""
-    if _devices.is_tensor(X):
-        X = X.detach().cpu()
-        if str(X.dtype) == "torch.bfloat16":  # which NumPy does not have
-            X = X.float()
-        layout = str(X.layout)
-        if layout != "torch.strided":
-            if X.ndim != 2:
-                raise ValueError(f"X has shape {tuple(X.shape)}; give a matrix, with two dimensions")
-            if layout != "torch.sparse_coo":
-                X = X.to_sparse()
-            rows, cols = X._indices().numpy()  # not coalesced: a position stored twice is told, not added up
-            return sparse.coo_array((X._values().numpy(), (rows, cols)), shape=tuple(X.shape)), True
-        return X.numpy(), False
-    if hasattr(X, "isna"):  # a pandas frame: its nullable columns have a missing value of their own
-        return np.where(X.isna(), np.nan, X) if np.asarray(X).dtype == object else np.asarray(X), False
-    return X, sparse.issparse(X)
-
-
-def _diagonals(X: Any) -> sparse.coo_array:
-    """A DIA matrix as COO; SciPy's own conversion loses the stored zeros."""
-    m, n = X.shape
-    cols = np.broadcast_to(np.arange(X.data.shape[1]), X.data.shape)
-    rows = cols - X.offsets[:, None]
-    inside = (rows >= 0) & (rows < m) & (cols < n)
-    return sparse.coo_array((X.data[inside], (rows[inside], cols[inside])), shape=(m, n))
-
-
-def _observe_sparse(X: Any, allow_empty: bool) -> Observations:
-    if X.ndim != 2:
-        raise ValueError(f"X has shape {X.shape}; give a matrix, with two dimensions")
-    if 0 in X.shape:
-        raise ValueError(f"X has shape {X.shape}; give at least one row and one column")
-    entries = _diagonals(X) if X.format == "dia" else X.tocoo()
-    if entries.nnz == 0 and not allow_empty:
-        raise ValueError(f"X ({X.shape[0]}×{X.shape[1]}, sparse) stores no entry; at least one has to be observed")
-    if entries.nnz == 0:
-        nothing = Lines(np.zeros(X.shape[0] + 1, np.int64), np.zeros(0, np.int32))
-        return Observations(Pattern._of(X.shape, nothing), np.zeros(0))
-    try:
-        return Observations.from_entries(entries.row, entries.col, entries.data, X.shape)
-    except ValueError as error:
-        if "repeat" in str(error):
-            hint = str(error).partition("; say")[0]
-            raise ValueError(f"{hint}; call X.sum_duplicates(), or dmc.Observations.from_entries") from None
-        raise

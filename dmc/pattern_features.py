@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from dmc import _checks
-from dmc.observations import Lines, Pattern
+from dmc.pattern import Lines, Pattern
 
 FEATURES = 48  # of the pattern, at most
 TAMED = 0.25  # power of the counts by which lines are divided, before the pattern's singular vectors are taken

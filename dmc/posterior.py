@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from dmc import _compiled
-from dmc.observations import Lines
+from dmc.pattern import Lines
 from dmc.pattern_features import incidence
 
 GRAIN = 16  # as in csrc/posterior.h

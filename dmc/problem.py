@@ -12,12 +12,12 @@ from typing import Any, Protocol
 import numpy as np
 from array_api_compat import array_namespace, device as where
 from numpy.typing import ArrayLike
-from scipy import sparse
 
 from dmc import _checks, _devices, kernels
 from dmc._devices import Device
 from dmc.factors import Factors
-from dmc.observations import BothOrders, Observations
+from dmc.observations import Observations
+from dmc.pattern import BothOrders
 
 
 class Problem(Protocol):
@@ -203,7 +203,7 @@ class MaskedLeastSquares:
         return self._predicted(factors) - self.observations.values
 
     def _predicted(self, factors: Factors) -> Any:
-        _check_fit(factors, self.observations.shape, self.observations.values)
+        check_fit(factors, self.observations.shape, self.observations.values)
         return self._for(factors).masked_product(factors.left, factors.right, self._pattern)
 
     def value(self, factors: Factors) -> float:
@@ -219,12 +219,12 @@ class MaskedLeastSquares:
     def _zeros(self, left: Any, right: Any) -> tuple[Any, Any, Any]:
         """The term of all entries as zeros, and its gradients by left and right."""
         of_left, of_right = left.T @ left, right.T @ right
-        value = 0.5 * self._unobserved * _dot(of_left, of_right) + self._offset
+        value = 0.5 * self._unobserved * dot(of_left, of_right) + self._offset
         return value, self._unobserved * (left @ of_right), self._unobserved * (right @ of_left)
 
     def value_and_grad(self, factors: Factors) -> tuple[Any, Factors]:
         """The value (on a device: a tensor without dimensions there), and its gradient by every factor (as Factors)."""
-        _check_fit(factors, self.observations.shape, self.observations.values)
+        check_fit(factors, self.observations.shape, self.observations.values)
         kernel = self._for(factors)
         whole = getattr(kernel, "value_and_grad", None)
         if (
@@ -264,7 +264,7 @@ class MaskedLeastSquares:
             Σ_j w_ij v_j v_jᵀ + λ_i I over all entries of row i, with v_j the rows of `factors.right`; and the same of
             the columns, with `factors.left`.
         """
-        _check_fit(factors, self.observations.shape, self.observations.values)
+        check_fit(factors, self.observations.shape, self.observations.values)
         left, right = factors.left, factors.right
         width, xp = left.shape[1], array_namespace(left)
         first, second = (_devices.place(a, self.device) for a in np.triu_indices(width))
@@ -295,7 +295,7 @@ class MaskedLeastSquares:
 
     def line_products(self, factors: Factors, side: int) -> Callable[[Any], Any]:
         """The map of (lines, k) directions of one side (0: rows, 1: columns) to their products with `line_grams`."""
-        _check_fit(factors, self.observations.shape, self.observations.values)
+        check_fit(factors, self.observations.shape, self.observations.values)
         other = (factors.right, factors.left)[side]
         l2 = (self._row_l2, self._column_l2)[side][:, None]
         zeros, gram, kernel = self._constant(0.0), self._unobserved * (other.T @ other), self._for(factors)
@@ -310,7 +310,7 @@ class MaskedLeastSquares:
     def _penalty(self, factors: Factors, left: Any, right: Any) -> tuple[Any, Any, Any]:
         """The penalty and its gradients by left and right; constant columns weigh nothing by pull_back's choice."""
         d_left, d_right = self._row_l2[:, None] * left, self._column_l2[:, None] * right
-        value = 0.5 * (_dot(d_left, left) + _dot(d_right, right))
+        value = 0.5 * (dot(d_left, left) + dot(d_right, right))
         # The columns of ones that carry the other side's bias are no parameters.
         value = value - 0.5 * self._l2_sums[0] * (factors.column_bias is not None)
         return value - 0.5 * self._l2_sums[1] * (factors.row_bias is not None), d_left, d_right
@@ -326,186 +326,13 @@ class MaskedLeastSquares:
         return kernels.sharing_cores(factors.width) if self.device is None else nullcontext()
 
 
-class LeastSquares:
-    """Least squares on a fully observed matrix: ½ ‖X̂ − X‖², the case in which the theory of compression is exact.
-
-    No index is stored; X and the residual are the only arrays of the matrix' size.
-
-    Parameters
-    ----------
-    matrix : (rows, columns) array or torch tensor
-        float32 stays float32; all else becomes float64. Of a tensor, computing goes on on its device.
-
-    Raises
-    ------
-    ValueError
-        If it is not a matrix, is empty or holds values that are not finite.
-    """
-
-    curvature = 1.0
-
-    def __init__(self, matrix: ArrayLike) -> None:
-        self.matrix = _finite_matrix(matrix, "matrix")
-
-    @property
-    def device(self) -> Device:
-        """Where it computes: None (NumPy on the host), or torch's name of a device."""
-        return _devices.of(self.matrix)
-
-    def to(self, device: Device) -> LeastSquares:
-        """The same problem on a device."""
-        moved = copy.copy(self)
-        moved.matrix = _devices.place(self.matrix, _devices.checked(device))
-        return moved
-
-    @cached_property
-    def target_norm(self) -> float:
-        """Spectral norm of the matrix."""
-        return float(array_namespace(self.matrix).linalg.matrix_norm(self.matrix, ord=2))
-
-    def value(self, factors: Factors) -> float:
-        """½ ‖X̂ − X‖²."""
-        residual = self._residual(factors)
-        return 0.5 * float(_dot(residual, residual))
-
-    def value_and_grad(self, factors: Factors) -> tuple[Any, Factors]:
-        """The value, and its gradient by every factor (as Factors)."""
-        residual = self._residual(factors)
-        return 0.5 * _dot(residual, residual), _dense_pull_back(factors, residual)
-
-    def _residual(self, factors: Factors) -> Any:
-        _check_fit(factors, self.matrix.shape, self.matrix)
-        residual = factors.left @ factors.right.T
-        residual -= self.matrix
-        return residual
-
-    def sharing_cores(self, factors: Factors) -> AbstractContextManager[object]:
-        return nullcontext()  # nothing but BLAS is at work
-
-
-class LinearSensing:
-    """Least squares on linear measurements of a matrix: ½ Σ (⟨A_i, X̂⟩ − y_i)².
-
-    Forms X̂, a dense matrix.
-
-    Parameters
-    ----------
-    A : (measurements, rows, columns) array, or (measurements, rows·columns) SciPy sparse matrix
-        The measurement matrices A_i; sparse: each flattened row by row, which stays on the host.
-    y : (measurements,) array
-        The measured values. float32 if they and A are float32, else float64. Where A is a torch tensor, computing goes
-        on on its device.
-    shape : (int, int), optional
-        Rows and columns of the matrix; needed with sparse A only.
-
-    Raises
-    ------
-    ValueError
-        If the shapes do not fit, or values are not finite.
-    """
-
-    def __init__(self, A: Any, y: ArrayLike, shape: tuple[int, int] | None = None) -> None:
-        device = _devices.of(A) if _devices.is_tensor(A) else None
-        A, y = (_devices.place(a, None) if _devices.is_tensor(a) else a for a in (A, y))
-        if sparse.issparse(A):
-            if shape is None:
-                raise ValueError("A is sparse and no shape was given; say shape=(rows, columns)")
-            self.shape = _checks.shape(shape)
-            self._A = sparse.csr_array(A)
-            _checks.finite(self._A.data, "A")
-        else:
-            dense = _checks.as_float(A, "A")
-            if dense.ndim != 3 or 0 in dense.shape:
-                raise ValueError(f"A has shape {dense.shape}; give (measurements, rows, columns), none of them 0")
-            if shape is not None and tuple(shape) != dense.shape[1:]:
-                raise ValueError(f"shape is {tuple(shape)} and A holds {dense.shape[1:]} matrices; leave shape out")
-            _checks.finite(dense, "A")
-            self.shape = (dense.shape[1], dense.shape[2])
-            self._A = dense.reshape(len(dense), -1)
-        if self._A.shape[1] != self.shape[0] * self.shape[1]:
-            raise ValueError(
-                f"A has {self._A.shape[1]} columns; a {self.shape[0]}×{self.shape[1]} matrix needs rows·columns"
-            )
-        self.y = _checks.as_float(y, "y")
-        if self.y.shape != (self._A.shape[0],):
-            raise ValueError(
-                f"y has shape {self.y.shape} and A {self._A.shape[0]} measurements; give one value for each"
-            )
-        _checks.finite(self.y, "y")
-        dtype = np.result_type(self._A.dtype, self.y.dtype)
-        self._A, self.y = self._A.astype(dtype, copy=False), _devices.place(self.y.astype(dtype, copy=False), device)
-        self._A = self._A if device is None else _devices.place(self._A, device)
-
-    @property
-    def device(self) -> Device:
-        """Where it computes: None (NumPy on the host), or torch's name of a device."""
-        return _devices.of(self.y)
-
-    def to(self, device: Device) -> LinearSensing:
-        """The same problem on a device; refused with a ValueError if the measurements are a sparse matrix."""
-        device = _devices.checked(device)
-        if device is not None and sparse.issparse(self._A):
-            raise ValueError(f"A is sparse, which stays on the host, and device is {device!r}; give A.toarray()")
-        moved = copy.copy(self)
-        if device != self.device:
-            moved._A, moved.y = _devices.place(self._A, device), _devices.place(self.y, device)
-        return moved
-
-    @cached_property
-    def curvature(self) -> float:
-        """Σ ‖A_i‖² over the number of entries: what ‖A(X)‖²/‖X‖² is on average."""
-        squares = self._A.multiply(self._A).sum() if sparse.issparse(self._A) else _dot(self._A, self._A)
-        return float(squares) / (self.shape[0] * self.shape[1])
-
-    @cached_property
-    def target_norm(self) -> float:
-        """Spectral norm of Σ y_i A_i over the curvature."""
-        return float(array_namespace(self.y).linalg.matrix_norm(self.back_projection, ord=2))
-
-    @property
-    def back_projection(self) -> Any:
-        """(rows, columns) Σ y_i A_i over the curvature: about X, and what a start is made from."""
-        return (self._A.T @ self.y).reshape(self.shape) / self.curvature
-
-    def value(self, factors: Factors) -> float:
-        """½ Σ (⟨A_i, X̂⟩ − y_i)²."""
-        residual = self._residual(factors)
-        return 0.5 * float(_dot(residual, residual))
-
-    def value_and_grad(self, factors: Factors) -> tuple[Any, Factors]:
-        """The value, and its gradient by every factor (as Factors)."""
-        residual = self._residual(factors)
-        return 0.5 * _dot(residual, residual), _dense_pull_back(factors, (self._A.T @ residual).reshape(self.shape))
-
-    def _residual(self, factors: Factors) -> Any:
-        _check_fit(factors, self.shape, self.y)
-        return self._A @ (factors.left @ factors.right.T).reshape(-1) - self.y
-
-    def sharing_cores(self, factors: Factors) -> AbstractContextManager[object]:
-        return nullcontext()  # nothing but BLAS is at work
-
-
-def _dot(a: Any, b: Any) -> Any:
+def dot(a: Any, b: Any) -> Any:
     """Σ a b, in float64 but for what is lost within the sum of a float32 dot product."""
     xp = array_namespace(a)
     return xp.astype(xp.vecdot(a.reshape(-1), b.reshape(-1)), xp.float64)
 
 
-def _dense_pull_back(factors: Factors, gradient: Any) -> Factors:
-    """The gradient by every factor from that by X̂ (rows, columns)."""
-    return factors.pull_back(gradient @ factors.right, gradient.T @ factors.left)
-
-
-def _finite_matrix(values: ArrayLike, name: str) -> Any:
-    device = _devices.of(values) if _devices.is_tensor(values) else None
-    matrix = _checks.as_float(_devices.place(values, None) if device else values, name)
-    if matrix.ndim != 2 or matrix.size == 0:
-        raise ValueError(f"{name} has shape {matrix.shape}; give a matrix with at least one row and one column")
-    _checks.finite(matrix, name)
-    return _devices.place(matrix, device)
-
-
-def _check_fit(factors: Factors, shape: tuple[int, ...], data: Any) -> None:
+def check_fit(factors: Factors, shape: tuple[int, ...], data: Any) -> None:
     """Factors of the data's shape, dtype and device."""
     if factors.shape != tuple(shape):
         raise ValueError(

@@ -17,7 +17,8 @@ from dmc import __version__, _checks, bayesian, kernels, persistence, preference
 from dmc.bayesian import Bayesian
 from dmc.callbacks import Progress
 from dmc.factors import Factors
-from dmc.observations import Duplicates, Lines, Observations
+from dmc.observations import Duplicates, Observations
+from dmc.pattern import Lines
 from dmc.preferences import Preferences
 from dmc.rating_network import MIN_HELD_OUT, Training
 from dmc.ratings import Table, Vocabulary, attributes

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 from scipy.sparse.csgraph import connected_components
 
-from dmc.observations import Pattern
+from dmc.pattern import Pattern
 
 
 @dataclass(frozen=True, eq=False)

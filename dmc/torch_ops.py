@@ -29,7 +29,7 @@ import torch
 from torch import Tensor
 
 from dmc import _checks, _compiled, _devices, torch_compiled
-from dmc.observations import Pattern
+from dmc.pattern import Pattern
 
 CHUNK = 1 << 18  # entries at a time in plain torch: bounds the (entries, width) temporaries
 

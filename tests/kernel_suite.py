@@ -6,7 +6,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from dmc.observations import BothOrders, Lines, Observations, Pattern, observe
+from dmc.observations import Observations
+from dmc.observing import observe
+from dmc.pattern import BothOrders, Lines, Pattern
 
 # Whole vectors of every instruction set, one more and one less, every unrolled number of them, and some between.
 WIDTHS = (1, 2, 3, 4, 5, 7, 8, 9, 15, 16, 17, 18, 20, 31, 32, 33, 48, 63, 64, 65, 100, 128, 130)

@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 
 from dmc import alternating, datasets, initial, solve, steps
+from dmc.dense_problems import LeastSquares
 from dmc.factors import Factors
-from dmc.observations import observe
-from dmc.problem import LeastSquares, MaskedLeastSquares
+from dmc.observing import observe
+from dmc.problem import MaskedLeastSquares
 from dmc.solution import Status
 
 SHAPE = m, n = 14, 11

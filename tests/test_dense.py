@@ -6,7 +6,7 @@ import pytest
 import kernel_suite as suite
 from dmc import kernels
 from dmc.kernels import dense, reference
-from dmc.observations import observe
+from dmc.observing import observe
 from dmc.problem import MaskedLeastSquares
 
 

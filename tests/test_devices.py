@@ -10,7 +10,7 @@ from torch.utils._python_dispatch import TorchDispatchMode  # noqa: E402
 import dmc  # noqa: E402
 from dmc import Factors, LinearSensing, MaskedLeastSquares, Observations, _devices, datasets, initial, steps  # noqa: E402
 from dmc.callbacks import EarlyStopping, History  # noqa: E402
-from dmc.problem import LeastSquares  # noqa: E402
+from dmc.dense_problems import LeastSquares  # noqa: E402
 
 ON_THE_FLY = {
     "normalised": steps.DiscrepantDescent(),

@@ -7,7 +7,7 @@ import pytest
 
 from dmc import _compiled, observe
 from dmc.factors import Factors
-from dmc.observations import Lines
+from dmc.pattern import Lines
 
 SHAPE = (7, 5)
 BIASES = [(), ("row_bias",), ("column_bias",), ("row_bias", "column_bias")]

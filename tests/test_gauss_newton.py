@@ -6,7 +6,8 @@ import pytest
 from dmc import datasets, gauss_newton, initial
 from dmc.factors import Factors
 from dmc.gauss_newton import NormalEquations
-from dmc.observations import Observations, observe
+from dmc.observations import Observations
+from dmc.observing import observe
 from dmc.problem import MaskedLeastSquares
 
 SHAPE = m, n = 12, 9

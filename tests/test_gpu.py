@@ -15,7 +15,8 @@ import kernel_suite as suite
 torch = pytest.importorskip("torch")
 
 from dmc import kernels, torch_compiled, torch_ops  # noqa: E402
-from dmc.observations import Observations, observe  # noqa: E402
+from dmc.observations import Observations  # noqa: E402
+from dmc.observing import observe  # noqa: E402
 from dmc.torch import CompressedFactorization, MaskedProduct  # noqa: E402
 from torch_cases import agree, tensors  # noqa: E402
 

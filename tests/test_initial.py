@@ -5,7 +5,8 @@ import pytest
 
 from dmc import initial
 from dmc.factors import Factors
-from dmc.observations import Observations, observe
+from dmc.observations import Observations
+from dmc.observing import observe
 from dmc.problem import MaskedLeastSquares
 
 SHAPES = [(30, 30), (50, 20), (20, 50), (12, 8), (9, 4), (5, 1), (1, 1)]

@@ -10,7 +10,7 @@ torch = pytest.importorskip("torch")
 
 from dmc import _devices  # noqa: E402
 from dmc.kernels import operators  # noqa: E402
-from dmc.observations import BothOrders  # noqa: E402
+from dmc.pattern import BothOrders  # noqa: E402
 
 
 def on_torch(given):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from dmc import _compiled, posterior
-from dmc.observations import Lines
+from dmc.pattern import Lines
 from dmc.pattern_features import incidence
 from test_native import in_new_process
 

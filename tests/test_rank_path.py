@@ -8,7 +8,8 @@ from scipy.optimize import brentq
 
 from dmc import datasets, initial
 from dmc.factors import Factors
-from dmc.observations import Observations, observe
+from dmc.observations import Observations
+from dmc.observing import observe
 from dmc.problem import MaskedLeastSquares
 from dmc.rank_path import FIRST_LEVEL, RankPath
 from dmc.solver import solve

@@ -8,7 +8,7 @@ import pytest
 
 from dmc import Recommender, persistence
 from dmc.factors import Factors
-from dmc.observations import Lines
+from dmc.pattern import Lines
 from test_pattern_features import communities
 from test_recommender import part, planted
 

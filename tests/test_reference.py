@@ -7,7 +7,7 @@ import pytest
 
 import kernel_suite as suite
 from dmc.kernels import reference
-from dmc.observations import observe
+from dmc.observing import observe
 
 
 @pytest.mark.parametrize("weighted", [False, True])

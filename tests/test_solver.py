@@ -9,7 +9,7 @@ import pytest
 
 from dmc import initial, steps
 from dmc.factors import Factors
-from dmc.observations import observe
+from dmc.observing import observe
 from dmc.problem import MaskedLeastSquares
 from dmc.solution import Status
 from dmc.solver import solve

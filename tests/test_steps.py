@@ -7,9 +7,11 @@ import numpy as np
 import pytest
 
 from dmc import datasets, initial, steps
+from dmc.dense_problems import LeastSquares
 from dmc.factors import Factors
-from dmc.observations import Observations, observe
-from dmc.problem import LeastSquares, MaskedLeastSquares
+from dmc.observations import Observations
+from dmc.observing import observe
+from dmc.problem import MaskedLeastSquares
 from dmc.solver import solve
 
 ALL = [

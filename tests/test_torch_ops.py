@@ -15,7 +15,8 @@ torch = pytest.importorskip("torch")
 
 import torch_cases  # noqa: E402
 from dmc import kernels, torch_compiled, torch_ops  # noqa: E402
-from dmc.observations import Observations, observe  # noqa: E402
+from dmc.observations import Observations  # noqa: E402
+from dmc.observing import observe  # noqa: E402
 
 OPS = torch.ops.dmc
 FUSED = OPS.masked_residual_grad.default

@@ -25,7 +25,7 @@ from threadpoolctl import threadpool_limits
 
 from dmc import _checks, _compiled
 from dmc._devices import Device
-from dmc.observations import BothOrders, Pattern
+from dmc.pattern import BothOrders, Pattern
 
 _MODULES = {  # in the order of preference
     "native": "dmc.kernels.native",

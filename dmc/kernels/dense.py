@@ -6,7 +6,7 @@ from typing import Any
 
 import array_api_compat
 
-from dmc.observations import BothOrders, Pattern
+from dmc.pattern import BothOrders, Pattern
 
 
 def masked_product(left: Any, right: Any, pattern: Pattern) -> Any:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from dmc._compiled import core
 from dmc.factors import Factors
-from dmc.observations import BothOrders, Pattern
+from dmc.pattern import BothOrders, Pattern
 
 
 class _Entries(NamedTuple):

@@ -14,7 +14,7 @@ from numba.core import cgutils, types
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
-from dmc.observations import BothOrders, Pattern
+from dmc.pattern import BothOrders, Pattern
 
 # Allow re-association and fused multiply-add, which vectorise the dot products; keep NaN, infinities and denormals.
 _MATH = {"reassoc", "contract", "nsz"}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from dmc import torch_ops
-from dmc.observations import BothOrders, Pattern
+from dmc.pattern import BothOrders, Pattern
 
 
 def masked_product(left: Any, right: Any, pattern: Pattern) -> Any:
