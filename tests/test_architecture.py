@@ -18,6 +18,8 @@ ROWS = [
     {"report"},
     {"evaluation", "titles", "page"},
     {"recommender", "plots", "torch"},
+    {"recommender_files", "ensemble"},
+    {"recommending"},
     {"estimator"},
     {"discovery", "rating_network", "preferences"},
     {"solver", "callbacks", "dense_problems", "distributed", "initial", "datasets"},

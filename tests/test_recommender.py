@@ -612,22 +612,6 @@ def test_what_it_is():
     assert "2 users, 1 items" in repr(dmc.Recommender().fit({"user": [1, 2], "item": [1, 1], "rating": [1, 2]}))
 
 
-def test_a_fit_that_fails_leaves_the_one_before_as_it_was(split):
-    rec, begun = Recommender().fit(split[0]), []
-
-    def fails_in_the_second_model(info):
-        begun.extend([info] * (info.n_steps == 1))
-        if len(begun) == 2:
-            raise RuntimeError("no more")
-
-    told, predicted = (rec.status_, rec.n_iter_, rec.history_), rec.predict(split[1])["prediction"]
-    rec.ensemble, rec.callbacks = 2, [fails_in_the_second_model]
-    with pytest.raises(RuntimeError, match="no more"):
-        rec.fit(split[1])
-    assert (rec.status_, rec.n_iter_, rec.history_) == told
-    np.testing.assert_array_equal(rec.predict(split[1])["prediction"], predicted)
-
-
 @pytest.mark.parametrize("rank", [None, 1, 2, 16])
 def test_ratings_that_are_all_the_same(rank):
     table = {"user": [1, 1, 2, 2, 3], "item": [1, 2, 1, 3, 2], "rating": [4.0] * 5}

@@ -1,0 +1,126 @@
+"""The models of a recommender: fitted one after the other, served as their average, calibrated on unseen ratings."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dmc import _checks, bayesian, preferences
+from dmc.bayesian import Bayesian
+from dmc.callbacks import Progress
+from dmc.factors import Factors
+from dmc.observations import Observations
+from dmc.rating_network import MIN_HELD_OUT, Training
+from dmc.recommending import Model
+from dmc.solution import Status
+from dmc.solver import Callback
+
+Described = tuple[NDArray[np.float32] | None, NDArray[np.float32] | None]  # attributes of users, and of items
+
+RANK = 16
+CALIBRATED = 0.1  # share of the ratings that intervals are learnt from,
+MAX_CALIBRATED = 20_000  # and how many at most
+
+
+class Course(NamedTuple):
+    """What a fit tells of itself."""
+
+    status: Status
+    n_iter: int
+    validation_rmse: float
+    history: list[dict[str, Any]]
+
+
+def fit(
+    settings: Any,
+    observations: Observations,
+    rng: np.random.Generator,
+    starts: Sequence[Any] = (),
+    described: Described = (None, None),
+) -> tuple[list[Model], Course]:
+    """The models, fitted as a `Recommender` is set; what the fit tells of itself is the first one's."""
+    members: list[Model] = []
+    courses: list[Course] = []
+    for number in range(len(starts) or settings.ensemble):
+        watchers: list[Callback] = [*settings.callbacks, *([Progress()] if settings.verbose else [])]
+        start = starts[number] if starts else None
+        model: Model
+        if settings.feedback == "implicit":
+            model = preferences.fit(
+                observations, settings.rank or preferences.RANK, rng, watchers, settings.device, start
+            )
+            status, n_iter, held_out, history = model.status, len(model.errors), math.nan, []
+        elif settings.depth is None and settings.device is None:
+            model = bayesian.fit(observations, settings.rank or RANK, rng, watchers, start, described)
+            status, n_iter, held_out = model.status, len(model.errors), math.nan
+            history = [{"n_steps": n + 1, "noise": noise} for n, noise in enumerate(model.errors)]
+        else:
+            model, status, n_iter, held_out, history = _network(settings, observations, rng, watchers)
+        if status is Status.NONFINITE:
+            raise FloatingPointError(f"the fit failed: {status}")
+        members.append(model)
+        courses.append(Course(status, n_iter, held_out, history))
+        if status is Status.STOPPED:
+            return members, courses[0]._replace(status=status)
+    return members, courses[0]
+
+
+def _network(
+    settings: Any, observations: Observations, rng: np.random.Generator, callbacks: Sequence[Callback]
+) -> tuple[Bayesian, Status, int, float, list[dict[str, Any]]]:
+    depth = 3 if settings.depth is None else settings.depth
+    rank = settings.rank or RANK
+    trained = Training(rank, depth, settings.l2, settings.validation_fraction, settings.device).fit(
+        observations, rng, callbacks
+    )
+    status, n_steps = trained.solution.status, trained.solution.n_steps
+    if trained.solution.stopped_by == "interrupt":
+        bayesian.warn_of_interrupt(n_steps)
+    factors = trained.factors
+    if status is not Status.NONFINITE:
+        factors = factors.truncate(min(rank, factors.width, *factors.shape))
+    noise = trained.held_out_error
+    if not math.isfinite(noise):
+        noise = math.sqrt(2 * trained.solution.value / observations.n_observed) * float(observations.values.std())
+    history = [{"n_steps": n, "validation_rmse": error} for n, error in trained.errors]
+    model = Bayesian.of(factors, observations, trained.mean, noise)
+    return model, status, n_steps, trained.held_out_error, history
+
+
+def calibrate(
+    settings: Any, observations: Observations, rng: np.random.Generator, described: Described
+) -> tuple[NDArray[np.float32], list[Any]]:
+    """Absolute residuals, ascending, of ratings that some models have not seen; and those models, to go on from.
+
+    Two fits that begin apart may end apart, and then the errors of one say nothing of the other.
+    """
+    fraction = min(CALIBRATED, MAX_CALIBRATED / observations.n_observed)
+    number = _checks.count(observations.n_observed, "rating is", "ratings are")
+    too_few = f"{number} too few to hold some out for intervals"
+    if fraction * observations.n_observed < MIN_HELD_OUT:
+        raise ValueError(f"{too_few}; give more, or leave intervals out")
+    try:
+        train, held_out = observations.split(fraction, rng)
+    except ValueError:
+        raise ValueError(f"{too_few}, each the only one of its user or item; leave intervals out") from None
+    members, _ = fit(settings, train, rng, described=described)
+    predicted = served(members).at(held_out.rows, held_out.cols) + np.float32(members[0].mean)
+    residuals = np.sort(np.abs(np.clip(predicted, *range_of(observations)) - held_out.values))
+    rows, columns = (np.arange(size) for size in observations.shape)
+    return residuals, [m.extended(observations, rows, columns, np.zeros(len(rows), bool)) for m in members]
+
+
+def served(members: Sequence[Model]) -> Factors:
+    """The average of some models; each side with a last line, for those who are not known."""
+    each = [member.served() for member in members]
+    row_bias, column_bias = (np.mean([getattr(f, name) for f in each], axis=0) for name in ("row_bias", "column_bias"))
+    share = np.float32(1 / len(each))
+    return Factors(np.hstack([f.U for f in each]), (), share * np.hstack([f.V for f in each]), row_bias, column_bias)
+
+
+def range_of(observations: Observations) -> tuple[float, float]:
+    return float(observations.values.min()), float(observations.values.max())
