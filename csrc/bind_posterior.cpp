@@ -1,6 +1,7 @@
 // The posteriors of lines, for Python.
 
 #include "bind.h"
+#include "gaussians.h"
 #include "posterior.h"
 
 namespace py = pybind11;
@@ -58,6 +59,16 @@ Array<float> moments_of(const Array<float>& means, int n_threads) {
     return moments;
 }
 
+void solve_gaussians(Array<double>& grams, Array<double>& sides, bool invert, int n_threads) {
+    if (sides.ndim() != 2) refuse("sides has shape " + dims(sides) + "; give a matrix");
+    const std::int64_t count = sides.shape(0), k = sides.shape(1);
+    check_matrix(grams, "grams", count, k * (k + 1) / 2);
+    dmc::check_aligned(sides, "sides");
+    double *g = grams.mutable_data(), *s = sides.mutable_data();
+    py::gil_scoped_release release;
+    dmc::solve_gaussians(count, k, g, s, invert, n_threads);
+}
+
 // noconvert: an array of another dtype or layout is a mistake of the caller, never a silent copy.
 template <class Index>
 void define(py::module_& m) {
@@ -75,4 +86,8 @@ void bind_posterior(py::module_& m) {
     define<std::int64_t>(m);
     m.def("moments_of", &moments_of, py::arg("means").noconvert(), py::arg("n_threads") = 0,
           "The moments of lines whose unknowns are known.");
+    m.def("solve_gaussians", &solve_gaussians, py::arg("grams").noconvert(), py::arg("sides").noconvert(),
+          py::arg("invert"), py::arg("n_threads") = 0,
+          "Solves many positive definite systems, in place: right-hand sides (lines, k) become the solutions and, if the "
+          "inverses are asked for, packed upper triangles (lines, k (k + 1) / 2) those of the inverses.");
 }

@@ -12,7 +12,7 @@ from . import (
     torch as torch,
 )
 from .dense_problems import LeastSquares as LeastSquares, LinearSensing as LinearSensing
-from .estimator import MatrixCompletion as MatrixCompletion
+from .completion.estimator import MatrixCompletion as MatrixCompletion
 from .factors import Factors as Factors
 from .observations import Observations as Observations
 from .observing import observe as observe

@@ -19,7 +19,7 @@ import numpy as np
 import typer
 
 from dmc import __version__, _compiled, datasets, kernels, metrics, model_commands, plots, terminal
-from dmc.estimator import MatrixCompletion
+from dmc.completion.estimator import MatrixCompletion
 from dmc.terminal import Json
 
 app = typer.Typer(

@@ -27,9 +27,9 @@ class Linearised(Protocol):
 
 def check_applies(step: str, problem: object, factors: Factors) -> None:
     """Two-factor models of masked least squares problems are what the system is for; the step says so."""
-    if factors.cores or len(factors.arrays) > 2:
+    if factors.cores or factors.row_bias is not None:
         raise ValueError(
-            f"{step} moves two-factor models without biases; these are {factors!r}: start from "
+            f"{step} moves two-factor models without cores and row biases; these are {factors!r}: start from "
             "factors.truncate(rank), or take DiscrepantDescent"
         )
     if not hasattr(problem, "line_grams"):
@@ -40,15 +40,16 @@ class NormalEquations:
     """(JᵀWJ + D) δ = −gradient at a two-factor model X̂ = U·Vᵀ, with J(dU, dV) = dU·Vᵀ + U·dVᵀ on the entries.
 
     J of a direction is itself a two-factor model, [dU U]·[V dV]ᵀ, so that the gradient of the problem with data of
-    zero there holds JᵀWJ times the direction in two of its four blocks.
+    zero there holds JᵀWJ times the direction in two of its four blocks. A column bias c of the model is one more
+    unknown of each column, beside its line of V, and adds 1·dcᵀ to J.
 
     Parameters
     ----------
     problem : MaskedLeastSquares
     factors : Factors
-        Without cores and biases.
+        Without cores and row bias.
     penalty : (width,) array, optional
-        D: a ridge for each column of both factors, in the units of the curvature times U².
+        D: a ridge for each column of both factors, in the units of the curvature times U²; a bias has none.
     """
 
     def __init__(self, problem: Linearised, factors: Factors, penalty: Array | None = None) -> None:
@@ -57,27 +58,33 @@ class NormalEquations:
         self._factors = factors
         self._penalty = factors.U[0] * 0 if penalty is None else penalty
         self._blocked = factors.width <= BLOCKED and penalty is None
-        grams = problem.line_grams(factors) if self._blocked else problem.average_grams(factors)
-        self._inverses = [inverse(gram + _diagonal(xp, self._penalty)) for gram in grams]
+        k, of_rows = factors.width, self._penalty
+        grams = list(problem.line_grams(factors) if self._blocked else problem.average_grams(factors))
+        of_columns = of_rows if factors.column_bias is None else xp.concat([of_rows, of_rows[:1] * 0])
+        grams[0] = grams[0][..., :k, :k]  # a bias that stands beside V is no unknown of the rows
+        self._inverses = [
+            inverse(gram + _diagonal(xp, d)) for gram, d in zip(grams, (of_rows, of_columns), strict=True)
+        ]
 
     def product(self, direction: Factors) -> Factors:
         """(JᵀWJ + D) times a direction."""
         U, V, k = self._factors.U, self._factors.V, self._factors.width
         xp = array_api_compat.array_namespace(U)
-        both = Factors(xp.concat([direction.U, U], axis=1), (), xp.concat([V, direction.V], axis=1))
-        _, grad = self._homogeneous.value_and_grad(both)
+        wide = xp.concat([direction.U, U], axis=1), (), xp.concat([V, direction.V], axis=1)
+        _, grad = self._homogeneous.value_and_grad(Factors(*wide, column_bias=direction.column_bias))
         d = self._penalty
-        return Factors(grad.U[:, :k] + d * direction.U, (), grad.V[:, k:] + d * direction.V)
+        dU, dV = grad.U[:, :k] + d * direction.U, grad.V[:, k:] + d * direction.V
+        return Factors(dU, (), dV, column_bias=grad.column_bias)
 
     def precondition(self, residual: Factors) -> Factors:
         """The residual times the inverse of the matrix' diagonal blocks: of every line, or of their average."""
-        if self._blocked:
-            U, V = (
-                (inverse @ side[:, :, None])[:, :, 0]
-                for inverse, side in zip(self._inverses, (residual.U, residual.V), strict=True)
-            )
-            return Factors(U, (), V)
-        return Factors(residual.U @ self._inverses[0], (), residual.V @ self._inverses[1])
+        xp, bias, k = array_api_compat.array_namespace(residual.U), residual.column_bias, residual.width
+        columns = residual.V if bias is None else xp.concat([residual.V, bias[:, None]], axis=1)
+        U, V = (
+            (inverse @ side[:, :, None])[:, :, 0] if self._blocked else side @ inverse
+            for inverse, side in zip(self._inverses, (residual.U, columns), strict=True)
+        )
+        return Factors(U, (), V[:, :k], column_bias=None if bias is None else V[:, k])
 
     def solve(self, gradient: Factors, tol: float, max_products: int) -> Factors:
         """The direction δ by preconditioned conjugate gradients, from zero.
@@ -122,9 +129,13 @@ def _diagonal(xp: Any, values: Array) -> Array:
 
 
 def inverse(gram: Array) -> Array:
-    """Inverses of one matrix or of many; lines with few entries have singular ones, and get a little ridge."""
+    """Inverses of one matrix or of many. Lines with few entries have singular ones and get a little ridge: of the size
+    of what rounding leaves in their own, for theirs may be larger than all others together."""
     xp = array_api_compat.array_namespace(gram)
     k = gram.shape[-1]
-    ridge = 100 * xp.finfo(gram.dtype).eps * xp.mean(xp.linalg.trace(gram)) / max(k, 1)
-    ridge = xp.where(ridge > 0, ridge, ridge * 0 + 1)  # a number that may live on a device: nobody waits for it
-    return xp.linalg.inv(gram + ridge * xp.eye(k, dtype=gram.dtype, device=array_api_compat.device(gram)))
+    traces = xp.linalg.trace(gram)
+    mean = xp.mean(traces)
+    ridge = 100 * xp.finfo(gram.dtype).eps * xp.where(traces > mean, traces, traces * 0 + mean) / max(k, 1)
+    ridge = xp.where(ridge > 0, ridge, ridge * 0 + 1)  # numbers that may live on a device: nobody waits for them
+    eye = xp.eye(k, dtype=gram.dtype, device=array_api_compat.device(gram))
+    return xp.linalg.inv(gram + ridge[..., None, None] * eye)

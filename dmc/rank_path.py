@@ -32,7 +32,7 @@ class RankPath(Step):
     Here it is paid by a two-factor model directly, reweighted at every step: with p the curvature, σ the size of the
     matrix sought and t the level, a direction of size s pays the slope p·t·σ·(tσ/(s + tσ))^(1−q). So a direction of
     the residual joins when its singular value exceeds p·t·σ, large ones pay ever less, and weak ones are driven out.
-    The level falls geometrically; the factors' width is the rank that it shows.
+    The level falls geometrically; the factors' width is the rank that it shows. A column bias is fitted and not penalised.
 
     Parameters
     ----------
@@ -89,7 +89,7 @@ class RankPath(Step):
             value, grad = problem.value_and_grad(factors)
         q = 2 / (self.depth + 2)
         slope = problem.curvature * level * (level / (_squares(factors) / 2 + level)) ** (1 - q)
-        penalised = Factors(grad.U + slope * factors.U, (), grad.V + slope * factors.V)
+        penalised = replace(grad, U=grad.U + slope * factors.U, V=grad.V + slope * factors.V)
         delta = NormalEquations(problem, factors, slope).solve(penalised, TOL, MAX_PRODUCTS)
         moved = _descend(problem, factors, delta, slope, float(value))
         strong = int((moved.singular_values() > WEAK * level).sum())
@@ -131,7 +131,7 @@ def _leading(problem: Any, factors: Factors, probes: Array) -> tuple[Array, Arra
 def _beside(factors: Factors, U: Array, V: Array) -> Factors:
     """The factors, wider by some columns."""
     xp = array_api_compat.array_namespace(U)
-    return Factors(xp.concat([factors.U, U], axis=1), (), xp.concat([factors.V, V], axis=1))
+    return replace(factors, U=xp.concat([factors.U, U], axis=1), V=xp.concat([factors.V, V], axis=1))
 
 
 def _descend(problem: Any, factors: Factors, delta: Factors, slope: Any, value: float) -> Factors:

@@ -15,7 +15,8 @@ from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_info
 
 import dmc
-from dmc import MatrixCompletion, Status, datasets, discovery
+from dmc import MatrixCompletion, Status, datasets
+from dmc.completion import rank_search
 
 
 def relative_error(model: MatrixCompletion, truth: np.ndarray) -> float:
@@ -444,7 +445,7 @@ def test_ctrl_c_leaves_a_usable_model(call, problem):
 
 
 def test_an_unfinished_fit_warns(monkeypatch, problem):
-    monkeypatch.setattr(discovery, "POLISH_STEPS", 3)
+    monkeypatch.setattr(rank_search, "POLISH_STEPS", 3)
     with pytest.warns(ConvergenceWarning, match=r"not converged after \d+ steps: .*; observe more of them"):
         model = MatrixCompletion(6, validation_fraction=0).fit(problem.observations)
     assert model.status_ is Status.MAX_STEPS
@@ -458,7 +459,7 @@ def test_overflow_is_an_error(monkeypatch, problem):
         def __call__(self, factors, value, grad, state):
             return factors.map(lambda a: a * np.inf), None
 
-    monkeypatch.setattr(discovery, "POLISH", Explode())
+    monkeypatch.setattr(rank_search, "POLISH", Explode())
     with pytest.raises(FloatingPointError, match=r"the fit failed after \d+ steps: the"):
         MatrixCompletion(6).fit(problem.observations)
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from dmc import observe
-from dmc.solvability import Solvability
+from dmc.completion.solvability import Solvability
 
 
 def of(mask, rank):

@@ -17,12 +17,12 @@ from sklearn.utils.validation import _check_feature_names, _check_feature_names_
 
 from dmc import _checks, _devices, kernels, metrics
 from dmc.callbacks import Progress
-from dmc.discovery import Discovery
+from dmc.completion.rank_search import RankSearch
 from dmc.factors import Array, Factors
 from dmc.observations import Observations
 from dmc.observing import observe
 from dmc.solution import Status
-from dmc.solvability import Solvability
+from dmc.completion.solvability import Solvability
 from dmc.solver import Callback
 
 LARGEST = 50  # rank looked for where no bound is given
@@ -151,7 +151,7 @@ class MatrixCompletion(TransformerMixin, BaseEstimator):
         unit = float(abs(observations.values).max()) or 1.0  # squares stay inside the dtype's range
         scaled = observations.with_values(observations.values / unit)
         callbacks: list[Callback] = [*self.callbacks, *([Progress()] if self.verbose else [])]
-        run = Discovery(scaled, bound, self.depth, self.validation_fraction, rng, callbacks)
+        run = RankSearch(scaled, bound, self.depth, self.validation_fraction, rng, callbacks)
         # One thread for BLAS also between the phases: their thin decompositions gain nothing.
         with kernels.threads(self.n_threads), kernels.sharing_cores(2 * bound):
             factors = run.run()
@@ -169,7 +169,7 @@ class MatrixCompletion(TransformerMixin, BaseEstimator):
         self._warn_of_guesses(run, observations, missed <= 1e-6 * run.size)
         return self
 
-    def _warn_of_guesses(self, run: Discovery, observations: Observations, matched: bool) -> None:
+    def _warn_of_guesses(self, run: RankSearch, observations: Observations, matched: bool) -> None:
         pattern, blocks = observations.pattern.to(None), self.solvability_
         short = ((blocks.row_blocks < 0) & (pattern.row_counts > 0)).any()
         short |= ((blocks.column_blocks < 0) & (pattern.column_counts > 0)).any()
@@ -188,7 +188,7 @@ class MatrixCompletion(TransformerMixin, BaseEstimator):
                 stacklevel=3,
             )
 
-    def _warn_of_ending(self, run: Discovery) -> None:
+    def _warn_of_ending(self, run: RankSearch) -> None:
         if run.status is Status.NONFINITE:
             raise FloatingPointError(f"the fit failed after {run.n_steps} steps: {run.status}")
         if run.stopped_by == "interrupt":

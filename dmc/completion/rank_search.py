@@ -66,7 +66,7 @@ class Settled:
         return self._in_a_row >= self.looks
 
 
-class Discovery:
+class RankSearch:
     """One fit over its phases: what it trains on and judges by, and the bookkeeping."""
 
     def __init__(

@@ -5,15 +5,16 @@ import math
 import numpy as np
 import pytest
 
-from dmc import datasets, discovery, observe
-from dmc.discovery import FAST, Discovery, Settled
+from dmc import datasets, observe
+from dmc.completion import rank_search
+from dmc.completion.rank_search import FAST, RankSearch, Settled
 from dmc.factors import Factors
 from dmc.observations import Observations
 from dmc.solution import Status, StepInfo
 
 
-def discover(observed: Observations, bound=12, fraction=0.05, depth=3, callbacks=()) -> Discovery:
-    return Discovery(observed, bound, depth, fraction, np.random.default_rng(0), callbacks)
+def discover(observed: Observations, bound=12, fraction=0.05, depth=3, callbacks=()) -> RankSearch:
+    return RankSearch(observed, bound, depth, fraction, np.random.default_rng(0), callbacks)
 
 
 def truth(problem: datasets.Planted) -> Factors:
@@ -30,7 +31,7 @@ def relative_error(found: Factors, problem: datasets.Planted) -> float:
     return float(np.linalg.norm(found.dense() - X) / np.linalg.norm(X))
 
 
-def phases(run: Discovery) -> list[str]:
+def phases(run: RankSearch) -> list[str]:
     return [phase["phase"] for phase in run.history]
 
 
@@ -201,7 +202,7 @@ def test_a_callback_ends_everything():
     ],
 )
 def test_the_cut_is_at_the_largest_ratio_of_neighbours(s, kept):
-    assert discovery._gap(np.array(s)) == kept
+    assert rank_search._gap(np.array(s)) == kept
 
 
 @pytest.mark.parametrize(
@@ -210,7 +211,7 @@ def test_the_cut_is_at_the_largest_ratio_of_neighbours(s, kept):
     ids=["few", "no share", "alone in their lines"],
 )
 def test_too_few_entries_hold_nothing_out(observed, fraction):
-    train, held_out = discovery._hold_out(observed, fraction, np.random.default_rng(0))
+    train, held_out = rank_search._hold_out(observed, fraction, np.random.default_rng(0))
     assert held_out is None
     assert train is observed
 
@@ -218,8 +219,8 @@ def test_too_few_entries_hold_nothing_out(observed, fraction):
 def test_held_out_entries_are_a_share_and_no_more_than_tell_the_error(monkeypatch):
     observed = noise((50, 40), 1.0)
     for most, wanted in ((10_000, 200), (50, 50)):
-        monkeypatch.setattr(discovery, "MAX_HELD_OUT", most)
-        train, held_out = discovery._hold_out(observed, 0.1, np.random.default_rng(0))
+        monkeypatch.setattr(rank_search, "MAX_HELD_OUT", most)
+        train, held_out = rank_search._hold_out(observed, 0.1, np.random.default_rng(0))
         assert held_out.n_observed == wanted
         assert train.n_observed + wanted == observed.n_observed
 
@@ -228,4 +229,4 @@ def test_without_held_out_entries_the_model_is_no_wider_than_they_carry():
     run = discover(noise(), fraction=0.0)
     found = run.run()
     assert all(phase["held_out_error"] is None for phase in run.history)
-    assert run.oversampling(found.width) >= discovery.AMPLE
+    assert run.oversampling(found.width) >= rank_search.AMPLE
