@@ -24,8 +24,9 @@ NOISE_ENTRIES = 5.0  # at the average noise, which each column's own noise is es
 INTERCEPT_PRECISION = 1e-6  # next to none
 LEAST_NOISE = 1e-10  # of a column's variance
 TOL = 1e-3  # of a column's spread: sweeps that move predictions by less are the last
-MOST_SWEEPS, FEWEST_SWEEPS, SWEEPS_WORK = 200, 20, 2e10  # the more work a sweep is, the fewer are taken
+MOST_SWEEPS, FEWEST_SWEEPS, SWEEPS_WORK = 200, 12, 2e9  # the more work a sweep is, the fewer are taken
 DENSE = 0.05  # share observed from which a matrix with zeros for gaps is quicker than a sparse one
+SWEEPS_FROM_SAMPLE = 1
 WATCHED = 5_000  # entries whose predictions are watched
 
 
@@ -124,6 +125,7 @@ def fit(
     width: int,
     *,
     relevance: bool = False,
+    start: FactorAnalysis | None = None,
     look: Callable[[int, int, float, FactorAnalysis], bool] | None = None,
 ) -> FactorAnalysis:
     """Fit to standardised entries, from their leading singular vectors.
@@ -135,16 +137,18 @@ def fit(
         Directions.
     relevance : bool
         Whether the width of the prior is learnt for each direction.
+    start : FactorAnalysis, optional
+        Of a sample of the rows, standardised alike: a few sweeps over all of them then do.
     look : callable, optional
         Called after each sweep with its number, the largest number, the mean noise and the model; true ends the fit.
     """
     m, n = entries.weights.shape
-    model = _start(entries, width)
+    model = _start(entries, width) if start is None else start
     alpha = np.full(width, LOADING_PRECISION)
     counts = np.maximum(entries.counts, 1)
     work = (m + n) * (width + 1.0) ** 3 + 2 * entries.weights.size * (width + 1.0) ** 2
-    most = int(min(max(SWEEPS_WORK / work, FEWEST_SWEEPS), MOST_SWEEPS))
-    before = model.at(entries.rows, entries.cols)
+    most = SWEEPS_FROM_SAMPLE if start else int(min(max(SWEEPS_WORK / work, FEWEST_SWEEPS), MOST_SWEEPS))
+    before = np.full(len(entries.rows), np.inf)
     for sweep in range(1, most + 1):
         U, S = model.rows(entries.weights, entries.weighted, covariances=True)
         assert S is not None

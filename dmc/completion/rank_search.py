@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any, NamedTuple
 
 import numpy as np
 from array_api_compat import array_namespace, device
@@ -34,6 +36,7 @@ PLENTY = 2.0  # entries for each degree of freedom above which a converged fit d
 MAX_GRAMS = 50_000_000  # numbers in the matrices of all lines together
 MAX_HELD_OUT = 10_000  # entries: enough to know the error to a percent
 MIN_HELD_OUT = 20  # entries: with fewer the error says nothing
+LINE_ROUNDING = 1e-6  # of a line's own size: what is left of it is not the share of other lines in the rounding
 POLISH = steps.Backtracking(steps.GaussNewton())
 
 
@@ -66,71 +69,124 @@ class Settled:
         return self._in_a_row >= self.looks
 
 
-class RankSearch:
-    """One fit over its phases: what it trains on and judges by, and the bookkeeping."""
+class Patience(EarlyStopping):
+    """Ends a path on which held-out entries are predicted no better: soon where directions have joined since, and late
+    where none has, for a large first direction may be followed by small ones far down."""
 
-    def __init__(
-        self,
-        observations: Observations,
-        bound: int,
-        depth: int,
-        validation_fraction: float,
-        rng: np.random.Generator,
-        callbacks: Sequence[Callback],
-    ) -> None:
-        self.observations, self.depth, self.rng = observations, depth, rng
-        self._problem = MaskedLeastSquares(
-            observations
-        )  # one, for its order of the data and its norm are computed once
-        counts = observations.pattern.row_counts, observations.pattern.column_counts
-        self._lines = tuple(int((count > 0).sum()) for count in counts)  # the others have no part in it
-        ranks = range(1, min(bound, *self._lines) + 1)
-        self._largest = max((r for r in ranks if self.oversampling(r) >= AMPLE), default=1)
-        # Wider, a model could match any entries; some room is left for directions that go again on the path.
-        self.bound = min(bound, 2 * self._largest)
-        self.validation_fraction = validation_fraction
-        self.callbacks = callbacks
+    soon, late = 8, 40
+
+    def __init__(self, held_out: Observations) -> None:
+        super().__init__(held_out, patience=self.soon)
+        self._width = 0
+
+    def __call__(self, info: StepInfo) -> bool:
+        before = self._mark[0]
+        stopped = super().__call__(info)
+        if self._mark[0] != before or self._width == 0:
+            self._width = info.factors.width
+        return stopped and (info.factors.width > self._width or info.n_steps - self._mark[0] >= self.late)
+
+
+class Journal:
+    """The bookkeeping of one fit over all its phases, whoever runs them."""
+
+    def __init__(self, callbacks: Sequence[Callback]) -> None:
+        self.callbacks = list(callbacks)
         self.history: list[dict[str, Any]] = []
         self.n_steps = 0
         self.status = Status.CONVERGED
         self.stopped_by: str | None = None
-        self.held_out_error = 0.0  # root mean square, of the model chosen
-        self._held_out_size = math.inf  # of those entries
-        self.size = _rms(observations)
         self._began = time.perf_counter()
-
-    def run(self) -> Factors:
-        """The model: exact where the entries can be matched exactly, else the one that predicts held-out ones best."""
-        if self.size == 0:
-            return initial.spectral(self.observations, 1).map(lambda factor: factor[:, :0])
-        model = self.explore(FAST)
-        if self.ended or self.certain(model):
-            return model
-        model, error = self.choose(model)
-        self.held_out_error = error
-        status, missed = self.status, self.missed(model)
-        for decay in SLOWER:
-            # Noise shows in the entries that were fitted too; a wrong turn only in those that were not.
-            if self.ended or missed > WRONG_TURN * error:
-                break
-            slow = self.explore(decay)
-            if self.certain(slow):
-                self.held_out_error = 0.0
-                return slow
-            self.status = self.status if self.ended else status
-        return self.steady(model, error)
 
     @property
     def ended(self) -> bool:
         """Whether the fit is to end with what it has: somebody asked for it, or it overflowed."""
         return self.status in (Status.STOPPED, Status.NONFINITE)
 
+    def note(self, phase: str, width: int, n_steps: int, value: float, held_out_error: float | None) -> None:
+        """A phase has ended."""
+        self.n_steps += n_steps
+        seconds = time.perf_counter() - self._began
+        self.history.append(
+            {
+                "phase": phase,
+                "width": width,
+                "n_steps": n_steps,
+                "value": value,
+                "held_out_error": held_out_error,
+                "seconds": seconds,
+            }
+        )
+
+
+class Trained(NamedTuple):
+    """A model of the training entries that held-out ones judge, and how it is made again from all entries."""
+
+    kind: str
+    factors: Factors
+    error: float  # root mean square over the held-out entries
+    finish: Callable[[], Factors]
+
+
+class RankSearch:
+    """The search of one matrix for its rank: what it is fitted to and how it is judged.
+
+    Parameters
+    ----------
+    observations : Observations
+        Of about unit size.
+    bound : int
+        Width at most.
+    depth : int
+        Of the network whose penalty the path pays.
+    rng : numpy.random.Generator
+    journal : Journal
+    weights : (observed,) array, optional
+        Of the entries.
+    intercept : bool
+        Whether each column has a bias of its own, which is fitted and not penalised.
+    rounding : (columns,) array, optional
+        Size of the rounding of the entries, where it is more than that of their own size: of data that were shifted.
+    """
+
+    def __init__(
+        self,
+        observations: Observations,
+        bound: int,
+        depth: int,
+        rng: np.random.Generator,
+        journal: Journal,
+        weights: Array | None = None,
+        intercept: bool = False,
+        rounding: Array | None = None,
+    ) -> None:
+        self.observations, self.depth, self.rng, self.journal = observations, depth, rng, journal
+        self.intercept, self._weights, self._rounding = intercept, weights, rounding
+        # One problem, for its order of the data and its norm are computed once.
+        self._problem = MaskedLeastSquares(observations, weights)
+        counts = observations.pattern.row_counts, observations.pattern.column_counts
+        self._lines = tuple(int((count > 0).sum()) for count in counts)  # the others have no part in it
+        ranks = range(1, min(bound, *self._lines) + 1)
+        self._largest = max((r for r in ranks if self.oversampling(r) >= AMPLE), default=1)
+        # Wider, a model could match any entries; some room is left for directions that go again on the path.
+        self.bound = min(bound, 2 * self._largest)
+        self.size = _rms(observations)
+
+    @property
+    def ended(self) -> bool:
+        return self.journal.ended
+
+    def start(self, observations: Observations) -> Factors:
+        """The leading direction, as large as the first level of the path leaves it."""
+        start = initial.spectral(observations, 1).scaled(1 - FIRST_LEVEL)
+        return replace(start, column_bias=0 * start.V[:, 0]) if self.intercept else start
+
     def explore(self, decay: float) -> Factors:
         """Down the path on all entries, with a finish wherever the rank has settled, until they are matched exactly,
         nothing but noise is left, or the model has more freedom than the entries can decide."""
         observations, zero = self.observations, 0.5 * self.observations.n_observed * self.size**2
         problem, level = self._problem, FIRST_LEVEL
-        model = initial.spectral(observations, 1).scaled(1 - level)
+        model = self.start(observations)
         for _ in range(ROUNDS):
             settled = Settled(self.bound, zero)
             step = RankPath(self.bound, self.depth, level, decay, self.rng)
@@ -157,47 +213,55 @@ class RankSearch:
             trimmed = self.solve("polish", self._problem, Stagnation(8, 1e-2), trimmed, POLISH, POLISH_STEPS)
         return trimmed if self.matched(trimmed) else model
 
-    def choose(self, explored: Factors) -> tuple[Factors, float]:
-        """The model that predicts held-out entries best, fitted to all of them; and its held-out error.
+    def explore_no_wider_than_carried(self) -> Factors:
+        """What exploring finds if no model may be wider than the entries carry: where none can be held out."""
+        self.bound = self._largest
+        return self.explore(FAST)
 
-        The best of a path, with as many steps without its penalty as do good, is judged against its directions before
-        the gap, and the model that was explored, both without penalty; these are preferred where they are as good.
-        """
-        train, held_out = _hold_out(self.observations, self.validation_fraction, self.rng)
-        if held_out is None:  # as far as the entries carry it
-            self.bound = self._largest
-            return self.explore(FAST), 0.0
-        self._held_out_size = _rms(held_out)
-        problem = MaskedLeastSquares(train)
-        start = initial.spectral(train, 1).scaled(1 - FIRST_LEVEL)
-        path = EarlyStopping(held_out, patience=8, min_change=1e-3)
+    def candidates(self, explored: Factors, train: Observations, held_out: Observations) -> list[Trained]:
+        """Models of part of the entries: the best of a path, with as many steps without its penalty as do good; its
+        directions before the gap, and the model that was explored, both without penalty."""
+        problem = MaskedLeastSquares(train, _of_train(self._weights, self.observations, train))
+        start = self.start(train)
+        path = Patience(held_out)
         step = RankPath(self.bound, self.depth, FIRST_LEVEL, FAST, self.rng)
         self.solve("path", problem, path, start, step, PATH_STEPS)
-        if self.ended or path.best is None:
-            if path.best is None or path.error(explored) <= path.best_error:
-                return explored, path.error(explored)
-            return path.best, path.best_error
+        if path.best is None:
+            return [Trained("explored", explored, path.error(explored), lambda: explored)]
+        if self.ended:
+            best = path.best
+            return [Trained("penalised", best, path.best_error, lambda: best)]
         polish = EarlyStopping(held_out, patience=8, min_change=1e-3)
         self.solve("polish", problem, polish, path.best, POLISH, POLISH_STEPS)
-        candidates = [path.best.truncate(_gap(path.best.singular_values()))]
+        found = []
+        starts = {"cut": path.best.truncate(_gap(path.best.singular_values()))}
         if self.oversampling(explored.width) > PLENTY:  # else its start would know the held-out entries
-            candidates.append(explored)
-        plain: list[tuple[float, Factors]] = []
-        for candidate in candidates:
-            if not self.ended and candidate.width <= self._largest:
-                found = self.solve("polish", problem, Stagnation(8, 1e-2), candidate, POLISH, POLISH_STEPS)
-                self.history[-1]["held_out_error"] = path.error(found)
-                plain.append((path.error(found), found))
-        error, found = min(plain, key=lambda pair: pair[0], default=(math.inf, path.best))
-        penalised = min(path.best_error, polish.best_error)
-        if error <= (1 + AS_GOOD) * penalised:
-            return self.repeat(Stagnation(8, 1e-6), found, POLISH, POLISH_STEPS), error
-        model = self.repeat(Lowest(), start, step, path.best_step)
-        if polish.best_step > 0:
-            model = self.repeat(Lowest(), model, POLISH, polish.best_step)
-        return path.best if self.ended else model, penalised
+            starts["explored"] = explored
+        for kind, begin in starts.items():
+            if not self.ended and begin.width <= self._largest:
+                plain = self.solve("polish", problem, Stagnation(8, 1e-2), begin, POLISH, POLISH_STEPS)
+                error = path.error(plain)
+                self.journal.history[-1]["held_out_error"] = error
+                finish = partial(self._finish_plain, plain)
+                found.append(Trained(kind, self.steady(plain, error, problem), error, finish))
+        best = path.best if path.best_error <= polish.best_error else polish.best
+        assert best is not None
+        error = min(path.best_error, polish.best_error)
+        finish = partial(self._finish_penalised, start, step, path, polish.best_step)
+        found.append(Trained("penalised", self.steady(best, error, problem), error, finish))
+        return found
 
-    def steady(self, model: Factors, error: float) -> Factors:
+    def _finish_plain(self, found: Factors) -> Factors:
+        return self.repeat(Stagnation(8, 1e-6), found, POLISH, POLISH_STEPS)
+
+    def _finish_penalised(self, start: Factors, step: RankPath, path: EarlyStopping, polished: int) -> Factors:
+        model = self.repeat(Lowest(), start, step, path.best_step)
+        if polished > 0:
+            model = self.repeat(Lowest(), model, POLISH, polished)
+        assert path.best is not None
+        return path.best if self.ended else model
+
+    def steady(self, model: Factors, error: float, problem: MaskedLeastSquares | None = None) -> Factors:
         """The model with every line fitted again, with the other lines as the prior: a line with few entries stays near
         them in place of following its own noise.
 
@@ -206,8 +270,9 @@ class RankSearch:
         """
         if error == 0 or model.width**2 * sum(model.shape) > MAX_GRAMS:
             return model
-        problem = self._problem
-        counts = self.observations.pattern.row_counts, self.observations.pattern.column_counts
+        problem = problem or self._problem
+        pattern = problem.observations.pattern
+        counts = pattern.row_counts, pattern.column_counts
         _, grad = problem.value_and_grad(model)
         model = Factors(_with_prior(model.U, problem.line_grams(model)[0], grad.U, counts[0], error), (), model.V)
         _, grad = problem.value_and_grad(model)
@@ -218,38 +283,43 @@ class RankSearch:
         if self.ended:
             return start
         model = self.solve("final", self._problem, watch, start, step, max_steps)
-        if self.status is Status.MAX_STEPS:
-            self.status = Status.CONVERGED
+        if self.journal.status is Status.MAX_STEPS:
+            self.journal.status = Status.CONVERGED
         return model
 
     def solve(
         self, phase: str, problem: MaskedLeastSquares, watch: Any, start: Factors, step: steps.Step, max_steps: int
     ) -> Factors:
         """One phase, looked at every step."""
-        callbacks = [watch, *self.callbacks]
+        journal = self.journal
+        callbacks = [watch, *journal.callbacks]
         solution = solve(problem, start, step, callbacks=callbacks, max_steps=max_steps, tol=1e-14, check_every=1)
-        self.n_steps += solution.n_steps
         ended = solution.stopped_by == watch.name
-        self.status = Status.CONVERGED if ended else solution.status
-        self.stopped_by = None if ended else solution.stopped_by
+        journal.status = Status.CONVERGED if ended else solution.status
+        journal.stopped_by = None if ended else solution.stopped_by
         zero = 0.5 * problem.observations.n_observed * _rms(problem.observations) ** 2
-        self.history.append(
-            {
-                "phase": phase,
-                "width": solution.factors.width,
-                "n_steps": solution.n_steps,
-                "value": solution.value / max(zero, np.finfo(float).tiny),
-                "held_out_error": watch.best_error if isinstance(watch, EarlyStopping) else None,
-                "seconds": time.perf_counter() - self._began,
-            }
-        )
+        value = solution.value / max(zero, np.finfo(float).tiny)
+        error = watch.best_error if isinstance(watch, EarlyStopping) else None
+        journal.note(phase, solution.factors.width, solution.n_steps, value, error)
         return solution.factors
 
     def matched(self, model: Factors) -> bool:
-        """Whether the entries are matched to rounding."""
+        """Whether the entries are matched to rounding, those of each row and of each column by their own size."""
         eps = float(array_namespace(model.U).finfo(model.U.dtype).eps)
         rounding = max(30 * eps, 4e-10)  # 4e-10: what a last step leaves at κ = 1e4
-        return self.missed(model) <= rounding * self.size
+        if self._rounding is not None:
+            rounding = np.hypot(rounding, 30 * float(np.sqrt(np.mean(self._rounding**2))))
+        left = _left(self._problem, model)
+        if not _rms(left) <= rounding * self.size:
+            return False
+        residual, values = (_devices.place(o.values, None).astype(np.float64) for o in (left, self.observations))
+        pattern = self.observations.pattern.to(None)
+        loose = max(LINE_ROUNDING, 1e3 * rounding)
+        for at, count in zip((pattern.rows, pattern.cols), pattern.shape, strict=True):
+            missed, size = (np.bincount(at, x * x, count) for x in (residual, values))
+            if (missed > loose**2 * size).any():
+                return False
+        return True
 
     def certain(self, model: Factors) -> bool:
         """Whether the entries are matched by a model of fewer degrees of freedom, so that it is no accident."""
@@ -257,29 +327,33 @@ class RankSearch:
 
     def oversampling(self, rank: int) -> float:
         """Observed entries for each degree of freedom of a rank; with nothing missing there are always enough."""
-        n_observed = self.observations.n_observed
-        return math.inf if n_observed == math.prod(self._lines) else n_observed / (rank * (sum(self._lines) - rank))
+        n_observed, (m, n) = self.observations.n_observed, self._lines
+        freedom = rank * (m + n - rank) + (n - rank if self.intercept else 0)
+        return math.inf if n_observed == m * n else n_observed / freedom
 
     def missed(self, model: Factors) -> float:
         """Root mean square of X̂ − X over the observed entries."""
         return _rms(_left(self._problem, model))
 
-    @property
-    def unexplained(self) -> float:
-        """The held-out error of the model chosen, over the size of those entries."""
-        return self.held_out_error / self._held_out_size
-
-
-def _hold_out(
-    observations: Observations, fraction: float, rng: np.random.Generator
-) -> tuple[Observations, Observations | None]:
+def hold_out(
+    observations: Observations, fraction: float, rng: np.random.Generator, parts: int
+) -> Observations | None:
+    """One of some parts of the entries that are held out in turn, each at most 10,000; None where all of them together
+    are too few to tell anything."""
     fraction = min(fraction, MAX_HELD_OUT / observations.n_observed)
-    if fraction * observations.n_observed < MIN_HELD_OUT:
-        return observations, None
+    if fraction * observations.n_observed * parts < MIN_HELD_OUT:
+        return None
     try:
-        return observations.split(fraction, rng)
+        return observations.split(fraction, rng)[1]
     except ValueError:  # every entry is the only one of its row or column
-        return observations, None
+        return None
+
+
+def _of_train(weights: Array | None, whole: Observations, train: Observations) -> Array | None:
+    if weights is None:
+        return None
+    where = whole.to(None).locate(*(_devices.place(a, None) for a in (train.rows, train.cols)))
+    return weights[where]
 
 
 def _left(problem: MaskedLeastSquares, factors: Factors) -> Observations:

@@ -1,0 +1,117 @@
+"""A matrix in blocks that share no entry: each is fitted and judged on its own."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+from scipy.sparse.csgraph import connected_components
+
+from dmc.completion.model import Model
+from dmc.completion.scaling import Scaling
+from dmc.completion.selection import Selected, submatrix
+from dmc.factors import Factors
+from dmc.observations import Observations
+from dmc.pattern import Pattern
+
+Float = NDArray[np.float64]
+
+MOST, SMALLEST = 20, 8  # blocks that are fitted alone, and entries of one; the others are fitted together
+
+
+def blocks_of(pattern: Pattern) -> list[tuple[NDArray[np.bool_], NDArray[np.bool_]]]:
+    """Rows and columns of each part of a NumPy pattern that is fitted alone; one, if all entries hang together."""
+    m, n = pattern.shape
+    ends = pattern.rows, m + pattern.cols.astype(np.int64)
+    graph = sparse.coo_array((np.ones(len(ends[0]), np.int8), ends), shape=(m + n, m + n))
+    label = connected_components(graph, directed=False)[1]
+    entries = np.bincount(label[pattern.rows], minlength=label.max() + 1)
+    filled = np.flatnonzero(entries)
+    if len(filled) == 1:  # lines without any entry stay with the others
+        return [(np.ones(m, bool), np.ones(n, bool))]
+    order = filled[np.argsort(-entries[filled], kind="stable")]
+    alone = [b for b in order[:MOST] if entries[b] >= SMALLEST]
+    parts = [label == b for b in alone]
+    rest = ~np.isin(label, alone)
+    if entries[np.setdiff1d(filled, alone)].any():
+        parts.append(rest)
+    return [(part[:m], part[m:]) for part in parts]
+
+
+def select_blocks(
+    observations: Observations, weights: Float | None, select: Callable[[Observations, Float | None], Selected]
+) -> Selected:
+    """Fit each block and put them together: between them, only levels of rows or columns are predicted."""
+    host = observations.to(None)
+    parts = blocks_of(host.pattern)
+    if len(parts) == 1:
+        return select(observations, weights)
+    found = []
+    for rows, cols in parts:
+        block, entries = submatrix(host, rows, cols)
+        found.append(select(block.to(observations.device), None if weights is None else weights[entries]))
+    return _together(found, parts, host, weights)
+
+
+def _together(
+    found: list[Selected],
+    parts: list[tuple[NDArray[np.bool_], NDArray[np.bool_]]],
+    host: Observations,
+    weights: Float | None,
+) -> Selected:
+    (m, n), dtype = host.shape, host.dtype
+    models = [one.model for one in found]
+    width = sum(model.factors.width for model in models)
+    U, V = np.zeros((m, width), dtype), np.zeros((n, width), dtype)
+    sides = {model.scaling.side for model in models} - {"none"}
+    side = sides.pop() if sides else "none"
+    lines, axis = (m, 0) if side == "rows" else (n, 1)
+    bias, location, spread = (np.zeros(lines, kind) for kind in (dtype, np.float64, np.float64))
+    spread[:] = 1
+    constant, noise = np.zeros(lines, bool), np.zeros(lines)
+    mean, covariance = np.zeros(0), np.zeros((0, 0))
+    at = 0
+    for model, part in zip(models, parts, strict=True):
+        rows, cols = part
+        factors, k = model.factors, model.factors.width
+        U[rows, at : at + k], V[cols, at : at + k] = factors.U, factors.V
+        at += k
+        own, scaling = part[axis], model.scaling
+        if scaling.side == side:
+            location[own], spread[own], constant[own] = scaling.location, scaling.spread, scaling.constant
+            noise[own] = model.noise
+            given = factors.row_bias if side == "rows" else factors.column_bias
+            bias[own] = 0 if given is None else given
+        else:
+            noise[own] = math.sqrt(float(np.mean(model.noise**2)))
+        mean = np.append(mean, model.mean)
+        covariance = _diagonal(covariance, model.covariance)
+    biases: dict[str, Any] = {"none": {}, "rows": {"row_bias": bias}, "columns": {"column_bias": bias}}
+    factors = Factors(U, (), V, **biases[side])
+    scaling = Scaling(side, location, spread, constant)
+    whole = Model.of(factors, scaling, noise, host, weights)
+    calibration = float(np.mean([model.calibration for model in models]))
+    prior = (whole.mean, whole.covariance) if side == "rows" else (mean, covariance)
+    whole = Model(factors, scaling, noise, *prior, host.pattern, weights, calibration)
+    rows, cols = (
+        np.concatenate([np.flatnonzero(part[i])[getattr(one, name)] for one, part in zip(found, parts, strict=True)])
+        for i, name in enumerate(("rows", "cols"))
+    )
+    errors, mean_errors = (
+        np.concatenate([getattr(one, name) for one in found]) for name in ("errors", "mean_errors")
+    )
+    weight = np.array([one.model.pattern.n_observed for one in found], float)
+    unexplained = float(weight @ [one.unexplained for one in found] / weight.sum())
+    exact = all(one.exact for one in found)
+    rank = max(one.rank for one in found)
+    return Selected(whole, exact, rank, rows, cols, errors, mean_errors, unexplained)
+
+
+def _diagonal(a: Float, b: Float) -> Float:
+    whole = np.zeros((len(a) + len(b),) * 2)
+    whole[: len(a), : len(a)], whole[len(a) :, len(a) :] = a, b
+    return whole

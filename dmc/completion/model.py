@@ -1,0 +1,266 @@
+"""What a fit leaves: factors in the data's units, what is known of new rows, and how sure it is of each entry."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dmc import row_solve
+from dmc.completion.scaling import Scaling
+from dmc.factors import Factors
+from dmc.observations import Observations
+from dmc.pattern import Lines, Pattern
+
+Float = NDArray[np.float64]
+
+LEAST_NOISE = 1e-7  # of what is predicted of an entry: below it only rounding is left, and matrices would be singular
+REFINED = 1e-3  # of the same: noise from which on solutions are refined, as squares have lost half of the digits
+DENSE = 0.05  # share observed from which products with zeros for gaps are quicker than sparse ones
+SWEEPS = 3  # between noise and the freedom that is left under it
+MOST_FREEDOM = 0.9  # of the entries
+
+
+@dataclass(frozen=True, eq=False)
+class Model:
+    """A fitted completion.
+
+    Attributes
+    ----------
+    factors : Factors
+        NumPy arrays, in the data's units, with a bias for each line of the scaled side.
+    scaling : Scaling
+    noise : (lines,) float64
+        Standard deviation of an entry around the model, in the data's units: of each row where rows are scaled, else
+        of each column.
+    mean, covariance : (coordinates,) and (coordinates, coordinates) float64
+        Of the rows' factors (where rows are scaled: and bias, both in units of the row's spread), from which a new row
+        is expected to come.
+    pattern : Pattern
+        Where entries were observed.
+    weights : (observed,) float64 or None
+        Of each entry.
+    calibration : float
+        By which standard deviations were too small on held-out entries.
+    """
+
+    factors: Factors
+    scaling: Scaling
+    noise: Float
+    mean: Float
+    covariance: Float
+    pattern: Pattern
+    weights: Float | None = None
+    calibration: float = 1.0
+
+    @classmethod
+    def of(
+        cls,
+        factors: Factors,
+        scaling: Scaling,
+        noise: Float | None,
+        observations: Observations,
+        weights: Float | None = None,
+    ) -> Model:
+        """From factors in the data's units and NumPy observations; noise that is not given is estimated."""
+        rows = factors.U.astype(np.float64)
+        if scaling.side == "rows":
+            s = scaling.spread
+            rows = np.column_stack([rows, factors.row_bias - scaling.location]) / s[:, None]
+        seen = np.asarray(observations.pattern.row_counts) > 0
+        rows = rows[seen] if seen.any() else rows
+        d = rows.shape[1]
+        covariance = np.cov(rows, rowvar=False, ddof=0).reshape(d, d)
+        lines = len(scaling.spread)
+        given = np.zeros(lines) if noise is None else noise
+        model = cls(factors, scaling, given, rows.mean(axis=0), covariance, observations.pattern, weights)
+        return model if noise is not None else replace(model, noise=model._estimated(observations))
+
+    def _estimated(self, observations: Observations) -> Float:
+        """One noise for all, from the residuals and the freedom that the model takes under that noise."""
+        residual = self.factors.at(observations.rows, observations.cols).astype(np.float64) - observations.values
+        squares, n = float(residual @ residual), len(residual)
+        m, columns = self.factors.shape
+        width = self.factors.width
+        freedom = float(min(width * (m + columns - width), MOST_FREEDOM * n))
+        noise = np.sqrt(squares / (n - freedom))
+        for _ in range(SWEEPS if width else 0):
+            if not noise > 0:
+                break
+            freedom = -float(width**2)
+            trial = replace(self, noise=np.full(columns, noise))
+            for side in (0, 1):
+                system = _System.of(trial, side)
+                _, found = row_solve.posteriors(system.precision(), system.zeros, system.features, covariances=True)
+                assert found is not None
+                diagonal = np.cumsum([0, *range(system.width, 1, -1)])
+                freedom += float((1 - found[:, diagonal]).sum())
+            noise = np.sqrt(squares / (n - min(max(freedom, 0.0), MOST_FREEDOM * n)))
+        return np.full(columns, noise)
+
+    def fold_in(
+        self, observations: Observations, weights: Float | None = None, *, covariances: bool = False
+    ) -> tuple[Factors, Float | None]:
+        """Rows with these entries, each at the mean of its posterior given the columns.
+
+        Returns
+        -------
+        Factors
+            With the fitted columns.
+        (rows, coordinates, coordinates) array or None
+            Covariances of the rows' factors and bias, in the data's units.
+        """
+        V, side = self.factors.V.astype(np.float64), self.scaling.side
+        if side == "rows":
+            own = Scaling.of(observations, "rows", weights)
+            z = own.standardised(observations).values
+            features, base = np.column_stack([V, np.ones(len(V))]), np.zeros(len(V))
+            typical = self.noise / self.scaling.spread
+            noise = np.full(len(V), np.sqrt(np.mean(typical**2)))
+        else:
+            z, features, noise = observations.values.astype(np.float64), V, self.noise
+            base = np.zeros(len(V)) if self.factors.column_bias is None else self.factors.column_bias.astype(np.float64)
+        values, vectors = np.linalg.eigh(self.covariance)
+        spread = vectors * np.sqrt(np.maximum(values, 0))  # a = mean + spread b, b standard normal
+        B = features @ spread
+        size = np.sqrt((B * B).sum(axis=1)) if B.size else np.zeros(len(B))
+        size = np.where(size > 0, size, size.max(initial=0) or 1.0)
+        noise = np.maximum(noise, LEAST_NOISE * size)
+        B, base = B / noise[:, None], base + features @ self.mean
+        cols = observations.cols
+        z = (z - base[cols]) / noise[cols]
+        w = np.ones(len(z)) if weights is None else weights / weights.mean()
+        precision, weighted = (_matrix(observations.pattern, data) for data in (w, w * z))
+        refined = bool((noise < REFINED * size).any())
+        b, found = row_solve.posteriors(precision, weighted @ B, B, covariances=covariances or refined)
+        if refined:
+            assert found is not None
+            full = row_solve.unpacked(found, B.shape[1])
+            for _ in range(2):
+                predicted = np.einsum("ij,ij->i", b[observations.rows], B[cols])
+                left = _matrix(observations.pattern, w * (z - predicted))
+                b = b + (full @ (left @ B - b)[:, :, None])[:, :, 0]
+        a = self.mean + b @ spread.T
+        of_rows = None
+        if covariances:
+            assert found is not None
+            of_rows = spread @ row_solve.unpacked(found, B.shape[1]) @ spread.T
+        dtype = self.factors.U.dtype
+        if side != "rows":
+            return Factors(a.astype(dtype), (), self.factors.V, None, self.factors.column_bias), of_rows
+        s = own.spread
+        if of_rows is not None:
+            of_rows = of_rows * (s * s)[:, None, None]
+        U, bias = s[:, None] * a[:, :-1], own.location + s * a[:, -1]
+        return Factors(U.astype(dtype), (), self.factors.V, bias.astype(dtype)), of_rows
+
+    def covariances(self, side: int, lines: NDArray[Any] | None = None) -> Float:
+        """(lines, coordinates, coordinates) of the rows' (0) or columns' (1) factors and bias, given the other side."""
+        system = _System.of(self, side, lines)
+        _, found = row_solve.posteriors(system.precision(), system.zeros, system.features, covariances=True)
+        assert found is not None
+        turned = system.spread @ row_solve.unpacked(found, system.width) @ system.spread.T
+        return np.asarray(turned * (system.units**2)[:, None, None])
+
+    def deviations(self, rows: NDArray[Any], cols: NDArray[Any]) -> Float:
+        """(pairs,) standard deviations of entries as they would be measured, in the data's units."""
+        own, row_at = np.unique(rows, return_inverse=True)
+        others, column_at = np.unique(cols, return_inverse=True)
+        S, C = self.covariances(0, own), self.covariances(1, others)
+        k = self.factors.width
+        right, left = (_coordinates(self.factors, side)[1] for side in (0, 1))
+        variance = self._noise_at(rows, cols) ** 2
+        chunk = max(1, (1 << 22) // max(S.shape[1], C.shape[1], 1) ** 2)
+        for i in range(0, len(rows), chunk):
+            at = slice(i, i + chunk)
+            s, c, x, y = S[row_at[at]], C[column_at[at]], right[cols[at]], left[rows[at]]
+            variance[at] += np.einsum("pi,pij,pj->p", x, s, x) + np.einsum("pi,pij,pj->p", y, c, y)
+            variance[at] += np.einsum("pij,pij->p", s[:, :k, :k], c[:, :k, :k])
+        return np.asarray(self.calibration * np.sqrt(variance))
+
+    def row_deviations(self, of_rows: Float) -> Float:
+        """(rows, columns) the same for all columns of folded-in rows, from their covariances."""
+        C = self.covariances(1)
+        k = self.factors.width
+        right = _coordinates(self.factors, 0)[1]
+        spread = np.einsum("ji,mil,jl->mj", right, of_rows, right, optimize=True)
+        noise = self.noise if self.scaling.side != "rows" else np.full(len(right), np.sqrt(np.mean(self.noise**2)))
+        both = of_rows[:, :k, :k].reshape(len(of_rows), -1) @ C[:, :k, :k].reshape(len(C), -1).T
+        return np.asarray(self.calibration * np.sqrt(noise**2 + spread + both))
+
+    def _noise_at(self, rows: NDArray[Any], cols: NDArray[Any]) -> Float:
+        return self.noise[rows] if self.scaling.side == "rows" else self.noise[cols]
+
+
+def _coordinates(factors: Factors, side: int) -> tuple[Float, Float]:
+    """The unknowns of one side's lines, with their bias if they have one; and the other side's vectors that multiply
+    them."""
+    own, other = (factors.U, factors.V) if side == 0 else (factors.V, factors.U)
+    bias = factors.row_bias if side == 0 else factors.column_bias
+    own, other = own.astype(np.float64), other.astype(np.float64)
+    if bias is None:
+        return own, other
+    return np.column_stack([own, bias]), np.column_stack([other, np.ones(len(other))])
+
+
+@dataclass(frozen=True, eq=False)
+class _System:
+    """What `row_solve.posteriors` needs for the lines of one side, in coordinates in which their prior is N(0, I)."""
+
+    lines: Lines
+    others: int
+    entry_precision: Float
+    features: Float
+    spread: Float
+    units: Float  # (lines,) of each line's unknowns
+
+    @classmethod
+    def of(cls, model: Model, side: int, lines: NDArray[Any] | None = None) -> _System:
+        factors, pattern = model.factors, model.pattern
+        own, features = _coordinates(factors, side)
+        units = np.ones(len(own))
+        if model.scaling.side == ("rows", "columns")[side]:
+            units = model.scaling.spread
+            own = own.copy()
+            own[:, -1] -= model.scaling.location
+        scaled = own / units[:, None]
+        second = scaled.T @ scaled / max(len(scaled), 1)
+        values, vectors = np.linalg.eigh(second)
+        spread = vectors * np.sqrt(np.maximum(values, 0))
+        entries = (pattern.by_row, pattern.by_column)[side]
+        weights = np.ones(pattern.n_observed) if model.weights is None else model.weights
+        noise = model._noise_at(pattern.rows, pattern.cols)
+        floor = LEAST_NOISE * np.abs(factors.at(pattern.rows, pattern.cols)).max(initial=0)
+        precision = weights / np.maximum(noise, floor or 1.0) ** 2
+        if side:
+            precision = pattern.both_orders(precision).by_column
+        if lines is not None and len(lines) < len(own):
+            counts = np.diff(entries.pointers)
+            wanted = np.zeros(len(own), bool)
+            wanted[lines] = True
+            kept = np.repeat(wanted, counts)
+            pointers = np.concatenate([[0], np.cumsum(counts[wanted])])
+            entries, precision, units = Lines(pointers, entries.indices[kept]), precision[kept], units[wanted]
+        own_lines = np.repeat(np.arange(len(units)), np.diff(entries.pointers))
+        return cls(entries, len(features), precision * units[own_lines] ** 2, features @ spread, spread, units)
+
+    @property
+    def width(self) -> int:
+        return self.features.shape[1]
+
+    @property
+    def zeros(self) -> Float:
+        return np.zeros((len(self.units), self.width))
+
+    def precision(self) -> Any:
+        pattern = Pattern((len(self.units), self.others), self.lines, self.lines)
+        return _matrix(pattern, self.entry_precision)
+
+
+def _matrix(pattern: Pattern, values: Float) -> Any:
+    """(rows, columns) with zeros where nothing was observed: dense, unless it is sparse enough."""
+    m, n = pattern.shape
+    matrix = pattern.csr(values)
+    return matrix.toarray() if pattern.n_observed > DENSE * m * n else matrix

@@ -1,0 +1,116 @@
+"""Entries that are grossly wrong: found by what a model of the others leaves of them, and left out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dmc.completion import factor_analysis
+from dmc.completion.factor_analysis import Entries
+from dmc.completion.model import Model
+from dmc.completion.selection import Selected
+from dmc.observations import Observations
+
+Float = NDArray[np.float64]
+
+DEVIATIONS = 5.0  # from which on an entry is an outlier, in units of the others' typical residual
+GROSS, FEWEST_GROSS, SHARE_GROSS = 12.0, 3, 5e-4  # the same, number and share, from which a user is told of them
+ROUNDS = 10
+REWEIGHTED, FREEDOM = 6, 2.0  # fits of the first guess, and degrees of freedom of its Student's t
+CLIPPED = 10.0  # deviations that a value counts for at most in the first guess
+MEDIAN_TO_DEVIATION = 1.4826  # of a Gaussian
+
+
+def standardised_residuals(model: Model, observations: Observations) -> Float:
+    """(observed,) the size of each NumPy entry's residual over the typical one, of its column or of all: the larger."""
+    missed = np.abs(model.factors.at(observations.rows, observations.cols).astype(np.float64) - observations.values)
+    rows = model.scaling.side == "rows"
+    at = observations.rows if rows else observations.cols
+    scaled = missed / model.scaling.spread[at]
+    typical = MEDIAN_TO_DEVIATION * _medians(scaled, at, len(model.scaling.spread))
+    eps = float(np.finfo(observations.dtype).eps)
+    rounding = 100 * eps * np.abs(observations.values).max(initial=0) / model.scaling.spread[at]
+    overall = MEDIAN_TO_DEVIATION * float(np.median(scaled)) if len(scaled) else 0.0
+    return np.asarray(scaled / np.maximum(np.maximum(typical[at], overall), np.maximum(rounding, 1e-300)))
+
+
+def gross(model: Model, observations: Observations) -> int:
+    """How many entries are so far from the model that the squared loss follows them; 0, if too few to be told of."""
+    count = int((standardised_residuals(model, observations) > GROSS).sum())
+    return count if count >= max(FEWEST_GROSS, SHARE_GROSS * observations.n_observed) else 0
+
+
+def select_robustly(
+    observations: Observations,
+    weights: Float | None,
+    width: int,
+    select: Callable[[Observations, Float | None], Selected],
+) -> tuple[Selected, NDArray[np.bool_]]:
+    """Fit to the entries that agree with each other.
+
+    Factor analysis under Student's t says which may be wrong; a model of the others is fitted, and says anew, until
+    nothing changes.
+
+    Returns
+    -------
+    Selected
+        Fitted without the outliers.
+    (observed,) bool
+        Which entries are outliers.
+    """
+    host = observations.to(None)
+    outliers = _suspected(host, weights, width)
+    seen: list[NDArray[np.bool_]] = []
+    while True:
+        seen.append(outliers)
+        kept = None if weights is None else weights[~outliers]
+        found = select(observations.take(~outliers), kept)
+        outliers = _minority(standardised_residuals(found.model, host), host)
+        if len(seen) == ROUNDS or any((outliers == before).all() for before in seen):
+            return found, seen[-1]
+
+
+def _suspected(host: Observations, weights: Float | None, width: int) -> NDArray[np.bool_]:
+    """(observed,) entries that a robust factor analysis misses by far."""
+    n = host.shape[1]
+    x, at = host.values.astype(np.float64), host.cols
+    level = _medians(x, at, n)
+    spread = MEDIAN_TO_DEVIATION * _medians(np.abs(x - level[at]), at, n)
+    typical = float(np.median(spread[spread > 0])) if (spread > 0).any() else 0.0
+    spread = np.where(spread > 0, spread, typical or 1.0)
+    z = (x - level[at]) / spread[at]
+    given = np.ones(len(z)) if weights is None else weights
+    standard, trust = host.with_values(np.clip(z, -CLIPPED, CLIPPED)), 1 / (1 + (z / CLIPPED) ** 2)
+    missed = np.abs(z)
+    for _ in range(REWEIGHTED):
+        entries = Entries.of(standard, given * trust)
+        found = factor_analysis.fit(entries, width, relevance=True) if width else None
+        missed = np.abs(z - found.at(host.rows, at)) if found else np.abs(z)
+        size = MEDIAN_TO_DEVIATION * np.maximum(_medians(missed, at, n), np.median(missed))[at]
+        size = np.maximum(size, 1e-12)
+        trust = (FREEDOM + 1) / (FREEDOM + (missed / size) ** 2)
+    return _minority(missed / size, host)
+
+
+def _minority(deviations: Float, host: Observations) -> NDArray[np.bool_]:
+    """(observed,) outliers by their deviations, and of no line more than half: what is left has to tell the line."""
+    outliers = deviations > DEVIATIONS
+    for at in (host.rows, host.cols):
+        order = np.lexsort((-deviations, at))  # line by line, the largest first
+        counts = np.bincount(at)
+        place = np.empty(len(at), np.int64)
+        place[order] = np.arange(len(at)) - np.repeat(np.cumsum(counts) - counts, counts)
+        outliers &= place < counts[at] // 2
+    return outliers
+
+
+def _medians(values: Float, at: NDArray[np.integer], count: int) -> Float:
+    """(count,) the median of the values at each place; 0 where there is none."""
+    order = np.lexsort((values, at))
+    counts = np.bincount(at, minlength=count)
+    ends = np.cumsum(counts)
+    ordered = np.append(values[order], 0.0)
+    low, high = ends - counts + np.maximum(counts - 1, 0) // 2, ends - counts + counts // 2
+    return np.asarray(np.where(counts > 0, (ordered[low] + ordered[np.minimum(high, len(values))]) / 2, 0.0))

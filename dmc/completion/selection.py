@@ -1,0 +1,466 @@
+"""Which model a table gets: exact where its entries can be matched, else the one that predicts held-out ones best."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dmc.completion import factor_analysis, rank_search
+from dmc.completion.factor_analysis import Entries, FactorAnalysis
+from dmc.completion.model import Model
+from dmc.completion.rank_search import AS_GOOD, FAST, SLOWER, WRONG_TURN, Journal, RankSearch
+from dmc.completion.scaling import WORTH, Scaling, decide
+from dmc.factors import Factors
+from dmc.observations import Observations
+from dmc.pattern import Lines, Pattern
+from dmc.solution import Status, StepInfo
+
+Float = NDArray[np.float64]
+
+PARTS = ((5_000, 5), (20_000, 3))  # entries up to which so many parts are held out, one after the other; else one
+NARROW, TALL = 64, 10  # columns at most, and rows for each, where factor analysis has the directions of any model
+WIDEST = 32  # of factor analysis: the seven tables of bench/tables.py gain nothing from more
+SURE = 20.0  # entries of a column for each direction, above which no width of a prior has to be learnt
+MOST_NUMBERS = 5e7  # in the matrices of all lines together
+SAMPLED, FEWEST_SAMPLED = 20, 1_000  # rows for each column of a narrow table that are enough to choose and to begin
+NOISY = 0.01  # variance of an entry that is noise, over that of its column, from which on nothing can be exact
+CALIBRATED, MOST_CALIBRATED = 100, 2_000  # held-out entries by which standard deviations are corrected
+NORMAL_90 = 1.6448536269514722  # of them on either side hold 90 %
+CORRECTIONS = 0.5, 2.0  # least and largest
+SEARCHED = {"cut", "explored", "penalised"}  # kinds of models that the rank search offers
+HOPELESS = 1.1  # times the least error on the first part, above which a kind is not tried on the others
+
+
+class Fitted(NamedTuple):
+    """A model in the data's units: factors, and each column's noise where the fit has learnt it."""
+
+    factors: Factors
+    noise: Float | None
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A kind of model, fitted to all but one part of the entries, and how it is fitted to all."""
+
+    trained: Fitted
+    finish: Callable[[], Fitted]
+
+
+@dataclass(frozen=True, eq=False)
+class Selected:
+    """A fitted model, and what held-out entries said of it.
+
+    Attributes
+    ----------
+    model : Model
+    exact : bool
+        Whether all entries are matched to rounding by fewer degrees of freedom.
+    rank : int
+        Of the widest block.
+    rows, cols : (held out,) integers
+        Entries that were held out; of an exact model none are.
+    errors, mean_errors : (held out,) float64
+        By which the kind of model that was chosen missed them, and by which the means of their columns did (where rows
+        are scaled: of their rows); in the data's units.
+    unexplained : float
+        Root mean square of the errors over that of the means' errors, each in units of its line's spread.
+    """
+
+    model: Model
+    exact: bool
+    rank: int
+    rows: NDArray[np.int64]
+    cols: NDArray[np.int64]
+    errors: Float
+    mean_errors: Float
+    unexplained: float
+
+
+def too_large(factors: Factors) -> bool:
+    """Whether the matrices of all lines would not fit."""
+    return (factors.width + 1) ** 2 * sum(factors.shape) > MOST_NUMBERS
+
+
+def transposed(observations: Observations) -> Observations:
+    pattern = observations.pattern
+    m, n = pattern.shape
+    values = pattern.both_orders(observations.values).by_column
+    return Observations(Pattern((n, m), pattern.by_column, pattern.by_row), values)
+
+
+def submatrix(
+    observations: Observations, rows: NDArray[np.bool_], cols: NDArray[np.bool_]
+) -> tuple[Observations, NDArray[np.bool_]]:
+    """The NumPy observations in some rows and columns, numbered anew; and which (observed,) they are."""
+    keep = rows[observations.rows] & cols[observations.cols]
+    counts = np.bincount(observations.rows[keep], minlength=len(rows))[rows]
+    number = np.cumsum(cols) - 1
+    lines = Lines(np.concatenate([[0], np.cumsum(counts)]), number[observations.cols[keep]])
+    shape = int(rows.sum()), int(cols.sum())
+    return Observations.from_lines(lines, observations.values[keep], shape), keep
+
+
+def select(
+    observations: Observations,
+    weights: Float | None,
+    scale: str,
+    bound: int,
+    depth: int,
+    fraction: float,
+    rng: np.random.Generator,
+    journal: Journal,
+) -> Selected:
+    """Fit a matrix whose rows and columns hang together.
+
+    Parameters
+    ----------
+    observations : Observations
+    weights : (observed,) float64 array or None
+        Of the entries.
+    scale : {"auto", "none", "columns", "rows"}
+    bound, depth, fraction
+        See `MatrixCompletion`.
+    rng : numpy.random.Generator
+    journal : Journal
+    """
+    host = observations.to(None)
+    side, gain = decide(host)
+    if scale == "rows" or (scale == "auto" and side == "rows"):
+        if weights is not None:
+            weights = host.pattern.both_orders(weights).by_column
+        found = _Selection(transposed(observations), weights, scale, gain, bound, depth, fraction, rng, journal).run()
+        return _turned(found, host)
+    return _Selection(observations, weights, scale, gain, bound, depth, fraction, rng, journal).run()
+
+
+def _turned(found: Selected, host: Observations) -> Selected:
+    """What was selected for the transposed matrix."""
+    model, factors = found.model, found.model.factors
+    weights = model.weights
+    if weights is not None:
+        weights = Pattern(host.shape[::-1], host.pattern.by_column, host.pattern.by_row).both_orders(weights).by_column
+    turned = Factors(factors.V, (), factors.U, factors.column_bias)
+    scaled = model.scaling.side == "columns"
+    scaling = Scaling.of(host, "none")
+    noise = np.full(host.shape[1], math.sqrt(float(np.mean(model.noise**2))))
+    if scaled:
+        own = model.scaling
+        scaling, noise = Scaling("rows", own.location, own.spread, own.constant), model.noise
+    calibration, model = model.calibration, Model.of(turned, scaling, noise, host, weights)
+    model = replace(model, calibration=calibration)
+    return replace(found, model=model, rows=found.cols, cols=found.rows)
+
+
+class _Selection:
+    """One matrix, turned so that it is its columns that may have units of their own."""
+
+    def __init__(
+        self,
+        observations: Observations,
+        weights: Float | None,
+        scale: str,
+        gain: float,
+        bound: int,
+        depth: int,
+        fraction: float,
+        rng: np.random.Generator,
+        journal: Journal,
+    ) -> None:
+        self.observations, self.weights, self.host = observations, weights, observations.to(None)
+        self.bound, self.depth, self.fraction, self.rng, self.journal = bound, depth, fraction, rng, journal
+        self.units = gain > WORTH if scale == "auto" else scale != "none"  # whether columns surely have their own
+        self.scaling = Scaling.of(self.host, "none" if scale == "none" else "columns", weights)
+        m, n = observations.shape
+        scaled = scale != "none"
+        self.narrow = scaled and n <= NARROW and m >= TALL * n
+        self.plain = scale == "none" or (scale == "auto" and not self.narrow)  # whether one size for all may do
+        room = int(math.sqrt(MOST_NUMBERS / (m + n)))
+        self.width = max(min(bound, WIDEST, n - 1, m - 2, room), 0) if scaled else 0
+        self.sample, self.sample_weights = self._sample()
+        self._first: FactorAnalysis | None = None  # of the sample
+        self._searches: dict[bool, tuple[RankSearch, Factors]] = {}
+
+    def run(self) -> Selected:
+        if not self.host.values.any():
+            m, n = self.host.shape
+            zero = Factors(np.zeros((m, 0), self.host.dtype), (), np.zeros((n, 0), self.host.dtype))
+            return self._exact(Fitted(zero, np.zeros(n)), False)
+        if not (self.narrow and self._noisy()):
+            found = self._explored(self.units)
+            if found is not None:
+                return found
+        if self.plain and False not in self._searches:
+            found = self._explored(False)
+            if found is not None:
+                return found
+        return self._judged()
+
+    def _explored(self, intercept: bool) -> Selected | None:
+        """Down the path on all entries; the model, if it matches them (or somebody ends the fit)."""
+        search = self._search(intercept)
+        explored = search.explore(FAST)
+        self._searches[intercept] = search, explored
+        if self.journal.ended or search.certain(explored):
+            return self._exact(Fitted(self._restored(explored, intercept), None), intercept)
+        return None
+
+    def _search(self, intercept: bool) -> RankSearch:
+        if not intercept:
+            unit = float(abs(self.host.values).max())  # squares stay inside the dtype's range
+            observed = self.observations.with_values(self.observations.values / unit)
+            return RankSearch(observed, self.bound, self.depth, self.rng, self.journal, self.weights)
+        scaling = self.scaling
+        eps = float(np.finfo(self.host.dtype).eps)
+        rounding = eps * (1 + abs(scaling.location) / scaling.spread) * ~scaling.constant
+        observed = scaling.standardised(self.host).to(self.observations.device)
+        return RankSearch(observed, self.bound, self.depth, self.rng, self.journal, self.weights, True, rounding)
+
+    def _restored(self, factors: Factors, intercept: bool) -> Factors:
+        """In the data's units, on the host, and of the data's dtype."""
+        factors = factors.to(None)
+        if intercept:
+            factors = self.scaling.restored(factors)
+        else:
+            root = math.sqrt(float(abs(self.host.values).max()))
+            factors = factors.map(lambda factor: root * factor)
+        return factors.map(lambda factor: factor.astype(self.host.dtype, copy=False))
+
+    def _exact(self, found: Fitted, intercept: bool) -> Selected:
+        n = self.host.shape[1]
+        residual = self._missed(found.factors, self.host)
+        counts = np.maximum(self.host.pattern.column_counts, 1)
+        noise = np.sqrt(np.bincount(self.host.cols, residual**2, n) / counts)
+        nothing, none = np.zeros(0), np.zeros(0, np.int64)
+        model = self._model(found._replace(noise=noise), self.host, self.weights, intercept)
+        return Selected(model, not self.journal.ended, found.factors.width, none, none, nothing, nothing, 0.0)
+
+    def _model(self, found: Fitted, host: Observations, weights: Float | None, scaled: bool) -> Model:
+        scaling, noise = self.scaling if scaled else Scaling.of(host, "none"), found.noise
+        if noise is None and too_large(found.factors):
+            noise = np.full(host.shape[1], math.sqrt(float(np.mean(self._missed(found.factors, host) ** 2))))
+        return Model.of(found.factors, scaling, noise, host, weights)
+
+    def _missed(self, factors: Factors, host: Observations) -> Float:
+        return factors.at(host.rows, host.cols).astype(np.float64) - host.values
+
+    # --- factor analysis
+
+    def _sample(self) -> tuple[Observations, Float | None]:
+        """Enough rows of a narrow table to choose a model by; of others all."""
+        m, n = self.host.shape
+        wanted = max(FEWEST_SAMPLED, SAMPLED * n)
+        if not self.narrow or m <= 2 * wanted:
+            return self.host, self.weights
+        chosen = np.zeros(m, bool)
+        chosen[np.random.default_rng(0).permutation(m)[:wanted]] = True
+        part, keep = submatrix(self.host, chosen, np.ones(n, bool))
+        return part, None if self.weights is None else self.weights[keep]
+
+    def _noisy(self) -> bool:
+        """Whether a narrow table has so much noise that no model can match its entries."""
+        if self.width < 1:
+            return False
+        _, self._first = self._analysed(self.sample, self.sample_weights, self.scaling, self.width, False)
+        return float(np.median(self._first.noise)) > NOISY
+
+    def _analysed(
+        self,
+        host: Observations,
+        weights: Float | None,
+        scaling: Scaling,
+        width: int,
+        relevance: bool,
+        start: FactorAnalysis | None = None,
+    ) -> tuple[Fitted, FactorAnalysis]:
+        journal, sweeps = self.journal, 0
+
+        def look(sweep: int, most: int, noise: float, found: FactorAnalysis) -> bool:
+            nonlocal sweeps
+            sweeps = sweep
+            factors = Factors(found.factors, (), found.loadings, None, found.intercept)
+            info = StepInfo(sweep, most, noise, 1.0, 0.0, factors)
+            stopped = [callback for callback in journal.callbacks if callback(info)]
+            if stopped:
+                journal.status = Status.STOPPED
+                journal.stopped_by = getattr(stopped[0], "name", type(stopped[0]).__name__)
+            return bool(stopped)
+
+        entries = Entries.of(scaling.standardised(host), weights)
+        found = factor_analysis.fit(entries, width, relevance=relevance, start=start, look=look)
+        journal.note("factor analysis", width, sweeps, float(found.noise.mean()), None)
+        factors = scaling.restored(Factors(found.factors, (), found.loadings, None, found.intercept))
+        noise = np.sqrt(found.noise) * scaling.spread * ~scaling.constant
+        return Fitted(factors.map(lambda factor: factor.astype(self.host.dtype)), noise), found
+
+    def _analyses(self, train: Observations, weights: Float | None, dropped: set[str]) -> dict[str, Candidate]:
+        scaling = Scaling.of(train, "columns", weights)
+        found = {"means": Candidate(self._means(train, scaling), lambda: self._means(self.host, self.scaling))}
+        if self.scaling.side == "none":
+            return found
+        priors = {"factor analysis": False}
+        if self.host.n_observed < SURE * self.width * self.host.shape[1]:
+            priors["relevance"] = True
+        for kind, relevance in priors.items():
+            if self.width and kind not in dropped and not self.journal.ended:
+                trained, _ = self._analysed(train, weights, scaling, self.width, relevance)
+                found[kind] = Candidate(trained, lambda relevance=relevance: self._analysis_of_all(relevance))
+        return found
+
+    def _analysis_of_all(self, relevance: bool) -> Fitted:
+        """From where the sample has led, if there is one."""
+        first, whole = self._first if not relevance else None, self.sample is self.host
+        if first is None and not whole:
+            _, first = self._analysed(self.sample, self.sample_weights, self.scaling, self.width, relevance)
+        return self._analysed(self.host, self.weights, self.scaling, self.width, relevance, first)[0]
+
+    def _means(self, host: Observations, scaling: Scaling) -> Fitted:
+        m, n = host.shape
+        nothing = np.zeros((m, 0), self.host.dtype), np.zeros((n, 0), self.host.dtype)
+        bias = scaling.location.astype(self.host.dtype)
+        return Fitted(Factors(nothing[0], (), nothing[1], None, bias), scaling.spread * ~scaling.constant)
+
+    # --- judgement
+
+    def _judged(self) -> Selected:
+        parts = self._parts()
+        if not parts:
+            return self._unjudged()
+        held = [self.sample.take(part) for part in parts]
+        candidates: dict[str, list[Candidate]] = {}
+        missed: dict[str, list[Float]] = {}
+        dropped: set[str] = set()
+        for part, test in zip(parts, held, strict=True):
+            train = self.sample.take(~part)
+            weights = None if self.sample_weights is None else self.sample_weights[~part]
+            found = self._analyses(train, weights, dropped)
+            if self.plain and not dropped >= SEARCHED:
+                found |= self._searched(train, test)
+            for kind, candidate in found.items():
+                candidates.setdefault(kind, []).append(candidate)
+                missed.setdefault(kind, []).append(self._missed(candidate.trained.factors, test))
+            if self.journal.ended:
+                break
+            if part is parts[0]:  # what is far behind need not be tried again
+                first = {kind: self._error(of_parts, held[:1]) for kind, of_parts in missed.items()}
+                behind = min(error for kind, error in first.items() if kind != "means" or self.scaling.side != "none")
+                dropped = {kind for kind, error in first.items() if error > HOPELESS * behind}
+        held = held[: len(missed["means"])]
+        errors = {kind: self._error(found, held) for kind, found in missed.items() if len(found) == len(held)}
+        of_means = errors["means"]
+        if self.scaling.side == "none":  # means are no answer to a user who wants no levels
+            del errors["means"]
+        kind = min(errors, key=lambda kind: errors[kind])
+        if kind == "penalised":
+            as_good = [k for k in ("cut", "explored") if errors.get(k, math.inf) <= (1 + AS_GOOD) * errors[kind]]
+            kind = min(as_good, key=lambda kind: errors[kind], default=kind)
+        chosen, scaled = candidates[kind], kind not in SEARCHED
+        fitted = chosen[0].trained if self.journal.ended else chosen[0].finish()
+        exact = None if self.journal.ended else self._last_doubts(fitted, errors[kind])
+        if exact is not None:
+            return exact
+        model = self._model(fitted, self.host, self.weights, scaled)
+        model = replace(model, calibration=self._calibration(chosen, parts, held, scaled))
+        rows, cols = (np.concatenate([getattr(test, name) for test in held]).astype(np.int64) for name in ("rows", "cols"))
+        return Selected(
+            model,
+            False,
+            fitted.factors.width,
+            rows,
+            cols,
+            np.concatenate(missed[kind]),
+            np.concatenate(missed["means"]),
+            errors[kind] / (of_means or 1.0),
+        )
+
+    def _error(self, missed: list[Float], held: list[Observations]) -> float:
+        """Root mean square over the parts, in units of each column's spread."""
+        spreads = [self.scaling.spread[test.cols] for test in held]
+        return math.sqrt(float(np.mean([np.mean((r / s) ** 2) for r, s in zip(missed, spreads, strict=True)])))
+
+    def _parts(self) -> list[NDArray[np.bool_]]:
+        """Of each part which entries of the sample are held out."""
+        n = self.sample.n_observed
+        count = next((count for most, count in PARTS if n <= most), 1)
+        parts = []
+        for _ in range(count):
+            held_out = rank_search.hold_out(self.sample, self.fraction, self.rng, count)
+            if held_out is None:
+                return []
+            part = np.zeros(n, bool)
+            part[self.sample.locate(held_out.rows, held_out.cols)] = True
+            parts.append(part)
+        return parts
+
+    def _unjudged(self) -> Selected:
+        """Too few entries to hold any out."""
+        if self.units and self.width:
+            fitted, scaled = self._analysis_of_all(False), True
+        elif self.units:
+            fitted, scaled = self._means(self.host, self.scaling), True
+        else:
+            search = self._searches[False][0] if False in self._searches else self._search(False)
+            fitted, scaled = Fitted(self._restored(search.explore_no_wider_than_carried(), False), None), False
+        model = self._model(fitted, self.host, self.weights, scaled)
+        nothing, none = np.zeros(0), np.zeros(0, np.int64)
+        return Selected(model, False, fitted.factors.width, none, none, nothing, nothing, 0.0)
+
+    def _searched(self, train: Observations, test: Observations) -> dict[str, Candidate]:
+        """What the rank search has to offer, where all columns have one unit."""
+        search, explored = self._searches[False]
+        unit, device = float(abs(self.host.values).max()), self.observations.device
+        scaled = [part.with_values(part.values / unit).to(device) for part in (train, test)]
+        found = {}
+        for kind, factors, error, finish in search.candidates(explored, *scaled):
+
+            def finished(finish: Callable[[], Factors] = finish, error: float = error) -> Fitted:
+                model = finish()
+                settled = model if self.journal.ended or search.certain(model) else search.steady(model, error)
+                return Fitted(self._restored(settled, False), None)
+
+            found[kind] = Candidate(Fitted(self._restored(factors, False), None), finished)
+        return found
+
+    def _last_doubts(self, fitted: Fitted, error: float) -> Selected | None:
+        """The exact model after all, if there is one. Noise shows in the entries that were fitted too; that a path took
+        a wrong turn only in those that were not: then slower ones are tried."""
+        if not self._searches:
+            return None
+        intercept = self.units and True in self._searches
+        search, _ = self._searches[intercept]
+        if fitted.noise is None and False in self._searches:
+            scaled = fitted.factors.scaled(1 / float(abs(self.host.values).max()))
+            if self._searches[False][0].certain(scaled.to(self.observations.device)):
+                return self._exact(fitted, False)
+        missed = self._missed(fitted.factors, self.host) / self.scaling.spread[self.host.cols]
+        status = self.journal.status
+        for decay in SLOWER:
+            if self.journal.ended or math.sqrt(float(np.mean(missed**2))) > WRONG_TURN * error:
+                break
+            slow = search.explore(decay)
+            if search.certain(slow):
+                return self._exact(Fitted(self._restored(slow, intercept), None), intercept)
+            self.journal.status = self.journal.status if self.journal.ended else status
+        return None
+
+    def _calibration(
+        self, candidates: list[Candidate], parts: list[NDArray[np.bool_]], held: list[Observations], scaled: bool
+    ) -> float:
+        """By how much standard deviations are too small: nine of ten held-out entries are to lie within 1.64 of them."""
+        ratios = []
+        for candidate, part, test in zip(candidates, parts, held, strict=False):
+            weights = None if self.sample_weights is None else self.sample_weights[~part]
+            if too_large(candidate.trained.factors):
+                return 1.0
+            model = self._model(candidate.trained, self.sample.take(~part), weights, scaled)
+            some = slice(None, None, -(-test.n_observed * len(parts) // MOST_CALIBRATED))
+            rows, cols = test.rows[some], test.cols[some]
+            missed = self._missed(candidate.trained.factors, test)[some]
+            deviations = model.deviations(rows, cols)
+            ratios.append(np.abs(missed[deviations > 0]) / deviations[deviations > 0])
+        z = np.concatenate(ratios) if ratios else np.zeros(0)
+        return float(np.clip(np.quantile(z, 0.9) / NORMAL_90, *CORRECTIONS)) if len(z) >= CALIBRATED else 1.0
