@@ -66,7 +66,7 @@ def as_float(values: Any, name: str) -> NDArray[Any]:
         try:
             return np.asarray(array, dtype=np.float64)
         except (TypeError, ValueError):
-            bad = next((v for v in array.ravel().tolist() if not _is_number(v)), None)
+            bad = next((v for v in array.ravel().tolist() if not is_number(v)), None)
             raise TypeError(f"{name} holds {bad!r}, which is not a number; convert or drop it first") from None
     if array.dtype.kind not in "fiub":
         raise TypeError(f"{name} has dtype {array.dtype}; give real numbers (float32 or float64)")
@@ -75,7 +75,8 @@ def as_float(values: Any, name: str) -> NDArray[Any]:
     return array.astype(np.float64, copy=False)
 
 
-def _is_number(value: Any) -> bool:
+def is_number(value: Any) -> bool:
+    """Whether it can be read as a number."""
     try:
         float(value)
     except (TypeError, ValueError):

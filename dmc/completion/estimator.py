@@ -3,58 +3,77 @@
 from __future__ import annotations
 
 import math
+import os
 import warnings
 from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
-from array_api_compat import array_namespace
 from numpy.typing import ArrayLike, NDArray
 from scipy import sparse
 from sklearn.base import BaseEstimator, TransformerMixin
-from sklearn.exceptions import ConvergenceWarning
+from sklearn.utils._set_output import _get_output_config
 from sklearn.utils.validation import _check_feature_names, _check_feature_names_in, check_is_fitted
 
-from dmc import _checks, _devices, kernels, metrics
+from dmc import _checks, _devices, kernels
 from dmc.callbacks import Progress
-from dmc.completion.rank_search import RankSearch
+from dmc.completion import storage
+from dmc.completion.blocks import select_blocks
+from dmc.completion.findings import Findings
+from dmc.completion.rank_search import Journal
+from dmc.completion.robust import select_robustly
+from dmc.completion.selection import Selected, select
+from dmc.completion.solvability import Solvability
+from dmc.completion.tables import Bounds, Labels, weighted
 from dmc.factors import Array, Factors
 from dmc.observations import Observations
 from dmc.observing import observe
 from dmc.solution import Status
-from dmc.completion.solvability import Solvability
 from dmc.solver import Callback
 
 LARGEST = 50  # rank looked for where no bound is given
-UNEXPLAINED = 0.9  # held-out error over the size of the entries from which a user is told
 PARTS = 5  # that the entries of a row are held out in, one after the other, to be scored
 
 
 class MatrixCompletion(TransformerMixin, BaseEstimator):
-    """Fill in a matrix from few of its entries, with no rank, step size or iteration count to give.
+    """Fill in a matrix or a table from some of its entries, with no rank, step size or iteration count to give.
 
     The penalty that weight decay puts on a deep linear network's end-to-end matrix shows the rank: down the path along
     which it falls, directions join a two-factor model and leave it (`dmc.rank_path`). Wherever the rank has settled,
-    Gauss–Newton steps without the penalty finish the model. That ends at rounding if the entries can be matched
-    exactly by fewer degrees of freedom; if not, held-out entries choose the model that predicts best.
+    Gauss–Newton steps without the penalty finish the model, which ends at rounding if the entries can be matched
+    exactly by fewer degrees of freedom. If not, held-out entries choose among what the path offers, factor analysis
+    with a level and a noise of each column, and the columns' means: what predicts them best is fitted to all.
 
     Parameters
     ----------
     rank : int, optional
         Upper bound of the rank, which need not be exact. Left out: as large as the entries support, at most 50.
+    scale : {"auto", "columns", "rows", "none"}
+        Which side of the matrix has units of its own: the lines of that side get a level, which is fitted and not
+        penalised, and weigh by their own spread. "auto" asks the data: where levels and spreads of columns, or of
+        rows, describe the entries well, that side is scaled from the start; elsewhere held-out entries decide between
+        scaled columns and one size for all. `scale_` says what was done.
+    loss : {"squared", "robust"}
+        "robust" finds entries that are grossly wrong, leaves them out and lists them in `outliers_`.
+    min_value, max_value : float or (columns,) array, optional
+        Bounds of what is predicted. Observed entries outside are refused.
+    missing_values : float
+        A further number that stands for a missing entry, such as -200. NaN, None and pandas' NA always do.
     depth : int
         Number of cores of the deep network whose penalty is paid (published: 3); 0 is the nuclear norm.
     validation_fraction : float
-        Share of the observed entries (at most 10,000) held out to choose the model where the entries cannot be matched
-        exactly, then used for the final fit. 0 uses all throughout.
+        Share of the observed entries (at most 10,000) in each of the one to five parts that are held out in turn to
+        choose the model where the entries cannot be matched exactly; the final fit has them all. 0 holds nothing out.
     random_state : int, numpy.random.Generator or None
-        Seed of the start and of the held-out choice. The same seed gives the same result.
+        Seed of the start and of the held-out parts. The same seed gives the same result.
     n_threads : int, optional
         Threads of the fit; left out: as many as OMP_NUM_THREADS says, or as there are cores. The result does not depend
         on it.
     device : str, optional
-        Where to compute: "cuda" for a GPU, by torch. Left out: where the data are, torch tensors on their device and
-        all else by compiled code on the host. What is fitted comes back to where the data were.
+        Where to search for the rank: "cuda" for a GPU, by torch. Left out: where the data are, torch tensors on their
+        device and all else by compiled code on the host. What is fitted comes back to where the data were.
     verbose : bool
         Show a progress bar.
     callbacks : sequence of callables
@@ -63,36 +82,63 @@ class MatrixCompletion(TransformerMixin, BaseEstimator):
     Attributes
     ----------
     factors_ : Factors
-        Two-factor, in the data's units: X̂ = U·Vᵀ with U (rows, rank_), V (columns, rank_); NumPy arrays, or tensors
-        where the data were.
+        Two-factor, in the data's units: X̂ = U·Vᵀ, plus a bias of each column where columns are scaled, of each row
+        where rows are; U (rows, rank_), V (columns, rank_); NumPy arrays, or tensors where the data were.
     rank_ : int
-        The rank found.
+        The rank found, levels not counted.
+    scale_ : {"none", "columns", "rows"}
+        Which side was scaled.
     status_ : Status
         How the fit ended; its text carries advice.
     n_iter_ : int
         Steps taken in all phases.
     history_ : list of dict
-        One for each phase: "phase" ("path", "polish", "final"), "width" of its factors at its end, "n_steps", "value"
-        at its end (relative to that at zero), "held_out_error" (over the largest entry; None where nothing was held
-        out), "seconds" since the fit began.
+        One for each phase: "phase" ("path", "polish", "final", "factor analysis"), "width" of its factors at its end,
+        "n_steps", "value" at its end (relative to that at zero; of factor analysis: the share of noise),
+        "held_out_error" (root mean square over the largest entry; None where nothing was held out), "seconds" since
+        the fit began.
+    held_out_rmse_ : float
+        Root mean squared error on held-out entries, in the data's units, of the kind of model that was chosen; of the
+        fitted entries if they are matched exactly; NaN where nothing was held out.
+    column_errors_ : (columns,) float64
+        The same of each column; NaN where none of its entries was held out.
+    outliers_ : (outliers, 2) int array
+        Row and column of each entry that the robust loss left out; empty with the squared loss.
     solvability_ : Solvability
-        Which entries the observed positions can determine at that rank; its text says in words which not.
+        Which entries the observed positions can determine; its text says in words which not.
     residual_rms_ : float
-        Root mean square of X̂ − X over the observed entries, in the data's units.
+        Root mean square of X̂ − X over the observed entries (outliers left out), in the data's units.
     n_features_in_ : int
         Columns of the matrix.
 
     References
     ----------
-    See `dmc.rank_path.RankPath` and `dmc.steps.GaussNewton`;
+    See `dmc.rank_path.RankPath`, `dmc.steps.GaussNewton` and `dmc.completion.factor_analysis`;
     C. Yaras, P. Wang, L. Balzano, Q. Qu, "Compressible Dynamics in Deep Overparameterized Low-Rank Learning &
     Adaptation", ICML 2024 (arXiv 2406.04112).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import dmc
+    >>> hours = np.arange(24.0)
+    >>> celsius = 10 + 5 * np.sin(hours[:, None] * 0.26) * np.array([1.0, 1.2, 0.8, 1.1])
+    >>> table = np.column_stack([celsius, 32 + 1.8 * celsius[:, 0]])  # the last column in other units
+    >>> table[3, 4] = table[10, 0] = np.nan
+    >>> model = dmc.MatrixCompletion().fit(table)
+    >>> model.rank_, float(np.round(model.transform(table)[3, 4], 6))
+    (2, 56.330466)
     """
 
     def __init__(
         self,
         rank: int | None = None,
         *,
+        scale: str = "auto",
+        loss: str = "squared",
+        min_value: ArrayLike | None = None,
+        max_value: ArrayLike | None = None,
+        missing_values: float | None = math.nan,
         depth: int = 3,
         validation_fraction: float = 0.05,
         random_state: int | np.random.Generator | None = 0,
@@ -102,6 +148,11 @@ class MatrixCompletion(TransformerMixin, BaseEstimator):
         callbacks: Sequence[Callback] = (),
     ) -> None:
         self.rank = rank
+        self.scale = scale
+        self.loss = loss
+        self.min_value = min_value
+        self.max_value = max_value
+        self.missing_values = missing_values
         self.depth = depth
         self.validation_fraction = validation_fraction
         self.random_state = random_state
@@ -110,7 +161,15 @@ class MatrixCompletion(TransformerMixin, BaseEstimator):
         self.verbose = verbose
         self.callbacks = callbacks
 
-    def fit(self, X: Any, y: None = None, *, mask: ArrayLike | None = None) -> MatrixCompletion:
+    def fit(
+        self,
+        X: Any,
+        y: None = None,
+        *,
+        mask: Any = None,
+        sample_weight: ArrayLike | None = None,
+        weights: Any = None,
+    ) -> MatrixCompletion:
         """Fit to the observed entries of a matrix.
 
         Ctrl-C ends the fit with what was reached, and a warning.
@@ -118,11 +177,16 @@ class MatrixCompletion(TransformerMixin, BaseEstimator):
         Parameters
         ----------
         X : (rows, columns)
-            Whatever `dmc.observe` takes: an array with NaN, a masked array, a sparse matrix (stored = observed), …
+            Whatever `dmc.observe` takes: an array with NaN, a masked array, a sparse matrix (stored = observed), a data
+            frame, …
         y : None
             Ignored; here for scikit-learn's pipelines.
         mask : (rows, columns) bool, optional
-            True where an entry was observed.
+            True where an entry was observed. A data frame's labels have to be those of X, in any order.
+        sample_weight : (rows,) array, optional
+            Non-negative weight of each row: how precise its entries are, up to a factor.
+        weights : (rows, columns) array, data frame or sparse matrix, or (observed,) array in row order, optional
+            The same of each entry. One of weight 0 has no part in the fit.
 
         Returns
         -------
@@ -132,76 +196,70 @@ class MatrixCompletion(TransformerMixin, BaseEstimator):
         Raises
         ------
         ValueError, TypeError
-            If the data or a parameter cannot be used; the message says which, and what to do.
+            If the data, weights, bounds or a parameter cannot be used; the message says which, and what to do.
         FloatingPointError
             If the fit overflowed.
         """
-        observations = _observed(X, mask)
+        labels = Labels.of(X)
+        observations = _observed(X, mask, missing_values=self.missing_values)
         home = observations.device
         observations = observations if self.device is None else observations.to(self.device)
         _check_feature_names(self, X, reset=True)
         bound = min(LARGEST, *observations.shape)
         if self.rank is not None:
             bound = _checks.rank(self.rank, observations.shape)
+        _checks.choice(self.scale, "scale", ("auto", "columns", "rows", "none"))
+        _checks.choice(self.loss, "loss", ("squared", "robust"))
         _checks.integer(self.depth, "depth", 0)
         _checks.real(self.validation_fraction, "validation_fraction", 0, 0.5)
         _checks.callables(self.callbacks, "callbacks")
+        bounds = Bounds.of(self.min_value, self.max_value, labels, observations.shape[1])
+        bounds.check(observations, labels)
         rng = _checks.generator(self.random_state)
-        _warn_of_empty_lines(observations)
-        unit = float(abs(observations.values).max()) or 1.0  # squares stay inside the dtype's range
-        scaled = observations.with_values(observations.values / unit)
-        callbacks: list[Callback] = [*self.callbacks, *([Progress()] if self.verbose else [])]
-        run = RankSearch(scaled, bound, self.depth, self.validation_fraction, rng, callbacks)
+        findings = Findings(observations.to(None), labels, X, self.missing_values)
+        findings.of_data(mask is not None)
+        counted, weights = weighted(observations, sample_weight, weights)
+        journal = Journal([*self.callbacks, *([Progress()] if self.verbose else [])])
+
+        def fit_block(block: Observations, w: NDArray[Any] | None) -> Selected:
+            return select(block, w, self.scale, bound, self.depth, self.validation_fraction, rng, journal)
+
+        choose = partial(select_blocks, select=fit_block)
+
         # One thread for BLAS also between the phases: their thin decompositions gain nothing.
         with kernels.threads(self.n_threads), kernels.sharing_cores(2 * bound):
-            factors = run.run()
-        missed = run.missed(factors)
-        root = math.sqrt(unit)
-        self.factors_ = _fill_empty_lines(factors, observations).map(lambda factor: root * factor).to(home)
+            outliers = np.zeros(counted.n_observed, bool)
+            if self.loss == "robust":
+                selected, outliers = select_robustly(counted, weights, min(bound, *observations.shape), choose)
+            else:
+                selected = choose(counted, weights)
+        if journal.status is Status.NONFINITE:
+            raise FloatingPointError(f"the fit failed after {journal.n_steps} steps: {journal.status}")
+        host = counted.to(None)
+        fitted = host.take(~outliers) if outliers.any() else host
+        factors = _fill_empty_lines(selected.model.factors, fitted)
+        self.model_ = replace(selected.model, factors=factors)
+        self.factors_ = factors.to(home)
+        self._labels, self._bounds, self._observations = labels, bounds, observations.to(None)
         self.n_features_in_ = observations.shape[1]
-        self.rank_ = factors.width
-        self.status_, self.n_iter_, self.history_ = run.status, run.n_steps, run.history
-        self.residual_rms_ = unit * missed
-        self.solvability_ = Solvability.of(observations.pattern, max(self.rank_, 1))
+        self.rank_, self.scale_ = factors.width, self.model_.scaling.side
+        self.status_, self.n_iter_, self.history_ = journal.status, journal.n_steps, journal.history
+        missed = factors.at(fitted.rows, fitted.cols).astype(np.float64) - fitted.values
+        self.residual_rms_ = _rms(missed)
+        self.held_out_rmse_ = self.residual_rms_ if selected.exact else _rms(selected.errors)
+        self.column_errors_ = _by_column(
+            *((missed, fitted.cols) if selected.exact else (selected.errors, selected.cols)), self.n_features_in_
+        )
+        self.outliers_ = np.column_stack([host.rows[outliers], host.cols[outliers]]).astype(np.int64)
+        # A model that was chosen for what it predicts leans on all lines; only an exact one is told by entries alone.
+        self.solvability_ = Solvability.of(fitted.pattern, max(selected.rank, 1) if selected.exact else 1)
         if self.status_ is Status.CONVERGED and self.rank_ and not self.solvability_.whole:
             self.status_ = Status.UNDETERMINED
-        self._warn_of_ending(run)
-        self._warn_of_guesses(run, observations, missed <= 1e-6 * run.size)
+        findings.of_ending(journal, self.rank_)
+        findings.of_model(self, selected, fitted if self.loss == "squared" else None)
         return self
 
-    def _warn_of_guesses(self, run: RankSearch, observations: Observations, matched: bool) -> None:
-        pattern, blocks = observations.pattern.to(None), self.solvability_
-        short = ((blocks.row_blocks < 0) & (pattern.row_counts > 0)).any()
-        short |= ((blocks.column_blocks < 0) & (pattern.column_counts > 0)).any()
-        if self.rank_ and (short or blocks.n_blocks > 1):  # of lines without any entry the user knows already
-            warnings.warn(
-                f"{blocks}: what is predicted there is a guess; observe more entries, or see complete(unknown=np.nan)",
-                stacklevel=3,
-            )
-        if self.rank is None and self.rank_ == LARGEST < min(observations.shape) and not matched:
-            warnings.warn(f"no rank above {LARGEST} was tried; give a larger bound: rank={2 * LARGEST}", stacklevel=3)
-        if run.unexplained > UNEXPLAINED:
-            warnings.warn(
-                f"the model (rank {self.rank_}) misses held-out entries by {run.unexplained:.0%} of their size: the "
-                "entries are too few for their rank, or not of low rank; observe more of them",
-                ConvergenceWarning,
-                stacklevel=3,
-            )
-
-    def _warn_of_ending(self, run: RankSearch) -> None:
-        if run.status is Status.NONFINITE:
-            raise FloatingPointError(f"the fit failed after {run.n_steps} steps: {run.status}")
-        if run.stopped_by == "interrupt":
-            warnings.warn(f"interrupted after {run.n_steps} steps: the model holds what was reached", stacklevel=3)
-        if run.status is Status.MAX_STEPS:
-            warnings.warn(
-                f"not converged after {run.n_steps} steps: the entries may be too few for rank {self.rank_}; observe "
-                "more of them, or give a smaller rank",
-                ConvergenceWarning,
-                stacklevel=3,
-            )
-
-    def predict(self, rows: Any, cols: ArrayLike | None = None) -> NDArray[Any]:
+    def predict(self, rows: Any, cols: ArrayLike | None = None, *, return_std: bool = False) -> Any:
         """Predicted values at pairs; or, of a matrix alone, at each of its positions.
 
         Parameters
@@ -211,10 +269,18 @@ class MatrixCompletion(TransformerMixin, BaseEstimator):
         rows : (rows, columns), without `cols`
             Rows as `transform` takes them, but not sparse. They are folded in as there, and observed entries are
             predicted like the others: this is what scikit-learn's tools call.
+        return_std : bool
+            Whether standard deviations are asked for.
 
         Returns
         -------
         (pairs,) or (rows, columns) float array, in the data's units; a tensor, if the data were
+        (pairs,) or (rows, columns) float64 array, with `return_std`
+            The standard deviation of an entry as it would be measured, around the prediction: of its noise, and of what
+            the other entries leave open about its row and its column (the curvature of the loss at the solution).
+            Corrected by a factor where a hundred entries were held out, so that nine of ten of them lie within 1.64
+            standard deviations. They do not cover that a row comes from elsewhere, or that what is missing is missing
+            for what it would be. NaN, with a warning, at positions that nothing is known of.
 
         Raises
         ------
@@ -223,15 +289,75 @@ class MatrixCompletion(TransformerMixin, BaseEstimator):
         """
         check_is_fitted(self)
         if cols is not None:
-            return self.factors_.at(rows, cols)
+            predicted = self.factors_.at(rows, cols)
+            i, j = (
+                np.atleast_1d(_devices.place(a, None) if _devices.is_tensor(a) else a).astype(np.int64)
+                for a in (rows, cols)
+            )
+            predicted = self._bounds.clipped(predicted, j)
+            return (predicted, self._deviations(i, j)) if return_std else predicted
         if sparse.issparse(rows):
             raise TypeError(
                 "X is sparse and all its positions are asked for; give rows and cols of some, or call transform"
             )
-        observations, predicted = self._folded_in(rows, None)
-        return _devices.place(predicted, observations.device)
+        observations, folded, of_rows = self._folded_in(rows, None, covariances=return_std)
+        predicted = _devices.place(self._bounds.clipped(folded.dense()), observations.device)
+        if not return_std:
+            return predicted
+        assert of_rows is not None
+        return predicted, self.model_.row_deviations(of_rows)
 
-    def complete(self, unknown: float | None = None) -> NDArray[Any]:
+    def _deviations(self, rows: NDArray[np.int64], cols: NDArray[np.int64]) -> NDArray[np.float64]:
+        deviations = self.model_.deviations(rows, cols)
+        pattern = self.model_.pattern
+        nothing = (pattern.row_counts[rows] == 0) | (pattern.column_counts[cols] == 0)
+        blocks = self.solvability_
+        nothing |= ~blocks.known(rows, cols)
+        if nothing.any():
+            deviations[nothing] = np.nan
+            warnings.warn(
+                f"{_checks.count(int(nothing.sum()), 'position')} of {len(rows):,} cannot be known from the observed "
+                "entries: their standard deviation is NaN; see complete(unknown=np.nan)",
+                stacklevel=3,
+            )
+        return deviations
+
+    def sample(self, n: int = 5, random_state: int | np.random.Generator | None = 0) -> list[Any]:
+        """Completed tables drawn at random, for multiple imputation.
+
+        Each has the observed entries as they are, and draws of the others: rows and columns from their posterior, and
+        noise. What is computed from every one of them (a mean, a regression) differs by as much as the missing entries
+        leave it open (D. Rubin, "Multiple imputation for nonresponse in surveys", 1987).
+
+        Parameters
+        ----------
+        n : int
+            Tables.
+        random_state : int, numpy.random.Generator or None
+            Seed of the draws.
+
+        Returns
+        -------
+        list of (rows, columns) arrays, or of data frames, if X was one
+
+        Raises
+        ------
+        MemoryError
+            If they exceed the machine's memory.
+        """
+        check_is_fitted(self)
+        n = _checks.integer(n, "n", 1)
+        rng = _checks.generator(random_state)
+        m, columns = self.factors_.shape
+        _checks.memory(n * m * columns * 8, f"{n} completed tables", "draw fewer at a time")
+        seen, tables = self._observations, []
+        for _ in range(n):
+            drawn = self._bounds.clipped(self.model_.draw(rng)).astype(seen.dtype)
+            drawn[seen.rows, seen.cols] = seen.values
+            tables.append(self._labels.around(_devices.place(drawn, self.factors_.device)))
+        return tables
+
+    def complete(self, unknown: float | None = None) -> Any:
         """The fitted matrix X̂ at every position, observed ones included.
 
         Parameters
@@ -242,7 +368,7 @@ class MatrixCompletion(TransformerMixin, BaseEstimator):
 
         Returns
         -------
-        (rows, columns) float array
+        (rows, columns) float array; a data frame with the labels of X, if X was one
 
         Raises
         ------
@@ -250,18 +376,26 @@ class MatrixCompletion(TransformerMixin, BaseEstimator):
             If it exceeds the machine's memory; `predict` gives single entries.
         """
         check_is_fitted(self)
-        completed = self.factors_.dense()
+        completed = self._bounds.clipped(self.factors_.dense())
         if unknown is not None:
             rows, columns = (np.arange(count) for count in completed.shape)
             guessed = ~self.solvability_.known(rows[:, None], columns)
             completed[_devices.place(guessed, self.factors_.device)] = unknown
-        return completed
+        return self._labels.around(completed)
 
-    def fit_transform(self, X: Any, y: None = None, *, mask: ArrayLike | None = None) -> NDArray[Any]:
+    def fit_transform(
+        self,
+        X: Any,
+        y: None = None,
+        *,
+        mask: Any = None,
+        sample_weight: ArrayLike | None = None,
+        weights: Any = None,
+    ) -> Any:
         """Fit to a matrix and impute it; see `fit` and `transform`."""
-        return self.fit(X, mask=mask).transform(X, mask=mask)
+        return self.fit(X, mask=mask, sample_weight=sample_weight, weights=weights).transform(X, mask=mask)
 
-    def transform(self, X: Any, *, mask: ArrayLike | None = None) -> NDArray[Any]:
+    def transform(self, X: Any, *, mask: Any = None) -> Any:
         """Impute: the observed entries as they are, the missing ones predicted.
 
         Each row is folded in: its part of the model is fitted to its observed entries, with the columns' part as it
@@ -276,16 +410,19 @@ class MatrixCompletion(TransformerMixin, BaseEstimator):
 
         Returns
         -------
-        (rows, columns) float array
+        (rows, columns) float array; a data frame with the labels of X, if X is one and `set_output` says nothing else
         """
         check_is_fitted(self)
-        observations, completed = self._folded_in(X, mask)
+        observations, folded, _ = self._folded_in(X, mask)
+        completed = self._bounds.clipped(folded.dense())
         home, observations = observations.device, observations.to(None)
         completed = completed.astype(np.result_type(completed, observations.values), copy=False)
         completed[observations.rows, observations.cols] = observations.values
+        if _get_output_config("transform", self)["dense"] == "default":
+            return Labels.of(X).around(_devices.place(completed, home))
         return _devices.place(completed, home)
 
-    def score(self, X: Any, y: None = None, *, mask: ArrayLike | None = None) -> float:
+    def score(self, X: Any, y: None = None, *, mask: Any = None) -> float:
         """How well missing entries are imputed: minus the root mean squared error on held-out ones; higher is better.
 
         X has gaps, and what is in them nobody knows; so each observed entry is taken for missing once. The entries of
@@ -308,22 +445,47 @@ class MatrixCompletion(TransformerMixin, BaseEstimator):
         Returns
         -------
         float
-            In the data's units, at most 0. The same X and model give the same score: the deal of the entries depends
-            on no seed, so that all candidates of a search are judged on the same ones.
+            At most 0; in the data's units, or in spreads of the columns where columns are scaled: else one column
+            would decide for all. The same X and model give the same score: the deal of the entries depends on no seed,
+            so that all candidates of a search are judged on the same ones.
         """
         check_is_fitted(self)
         observations = self._columns_of_fit(X, mask).to(None)
-        factors, part = self.factors_.to(None), _dealt(observations)
-        predicted = np.empty(observations.n_observed)
+        part = _dealt(observations)
+        missed = np.empty(observations.n_observed)
         for hidden in (part == i for i in range(PARTS)):
             held_out = observations.take(hidden)
-            left = _fold_in(observations.take(~hidden), factors, self.residual_rms_)
-            predicted[hidden] = Factors(left, (), factors.V).at(held_out.rows, held_out.cols)
-        return -metrics.rmse(predicted, observations.values)
+            folded, _ = self.model_.fold_in(observations.take(~hidden))
+            predicted = self._bounds.clipped(folded.at(held_out.rows, held_out.cols), held_out.cols)
+            missed[hidden] = predicted - held_out.values
+        if self.scale_ == "columns":
+            missed = missed / self.model_.scaling.spread[observations.cols]
+        return -_rms(missed)
 
-    def _columns_of_fit(self, X: Any, mask: ArrayLike | None, allow_empty: bool = False) -> Observations:
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the fitted model to a file (safetensors, no pickle); it appears whole or not at all.
+
+        Settings come along, callbacks do not; labels do where they are text or numbers.
+        """
+        check_is_fitted(self)
+        storage.write(self, path)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> MatrixCompletion:
+        """Read a model that `save` wrote.
+
+        Raises
+        ------
+        FileNotFoundError
+            If there is no such file.
+        ValueError
+            If the file is no model of dmc, is damaged, holds another kind, or was written by a newer version.
+        """
+        return storage.read(cls, path)
+
+    def _columns_of_fit(self, X: Any, mask: Any, allow_empty: bool = False) -> Observations:
         """The observed entries of rows, which have to have the fitted columns."""
-        observations = _observed(X, mask, allow_empty)
+        observations = _observed(X, mask, allow_empty, self.missing_values)
         _check_feature_names(self, X, reset=False)
         if observations.shape[1] != self.n_features_in_:  # worded as scikit-learn's tools expect
             raise ValueError(
@@ -332,13 +494,14 @@ class MatrixCompletion(TransformerMixin, BaseEstimator):
             )
         return observations
 
-    def _folded_in(self, X: Any, mask: ArrayLike | None) -> tuple[Observations, NDArray[Any]]:
-        """The observed entries of rows, and (rows, columns) what is predicted for them."""
+    def _folded_in(
+        self, X: Any, mask: Any, covariances: bool = False
+    ) -> tuple[Observations, Factors, NDArray[np.float64] | None]:
+        """The observed entries of rows, and the model of them."""
         observations = self._columns_of_fit(X, mask, allow_empty=True)
         size = math.prod(observations.shape) * observations.values.itemsize
         _checks.memory(size, "the completed matrix", "transform fewer rows at a time")
-        factors = self.factors_.to(None)
-        return observations, _fold_in(observations.to(None), factors, self.residual_rms_) @ factors.V.T
+        return observations, *self.model_.fold_in(observations.to(None), covariances=covariances)
 
     def get_feature_names_out(self, input_features: Any = None) -> NDArray[Any]:
         """Names of the columns of `transform`'s result: those given, or x0, x1, …"""
@@ -352,10 +515,10 @@ class MatrixCompletion(TransformerMixin, BaseEstimator):
         return tags
 
 
-def _observed(X: Any, mask: ArrayLike | None, allow_empty: bool = False) -> Observations:
+def _observed(X: Any, mask: Any, allow_empty: bool = False, missing_values: float | None = None) -> Observations:
     """`observe`; where it refuses, also in the words that scikit-learn's tools look for."""
     try:
-        return observe(X, mask, allow_empty=allow_empty)
+        return observe(X, mask, allow_empty=allow_empty, missing_values=missing_values)
     except (TypeError, ValueError) as error:
         shape = tuple(getattr(X, "shape", ()))
         if "dtype complex" in str(error):
@@ -378,51 +541,26 @@ def _dealt(observations: Observations) -> NDArray[np.int64]:
     return part
 
 
-def _warn_of_empty_lines(observations: Observations) -> None:
-    counts = (_devices.place(c, None) for c in (observations.pattern.row_counts, observations.pattern.column_counts))
-    empty = [
-        f"{np.count_nonzero(count == 0):,} of {_checks.count(len(count), noun)}"
-        for count, noun in zip(counts, ("row", "column"), strict=True)
-        if not count.all()
-    ]
-    if empty:
-        warnings.warn(
-            f"{' and '.join(empty)} have no observed entry: there the average of the others is predicted; "
-            "leave them out, or observe at least one entry of each",
-            stacklevel=3,
-        )
-
-
 def _fill_empty_lines(factors: Factors, observations: Observations) -> Factors:
     """A line of which nothing is known gets the average of the others."""
 
-    def fill(factor: Array, counts: Array) -> Array:
+    def fill(factor: Array | None, counts: Array) -> Array:
         known = counts > 0
-        xp = array_namespace(factor)
-        return factor if known.all() else xp.where(known[:, None], factor, factor[known].mean(0))
+        if factor is None or known.all() or not known.any():
+            return factor
+        return np.where(known[:, None] if factor.ndim > 1 else known, factor, factor[known].mean(0))
 
-    pattern = observations.pattern
-    return Factors(fill(factors.U, pattern.row_counts), (), fill(factors.V, pattern.column_counts))
+    rows, columns = observations.pattern.row_counts, observations.pattern.column_counts
+    U, V = fill(factors.U, rows), fill(factors.V, columns)
+    return Factors(U, (), V, fill(factors.row_bias, rows), fill(factors.column_bias, columns))
 
 
-def _fold_in(observations: Observations, factors: Factors, noise: float) -> NDArray[Any]:
-    """(rows, rank) the left side of new rows: least squares on their entries, with the fitted rows as the prior.
+def _rms(values: NDArray[Any]) -> float:
+    return math.sqrt(float(np.mean(np.square(values)))) if len(values) else math.nan
 
-    A row a has the Gaussian prior of the fitted rows' mean and covariance, and its entries noise of the fit's own
-    size; so a row with few entries stays close to the average, and one without is the average.
-    """
-    mean = factors.U.mean(axis=0)
-    values, vectors = np.linalg.eigh(np.atleast_2d(np.cov(factors.U, rowvar=False, ddof=0)))
-    spread = vectors * np.sqrt(np.maximum(values, 0))  # a = mean + spread b, b standard normal
-    basis, offset = factors.V @ spread, factors.V @ mean
-    floor = float(np.finfo(factors.V.dtype).eps) * float(np.abs(basis).max(initial=0))
-    ridge = max(noise, floor) * np.eye(basis.shape[1])
-    rows = np.tile(mean, (observations.shape[0], 1))
-    pointers, indices = observations.pattern.by_row
-    for i in np.flatnonzero(observations.pattern.row_counts):
-        entries = slice(pointers[i], pointers[i + 1])
-        cols = indices[entries]
-        target = observations.values[entries] - offset[cols]
-        b = np.linalg.lstsq(np.vstack([basis[cols], ridge]), np.append(target, np.zeros(len(ridge))), rcond=None)[0]
-        rows[i] += spread @ b
-    return rows
+
+def _by_column(missed: NDArray[Any], cols: NDArray[Any], n: int) -> NDArray[np.float64]:
+    """(columns,) the root mean square of each column's; NaN where there is none."""
+    counts = np.bincount(cols, minlength=n)
+    squares = np.bincount(cols, np.square(missed), n)
+    return np.where(counts > 0, np.sqrt(squares / np.maximum(counts, 1)), np.nan)

@@ -180,6 +180,24 @@ class Model:
             variance[at] += np.einsum("pij,pij->p", s[:, :k, :k], c[:, :k, :k])
         return np.asarray(self.calibration * np.sqrt(variance))
 
+    def draw(self, rng: np.random.Generator) -> Float:
+        """(rows, columns) entries as they might have been measured: rows, columns and noise at random."""
+        sides = []
+        for side in (0, 1):
+            own, _ = _coordinates(self.factors, side)
+            values, vectors = np.linalg.eigh(self.covariances(side))
+            normal = rng.standard_normal(own.shape) * np.sqrt(np.maximum(values, 0))
+            sides.append(own + (vectors @ normal[:, :, None])[:, :, 0])
+        k, biases = self.factors.width, (self.factors.row_bias, self.factors.column_bias)
+        drawn = Factors(
+            sides[0][:, :k],
+            (),
+            sides[1][:, :k],
+            *(None if bias is None else side[:, k] for bias, side in zip(biases, sides, strict=True)),
+        ).dense()
+        noise = self.noise[:, None] if self.scaling.side == "rows" else self.noise
+        return np.asarray(drawn + noise * rng.standard_normal(drawn.shape))
+
     def row_deviations(self, of_rows: Float) -> Float:
         """(rows, columns) the same for all columns of folded-in rows, from their covariances."""
         C = self.covariances(1)

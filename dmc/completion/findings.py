@@ -1,0 +1,177 @@
+"""What a user has to be told of a fit: whatever makes the result worthless, and nothing else."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from typing import Any
+
+import numpy as np
+from sklearn.exceptions import ConvergenceWarning
+
+from dmc import _checks
+from dmc.completion.rank_search import Journal
+from dmc.completion.robust import gross
+from dmc.completion.selection import Selected
+from dmc.completion.tables import Labels
+from dmc.observations import Observations
+from dmc.solution import Status
+
+UNEXPLAINED = 0.9  # held-out error over that of the means from which a user is told
+NO_BETTER, TESTED = 0.98, 20  # the same of one column, and its held-out entries from which it is said
+ZEROS = 0.1  # share of a matrix without gaps that are zeros, from which they may have been meant for gaps
+SEVERAL = 10  # entries: of fewer nothing is suspicious
+
+
+class Findings:
+    """The warnings of one fit.
+
+    Parameters
+    ----------
+    observations : Observations
+        NumPy.
+    labels : Labels
+    X : object
+        What was given.
+    missing_values : float or None
+    """
+
+    def __init__(self, observations: Observations, labels: Labels, X: Any, missing_values: float | None) -> None:
+        self._observations, self._labels, self._missing = observations, labels, missing_values
+        self._sparse = hasattr(X, "tocsr")
+        self._given = X
+
+    def of_data(self, masked: bool) -> None:
+        """What the data look like, whatever the fit."""
+        observations, pattern = self._observations, self._observations.pattern
+        values, n = observations.values, observations.n_observed
+        empty_rows, empty = np.flatnonzero(pattern.row_counts == 0), np.flatnonzero(pattern.column_counts == 0)
+        if len(empty_rows) or len(empty):
+            parts = [
+                f"{len(lines):,} of {_checks.count(of, noun)}"
+                for lines, of, noun in (
+                    (empty_rows, len(pattern.row_counts), "row"),
+                    (empty, len(pattern.column_counts), "column"),
+                )
+                if len(lines)
+            ]
+            which = f" ({self._labels.named(empty)})" if len(empty) else ""
+            tell(
+                "empty",
+                f"{' and '.join(parts)} have no observed entry{which}: there the average of the others is predicted; "
+                "leave them out, or observe at least one entry of each",
+            )
+        whole = n == observations.shape[0] * observations.shape[1]
+        if n >= SEVERAL and not whole and (values == values[0]).all():
+            where = (
+                "of a sparse matrix only stored entries count as observed; give a dense array, or store the others too"
+                if self._sparse
+                else "if a mask was given, check that it is True where an entry was observed"
+            )
+            tell("equal", f"all {n:,} observed entries are {values[0]:g}: nothing tells the others; {where}")
+        zeros = int((values == 0).sum())
+        if whole and not masked and not self._sparse and SEVERAL <= ZEROS * n <= zeros < n:
+            tell(
+                "zeros",
+                f"nothing is missing and {zeros:,} of {n:,} entries are 0: all count as observed; if zeros stand for "
+                "missing entries, say missing_values=0",
+            )
+        if self._missing is not None and self._missing == self._missing and self._occurs() is False:
+            tell("placeholder", f"missing_values is {self._missing:g}, which no entry of X is; check the number")
+
+    def _occurs(self) -> bool | None:
+        """Whether the number that stands for missing entries is there; None where that cannot be told."""
+        X = getattr(self._given, "data", None) if self._sparse else self._given
+        try:
+            return bool((np.asarray(X) == self._missing).any())
+        except (TypeError, ValueError):
+            return None
+
+    def of_ending(self, journal: Journal, rank: int) -> None:
+        """How the fit ended."""
+        if journal.stopped_by == "interrupt":
+            tell("interrupt", f"interrupted after {journal.n_steps} steps: the model holds what was reached")
+        if journal.status is Status.MAX_STEPS:
+            tell(
+                "max steps",
+                f"not converged after {journal.n_steps} steps: the entries may be too few for rank {rank}; observe "
+                "more of them, or give a smaller rank",
+                ConvergenceWarning,
+            )
+
+    def of_model(self, model: Any, selected: Selected, judged_by: Observations | None) -> None:
+        """What the model cannot do.
+
+        Parameters
+        ----------
+        model : MatrixCompletion
+        selected : Selected
+        judged_by : Observations or None
+            Entries among which some may be grossly wrong.
+        """
+        pattern, blocks = self._observations.pattern, model.solvability_
+        short = ((blocks.row_blocks < 0) & (pattern.row_counts > 0)).any()
+        short |= ((blocks.column_blocks < 0) & (pattern.column_counts > 0)).any()
+        if model.rank_ and (short or blocks.n_blocks > 1):  # of lines without any entry the user knows already
+            tell(
+                "guess",
+                f"{blocks}: what is predicted there is a guess; observe more entries, or see complete(unknown=np.nan)",
+            )
+        largest = 50
+        if model.rank is None and selected.rank == largest < min(blocks.row_blocks.size, blocks.column_blocks.size):
+            if not selected.exact:
+                tell("bound", f"no rank above {largest} was tried; give a larger bound: rank={2 * largest}")
+        if selected.unexplained > UNEXPLAINED:
+            tell(
+                "unexplained",
+                f"the model (rank {model.rank_}) misses held-out entries by {selected.unexplained:.0%} of what the "
+                "means miss: the entries are too few for their rank, or not of low rank; observe more of them",
+                ConvergenceWarning,
+            )
+        elif model.scale_ == "columns":
+            self._columns_no_better(selected)
+        count = gross(selected.model, judged_by) if judged_by is not None and not selected.exact else 0
+        if count:
+            tell(
+                "gross",
+                f"{_checks.count(count, 'entry lies', 'entries lie')} so far from the model that the squared loss "
+                "follows them; check them, or take loss='robust', which leaves such entries out and lists them",
+            )
+
+    def _columns_no_better(self, selected: Selected) -> None:
+        n = self._observations.shape[1]
+        tested = np.bincount(selected.cols, minlength=n)
+        ours, means = (
+            np.bincount(selected.cols, np.square(errors), n) for errors in (selected.errors, selected.mean_errors)
+        )
+        worse = np.flatnonzero((tested >= TESTED) & (ours > NO_BETTER**2 * means) & (means > 0))
+        if len(worse):
+            tell(
+                "no better",
+                f"{self._labels.named(worse)}: predicted no better than by the mean of the column; other columns say "
+                "nothing of it",
+            )
+
+
+_told: dict[tuple[str, int], int] = {}  # by kind of warning and search: the frame's line
+
+
+def tell(kind: str, message: str, category: type[Warning] = UserWarning) -> None:
+    """Warn at the line that called for the fit; in a search of scikit-learn's once, and not for every fold."""
+    level, frame, search = 1, sys._getframe(), None
+    caller = None
+    while frame is not None:
+        name = frame.f_globals.get("__name__", "")
+        if name.startswith("sklearn.model_selection"):
+            search = frame
+        if caller is None and not name.startswith(("dmc.", "sklearn.")):
+            caller = level
+        level, frame = level + 1, frame.f_back  # type: ignore[assignment]
+    if search is not None:
+        key = (kind, id(search))
+        if _told.get(key) == search.f_lasti:
+            return
+        if len(_told) > 1_000:
+            _told.clear()
+        _told[key] = search.f_lasti
+    warnings.warn(message, category, stacklevel=caller or 2)

@@ -1,0 +1,110 @@
+"""A fitted completion in a file, and out of it."""
+
+from __future__ import annotations
+
+import math
+import os
+from typing import Any
+
+import numpy as np
+
+from dmc import __version__, persistence
+from dmc.completion.model import Model
+from dmc.completion.scaling import Scaling
+from dmc.completion.solvability import Solvability
+from dmc.completion.tables import Bounds, Labels
+from dmc.factors import Factors
+from dmc.observations import Observations
+from dmc.pattern import Lines, Pattern
+from dmc.solution import Status
+
+KIND = "MatrixCompletion"
+SETTINGS = ("rank", "scale", "loss", "missing_values", "depth", "validation_fraction", "n_threads", "device", "verbose")
+NUMBERS = ("rank_", "scale_", "n_iter_", "history_", "held_out_rmse_", "residual_rms_", "n_features_in_")
+
+
+def write(completion: Any, path: str | os.PathLike[str]) -> None:
+    """A fitted `MatrixCompletion` into a file."""
+    model, seen, labels = completion.model_, completion._observations, completion._labels
+    factors, solvability = model.factors, completion.solvability_
+    arrays = {
+        "U": factors.U,
+        "V": factors.V,
+        "location": model.scaling.location,
+        "spread": model.scaling.spread,
+        "constant": model.scaling.constant,
+        "noise": model.noise,
+        "mean": model.mean,
+        "covariance": model.covariance,
+        "pointers": model.pattern.by_row.pointers,
+        "indices": model.pattern.by_row.indices,
+        "seen.pointers": seen.pattern.by_row.pointers,
+        "seen.indices": seen.pattern.by_row.indices,
+        "seen.values": seen.values,
+        "low": completion._bounds.low,
+        "high": completion._bounds.high,
+        "column_errors": completion.column_errors_,
+        "outliers": completion.outliers_,
+        "row_blocks": solvability.row_blocks,
+        "column_blocks": solvability.column_blocks,
+    }
+    for name in ("row_bias", "column_bias"):
+        if getattr(factors, name) is not None:
+            arrays[name] = getattr(factors, name)
+    if model.weights is not None:
+        arrays["weights"] = model.weights
+    seed = completion.random_state
+    header = {
+        "written_by": f"dmc {__version__}",
+        "settings": {name: getattr(completion, name) for name in SETTINGS}
+        | {name: _plain(getattr(completion, name)) for name in ("min_value", "max_value")}
+        | {"random_state": int(seed) if isinstance(seed, (int, np.integer)) else None},
+        "numbers": {name: getattr(completion, name) for name in NUMBERS},
+        "status": completion.status_.name,
+        "calibration": model.calibration,
+        "rank": solvability.rank,
+        "names": [str(name) for name in getattr(completion, "feature_names_in_", [])],
+        "library": labels.library,
+        "columns": _labels(labels.columns),
+        "index": _labels(labels.index),
+    }
+    persistence.save(path, KIND, arrays, header)
+
+
+def read(kind: Any, path: str | os.PathLike[str]) -> Any:
+    """A `MatrixCompletion` out of a file."""
+    arrays, header = persistence.load(path, KIND)
+    completion = kind(**header["settings"])
+    shape = len(arrays["U"]), len(arrays["V"])
+    factors = Factors(arrays["U"], (), arrays["V"], arrays.get("row_bias"), arrays.get("column_bias"))
+    side = header["numbers"]["scale_"]
+    scaling = Scaling(side, arrays["location"], arrays["spread"], arrays["constant"].astype(bool))
+    pattern = Pattern.of(shape, Lines(arrays["pointers"], arrays["indices"]))
+    prior = arrays["noise"], arrays["mean"], arrays["covariance"]
+    completion.model_ = Model(factors, scaling, *prior, pattern, arrays.get("weights"), header["calibration"])
+    completion.factors_ = factors
+    lines = Lines(arrays["seen.pointers"], arrays["seen.indices"])
+    completion._observations = Observations.from_lines(lines, arrays["seen.values"], shape)
+    completion._bounds = Bounds(arrays["low"], arrays["high"])
+    completion._labels = Labels(header["library"], header["columns"], header["index"])
+    for name, value in header["numbers"].items():
+        setattr(completion, name, value)
+    completion.column_errors_, completion.outliers_ = arrays["column_errors"], arrays["outliers"]
+    completion.status_ = Status[header["status"]]
+    completion.solvability_ = Solvability(header["rank"], arrays["row_blocks"], arrays["column_blocks"])
+    if header["names"]:
+        completion.feature_names_in_ = np.asarray(header["names"], dtype=object)
+    return completion
+
+
+def _plain(value: Any) -> Any:
+    """A bound as JSON holds it."""
+    return None if value is None else np.asarray(value, dtype=float).tolist()
+
+
+def _labels(values: Any) -> list[Any] | None:
+    """Labels as JSON holds them; None if one of them is neither text nor a number."""
+    if values is None:
+        return None
+    plain = [v.item() if isinstance(v, np.generic) else v for v in values]
+    return plain if all(isinstance(v, (str, int, float)) and (v == v and not math.isinf(v) if isinstance(v, float) else True) for v in plain) else None

@@ -1,0 +1,170 @@
+"""Tables as people bring them: labels that come back, weights and bounds of entries, columns by name."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+
+from dmc import _checks, _devices
+from dmc.observations import Observations
+
+Float = NDArray[np.float64]
+
+NAMED = 5  # columns at most that a message names
+
+
+@dataclass(frozen=True, eq=False)
+class Labels:
+    """What a data frame had around its numbers.
+
+    Attributes
+    ----------
+    library : {"pandas", "polars"} or None
+        Where the frame came from; None for all that is no frame.
+    columns : list or None
+        Names of the columns.
+    index : object or None
+        pandas' index.
+    """
+
+    library: str | None = None
+    columns: list[Any] | None = None
+    index: Any = None
+
+    @classmethod
+    def of(cls, X: Any) -> Labels:
+        library = type(X).__module__.partition(".")[0]
+        if library not in ("pandas", "polars") or not hasattr(X, "columns"):
+            return cls()
+        return cls(library, list(X.columns), getattr(X, "index", None))
+
+    def around(self, array: NDArray[Any]) -> Any:
+        """The array as such a frame; the array itself where there was none."""
+        if self.library is None:
+            return array
+        frame = importlib.import_module(self.library).DataFrame
+        if self.library == "polars":
+            return frame(array, schema=[str(name) for name in self.columns or ()])
+        return frame(array, index=self.index, columns=self.columns)
+
+    def named(self, columns: Sequence[int]) -> str:
+        """Some columns in words: by name, else by number."""
+        names = [repr(self.columns[j]) if self.columns is not None else str(j) for j in columns[:NAMED]]
+        more = f" and {len(columns) - NAMED:,} more" if len(columns) > NAMED else ""
+        return f"{'columns' if len(columns) > 1 else 'column'} {', '.join(names)}{more}"
+
+
+def weighted(
+    observations: Observations, sample_weight: Any, weights: Any
+) -> tuple[Observations, Float | None]:
+    """The entries that count, and the weight of each; None if all weigh the same.
+
+    Parameters
+    ----------
+    observations : Observations
+    sample_weight : (rows,) array or None
+    weights : (rows, columns) array, sparse matrix or data frame, or (observed,) array in row order; or None
+    """
+    pattern = observations.pattern.to(None)
+    m, n = observations.shape
+    total = np.ones(observations.n_observed)
+    if sample_weight is not None:
+        total *= _non_negative(sample_weight, "sample_weight", (m,), "one for each row")[pattern.rows]
+    if weights is not None:
+        if sparse.issparse(weights):
+            weights = weights.tocsr()
+            if weights.shape != (m, n):
+                raise ValueError(f"weights has shape {weights.shape}; give {(m, n)}, one for each entry")
+            weights = np.asarray(weights[pattern.rows, pattern.cols]).ravel()
+        array = np.asarray(_devices.place(weights, None) if _devices.is_tensor(weights) else weights)
+        if array.shape == (m, n):
+            array = array[pattern.rows, pattern.cols]
+        elif array.shape != total.shape:
+            raise ValueError(f"weights has shape {array.shape}; give {(m, n)}, one for each entry of X")
+        total *= _non_negative(array, "weights", total.shape, "one for each entry")
+    if not total.any():
+        name = "sample_weight" if weights is None else "weights"
+        raise ValueError(f"{name}: all weights of observed entries are 0; give some a positive one")
+    if (total == 0).any():
+        keep = total > 0
+        observations, total = observations.take(keep), total[keep]
+    return observations, None if (total == total[0]).all() else total / total.mean()
+
+
+def _non_negative(values: Any, name: str, shape: tuple[int, ...], what: str) -> Float:
+    array = _checks.as_float(_devices.place(values, None) if _devices.is_tensor(values) else values, name)
+    if array.shape != shape:
+        raise ValueError(f"{name} has shape {array.shape}; give {shape}, {what}")
+    _checks.finite(array, name)
+    if (array < 0).any():
+        raise ValueError(f"{name}: the smallest is {array.min():g}; none may be negative")
+    return array.astype(np.float64)
+
+
+@dataclass(frozen=True, eq=False)
+class Bounds:
+    """Least and largest value of each column, infinite where there is none."""
+
+    low: Float
+    high: Float
+
+    @classmethod
+    def of(cls, low: Any, high: Any, labels: Labels, n: int) -> Bounds:
+        bounds = [
+            _bound(value, name, n, -np.inf if name == "min_value" else np.inf)
+            for name, value in (("min_value", low), ("max_value", high))
+        ]
+        crossed = np.flatnonzero(bounds[0] > bounds[1])
+        if len(crossed):
+            j = crossed[0]
+            raise ValueError(
+                f"min_value {bounds[0][j]:g} lies above max_value {bounds[1][j]:g} in {labels.named(crossed)}; "
+                "exchange them"
+            )
+        return cls(*bounds)
+
+    @property
+    def none(self) -> bool:
+        return bool(np.isinf(self.low).all() and np.isinf(self.high).all())
+
+    def check(self, observations: Observations, labels: Labels) -> None:
+        """Refuse observed entries that lie outside."""
+        host = observations.to(None)
+        cols = host.cols
+        outside = np.flatnonzero((host.values < self.low[cols]) | (host.values > self.high[cols]))
+        if len(outside):
+            first = outside[0]
+            j = cols[first]
+            raise ValueError(
+                f"{_checks.count(len(outside), 'observed entry lies', 'observed entries lie')} outside min_value and "
+                f"max_value, the first ({host.values[first]:g}, bounds {self.low[j]:g} to {self.high[j]:g}) at row "
+                f"{host.rows[first]}, {labels.named([j])}; widen the bounds, or mark such entries as missing"
+            )
+
+    def clipped(self, values: Any, cols: Any = None) -> Any:
+        """Values of columns, or of all columns of a matrix, within their bounds."""
+        if self.none:
+            return values
+        low, high = (bound if cols is None else bound[cols] for bound in (self.low, self.high))
+        home = _devices.of(values)
+        array = _devices.place(values, None)
+        return _devices.place(np.clip(array, low, high).astype(array.dtype), home)
+
+
+def _bound(value: Any, name: str, n: int, none: float) -> Float:
+    if value is None:
+        return np.full(n, none)
+    array = _checks.as_float(value, name).astype(np.float64)
+    if array.ndim == 0:
+        array = np.full(n, array)
+    if array.shape != (n,):
+        raise ValueError(f"{name} has shape {array.shape}; give one number, or {(n,)}, one for each column")
+    if np.isnan(array).any():
+        raise ValueError(f"{name} is NaN for column {int(np.flatnonzero(np.isnan(array))[0])}; give a number, or None")
+    return array
