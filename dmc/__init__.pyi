@@ -11,8 +11,8 @@ from . import (
     steps as steps,
     torch as torch,
 )
-from .dense_problems import LeastSquares as LeastSquares, LinearSensing as LinearSensing
 from .completion.estimator import MatrixCompletion as MatrixCompletion
+from .dense_problems import LeastSquares as LeastSquares, LinearSensing as LinearSensing
 from .factors import Factors as Factors
 from .observations import Observations as Observations
 from .observing import observe as observe

@@ -32,7 +32,8 @@ class RankPath(Step):
     Here it is paid by a two-factor model directly, reweighted at every step: with p the curvature, σ the size of the
     matrix sought and t the level, a direction of size s pays the slope p·t·σ·(tσ/(s + tσ))^(1−q). So a direction of
     the residual joins when its singular value exceeds p·t·σ, large ones pay ever less, and weak ones are driven out.
-    The level falls geometrically; the factors' width is the rank that it shows. A column bias is fitted and not penalised.
+    The level falls geometrically; the factors' width is the rank that it shows. A column bias is fitted and
+    not penalised.
 
     Parameters
     ----------

@@ -56,7 +56,7 @@ def solve(grams: Float, sides: Float, *, inverses: bool) -> None:
     if inverses:
         inverse = np.linalg.inv(full)
         sides[:] = (inverse @ sides[:, :, None])[:, :, 0]
-        grams[:] = packed(inverse)
+        grams[:] = packed(np.asarray(inverse, dtype=np.float64))
     else:
         sides[:] = np.linalg.solve(full, sides[:, :, None])[:, :, 0]
 

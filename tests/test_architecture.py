@@ -25,7 +25,7 @@ ROWS = [
     {"solver", "callbacks", "dense_problems", "distributed", "initial", "datasets"},
     {"rank_path", "bayesian"},
     {"problem", "side", "steps", "solution", "diagnostics", "metrics", "ratings", "persistence"},
-    {"alternating", "posterior"},
+    {"alternating", "posterior", "row_solve"},
     {"kernels", "gauss_newton", "pattern_features"},
     {"torch_ops", "observing"},
     {"observations", "factors", "rating_files", "torch_compiled"},

@@ -97,18 +97,16 @@ def _together(
     calibration = float(np.mean([model.calibration for model in models]))
     prior = (whole.mean, whole.covariance) if side == "rows" else (mean, covariance)
     whole = Model(factors, scaling, noise, *prior, host.pattern, weights, calibration)
-    rows, cols = (
+    held = [
         np.concatenate([np.flatnonzero(part[i])[getattr(one, name)] for one, part in zip(found, parts, strict=True)])
         for i, name in enumerate(("rows", "cols"))
-    )
-    errors, mean_errors = (
-        np.concatenate([getattr(one, name) for one in found]) for name in ("errors", "mean_errors")
-    )
+    ]
+    errors, mean_errors = (np.concatenate([getattr(one, name) for one in found]) for name in ("errors", "mean_errors"))
     weight = np.array([one.model.pattern.n_observed for one in found], float)
     unexplained = float(weight @ [one.unexplained for one in found] / weight.sum())
     exact = all(one.exact for one in found)
     rank = max(one.rank for one in found)
-    return Selected(whole, exact, rank, rows, cols, errors, mean_errors, unexplained)
+    return Selected(whole, exact, rank, held[0], held[1], errors, mean_errors, unexplained)
 
 
 def _diagonal(a: Float, b: Float) -> Float:

@@ -21,19 +21,20 @@ from dmc import _checks, _devices, kernels
 from dmc.callbacks import Progress
 from dmc.completion import storage
 from dmc.completion.blocks import select_blocks
-from dmc.completion.findings import Findings
+from dmc.completion.findings import LARGEST, Findings
+from dmc.completion.model import Model, in_units
 from dmc.completion.rank_search import Journal
 from dmc.completion.robust import select_robustly
+from dmc.completion.scaling import Scaling, Side, gains
 from dmc.completion.selection import Selected, select
 from dmc.completion.solvability import Solvability
-from dmc.completion.tables import Bounds, Labels, weighted
+from dmc.completion.tables import Bounds, Labels, repetitions, weighted
 from dmc.factors import Array, Factors
 from dmc.observations import Observations
 from dmc.observing import observe
 from dmc.solution import Status
 from dmc.solver import Callback
 
-LARGEST = 50  # rank looked for where no bound is given
 PARTS = 5  # that the entries of a row are held out in, one after the other, to be scored
 
 
@@ -218,46 +219,99 @@ class MatrixCompletion(TransformerMixin, BaseEstimator):
         rng = _checks.generator(self.random_state)
         findings = Findings(observations.to(None), labels, X, self.missing_values)
         findings.of_data(mask is not None)
-        counted, weights = weighted(observations, sample_weight, weights)
+        counted, entry_weights = weighted(observations, sample_weight, weights)
+        # Squares stay inside the dtype's range; a power of two rounds nothing.
+        self._unit = 2.0 ** math.frexp(float(abs(counted.values).max()) or 1.0)[1]
+        counted = counted.with_values(counted.values / self._unit)
+        repeats = repetitions(sample_weight, observations.shape[0]) if weights is None else None
         journal = Journal([*self.callbacks, *([Progress()] if self.verbose else [])])
-
-        def fit_block(block: Observations, w: NDArray[Any] | None) -> Selected:
-            return select(block, w, self.scale, bound, self.depth, self.validation_fraction, rng, journal)
-
-        choose = partial(select_blocks, select=fit_block)
-
         # One thread for BLAS also between the phases: their thin decompositions gain nothing.
         with kernels.threads(self.n_threads), kernels.sharing_cores(2 * bound):
-            outliers = np.zeros(counted.n_observed, bool)
-            if self.loss == "robust":
-                selected, outliers = select_robustly(counted, weights, min(bound, *observations.shape), choose)
+            if repeats is None:
+                selected, outliers = self._choose(counted, entry_weights, bound, rng, journal)
             else:
-                selected = choose(counted, weights)
+                selected, outliers = self._choose_repeated(counted, entry_weights, repeats, bound, rng, journal)
         if journal.status is Status.NONFINITE:
             raise FloatingPointError(f"the fit failed after {journal.n_steps} steps: {journal.status}")
+        self._labels, self._bounds, self._observations = labels, bounds, observations.to(None)
         host = counted.to(None)
         fitted = host.take(~outliers) if outliers.any() else host
-        factors = _fill_empty_lines(selected.model.factors, fitted)
-        self.model_ = replace(selected.model, factors=factors)
-        self.factors_ = factors.to(home)
-        self._labels, self._bounds, self._observations = labels, bounds, observations.to(None)
-        self.n_features_in_ = observations.shape[1]
-        self.rank_, self.scale_ = factors.width, self.model_.scaling.side
-        self.status_, self.n_iter_, self.history_ = journal.status, journal.n_steps, journal.history
-        missed = factors.at(fitted.rows, fitted.cols).astype(np.float64) - fitted.values
-        self.residual_rms_ = _rms(missed)
-        self.held_out_rmse_ = self.residual_rms_ if selected.exact else _rms(selected.errors)
-        self.column_errors_ = _by_column(
-            *((missed, fitted.cols) if selected.exact else (selected.errors, selected.cols)), self.n_features_in_
-        )
+        self._keep(selected, fitted, journal)
+        self.factors_ = in_units(self._model.factors, self._unit).to(home)
         self.outliers_ = np.column_stack([host.rows[outliers], host.cols[outliers]]).astype(np.int64)
-        # A model that was chosen for what it predicts leans on all lines; only an exact one is told by entries alone.
-        self.solvability_ = Solvability.of(fitted.pattern, max(selected.rank, 1) if selected.exact else 1)
-        if self.status_ is Status.CONVERGED and self.rank_ and not self.solvability_.whole:
-            self.status_ = Status.UNDETERMINED
         findings.of_ending(journal, self.rank_)
         findings.of_model(self, selected, fitted if self.loss == "squared" else None)
         return self
+
+    def _choose(
+        self,
+        counted: Observations,
+        weights: NDArray[Any] | None,
+        bound: int,
+        rng: np.random.Generator,
+        journal: Journal,
+    ) -> tuple[Selected, NDArray[np.bool_]]:
+        """The model of entries of about unit size, and (observed,) which of them it leaves out."""
+        gained = gains(counted.to(None))
+        better: Side = "columns" if gained["columns"] >= gained["rows"] else "rows"
+        side: Side = {"rows": "rows", "auto": better}.get(self.scale, "columns")
+
+        def fit_block(block: Observations, w: NDArray[Any] | None) -> Selected:
+            return select(block, w, self.scale, side, bound, self.depth, self.validation_fraction, rng, journal)
+
+        choose = partial(select_blocks, select=fit_block)
+        if self.loss == "robust":
+            return select_robustly(counted, weights, min(bound, *counted.shape), choose)
+        return choose(counted, weights), np.zeros(counted.n_observed, bool)
+
+    def _choose_repeated(
+        self,
+        counted: Observations,
+        weights: NDArray[Any] | None,
+        repeats: NDArray[np.int64],
+        bound: int,
+        rng: np.random.Generator,
+        journal: Journal,
+    ) -> tuple[Selected, NDArray[np.bool_]]:
+        """The same, of rows that stand there as often as they count."""
+        host = counted.to(None)
+        often, origin = host.repeat_rows(repeats)
+        selected, outliers = self._choose(often.to(counted.device), None, bound, rng, journal)
+        model = selected.model.of_rows(origin, host.pattern, weights)
+        selected = replace(selected, model=model, rows=origin[selected.rows])
+        left_out = np.zeros(host.n_observed, bool)
+        left_out[host.locate(origin[often.rows[outliers]], often.cols[outliers])] = True
+        return selected, left_out
+
+    def _keep(self, selected: Selected, fitted: Observations, journal: Journal) -> None:
+        """What was selected, and what is told of it."""
+        model, unit = selected.model, self._unit
+        factors = self._with_uncounted_rows(model, fitted)
+        self._model = replace(model, factors=_fill_empty_lines(factors, self._observations))
+        self._spreads = unit * Scaling.of(fitted, "columns").spread
+        self.n_features_in_ = fitted.shape[1]
+        self.rank_, self.scale_ = factors.width, model.scaling.side
+        self.status_, self.n_iter_, self.history_ = journal.status, journal.n_steps, journal.history
+        missed = factors.at(fitted.rows, fitted.cols).astype(np.float64) - fitted.values
+        judged = (missed, fitted.cols) if selected.exact else (selected.errors, selected.cols)
+        self.residual_rms_, self.held_out_rmse_ = unit * _rms(missed), unit * _rms(judged[0])
+        self.column_errors_ = unit * _by_column(judged[0], judged[1], self.n_features_in_)
+        # A model that was chosen for what it predicts leans on all lines; only an exact one is told by entries alone.
+        self.solvability_ = Solvability.of(fitted.pattern, max(selected.rank, 1) if selected.exact else 1)
+        if self.status_ is Status.CONVERGED and fitted.values.any() and not self.solvability_.whole:
+            self.status_ = Status.UNDETERMINED
+
+    def _with_uncounted_rows(self, model: Model, fitted: Observations) -> Factors:
+        """Rows whose entries all weigh nothing, or are outliers, had no part in the fit: they are folded in."""
+        seen, factors = self._observations, model.factors
+        left_out = (seen.pattern.row_counts > 0) & (fitted.pattern.row_counts == 0)
+        if not left_out.any():
+            return factors
+        folded, _ = model.fold_in(seen.with_values(seen.values / self._unit).take(left_out[seen.rows]))
+        row_bias = None
+        if factors.row_bias is not None:
+            row_bias = np.where(left_out, folded.row_bias, factors.row_bias)
+        return replace(factors, U=np.where(left_out[:, None], folded.U, factors.U), row_bias=row_bias)
 
     def predict(self, rows: Any, cols: ArrayLike | None = None, *, return_std: bool = False) -> Any:
         """Predicted values at pairs; or, of a matrix alone, at each of its positions.
@@ -305,11 +359,11 @@ class MatrixCompletion(TransformerMixin, BaseEstimator):
         if not return_std:
             return predicted
         assert of_rows is not None
-        return predicted, self.model_.row_deviations(of_rows)
+        return predicted, self._unit * self._model.row_deviations(of_rows)
 
     def _deviations(self, rows: NDArray[np.int64], cols: NDArray[np.int64]) -> NDArray[np.float64]:
-        deviations = self.model_.deviations(rows, cols)
-        pattern = self.model_.pattern
+        deviations = self._unit * self._model.deviations(rows, cols)
+        pattern = self._model.pattern
         nothing = (pattern.row_counts[rows] == 0) | (pattern.column_counts[cols] == 0)
         blocks = self.solvability_
         nothing |= ~blocks.known(rows, cols)
@@ -352,7 +406,7 @@ class MatrixCompletion(TransformerMixin, BaseEstimator):
         _checks.memory(n * m * columns * 8, f"{n} completed tables", "draw fewer at a time")
         seen, tables = self._observations, []
         for _ in range(n):
-            drawn = self._bounds.clipped(self.model_.draw(rng)).astype(seen.dtype)
+            drawn = self._bounds.clipped(self._unit * self._model.draw(rng)).astype(seen.dtype)
             drawn[seen.rows, seen.cols] = seen.values
             tables.append(self._labels.around(_devices.place(drawn, self.factors_.device)))
         return tables
@@ -430,8 +484,8 @@ class MatrixCompletion(TransformerMixin, BaseEstimator):
         what `GridSearchCV`, `cross_val_score` and the like maximise.
 
         Give rows that were not in `fit`, as cross-validation does: of the others the model has seen the entries that
-        it is asked for. In a pipeline, the units are those of the data as they reach this step: a search over the
-        steps before needs a `scoring` of its own.
+        it is asked for. In a pipeline, the data are those that reach this step: a search over the steps before needs a
+        `scoring` of its own.
 
         Parameters
         ----------
@@ -445,9 +499,9 @@ class MatrixCompletion(TransformerMixin, BaseEstimator):
         Returns
         -------
         float
-            At most 0; in the data's units, or in spreads of the columns where columns are scaled: else one column
-            would decide for all. The same X and model give the same score: the deal of the entries depends on no seed,
-            so that all candidates of a search are judged on the same ones.
+            At most 0, in units of each column's spread in `fit`, for else the column of the largest unit would decide:
+            about -1 if nothing is known but means. The same X and model give the same score: the deal of the entries
+            depends on no seed, so that all candidates of a search are judged on the same ones.
         """
         check_is_fitted(self)
         observations = self._columns_of_fit(X, mask).to(None)
@@ -455,12 +509,10 @@ class MatrixCompletion(TransformerMixin, BaseEstimator):
         missed = np.empty(observations.n_observed)
         for hidden in (part == i for i in range(PARTS)):
             held_out = observations.take(hidden)
-            folded, _ = self.model_.fold_in(observations.take(~hidden))
+            folded, _ = self._fold_in(observations.take(~hidden))
             predicted = self._bounds.clipped(folded.at(held_out.rows, held_out.cols), held_out.cols)
             missed[hidden] = predicted - held_out.values
-        if self.scale_ == "columns":
-            missed = missed / self.model_.scaling.spread[observations.cols]
-        return -_rms(missed)
+        return -_rms(missed / self._spreads[observations.cols])
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the fitted model to a file (safetensors, no pickle); it appears whole or not at all.
@@ -501,7 +553,15 @@ class MatrixCompletion(TransformerMixin, BaseEstimator):
         observations = self._columns_of_fit(X, mask, allow_empty=True)
         size = math.prod(observations.shape) * observations.values.itemsize
         _checks.memory(size, "the completed matrix", "transform fewer rows at a time")
-        return observations, *self.model_.fold_in(observations.to(None), covariances=covariances)
+        return observations, *self._fold_in(observations.to(None), covariances)
+
+    def _fold_in(
+        self, observations: Observations, covariances: bool = False
+    ) -> tuple[Factors, NDArray[np.float64] | None]:
+        """The model of rows in the data's units, and covariances in those of the fit."""
+        scaled = observations.with_values(observations.values / self._unit)
+        folded, of_rows = self._model.fold_in(scaled, covariances=covariances)
+        return in_units(folded, self._unit), of_rows
 
     def get_feature_names_out(self, input_features: Any = None) -> NDArray[Any]:
         """Names of the columns of `transform`'s result: those given, or x0, x1, …"""

@@ -1,4 +1,4 @@
-"""Factor analysis of a table with gaps: each column has a level and a noise of its own, rows come from one population."""
+"""Factor analysis of a table with gaps: each column has a level and a noise, rows come from one population."""
 
 from __future__ import annotations
 
@@ -61,11 +61,11 @@ class Entries:
         both = [observations.pattern.csr(data) for data in (w, w * values)]
         if observations.density > DENSE:
             both = [matrix.toarray() for matrix in both]
-        m, n = observations.shape
-        squares = np.bincount(observations.cols, w * values * values, n)
+        n = observations.shape[1]
+        squares = np.bincount(observations.cols, w * values * values, n).astype(np.float64)
         step = max(1, observations.n_observed // WATCHED)
         counts = np.asarray(observations.pattern.column_counts)
-        return cls(*both, squares, counts, observations.rows[::step], observations.cols[::step])
+        return cls(both[0], both[1], squares, counts, observations.rows[::step], observations.cols[::step])
 
 
 @dataclass(frozen=True, eq=False)
@@ -165,7 +165,9 @@ def fit(
 
 def _start(entries: Entries, width: int) -> FactorAnalysis:
     m, n = entries.weights.shape
-    if sparse.issparse(entries.weighted):
+    if not entries.squares.any():
+        s, Qt = np.zeros(0), np.zeros((0, n))
+    elif sparse.issparse(entries.weighted):
         start = np.random.default_rng(0).standard_normal(min(m, n))
         _, s, Qt = svds(entries.weighted, min(width, min(m, n) - 1), v0=start)
         order = np.argsort(-s)

@@ -17,8 +17,10 @@ from dmc.completion.tables import Labels
 from dmc.observations import Observations
 from dmc.solution import Status
 
+LARGEST = 50  # rank looked for where no bound is given
 UNEXPLAINED = 0.9  # held-out error over that of the means from which a user is told
 NO_BETTER, TESTED = 0.98, 20  # the same of one column, and its held-out entries from which it is said
+LITTLE = 0.1  # share of a column's variance that is predicted at most, two standard errors up, where nothing is said
 ZEROS = 0.1  # share of a matrix without gaps that are zeros, from which they may have been meant for gaps
 SEVERAL = 10  # entries: of fewer nothing is suspicious
 
@@ -55,7 +57,7 @@ class Findings:
                 )
                 if len(lines)
             ]
-            which = f" ({self._labels.named(empty)})" if len(empty) else ""
+            which = f" ({self._labels.named(empty.tolist())})" if len(empty) else ""
             tell(
                 "empty",
                 f"{' and '.join(parts)} have no observed entry{which}: there the average of the others is predicted; "
@@ -112,20 +114,20 @@ class Findings:
         pattern, blocks = self._observations.pattern, model.solvability_
         short = ((blocks.row_blocks < 0) & (pattern.row_counts > 0)).any()
         short |= ((blocks.column_blocks < 0) & (pattern.column_counts > 0)).any()
-        if model.rank_ and (short or blocks.n_blocks > 1):  # of lines without any entry the user knows already
+        # Of lines without any entry the user knows already.
+        if self._observations.values.any() and (short or blocks.n_blocks > 1):
             tell(
                 "guess",
                 f"{blocks}: what is predicted there is a guess; observe more entries, or see complete(unknown=np.nan)",
             )
-        largest = 50
-        if model.rank is None and selected.rank == largest < min(blocks.row_blocks.size, blocks.column_blocks.size):
-            if not selected.exact:
-                tell("bound", f"no rank above {largest} was tried; give a larger bound: rank={2 * largest}")
+        least = min(len(blocks.row_blocks), len(blocks.column_blocks))
+        if model.rank is None and not selected.exact and selected.rank == LARGEST < least:
+            tell("bound", f"no rank above {LARGEST} was tried; give a larger bound: rank={2 * LARGEST}")
         if selected.unexplained > UNEXPLAINED:
             tell(
                 "unexplained",
-                f"the model (rank {model.rank_}) misses held-out entries by {selected.unexplained:.0%} of what the "
-                "means miss: the entries are too few for their rank, or not of low rank; observe more of them",
+                f"the model (rank {model.rank_}) misses held-out entries by {selected.unexplained:.0%} of what their "
+                "means would: the entries are too few for their rank, or not of low rank; observe more of them",
                 ConvergenceWarning,
             )
         elif model.scale_ == "columns":
@@ -139,17 +141,22 @@ class Findings:
             )
 
     def _columns_no_better(self, selected: Selected) -> None:
-        n = self._observations.shape[1]
-        tested = np.bincount(selected.cols, minlength=n)
-        ours, means = (
-            np.bincount(selected.cols, np.square(errors), n) for errors in (selected.errors, selected.mean_errors)
-        )
-        worse = np.flatnonzero((tested >= TESTED) & (ours > NO_BETTER**2 * means) & (means > 0))
+        """Columns of which even the optimistic end of what was held out says that the others tell nothing."""
+        n, cols = self._observations.shape[1], selected.cols
+        tested = np.bincount(cols, minlength=n)
+        of_means = np.square(selected.mean_errors)
+        won = of_means - np.square(selected.errors)
+        count = np.maximum(tested, 1)
+        mean = np.bincount(cols, won, n) / count
+        sure = np.sqrt(np.maximum(np.bincount(cols, won * won, n) / count - mean**2, 0) / count)
+        size = np.bincount(cols, of_means, n) / count
+        nothing = (mean + 2 * sure < LITTLE * size) & (mean < (1 - NO_BETTER**2) * size)
+        worse = np.flatnonzero((tested >= TESTED) & nothing).tolist()
         if len(worse):
             tell(
                 "no better",
-                f"{self._labels.named(worse)}: predicted no better than by the mean of the column; other columns say "
-                "nothing of it",
+                f"{self._labels.named(worse)}: predicted no better than by the mean of the column, as the other "
+                "columns say nothing of it",
             )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -68,14 +69,18 @@ class Model:
         rows = factors.U.astype(np.float64)
         if scaling.side == "rows":
             s = scaling.spread
+            assert factors.row_bias is not None
             rows = np.column_stack([rows, factors.row_bias - scaling.location]) / s[:, None]
         seen = np.asarray(observations.pattern.row_counts) > 0
         rows = rows[seen] if seen.any() else rows
         d = rows.shape[1]
-        covariance = np.cov(rows, rowvar=False, ddof=0).reshape(d, d)
+        mean, covariance = rows.mean(axis=0), np.cov(rows, rowvar=False, ddof=0).reshape(d, d)
+        # Few rows leave it open in which directions others may differ.
+        open_ = (np.trace(covariance) + mean @ mean) / (max(d, 1) * len(rows))
+        covariance = covariance + open_ * np.eye(d)
         lines = len(scaling.spread)
         given = np.zeros(lines) if noise is None else noise
-        model = cls(factors, scaling, given, rows.mean(axis=0), covariance, observations.pattern, weights)
+        model = cls(factors, scaling, given, mean, covariance, observations.pattern, weights)
         return model if noise is not None else replace(model, noise=model._estimated(observations))
 
     def _estimated(self, observations: Observations) -> Float:
@@ -99,6 +104,32 @@ class Model:
                 freedom += float((1 - found[:, diagonal]).sum())
             noise = np.sqrt(squares / (n - min(max(freedom, 0.0), MOST_FREEDOM * n)))
         return np.full(columns, noise)
+
+    def of_rows(self, origin: NDArray[np.int64], pattern: Pattern, weights: Float | None) -> Model:
+        """The model of rows that stood there several times, once each; those that did not stand there get zeros.
+
+        Parameters
+        ----------
+        origin : (fitted rows,) int array
+            Which of the rows each of the fitted ones was.
+        pattern, weights
+            Of the rows.
+        """
+        m = pattern.shape[0]
+
+        def once(of_fitted: Any, nothing: float = 0) -> Any:
+            if of_fitted is None:
+                return None
+            of_rows = np.full((m, *of_fitted.shape[1:]), nothing, of_fitted.dtype)
+            of_rows[origin] = of_fitted
+            return of_rows
+
+        factors, scaling, noise = self.factors, self.scaling, self.noise
+        factors = replace(factors, U=once(factors.U), row_bias=once(factors.row_bias))
+        if scaling.side == "rows":
+            arrays = once(scaling.location), once(scaling.spread, 1), once(scaling.constant)
+            scaling, noise = Scaling("rows", *arrays), once(noise)
+        return replace(self, factors=factors, scaling=scaling, noise=noise, pattern=pattern, weights=weights)
 
     def fold_in(
         self, observations: Observations, weights: Float | None = None, *, covariances: bool = False
@@ -282,3 +313,10 @@ def _matrix(pattern: Pattern, values: Float) -> Any:
     m, n = pattern.shape
     matrix = pattern.csr(values)
     return matrix.toarray() if pattern.n_observed > DENSE * m * n else matrix
+
+
+def in_units(factors: Factors, unit: float) -> Factors:
+    """The whole matrix times a positive number, shared between both sides."""
+    root = math.sqrt(unit)
+    scaled = factors.scaled(unit)
+    return replace(scaled, U=factors.U * root, V=factors.V * root)

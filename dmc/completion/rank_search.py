@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from functools import partial
+from dataclasses import replace
+from functools import cached_property, partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -125,6 +125,7 @@ class Trained(NamedTuple):
     kind: str
     factors: Factors
     error: float  # root mean square over the held-out entries
+    matched: bool  # whether it matches the training entries to rounding
     finish: Callable[[], Factors]
 
 
@@ -227,10 +228,10 @@ class RankSearch:
         step = RankPath(self.bound, self.depth, FIRST_LEVEL, FAST, self.rng)
         self.solve("path", problem, path, start, step, PATH_STEPS)
         if path.best is None:
-            return [Trained("explored", explored, path.error(explored), lambda: explored)]
+            return [Trained("explored", explored, path.error(explored), False, lambda: explored)]
         if self.ended:
             best = path.best
-            return [Trained("penalised", best, path.best_error, lambda: best)]
+            return [Trained("penalised", best, path.best_error, False, lambda: best)]
         polish = EarlyStopping(held_out, patience=8, min_change=1e-3)
         self.solve("polish", problem, polish, path.best, POLISH, POLISH_STEPS)
         found = []
@@ -243,12 +244,13 @@ class RankSearch:
                 error = path.error(plain)
                 self.journal.history[-1]["held_out_error"] = error
                 finish = partial(self._finish_plain, plain)
-                found.append(Trained(kind, self.steady(plain, error, problem), error, finish))
-        best = path.best if path.best_error <= polish.best_error else polish.best
-        assert best is not None
+                matched = self._to_rounding(_left(problem, plain))
+                found.append(Trained(kind, self.steady(plain, error, problem), error, matched, finish))
+        better = path.best if path.best_error <= polish.best_error else polish.best
+        assert better is not None
         error = min(path.best_error, polish.best_error)
         finish = partial(self._finish_penalised, start, step, path, polish.best_step)
-        found.append(Trained("penalised", self.steady(best, error, problem), error, finish))
+        found.append(Trained("penalised", self.steady(better, error, problem), error, False, finish))
         return found
 
     def _finish_plain(self, found: Factors) -> Factors:
@@ -303,18 +305,26 @@ class RankSearch:
         journal.note(phase, solution.factors.width, solution.n_steps, value, error)
         return solution.factors
 
+    def _to_rounding(self, left: Observations) -> bool:
+        return _rms(left) <= self._tolerance * self.size
+
+    @cached_property
+    def _tolerance(self) -> float:
+        """What a match to rounding leaves of the entries, over their size."""
+        eps = float(array_namespace(self.observations.values).finfo(self.observations.dtype).eps)
+        rounding = max(30 * eps, 4e-10)  # 4e-10: what a last step leaves at κ = 1e4
+        if self._rounding is None:
+            return rounding
+        return math.hypot(rounding, 30 * float(np.sqrt(np.mean(self._rounding**2))))
+
     def matched(self, model: Factors) -> bool:
         """Whether the entries are matched to rounding, those of each row and of each column by their own size."""
-        eps = float(array_namespace(model.U).finfo(model.U.dtype).eps)
-        rounding = max(30 * eps, 4e-10)  # 4e-10: what a last step leaves at κ = 1e4
-        if self._rounding is not None:
-            rounding = np.hypot(rounding, 30 * float(np.sqrt(np.mean(self._rounding**2))))
         left = _left(self._problem, model)
-        if not _rms(left) <= rounding * self.size:
+        if not self._to_rounding(left):
             return False
         residual, values = (_devices.place(o.values, None).astype(np.float64) for o in (left, self.observations))
         pattern = self.observations.pattern.to(None)
-        loose = max(LINE_ROUNDING, 1e3 * rounding)
+        loose = max(LINE_ROUNDING, 1e3 * self._tolerance)
         for at, count in zip((pattern.rows, pattern.cols), pattern.shape, strict=True):
             missed, size = (np.bincount(at, x * x, count) for x in (residual, values))
             if (missed > loose**2 * size).any():
@@ -335,9 +345,8 @@ class RankSearch:
         """Root mean square of X̂ − X over the observed entries."""
         return _rms(_left(self._problem, model))
 
-def hold_out(
-    observations: Observations, fraction: float, rng: np.random.Generator, parts: int
-) -> Observations | None:
+
+def hold_out(observations: Observations, fraction: float, rng: np.random.Generator, parts: int) -> Observations | None:
     """One of some parts of the entries that are held out in turn, each at most 10,000; None where all of them together
     are too few to tell anything."""
     fraction = min(fraction, MAX_HELD_OUT / observations.n_observed)

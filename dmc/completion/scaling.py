@@ -1,4 +1,4 @@
-"""Where the columns, or the rows, of a table lie and how far they spread: its units, which a model is not to depend on."""
+"""Where the columns, or the rows, of a table lie and how far they spread: its units, which no model depends on."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from dmc.observations import Observations
 Float = NDArray[np.float64]
 Side = Literal["none", "columns", "rows"]
 
-# Nats an entry by which levels and spreads have to describe the entries better. Planted matrices of any pattern lie
-# between −.1 and .5, pictures from .7 to 1.1, tables in units above 1.5 (cases/hard.py and scikit-learn's, 30 % hidden).
+# Nats an entry by which levels and spreads have to describe the entries better. Planted matrices of any pattern gain
+# −.5 to .1, pictures .7 to 1.1, tables in units more than 1.5 (30 % hidden; scikit-learn's tables and pictures).
 WORTH = 0.5
 LEAST_SPREAD = 1e-11  # over the level: what is less is rounding, and the line constant
 
@@ -80,17 +80,15 @@ class Scaling:
         return Factors(factors.U, (), factors.V * s[:, None], None, location + s * bias)
 
 
-def decide(observations: Observations) -> tuple[Side, float]:
-    """Which side has units of its own, by the description length of the entries as independent Gaussians.
+def gains(observations: Observations) -> dict[Side, float]:
+    """By how much each side's levels and spreads describe the entries better, as independent Gaussians.
 
     Each line's mean and spread are told at a cost of log N for both (Schwarz, 1978), and no side at no cost.
 
     Returns
     -------
-    side : {"columns", "rows"}
-        The side that describes the entries better.
-    gain : float
-        Nats an entry by which it does so than one size for all.
+    dict
+        For "columns" and "rows": nats an entry, over one size for all.
     """
     x = observations.values.astype(np.float64)
     unit = float(abs(x).max()) or 1.0
@@ -107,6 +105,5 @@ def decide(observations: Observations) -> tuple[Side, float]:
         return float((told[several].sum() + math.log(n) * several.sum() + 0.5 * math.log(floor) * (~several).sum()) / n)
 
     m, k = observations.shape
-    columns, rows = length(observations.cols, k), length(observations.rows, m)
     none = 0.5 * math.log(max(float(np.mean(x * x)), 1e-300))
-    return ("columns", none - columns) if columns <= rows else ("rows", none - rows)
+    return {"columns": none - length(observations.cols, k), "rows": none - length(observations.rows, m)}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -13,8 +14,8 @@ from numpy.typing import NDArray
 from dmc.completion import factor_analysis, rank_search
 from dmc.completion.factor_analysis import Entries, FactorAnalysis
 from dmc.completion.model import Model
-from dmc.completion.rank_search import AS_GOOD, FAST, SLOWER, WRONG_TURN, Journal, RankSearch
-from dmc.completion.scaling import WORTH, Scaling, decide
+from dmc.completion.rank_search import AS_GOOD, FAST, SLOWER, WRONG_TURN, Journal, RankSearch, Trained
+from dmc.completion.scaling import WORTH, Scaling, Side, gains
 from dmc.factors import Factors
 from dmc.observations import Observations
 from dmc.pattern import Lines, Pattern
@@ -109,6 +110,7 @@ def select(
     observations: Observations,
     weights: Float | None,
     scale: str,
+    side: Side,
     bound: int,
     depth: int,
     fraction: float,
@@ -123,14 +125,16 @@ def select(
     weights : (observed,) float64 array or None
         Of the entries.
     scale : {"auto", "none", "columns", "rows"}
+    side : {"columns", "rows"}
+        The side to be scaled, if any is.
     bound, depth, fraction
         See `MatrixCompletion`.
     rng : numpy.random.Generator
     journal : Journal
     """
     host = observations.to(None)
-    side, gain = decide(host)
-    if scale == "rows" or (scale == "auto" and side == "rows"):
+    gain = gains(host)[side]
+    if side == "rows":
         if weights is not None:
             weights = host.pattern.both_orders(weights).by_column
         found = _Selection(transposed(observations), weights, scale, gain, bound, depth, fraction, rng, journal).run()
@@ -184,6 +188,7 @@ class _Selection:
         self.sample, self.sample_weights = self._sample()
         self._first: FactorAnalysis | None = None  # of the sample
         self._searches: dict[bool, tuple[RankSearch, Factors]] = {}
+        self._exact_model: Factors | None = None  # that part of the entries led to
 
     def run(self) -> Selected:
         if not self.host.values.any():
@@ -211,9 +216,7 @@ class _Selection:
 
     def _search(self, intercept: bool) -> RankSearch:
         if not intercept:
-            unit = float(abs(self.host.values).max())  # squares stay inside the dtype's range
-            observed = self.observations.with_values(self.observations.values / unit)
-            return RankSearch(observed, self.bound, self.depth, self.rng, self.journal, self.weights)
+            return RankSearch(self.observations, self.bound, self.depth, self.rng, self.journal, self.weights)
         scaling = self.scaling
         eps = float(np.finfo(self.host.dtype).eps)
         rounding = eps * (1 + abs(scaling.location) / scaling.spread) * ~scaling.constant
@@ -222,12 +225,7 @@ class _Selection:
 
     def _restored(self, factors: Factors, intercept: bool) -> Factors:
         """In the data's units, on the host, and of the data's dtype."""
-        factors = factors.to(None)
-        if intercept:
-            factors = self.scaling.restored(factors)
-        else:
-            root = math.sqrt(float(abs(self.host.values).max()))
-            factors = factors.map(lambda factor: root * factor)
+        factors = self.scaling.restored(factors.to(None)) if intercept else factors.to(None)
         return factors.map(lambda factor: factor.astype(self.host.dtype, copy=False))
 
     def _exact(self, found: Fitted, intercept: bool) -> Selected:
@@ -308,7 +306,7 @@ class _Selection:
         for kind, relevance in priors.items():
             if self.width and kind not in dropped and not self.journal.ended:
                 trained, _ = self._analysed(train, weights, scaling, self.width, relevance)
-                found[kind] = Candidate(trained, lambda relevance=relevance: self._analysis_of_all(relevance))
+                found[kind] = Candidate(trained, partial(self._analysis_of_all, relevance))
         return found
 
     def _analysis_of_all(self, relevance: bool) -> Fitted:
@@ -340,6 +338,8 @@ class _Selection:
             found = self._analyses(train, weights, dropped)
             if self.plain and not dropped >= SEARCHED:
                 found |= self._searched(train, test)
+                if self._exact_model is not None:
+                    return self._exact(Fitted(self._restored(self._exact_model, False), None), False)
             for kind, candidate in found.items():
                 candidates.setdefault(kind, []).append(candidate)
                 missed.setdefault(kind, []).append(self._missed(candidate.trained.factors, test))
@@ -355,9 +355,9 @@ class _Selection:
         if self.scaling.side == "none":  # means are no answer to a user who wants no levels
             del errors["means"]
         kind = min(errors, key=lambda kind: errors[kind])
-        if kind == "penalised":
-            as_good = [k for k in ("cut", "explored") if errors.get(k, math.inf) <= (1 + AS_GOOD) * errors[kind]]
-            kind = min(as_good, key=lambda kind: errors[kind], default=kind)
+        # Of models that are as good, the one of least freedom.
+        plain = [k for k in ("cut", "explored") if errors.get(k, math.inf) <= (1 + AS_GOOD) * errors[kind]]
+        kind = min(plain, key=lambda kind: errors[kind], default=kind)
         chosen, scaled = candidates[kind], kind not in SEARCHED
         fitted = chosen[0].trained if self.journal.ended else chosen[0].finish()
         exact = None if self.journal.ended else self._last_doubts(fitted, errors[kind])
@@ -365,7 +365,9 @@ class _Selection:
             return exact
         model = self._model(fitted, self.host, self.weights, scaled)
         model = replace(model, calibration=self._calibration(chosen, parts, held, scaled))
-        rows, cols = (np.concatenate([getattr(test, name) for test in held]).astype(np.int64) for name in ("rows", "cols"))
+        rows, cols = (
+            np.concatenate([getattr(test, name) for test in held]).astype(np.int64) for name in ("rows", "cols")
+        )
         return Selected(
             model,
             False,
@@ -397,32 +399,38 @@ class _Selection:
         return parts
 
     def _unjudged(self) -> Selected:
-        """Too few entries to hold any out."""
-        if self.units and self.width:
-            fitted, scaled = self._analysis_of_all(False), True
-        elif self.units:
-            fitted, scaled = self._means(self.host, self.scaling), True
-        else:
-            search = self._searches[False][0] if False in self._searches else self._search(False)
-            fitted, scaled = Fitted(self._restored(search.explore_no_wider_than_carried(), False), None), False
-        model = self._model(fitted, self.host, self.weights, scaled)
+        """Too few entries to hold any out: the smallest model that matches them all, if one is that small; else, of
+        columns with units of their own, the one that is most careful."""
+        model, scaled = None, False
+        if self.plain:
+            search = self._searches[False][0]
+            found = search.explore_no_wider_than_carried()
+            if not self.units or search.matched(found):
+                model = Fitted(self._restored(found, False), None)
+        if model is None:
+            scaled = True
+            model = self._analysis_of_all(False) if self.width else self._means(self.host, self.scaling)
         nothing, none = np.zeros(0), np.zeros(0, np.int64)
-        return Selected(model, False, fitted.factors.width, none, none, nothing, nothing, 0.0)
+        fitted = self._model(model, self.host, self.weights, scaled)
+        return Selected(fitted, False, model.factors.width, none, none, nothing, nothing, 0.0)
 
     def _searched(self, train: Observations, test: Observations) -> dict[str, Candidate]:
         """What the rank search has to offer, where all columns have one unit."""
         search, explored = self._searches[False]
-        unit, device = float(abs(self.host.values).max()), self.observations.device
-        scaled = [part.with_values(part.values / unit).to(device) for part in (train, test)]
+        device = self.observations.device
         found = {}
-        for kind, factors, error, finish in search.candidates(explored, *scaled):
+        for trained in search.candidates(explored, train.to(device), test.to(device)):
+            if trained.matched and not self.journal.ended:  # part of the entries may lead where all of them do not
+                whole = trained.finish()
+                if search.certain(whole):
+                    self._exact_model = whole
 
-            def finished(finish: Callable[[], Factors] = finish, error: float = error) -> Fitted:
-                model = finish()
-                settled = model if self.journal.ended or search.certain(model) else search.steady(model, error)
+            def finished(trained: Trained = trained) -> Fitted:
+                model = trained.finish()
+                settled = model if self.journal.ended else search.steady(model, trained.error)
                 return Fitted(self._restored(settled, False), None)
 
-            found[kind] = Candidate(Fitted(self._restored(factors, False), None), finished)
+            found[trained.kind] = Candidate(Fitted(self._restored(trained.factors, False), None), finished)
         return found
 
     def _last_doubts(self, fitted: Fitted, error: float) -> Selected | None:
@@ -432,10 +440,6 @@ class _Selection:
             return None
         intercept = self.units and True in self._searches
         search, _ = self._searches[intercept]
-        if fitted.noise is None and False in self._searches:
-            scaled = fitted.factors.scaled(1 / float(abs(self.host.values).max()))
-            if self._searches[False][0].certain(scaled.to(self.observations.device)):
-                return self._exact(fitted, False)
         missed = self._missed(fitted.factors, self.host) / self.scaling.spread[self.host.cols]
         status = self.journal.status
         for decay in SLOWER:
@@ -450,7 +454,7 @@ class _Selection:
     def _calibration(
         self, candidates: list[Candidate], parts: list[NDArray[np.bool_]], held: list[Observations], scaled: bool
     ) -> float:
-        """By how much standard deviations are too small: nine of ten held-out entries are to lie within 1.64 of them."""
+        """By how much standard deviations are too small, if nine of ten held-out entries are to lie within 1.64."""
         ratios = []
         for candidate, part, test in zip(candidates, parts, held, strict=False):
             weights = None if self.sample_weights is None else self.sample_weights[~part]

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from dmc import __version__, persistence
-from dmc.completion.model import Model
+from dmc.completion.model import Model, in_units
 from dmc.completion.scaling import Scaling
 from dmc.completion.solvability import Solvability
 from dmc.completion.tables import Bounds, Labels
@@ -25,7 +25,7 @@ NUMBERS = ("rank_", "scale_", "n_iter_", "history_", "held_out_rmse_", "residual
 
 def write(completion: Any, path: str | os.PathLike[str]) -> None:
     """A fitted `MatrixCompletion` into a file."""
-    model, seen, labels = completion.model_, completion._observations, completion._labels
+    model, seen, labels = completion._model, completion._observations, completion._labels
     factors, solvability = model.factors, completion.solvability_
     arrays = {
         "U": factors.U,
@@ -34,6 +34,7 @@ def write(completion: Any, path: str | os.PathLike[str]) -> None:
         "spread": model.scaling.spread,
         "constant": model.scaling.constant,
         "noise": model.noise,
+        "spreads": completion._spreads,
         "mean": model.mean,
         "covariance": model.covariance,
         "pointers": model.pattern.by_row.pointers,
@@ -62,6 +63,7 @@ def write(completion: Any, path: str | os.PathLike[str]) -> None:
         "numbers": {name: getattr(completion, name) for name in NUMBERS},
         "status": completion.status_.name,
         "calibration": model.calibration,
+        "unit": completion._unit,
         "rank": solvability.rank,
         "names": [str(name) for name in getattr(completion, "feature_names_in_", [])],
         "library": labels.library,
@@ -81,8 +83,9 @@ def read(kind: Any, path: str | os.PathLike[str]) -> Any:
     scaling = Scaling(side, arrays["location"], arrays["spread"], arrays["constant"].astype(bool))
     pattern = Pattern.of(shape, Lines(arrays["pointers"], arrays["indices"]))
     prior = arrays["noise"], arrays["mean"], arrays["covariance"]
-    completion.model_ = Model(factors, scaling, *prior, pattern, arrays.get("weights"), header["calibration"])
-    completion.factors_ = factors
+    completion._model = Model(factors, scaling, *prior, pattern, arrays.get("weights"), header["calibration"])
+    completion._unit, completion._spreads = header["unit"], arrays["spreads"]
+    completion.factors_ = in_units(factors, completion._unit)
     lines = Lines(arrays["seen.pointers"], arrays["seen.indices"])
     completion._observations = Observations.from_lines(lines, arrays["seen.values"], shape)
     completion._bounds = Bounds(arrays["low"], arrays["high"])
@@ -103,8 +106,9 @@ def _plain(value: Any) -> Any:
 
 
 def _labels(values: Any) -> list[Any] | None:
-    """Labels as JSON holds them; None if one of them is neither text nor a number."""
+    """Labels as JSON holds them; None if one of them is neither text nor a finite number."""
     if values is None:
         return None
-    plain = [v.item() if isinstance(v, np.generic) else v for v in values]
-    return plain if all(isinstance(v, (str, int, float)) and (v == v and not math.isinf(v) if isinstance(v, float) else True) for v in plain) else None
+    plain = [value.item() if isinstance(value, np.generic) else value for value in values]
+    kept = all(isinstance(value, (str, int)) or (isinstance(value, float) and math.isfinite(value)) for value in plain)
+    return plain if kept else None

@@ -16,6 +16,7 @@ from dmc.observations import Observations
 
 Float = NDArray[np.float64]
 
+MOST_REPEATED = 10  # times as many rows
 NAMED = 5  # columns at most that a message names
 
 
@@ -60,9 +61,28 @@ class Labels:
         return f"{'columns' if len(columns) > 1 else 'column'} {', '.join(names)}{more}"
 
 
-def weighted(
-    observations: Observations, sample_weight: Any, weights: Any
-) -> tuple[Observations, Float | None]:
+def repetitions(sample_weight: Any, rows: int) -> NDArray[np.int64] | None:
+    """(rows,) how often each row counts, if that is a small whole number for all of them; else None.
+
+    Then it stands there so often: as scikit-learn means it, two rows with the same entries are more than one that is
+    twice as precise, for each has a part of its own in what rows are like.
+    """
+    if sample_weight is None:
+        return None
+    array = np.asarray(sample_weight)
+    if array.shape != (rows,) or array.dtype.kind not in "iuf" or not np.isfinite(array).all():
+        return None
+    if (
+        (array < 0).any()
+        or (array != np.floor(array)).any()
+        or (array <= 1).all()
+        or array.sum() > MOST_REPEATED * rows
+    ):
+        return None
+    return array.astype(np.int64)
+
+
+def weighted(observations: Observations, sample_weight: Any, weights: Any) -> tuple[Observations, Float | None]:
     """The entries that count, and the weight of each; None if all weigh the same.
 
     Parameters
@@ -90,7 +110,7 @@ def weighted(
         total *= _non_negative(array, "weights", total.shape, "one for each entry")
     if not total.any():
         name = "sample_weight" if weights is None else "weights"
-        raise ValueError(f"{name}: all weights of observed entries are 0; give some a positive one")
+        raise ValueError(f"{name}: all weights of observed entries are zero; give some a positive one")
     if (total == 0).any():
         keep = total > 0
         observations, total = observations.take(keep), total[keep]
@@ -122,11 +142,9 @@ class Bounds:
         ]
         crossed = np.flatnonzero(bounds[0] > bounds[1])
         if len(crossed):
-            j = crossed[0]
-            raise ValueError(
-                f"min_value {bounds[0][j]:g} lies above max_value {bounds[1][j]:g} in {labels.named(crossed)}; "
-                "exchange them"
-            )
+            low, high = (bound[crossed[0]] for bound in bounds)
+            which = labels.named(crossed.tolist())
+            raise ValueError(f"min_value {low:g} lies above max_value {high:g} in {which}; exchange them")
         return cls(*bounds)
 
     @property
