@@ -1,5 +1,6 @@
 """MatrixCompletion finds what was planted, says what it could not, and behaves as scikit-learn expects."""
 
+import math
 import pickle
 import re
 
@@ -116,10 +117,12 @@ def test_scale_free_in_float32(scale, problem, fitted):
     np.testing.assert_allclose(model.complete().astype(float) / scale, fitted.complete(), rtol=0, atol=5e-6)
 
 
+@pytest.mark.parametrize(("scale", "rank"), [("auto", 3), ("columns", 3), ("none", 4)])
 @pytest.mark.parametrize("bound", [6, None])
-def test_a_shift_is_one_more_rank(bound, problem):
-    model = MatrixCompletion(bound).fit(problem.observations.with_values(problem.observations.values + 1000))
-    assert model.rank_ == 4
+def test_a_shift_is_a_level_or_one_more_rank(bound, scale, rank, problem):
+    shifted = problem.observations.with_values(problem.observations.values + 1000)
+    model = MatrixCompletion(bound, scale=scale).fit(shifted)
+    assert (model.rank_, model.scale_) == (rank, "none" if scale == "none" else "columns")
     np.testing.assert_allclose(model.complete(), truth_of(problem) + 1000, rtol=0, atol=1e-9)
 
 
@@ -295,7 +298,7 @@ def test_nothing_dense_is_formed_unless_asked_for():
     places = np.arange(0, n, 1000)
     row, column = np.zeros_like(places), places  # the first row, and below its first entry the first column
     ends = np.concatenate([row, places[1:]]), np.concatenate([column, row[1:]])
-    data = dmc.Observations.from_entries(*ends, np.full(999, 2.0), (n, n))
+    data = dmc.Observations.from_entries(*ends, np.linspace(1, 2, 999), (n, n))
     with pytest.warns(UserWarning, match="499,500 of 500,000 rows and 499,500 of 500,000 columns"):
         model = MatrixCompletion(1, callbacks=[stop_at(1)]).fit(data)
     assert np.isfinite(model.predict([5, n - 1], [7, 0])).all()
@@ -388,7 +391,7 @@ def test_settings_that_make_no_sense(settings, error, message, problem):
         (np.ones((2, 2, 2)), ValueError, "X has shape (2, 2, 2); give a matrix"),
         ([[1, np.inf]], ValueError, "X holds 1 infinite value, the first (inf) at row 0, column 1"),
         ([["a", 1]], TypeError, "X holds 'a', which is not a number"),
-        (pd.DataFrame({"a": ["x", "y"], "b": [1, 2]}), TypeError, "X holds 'x', which is not a number"),
+        (pd.DataFrame({"a": ["x", "y"], "b": [1, 2]}), TypeError, "column 'a' holds 'x', which is not a number"),
         (np.ones((2, 2), complex), ValueError, "X has dtype complex128"),
         (None, ValueError, "give a matrix"),
         ([[1, 2], [3]], ValueError, "X"),
@@ -542,6 +545,11 @@ def test_params_and_clone():
     model = MatrixCompletion(7, depth=2, validation_fraction=0.1, random_state=3)
     expected = {
         "rank": 7,
+        "scale": "auto",
+        "loss": "squared",
+        "min_value": None,
+        "max_value": None,
+        "missing_values": math.nan,
         "depth": 2,
         "validation_fraction": 0.1,
         "random_state": 3,
@@ -657,7 +665,7 @@ def test_blocks_without_a_common_entry(problem):
 
 def test_a_model_that_explains_nothing_says_so():
     rng = np.random.default_rng(0)
-    with pytest.warns(UserWarning, match="misses held-out entries by 1?[0-9][0-9]% of their size"):
+    with pytest.warns(UserWarning, match="misses held-out entries by 1?[0-9][0-9]% of what their means would"):
         MatrixCompletion().fit(np.where(rng.random((80, 80)) < 0.5, rng.standard_normal((80, 80)), np.nan))
 
 

@@ -84,6 +84,53 @@ def test_data_frame_of_nullable_integers():
     same(observe(frame), Observations.from_entries([0, 0, 1], [0, 1, 1], [1, 2, 3]))
 
 
+@pytest.mark.parametrize("missing", ["NA", "NaT"])
+def test_missing_in_object_arrays(missing, expected):
+    pandas = pytest.importorskip("pandas")
+    X = dense_with_nan().astype(object)
+    X[np.isnan(dense_with_nan())] = getattr(pandas, missing)
+    same(observe(X), expected)
+    same(observe(pandas.DataFrame(X)), expected)
+
+
+def test_a_column_of_text_is_named():
+    pandas, polars = pytest.importorskip("pandas"), pytest.importorskip("polars")
+    for library in (pandas, polars):
+        frame = library.DataFrame({"age": [3, 4], "name": ["Ann", "Bo"]})
+        with pytest.raises(TypeError, match="column 'name' holds 'Ann', which is not a number; leave the column out"):
+            observe(frame)
+
+
+def test_nan_stored_in_a_sparse_matrix_is_missing(expected):
+    i, j = np.unravel_index([1, 3], SHAPE)
+    rows, cols = np.append(ROWS, i[~where()[i, j]]), np.append(COLS, j[~where()[i, j]])
+    values = np.append(VALUES, np.full(len(rows) - len(ROWS), np.nan))
+    same(observe(sparse.coo_array((values, (rows, cols)), shape=SHAPE)), expected)
+
+
+def test_a_number_may_stand_for_missing_entries(expected):
+    X = np.where(where(), dense_with_nan(), -200)
+    same(observe(X, missing_values=-200), expected)
+    same(observe(sparse.csr_array(X), missing_values=-200), observe(sparse.csr_array(np.where(where(), X, 0))))
+    same(observe(observe(X), missing_values=-200), expected)
+    same(observe(X, np.ones(SHAPE, bool), missing_values=-200), expected)
+    with pytest.raises(TypeError, match="missing_values is 'x'; give a number"):
+        observe(X, missing_values="x")
+
+
+def test_a_mask_with_labels_belongs_to_what_it_names(expected):
+    pandas = pytest.importorskip("pandas")
+    names = list("abcdefgh")[: SHAPE[0]], [f"c{j}" for j in range(SHAPE[1])]
+    frame = pandas.DataFrame(np.where(where(), dense_with_nan(), 99), *names)
+    mask = pandas.DataFrame(where(), *names)
+    same(observe(frame, mask.iloc[::-1, ::-1]), expected)
+    same(observe(frame, mask.to_numpy()), expected)
+    with pytest.raises(ValueError, match="the index labels of mask and X differ, for instance 'z'"):
+        observe(frame, mask.rename(index={"a": "z"}))
+    with pytest.raises(ValueError, match="the columns labels of mask and X differ"):
+        observe(frame, mask.set_axis(range(SHAPE[1]), axis=1))
+
+
 def sparse_tensor(rows, cols, values, shape, layout="sparse_coo"):
     torch = pytest.importorskip("torch")
     with warnings.catch_warnings(action="ignore", category=UserWarning):  # torch says that its sparse tensors are young
@@ -183,7 +230,7 @@ def test_torch_duplicates_are_not_added_up_in_silence():
         (sparse.csr_array((2, 3)), ValueError, r"X \(2×3, sparse\) stores no entry"),
         (sparse.csr_array((0, 3)), ValueError, r"X has shape \(0, 3\)"),
         (sparse.coo_array(np.ones(3)), ValueError, r"X has shape \(3,\); give a matrix"),
-        (sparse.csr_array([[1, np.nan]]), ValueError, "1 value that is not finite"),
+        (sparse.csr_array([[1, np.inf]]), ValueError, "1 value that is not finite"),
         (sparse.csr_array([[1j]]), TypeError, "complex128"),
     ],
     ids=str,

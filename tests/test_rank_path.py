@@ -182,7 +182,9 @@ def test_where_there_is_nothing_to_find_nothing_moves(weights):
 def test_cores_and_biases_are_refused(depth, biased, said):
     at = initial.gaussian((4, 3), 2, depth)
     at = Factors(at.U, at.cores, at.V, np.zeros(4) if biased else None)
-    with pytest.raises(ValueError, match=f"RankPath moves two-factor models without cores and row biases; these are .*{said}"):
+    with pytest.raises(
+        ValueError, match=f"RankPath moves two-factor models without cores and row biases; these are .*{said}"
+    ):
         RankPath(2).init(MaskedLeastSquares(observe(np.ones((4, 3)))), at)
 
 
