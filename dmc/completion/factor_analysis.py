@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -120,15 +120,10 @@ class FactorAnalysis:
         return np.asarray(np.einsum("ij,ij->i", self.factors[rows], self.loadings[cols]) + self.intercept[cols])
 
 
-def fit(
-    entries: Entries,
-    width: int,
-    *,
-    relevance: bool = False,
-    start: FactorAnalysis | None = None,
-    look: Callable[[int, int, float, FactorAnalysis], bool] | None = None,
-) -> FactorAnalysis:
-    """Fit to standardised entries, from their leading singular vectors.
+def sweeps(
+    entries: Entries, width: int, *, relevance: bool = False, start: FactorAnalysis | None = None
+) -> Iterator[FactorAnalysis]:
+    """The course of a fit to standardised entries: its start, from the leading singular vectors, and each sweep.
 
     Parameters
     ----------
@@ -138,29 +133,40 @@ def fit(
     relevance : bool
         Whether the width of the prior is learnt for each direction.
     start : FactorAnalysis, optional
-        Of a sample of the rows, standardised alike: a few sweeps over all of them then do.
-    look : callable, optional
-        Called after each sweep with its number, the largest number, the mean noise and the model; true ends the fit.
+        Of a sample of the rows, standardised alike: a sweep over all of them then does.
     """
-    m, n = entries.weights.shape
     model = _start(entries, width) if start is None else start
     alpha = np.full(width, LOADING_PRECISION)
-    counts = np.maximum(entries.counts, 1)
-    work = (m + n) * (width + 1.0) ** 3 + 2 * entries.weights.size * (width + 1.0) ** 2
-    most = SWEEPS_FROM_SAMPLE if start else int(min(max(SWEEPS_WORK / work, FEWEST_SWEEPS), MOST_SWEEPS))
+    most = SWEEPS_FROM_SAMPLE if start else most_sweeps(entries, width)
     before = np.full(len(entries.rows), np.inf)
-    for sweep in range(1, most + 1):
+    yield model
+    for _ in range(most):
         U, S = model.rows(entries.weights, entries.weighted, covariances=True)
         assert S is not None
-        model, alpha = _columns(entries, U, S, model.noise, alpha, counts, relevance)
+        model, alpha = _columns(entries, U, S, model.noise, alpha, relevance)
+        yield model
         now = model.at(entries.rows, entries.cols)
-        moved = math.sqrt(float(np.mean((now - before) ** 2)))
-        before = now
-        ended = look is not None and look(sweep, most, float(model.noise.mean()), model)
-        if moved < TOL or ended:
+        if math.sqrt(float(np.mean((now - before) ** 2))) < TOL:
             break
-    U, _ = model.rows(entries.weights, entries.weighted)
-    return FactorAnalysis(model.loadings, model.intercept, model.covariances, model.noise, U)
+        before = now
+
+
+def most_sweeps(entries: Entries, width: int) -> int:
+    """Sweeps at most, the more work one is the fewer."""
+    m, n = entries.weights.shape
+    work = (m + n) * (width + 1.0) ** 3 + 2 * m * n * (width + 1.0) ** 2
+    return int(min(max(SWEEPS_WORK / work, FEWEST_SWEEPS), MOST_SWEEPS))
+
+
+def finished(entries: Entries, model: FactorAnalysis) -> FactorAnalysis:
+    """With the factors of these rows."""
+    return replace(model, factors=model.rows(entries.weights, entries.weighted)[0])
+
+
+def fit(entries: Entries, width: int, *, relevance: bool = False) -> FactorAnalysis:
+    """The end of `sweeps`."""
+    *_, model = sweeps(entries, width, relevance=relevance)
+    return finished(entries, model)
 
 
 def _start(entries: Entries, width: int) -> FactorAnalysis:
@@ -185,11 +191,11 @@ def _start(entries: Entries, width: int) -> FactorAnalysis:
 
 
 def _columns(
-    entries: Entries, U: Float, S: Float, noise: Float, alpha: Float, counts: NDArray[Any], relevance: bool
+    entries: Entries, U: Float, S: Float, noise: Float, alpha: Float, relevance: bool
 ) -> tuple[FactorAnalysis, Float]:
     """The columns' posteriors and noise given the rows', in coordinates in which the rows are N(0, I) again."""
     m, k = U.shape
-    n = len(noise)
+    n, counts = len(noise), np.maximum(entries.counts, 1)
     second, first = row_solve.seconds(U) + S, np.column_stack([U, np.ones(m)])
     mean = U.mean(axis=0)
     covariance = row_solve.unpacked(second.mean(axis=0), k) - np.outer(mean, mean)

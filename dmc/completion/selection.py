@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -186,7 +187,9 @@ class _Selection:
         room = int(math.sqrt(MOST_NUMBERS / (m + n)))
         self.width = max(min(bound, WIDEST, n - 1, m - 2, room), 0) if scaled else 0
         self.sample, self.sample_weights = self._sample()
-        self._first: FactorAnalysis | None = None  # of the sample
+        self.parts = self._parts()
+        self._trained: tuple[Fitted, FactorAnalysis] | None = None  # to all but the first part
+        self._first: FactorAnalysis | None = None  # of the sample, or most of it
         self._searches: dict[bool, tuple[RankSearch, Factors]] = {}
         self._exact_model: Factors | None = None  # that part of the entries led to
 
@@ -263,8 +266,20 @@ class _Selection:
         """Whether a narrow table has so much noise that no model can match its entries."""
         if self.width < 1:
             return False
-        _, self._first = self._analysed(self.sample, self.sample_weights, self.scaling, self.width, False)
+        if self.parts:
+            self._trained = self._analysed_part(self.parts[0], False)
+            self._first = self._trained[1]
+        else:
+            _, self._first = self._analysed(self.sample, self.sample_weights, self.scaling, self.width, False)
         return float(np.median(self._first.noise)) > NOISY
+
+    def _analysed_part(self, part: NDArray[np.bool_], relevance: bool) -> tuple[Fitted, FactorAnalysis]:
+        """Of the sample without a part that is held out."""
+        if part is self.parts[0] and not relevance and self._trained is not None:
+            return self._trained
+        train = self.sample.take(~part)
+        weights = None if self.sample_weights is None else self.sample_weights[~part]
+        return self._analysed(train, weights, Scaling.of(train, "columns", weights), self.width, relevance)
 
     def _analysed(
         self,
@@ -275,27 +290,39 @@ class _Selection:
         relevance: bool,
         start: FactorAnalysis | None = None,
     ) -> tuple[Fitted, FactorAnalysis]:
-        journal, sweeps = self.journal, 0
+        journal, entries = self.journal, Entries.of(scaling.standardised(host), weights)
+        most, began = factor_analysis.most_sweeps(entries, width), time.perf_counter()
+        course = factor_analysis.sweeps(entries, width, relevance=relevance, start=start)
+        sweep, found = 0, next(course)
 
-        def look(sweep: int, most: int, noise: float, found: FactorAnalysis) -> bool:
-            nonlocal sweeps
-            sweeps = sweep
+        def info(status: Status | None = None) -> StepInfo:
             factors = Factors(found.factors, (), found.loadings, None, found.intercept)
-            info = StepInfo(sweep, most, noise, 1.0, 0.0, factors)
-            stopped = [callback for callback in journal.callbacks if callback(info)]
-            if stopped:
-                journal.status = Status.STOPPED
-                journal.stopped_by = getattr(stopped[0], "name", type(stopped[0]).__name__)
-            return bool(stopped)
+            noise = float(found.noise.mean())
+            return StepInfo(sweep, most, noise, 1.0, time.perf_counter() - began, factors, status)
 
-        entries = Entries.of(scaling.standardised(host), weights)
-        found = factor_analysis.fit(entries, width, relevance=relevance, start=start, look=look)
+        stopped: list[Any] = []
+        try:
+            while not (stopped := [callback for callback in journal.callbacks if callback(info())]):
+                found = next(course)
+                sweep += 1
+        except StopIteration:
+            pass
+        except KeyboardInterrupt:
+            journal.status, journal.stopped_by = Status.STOPPED, "interrupt"
+        if stopped:
+            journal.status, journal.stopped_by = Status.STOPPED, getattr(stopped[0], "name", type(stopped[0]).__name__)
+        for callback in journal.callbacks:
+            callback(info(journal.status))
+        found = factor_analysis.finished(entries, found)
+        sweeps = sweep
         journal.note("factor analysis", width, sweeps, float(found.noise.mean()), None)
         factors = scaling.restored(Factors(found.factors, (), found.loadings, None, found.intercept))
         noise = np.sqrt(found.noise) * scaling.spread * ~scaling.constant
         return Fitted(factors.map(lambda factor: factor.astype(self.host.dtype)), noise), found
 
-    def _analyses(self, train: Observations, weights: Float | None, dropped: set[str]) -> dict[str, Candidate]:
+    def _analyses(
+        self, part: NDArray[np.bool_], train: Observations, weights: Float | None, dropped: set[str]
+    ) -> dict[str, Candidate]:
         scaling = Scaling.of(train, "columns", weights)
         found = {"means": Candidate(self._means(train, scaling), lambda: self._means(self.host, self.scaling))}
         if self.scaling.side == "none":
@@ -305,15 +332,17 @@ class _Selection:
             priors["relevance"] = True
         for kind, relevance in priors.items():
             if self.width and kind not in dropped and not self.journal.ended:
-                trained, _ = self._analysed(train, weights, scaling, self.width, relevance)
+                trained, _ = self._analysed_part(part, relevance)
                 found[kind] = Candidate(trained, partial(self._analysis_of_all, relevance))
         return found
 
     def _analysis_of_all(self, relevance: bool) -> Fitted:
         """From where the sample has led, if there is one."""
-        first, whole = self._first if not relevance else None, self.sample is self.host
-        if first is None and not whole:
-            _, first = self._analysed(self.sample, self.sample_weights, self.scaling, self.width, relevance)
+        first = None
+        if self.sample is not self.host:
+            first = self._first if not relevance else None
+            if first is None:
+                _, first = self._analysed(self.sample, self.sample_weights, self.scaling, self.width, relevance)
         return self._analysed(self.host, self.weights, self.scaling, self.width, relevance, first)[0]
 
     def _means(self, host: Observations, scaling: Scaling) -> Fitted:
@@ -325,7 +354,7 @@ class _Selection:
     # --- judgement
 
     def _judged(self) -> Selected:
-        parts = self._parts()
+        parts = self.parts
         if not parts:
             return self._unjudged()
         held = [self.sample.take(part) for part in parts]
@@ -335,7 +364,7 @@ class _Selection:
         for part, test in zip(parts, held, strict=True):
             train = self.sample.take(~part)
             weights = None if self.sample_weights is None else self.sample_weights[~part]
-            found = self._analyses(train, weights, dropped)
+            found = self._analyses(part, train, weights, dropped)
             if self.plain and not dropped >= SEARCHED:
                 found |= self._searched(train, test)
                 if self._exact_model is not None:
