@@ -86,8 +86,9 @@ void bind_posterior(py::module_& m) {
     define<std::int64_t>(m);
     m.def("moments_of", &moments_of, py::arg("means").noconvert(), py::arg("n_threads") = 0,
           "The moments of lines whose unknowns are known.");
-    m.def("solve_gaussians", &solve_gaussians, py::arg("grams").noconvert(), py::arg("sides").noconvert(),
-          py::arg("invert"), py::arg("n_threads") = 0,
-          "Solves many positive definite systems, in place: right-hand sides (lines, k) become the solutions and, if the "
-          "inverses are asked for, packed upper triangles (lines, k (k + 1) / 2) those of the inverses.");
+    m.def(
+        "solve_gaussians", &solve_gaussians, py::arg("grams").noconvert(), py::arg("sides").noconvert(),
+        py::arg("invert"), py::arg("n_threads") = 0,
+        "Solves many positive definite systems, in place: right-hand sides (lines, k) become the solutions and, if the "
+        "inverses are asked for, packed upper triangles (lines, k (k + 1) / 2) those of the inverses.");
 }

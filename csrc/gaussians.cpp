@@ -20,18 +20,17 @@ struct Work {
     bool invert;
 };
 
-// Elimination downwards and substitution upwards; column k of the matrix holds the right-hand side.
+// Elimination of the upper triangle and substitution upwards; column k of the matrix holds the right-hand side.
 template <int Bytes>
 DMC_INLINE void eliminate(double* a, std::int64_t k, std::int64_t stride, double* side) {
     using V = Vector<double, Bytes>;
     for (std::int64_t p = 0; p < k; ++p) {
         const double* pivot = a + p * stride;
         const double inverse = 1 / pivot[p];
-        const std::int64_t from = p / V::lanes * V::lanes;
         for (std::int64_t r = p + 1; r < k; ++r) {
             double* row = a + r * stride;
-            const double factor = pivot[r] * inverse;  // symmetric: what stands below the pivot
-            for (std::int64_t c = from; c < stride; c += V::lanes)
+            const double factor = pivot[r] * inverse;  // symmetric: what would stand below the pivot
+            for (std::int64_t c = r / V::lanes * V::lanes; c < stride; c += V::lanes)
                 V::store(row + c, V::load(row + c) - factor * V::load(pivot + c));
         }
     }

@@ -25,7 +25,7 @@ from dmc.completion.findings import LARGEST, Findings
 from dmc.completion.model import Model, in_units
 from dmc.completion.rank_search import Journal
 from dmc.completion.robust import select_robustly
-from dmc.completion.scaling import Scaling, Side, gains
+from dmc.completion.scaling import WORTH, Scaling, Side, gains
 from dmc.completion.selection import Selected, select
 from dmc.completion.solvability import Solvability
 from dmc.completion.tables import Bounds, Labels, repetitions, weighted
@@ -253,7 +253,7 @@ class MatrixCompletion(TransformerMixin, BaseEstimator):
     ) -> tuple[Selected, NDArray[np.bool_]]:
         """The model of entries of about unit size, and (observed,) which of them it leaves out."""
         gained = gains(counted.to(None))
-        better: Side = "columns" if gained["columns"] >= gained["rows"] else "rows"
+        better: Side = "columns" if gained["columns"] + WORTH >= gained["rows"] else "rows"
         side: Side = {"rows": "rows", "auto": better}.get(self.scale, "columns")
 
         def fit_block(block: Observations, w: NDArray[Any] | None) -> Selected:

@@ -37,9 +37,11 @@ def standardised_residuals(model: Model, observations: Observations) -> Float:
 
 
 def gross(model: Model, observations: Observations) -> int:
-    """How many entries are so far from the model that the squared loss follows them; 0, if too few to be told of."""
-    count = int((standardised_residuals(model, observations) > GROSS).sum())
-    return count if count >= max(FEWEST_GROSS, SHARE_GROSS * observations.n_observed) else 0
+    """How many entries are so far from the model that the squared loss follows them; 0, if too few to be told of, or no
+    more than the end of a long tail: then many lie half as far."""
+    deviations = standardised_residuals(model, observations)
+    count, half = (int((deviations > limit).sum()) for limit in (GROSS, GROSS / 2))
+    return count if count >= max(FEWEST_GROSS, SHARE_GROSS * observations.n_observed, half / 2) else 0
 
 
 def select_robustly(
