@@ -57,6 +57,52 @@ def noise() -> list[str]:
     return lines
 
 
+def imputed(label: str, share: str) -> dict[str, float]:
+    """Of each table, the error of an imputer: the mean over draws."""
+    found = {}
+    for name, row in cases("tables", "").items():
+        table, _, contender = name.partition(" | ")
+        if contender == label and "errors" in row and share in row["errors"]:
+            found[table] = float(np.mean(row["errors"][share]))
+    return found
+
+
+SHARES = "10%", "30%", "50%"
+IMPUTERS = (
+    "MatrixCompletion()",
+    "mean",
+    "KNNImputer",
+    "IterativeImputer",
+    "soft-impute, tuned",
+    "IterativeImputer, trees",
+)
+
+
+def tables() -> list[str]:
+    lines = [
+        "| | " + " | ".join(f"`{i}`" if "(" in i else i for i in IMPUTERS) + " |",
+        "|---|" + "---|" * len(IMPUTERS),
+    ]
+    errors = {label: [imputed(label, share) for share in SHARES] for label in IMPUTERS}
+    for table in errors["mean"][0]:
+        cells = [" / ".join(f"{of_share[table]:.2f}" for of_share in errors[label]) for label in IMPUTERS]
+        lines.append(f"| {table} | {' | '.join(cells)} |")
+    means = [" / ".join(f"{np.mean(list(of_share.values())):.3f}" for of_share in errors[label]) for label in IMPUTERS]
+    return [*lines, f"| all seven | {' | '.join(means)} |"]
+
+
+def large_table() -> list[str]:
+    rows = cases("tables", "large | ")
+    ours, theirs, transform = (rows[name] for name in ("MatrixCompletion()", "IterativeImputer", "transform"))
+    coverage = [row["coverage"] for row in cases("tables", "seeds | ").values()]
+    return [
+        f"10,000 × 50 with 30 % missing are filled in {ours['seconds']:.1f} s (IterativeImputer: {theirs['seconds']:.1f} s, "
+        f"error {theirs['error']:.3f} against {ours['error']:.3f}), 20,000 new rows of 40 columns in "
+        f"{transform['seconds']:.2f} s. Of the hidden entries of the seven tables (30 %), {min(coverage):.0%} to "
+        f"{max(coverage):.0%} lie within 1.64 standard deviations of `predict(…, return_std=True)`: 90 % should."
+    ]
+
+
 def scaling() -> list[str]:
     large, exponent = (next(iter(cases("scaling", name).values())) for name in ("20,000", "exponent"))
     return [
@@ -368,7 +414,24 @@ def recommend_panels() -> list[plots.Panel]:
     ]
 
 
+def tables_panels() -> list[plots.Panel]:
+    names = list(imputed("mean", SHARES[0]))
+    panels = []
+    for share in SHARES:
+        lines = []
+        for i, label in enumerate(IMPUTERS):
+            errors = imputed(label, share)
+            places = np.arange(len(names)) + 0.13 * (i - (len(IMPUTERS) - 1) / 2)
+            style = {"color": plots.FIRST if i == 0 else f"{0.82 - 0.14 * i:.2f}"}
+            lines.append(plots.Line(places, [errors[name] for name in names], label, style, bars=0.12))
+        ticks = [name.replace(" ", "\n") for name in names]
+        title = f"{share.replace('%', ' %')} of the entries hidden"
+        panels.append(plots.Panel(title, "", "error, in spreads of the column", lines, xticks=ticks, ylim=(0, 1.45)))
+    return panels
+
+
 FIGURES = {
+    "tables": tables_panels,
     "recommend": recommend_panels,
     "roofline": roofline_panels,
     "phase": phase_panels,
@@ -386,6 +449,8 @@ SECTIONS = (
     scaling,
     completion,
     photograph,
+    tables,
+    large_table,
     against_full,
     depth,
     ratings,

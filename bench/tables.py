@@ -1,7 +1,7 @@
 """How well are gaps of real tables filled, by what is at hand today and by this library with its defaults?
 
-Seven tables, each column in its own units: entries are hidden at random (10, 30 and 50 %, five draws), and an imputer is
-judged by the root mean square error on them over the column's spread, averaged over columns: 1 is what the mean of a
+Seven tables, each column in its own units: entries are hidden at random (10, 30 and 50 %, five draws), and an imputer
+is judged by the root mean square error on them over the column's spread, averaged over columns: 1 is what the mean of a
 column reaches. Where others need standardised columns, they get them, by the mean and spread of what is left; their
 figures are those in the data's own units again. The library is given the table as it is.
 """
