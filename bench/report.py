@@ -96,7 +96,8 @@ def large_table() -> list[str]:
     ours, theirs, transform = (rows[name] for name in ("MatrixCompletion()", "IterativeImputer", "transform"))
     coverage = [row["coverage"] for row in cases("tables", "seeds | ").values()]
     return [
-        f"10,000 × 50 with 30 % missing are filled in {ours['seconds']:.1f} s (IterativeImputer: {theirs['seconds']:.1f} s, "
+        f"10,000 × 50 with 30 % missing are filled in {ours['seconds']:.1f} s (IterativeImputer: "
+        f"{theirs['seconds']:.1f} s, "
         f"error {theirs['error']:.3f} against {ours['error']:.3f}), 20,000 new rows of 40 columns in "
         f"{transform['seconds']:.2f} s. Of the hidden entries of the seven tables (30 %), {min(coverage):.0%} to "
         f"{max(coverage):.0%} lie within 1.64 standard deviations of `predict(…, return_std=True)`: 90 % should."

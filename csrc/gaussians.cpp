@@ -1,6 +1,7 @@
 #include "gaussians.h"
 
 #include <algorithm>
+#include <cmath>
 #include <vector>
 
 #include "invert.h"
@@ -46,24 +47,29 @@ struct Solve {
     template <int Bytes>
     static DMC_INLINE int run(const Work& work, const std::int64_t& first, const std::int64_t& last) {
         const std::int64_t k = work.k, stride = (k + kDoubles) / kDoubles * kDoubles;
-        std::vector<double> matrix((k + 1) * stride), pivot(stride);
+        std::vector<double> matrix((k + 1) * stride), pivot(stride), scale(k);
         for (std::int64_t i = first; i < last; ++i) {
             double *packed = work.grams + i * (k * (k + 1) / 2), *side = work.sides + i * k, *a = matrix.data();
             std::fill(matrix.begin(), matrix.end(), 0.0);
+            // With a diagonal of ones: `invert` keeps the digits of an inverse only beside numbers of its own size.
+            for (std::int64_t r = 0, at = 0; r < k; at += k - r, ++r) scale[r] = 1 / std::sqrt(packed[at]);
             for (std::int64_t r = 0, at = 0; r < k; ++r) {
-                for (std::int64_t c = r; c < k; ++c) a[r * stride + c] = a[c * stride + r] = packed[at++];
-                a[r * stride + k] = side[r];
+                for (std::int64_t c = r; c < k; ++c)
+                    a[r * stride + c] = a[c * stride + r] = packed[at++] * scale[r] * scale[c];
+                a[r * stride + k] = side[r] * scale[r];
             }
             if (!work.invert) {
                 eliminate<Bytes>(a, k, stride, side);
+                for (std::int64_t r = 0; r < k; ++r) side[r] *= scale[r];
                 continue;
             }
             if (stride == 16)
                 invert<Bytes, 16 / Vector<double, Bytes>::lanes>(a, k, stride, pivot.data());
             else
                 invert<Bytes, 0>(a, k, stride, pivot.data());
-            for (std::int64_t r = 0; r < k; ++r) side[r] = a[r * stride + k];
-            for (std::int64_t r = 0; r < k; ++r) packed = std::copy(a + r * stride + r, a + r * stride + k, packed);
+            for (std::int64_t r = 0; r < k; ++r) side[r] = a[r * stride + k] * scale[r];
+            for (std::int64_t r = 0; r < k; ++r)
+                for (std::int64_t c = r; c < k; ++c) *packed++ = a[r * stride + c] * scale[r] * scale[c];
         }
         return 0;
     }

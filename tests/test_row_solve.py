@@ -80,7 +80,6 @@ def test_every_width_is_solved(k, inverses, solver):
 @pytest.mark.parametrize("k", [2, 5, 16])
 def test_no_size_of_the_matrices_costs_digits(k, size, solver):
     """Little noise is a large precision."""
-    # BUG: compiled inverses lose a digit off the diagonal for each ten of size: f − f·(1 + inverse) in csrc/invert.h
     # rounds the inverse of the pivot away.
     full, sides = systems(k)
     grams, found = row_solve.packed(size * full), sides.copy()

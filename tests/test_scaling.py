@@ -118,7 +118,6 @@ def test_lines_of_very_different_units_come_back_each_to_its_own_rounding(side):
 
 
 def test_squares_of_small_columns_beside_large_ones_do_not_underflow():
-    # BUG: squares are taken in units of the table's largest entry: 1e-150 beside 1e150 underflows, the column is said
     # to be constant, and all of it becomes its last value.
     observed = table(size=np.resize([1e-150, 1e150], 25))
     scaling = Scaling.of(observed, "columns")
@@ -202,7 +201,7 @@ def test_the_gain_is_that_of_gaussians_with_known_spreads():
 @pytest.mark.parametrize(("shape", "rank"), [((100, 80), 2), ((100, 80), 4), ((300, 20), 3), ((30, 200), 10)])
 @pytest.mark.parametrize("noise", [0.0, 0.5])
 def test_planted_matrices_have_no_units(shape, rank, share, noise):
-    # BUG: at (300, 20) and share 0.1 some rows have one entry or none; see the last two tests.
+    """Nor do rows of a single entry or none make any, of which 0.1 of (300, 20) leaves some."""
     found = gains(datasets.planted(shape, rank, share, noise=noise).observations)
     assert max(found.values()) < WORTH
 
@@ -226,19 +225,17 @@ def test_constant_columns_and_zeros_have_finite_gains():
     X = np.ones((30, 4)) * [1.0, 2.0, 0.0, 5.0]
     assert gains(observe(X))["columns"] > WORTH
     for zeros in (np.zeros((30, 4)), np.zeros((1, 1))):
-        assert all(np.isfinite(gain) and gain <= 0 for gain in gains(observe(zeros)).values())
+        assert all(np.isfinite(gain) and gain < 1e-9 for gain in gains(observe(zeros)).values())
 
 
 def test_lines_of_one_entry_are_no_evidence():
     """Nobody gains by telling the level of a column that has a single entry."""
-    # BUG: `gains` takes ½ log(floor), some 23 nats, for each line of fewer than two entries.
     observed = observe(np.diag(np.geomspace(1, 1e3, 30)), np.eye(30) == 1)
-    assert max(gains(observed).values()) <= 0
+    assert max(gains(observed).values()) < 1e-9
 
 
 @pytest.mark.parametrize("side", SIDES)
 def test_lines_without_entries_change_no_gain(side):
-    # BUG: as above.
     observed = turned(table(), side)
     m, n = observed.shape
     padded = Observations.from_entries(observed.rows, observed.cols, observed.values, (m + 7, n + 5))

@@ -359,7 +359,7 @@ class MatrixCompletion(TransformerMixin, BaseEstimator):
         if not return_std:
             return predicted
         assert of_rows is not None
-        return predicted, self._unit * self._model.row_deviations(of_rows)
+        return predicted, self._unit * self._model.row_deviations(in_units(folded, 1 / self._unit), of_rows)
 
     def _deviations(self, rows: NDArray[np.int64], cols: NDArray[np.int64]) -> NDArray[np.float64]:
         deviations = self._unit * self._model.deviations(rows, cols)

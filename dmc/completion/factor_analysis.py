@@ -171,7 +171,7 @@ def fit(entries: Entries, width: int, *, relevance: bool = False) -> FactorAnaly
 
 def _start(entries: Entries, width: int) -> FactorAnalysis:
     m, n = entries.weights.shape
-    if not entries.squares.any():
+    if not entries.squares.any() or min(m, n, width + 1) < 2:
         s, Qt = np.zeros(0), np.zeros((0, n))
     elif sparse.issparse(entries.weighted):
         start = np.random.default_rng(0).standard_normal(min(m, n))

@@ -84,8 +84,12 @@ class Model:
         return model if noise is not None else replace(model, noise=model._estimated(observations))
 
     def _estimated(self, observations: Observations) -> Float:
-        """One noise for all, from the residuals and the freedom that the model takes under that noise."""
+        """One noise for all, in units of each line's spread, from the residuals and the freedom that the model takes
+        under that noise."""
+        spread = self.scaling.spread
+        at = observations.rows if self.scaling.side == "rows" else observations.cols
         residual = self.factors.at(observations.rows, observations.cols).astype(np.float64) - observations.values
+        residual = residual / spread[at]
         squares, n = float(residual @ residual), len(residual)
         m, columns = self.factors.shape
         width = self.factors.width
@@ -95,7 +99,7 @@ class Model:
             if not noise > 0:
                 break
             freedom = -float(width**2)
-            trial = replace(self, noise=np.full(columns, noise))
+            trial = replace(self, noise=noise * spread)
             for side in (0, 1):
                 system = _System.of(trial, side)
                 _, found = row_solve.posteriors(system.precision(), system.zeros, system.features, covariances=True)
@@ -103,7 +107,7 @@ class Model:
                 diagonal = np.cumsum([0, *range(system.width, 1, -1)])
                 freedom += float((1 - found[:, diagonal]).sum())
             noise = np.sqrt(squares / (n - min(max(freedom, 0.0), MOST_FREEDOM * n)))
-        return np.full(columns, noise)
+        return np.asarray(noise * spread * ~self.scaling.constant)
 
     def of_rows(self, origin: NDArray[np.int64], pattern: Pattern, weights: Float | None) -> Model:
         """The model of rows that stood there several times, once each; those that did not stand there get zeros.
@@ -229,18 +233,25 @@ class Model:
         noise = self.noise[:, None] if self.scaling.side == "rows" else self.noise
         return np.asarray(drawn + noise * rng.standard_normal(drawn.shape))
 
-    def row_deviations(self, of_rows: Float) -> Float:
+    def row_deviations(self, folded: Factors, of_rows: Float) -> Float:
         """(rows, columns) the same for all columns of folded-in rows, from their covariances."""
         C = self.covariances(1)
         k = self.factors.width
-        right = _coordinates(self.factors, 0)[1]
-        spread = np.einsum("ji,mil,jl->mj", right, of_rows, right, optimize=True)
+        right, left = (_coordinates(replace(folded, V=self.factors.V), side)[1] for side in (0, 1))
+        spread = row_solve.seconds(right) @ _halves(of_rows).T
+        spread = spread.T + row_solve.seconds(left) @ _halves(C).T
         noise = self.noise if self.scaling.side != "rows" else np.full(len(right), np.sqrt(np.mean(self.noise**2)))
         both = of_rows[:, :k, :k].reshape(len(of_rows), -1) @ C[:, :k, :k].reshape(len(C), -1).T
         return np.asarray(self.calibration * np.sqrt(noise**2 + spread + both))
 
     def _noise_at(self, rows: NDArray[Any], cols: NDArray[Any]) -> Float:
         return self.noise[rows] if self.scaling.side == "rows" else self.noise[cols]
+
+
+def _halves(matrices: Float) -> Float:
+    """(…, k(k+1)/2) packed symmetric matrices such that ⟨x·xᵀ packed, they⟩ = xᵀ A x."""
+    k = matrices.shape[-1]
+    return np.asarray(row_solve.packed(matrices) * row_solve.packed(2 - np.eye(k)))
 
 
 def _coordinates(factors: Factors, side: int) -> tuple[Float, Float]:
@@ -281,8 +292,11 @@ class _System:
         entries = (pattern.by_row, pattern.by_column)[side]
         weights = np.ones(pattern.n_observed) if model.weights is None else model.weights
         noise = model._noise_at(pattern.rows, pattern.cols)
-        floor = LEAST_NOISE * np.abs(factors.at(pattern.rows, pattern.cols)).max(initial=0)
-        precision = weights / np.maximum(noise, floor or 1.0) ** 2
+        at = pattern.rows if model.scaling.side == "rows" else pattern.cols
+        size = np.zeros(len(model.scaling.spread))  # of each line's predictions: units may differ between them
+        np.maximum.at(size, at, np.abs(factors.at(pattern.rows, pattern.cols)))
+        floor = LEAST_NOISE * np.where(size > 0, size, 1.0)
+        precision = weights / np.maximum(noise, floor[at]) ** 2
         if side:
             precision = pattern.both_orders(precision).by_column
         if lines is not None and len(lines) < len(own):

@@ -274,11 +274,19 @@ class RankSearch:
             return model
         problem = problem or self._problem
         pattern = problem.observations.pattern
-        counts = pattern.row_counts, pattern.column_counts
+        k, bias = model.width, model.column_bias
         _, grad = problem.value_and_grad(model)
-        model = Factors(_with_prior(model.U, problem.line_grams(model)[0], grad.U, counts[0], error), (), model.V)
+        grams = problem.line_grams(model)[0][..., :k, :k]
+        model = replace(model, U=_with_prior(model.U, grams, grad.U, pattern.row_counts, error))
         _, grad = problem.value_and_grad(model)
-        return Factors(model.U, (), _with_prior(model.V, problem.line_grams(model)[1], grad.V, counts[1], error))
+        xp = array_namespace(model.V)
+        columns, slopes = model.V, grad.V
+        if bias is not None:
+            assert grad.column_bias is not None
+            columns = xp.concat([columns, bias[:, None]], axis=1)
+            slopes = xp.concat([slopes, grad.column_bias[:, None]], axis=1)
+        columns = _with_prior(columns, problem.line_grams(model)[1], slopes, pattern.column_counts, error, k)
+        return replace(model, V=columns[:, :k], column_bias=None if bias is None else columns[:, k])
 
     def repeat(self, watch: Any, start: Factors, step: steps.Step, max_steps: int) -> Factors:
         """A phase on all entries that was judged on some: as far as was best then."""
@@ -380,17 +388,24 @@ def _norm_by_chance(residual: Observations, rng: np.random.Generator) -> float:
     return residual.with_values(residual.values * _devices.place(signs, residual.device)).spectral_norm()
 
 
-def _with_prior(side: Array, grams: Array, slopes: Array, counts: Array, noise: float) -> Array:
-    """One side of a model, each line at the maximum of its posterior."""
+def _with_prior(
+    side: Array, grams: Array, slopes: Array, counts: Array, noise: float, known: int | None = None
+) -> Array:
+    """One side of a model, each line at the maximum of its posterior; nothing is known beforehand of the coordinates
+    behind the first `known`."""
     xp = array_namespace(side)
     weights, lines = xp.astype(counts, xp.float64) / float(counts.sum()), xp.astype(side, xp.float64)
+    k = side.shape[1] if known is None else known
     mean = weights @ lines
     away = lines - mean
     covariance = (away * weights[:, None]).T @ away
+    of = covariance[:k, :k]
     eye = xp.eye(side.shape[1], dtype=xp.float64, device=device(side))
-    floor = 100 * xp.finfo(side.dtype).eps * (xp.linalg.trace(covariance) + mean @ mean) * eye
-    precision = noise**2 * xp.linalg.inv(covariance + floor)
-    step = xp.linalg.solve(grams + precision, (slopes + away @ precision)[:, :, None])[:, :, 0]
+    floor = 100 * xp.finfo(side.dtype).eps * (xp.linalg.trace(of) + mean[:k] @ mean[:k])
+    precision = 0 * covariance
+    precision[:k, :k] = noise**2 * xp.linalg.inv(of + floor * eye[:k, :k])
+    ridge = 100 * xp.finfo(side.dtype).eps * xp.linalg.trace(xp.astype(grams, xp.float64))[:, None, None] * eye
+    step = xp.linalg.solve(grams + precision + ridge, (slopes + away @ precision)[:, :, None])[:, :, 0]
     return side - xp.astype(step, side.dtype)
 
 

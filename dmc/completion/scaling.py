@@ -50,15 +50,16 @@ class Scaling:
         at = observations.rows if side == "rows" else observations.cols
         x = observations.values.astype(np.float64)
         w = np.ones(len(x)) if weights is None else weights
-        total = np.bincount(at, w, lines)
-        unit = float(abs(x).max()) or 1.0  # squares stay inside the range of floats
-        first = np.zeros(lines)
+        total = np.maximum(np.bincount(at, w, lines), 1e-300)
+        unit = np.zeros(lines)  # of each line, so that squares stay inside the range of floats
+        np.maximum.at(unit, at, abs(x))
+        unit = np.where(unit > 0, unit, 1.0)
+        scaled, first = x / unit[at], np.zeros(lines)
         # The mean, and once more of what it leaves: an offset of a million spreads would round the spread away.
         for _ in range(2):
-            first += np.bincount(at, w * (x / unit - first[at]), lines) / np.maximum(total, 1e-300)
-        second = np.bincount(at, w * (x / unit - first[at]) ** 2, lines) / np.maximum(total, 1e-300)
-        spread = np.sqrt(second) * unit
-        location = first * unit
+            first += np.bincount(at, w * (scaled - first[at]), lines) / total
+        spread = unit * np.sqrt(np.bincount(at, w * (scaled - first[at]) ** 2, lines) / total)
+        location = unit * first
         constant = ~(spread > LEAST_SPREAD * abs(location))
         exact = np.zeros(lines)
         exact[at] = x  # of a constant line any of its values

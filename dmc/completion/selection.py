@@ -34,7 +34,8 @@ NOISY = 0.01  # variance of an entry that is noise, over that of its column, fro
 CALIBRATED, MOST_CALIBRATED = 100, 2_000  # held-out entries by which standard deviations are corrected
 NORMAL_90 = 1.6448536269514722  # of them on either side hold 90 %
 CORRECTIONS = 0.5, 2.0  # least and largest
-SEARCHED = {"cut", "explored", "penalised"}  # kinds of models that the rank search offers
+SEARCHED = {"cut", "explored", "penalised"}  # kinds of models that the rank search offers; and with levels
+OVERWHELMING = 2.0  # nats an entry by which levels and spreads describe it better, where one size for all is not tried
 HOPELESS = 1.1  # times the least error on the first part, above which a kind is not tried on the others
 
 
@@ -86,6 +87,11 @@ class Selected:
 def too_large(factors: Factors) -> bool:
     """Whether the matrices of all lines would not fit."""
     return (factors.width + 1) ** 2 * sum(factors.shape) > MOST_NUMBERS
+
+
+def named(kind: str, intercept: bool) -> str:
+    """A kind of model that the rank search offers."""
+    return f"{kind}, with levels" if intercept else kind
 
 
 def transposed(observations: Observations) -> Observations:
@@ -183,7 +189,9 @@ class _Selection:
         m, n = observations.shape
         scaled = scale != "none"
         self.narrow = scaled and n <= NARROW and m >= TALL * n
-        self.plain = scale == "none" or (scale == "auto" and not self.narrow)  # whether one size for all may do
+        # Whether one size for all may do, and whether the rank is searched with levels.
+        self.plain = scale == "none" or (scale == "auto" and not self.narrow and gain <= OVERWHELMING)
+        self.levels = scaled and self.units and not self.narrow
         room = int(math.sqrt(MOST_NUMBERS / (m + n)))
         self.width = max(min(bound, WIDEST, n - 1, m - 2, room), 0) if scaled else 0
         self.sample, self.sample_weights = self._sample()
@@ -365,10 +373,11 @@ class _Selection:
             train = self.sample.take(~part)
             weights = None if self.sample_weights is None else self.sample_weights[~part]
             found = self._analyses(part, train, weights, dropped)
-            if self.plain and not dropped >= SEARCHED:
-                found |= self._searched(train, test)
-                if self._exact_model is not None:
-                    return self._exact(Fitted(self._restored(self._exact_model, False), None), False)
+            for intercept, wanted in ((False, self.plain), (True, self.levels)):
+                if wanted and not dropped >= {named(kind, intercept) for kind in SEARCHED}:
+                    found |= self._searched(intercept, train, test)
+                    if self._exact_model is not None:
+                        return self._exact(Fitted(self._restored(self._exact_model, intercept), None), intercept)
             for kind, candidate in found.items():
                 candidates.setdefault(kind, []).append(candidate)
                 missed.setdefault(kind, []).append(self._missed(candidate.trained.factors, test))
@@ -385,8 +394,11 @@ class _Selection:
             del errors["means"]
         kind = min(errors, key=lambda kind: errors[kind])
         # Of models that are as good, the one of least freedom.
-        plain = [k for k in ("cut", "explored") if errors.get(k, math.inf) <= (1 + AS_GOOD) * errors[kind]]
-        kind = min(plain, key=lambda kind: errors[kind], default=kind)
+        least = [named(kind, intercept) for kind in ("cut", "explored") for intercept in (False, True)]
+        least = [kind_ for kind_ in least if errors.get(kind_, math.inf) <= (1 + AS_GOOD) * errors[kind]]
+        kind = min(least, key=lambda kind: errors[kind], default=kind)
+        if "means" in errors and not self._surely_better(missed[kind], missed["means"], held):
+            kind = "means"
         chosen, scaled = candidates[kind], kind not in SEARCHED
         fitted = chosen[0].trained if self.journal.ended else chosen[0].finish()
         exact = None if self.journal.ended else self._last_doubts(fitted, errors[kind])
@@ -412,6 +424,15 @@ class _Selection:
         """Root mean square over the parts, in units of each column's spread."""
         spreads = [self.scaling.spread[test.cols] for test in held]
         return math.sqrt(float(np.mean([np.mean((r / s) ** 2) for r, s in zip(missed, spreads, strict=True)])))
+
+    def _surely_better(self, ours: list[Float], means: list[Float], held: list[Observations]) -> bool:
+        """Whether held-out entries say more than by chance that a model beats the columns' means."""
+        won = [
+            (np.square(theirs) - np.square(mine)) / self.scaling.spread[test.cols] ** 2
+            for mine, theirs, test in zip(ours, means, held, strict=True)
+        ]
+        gained = np.concatenate(won)
+        return bool(gained.mean() > 2 * gained.std() / math.sqrt(len(gained)))
 
     def _parts(self) -> list[NDArray[np.bool_]]:
         """Of each part which entries of the sample are held out."""
@@ -443,12 +464,12 @@ class _Selection:
         fitted = self._model(model, self.host, self.weights, scaled)
         return Selected(fitted, False, model.factors.width, none, none, nothing, nothing, 0.0)
 
-    def _searched(self, train: Observations, test: Observations) -> dict[str, Candidate]:
-        """What the rank search has to offer, where all columns have one unit."""
-        search, explored = self._searches[False]
-        device = self.observations.device
+    def _searched(self, intercept: bool, train: Observations, test: Observations) -> dict[str, Candidate]:
+        """What the rank search has to offer: of the matrix as it is, or with levels of its columns."""
+        search, explored = self._searches[intercept]
+        parts = [self.scaling.standardised(part) if intercept else part for part in (train, test)]
         found = {}
-        for trained in search.candidates(explored, train.to(device), test.to(device)):
+        for trained in search.candidates(explored, *(part.to(self.observations.device) for part in parts)):
             if trained.matched and not self.journal.ended:  # part of the entries may lead where all of them do not
                 whole = trained.finish()
                 if search.certain(whole):
@@ -457,9 +478,10 @@ class _Selection:
             def finished(trained: Trained = trained) -> Fitted:
                 model = trained.finish()
                 settled = model if self.journal.ended else search.steady(model, trained.error)
-                return Fitted(self._restored(settled, False), None)
+                return Fitted(self._restored(settled, intercept), None)
 
-            found[trained.kind] = Candidate(Fitted(self._restored(trained.factors, False), None), finished)
+            kind = named(trained.kind, intercept)
+            found[kind] = Candidate(Fitted(self._restored(trained.factors, intercept), None), finished)
         return found
 
     def _last_doubts(self, fitted: Fitted, error: float) -> Selected | None:

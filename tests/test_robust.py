@@ -1,0 +1,323 @@
+"""Entries that are grossly wrong: found, left out and listed where that is asked for, told of where it is not."""
+
+import numpy as np
+import pytest
+from sklearn import datasets as tables
+
+from dmc import MatrixCompletion, datasets, observe
+from dmc.completion import robust
+from dmc.completion.model import Model
+from dmc.completion.robust import gross, standardised_residuals
+from dmc.completion.scaling import Scaling
+from dmc.factors import Factors
+
+
+def planted(shape, rank, share, seed=0, noise=0.0) -> tuple[np.ndarray, np.ndarray]:
+    """The truth, and what was observed of it."""
+    problem = datasets.planted(shape, rank, share, seed=seed, noise=noise)
+    x = np.full(shape, np.nan)
+    x[problem.observations.rows, problem.observations.cols] = problem.observations.values
+    return problem.A @ problem.B.T, x
+
+
+def spoilt(x: np.ndarray, share: float, size: float = 10.0, seed: int = 1) -> tuple[np.ndarray, np.ndarray]:
+    """Some of the entries wrong by so many spreads, up or down; and which."""
+    rng = np.random.default_rng(seed)
+    seen = np.flatnonzero(np.isfinite(x))
+    at = rng.choice(seen, round(share * len(seen)), replace=False)
+    x = x.copy()
+    x.ravel()[at] += size * np.nanstd(x) * rng.choice([-1, 1], len(at))
+    rows, cols = np.unravel_index(np.sort(at), x.shape)
+    return x, np.column_stack([rows, cols])
+
+
+def table(seed: int, noise: float = 0.2, shape=(120, 8)) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Truth, entries and what is hidden of a table in units."""
+    rng = np.random.default_rng(seed)
+    truth = rng.standard_normal((shape[0], 2)) @ rng.standard_normal((2, shape[1]))
+    truth = truth / truth.std(axis=0)
+    hidden = rng.random(shape) < 0.25
+    x = np.where(hidden, np.nan, truth + noise * rng.standard_normal(shape))
+    units = np.logspace(-2, 2, shape[1])
+    return (truth + 5) * units, (x + 5) * units, hidden
+
+
+def error(model: MatrixCompletion, truth: np.ndarray, hidden: np.ndarray) -> float:
+    """In spreads of the columns."""
+    return float(np.sqrt(np.mean(((model.complete() - truth) / truth.std(axis=0))[hidden] ** 2)))
+
+
+# --- exact matrices
+
+
+@pytest.mark.parametrize("share", [0.01, 0.05, 0.1])
+@pytest.mark.parametrize(
+    ("shape", "rank", "observed"),
+    [((60, 60), 1, 0.4), ((40, 30), 2, 0.8), ((120, 20), 2, 0.7), ((20, 60), 1, 0.6)],
+    ids=["square", "small", "tall", "wide"],
+)
+def test_gross_errors_are_found_and_nothing_else(shape, rank, observed, share):
+    truth, x = planted(shape, rank, observed)
+    x, wrong = spoilt(x, share)
+    model = MatrixCompletion(loss="robust").fit(x)
+    np.testing.assert_array_equal(model.outliers_, wrong)
+    assert model.outliers_.dtype == np.int64
+    np.testing.assert_allclose(model.complete(), truth, atol=1e-9)
+    assert model.rank_ == rank
+    assert model.residual_rms_ < 1e-10  # of the entries that were left
+
+
+@pytest.mark.parametrize("scale", ["columns", "rows", "none"])
+def test_errors_are_found_however_the_matrix_is_scaled(scale):
+    truth, x = planted((40, 30), 2, 0.8)
+    x, wrong = spoilt(x, 0.05)
+    model = MatrixCompletion(loss="robust", scale=scale).fit(x)
+    np.testing.assert_array_equal(model.outliers_, wrong)
+    np.testing.assert_allclose(model.complete(), truth, atol=1e-9)
+
+
+def test_errors_on_one_side_only():
+    """All of them upwards, as of a sensor that saturates."""
+    truth, x = planted((40, 30), 2, 0.8)
+    x, wrong = spoilt(x, 0.05)
+    x[tuple(wrong.T)] = 40.0
+    model = MatrixCompletion(loss="robust").fit(x)
+    np.testing.assert_array_equal(model.outliers_, wrong)
+    np.testing.assert_allclose(model.complete(), truth, atol=1e-9)
+
+
+def test_errors_of_any_size():
+    truth, x = planted((40, 30), 2, 0.8)
+    x, wrong = spoilt(x, 0.03)
+    x[tuple(wrong.T)] *= np.logspace(0, 6, len(wrong))
+    model = MatrixCompletion(loss="robust").fit(x)
+    np.testing.assert_array_equal(model.outliers_, wrong)
+    np.testing.assert_allclose(model.complete(), truth, atol=1e-9)
+
+
+@pytest.mark.parametrize("size", [1e-6, 1e6])
+def test_what_is_gross_depends_on_no_unit(size):
+    _, x = planted((40, 30), 2, 0.8)
+    x, wrong = spoilt(x, 0.05)
+    np.testing.assert_array_equal(MatrixCompletion(loss="robust").fit(size * x).outliers_, wrong)
+
+
+@pytest.mark.parametrize("transpose", [False, True])
+def test_errors_in_an_exact_table_in_units(transpose):
+    truth, x, _ = table(0, noise=0)
+    rng = np.random.default_rng(0)
+    seen = np.flatnonzero(np.isfinite(x))
+    at = np.sort(rng.choice(seen, 40, replace=False))
+    x.ravel()[at] += rng.choice([-8, 8], (len(at),)) * truth.std(axis=0)[at % 8]
+    wrong = np.column_stack(np.unravel_index(at, x.shape))
+    if transpose:
+        x, truth, wrong = x.T.copy(), truth.T, wrong[:, ::-1]
+    model = MatrixCompletion(loss="robust").fit(x)
+    assert model.scale_ == ("rows" if transpose else "columns")
+    assert set(map(tuple, model.outliers_)) == set(map(tuple, wrong))
+    np.testing.assert_allclose(model.complete(), truth, rtol=1e-9)
+
+
+@pytest.mark.parametrize(("shape", "rank"), [((60, 60), 1), ((40, 30), 2), ((120, 20), 2), ((20, 60), 1)])
+@pytest.mark.parametrize("seed", [0, 1])
+def test_clean_exact_matrices_list_nothing(shape, rank, seed):
+    truth, x = planted(shape, rank, 0.6, seed)
+    model = MatrixCompletion(loss="robust").fit(x)
+    assert model.outliers_.shape == (0, 2)
+    np.testing.assert_allclose(model.complete(), truth, atol=1e-9)
+
+
+def test_the_squared_loss_lists_nothing():
+    assert MatrixCompletion().fit(planted((50, 40), 2, 0.6)[1]).outliers_.shape == (0, 2)
+
+
+def test_errors_in_blocks():
+    (one, seen), (other, also) = planted((50, 40), 2, 0.7), planted((40, 30), 1, 0.7, seed=1)
+    x = np.full((90, 70), np.nan)
+    x[:50, :40], first = spoilt(seen, 0.05)
+    x[50:, 40:], second = spoilt(also, 0.05)
+    with pytest.warns(UserWarning, match="2 blocks that share no entry"):
+        model = MatrixCompletion(loss="robust").fit(x)
+    np.testing.assert_array_equal(model.outliers_, np.vstack([first, second + [50, 40]]))
+    np.testing.assert_allclose(model.complete()[:50, :40], one, atol=1e-9)
+    np.testing.assert_allclose(model.complete()[50:, 40:], other, atol=1e-9)
+
+
+def test_weights_and_repeated_rows_keep_their_places():
+    _, x = planted((40, 30), 2, 0.8)
+    x, wrong = spoilt(x, 0.05)
+    often = 1 + np.arange(40) % 2
+    for given in ({"sample_weight": often}, {"weights": np.random.default_rng(0).uniform(0.5, 2, x.shape)}):
+        model = MatrixCompletion(loss="robust").fit(x, **given)
+        np.testing.assert_array_equal(model.outliers_, wrong)
+
+
+# --- noisy ones
+
+
+@pytest.mark.parametrize("shape", [(50, 40), (120, 8), (8, 120)])
+def test_gaussian_noise_alone_lists_next_to_nothing(shape):
+    rng = np.random.default_rng(0)
+    x = np.where(rng.random(shape) < 0.2, np.nan, rng.standard_normal(shape))
+    with pytest.warns(UserWarning, match="misses held-out entries"):
+        model = MatrixCompletion(loss="robust").fit(x)
+    assert len(model.outliers_) < 1e-3 * x.size
+
+
+@pytest.mark.parametrize("noise", [0.1, 0.5])
+def test_a_noisy_matrix_lists_next_to_nothing(noise):
+    _, x = planted((50, 30), 2, 0.7, noise=noise)
+    assert len(MatrixCompletion(loss="robust").fit(x).outliers_) < 1e-3 * np.isfinite(x).sum()
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_a_noisy_table_lists_next_to_nothing(seed):
+    # BUG: in narrow tables of Gaussian noise .1 to .7 % are listed, where five deviations are one in two million.
+    truth, x, hidden = table(seed)
+    model = MatrixCompletion(loss="robust").fit(x)
+    assert len(model.outliers_) < 1e-3 * np.isfinite(x).sum()
+    assert error(model, truth, hidden) < 1.1 * error(MatrixCompletion().fit(x), truth, hidden)
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_a_noisy_matrix_with_outliers_is_nearly_as_good_as_without(seed):
+    truth, clean = planted((50, 30), 2, 0.7, seed, noise=0.2)
+    x, wrong = spoilt(clean, 0.03)
+    model = MatrixCompletion(loss="robust").fit(x)
+    best = np.linalg.norm(MatrixCompletion().fit(clean).complete() - truth)
+    assert np.linalg.norm(model.complete() - truth) < 1.1 * best
+    found, wrong = set(map(tuple, model.outliers_)), set(map(tuple, wrong))
+    assert wrong <= found
+    assert len(found - wrong) < 2e-3 * np.isfinite(x).sum()
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_a_noisy_table_with_outliers_is_nearly_as_good_as_without(seed):
+    truth, clean, hidden = table(seed)
+    x = clean.copy()
+    rng = np.random.default_rng(seed)
+    wrong = ~hidden & (rng.random(x.shape) < 0.03)
+    x[wrong] += (10 * rng.choice([-1, 1], x.shape) * truth.std(axis=0))[wrong]
+    model = MatrixCompletion(loss="robust").fit(x)
+    assert error(model, truth, hidden) < 1.2 * error(MatrixCompletion().fit(clean), truth, hidden)
+    found = np.zeros(x.shape, bool)
+    found[tuple(model.outliers_.T)] = True
+    assert (found & wrong).sum() >= 0.95 * wrong.sum()
+
+
+def test_an_outlier_is_not_handed_back_as_a_prediction():
+    """`transform` keeps what was observed, `complete` says what it should have been."""
+    truth, x = planted((50, 40), 2, 0.7)
+    x, wrong = spoilt(x, 0.02)
+    model = MatrixCompletion(loss="robust").fit(x)
+    at = tuple(wrong.T)
+    np.testing.assert_allclose(model.predict(*at), truth[at], atol=1e-9)
+    np.testing.assert_array_equal(model.transform(x)[at], x[at])
+
+
+# --- what the squared loss tells
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_the_squared_loss_tells_how_many_entries_are_gross(seed):
+    _, x = planted((50, 30), 2, 0.7, seed, noise=0.1)
+    x, wrong = spoilt(x, 0.01)
+    with pytest.warns(UserWarning, match=r"(\d+) entries lie so far from the model .*loss='robust'") as caught:
+        MatrixCompletion().fit(x)
+    (told,) = [w for w in caught if "entries lie so far" in str(w.message)]
+    assert len(wrong) // 2 < int(str(told.message).split()[0]) <= 1.2 * len(wrong)
+    assert told.filename == __file__
+
+
+def test_gross_entries_in_an_exact_matrix_are_told_too():
+    # BUG: 14 gross entries of 1,440 are matched exactly by rank 6 in place of 1, and nothing is said.
+    _, x = planted((60, 60), 1, 0.4)
+    at = np.random.default_rng(1).choice(np.flatnonzero(np.isfinite(x)), 14, replace=False)
+    x.ravel()[at] += 10 * np.random.default_rng(2).choice([-1, 1], 14)
+    with pytest.warns(UserWarning, match="entries lie so far from the model"):
+        MatrixCompletion().fit(x)
+
+
+@pytest.mark.parametrize(("noise", "seed"), [(0.0, 0), (0.1, 1), (0.5, 2)])
+def test_clean_matrices_are_not_told_of(noise, seed):
+    """Warnings are errors here."""
+    MatrixCompletion().fit(planted((50, 30), 2, 0.7, seed, noise=noise)[1])
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_clean_tables_are_not_told_of(seed):
+    MatrixCompletion().fit(table(seed)[1])
+
+
+@pytest.mark.parametrize("name", ["wine", "iris", "breast_cancer", "diabetes"])
+def test_real_tables_are_not_told_of(name):
+    """Skewed and with long tails, but nothing of it wrong."""
+    truth = getattr(tables, f"load_{name}")().data[:200, :9]
+    x = np.where(np.random.default_rng(0).random(truth.shape) < 0.1, np.nan, truth)
+    MatrixCompletion().fit(x)
+
+
+def test_entries_that_are_said_to_be_imprecise_are_not_gross():
+    # BUG: residuals are compared without their weights: hundreds are told of, and of robust loss listed.
+    rng = np.random.default_rng(0)
+    truth, _ = planted((80, 40), 2, 0.7)
+    noise = np.where(rng.random(truth.shape) < 0.7, 0.05, 1.0)
+    x = np.where(rng.random(truth.shape) < 0.3, np.nan, truth + noise * rng.standard_normal(truth.shape))
+    MatrixCompletion().fit(x, weights=noise**-2)
+
+
+# --- pieces
+
+
+def a_model(residual: np.ndarray, scale="none"):
+    """One that predicts nothing but zeros, and entries that it misses by so much."""
+    observed = observe(residual)
+    m, n = residual.shape
+    scaling = Scaling.of(observed, scale)
+    zero = Factors(np.zeros((m, 0)), (), np.zeros((n, 0)))
+    prior = np.zeros(0), np.zeros((0, 0))
+    return Model(zero, scaling, np.ones(len(scaling.spread)), *prior, observed.pattern), observed
+
+
+def test_residuals_are_in_typical_ones():
+    """Of a Gaussian: in standard deviations."""
+    x = 7 * np.random.default_rng(0).standard_normal((400, 20))
+    found = standardised_residuals(*a_model(x))
+    assert found.mean() == pytest.approx(np.sqrt(2 / np.pi), rel=0.05)
+    assert found.max() < 5
+
+
+def test_a_line_that_is_matched_to_rounding_has_no_outliers():
+    x = np.where(np.arange(10) < 5, 1.0, 1e-17) * np.random.default_rng(0).standard_normal((50, 10))
+    assert standardised_residuals(*a_model(x)).max() < 10
+
+
+@pytest.mark.parametrize(("count", "told"), [(0, 0), (2, 0), (3, 3), (20, 20)])
+def test_fewer_than_three_gross_entries_are_not_told(count, told):
+    x = np.random.default_rng(0).standard_normal((50, 20))
+    x.ravel()[7 * np.arange(count)] = 100
+    assert gross(*a_model(x)) == told
+
+
+def test_a_small_share_is_not_told():
+    x = np.random.default_rng(0).standard_normal((400, 50))
+    x.ravel()[7 * np.arange(9)] = 100
+    assert gross(*a_model(x)) == 0
+    x.ravel()[7 * np.arange(10)] = 100
+    assert gross(*a_model(x)) == 10
+
+
+def test_no_line_loses_more_than_half():
+    observed = observe(np.ones((6, 6)))
+    found = robust._minority(np.where(observed.rows == 2, 10.0 + observed.cols, 1.0), observed)
+    assert found.sum() == 3
+    assert set(zip(observed.rows[found].tolist(), observed.cols[found].tolist(), strict=True)) == {
+        (2, 3),
+        (2, 4),
+        (2, 5),
+    }
+
+
+def test_medians_of_each_line():
+    values, at = np.array([5.0, 1, 2, 8, 4, 7]), np.array([0, 0, 0, 2, 2, 3])
+    np.testing.assert_array_equal(robust._medians(values, at, 5), [2, 0, 6, 7, 0])
