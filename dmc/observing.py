@@ -55,7 +55,7 @@ def observe(
     if _devices.is_tensor(X):
         found = observe(_to_host(X)[0], mask, allow_empty=allow_empty, missing_values=missing_values)
         return found.to(_devices.of(X))
-    mask = _aligned(mask, X)
+    mask = aligned(mask, X, "mask")
     X, sparse_input = _to_host(X)
     if sparse_input:
         if mask is not None:
@@ -155,8 +155,8 @@ def _without_missing(values: NDArray[Any]) -> NDArray[Any]:
     return np.where(missing, np.nan, values) if missing.any() else values
 
 
-def _aligned(mask: Any, X: Any) -> Any:
-    """A mask that is a data frame, in the order of the rows and columns of X."""
+def aligned(mask: Any, X: Any, name: str) -> Any:
+    """A data frame beside X, such as a mask, in the order of the rows and columns of X."""
     for axis in ("index", "columns"):
         given, wanted = getattr(mask, axis, None), getattr(X, axis, None)
         if given is None or wanted is None or callable(given) or callable(wanted):
@@ -167,7 +167,7 @@ def _aligned(mask: Any, X: Any) -> Any:
         if len(set(given)) < len(given) or sorted(map(repr, given)) != sorted(map(repr, wanted)):
             other = next((label for label in given if label not in set(wanted)), None)
             which = f", for instance {other!r}" if other is not None else ""
-            raise ValueError(f"the {axis} labels of mask and X differ{which}; give a mask with the labels of X")
+            raise ValueError(f"the {axis} labels of {name} and X differ{which}; give it the labels of X")
         mask = mask.reindex(**{axis: wanted}) if hasattr(mask, "reindex") else mask[wanted]
     return mask
 

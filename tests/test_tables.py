@@ -230,7 +230,6 @@ def test_a_frame_of_weights_belongs_to_the_labels():
     x = frame()
     w = pd.DataFrame(np.random.default_rng(0).uniform(0.1, 3, x.shape), index=x.index, columns=x.columns)
     straight = MatrixCompletion().fit(x, weights=w)
-    # BUG: weights of a frame are taken by place, whatever their labels; a mask's are aligned, or refused.
     turned = MatrixCompletion().fit(x, weights=w.iloc[::-1, ::-1])
     np.testing.assert_allclose(turned.complete(), straight.complete())
 
@@ -255,7 +254,6 @@ def test_rows_of_no_weight_are_folded_in():
     truth = planted.A @ planted.B.T
     x = np.where(np.random.default_rng(0).random(truth.shape) < 0.7, truth, np.nan)
     w = np.where(np.arange(40) < 35, 0.5, 0.0)
-    # BUG: five rows with twenty entries each "have too few entries for rank 2".
     model = MatrixCompletion().fit(x, sample_weight=w)
     np.testing.assert_allclose(model.complete(), truth, atol=1e-6)
 
@@ -359,7 +357,7 @@ def test_observed_entries_outside_are_told_with_their_number_and_the_first_place
     with pytest.raises(ValueError, match=re.escape(message)):
         MatrixCompletion(**bounds).fit(x)
     x.iloc[31, 2] = 3
-    with pytest.raises(ValueError, match="1 observed entry lies outside .* at row 11, column 2; widen the bounds"):
+    with pytest.raises(ValueError, match=r"1 observed entry lies outside .* at row 11, column 2; widen the bounds"):
         MatrixCompletion(**bounds).fit(x.to_numpy())
     x.iloc[11, 2] = np.nan
     MatrixCompletion(**bounds).fit(x)

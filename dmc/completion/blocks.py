@@ -20,26 +20,49 @@ from dmc.pattern import Pattern
 
 Float = NDArray[np.float64]
 
-MOST, SMALLEST = 20, 8  # blocks that are fitted alone, and entries of one; the others are fitted together
+MOST = 20  # blocks that are fitted alone; smaller ones are fitted together
 
 
 def blocks_of(pattern: Pattern) -> list[tuple[NDArray[np.bool_], NDArray[np.bool_]]]:
-    """Rows and columns of each part of a NumPy pattern that is fitted alone; one, if all entries hang together."""
+    """Rows and columns of each part of a NumPy pattern that is fitted alone; one, if all entries hang together.
+
+    Blocks of one row or one column have nothing that is missing; together with those beyond the largest they are the
+    last part.
+    """
     m, n = pattern.shape
     ends = pattern.rows, m + pattern.cols.astype(np.int64)
     graph = sparse.coo_array((np.ones(len(ends[0]), np.int8), ends), shape=(m + n, m + n))
     label = connected_components(graph, directed=False)[1]
-    entries = np.bincount(label[pattern.rows], minlength=label.max() + 1)
+    count = label.max() + 1
+    entries = np.bincount(label[pattern.rows], minlength=count)
     filled = np.flatnonzero(entries)
     if len(filled) == 1:  # lines without any entry stay with the others
         return [(np.ones(m, bool), np.ones(n, bool))]
+    narrowest = np.minimum(np.bincount(label[:m], minlength=count), np.bincount(label[m:], minlength=count))
     order = filled[np.argsort(-entries[filled], kind="stable")]
-    alone = [b for b in order[:MOST] if entries[b] >= SMALLEST]
-    parts = [label == b for b in alone]
-    rest = ~np.isin(label, alone)
-    if entries[np.setdiff1d(filled, alone)].any():
+    alone = order[narrowest[order] > 1][:MOST]
+    parts = [label == block for block in alone]
+    rest = np.isin(label, np.setdiff1d(filled, alone))
+    if rest.any():
         parts.append(rest)
     return [(part[:m], part[m:]) for part in parts]
+
+
+def _lines_alone(block: Observations, weights: Float | None) -> Selected | None:
+    """The model of blocks of one row or one column each; None if there are others among them."""
+    pattern, values = block.pattern, block.values
+    rows, cols = pattern.row_counts[pattern.rows], pattern.column_counts[pattern.cols]
+    if not ((rows == 1) | (cols == 1)).all() or block.n_observed == 0:
+        return None
+    m, n = block.shape
+    U, V = np.ones((m, 1), block.dtype), np.ones((n, 1), block.dtype)
+    in_column = rows == 1  # the only entry of its row
+    U[pattern.rows[in_column], 0] = values[in_column]
+    V[pattern.cols[~in_column], 0] = values[~in_column]
+    nothing, none = np.zeros(0), np.zeros(0, np.int64)
+    model = Model.of(Factors(U, (), V), Scaling.of(block, "none"), np.zeros(n), block, weights)
+    ranks = np.ones(m, np.int64), np.ones(n, np.int64)
+    return Selected(model, True, 1, ranks, none, none, nothing, nothing, 0.0)
 
 
 def select_blocks(
@@ -53,7 +76,8 @@ def select_blocks(
     found = []
     for rows, cols in parts:
         block, entries = submatrix(host, rows, cols)
-        found.append(select(block.to(observations.device), None if weights is None else weights[entries]))
+        of_block = None if weights is None else weights[entries]
+        found.append(_lines_alone(block, of_block) or select(block.to(observations.device), of_block))
     return _together(found, parts, host, weights)
 
 
@@ -106,7 +130,11 @@ def _together(
     unexplained = float(weight @ [one.unexplained for one in found] / weight.sum())
     exact = all(one.exact for one in found)
     rank = max(one.rank for one in found)
-    return Selected(whole, exact, rank, held[0], held[1], errors, mean_errors, unexplained)
+    ranks = np.ones(m, np.int64), np.ones(n, np.int64)
+    for one, part in zip(found, parts, strict=True):
+        for axis, of_lines in enumerate(part):
+            ranks[axis][of_lines] = one.ranks[axis]
+    return Selected(whole, exact, rank, ranks, held[0], held[1], errors, mean_errors, unexplained)
 
 
 def _diagonal(a: Float, b: Float) -> Float:

@@ -31,7 +31,7 @@ from dmc.completion.solvability import Solvability
 from dmc.completion.tables import Bounds, Labels, repetitions, weighted
 from dmc.factors import Array, Factors
 from dmc.observations import Observations
-from dmc.observing import observe
+from dmc.observing import aligned, observe
 from dmc.solution import Status
 from dmc.solver import Callback
 
@@ -219,7 +219,7 @@ class MatrixCompletion(TransformerMixin, BaseEstimator):
         rng = _checks.generator(self.random_state)
         findings = Findings(observations.to(None), labels, X, self.missing_values)
         findings.of_data(mask is not None)
-        counted, entry_weights = weighted(observations, sample_weight, weights)
+        counted, entry_weights = weighted(observations, sample_weight, aligned(weights, X, "weights"))
         # Squares stay inside the dtype's range; a power of two rounds nothing.
         self._unit = 2.0 ** math.frexp(float(abs(counted.values).max()) or 1.0)[1]
         counted = counted.with_values(counted.values / self._unit)
@@ -236,7 +236,11 @@ class MatrixCompletion(TransformerMixin, BaseEstimator):
         self._labels, self._bounds, self._observations = labels, bounds, observations.to(None)
         host = counted.to(None)
         fitted = host.take(~outliers) if outliers.any() else host
-        self._keep(selected, fitted, journal)
+        # Rows that do not count are still rows; entries that do not are none.
+        uncounted = np.zeros(observations.shape[0], bool)
+        if sample_weight is not None and weights is None and not outliers.any():
+            uncounted = np.asarray(sample_weight) == 0
+        self._keep(selected, fitted, uncounted, journal)
         self.factors_ = in_units(self._model.factors, self._unit).to(home)
         self.outliers_ = np.column_stack([host.rows[outliers], host.cols[outliers]]).astype(np.int64)
         findings.of_ending(journal, self.rank_)
@@ -261,7 +265,7 @@ class MatrixCompletion(TransformerMixin, BaseEstimator):
 
         choose = partial(select_blocks, select=fit_block)
         if self.loss == "robust":
-            return select_robustly(counted, weights, min(bound, *counted.shape), choose)
+            return select_robustly(counted, weights, min(bound, *counted.shape), side, choose)
         return choose(counted, weights), np.zeros(counted.n_observed, bool)
 
     def _choose_repeated(
@@ -278,16 +282,21 @@ class MatrixCompletion(TransformerMixin, BaseEstimator):
         often, origin = host.repeat_rows(repeats)
         selected, outliers = self._choose(often.to(counted.device), None, bound, rng, journal)
         model = selected.model.of_rows(origin, host.pattern, weights)
-        selected = replace(selected, model=model, rows=origin[selected.rows])
+        of_rows = np.full(len(repeats), selected.ranks[0].max())
+        of_rows[origin] = selected.ranks[0]
+        selected = replace(selected, model=model, ranks=(of_rows, selected.ranks[1]), rows=origin[selected.rows])
         left_out = np.zeros(host.n_observed, bool)
         left_out[host.locate(origin[often.rows[outliers]], often.cols[outliers])] = True
         return selected, left_out
 
-    def _keep(self, selected: Selected, fitted: Observations, journal: Journal) -> None:
+    def _keep(self, selected: Selected, fitted: Observations, outliers: NDArray[np.bool_], journal: Journal) -> None:
         """What was selected, and what is told of it."""
         model, unit = selected.model, self._unit
-        factors = self._with_uncounted_rows(model, fitted)
-        self._model = replace(model, factors=_fill_empty_lines(factors, self._observations))
+        factors, determining = model.factors, fitted
+        if uncounted.any():
+            factors = self._folded_into(model, uncounted)
+            determining = self._observations
+        self._model = replace(model, factors=_fill_empty_lines(factors, determining))
         self._spreads = unit * Scaling.of(fitted, "columns").spread
         self.n_features_in_ = fitted.shape[1]
         self.rank_, self.scale_ = factors.width, model.scaling.side
@@ -296,22 +305,17 @@ class MatrixCompletion(TransformerMixin, BaseEstimator):
         judged = (missed, fitted.cols) if selected.exact else (selected.errors, selected.cols)
         self.residual_rms_, self.held_out_rmse_ = unit * _rms(missed), unit * _rms(judged[0])
         self.column_errors_ = unit * _by_column(judged[0], judged[1], self.n_features_in_)
-        # A model that was chosen for what it predicts leans on all lines; only an exact one is told by entries alone.
-        self.solvability_ = Solvability.of(fitted.pattern, max(selected.rank, 1) if selected.exact else 1)
+        ranks = selected.ranks
+        self.solvability_ = Solvability.of(determining.pattern, int(max(ranks[0].max(), ranks[1].max())), ranks)
         if self.status_ is Status.CONVERGED and fitted.values.any() and not self.solvability_.whole:
             self.status_ = Status.UNDETERMINED
 
-    def _with_uncounted_rows(self, model: Model, fitted: Observations) -> Factors:
-        """Rows whose entries all weigh nothing, or are outliers, had no part in the fit: they are folded in."""
+    def _folded_into(self, model: Model, rows: NDArray[np.bool_]) -> Factors:
+        """The factors with some rows that had no part in the fit, from their entries."""
         seen, factors = self._observations, model.factors
-        left_out = (seen.pattern.row_counts > 0) & (fitted.pattern.row_counts == 0)
-        if not left_out.any():
-            return factors
-        folded, _ = model.fold_in(seen.with_values(seen.values / self._unit).take(left_out[seen.rows]))
-        row_bias = None
-        if factors.row_bias is not None:
-            row_bias = np.where(left_out, folded.row_bias, factors.row_bias)
-        return replace(factors, U=np.where(left_out[:, None], folded.U, factors.U), row_bias=row_bias)
+        folded, _ = model.fold_in(seen.with_values(seen.values / self._unit).take(rows[seen.rows]))
+        bias = None if factors.row_bias is None else np.where(rows, folded.row_bias, factors.row_bias)
+        return replace(factors, U=np.where(rows[:, None], folded.U, factors.U), row_bias=bias)
 
     def predict(self, rows: Any, cols: ArrayLike | None = None, *, return_std: bool = False) -> Any:
         """Predicted values at pairs; or, of a matrix alone, at each of its positions.

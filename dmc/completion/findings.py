@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import warnings
+from types import FrameType
 from typing import Any
 
 import numpy as np
@@ -132,7 +133,8 @@ class Findings:
             )
         elif model.scale_ == "columns":
             self._columns_no_better(selected)
-        count = gross(selected.model, judged_by) if judged_by is not None and not selected.exact else 0
+        of_entries = selected.model.weights
+        count = gross(selected.model, judged_by, of_entries) if judged_by is not None and not selected.exact else 0
         if count:
             tell(
                 "gross",
@@ -160,25 +162,21 @@ class Findings:
             )
 
 
-_told: dict[tuple[str, int], int] = {}  # by kind of warning and search: the frame's line
-
-
 def tell(kind: str, message: str, category: type[Warning] = UserWarning) -> None:
     """Warn at the line that called for the fit; in a search of scikit-learn's once, and not for every fold."""
-    level, frame, search = 1, sys._getframe(), None
-    caller = None
+    level, caller, search = 1, None, None
+    frame: FrameType | None = sys._getframe()
     while frame is not None:
         name = frame.f_globals.get("__name__", "")
         if name.startswith("sklearn.model_selection"):
             search = frame
-        if caller is None and not name.startswith(("dmc.", "sklearn.")):
+        if caller is None and not name.startswith(("dmc.", "sklearn.", "joblib.")):
             caller = level
-        level, frame = level + 1, frame.f_back  # type: ignore[assignment]
+        level, frame = level + 1, frame.f_back
     if search is not None:
-        key = (kind, id(search))
-        if _told.get(key) == search.f_lasti:
+        # Kept with the call of the search itself, so that it is forgotten when that ends.
+        told = search.f_locals.setdefault("told by dmc", set())
+        if kind in told:
             return
-        if len(_told) > 1_000:
-            _told.clear()
-        _told[key] = search.f_lasti
+        told.add(kind)
     warnings.warn(message, category, stacklevel=caller or 2)

@@ -197,6 +197,10 @@ class Model:
         _, found = row_solve.posteriors(system.precision(), system.zeros, system.features, covariances=True)
         assert found is not None
         turned = system.spread @ row_solve.unpacked(found, system.width) @ system.spread.T
+        own = _coordinates(self.factors, side)[0]
+        # A line has no part in directions that are those of other blocks, and none is open there.
+        present = (own if lines is None else own[lines]) != 0
+        turned = turned * present[:, :, None] * present[:, None, :]
         return np.asarray(turned * (system.units**2)[:, None, None])
 
     def deviations(self, rows: NDArray[Any], cols: NDArray[Any]) -> Float:

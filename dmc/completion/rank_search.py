@@ -404,8 +404,9 @@ def _with_prior(
     floor = 100 * xp.finfo(side.dtype).eps * (xp.linalg.trace(of) + mean[:k] @ mean[:k])
     precision = 0 * covariance
     precision[:k, :k] = noise**2 * xp.linalg.inv(of + floor * eye[:k, :k])
-    ridge = 100 * xp.finfo(side.dtype).eps * xp.linalg.trace(xp.astype(grams, xp.float64))[:, None, None] * eye
-    step = xp.linalg.solve(grams + precision + ridge, (slopes + away @ precision)[:, :, None])[:, :, 0]
+    traces = xp.linalg.trace(xp.astype(grams, xp.float64))[:, None, None]
+    ridge = xp.where(traces > 0, 100 * xp.finfo(side.dtype).eps * traces, traces * 0 + 1)
+    step = xp.linalg.solve(grams + precision + ridge * eye, (slopes + away @ precision)[:, :, None])[:, :, 0]
     return side - xp.astype(step, side.dtype)
 
 

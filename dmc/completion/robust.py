@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from dmc.completion import factor_analysis
 from dmc.completion.factor_analysis import Entries
 from dmc.completion.model import Model
-from dmc.completion.selection import Selected
+from dmc.completion.scaling import Side
+from dmc.completion.selection import Selected, transposed
 from dmc.observations import Observations
 
 Float = NDArray[np.float64]
@@ -23,23 +24,30 @@ CLIPPED = 10.0  # deviations that a value counts for at most in the first guess
 MEDIAN_TO_DEVIATION = 1.4826  # of a Gaussian
 
 
-def standardised_residuals(model: Model, observations: Observations) -> Float:
-    """(observed,) the size of each NumPy entry's residual over the typical one, of its column or of all: the larger."""
+def standardised_residuals(
+    model: Model, observations: Observations, weights: Float | None = None, noise: Float | None = None
+) -> Float:
+    """(observed,) the size of each NumPy entry's residual over the typical one: of its line or of all, the larger, and
+    not below the noise (lines,), if it is given: a wide model leaves less of it in the entries that were fitted."""
     missed = np.abs(model.factors.at(observations.rows, observations.cols).astype(np.float64) - observations.values)
     rows = model.scaling.side == "rows"
     at = observations.rows if rows else observations.cols
     scaled = missed / model.scaling.spread[at]
+    if weights is not None:
+        scaled = scaled * np.sqrt(weights)
+    least = 0 if noise is None else noise / model.scaling.spread
     typical = MEDIAN_TO_DEVIATION * _medians(scaled, at, len(model.scaling.spread))
     eps = float(np.finfo(observations.dtype).eps)
     rounding = 100 * eps * np.abs(observations.values).max(initial=0) / model.scaling.spread[at]
     overall = MEDIAN_TO_DEVIATION * float(np.median(scaled)) if len(scaled) else 0.0
-    return np.asarray(scaled / np.maximum(np.maximum(typical[at], overall), np.maximum(rounding, 1e-300)))
+    typical = np.maximum(np.maximum(typical, least), max(overall, 1e-300))
+    return np.asarray(scaled / np.maximum(typical[at], rounding))
 
 
-def gross(model: Model, observations: Observations) -> int:
+def gross(model: Model, observations: Observations, weights: Float | None = None) -> int:
     """How many entries are so far from the model that the squared loss follows them; 0, if too few to be told of, or no
     more than the end of a long tail: then many lie half as far."""
-    deviations = standardised_residuals(model, observations)
+    deviations = standardised_residuals(model, observations, weights)
     count, half = (int((deviations > limit).sum()) for limit in (GROSS, GROSS / 2))
     return count if count >= max(FEWEST_GROSS, SHARE_GROSS * observations.n_observed, half / 2) else 0
 
@@ -48,6 +56,7 @@ def select_robustly(
     observations: Observations,
     weights: Float | None,
     width: int,
+    side: Side,
     select: Callable[[Observations, Float | None], Selected],
 ) -> tuple[Selected, NDArray[np.bool_]]:
     """Fit to the entries that agree with each other.
@@ -63,13 +72,18 @@ def select_robustly(
         Which entries are outliers.
     """
     host = observations.to(None)
-    outliers = _suspected(host, weights, width)
+    outliers = np.zeros(host.n_observed, bool)
+    if side == "rows":
+        of_columns = None if weights is None else host.pattern.both_orders(weights).by_column
+        outliers[host.pattern.column_order] = _suspected(transposed(host), of_columns, width)
+    else:
+        outliers = _suspected(host, weights, width)
     seen: list[NDArray[np.bool_]] = []
     while True:
         seen.append(outliers)
         kept = None if weights is None else weights[~outliers]
         found = select(observations.take(~outliers), kept)
-        outliers = _minority(standardised_residuals(found.model, host), host)
+        outliers = _minority(standardised_residuals(found.model, host, weights, found.model.noise), host)
         if len(seen) == ROUNDS or any((outliers == before).all() for before in seen):
             return found, seen[-1]
 
@@ -85,11 +99,11 @@ def _suspected(host: Observations, weights: Float | None, width: int) -> NDArray
     z = (x - level[at]) / spread[at]
     given = np.ones(len(z)) if weights is None else weights
     standard, trust = host.with_values(np.clip(z, -CLIPPED, CLIPPED)), 1 / (1 + (z / CLIPPED) ** 2)
-    missed = np.abs(z)
+    missed, root = np.abs(z), np.sqrt(given)
     for _ in range(REWEIGHTED):
         entries = Entries.of(standard, given * trust)
         found = factor_analysis.fit(entries, width, relevance=True) if width else None
-        missed = np.abs(z - found.at(host.rows, at)) if found else np.abs(z)
+        missed = root * (np.abs(z - found.at(host.rows, at)) if found else np.abs(z))
         size = MEDIAN_TO_DEVIATION * np.maximum(_medians(missed, at, n), np.median(missed))[at]
         size = np.maximum(size, 1e-12)
         trust = (FREEDOM + 1) / (FREEDOM + (missed / size) ** 2)

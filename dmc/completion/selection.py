@@ -65,6 +65,9 @@ class Selected:
         Whether all entries are matched to rounding by fewer degrees of freedom.
     rank : int
         Of the widest block.
+    ranks : (rows,) and (columns,) int arrays
+        Entries of each line that its block takes to be determined: as many as an exact model is wide; of others one,
+        for they lean on all lines.
     rows, cols : (held out,) integers
         Entries that were held out; of an exact model none are.
     errors, mean_errors : (held out,) float64
@@ -77,6 +80,7 @@ class Selected:
     model: Model
     exact: bool
     rank: int
+    ranks: tuple[NDArray[np.int64], NDArray[np.int64]]
     rows: NDArray[np.int64]
     cols: NDArray[np.int64]
     errors: Float
@@ -164,7 +168,7 @@ def _turned(found: Selected, host: Observations) -> Selected:
         scaling, noise = Scaling("rows", own.location, own.spread, own.constant), model.noise
     calibration, model = model.calibration, Model.of(turned, scaling, noise, host, weights)
     model = replace(model, calibration=calibration)
-    return replace(found, model=model, rows=found.cols, cols=found.rows)
+    return replace(found, model=model, ranks=found.ranks[::-1], rows=found.cols, cols=found.rows)
 
 
 class _Selection:
@@ -246,7 +250,12 @@ class _Selection:
         noise = np.sqrt(np.bincount(self.host.cols, residual**2, n) / counts)
         nothing, none = np.zeros(0), np.zeros(0, np.int64)
         model = self._model(found._replace(noise=noise), self.host, self.weights, intercept)
-        return Selected(model, not self.journal.ended, found.factors.width, none, none, nothing, nothing, 0.0)
+        exact, rank = not self.journal.ended, found.factors.width
+        return Selected(model, exact, rank, self._ranks(rank if exact else 1), none, none, nothing, nothing, 0.0)
+
+    def _ranks(self, rank: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        rows, columns = (np.full(lines, max(rank, 1)) for lines in self.host.shape)
+        return rows, columns
 
     def _model(self, found: Fitted, host: Observations, weights: Float | None, scaled: bool) -> Model:
         scaling, noise = self.scaling if scaled else Scaling.of(host, "none"), found.noise
@@ -413,6 +422,7 @@ class _Selection:
             model,
             False,
             fitted.factors.width,
+            self._ranks(1),
             rows,
             cols,
             np.concatenate(missed[kind]),
@@ -432,7 +442,7 @@ class _Selection:
             for mine, theirs, test in zip(ours, means, held, strict=True)
         ]
         gained = np.concatenate(won)
-        return bool(gained.mean() > 2 * gained.std() / math.sqrt(len(gained)))
+        return bool(gained.mean() > gained.std() / math.sqrt(len(gained)))
 
     def _parts(self) -> list[NDArray[np.bool_]]:
         """Of each part which entries of the sample are held out."""
@@ -462,7 +472,7 @@ class _Selection:
             model = self._analysis_of_all(False) if self.width else self._means(self.host, self.scaling)
         nothing, none = np.zeros(0), np.zeros(0, np.int64)
         fitted = self._model(model, self.host, self.weights, scaled)
-        return Selected(fitted, False, model.factors.width, none, none, nothing, nothing, 0.0)
+        return Selected(fitted, False, model.factors.width, self._ranks(1), none, none, nothing, nothing, 0.0)
 
     def _searched(self, intercept: bool, train: Observations, test: Observations) -> dict[str, Candidate]:
         """What the rank search has to offer: of the matrix as it is, or with levels of its columns."""

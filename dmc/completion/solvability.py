@@ -36,16 +36,19 @@ class Solvability:
     column_blocks: NDArray[np.int64]
 
     @classmethod
-    def of(cls, pattern: Pattern, rank: int) -> Solvability:
-        """From the observed positions."""
+    def of(
+        cls, pattern: Pattern, rank: int, ranks: tuple[NDArray[np.int64], NDArray[np.int64]] | None = None
+    ) -> Solvability:
+        """From the observed positions; `ranks` of each row and column, where blocks differ in it."""
+        of_rows, of_columns = (rank, rank) if ranks is None else ranks
         pattern = pattern.to(None)
         pointers, indices = pattern.by_row
         links = sparse.csr_array((np.ones(len(indices), np.int32), indices, pointers), shape=pattern.shape)
         back = links.T.tocsr()
         rows, columns = (np.ones(count, bool) for count in pattern.shape)
         while True:
-            enough_rows = rows & (links @ columns.astype(np.int32) >= rank)
-            enough_columns = columns & (back @ enough_rows.astype(np.int32) >= rank)
+            enough_rows = rows & (links @ columns.astype(np.int32) >= of_rows)
+            enough_columns = columns & (back @ enough_rows.astype(np.int32) >= of_columns)
             if (enough_rows == rows).all() and (enough_columns == columns).all():
                 break
             rows, columns = enough_rows, enough_columns

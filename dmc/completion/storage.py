@@ -19,7 +19,10 @@ from dmc.pattern import Lines, Pattern
 from dmc.solution import Status
 
 KIND = "MatrixCompletion"
-SETTINGS = ("rank", "scale", "loss", "missing_values", "depth", "validation_fraction", "n_threads", "device", "verbose")
+SETTINGS = (
+    *("rank", "scale", "loss", "min_value", "max_value", "missing_values", "depth", "validation_fraction"),
+    *("n_threads", "device", "verbose"),
+)
 NUMBERS = ("rank_", "scale_", "n_iter_", "history_", "held_out_rmse_", "residual_rms_", "n_features_in_")
 
 
@@ -57,8 +60,7 @@ def write(completion: Any, path: str | os.PathLike[str]) -> None:
     seed = completion.random_state
     header = {
         "written_by": f"dmc {__version__}",
-        "settings": {name: getattr(completion, name) for name in SETTINGS}
-        | {name: _plain(getattr(completion, name)) for name in ("min_value", "max_value")}
+        "settings": {name: _plain(getattr(completion, name)) for name in SETTINGS}
         | {"random_state": int(seed) if isinstance(seed, (int, np.integer)) else None},
         "numbers": {name: getattr(completion, name) for name in NUMBERS},
         "status": completion.status_.name,
@@ -101,8 +103,8 @@ def read(kind: Any, path: str | os.PathLike[str]) -> Any:
 
 
 def _plain(value: Any) -> Any:
-    """A bound as JSON holds it."""
-    return None if value is None else np.asarray(value, dtype=float).tolist()
+    """A setting as JSON holds it."""
+    return np.asarray(value).tolist() if isinstance(value, (np.ndarray, np.generic, list, tuple)) else value
 
 
 def _labels(values: Any) -> list[Any] | None:
