@@ -289,7 +289,7 @@ class MatrixCompletion(TransformerMixin, BaseEstimator):
         left_out[host.locate(origin[often.rows[outliers]], often.cols[outliers])] = True
         return selected, left_out
 
-    def _keep(self, selected: Selected, fitted: Observations, outliers: NDArray[np.bool_], journal: Journal) -> None:
+    def _keep(self, selected: Selected, fitted: Observations, uncounted: NDArray[np.bool_], journal: Journal) -> None:
         """What was selected, and what is told of it."""
         model, unit = selected.model, self._unit
         factors, determining = model.factors, fitted
