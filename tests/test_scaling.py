@@ -5,7 +5,7 @@ import pytest
 
 from dmc import Factors, Observations, datasets, observe
 from dmc.completion.scaling import WORTH, Scaling, gains
-from dmc.completion.selection import transposed
+from dmc.completion.selected import transposed
 
 SIDES = ("columns", "rows")
 

@@ -6,7 +6,7 @@ from sklearn import datasets as tables
 
 from dmc import MatrixCompletion, Status, datasets, observe
 from dmc.completion import selection
-from dmc.completion.selection import submatrix, transposed
+from dmc.completion.selected import submatrix, transposed
 
 
 def in_units(seed: int, shape=(120, 8), rank=2, noise=0.3) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -13,7 +13,7 @@ from scipy.sparse.csgraph import connected_components
 
 from dmc.completion.model import Model
 from dmc.completion.scaling import Scaling
-from dmc.completion.selection import Selected, submatrix
+from dmc.completion.selected import Selected, submatrix
 from dmc.factors import Factors
 from dmc.observations import Observations
 from dmc.pattern import Pattern

@@ -7,7 +7,6 @@ import os
 import warnings
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -20,13 +19,12 @@ from sklearn.utils.validation import _check_feature_names, _check_feature_names_
 from dmc import _checks, _devices, kernels
 from dmc.callbacks import Progress
 from dmc.completion import storage
-from dmc.completion.blocks import select_blocks
 from dmc.completion.findings import LARGEST, Findings
+from dmc.completion.fitting import Settings, fit, fit_repeated
+from dmc.completion.journal import Journal
 from dmc.completion.model import Model, in_units
-from dmc.completion.rank_search import Journal
-from dmc.completion.robust import select_robustly
-from dmc.completion.scaling import WORTH, Scaling, Side, gains
-from dmc.completion.selection import Selected, select
+from dmc.completion.scaling import Scaling
+from dmc.completion.selected import Selected
 from dmc.completion.solvability import Solvability
 from dmc.completion.tables import Bounds, Labels, repetitions, weighted
 from dmc.factors import Array, Factors
@@ -224,13 +222,14 @@ class MatrixCompletion(TransformerMixin, BaseEstimator):
         self._unit = 2.0 ** math.frexp(float(abs(counted.values).max()) or 1.0)[1]
         counted = counted.with_values(counted.values / self._unit)
         repeats = repetitions(sample_weight, observations.shape[0]) if weights is None else None
+        settings = Settings(self.scale, self.loss, bound, self.depth, self.validation_fraction)
         journal = Journal([*self.callbacks, *([Progress()] if self.verbose else [])])
         # One thread for BLAS also between the phases: their thin decompositions gain nothing.
         with kernels.threads(self.n_threads), kernels.sharing_cores(2 * bound):
             if repeats is None:
-                selected, outliers = self._choose(counted, entry_weights, bound, rng, journal)
+                selected, outliers = fit(counted, entry_weights, settings, rng, journal)
             else:
-                selected, outliers = self._choose_repeated(counted, entry_weights, repeats, bound, rng, journal)
+                selected, outliers = fit_repeated(counted, entry_weights, repeats, settings, rng, journal)
         if journal.status is Status.NONFINITE:
             raise FloatingPointError(f"the fit failed after {journal.n_steps} steps: {journal.status}")
         self._labels, self._bounds, self._observations = labels, bounds, observations.to(None)
@@ -246,48 +245,6 @@ class MatrixCompletion(TransformerMixin, BaseEstimator):
         findings.of_ending(journal, self.rank_)
         findings.of_model(self, selected, fitted if self.loss == "squared" else None)
         return self
-
-    def _choose(
-        self,
-        counted: Observations,
-        weights: NDArray[Any] | None,
-        bound: int,
-        rng: np.random.Generator,
-        journal: Journal,
-    ) -> tuple[Selected, NDArray[np.bool_]]:
-        """The model of entries of about unit size, and (observed,) which of them it leaves out."""
-        gained = gains(counted.to(None))
-        better: Side = "columns" if gained["columns"] + WORTH >= gained["rows"] else "rows"
-        side: Side = {"rows": "rows", "auto": better}.get(self.scale, "columns")
-
-        def fit_block(block: Observations, w: NDArray[Any] | None) -> Selected:
-            return select(block, w, self.scale, side, bound, self.depth, self.validation_fraction, rng, journal)
-
-        choose = partial(select_blocks, select=fit_block)
-        if self.loss == "robust":
-            return select_robustly(counted, weights, min(bound, *counted.shape), side, choose)
-        return choose(counted, weights), np.zeros(counted.n_observed, bool)
-
-    def _choose_repeated(
-        self,
-        counted: Observations,
-        weights: NDArray[Any] | None,
-        repeats: NDArray[np.int64],
-        bound: int,
-        rng: np.random.Generator,
-        journal: Journal,
-    ) -> tuple[Selected, NDArray[np.bool_]]:
-        """The same, of rows that stand there as often as they count."""
-        host = counted.to(None)
-        often, origin = host.repeat_rows(repeats)
-        selected, outliers = self._choose(often.to(counted.device), None, bound, rng, journal)
-        model = selected.model.of_rows(origin, host.pattern, weights)
-        of_rows = np.full(len(repeats), selected.ranks[0].max())
-        of_rows[origin] = selected.ranks[0]
-        selected = replace(selected, model=model, ranks=(of_rows, selected.ranks[1]), rows=origin[selected.rows])
-        left_out = np.zeros(host.n_observed, bool)
-        left_out[host.locate(origin[often.rows[outliers]], often.cols[outliers])] = True
-        return selected, left_out
 
     def _keep(self, selected: Selected, fitted: Observations, uncounted: NDArray[np.bool_], journal: Journal) -> None:
         """What was selected, and what is told of it."""

@@ -11,9 +11,9 @@ import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
 from dmc import _checks
-from dmc.completion.rank_search import Journal
+from dmc.completion.journal import Journal
 from dmc.completion.robust import gross
-from dmc.completion.selection import Selected
+from dmc.completion.selected import Selected
 from dmc.completion.tables import Labels
 from dmc.observations import Observations
 from dmc.solution import Status

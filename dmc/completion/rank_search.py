@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from functools import cached_property, partial
 from typing import Any, NamedTuple
@@ -14,12 +13,13 @@ from array_api_compat import array_namespace, device
 
 from dmc import _devices, initial, steps
 from dmc.callbacks import EarlyStopping, Lowest, Stagnation
+from dmc.completion.journal import Journal
 from dmc.factors import Array, Factors
 from dmc.observations import Observations
 from dmc.problem import MaskedLeastSquares
 from dmc.rank_path import FIRST_LEVEL, RankPath
 from dmc.solution import Status, StepInfo
-from dmc.solver import Callback, solve
+from dmc.solver import solve
 
 FAST = 0.84  # decay of the first path's level,
 SLOWER = (0.9, 0.93, 0.96)  # and of those tried when it does not lead to the answer
@@ -85,38 +85,6 @@ class Patience(EarlyStopping):
         if self._mark[0] != before or self._width == 0:
             self._width = info.factors.width
         return stopped and (info.factors.width > self._width or info.n_steps - self._mark[0] >= self.late)
-
-
-class Journal:
-    """The bookkeeping of one fit over all its phases, whoever runs them."""
-
-    def __init__(self, callbacks: Sequence[Callback]) -> None:
-        self.callbacks = list(callbacks)
-        self.history: list[dict[str, Any]] = []
-        self.n_steps = 0
-        self.status = Status.CONVERGED
-        self.stopped_by: str | None = None
-        self._began = time.perf_counter()
-
-    @property
-    def ended(self) -> bool:
-        """Whether the fit is to end with what it has: somebody asked for it, or it overflowed."""
-        return self.status in (Status.STOPPED, Status.NONFINITE)
-
-    def note(self, phase: str, width: int, n_steps: int, value: float, held_out_error: float | None) -> None:
-        """A phase has ended."""
-        self.n_steps += n_steps
-        seconds = time.perf_counter() - self._began
-        self.history.append(
-            {
-                "phase": phase,
-                "width": width,
-                "n_steps": n_steps,
-                "value": value,
-                "held_out_error": held_out_error,
-                "seconds": seconds,
-            }
-        )
 
 
 class Trained(NamedTuple):

@@ -11,7 +11,7 @@ from dmc.completion import factor_analysis
 from dmc.completion.factor_analysis import Entries
 from dmc.completion.model import Model
 from dmc.completion.scaling import Side
-from dmc.completion.selection import Selected, transposed
+from dmc.completion.selected import Selected, transposed
 from dmc.observations import Observations
 
 Float = NDArray[np.float64]

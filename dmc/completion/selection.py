@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,9 +16,10 @@ from dmc.completion.factor_analysis import Entries, FactorAnalysis
 from dmc.completion.model import Model
 from dmc.completion.rank_search import AS_GOOD, FAST, SLOWER, WRONG_TURN, Journal, RankSearch, Trained
 from dmc.completion.scaling import WORTH, Scaling, Side, gains
+from dmc.completion.selected import Candidate, Fitted, Selected, submatrix, transposed
 from dmc.factors import Factors
 from dmc.observations import Observations
-from dmc.pattern import Lines, Pattern
+from dmc.pattern import Pattern
 from dmc.solution import Status, StepInfo
 
 Float = NDArray[np.float64]
@@ -39,55 +39,6 @@ OVERWHELMING = 2.0  # nats an entry by which levels and spreads describe it bett
 HOPELESS = 1.1  # times the least error on the first part, above which a kind is not tried on the others
 
 
-class Fitted(NamedTuple):
-    """A model in the data's units: factors, and each column's noise where the fit has learnt it."""
-
-    factors: Factors
-    noise: Float | None
-
-
-@dataclass(frozen=True)
-class Candidate:
-    """A kind of model, fitted to all but one part of the entries, and how it is fitted to all."""
-
-    trained: Fitted
-    finish: Callable[[], Fitted]
-
-
-@dataclass(frozen=True, eq=False)
-class Selected:
-    """A fitted model, and what held-out entries said of it.
-
-    Attributes
-    ----------
-    model : Model
-    exact : bool
-        Whether all entries are matched to rounding by fewer degrees of freedom.
-    rank : int
-        Of the widest block.
-    ranks : (rows,) and (columns,) int arrays
-        Entries of each line that its block takes to be determined: as many as an exact model is wide; of others one,
-        for they lean on all lines.
-    rows, cols : (held out,) integers
-        Entries that were held out; of an exact model none are.
-    errors, mean_errors : (held out,) float64
-        By which the kind of model that was chosen missed them, and by which the means of their columns did (where rows
-        are scaled: of their rows); in the data's units.
-    unexplained : float
-        Root mean square of the errors over that of the means' errors, each in units of its line's spread.
-    """
-
-    model: Model
-    exact: bool
-    rank: int
-    ranks: tuple[NDArray[np.int64], NDArray[np.int64]]
-    rows: NDArray[np.int64]
-    cols: NDArray[np.int64]
-    errors: Float
-    mean_errors: Float
-    unexplained: float
-
-
 def too_large(factors: Factors) -> bool:
     """Whether the matrices of all lines would not fit."""
     return (factors.width + 1) ** 2 * sum(factors.shape) > MOST_NUMBERS
@@ -96,25 +47,6 @@ def too_large(factors: Factors) -> bool:
 def named(kind: str, intercept: bool) -> str:
     """A kind of model that the rank search offers."""
     return f"{kind}, with levels" if intercept else kind
-
-
-def transposed(observations: Observations) -> Observations:
-    pattern = observations.pattern
-    m, n = pattern.shape
-    values = pattern.both_orders(observations.values).by_column
-    return Observations(Pattern((n, m), pattern.by_column, pattern.by_row), values)
-
-
-def submatrix(
-    observations: Observations, rows: NDArray[np.bool_], cols: NDArray[np.bool_]
-) -> tuple[Observations, NDArray[np.bool_]]:
-    """The NumPy observations in some rows and columns, numbered anew; and which (observed,) they are."""
-    keep = rows[observations.rows] & cols[observations.cols]
-    counts = np.bincount(observations.rows[keep], minlength=len(rows))[rows]
-    number = np.cumsum(cols) - 1
-    lines = Lines(np.concatenate([[0], np.cumsum(counts)]), number[observations.cols[keep]])
-    shape = int(rows.sum()), int(cols.sum())
-    return Observations.from_lines(lines, observations.values[keep], shape), keep
 
 
 def select(

@@ -1,0 +1,42 @@
+"""The bookkeeping of one fit over all its phases."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from dmc.solution import Status
+from dmc.solver import Callback
+
+
+class Journal:
+    """The bookkeeping of one fit over all its phases, whoever runs them."""
+
+    def __init__(self, callbacks: Sequence[Callback]) -> None:
+        self.callbacks = list(callbacks)
+        self.history: list[dict[str, Any]] = []
+        self.n_steps = 0
+        self.status = Status.CONVERGED
+        self.stopped_by: str | None = None
+        self._began = time.perf_counter()
+
+    @property
+    def ended(self) -> bool:
+        """Whether the fit is to end with what it has: somebody asked for it, or it overflowed."""
+        return self.status in (Status.STOPPED, Status.NONFINITE)
+
+    def note(self, phase: str, width: int, n_steps: int, value: float, held_out_error: float | None) -> None:
+        """A phase has ended."""
+        self.n_steps += n_steps
+        seconds = time.perf_counter() - self._began
+        self.history.append(
+            {
+                "phase": phase,
+                "width": width,
+                "n_steps": n_steps,
+                "value": value,
+                "held_out_error": held_out_error,
+                "seconds": seconds,
+            }
+        )
