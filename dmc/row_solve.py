@@ -11,7 +11,7 @@ from dmc import _compiled
 
 Float = NDArray[np.float64]
 
-CHUNK = 1 << 22  # numbers in the matrices that are held at a time
+CHUNK = 1 << 19  # numbers in the matrices that are held at a time: they stay in the cache
 
 
 def packed(matrices: Float) -> Float:

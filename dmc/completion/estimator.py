@@ -521,7 +521,8 @@ class MatrixCompletion(TransformerMixin, BaseEstimator):
     ) -> tuple[Factors, NDArray[np.float64] | None]:
         """The model of rows in the data's units, and covariances in those of the fit."""
         scaled = observations.with_values(observations.values / self._unit)
-        folded, of_rows = self._model.fold_in(scaled, covariances=covariances)
+        with kernels.sharing_cores(self.rank_):
+            folded, of_rows = self._model.fold_in(scaled, covariances=covariances)
         return in_units(folded, self._unit), of_rows
 
     def get_feature_names_out(self, input_features: Any = None) -> NDArray[Any]:
