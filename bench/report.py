@@ -416,18 +416,24 @@ def recommend_panels() -> list[plots.Panel]:
 
 
 def tables_panels() -> list[plots.Panel]:
-    names = list(imputed("mean", SHARES[0]))
+    names, rivals = list(imputed("mean", SHARES[0])), [label for label in IMPUTERS if label != "mean"]
     panels = []
     for share in SHARES:
+        first = share == SHARES[0]  # the legend stands there alone
         lines = []
-        for i, label in enumerate(IMPUTERS):
+        for i, label in enumerate(rivals):
             errors = imputed(label, share)
-            places = np.arange(len(names)) + 0.13 * (i - (len(IMPUTERS) - 1) / 2)
-            style = {"color": plots.FIRST if i == 0 else f"{0.82 - 0.14 * i:.2f}"}
-            lines.append(plots.Line(places, [errors[name] for name in names], label, style, bars=0.12))
+            places = np.arange(len(names)) + 0.15 * (i - (len(rivals) - 1) / 2)
+            style = {"color": plots.FIRST if i == 0 else f"{0.9 - 0.19 * i:.2f}"}
+            bars = [errors[name] for name in names]
+            lines.append(plots.Line(places, bars, label if first else "", style, bars=0.14))
+        means = imputed("mean", share)
+        style = {"color": plots.SECOND, "linestyle": "", "marker": "_", "markersize": 22}
+        levels = [means[name] for name in names]
+        lines.append(plots.Line(np.arange(len(names)), levels, "mean of the column" if first else "", style))
         ticks = [name.replace(" ", "\n") for name in names]
         title = f"{share.replace('%', ' %')} of the entries hidden"
-        panels.append(plots.Panel(title, "", "error, in spreads of the column", lines, xticks=ticks, ylim=(0, 1.45)))
+        panels.append(plots.Panel(title, "", "error, in spreads of the column", lines, xticks=ticks, ylim=(0, 1.65)))
     return panels
 
 
