@@ -48,6 +48,8 @@ def observe(
         missing_values = _checks.real(missing_values, "missing_values")
     else:
         missing_values = None
+    if type(X).__name__ == "LazyFrame":
+        raise TypeError("X is a LazyFrame, which holds no entries yet; give X.collect()")
     if isinstance(X, Observations):
         if mask is not None:
             raise ValueError("a mask was given with Observations, which know what is observed; leave the mask out")

@@ -330,15 +330,18 @@ def test_deviations_of_folded_rows_are_those_of_fitted_ones(side, share):
     """Their priors differ: second moments of the fitted, mean and covariance for new ones."""
     case = Case(side, share=share)
     folded, of_rows = case.model.fold_in(case.observed, covariances=True)
-    np.testing.assert_allclose(case.model.row_deviations(folded, of_rows), everywhere(case.model), rtol=0.05)
+    np.testing.assert_allclose(
+        case.model.row_deviations(case.observed, folded, of_rows), everywhere(case.model), rtol=0.05
+    )
 
 
 @pytest.mark.parametrize("side", ["none", "columns"])
 def test_a_row_without_entries_is_least_known(side):
     case = Case(side)
     first = np.where(np.arange(40) < 20, case.measured[:1], np.nan)
-    folded, of_rows = case.model.fold_in(observe(np.vstack([first, np.full(40, np.nan)])), covariances=True)
-    known, unknown = case.model.row_deviations(folded, of_rows)
+    new = observe(np.vstack([first, np.full(40, np.nan)]))
+    folded, of_rows = case.model.fold_in(new, covariances=True)
+    known, unknown = case.model.row_deviations(new, folded, of_rows)
     assert (unknown > known).all()
     assert np.median(unknown / known) > 2
 
@@ -361,8 +364,9 @@ def test_intervals_of_new_rows_cover_what_they_say(side, few):
     seen = np.zeros(case.measured.shape, bool)
     seen[observed.rows, observed.cols] = True
     new, seen = case.measured[few:], seen[few:]
-    folded, of_rows = model.fold_in(observe(new, seen), covariances=True)
-    z = (new - folded.dense()) / model.row_deviations(folded, of_rows)
+    entries = observe(new, seen)
+    folded, of_rows = model.fold_in(entries, covariances=True)
+    z = (new - folded.dense()) / model.row_deviations(entries, folded, of_rows)
     assert 0.87 < np.mean(np.abs(z[~seen]) < NORMAL_90) < 0.93
 
 

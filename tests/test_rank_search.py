@@ -274,7 +274,7 @@ def test_the_cut_is_at_the_largest_ratio_of_neighbours(s, kept):
 
 @pytest.mark.parametrize(
     ("observed", "fraction", "parts"),
-    [(observe(np.ones((19, 20))), 0.05, 1), (noise(), 0.0, 1), (observe(np.eye(60), np.eye(60) == 1), 0.5, 1)],
+    [(observe(np.ones((9, 10))), 0.05, 1), (noise(), 0.0, 1), (observe(np.eye(60), np.eye(60) == 1), 0.5, 1)],
     ids=["few", "no share", "alone in their lines"],
 )
 def test_too_few_entries_hold_nothing_out(observed, fraction, parts):
@@ -283,6 +283,24 @@ def test_too_few_entries_hold_nothing_out(observed, fraction, parts):
 
 def test_several_parts_may_be_small_each():
     assert rank_search.hold_out(observe(np.ones((19, 20))), 0.05, np.random.default_rng(0), 5).n_observed == 19
+
+
+@pytest.mark.parametrize(("shape", "wanted"), [((20, 5), 20), ((50, 4), 20), ((40, 40), 80)])
+def test_of_a_small_table_a_larger_share_is_held_out(shape, wanted):
+    assert rank_search.hold_out(observe(np.ones(shape)), 0.05, np.random.default_rng(0), 1).n_observed == wanted
+
+
+def test_a_direction_of_its_own_makes_a_match_an_accident():
+    """Two unrelated columns beside constant ones: rank two matches all, and says nothing of what is missing."""
+    rng = np.random.default_rng(0)
+    X = np.column_stack([rng.standard_normal((40, 2)), np.full((40, 3), [1, 2, 3])])
+    mask = np.ones(X.shape, bool)
+    mask[:5, 0] = False
+    run = discover(observe(X, mask), intercept=True)
+    U = X[:, :2]
+    model = Factors(U, (), np.eye(5)[:, :2], column_bias=np.array([0, 0, 1.0, 2, 3]))
+    assert run.matched(model)
+    assert not run.certain(model)
 
 
 def test_held_out_entries_are_a_share_and_no_more_than_tell_the_error(monkeypatch):

@@ -62,7 +62,11 @@ def _lines_alone(block: Observations, weights: Float | None) -> Selected | None:
     nothing, none = np.zeros(0), np.zeros(0, np.int64)
     model = Model.of(Factors(U, (), V), Scaling.of(block, "none"), np.zeros(n), block, weights)
     ranks = np.ones(m, np.int64), np.ones(n, np.int64)
-    return Selected(model, True, 1, ranks, none, none, nothing, nothing, 0.0)
+    return Selected(model, True, 1, ranks, none, none, nothing, nothing, nothing, 0.0, 0.0)
+
+
+def _counts(host: Observations) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    return host.pattern.row_counts, host.pattern.column_counts
 
 
 def select_blocks(
@@ -72,7 +76,8 @@ def select_blocks(
     host = observations.to(None)
     parts = blocks_of(host.pattern)
     if len(parts) == 1:
-        return select(observations, weights)
+        alone = _lines_alone(host, weights) if min(np.count_nonzero(c) for c in _counts(host)) > 1 else None
+        return alone or select(observations, weights)
     found = []
     for rows, cols in parts:
         block, entries = submatrix(host, rows, cols)
@@ -125,16 +130,22 @@ def _together(
         np.concatenate([np.flatnonzero(part[i])[getattr(one, name)] for one, part in zip(found, parts, strict=True)])
         for i, name in enumerate(("rows", "cols"))
     ]
-    errors, mean_errors = (np.concatenate([getattr(one, name) for one in found]) for name in ("errors", "mean_errors"))
+    names = "errors", "mean_errors", "across_errors"
+    errors = [np.concatenate([getattr(one, name) for one in found]) for name in names]
     weight = np.array([one.model.pattern.n_observed for one in found], float)
-    unexplained = float(weight @ [one.unexplained for one in found] / weight.sum())
+    unexplained = [
+        float(weight @ [getattr(one, name) for one in found] / weight.sum())
+        for name in ("unexplained", "unexplained_across")
+    ]
     exact = all(one.exact for one in found)
     rank = max(one.rank for one in found)
     ranks = np.ones(m, np.int64), np.ones(n, np.int64)
     for one, part in zip(found, parts, strict=True):
         for axis, of_lines in enumerate(part):
             ranks[axis][of_lines] = one.ranks[axis]
-    return Selected(whole, exact, rank, ranks, held[0], held[1], errors, mean_errors, unexplained)
+    return Selected(
+        whole, exact, rank, ranks, held[0], held[1], errors[0], errors[1], errors[2], unexplained[0], unexplained[1]
+    )
 
 
 def _diagonal(a: Float, b: Float) -> Float:

@@ -18,7 +18,7 @@ from sklearn.utils.validation import _check_feature_names, _check_feature_names_
 
 from dmc import _checks, _devices, kernels
 from dmc.callbacks import Progress
-from dmc.completion import storage
+from dmc.completion import robust, storage
 from dmc.completion.findings import LARGEST, Findings
 from dmc.completion.fitting import Settings, fit, fit_repeated
 from dmc.completion.journal import Journal
@@ -320,7 +320,9 @@ class MatrixCompletion(TransformerMixin, BaseEstimator):
         if not return_std:
             return predicted
         assert of_rows is not None
-        return predicted, self._unit * self._model.row_deviations(in_units(folded, 1 / self._unit), of_rows)
+        scaled = observations.to(None)
+        scaled = scaled.with_values(scaled.values / self._unit)
+        return predicted, self._unit * self._model.row_deviations(scaled, in_units(folded, 1 / self._unit), of_rows)
 
     def _deviations(self, rows: NDArray[np.int64], cols: NDArray[np.int64]) -> NDArray[np.float64]:
         deviations = self._unit * self._model.deviations(rows, cols)
@@ -522,7 +524,10 @@ class MatrixCompletion(TransformerMixin, BaseEstimator):
         """The model of rows in the data's units, and covariances in those of the fit."""
         scaled = observations.with_values(observations.values / self._unit)
         with kernels.sharing_cores(self.rank_):
-            folded, of_rows = self._model.fold_in(scaled, covariances=covariances)
+            if self.loss == "robust":
+                folded, of_rows, _ = robust.fold_in(self._model, scaled, covariances=covariances)
+            else:
+                folded, of_rows = self._model.fold_in(scaled, covariances=covariances)
         return in_units(folded, self._unit), of_rows
 
     def get_feature_names_out(self, input_features: Any = None) -> NDArray[Any]:

@@ -73,7 +73,8 @@ class Findings:
             )
             tell("equal", f"all {n:,} observed entries are {values[0]:g}: nothing tells the others; {where}")
         zeros = int((values == 0).sum())
-        if whole and not masked and not self._sparse and SEVERAL <= ZEROS * n <= zeros < n:
+        flags = ((values == 0) | (values == 1)).all()
+        if whole and not (masked or self._sparse or flags) and SEVERAL <= ZEROS * n <= zeros < n:
             tell(
                 "zeros",
                 f"nothing is missing and {zeros:,} of {n:,} entries are 0: all count as observed; if zeros stand for "
@@ -112,6 +113,8 @@ class Findings:
         judged_by : Observations or None
             Entries among which some may be grossly wrong.
         """
+        if model.status_ is Status.STOPPED:
+            return
         pattern, blocks = self._observations.pattern, model.solvability_
         short = ((blocks.row_blocks < 0) & (pattern.row_counts > 0)).any()
         short |= ((blocks.column_blocks < 0) & (pattern.column_counts > 0)).any()

@@ -50,7 +50,7 @@ def fit(
 
     choose = partial(select_blocks, select=fit_block)
     if settings.loss == "robust":
-        return select_robustly(counted, weights, min(settings.bound, *counted.shape), side, choose)
+        return select_robustly(counted, weights, min(settings.bound, *counted.shape), side, journal, choose)
     return choose(counted, weights), np.zeros(counted.n_observed, bool)
 
 

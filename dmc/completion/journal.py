@@ -26,6 +26,11 @@ class Journal:
         """Whether the fit is to end with what it has: somebody asked for it, or it overflowed."""
         return self.status in (Status.STOPPED, Status.NONFINITE)
 
+    def conclude(self, status: Status, stopped_by: str | None = None) -> None:
+        """How a phase ended. That somebody asked for the end stays, whatever would come after."""
+        if not self.ended:
+            self.status, self.stopped_by = status, stopped_by
+
     def note(self, phase: str, width: int, n_steps: int, value: float, held_out_error: float | None) -> None:
         """A phase has ended."""
         self.n_steps += n_steps

@@ -152,8 +152,7 @@ class Model:
             own = Scaling.of(observations, "rows", weights)
             z = own.standardised(observations).values
             features, base = np.column_stack([V, np.ones(len(V))]), np.zeros(len(V))
-            typical = self.noise / self.scaling.spread
-            noise = np.full(len(V), np.sqrt(np.mean(typical**2)))
+            noise = np.full(len(V), self.typical_noise)
         else:
             z, features, noise = observations.values.astype(np.float64), V, self.noise
             base = np.zeros(len(V)) if self.factors.column_bias is None else self.factors.column_bias.astype(np.float64)
@@ -217,7 +216,7 @@ class Model:
             s, c, x, y = S[row_at[at]], C[column_at[at]], right[cols[at]], left[rows[at]]
             variance[at] += np.einsum("pi,pij,pj->p", x, s, x) + np.einsum("pi,pij,pj->p", y, c, y)
             variance[at] += np.einsum("pij,pij->p", s[:, :k, :k], c[:, :k, :k])
-        return np.asarray(self.calibration * np.sqrt(variance))
+        return np.asarray(self.calibration * np.sqrt(np.maximum(variance, self._noise_at(rows, cols) ** 2)))
 
     def draw(self, rng: np.random.Generator) -> Float:
         """(rows, columns) entries as they might have been measured: rows, columns and noise at random."""
@@ -237,16 +236,23 @@ class Model:
         noise = self.noise[:, None] if self.scaling.side == "rows" else self.noise
         return np.asarray(drawn + noise * rng.standard_normal(drawn.shape))
 
-    def row_deviations(self, folded: Factors, of_rows: Float) -> Float:
-        """(rows, columns) the same for all columns of folded-in rows, from their covariances."""
+    def row_deviations(self, observations: Observations, folded: Factors, of_rows: Float) -> Float:
+        """(rows, columns) the same for all columns of rows with these entries, from what `fold_in` gave of them."""
         C = self.covariances(1)
         k = self.factors.width
         right, left = (_coordinates(replace(folded, V=self.factors.V), side)[1] for side in (0, 1))
         spread = row_solve.seconds(right) @ _halves(of_rows).T
         spread = spread.T + row_solve.seconds(left) @ _halves(C).T
-        noise = self.noise if self.scaling.side != "rows" else np.full(len(right), np.sqrt(np.mean(self.noise**2)))
+        noise = self.noise
+        if self.scaling.side == "rows":
+            noise = self.typical_noise * Scaling.of(observations, "rows").spread[:, None]
         both = of_rows[:, :k, :k].reshape(len(of_rows), -1) @ C[:, :k, :k].reshape(len(C), -1).T
         return np.asarray(self.calibration * np.sqrt(noise**2 + spread + both))
+
+    @property
+    def typical_noise(self) -> float:
+        """Of an entry, in spreads of its line."""
+        return float(np.sqrt(np.mean((self.noise / self.scaling.spread) ** 2)))
 
     def _noise_at(self, rows: NDArray[Any], cols: NDArray[Any]) -> Float:
         return self.noise[rows] if self.scaling.side == "rows" else self.noise[cols]

@@ -35,7 +35,10 @@ WRONG_TURN = 0.3  # residual over held-out error up to which slower paths are wo
 PLENTY = 2.0  # entries for each degree of freedom above which a converged fit does not depend on its start
 MAX_GRAMS = 50_000_000  # numbers in the matrices of all lines together
 MAX_HELD_OUT = 10_000  # entries: enough to know the error to a percent
+MOST_HELD_OUT = 0.2  # share of a small table
 MIN_HELD_OUT = 20  # entries: with fewer the error says nothing
+MOST_ROUNDING = 0.01  # of the entries' size: with more nothing can be said to be exact
+ALONE = 0.999  # share of a line in the directions of all lines from which on others say nothing of it
 LINE_ROUNDING = 1e-6  # of a line's own size: what is left of it is not the share of other lines in the rounding
 POLISH = steps.Backtracking(steps.GaussNewton())
 
@@ -204,7 +207,8 @@ class RankSearch:
         self.solve("polish", problem, polish, path.best, POLISH, POLISH_STEPS)
         found = []
         starts = {"cut": path.best.truncate(_gap(path.best.singular_values()))}
-        if self.oversampling(explored.width) > PLENTY:  # else its start would know the held-out entries
+        # Else its start would know the held-out entries.
+        if self.oversampling(explored.width) > PLENTY and not self.apart(explored):
             starts["explored"] = explored
         for kind, begin in starts.items():
             if not self.ended and begin.width <= self._largest:
@@ -262,7 +266,7 @@ class RankSearch:
             return start
         model = self.solve("final", self._problem, watch, start, step, max_steps)
         if self.journal.status is Status.MAX_STEPS:
-            self.journal.status = Status.CONVERGED
+            self.journal.conclude(Status.CONVERGED)
         return model
 
     def solve(
@@ -270,11 +274,10 @@ class RankSearch:
     ) -> Factors:
         """One phase, looked at every step."""
         journal = self.journal
-        callbacks = [watch, *journal.callbacks]
+        callbacks = [*journal.callbacks, watch]  # one that asks for the end goes before one that ends the phase
         solution = solve(problem, start, step, callbacks=callbacks, max_steps=max_steps, tol=1e-14, check_every=1)
         ended = solution.stopped_by == watch.name
-        journal.status = Status.CONVERGED if ended else solution.status
-        journal.stopped_by = None if ended else solution.stopped_by
+        journal.conclude(*(Status.CONVERGED, None) if ended else (solution.status, solution.stopped_by))
         zero = 0.5 * problem.observations.n_observed * _rms(problem.observations) ** 2
         value = solution.value / max(zero, np.finfo(float).tiny)
         error = watch.best_error if isinstance(watch, EarlyStopping) else None
@@ -308,8 +311,21 @@ class RankSearch:
         return True
 
     def certain(self, model: Factors) -> bool:
-        """Whether the entries are matched by a model of fewer degrees of freedom, so that it is no accident."""
-        return self.oversampling(model.width) >= AMPLE and self.matched(model)
+        """Whether the entries are matched by a model of fewer degrees of freedom, so that it is no accident; and no
+        line with gaps has a direction of its own, which would match whatever it holds."""
+        if self.oversampling(model.width) < AMPLE or self._tolerance > MOST_ROUNDING or not self.matched(model):
+            return False
+        return not self.apart(model)
+
+    def apart(self, model: Factors) -> bool:
+        """Whether a line with gaps has a direction of its own, which matches whatever the line holds."""
+        pattern, (m, n) = self.observations.pattern.to(None), self._lines
+        for side, counts, others in ((model.U, pattern.row_counts, n), (model.V, pattern.column_counts, m)):
+            Q, R = np.linalg.qr(_devices.place(side, None).astype(np.float64))
+            own = np.square(Q[:, np.abs(np.diag(R)) > 0]).sum(axis=1)
+            if ((own > ALONE) & (counts > 0) & (counts < others)).any():
+                return True
+        return False
 
     def oversampling(self, rank: int) -> float:
         """Observed entries for each degree of freedom of a rank; with nothing missing there are always enough."""
@@ -317,16 +333,14 @@ class RankSearch:
         freedom = rank * (m + n - rank) + (n - rank if self.intercept else 0)
         return math.inf if n_observed == m * n else n_observed / freedom
 
-    def missed(self, model: Factors) -> float:
-        """Root mean square of X̂ − X over the observed entries."""
-        return _rms(_left(self._problem, model))
-
 
 def hold_out(observations: Observations, fraction: float, rng: np.random.Generator, parts: int) -> Observations | None:
     """One of some parts of the entries that are held out in turn, each at most 10,000; None where all of them together
     are too few to tell anything."""
+    if fraction > 0:  # of small tables a larger share
+        fraction = max(fraction, min(MIN_HELD_OUT / (parts * observations.n_observed), MOST_HELD_OUT))
     fraction = min(fraction, MAX_HELD_OUT / observations.n_observed)
-    if fraction * observations.n_observed * parts < MIN_HELD_OUT:
+    if round(fraction * observations.n_observed * parts) < MIN_HELD_OUT:
         return None
     try:
         return observations.split(fraction, rng)[1]

@@ -9,9 +9,11 @@ from numpy.typing import NDArray
 
 from dmc.completion import factor_analysis
 from dmc.completion.factor_analysis import Entries
-from dmc.completion.model import Model
-from dmc.completion.scaling import Side
+from dmc.completion.journal import Journal
+from dmc.completion.model import LEAST_NOISE, Model
+from dmc.completion.scaling import Scaling, Side
 from dmc.completion.selected import Selected, transposed
+from dmc.factors import Factors
 from dmc.observations import Observations
 
 Float = NDArray[np.float64]
@@ -57,6 +59,7 @@ def select_robustly(
     weights: Float | None,
     width: int,
     side: Side,
+    journal: Journal,
     select: Callable[[Observations, Float | None], Selected],
 ) -> tuple[Selected, NDArray[np.bool_]]:
     """Fit to the entries that agree with each other.
@@ -84,7 +87,7 @@ def select_robustly(
         kept = None if weights is None else weights[~outliers]
         found = select(observations.take(~outliers), kept)
         outliers = _minority(standardised_residuals(found.model, host, weights, found.model.noise), host)
-        if len(seen) == ROUNDS or any((outliers == before).all() for before in seen):
+        if journal.ended or len(seen) == ROUNDS or any((outliers == before).all() for before in seen):
             return found, seen[-1]
 
 
@@ -94,8 +97,9 @@ def _suspected(host: Observations, weights: Float | None, width: int) -> NDArray
     x, at = host.values.astype(np.float64), host.cols
     level = _medians(x, at, n)
     spread = MEDIAN_TO_DEVIATION * _medians(np.abs(x - level[at]), at, n)
-    typical = float(np.median(spread[spread > 0])) if (spread > 0).any() else 0.0
-    spread = np.where(spread > 0, spread, typical or 1.0)
+    counts = np.maximum(np.bincount(at, minlength=n), 1)
+    whole = np.sqrt(np.bincount(at, (x - level[at]) ** 2, n) / counts)  # where most entries are one value
+    spread = np.where(spread > 0, spread, np.where(whole > 0, whole, 1.0))
     z = (x - level[at]) / spread[at]
     given = np.ones(len(z)) if weights is None else weights
     standard, trust = host.with_values(np.clip(z, -CLIPPED, CLIPPED)), 1 / (1 + (z / CLIPPED) ** 2)
@@ -110,16 +114,63 @@ def _suspected(host: Observations, weights: Float | None, width: int) -> NDArray
     return _minority(missed / size, host)
 
 
-def _minority(deviations: Float, host: Observations) -> NDArray[np.bool_]:
+def _minority(deviations: Float, host: Observations, columns: bool = True) -> NDArray[np.bool_]:
     """(observed,) outliers by their deviations, and of no line more than half: what is left has to tell the line."""
     outliers = deviations > DEVIATIONS
-    for at in (host.rows, host.cols):
+    if columns:
+        outliers &= ~_flags(host)
+    for at in (host.rows, host.cols) if columns else (host.rows,):
         order = np.lexsort((-deviations, at))  # line by line, the largest first
         counts = np.bincount(at)
         place = np.empty(len(at), np.int64)
         place[order] = np.arange(len(at)) - np.repeat(np.cumsum(counts) - counts, counts)
         outliers &= place < counts[at] // 2
     return outliers
+
+
+def fold_in(
+    model: Model, observations: Observations, *, covariances: bool = False
+) -> tuple[Factors, Float | None, NDArray[np.bool_]]:
+    """Rows with these NumPy entries, as far as they agree with each other and with the columns.
+
+    Returns
+    -------
+    Factors, covariances
+        As `Model.fold_in` gives them.
+    (observed,) bool
+        Which entries were left out.
+    """
+    trust = np.ones(observations.n_observed)
+    for _ in range(REWEIGHTED):
+        folded, _ = model.fold_in(observations, trust)
+        missed = np.abs(folded.at(observations.rows, observations.cols).astype(np.float64) - observations.values)
+        least = _noise(model, observations)
+        typical = MEDIAN_TO_DEVIATION * _medians(missed, observations.rows, observations.shape[0])
+        trust = (FREEDOM + 1) / (FREEDOM + (missed / np.maximum(typical[observations.rows], least)) ** 2)
+    outliers = _minority(missed / least, observations, columns=False)
+    folded, of_rows = model.fold_in(observations.take(~outliers), covariances=covariances)
+    return folded, of_rows, outliers
+
+
+def _noise(model: Model, observations: Observations) -> Float:
+    """(observed,) what an entry of a row may be off by: noise, or rounding."""
+    eps = float(np.finfo(observations.dtype).eps)
+    rounding = np.maximum(100 * eps, LEAST_NOISE) * np.abs(observations.values).max(initial=0)
+    if model.scaling.side == "rows":
+        noise = model.typical_noise * Scaling.of(observations, "rows").spread[observations.rows]
+    else:
+        noise = model.noise[observations.cols]
+    return np.asarray(np.maximum(noise, max(rounding, 1e-300)))
+
+
+def _flags(host: Observations) -> NDArray[np.bool_]:
+    """(observed,) entries of columns with two values: the rarer one is no error."""
+    n = host.shape[1]
+    low, high = np.full(n, np.inf), np.full(n, -np.inf)
+    np.minimum.at(low, host.cols, host.values)
+    np.maximum.at(high, host.cols, host.values)
+    between = (host.values != low[host.cols]) & (host.values != high[host.cols])
+    return np.asarray((np.bincount(host.cols, between, n) == 0)[host.cols])
 
 
 def _medians(values: Float, at: NDArray[np.integer], count: int) -> Float:

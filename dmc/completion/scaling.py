@@ -20,7 +20,7 @@ Side = Literal["none", "columns", "rows"]
 # −.5 to .1, pictures .7 to 1.1, tables in units more than 1.5 (30 % hidden; scikit-learn's tables and pictures).
 WORTH = 0.5
 TOLD = 5  # entries of a line from which its mean and spread can be told: two are soon the same by chance
-LEAST_SPREAD = 1e-11  # over the level: what is less is rounding, and the line constant
+LEAST_SPREAD = 8  # roundings of the level: what is less is one, and the line constant
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,7 +60,8 @@ class Scaling:
             first += np.bincount(at, w * (scaled - first[at]), lines) / total
         spread = unit * np.sqrt(np.bincount(at, w * (scaled - first[at]) ** 2, lines) / total)
         location = unit * first
-        constant = ~(spread > LEAST_SPREAD * abs(location))
+        eps = float(np.finfo(observations.dtype).eps)
+        constant = ~(spread > LEAST_SPREAD * eps * abs(location))
         exact = np.zeros(lines)
         exact[at] = x  # of a constant line any of its values
         return cls(side, np.where(constant, exact, location), np.where(constant, 1.0, spread), constant)
@@ -104,11 +105,11 @@ def gains(observations: Observations) -> dict[Side, float]:
         counts = np.bincount(at, minlength=lines)
         mean = np.bincount(at, x, lines) / np.maximum(counts, 1)
         squares = np.bincount(at, (x - mean[at]) ** 2, lines) / np.maximum(counts - 1, 1)
-        floor = 1e-20 * float(np.mean(x * x)) or 1.0  # constant lines cost nothing more
         half = np.maximum(counts - 1, 1) / 2
         short = np.log(half) - digamma(half)  # by which the logarithm of a variance from few entries is too small
-        told = math.log(n) + 0.5 * counts * (np.log(np.maximum(squares, floor)) + short)
-        return float(np.where(counts >= TOLD, told, none * counts).sum()) / n
+        told = math.log(n) + 0.5 * counts * (np.log(np.where(squares > 0, squares, 1)) + short)
+        # Constant lines say nothing of units: rows of zeros are many in tables of flags.
+        return float(np.where((counts >= TOLD) & (squares > 0), told, none * counts).sum()) / n
 
     m, k = observations.shape
     return {"columns": none - length(observations.cols, k), "rows": none - length(observations.rows, m)}

@@ -48,11 +48,12 @@ class Selected:
         for they lean on all lines.
     rows, cols : (held out,) integers
         Entries that were held out; of an exact model none are.
-    errors, mean_errors : (held out,) float64
-        By which the kind of model that was chosen missed them, and by which the means of their columns did (where rows
-        are scaled: of their rows); in the data's units.
-    unexplained : float
-        Root mean square of the errors over that of the means' errors, each in units of its line's spread.
+    errors, mean_errors, across_errors : (held out,) float64
+        By which the kind of model that was chosen missed them, and the means of their columns, and of their rows; in
+        the data's units.
+    unexplained, unexplained_across : float
+        Root mean square of the errors over that of the columns' means, and of the rows', in units of each line's
+        spread.
     """
 
     model: Model
@@ -63,7 +64,9 @@ class Selected:
     cols: NDArray[np.int64]
     errors: Float
     mean_errors: Float
+    across_errors: Float
     unexplained: float
+    unexplained_across: float
 
 
 def transposed(observations: Observations) -> Observations:

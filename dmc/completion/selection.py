@@ -100,7 +100,9 @@ def _turned(found: Selected, host: Observations) -> Selected:
         scaling, noise = Scaling("rows", own.location, own.spread, own.constant), model.noise
     calibration, model = model.calibration, Model.of(turned, scaling, noise, host, weights)
     model = replace(model, calibration=calibration)
-    return replace(found, model=model, ranks=found.ranks[::-1], rows=found.cols, cols=found.rows)
+    selected = replace(found, model=model, ranks=found.ranks[::-1], rows=found.cols, cols=found.rows)
+    errors, unexplained = found.across_errors, found.unexplained_across
+    return replace(selected, mean_errors=errors, across_errors=found.mean_errors, unexplained=unexplained)
 
 
 class _Selection:
@@ -138,6 +140,8 @@ class _Selection:
         self._exact_model: Factors | None = None  # that part of the entries led to
 
     def run(self) -> Selected:
+        if self.journal.ended:  # before this block had its turn
+            return self._exact(self._means(self.host, Scaling.of(self.host, "columns")), self.scaling.side != "none")
         if not self.host.values.any():
             m, n = self.host.shape
             zero = Factors(np.zeros((m, 0), self.host.dtype), (), np.zeros((n, 0), self.host.dtype))
@@ -183,7 +187,9 @@ class _Selection:
         nothing, none = np.zeros(0), np.zeros(0, np.int64)
         model = self._model(found._replace(noise=noise), self.host, self.weights, intercept)
         exact, rank = not self.journal.ended, found.factors.width
-        return Selected(model, exact, rank, self._ranks(rank if exact else 1), none, none, nothing, nothing, 0.0)
+        return Selected(
+            model, exact, rank, self._ranks(rank if exact else 1), none, none, nothing, nothing, nothing, 0.0, 0.0
+        )
 
     def _ranks(self, rank: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         rows, columns = (np.full(lines, max(rank, 1)) for lines in self.host.shape)
@@ -257,11 +263,15 @@ class _Selection:
         except StopIteration:
             pass
         except KeyboardInterrupt:
-            journal.status, journal.stopped_by = Status.STOPPED, "interrupt"
+            journal.conclude(Status.STOPPED, "interrupt")
         if stopped:
-            journal.status, journal.stopped_by = Status.STOPPED, getattr(stopped[0], "name", type(stopped[0]).__name__)
-        for callback in journal.callbacks:
-            callback(info(journal.status))
+            name = getattr(stopped[0], "name", None) or getattr(stopped[0], "__name__", type(stopped[0]).__name__)
+            journal.conclude(Status.STOPPED, str(name))
+        try:
+            for callback in journal.callbacks:
+                callback(info(journal.status))
+        except KeyboardInterrupt:
+            journal.conclude(Status.STOPPED, "interrupt")
         found = factor_analysis.finished(entries, found)
         sweeps = sweep
         journal.note("factor analysis", width, sweeps, float(found.noise.mean()), None)
@@ -276,6 +286,8 @@ class _Selection:
         found = {"means": Candidate(self._means(train, scaling), lambda: self._means(self.host, self.scaling))}
         if self.scaling.side == "none":
             return found
+        across = self._means_across(train)
+        found["means across"] = Candidate(across, lambda: self._means_across(self.host))
         priors = {"factor analysis": False}
         if self.host.n_observed < SURE * self.width * self.host.shape[1]:
             priors["relevance"] = True
@@ -300,6 +312,17 @@ class _Selection:
         bias = scaling.location.astype(self.host.dtype)
         return Fitted(Factors(nothing[0], (), nothing[1], None, bias), scaling.spread * ~scaling.constant)
 
+    def _means_across(self, host: Observations) -> Fitted:
+        """Of each row its mean: where the matrix was turned, what its own columns' means predict."""
+        m, n = host.shape
+        sums = np.bincount(host.rows, host.values, m)
+        whole = float(np.mean(host.values, dtype=np.float64))
+        counts = np.asarray(host.pattern.row_counts)
+        U = np.where(counts > 0, sums / np.maximum(counts, 1), whole)[:, None]
+        arrays = (array.astype(self.host.dtype) for array in (U, np.ones((n, 1)), np.zeros(n)))
+        U, V, bias = arrays
+        return Fitted(Factors(U, (), V, None, bias), None)
+
     # --- judgement
 
     def _judged(self) -> Selected:
@@ -315,7 +338,7 @@ class _Selection:
             weights = None if self.sample_weights is None else self.sample_weights[~part]
             found = self._analyses(part, train, weights, dropped)
             for intercept, wanted in ((False, self.plain), (True, self.levels)):
-                if wanted and not dropped >= {named(kind, intercept) for kind in SEARCHED}:
+                if wanted and not self.journal.ended and not dropped >= {named(kind, intercept) for kind in SEARCHED}:
                     found |= self._searched(intercept, train, test)
                     if self._exact_model is not None:
                         return self._exact(Fitted(self._restored(self._exact_model, intercept), None), intercept)
@@ -330,7 +353,7 @@ class _Selection:
                 dropped = {kind for kind, error in first.items() if error > HOPELESS * behind}
         held = held[: len(missed["means"])]
         errors = {kind: self._error(found, held) for kind, found in missed.items() if len(found) == len(held)}
-        of_means = errors["means"]
+        of_means = errors["means"], errors.get("means across", errors["means"])
         if self.scaling.side == "none":  # means are no answer to a user who wants no levels
             del errors["means"]
         kind = min(errors, key=lambda kind: errors[kind])
@@ -359,7 +382,9 @@ class _Selection:
             cols,
             np.concatenate(missed[kind]),
             np.concatenate(missed["means"]),
-            errors[kind] / (of_means or 1.0),
+            np.concatenate(missed.get("means across", missed["means"])),
+            errors[kind] / (of_means[0] or 1.0),
+            errors[kind] / (of_means[1] or 1.0),
         )
 
     def _error(self, missed: list[Float], held: list[Observations]) -> float:
@@ -404,7 +429,9 @@ class _Selection:
             model = self._analysis_of_all(False) if self.width else self._means(self.host, self.scaling)
         nothing, none = np.zeros(0), np.zeros(0, np.int64)
         fitted = self._model(model, self.host, self.weights, scaled)
-        return Selected(fitted, False, model.factors.width, self._ranks(1), none, none, nothing, nothing, 0.0)
+        return Selected(
+            fitted, False, model.factors.width, self._ranks(1), none, none, nothing, nothing, nothing, 0.0, 0.0
+        )
 
     def _searched(self, intercept: bool, train: Observations, test: Observations) -> dict[str, Candidate]:
         """What the rank search has to offer: of the matrix as it is, or with levels of its columns."""
@@ -441,7 +468,7 @@ class _Selection:
             slow = search.explore(decay)
             if search.certain(slow):
                 return self._exact(Fitted(self._restored(slow, intercept), None), intercept)
-            self.journal.status = self.journal.status if self.journal.ended else status
+            self.journal.conclude(status)
         return None
 
     def _calibration(

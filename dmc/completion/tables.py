@@ -28,14 +28,14 @@ class Labels:
     ----------
     library : {"pandas", "polars"} or None
         Where the frame came from; None for all that is no frame.
-    columns : list or None
+    columns : list, pandas' index or None
         Names of the columns.
     index : object or None
         pandas' index.
     """
 
     library: str | None = None
-    columns: list[Any] | None = None
+    columns: Any = None
     index: Any = None
 
     @classmethod
@@ -43,7 +43,11 @@ class Labels:
         library = type(X).__module__.partition(".")[0]
         if library not in ("pandas", "polars") or not hasattr(X, "columns"):
             return cls()
-        return cls(library, list(X.columns), getattr(X, "index", None))
+        names = X.columns if library == "pandas" else list(X.columns)
+        several = {str(name) for name in names if list(names).count(name) > 1} if len(set(names)) < len(names) else ()
+        if several:
+            raise ValueError(f"several columns of X are called {min(several)!r}; give each a name of its own")
+        return cls(library, names, getattr(X, "index", None))
 
     def around(self, array: NDArray[Any]) -> Any:
         """The array as such a frame; the array itself where there was none."""
@@ -51,8 +55,14 @@ class Labels:
             return array
         frame = importlib.import_module(self.library).DataFrame
         if self.library == "polars":
-            return frame(array, schema=[str(name) for name in self.columns or ()])
+            return frame(array, schema=list(self.columns))
         return frame(array, index=self.index, columns=self.columns)
+
+    def ordered(self, of_columns: Any) -> Any:
+        """pandas' series of numbers in the order of the columns that it names; anything else as it is."""
+        if self.library == "pandas" and hasattr(of_columns, "reindex") and set(self.columns) == set(of_columns.index):
+            return of_columns.reindex(self.columns).to_numpy()
+        return of_columns
 
     def named(self, columns: Sequence[int]) -> str:
         """Some columns in words: by name, else by number."""
@@ -137,7 +147,7 @@ class Bounds:
     @classmethod
     def of(cls, low: Any, high: Any, labels: Labels, n: int) -> Bounds:
         bounds = [
-            _bound(value, name, n, -np.inf if name == "min_value" else np.inf)
+            _bound(labels.ordered(value), name, n, -np.inf if name == "min_value" else np.inf)
             for name, value in (("min_value", low), ("max_value", high))
         ]
         crossed = np.flatnonzero(bounds[0] > bounds[1])
