@@ -110,7 +110,7 @@ CONTENDERS: dict[str, Imputer] = {
 
 
 def compared() -> None:
-    """Seven tables with 10, 30 and 50 % hidden: this library beside means, neighbours, regressions and soft-impute."""
+    """Seven tables, 10 to 50 % hidden: this library beside means, neighbours, regressions, trees and soft-impute."""
     warnings.simplefilter("ignore")  # of those that did not converge; their figures show it
     for name, truth in tables().items():
         for label, imputer in CONTENDERS.items():
@@ -129,7 +129,7 @@ def compared() -> None:
 
 
 def seeds() -> None:
-    """The same seven with 30 % hidden: by how much does the error depend on random_state, and what do 90 % cover?"""
+    """The same seven, 30 % hidden: how far the error depends on random_state, and what intervals of 90 % cover."""
     warnings.simplefilter("ignore")
     for name, truth in tables().items():
         hidden, X = hide(truth, 0.3, 0)

@@ -8,10 +8,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dmc import _compiled
+from dmc.pattern import Pattern
 
 Float = NDArray[np.float64]
 
+DENSE = 0.05  # share observed from which products with zeros for gaps are quicker than sparse ones
 CHUNK = 1 << 19  # numbers in the matrices that are held at a time: they stay in the cache
+
+
+def matrix(pattern: Pattern, values: Float) -> Any:
+    """(rows, columns) for products, zero where nothing was observed: dense, unless it is sparse enough."""
+    m, n = pattern.shape
+    found = pattern.csr(values)
+    return found.toarray() if pattern.n_observed > DENSE * m * n else found
 
 
 def packed(matrices: Float) -> Float:

@@ -11,9 +11,10 @@ from scipy import sparse
 
 from dmc import Factors, Observations, observe
 from dmc.completion import factor_analysis
-from dmc.completion.factor_analysis import DENSE, Entries, FactorAnalysis, finished, fit, sweeps
+from dmc.completion.factor_analysis import Entries, FactorAnalysis, finished, fit, sweeps
 from dmc.completion.scaling import Scaling
 from dmc.pattern import Lines
+from dmc.row_solve import DENSE
 
 
 class Table(NamedTuple):
@@ -251,7 +252,7 @@ def test_sparse_and_dense_entries_give_the_same_model(relevance, weighted, monke
     table = planted((500, 200), 2, 0.045)
     weights = np.random.default_rng(0).uniform(0.5, 2, table.observations.n_observed) if weighted else None
     few = Entries.of(table.observations, weights)
-    monkeypatch.setattr(factor_analysis, "DENSE", 0.0)
+    monkeypatch.setattr("dmc.row_solve.DENSE", 0.0)
     all_ = Entries.of(table.observations, weights)
     assert sparse.issparse(few.weights)
     assert isinstance(all_.weights, np.ndarray)

@@ -467,7 +467,7 @@ def test_products_with_zeros_for_gaps_and_without_are_the_same(monkeypatch):
     case = Case("columns", weights=True)
     found = []
     for share in (0.0, 1.1):
-        monkeypatch.setattr("dmc.completion.model.DENSE", share)
+        monkeypatch.setattr("dmc.row_solve.DENSE", share)
         folded, of_rows = case.model.fold_in(case.observed, case.weights, covariances=True)
         found.append((folded.U, of_rows, everywhere(case.model)))
     for one, other in zip(*found, strict=True):

@@ -297,7 +297,7 @@ def test_a_small_share_is_not_told():
 
 
 def test_no_line_loses_more_than_half():
-    observed = observe(np.ones((6, 6)))
+    observed = observe(np.arange(36.0).reshape(6, 6))
     found = robust._minority(np.where(observed.rows == 2, 10.0 + observed.cols, 1.0), observed)
     assert found.sum() == 3
     assert set(zip(observed.rows[found].tolist(), observed.cols[found].tolist(), strict=True)) == {

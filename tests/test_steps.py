@@ -404,7 +404,9 @@ def test_gauss_newton_on_a_solution_on_read_only_and_on_single_precision():
 
 @pytest.mark.parametrize(("at", "said"), [(start(2), "2 cores"), (start(0, biases=True), "biases")])
 def test_gauss_newton_refuses_cores_and_biases(at, said):
-    with pytest.raises(ValueError, match=rf"without biases; these are .*{said}.*truncate\(rank\).*DiscrepantDescent"):
+    with pytest.raises(
+        ValueError, match=rf"without cores and row biases; these are .*{said}.*truncate\(rank\).*DiscrepantDescent"
+    ):
         steps.GaussNewton().init(MaskedLeastSquares(observations()), at)
 
 

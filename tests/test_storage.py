@@ -196,6 +196,7 @@ def test_numpy_numbers_as_settings(tmp_path):
     settings = {"rank": np.int64(3), "validation_fraction": np.float64(0.1), "random_state": np.int32(4)}
     model = MatrixCompletion(missing_values=np.float64(-200), **settings)
     model.fit(np.where(np.isnan(table()), -200, table()))
+    model.save(tmp_path / "model")
     assert MatrixCompletion.load(tmp_path / "model").get_params()["rank"] == 3
 
 

@@ -25,7 +25,6 @@ INTERCEPT_PRECISION = 1e-6  # next to none
 LEAST_NOISE = 1e-10  # of a column's variance
 TOL = 1e-3  # of a column's spread: sweeps that move predictions by less are the last
 MOST_SWEEPS, FEWEST_SWEEPS, SWEEPS_WORK = 200, 12, 2e9  # the more work a sweep is, the fewer are taken
-DENSE = 0.05  # share observed from which a matrix with zeros for gaps is quicker than a sparse one
 SWEEPS_FROM_SAMPLE = 1
 WATCHED = 5_000  # entries whose predictions are watched
 
@@ -58,9 +57,7 @@ class Entries:
         """From NumPy observations and the weights (observed,) of their entries."""
         values = observations.values.astype(np.float64)
         w = np.ones(len(values)) if weights is None else weights / weights.mean()
-        both = [observations.pattern.csr(data) for data in (w, w * values)]
-        if observations.density > DENSE:
-            both = [matrix.toarray() for matrix in both]
+        both = [row_solve.matrix(observations.pattern, data) for data in (w, w * values)]
         n = observations.shape[1]
         squares = np.bincount(observations.cols, w * values * values, n).astype(np.float64)
         step = max(1, observations.n_observed // WATCHED)

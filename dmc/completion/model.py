@@ -19,7 +19,6 @@ Float = NDArray[np.float64]
 
 LEAST_NOISE = 1e-7  # of what is predicted of an entry: below it only rounding is left, and matrices would be singular
 REFINED = 1e-3  # of the same: noise from which on solutions are refined, as squares have lost half of the digits
-DENSE = 0.05  # share observed from which products with zeros for gaps are quicker than sparse ones
 SWEEPS = 3  # between noise and the freedom that is left under it
 MOST_FREEDOM = 0.9  # of the entries
 
@@ -166,7 +165,7 @@ class Model:
         cols = observations.cols
         z = (z - base[cols]) / noise[cols]
         w = np.ones(len(z)) if weights is None else weights / weights.mean()
-        precision, weighted = (_matrix(observations.pattern, data) for data in (w, w * z))
+        precision, weighted = (row_solve.matrix(observations.pattern, data) for data in (w, w * z))
         refined = bool((noise < REFINED * size).any())
         b, found = row_solve.posteriors(precision, weighted @ B, B, covariances=covariances or refined)
         if refined:
@@ -174,7 +173,7 @@ class Model:
             full = row_solve.unpacked(found, B.shape[1])
             for _ in range(2):
                 predicted = np.einsum("ij,ij->i", b[observations.rows], B[cols])
-                left = _matrix(observations.pattern, w * (z - predicted))
+                left = row_solve.matrix(observations.pattern, w * (z - predicted))
                 b = b + (full @ (left @ B - b)[:, :, None])[:, :, 0]
         a = self.mean + b @ spread.T
         of_rows = None
@@ -329,14 +328,7 @@ class _System:
 
     def precision(self) -> Any:
         pattern = Pattern((len(self.units), self.others), self.lines, self.lines)
-        return _matrix(pattern, self.entry_precision)
-
-
-def _matrix(pattern: Pattern, values: Float) -> Any:
-    """(rows, columns) with zeros where nothing was observed: dense, unless it is sparse enough."""
-    m, n = pattern.shape
-    matrix = pattern.csr(values)
-    return matrix.toarray() if pattern.n_observed > DENSE * m * n else matrix
+        return row_solve.matrix(pattern, self.entry_precision)
 
 
 def in_units(factors: Factors, unit: float) -> Factors:

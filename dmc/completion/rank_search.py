@@ -35,6 +35,7 @@ WRONG_TURN = 0.3  # residual over held-out error up to which slower paths are wo
 PLENTY = 2.0  # entries for each degree of freedom above which a converged fit does not depend on its start
 MAX_GRAMS = 50_000_000  # numbers in the matrices of all lines together
 MAX_HELD_OUT = 10_000  # entries: enough to know the error to a percent
+SPARE = 1.25  # entries for each line, from which some can be spared: with fewer than one nothing hangs together
 MOST_HELD_OUT = 0.2  # share of a small table
 MIN_HELD_OUT = 20  # entries: with fewer the error says nothing
 MOST_ROUNDING = 0.01  # of the entries' size: with more nothing can be said to be exact
@@ -337,15 +338,17 @@ class RankSearch:
 def hold_out(observations: Observations, fraction: float, rng: np.random.Generator, parts: int) -> Observations | None:
     """One of some parts of the entries that are held out in turn, each at most 10,000; None where all of them together
     are too few to tell anything."""
-    if fraction > 0:  # of small tables a larger share
+    # Of small tables a larger share, but for such as hang together by hardly more than a thread.
+    if fraction > 0 and observations.n_observed >= SPARE * sum(observations.shape):
         fraction = max(fraction, min(MIN_HELD_OUT / (parts * observations.n_observed), MOST_HELD_OUT))
     fraction = min(fraction, MAX_HELD_OUT / observations.n_observed)
     if round(fraction * observations.n_observed * parts) < MIN_HELD_OUT:
         return None
     try:
-        return observations.split(fraction, rng)[1]
+        held_out = observations.split(fraction, rng)[1]
     except ValueError:  # every entry is the only one of its row or column
         return None
+    return held_out if 2 * held_out.n_observed * parts >= MIN_HELD_OUT else None
 
 
 def _of_train(weights: Array | None, whole: Observations, train: Observations) -> Array | None:

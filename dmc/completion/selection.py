@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from dmc.completion import factor_analysis, rank_search
 from dmc.completion.factor_analysis import Entries, FactorAnalysis
 from dmc.completion.model import Model
-from dmc.completion.rank_search import AS_GOOD, FAST, SLOWER, WRONG_TURN, Journal, RankSearch, Trained
+from dmc.completion.rank_search import AS_GOOD, FAST, MAX_GRAMS, SLOWER, WRONG_TURN, Journal, RankSearch, Trained
 from dmc.completion.scaling import WORTH, Scaling, Side, gains
 from dmc.completion.selected import Candidate, Fitted, Selected, submatrix, transposed
 from dmc.factors import Factors
@@ -28,7 +28,6 @@ PARTS = ((5_000, 5), (20_000, 3))  # entries up to which so many parts are held 
 NARROW, TALL = 64, 10  # columns at most, and rows for each, where factor analysis has the directions of any model
 WIDEST = 32  # of factor analysis: the seven tables of bench/tables.py gain nothing from more
 SURE = 20.0  # entries of a column for each direction, above which no width of a prior has to be learnt
-MOST_NUMBERS = 5e7  # in the matrices of all lines together
 SAMPLED, FEWEST_SAMPLED = 20, 1_000  # rows for each column of a narrow table that are enough to choose and to begin
 NOISY = 0.01  # variance of an entry that is noise, over that of its column, from which on nothing can be exact
 CALIBRATED, MOST_CALIBRATED = 100, 2_000  # held-out entries by which standard deviations are corrected
@@ -41,7 +40,7 @@ HOPELESS = 1.1  # times the least error on the first part, above which a kind is
 
 def too_large(factors: Factors) -> bool:
     """Whether the matrices of all lines would not fit."""
-    return (factors.width + 1) ** 2 * sum(factors.shape) > MOST_NUMBERS
+    return (factors.width + 1) ** 2 * sum(factors.shape) > MAX_GRAMS
 
 
 def named(kind: str, intercept: bool) -> str:
@@ -130,7 +129,7 @@ class _Selection:
         # Whether one size for all may do, and whether the rank is searched with levels.
         self.plain = scale == "none" or (scale == "auto" and not self.narrow and gain <= OVERWHELMING)
         self.levels = scaled and self.units and not self.narrow
-        room = int(math.sqrt(MOST_NUMBERS / (m + n)))
+        room = int(math.sqrt(MAX_GRAMS / (m + n)))
         self.width = max(min(bound, WIDEST, n - 1, m - 2, room), 0) if scaled else 0
         self.sample, self.sample_weights = self._sample()
         self.parts = self._parts()
