@@ -292,12 +292,25 @@ def test_the_course_may_be_ended_at_any_sweep(table):
     assert errors[-1] < 1.02 * rms((dense(fit(entries, 2)) - table.X)[hidden])
 
 
-def test_a_fit_is_the_end_of_its_course(table, fitted):
+def test_a_fit_is_the_end_of_its_course_in_principal_directions(table, fitted):
     entries = Entries.of(table.observations)
     *_, last = sweeps(entries, 2)
-    np.testing.assert_array_equal(fitted.loadings, last.loadings)
     np.testing.assert_array_equal(fitted.noise, last.noise)
-    np.testing.assert_array_equal(fitted.factors, last.rows(entries.weights, entries.weighted)[0])
+    np.testing.assert_allclose(fitted.loadings @ fitted.loadings.T, last.loadings @ last.loadings.T, atol=1e-12)
+    information = fitted.loadings.T @ (fitted.loadings / fitted.noise[:, None])
+    np.testing.assert_allclose(information, np.diag(np.diag(information)), atol=1e-9 * information.max())
+    U = last.rows(entries.weights, entries.weighted)[0]
+    np.testing.assert_allclose(dense(fitted), U @ last.loadings.T + last.intercept, atol=1e-10)
+
+
+def test_directions_that_tell_next_to_nothing_are_left_out(table):
+    """Of rank two with 12 directions: what the others have learnt is noise, and predictions stay."""
+    entries = Entries.of(table.observations)
+    *_, wide = sweeps(entries, 12, relevance=True)
+    found = finished(entries, wide)
+    assert 2 <= found.width < 12
+    U = wide.rows(entries.weights, entries.weighted)[0]
+    assert rms(dense(found) - U @ wide.loadings.T - wide.intercept) < 0.03
 
 
 def test_sweeps_end_when_predictions_stay(table):
@@ -362,7 +375,7 @@ def test_odd_tables_are_fitted_without_a_warning(name, width, relevance):
     """pytest turns each into an error."""
     observed = observe(odd()[name])
     found = fit(Entries.of(Scaling.of(observed, "columns").standardised(observed)), width, relevance=relevance)
-    assert found.width == width
+    assert found.width <= width
     assert np.isfinite(dense(found)).all()
     assert (found.noise > 0).all()
     values = found.at(observed.rows, observed.cols)
@@ -373,7 +386,6 @@ def test_odd_tables_are_fitted_without_a_warning(name, width, relevance):
 @pytest.mark.parametrize("width", [0, 1, 3, 40])
 @pytest.mark.parametrize("shape", [(60, 30), (1, 60), (60, 1), (3, 50)])
 def test_odd_sparse_tables_are_fitted_without_a_warning(shape, width, zeros):
-    # this far by the estimator, which has a width of 1 at least, below the number of columns.)
     rng = np.random.default_rng(0)
     m, n = shape
     some = rng.choice(m * n, max(1, m * n // 25), replace=False)

@@ -22,6 +22,7 @@ Float = NDArray[np.float64]
 LOADING_PRECISION = 1.0  # of the prior of a loading, in units of the column's spread
 NOISE_ENTRIES = 2.0
 INTERCEPT_PRECISION = 1e-6  # next to none
+LEAST_INFORMATION = 0.1  # of all entries of a row about a direction, over that of its prior
 LEAST_NOISE = 1e-10  # of a column's variance
 TOL = 1e-3  # of a column's spread: sweeps that move predictions by less are the last
 MOST_SWEEPS, FEWEST_SWEEPS, SWEEPS_WORK = 200, 12, 2e9  # the more work a sweep is, the fewer are taken
@@ -133,6 +134,7 @@ def sweeps(
         Of a sample of the rows, standardised alike: a sweep over all of them then does.
     """
     model = _start(entries, width) if start is None else start
+    width = model.width
     alpha = np.full(width, LOADING_PRECISION)
     most = SWEEPS_FROM_SAMPLE if start else most_sweeps(entries, width)
     before = np.full(len(entries.rows), np.inf)
@@ -156,7 +158,14 @@ def most_sweeps(entries: Entries, width: int) -> int:
 
 
 def finished(entries: Entries, model: FactorAnalysis) -> FactorAnalysis:
-    """With the factors of these rows."""
+    """In principal directions, without those that tell next to nothing of a row; and with the factors of these rows."""
+    k, V = model.width, model.loadings
+    information, axes = np.linalg.eigh((V / model.noise[:, None]).T @ V)
+    kept = information > LEAST_INFORMATION
+    turn = np.zeros((k + 1, int(kept.sum()) + 1))
+    turn[:k, :-1], turn[k, -1] = axes[:, kept], 1
+    covariances = row_solve.packed(turn.T @ row_solve.unpacked(model.covariances, k + 1) @ turn)
+    model = replace(model, loadings=V @ turn[:k, :-1], covariances=covariances)
     return replace(model, factors=model.rows(entries.weights, entries.weighted)[0])
 
 

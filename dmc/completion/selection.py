@@ -273,7 +273,7 @@ class _Selection:
             journal.conclude(Status.STOPPED, "interrupt")
         found = factor_analysis.finished(entries, found)
         sweeps = sweep
-        journal.note("factor analysis", width, sweeps, float(found.noise.mean()), None)
+        journal.note("factor analysis", found.width, sweeps, float(found.noise.mean()), None)
         factors = scaling.restored(Factors(found.factors, (), found.loadings, None, found.intercept))
         noise = np.sqrt(found.noise) * scaling.spread * ~scaling.constant
         return Fitted(factors.map(lambda factor: factor.astype(self.host.dtype)), noise), found
