@@ -38,12 +38,12 @@ py::tuple posterior(const Entries<Index>& entries, const Array<float>& values, c
     Array<double> covariance({py::ssize_t(unknowns), py::ssize_t(unknowns)});
     const dmc::Prior prior{unknowns, precision.data(), means.data(), noise};
     const dmc::Posterior out{mean.mutable_data(), moments.mutable_data(), covariance.mutable_data()};
-    double error;
+    dmc::Fit fit;
     {
         py::gil_scoped_release release;
-        error = dmc::posterior(lines, values.data(), others.data(), prior, out, n_threads);
+        fit = dmc::posterior(lines, values.data(), others.data(), prior, out, n_threads);
     }
-    return py::make_tuple(mean, covariance, error);
+    return py::make_tuple(mean, covariance, fit.error, fit.log_determinant);
 }
 
 Array<float> moments_of(const Array<float>& means, int n_threads) {
@@ -75,8 +75,9 @@ void define(py::module_& m) {
     m.def("posterior", &posterior<Index>, py::arg("entries"), py::arg("values").noconvert(),
           py::arg("others").noconvert(), py::arg("precision").noconvert(), py::arg("means").noconvert(),
           py::arg("noise"), py::arg("moments").noconvert(), py::arg("n_threads") = 0,
-          "(means, summed covariance, expected squared error) of the unknowns of each line, given the moments of the "
-          "other lines; their own are written to `moments`. See csrc/posterior.h.");
+          "(means, summed covariance, expected squared error, summed log-determinant of the covariances) of the unknowns "
+          "of each line, given the moments of the other lines; their own are written to `moments`. See "
+          "csrc/posterior.h.");
 }
 
 }  // namespace

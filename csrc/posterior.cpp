@@ -4,6 +4,7 @@
 #include "posterior.h"
 
 #include <algorithm>
+#include <cmath>
 #include <vector>
 
 #include "invert.h"
@@ -50,6 +51,7 @@ struct Room {
     std::int64_t stride;  // of the matrices: at least one more than the unknowns
     std::int64_t wide;    // of what is known of a shown vector
     std::vector<double> sums, precision, matrix, pivot, covariance, side;
+    double log_determinant = 0;  // of the covariances, summed
     std::vector<float> shown, known, packed;
 };
 
@@ -120,13 +122,18 @@ struct Finish {
     static DMC_INLINE double run(const Work<Index>& work, const std::int64_t& line, Room& room) {
         const std::int64_t d = work.prior.unknowns, stride = room.stride;
         double* a = room.matrix.data();
-        const double constant = fill<Bytes>(work, line, room);
-        if (stride == 16)
-            invert<Bytes, 16 / Vector<double, Bytes>::lanes>(a, d, stride, room.pivot.data());
-        else
-            invert<Bytes, 0>(a, d, stride, room.pivot.data());
-
         using V = Vector<double, Bytes>;
+        const double constant = fill<Bytes>(work, line, room);
+        double largest = 0;
+        for (std::int64_t r = 0; r < d; ++r) largest = std::max(largest, a[r * stride + r]);
+        const double scale = 1 / largest;
+        for (std::int64_t i = 0; i < d * stride; i += V::lanes) V::store(a + i, scale * V::load(a + i));
+        room.log_determinant += d * std::log(scale);  // of the inverse
+        if (stride == 16)
+            room.log_determinant -= invert<Bytes, 16 / V::lanes>(a, d, stride, room.pivot.data());
+        else
+            room.log_determinant -= invert<Bytes, 0>(a, d, stride, room.pivot.data());
+
         const float* expected = work.prior.means + line * d;
         float* mean = work.out.means + line * d;
         double linear = 0, pulled = 0;
@@ -145,7 +152,9 @@ struct Finish {
         }
         for (std::int64_t i = 0; i < d * stride; i += V::lanes) {
             double* at = room.covariance.data() + i;
-            V::store(at, V::load(at) + V::load(a + i));
+            const auto own = scale * V::load(a + i);
+            V::store(a + i, own);
+            V::store(at, V::load(at) + own);
         }
         show<Bytes>(work, line, room, mean);
         // With A m = noise·side + P μ: the quadratic form in the sums is what m and the prior leave of it.
@@ -222,8 +231,7 @@ struct Finish {
 }  // namespace
 
 template <class Index>
-double posterior(Lines<Index> lines, const float* values, const float* others, Prior prior, Posterior out,
-                 int n_threads) {
+Fit posterior(Lines<Index> lines, const float* values, const float* others, Prior prior, Posterior out, int n_threads) {
     const Work<Index> work{lines, values, others, Moments(prior.unknowns), prior, out};
     const std::vector<Piece>& pieces = *lines.pieces;
     const std::int64_t size = work.at.size, d = prior.unknowns;
@@ -243,7 +251,7 @@ double posterior(Lines<Index> lines, const float* values, const float* others, P
 
     // Few enough sums of covariances to keep, and the same for any number of threads.
     const std::int64_t groups = std::min<std::int64_t>(pieces.size(), 64);
-    std::vector<double> covariances(groups * d * d), errors(groups);
+    std::vector<double> covariances(groups * d * d), errors(groups), determinants(groups);
     parallel_for(groups, n_threads, [&](std::int64_t g) {
         Room room(prior, work.at);
         double* sums = room.sums.data();
@@ -265,17 +273,19 @@ double posterior(Lines<Index> lines, const float* values, const float* others, P
                 error += double(values[e]) * double(values[e]);
         }
         errors[g] = error;
+        determinants[g] = room.log_determinant;
         for (std::int64_t r = 0; r < d; ++r)
             std::copy_n(room.covariance.data() + r * room.stride, d, covariances.data() + (g * d + r) * d);
     });
     std::fill_n(out.covariance, d * d, 0.0);
-    double error = 0, trace = double(lines.count) * double(d);
+    double error = 0, log_determinant = 0, trace = double(lines.count) * double(d);
     for (std::int64_t g = 0; g < groups; ++g) {
         error += errors[g];
+        log_determinant += determinants[g];
         for (std::int64_t c = 0; c < d * d; ++c) out.covariance[c] += covariances[g * d * d + c];
     }
     for (std::int64_t c = 0; c < d * d; ++c) trace -= prior.precision[c] * out.covariance[c];
-    return error + trace / prior.noise;
+    return {error + trace / prior.noise, log_determinant};
 }
 
 void moments_of(std::int64_t lines, std::int64_t unknowns, const float* means, float* moments, int n_threads) {
@@ -297,7 +307,7 @@ void moments_of(std::int64_t lines, std::int64_t unknowns, const float* means, f
     });
 }
 
-template double posterior<std::int32_t>(Lines<std::int32_t>, const float*, const float*, Prior, Posterior, int);
-template double posterior<std::int64_t>(Lines<std::int64_t>, const float*, const float*, Prior, Posterior, int);
+template Fit posterior<std::int32_t>(Lines<std::int32_t>, const float*, const float*, Prior, Posterior, int);
+template Fit posterior<std::int64_t>(Lines<std::int64_t>, const float*, const float*, Prior, Posterior, int);
 
 }  // namespace dmc

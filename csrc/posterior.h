@@ -44,10 +44,14 @@ struct Posterior {
     double* covariance;  // (unknowns, unknowns): summed over the lines
 };
 
-// others: (other_lines, Moments::size). Returns Σ_e E(value[e] − model)².
+struct Fit {
+    double error;            // Σ_e E(value[e] − model)²
+    double log_determinant;  // of the lines' covariances, summed
+};
+
+// others: (other_lines, Moments::size).
 template <class Index>
-double posterior(Lines<Index> lines, const float* values, const float* others, Prior prior, Posterior out,
-                 int n_threads);
+Fit posterior(Lines<Index> lines, const float* values, const float* others, Prior prior, Posterior out, int n_threads);
 
 // The moments of lines that are known: means (lines, unknowns), no covariance.
 void moments_of(std::int64_t lines, std::int64_t unknowns, const float* means, float* moments, int n_threads);

@@ -30,7 +30,8 @@ SLOWEST = 0.9  # ratio of two moves that is believed
 WATCHED = 20_000  # entries whose predictions are watched
 ALIVE = 1.25  # times the strength at which noise hides a direction
 FADING = 0.97  # of its strength is left after a sweep, or less: a direction that may yet die
-PRECISE = 1e10  # of an entry: as sure as float32 values can be
+PRECISE = 1e6  # of an entry: what float32 moments still carry
+SETTLED = 0.01  # relative change of the noise
 PARTS = ("means", "covariance", "weights", "variances", "attributes")  # of a side, in a file
 
 Float = NDArray[np.float32]
@@ -283,6 +284,7 @@ def _fit(
             moves.append(moved)
             before = predicted
             arrived = len(errors) > learn_from + 1 and moved < TOL * (1 - slowing)  # the sum of a geometric series
+            arrived = arrived and abs(errors[-1] / errors[-2] - 1) < SETTLED
             if not math.isfinite(moved + errors[-1]):
                 status = Status.NONFINITE
             elif arrived or len(errors) >= learn_from + MAX_SWEEPS:
@@ -308,6 +310,8 @@ def _fit(
         _cut(rows, columns, bound)
         for side, other in ((columns, rows), (rows, columns)):
             side.update(other, precision)
+    n_obs = observations.n_observed
+    globals()["LAST"] = 0.5 * n_obs * (math.log(precision) - math.log(2*math.pi)) - 0.5 * precision * error + rows.evidence() + columns.evidence()
     rank_, factors = _rank(rows, columns, precision), _factors(rows, columns, unit)
     return Bayesian(factors, mean, errors[-1], rank_, rows, columns, unit, errors, status)
 

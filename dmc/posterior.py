@@ -56,7 +56,7 @@ def moments_of(means: Float, covariances: NDArray[Any] | None = None) -> Float:
 
 def step(
     entries: Any, values: Float, others: Float, precision: Any, expected: Float, noise: float, moments: Float
-) -> tuple[Float, NDArray[np.float64], float]:
+) -> tuple[Float, NDArray[np.float64], float, float]:
     """The posterior of every line.
 
     Parameters
@@ -83,15 +83,16 @@ def step(
         Summed over the lines.
     error : float
         Expected sum of squared errors.
+    log_determinant : float
+        Of the lines' covariances, summed.
     """
     run = plain_step if _compiled.core is None else _compiled.core.posterior
-    means, covariance, error = run(entries, values, others, precision, expected, noise, moments)
-    return means, covariance, float(error)
+    return run(entries, values, others, precision, expected, noise, moments)  # type: ignore[no-any-return]
 
 
 def plain_step(
     entries: Any, values: Float, others: Float, precision: Any, expected: Float, noise: float, moments: Float
-) -> tuple[Float, NDArray[np.float64], float]:
+) -> tuple[Float, NDArray[np.float64], float, float]:
     """What the compiled core does; entries is the pattern as a SciPy matrix."""
     d = len(precision)
     packed = _up((d + 1) * (d + 2) // 2)
@@ -109,4 +110,4 @@ def plain_step(
     error += float(np.sum(gram[:, :d, :d] * seconds) - 2 * np.sum(side * means))
     means = means.astype(np.float32)
     moments[:] = moments_of(means, covariances)
-    return means, covariances.sum(axis=0), error
+    return means, covariances.sum(axis=0), error, float(np.linalg.slogdet(covariances)[1].sum())

@@ -134,10 +134,21 @@ class Side:
             self._entries = posterior.entries_of(self.lines, len(other.means))
         expected = self.features @ self.weights.astype(np.float32)
         precision = np.linalg.inv(self.covariance)
-        self.means, self._spread, error = posterior.step(
+        self.means, self._spread, error, self._log_det = posterior.step(
             self._entries, self.values, other.moments, precision, expected, noise, self.moments
         )
         return error
+
+    def evidence(self) -> float:
+        """What this side adds to the variational bound on the logarithm of the evidence."""
+        F, precision = self.features, np.linalg.inv(self.covariance)
+        n, d = self.means.shape
+        left = self.means - F @ self.weights.astype(np.float32)
+        of_weights = (self.weights.T / self.variances) @ self.weights
+        total = (left.T @ left).astype(np.float64) + self._spread + of_weights
+        among = np.linalg.inv((F.T @ F).astype(np.float64) + np.diag(1 / self.variances))
+        return 0.5 * (-n * np.linalg.slogdet(self.covariance)[1] - np.sum(precision * total) + n*d + self._log_det
+            - d * np.log(self.variances).sum() + d * np.linalg.slogdet(among)[1])
 
     def learn(self) -> None:
         """The prior under which the posteriors are likeliest: ridge regression on the features, each with its own
