@@ -12,11 +12,18 @@
 namespace dmc {
 namespace {
 
-constexpr std::int64_t kTile = 512;      // entries summed in float32
-constexpr int kUnits = 8;                // vectors summed in registers
-constexpr std::int64_t kAhead = 6;       // entries between the fetch of moments and their use
-constexpr std::int64_t kWork = 1 << 20;  // additions for which a further thread is woken
-constexpr std::int64_t kDoubles = 8;     // in a vector of the widest registers
+constexpr std::int64_t kTile = 512;       // entries summed in float32
+constexpr int kUnits = 8;                 // vectors summed in registers
+constexpr std::int64_t kAhead = 12;       // entries between the fetch of moments and their use
+constexpr std::int64_t kPiece = 1 << 12;  // entries that a thread takes at a time
+constexpr std::int64_t kLong = 1 << 15;   // entries of a line that several threads share
+constexpr std::int64_t kPieces = 64;      // of a large problem, at least: whatever the number of threads
+constexpr std::int64_t kBatch = 512;      // lines summed together, block by block, at most
+constexpr std::int64_t kSums = 1 << 16;   // numbers in their sums, and
+constexpr std::int64_t kBlock = 1 << 18;  // in the moments of a block: both stay in a cache of two MiB
+constexpr std::int64_t kTimes = 2;        // that the entries of a batch come back to each of the others, at least
+constexpr std::int64_t kWork = 1 << 20;   // additions for which a further thread is woken
+constexpr std::int64_t kDoubles = 8;      // in a vector of the widest registers
 
 template <class Index>
 struct Work {
@@ -28,13 +35,20 @@ struct Work {
     Posterior out;
 };
 
+// Entries first … last−1, added one after the other; moments are fetched ahead for those before `fetched`.
+struct Range {
+    std::int64_t first, last, fetched;
+};
+
+std::int64_t lines_of_batch(std::int64_t size) { return std::clamp<std::int64_t>(kSums / size, 1, kBatch); }
+
 // What a thread needs meanwhile. Whole vectors are read and written, so that each has room for one behind its last
 // number.
 struct Room {
     Room(const Prior& prior, const Moments& at)
         : stride((prior.unknowns + kDoubles) / kDoubles * kDoubles),
           wide(Moments::up(at.shown)),
-          sums(at.size + kGrain),
+          sums(lines_of_batch(at.size) * at.size + kGrain),
           precision(prior.unknowns * stride),
           matrix((prior.unknowns + 1) * stride),
           pivot(stride),
@@ -65,51 +79,93 @@ DMC_INLINE void add_to(typename Vector<float, Bytes>::type vector, double* sums)
     }
 }
 
-// sums[c …] += Σ_e scale_e others[j_e][c …], Units vectors from c on; scale is the value of the entry, or one.
-template <int Bytes, int Units, bool Scaled, class Index>
-DMC_INLINE void add_units(const Work<Index>& work, std::int64_t first, std::int64_t last, std::int64_t c,
-                          double* sums) {
+// sums[c …] += Σ_e scale_e others[j_e][c …] from c on: Plain vectors whose scale is one, then Scaled ones whose scale
+// is the value of the entry.
+template <int Bytes, int Plain, int Scaled, class Index>
+DMC_INLINE void add_units(const Work<Index>& work, Range entries, std::int64_t c, double* sums) {
     using V = Vector<float, Bytes>;
-    const std::int64_t size = work.at.size, end = work.lines.entries();
+    constexpr int units = Plain + Scaled;
+    const std::int64_t size = work.at.size, last = entries.last;
     const float* others = work.others + c;
-    for (std::int64_t begin = first; begin < last; begin += kTile) {
-        typename V::type acc[Units] = {};
+    for (std::int64_t begin = entries.first; begin < last; begin += kTile) {
+        typename V::type acc[units] = {};
         for (std::int64_t e = begin; e < std::min(begin + kTile, last); ++e) {
             const float* other = others + work.lines.indices[e] * size;
-            if (e + kAhead < end) {
+            if (e + kAhead < entries.fetched) {
                 const char* ahead = reinterpret_cast<const char*>(others + work.lines.indices[e + kAhead] * size);
-                for (int b = 0; b < Units * Bytes; b += 64) __builtin_prefetch(ahead + b);
+                for (int b = 0; b < units * Bytes; b += 64) __builtin_prefetch(ahead + b);
             }
-            for (int u = 0; u < Units; ++u)
-                if constexpr (Scaled)
-                    acc[u] += work.values[e] * V::load(other + u * V::lanes);
-                else
-                    acc[u] += V::load(other + u * V::lanes);
+            for (int u = 0; u < Plain; ++u) acc[u] += V::load(other + u * V::lanes);
+            for (int u = Plain; u < units; ++u) acc[u] += work.values[e] * V::load(other + u * V::lanes);
         }
-        for (int u = 0; u < Units; ++u) add_to<Bytes>(acc[u], sums + c + u * V::lanes);
+        for (int u = 0; u < units; ++u) add_to<Bytes>(acc[u], sums + c + u * V::lanes);
     }
 }
 
-template <int Bytes, bool Scaled, class Index>
-DMC_INLINE void add(const Work<Index>& work, std::int64_t first, std::int64_t last, std::int64_t from, std::int64_t to,
-                    double* sums) {
-    constexpr int lanes = Vector<float, Bytes>::lanes;
-    std::int64_t c = from;
-    for (; c + kUnits * lanes <= to; c += kUnits * lanes) add_units<Bytes, kUnits, Scaled>(work, first, last, c, sums);
-    for (; c + kUnits / 2 * lanes <= to; c += kUnits / 2 * lanes)
-        add_units<Bytes, kUnits / 2, Scaled>(work, first, last, c, sums);
-    for (; c < to; c += lanes) add_units<Bytes, 1, Scaled>(work, first, last, c, sums);
+// The last vectors of the moments: those that are not scaled, at most Plain of them, and all that are. One pass over
+// the entries takes them together, for to gather them costs more than to add them.
+template <int Bytes, int Plain, class Index>
+DMC_INLINE void add_last(const Work<Index>& work, Range entries, std::int64_t c, double* sums) {
+    constexpr int lanes = Vector<float, Bytes>::lanes, grain = int(kGrain) / lanes;
+    if constexpr (Plain > 0)
+        if (c + (Plain - 1) * lanes >= work.at.packed) return add_last<Bytes, Plain - 1>(work, entries, c, sums);
+    add_units<Bytes, Plain, grain>(work, entries, c, sums);
+    for (c += (Plain + grain) * lanes; c < work.at.size; c += kGrain)
+        add_units<Bytes, 0, grain>(work, entries, c, sums);
 }
 
-// The sums of the others' moments over entries first … last−1.
+// sums += the others' moments over some entries of a line.
+template <int Bytes, class Index>
+DMC_INLINE void add(const Work<Index>& work, Range entries, double* sums) {
+    constexpr std::int64_t step = kUnits * Vector<float, Bytes>::lanes;
+    std::int64_t c = 0;
+    for (; c + step < work.at.packed; c += step) add_units<Bytes, kUnits, 0>(work, entries, c, sums);
+    add_last<Bytes, kUnits>(work, entries, c, sums);
+}
+
+// The sums of the others' moments over entries first … last−1 of a line.
 struct Sums {
     template <int Bytes, class Index>
     static DMC_INLINE int run(const Work<Index>& work, const std::int64_t& first, const std::int64_t& last,
                               double* const& sums) {
         std::fill_n(sums, work.at.size, 0.0);
-        add<Bytes, false>(work, first, last, 0, work.at.packed, sums);
-        add<Bytes, true>(work, first, last, work.at.packed, work.at.size, sums);
+        add<Bytes>(work, {first, last, work.lines.entries()}, sums);
         return 0;
+    }
+};
+
+// The same for lines begin … end−1, a row of sums each. Where their entries come back to the same others often enough,
+// the lines take turns: all add those of a block of others, which then lie in the cache, before any goes on to the
+// next.
+struct BatchSums {
+    template <int Bytes, class Index>
+    static DMC_INLINE int run(const Work<Index>& work, const std::int64_t& begin, const std::int64_t& end,
+                              double* const& sums) {
+        const std::int64_t* pointers = work.lines.pointers;
+        const std::int64_t size = work.at.size, others = work.lines.other_lines;
+        const bool blocks = pointers[end] - pointers[begin] >= kTimes * others;
+        const std::int64_t block = blocks ? std::max<std::int64_t>(kBlock / size, 1) : others;
+        std::int64_t next[kBatch];
+        std::copy(pointers + begin, pointers + end, next);
+        std::fill_n(sums, (end - begin) * size, 0.0);
+        for (std::int64_t limit = block; limit < others + block; limit += block)
+            for (std::int64_t i = begin; i < end; ++i) {
+                std::int64_t& first = next[i - begin];
+                const std::int64_t last =
+                    limit < others ? upto(work.lines.indices, first, pointers[i + 1], limit) : pointers[i + 1];
+                add<Bytes>(work, {first, last, blocks ? last : work.lines.entries()}, sums + (i - begin) * size);
+                first = last;
+            }
+        return 0;
+    }
+
+    // The first of ascending entries first … last−1 that is not below the limit; near the first of them.
+    template <class Index>
+    static DMC_INLINE std::int64_t upto(const Index* indices, std::int64_t first, std::int64_t last,
+                                        std::int64_t limit) {
+        std::int64_t step = 16;
+        while (first + step < last && indices[first + step] < limit) first += step, step *= 2;
+        return std::lower_bound(indices + first, indices + std::min(first + step, last), limit) - indices;
     }
 };
 
@@ -117,10 +173,11 @@ struct Sums {
 // Σ value² and the covariances' part are added for all lines at once.
 struct Finish {
     template <int Bytes, class Index>
-    static DMC_INLINE double run(const Work<Index>& work, const std::int64_t& line, Room& room) {
+    static DMC_INLINE double run(const Work<Index>& work, const std::int64_t& line, const double* const& sums,
+                                 Room& room) {
         const std::int64_t d = work.prior.unknowns, stride = room.stride;
         double* a = room.matrix.data();
-        const double constant = fill<Bytes>(work, line, room);
+        const double constant = fill<Bytes>(work, line, sums, room);
         if (stride == 16)
             invert<Bytes, 16 / Vector<double, Bytes>::lanes>(a, d, stride, room.pivot.data());
         else
@@ -155,11 +212,11 @@ struct Finish {
     // The matrix of the line's least squares problem, and beside it the right-hand side. Vectors write more than a
     // row's own numbers; what follows puts it right.
     template <int Bytes, class Index>
-    static DMC_INLINE double fill(const Work<Index>& work, std::int64_t line, Room& room) {
+    static DMC_INLINE double fill(const Work<Index>& work, std::int64_t line, const double* sums, Room& room) {
         using V = Vector<double, Bytes>;
         const std::int64_t d = work.prior.unknowns, stride = room.stride;
         const double noise = work.prior.noise;
-        const double *row = room.sums.data(), *weighted = row + work.at.packed;
+        const double *row = sums, *weighted = row + work.at.packed;
         const float* expected = work.prior.means + line * d;
         double* a = room.matrix.data();
         for (std::int64_t c = 0; c < stride; c += V::lanes) {
@@ -219,14 +276,36 @@ struct Finish {
     }
 };
 
+// Pieces of about equal work, the same for any number of threads; large enough for `BatchSums`, where there are enough
+// entries for that. A line that would be too much for one thread is cut into segments.
+std::vector<Piece> cut_for_batches(std::int64_t count, const std::int64_t* pointers, std::int64_t others,
+                                   std::int64_t size) {
+    const std::int64_t share = pointers[count] / kPieces;
+    const std::int64_t most = share < kTimes * others ? kPiece : std::max(kPiece, std::min(4 * kTimes * others, share));
+    std::vector<Piece> pieces;
+    std::int64_t segments = 0;
+    for (std::int64_t i = 0, end; i < count; i = end) {
+        const std::int64_t first = pointers[i], limit = std::min(count, i + lines_of_batch(size));
+        for (end = i + 1; end < limit && pointers[end + 1] - first <= most;) ++end;
+        if (pointers[i + 1] - first <= std::max(kLong, most)) {
+            pieces.push_back({i, end, first, pointers[end], -1});
+            continue;
+        }
+        end = i + 1;
+        for (std::int64_t e = first; e < pointers[end]; e += kLong)
+            pieces.push_back({i, end, e, std::min(e + kLong, pointers[end]), segments++});
+    }
+    return pieces;
+}
+
 }  // namespace
 
 template <class Index>
 double posterior(Lines<Index> lines, const float* values, const float* others, Prior prior, Posterior out,
                  int n_threads) {
     const Work<Index> work{lines, values, others, Moments(prior.unknowns), prior, out};
-    const std::vector<Piece>& pieces = *lines.pieces;
     const std::int64_t size = work.at.size, d = prior.unknowns;
+    const std::vector<Piece> pieces = cut_for_batches(lines.count, lines.pointers, lines.other_lines, size);
     n_threads = threads_for((lines.entries() + lines.count * d) * size, kWork, n_threads);
 
     std::vector<std::int64_t> segments;  // pieces of long lines
@@ -251,15 +330,16 @@ double posterior(Lines<Index> lines, const float* values, const float* others, P
         for (std::size_t p = g * pieces.size() / groups; p < (g + 1) * pieces.size() / groups; ++p) {
             const Piece& piece = pieces[p];
             if (piece.segment >= 0 && piece.first != lines.pointers[piece.begin]) continue;
+            if (piece.segment < 0) {
+                dispatch<BatchSums>(work, piece.begin, piece.end, sums);
+            } else {  // its segments follow each other
+                std::copy_n(partial.data() + piece.segment * size, size, sums);
+                for (std::size_t q = p + 1; q < pieces.size() && pieces[q].begin == piece.begin; ++q)
+                    for (std::int64_t c = 0; c < size; ++c) sums[c] += partial[pieces[q].segment * size + c];
+            }
             for (std::int64_t i = piece.begin; i < piece.end; ++i) {
-                if (piece.segment < 0) {
-                    dispatch<Sums>(work, lines.pointers[i], lines.pointers[i + 1], sums);
-                } else {  // its segments follow each other
-                    std::copy_n(partial.data() + piece.segment * size, size, sums);
-                    for (std::size_t q = p + 1; q < pieces.size() && pieces[q].begin == i; ++q)
-                        for (std::int64_t c = 0; c < size; ++c) sums[c] += partial[pieces[q].segment * size + c];
-                }
-                error += dispatch<Finish>(work, i, room);
+                const double* own = sums + (i - piece.begin) * size;
+                error += dispatch<Finish>(work, i, own, room);
             }
             for (std::int64_t e = lines.pointers[piece.begin]; e < lines.pointers[piece.end]; ++e)
                 error += double(values[e]) * double(values[e]);

@@ -45,8 +45,25 @@ class ParquetColumns(Mapping[str, NDArray[Any]]):
             self.names: list[str] = self._files.schema.names
 
     def __getitem__(self, name: str) -> NDArray[Any]:
+        size, first = self.count_rows(), 0
         with _words_for_failure(self._path):
-            return np.asarray(self._files.read([name]).column(0).to_numpy())
+            if size == 0:
+                return np.asarray(self._files.read([name]).column(0).to_numpy())
+            values: NDArray[Any] | None = None
+            for part in self._parts(name):  # as one table they would stand in memory twice
+                if values is None:
+                    values = np.empty(size, part.dtype)
+                elif part.dtype != values.dtype:  # values are missing in some parts only
+                    values = values.astype(np.result_type(values, part))
+                values[first : first + len(part)] = part
+                first += len(part)
+        assert values is not None
+        return values
+
+    def _parts(self, name: str) -> Iterator[NDArray[Any]]:
+        for file in self._files.fragments:
+            for batch in file.to_batches(self._files.schema, [name]):
+                yield batch.column(0).to_numpy(zero_copy_only=False)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.names)
