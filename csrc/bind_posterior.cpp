@@ -46,6 +46,23 @@ py::tuple posterior(const Entries<Index>& entries, const Array<float>& values, c
     return py::make_tuple(mean, covariance, error);
 }
 
+template <class Index>
+Array<float> line_sums(const Entries<Index>& entries, const Array<float>& vectors, int n_threads) {
+    const auto lines = entries.lines();
+    if (vectors.ndim() != 2 || vectors.shape(1) < 1 || vectors.shape(1) % dmc::kGrain != 0)
+        refuse("vectors has shape " + dims(vectors) + "; give a matrix with a multiple of " +
+               std::to_string(dmc::kGrain) + " columns");
+    const std::int64_t width = vectors.shape(1);
+    check_matrix(vectors, "vectors", lines.other_lines, width);
+    Array<float> sums({py::ssize_t(lines.count), py::ssize_t(width)});
+    float* out = sums.mutable_data();
+    {
+        py::gil_scoped_release release;
+        dmc::line_sums(lines, vectors.data(), width, out, n_threads);
+    }
+    return sums;
+}
+
 Array<float> moments_of(const Array<float>& means, int n_threads) {
     if (means.ndim() != 2 || means.shape(1) < 1) refuse("means has shape " + dims(means) + "; give a matrix");
     dmc::check_aligned(means, "means");
@@ -77,6 +94,8 @@ void define(py::module_& m) {
           py::arg("noise"), py::arg("moments").noconvert(), py::arg("n_threads") = 0,
           "(means, summed covariance, expected squared error) of the unknowns of each line, given the moments of the "
           "other lines; their own are written to `moments`. See csrc/posterior.h.");
+    m.def("line_sums", &line_sums<Index>, py::arg("entries"), py::arg("vectors").noconvert(), py::arg("n_threads") = 0,
+          "(lines, width) the sum of the other lines' vectors over the entries of each line.");
 }
 
 }  // namespace

@@ -25,11 +25,16 @@ constexpr std::int64_t kTimes = 2;        // that the entries of a batch come ba
 constexpr std::int64_t kWork = 1 << 20;   // additions for which a further thread is woken
 constexpr std::int64_t kDoubles = 8;      // in a vector of the widest registers
 
+// What is summed over the entries of lines: the others' vectors, the numbers from `packed` on times the entry's value.
 template <class Index>
-struct Work {
+struct Gather {
     Lines<Index> lines;
-    const float* values;
-    const float* others;
+    const float* values;  // (entries), where there are such numbers
+    const float* others;  // (other_lines, size)
+    std::int64_t packed, size;
+};
+
+struct Work {
     Moments at;
     Prior prior;
     Posterior out;
@@ -48,7 +53,6 @@ struct Room {
     Room(const Prior& prior, const Moments& at)
         : stride((prior.unknowns + kDoubles) / kDoubles * kDoubles),
           wide(Moments::up(at.shown)),
-          sums(lines_of_batch(at.size) * at.size + kGrain),
           precision(prior.unknowns * stride),
           matrix((prior.unknowns + 1) * stride),
           pivot(stride),
@@ -63,7 +67,7 @@ struct Room {
 
     std::int64_t stride;  // of the matrices: at least one more than the unknowns
     std::int64_t wide;    // of what is known of a shown vector
-    std::vector<double> sums, precision, matrix, pivot, covariance, side;
+    std::vector<double> precision, matrix, pivot, covariance, side;
     std::vector<float> shown, known, packed;
 };
 
@@ -82,54 +86,54 @@ DMC_INLINE void add_to(typename Vector<float, Bytes>::type vector, double* sums)
 // sums[c …] += Σ_e scale_e others[j_e][c …] from c on: Plain vectors whose scale is one, then Scaled ones whose scale
 // is the value of the entry.
 template <int Bytes, int Plain, int Scaled, class Index>
-DMC_INLINE void add_units(const Work<Index>& work, Range entries, std::int64_t c, double* sums) {
+DMC_INLINE void add_units(const Gather<Index>& from, Range entries, std::int64_t c, double* sums) {
     using V = Vector<float, Bytes>;
     constexpr int units = Plain + Scaled;
-    const std::int64_t size = work.at.size, last = entries.last;
-    const float* others = work.others + c;
+    const std::int64_t size = from.size, last = entries.last;
+    const float* others = from.others + c;
     for (std::int64_t begin = entries.first; begin < last; begin += kTile) {
         typename V::type acc[units] = {};
         for (std::int64_t e = begin; e < std::min(begin + kTile, last); ++e) {
-            const float* other = others + work.lines.indices[e] * size;
+            const float* other = others + from.lines.indices[e] * size;
             if (e + kAhead < entries.fetched) {
-                const char* ahead = reinterpret_cast<const char*>(others + work.lines.indices[e + kAhead] * size);
+                const char* ahead = reinterpret_cast<const char*>(others + from.lines.indices[e + kAhead] * size);
                 for (int b = 0; b < units * Bytes; b += 64) __builtin_prefetch(ahead + b);
             }
             for (int u = 0; u < Plain; ++u) acc[u] += V::load(other + u * V::lanes);
-            for (int u = Plain; u < units; ++u) acc[u] += work.values[e] * V::load(other + u * V::lanes);
+            for (int u = Plain; u < units; ++u) acc[u] += from.values[e] * V::load(other + u * V::lanes);
         }
         for (int u = 0; u < units; ++u) add_to<Bytes>(acc[u], sums + c + u * V::lanes);
     }
 }
 
-// The last vectors of the moments: those that are not scaled, at most Plain of them, and all that are. One pass over
+// The last vectors: those that are not scaled, at most Plain of them, and all that are. One pass over
 // the entries takes them together, for to gather them costs more than to add them.
 template <int Bytes, int Plain, class Index>
-DMC_INLINE void add_last(const Work<Index>& work, Range entries, std::int64_t c, double* sums) {
+DMC_INLINE void add_last(const Gather<Index>& from, Range entries, std::int64_t c, double* sums) {
     constexpr int lanes = Vector<float, Bytes>::lanes, grain = int(kGrain) / lanes;
     if constexpr (Plain > 0)
-        if (c + (Plain - 1) * lanes >= work.at.packed) return add_last<Bytes, Plain - 1>(work, entries, c, sums);
-    add_units<Bytes, Plain, grain>(work, entries, c, sums);
-    for (c += (Plain + grain) * lanes; c < work.at.size; c += kGrain)
-        add_units<Bytes, 0, grain>(work, entries, c, sums);
+        if (c + (Plain - 1) * lanes >= from.packed) return add_last<Bytes, Plain - 1>(from, entries, c, sums);
+    if (from.packed == from.size) return add_units<Bytes, Plain, 0>(from, entries, c, sums);
+    add_units<Bytes, Plain, grain>(from, entries, c, sums);
+    for (c += (Plain + grain) * lanes; c < from.size; c += kGrain) add_units<Bytes, 0, grain>(from, entries, c, sums);
 }
 
-// sums += the others' moments over some entries of a line.
+// sums += what is gathered over some entries of a line.
 template <int Bytes, class Index>
-DMC_INLINE void add(const Work<Index>& work, Range entries, double* sums) {
+DMC_INLINE void add(const Gather<Index>& from, Range entries, double* sums) {
     constexpr std::int64_t step = kUnits * Vector<float, Bytes>::lanes;
     std::int64_t c = 0;
-    for (; c + step < work.at.packed; c += step) add_units<Bytes, kUnits, 0>(work, entries, c, sums);
-    add_last<Bytes, kUnits>(work, entries, c, sums);
+    for (; c + step < from.packed; c += step) add_units<Bytes, kUnits, 0>(from, entries, c, sums);
+    add_last<Bytes, kUnits>(from, entries, c, sums);
 }
 
-// The sums of the others' moments over entries first … last−1 of a line.
+// The sums of what is gathered over entries first … last−1 of a line.
 struct Sums {
     template <int Bytes, class Index>
-    static DMC_INLINE int run(const Work<Index>& work, const std::int64_t& first, const std::int64_t& last,
+    static DMC_INLINE int run(const Gather<Index>& from, const std::int64_t& first, const std::int64_t& last,
                               double* const& sums) {
-        std::fill_n(sums, work.at.size, 0.0);
-        add<Bytes>(work, {first, last, work.lines.entries()}, sums);
+        std::fill_n(sums, from.size, 0.0);
+        add<Bytes>(from, {first, last, from.lines.entries()}, sums);
         return 0;
     }
 };
@@ -139,10 +143,10 @@ struct Sums {
 // next.
 struct BatchSums {
     template <int Bytes, class Index>
-    static DMC_INLINE int run(const Work<Index>& work, const std::int64_t& begin, const std::int64_t& end,
+    static DMC_INLINE int run(const Gather<Index>& from, const std::int64_t& begin, const std::int64_t& end,
                               double* const& sums) {
-        const std::int64_t* pointers = work.lines.pointers;
-        const std::int64_t size = work.at.size, others = work.lines.other_lines;
+        const std::int64_t* pointers = from.lines.pointers;
+        const std::int64_t size = from.size, others = from.lines.other_lines;
         const bool blocks = pointers[end] - pointers[begin] >= kTimes * others;
         const std::int64_t block = blocks ? std::max<std::int64_t>(kBlock / size, 1) : others;
         std::int64_t next[kBatch];
@@ -152,8 +156,8 @@ struct BatchSums {
             for (std::int64_t i = begin; i < end; ++i) {
                 std::int64_t& first = next[i - begin];
                 const std::int64_t last =
-                    limit < others ? upto(work.lines.indices, first, pointers[i + 1], limit) : pointers[i + 1];
-                add<Bytes>(work, {first, last, blocks ? last : work.lines.entries()}, sums + (i - begin) * size);
+                    limit < others ? upto(from.lines.indices, first, pointers[i + 1], limit) : pointers[i + 1];
+                add<Bytes>(from, {first, last, blocks ? last : from.lines.entries()}, sums + (i - begin) * size);
                 first = last;
             }
         return 0;
@@ -172,9 +176,8 @@ struct BatchSums {
 // From the sums over a line's entries to its posterior. Returns what the line alone adds to the expected squared error;
 // Σ value² and the covariances' part are added for all lines at once.
 struct Finish {
-    template <int Bytes, class Index>
-    static DMC_INLINE double run(const Work<Index>& work, const std::int64_t& line, const double* const& sums,
-                                 Room& room) {
+    template <int Bytes>
+    static DMC_INLINE double run(const Work& work, const std::int64_t& line, const double* const& sums, Room& room) {
         const std::int64_t d = work.prior.unknowns, stride = room.stride;
         double* a = room.matrix.data();
         const double constant = fill<Bytes>(work, line, sums, room);
@@ -211,8 +214,8 @@ struct Finish {
 
     // The matrix of the line's least squares problem, and beside it the right-hand side. Vectors write more than a
     // row's own numbers; what follows puts it right.
-    template <int Bytes, class Index>
-    static DMC_INLINE double fill(const Work<Index>& work, std::int64_t line, const double* sums, Room& room) {
+    template <int Bytes>
+    static DMC_INLINE double fill(const Work& work, std::int64_t line, const double* sums, Room& room) {
         using V = Vector<double, Bytes>;
         const std::int64_t d = work.prior.unknowns, stride = room.stride;
         const double noise = work.prior.noise;
@@ -241,8 +244,8 @@ struct Finish {
     }
 
     // The moments of z = (factors, 1, bias): the unknowns with a 1 before the last.
-    template <int Bytes, class Index>
-    static DMC_INLINE void show(const Work<Index>& work, std::int64_t line, Room& room, const float* mean) {
+    template <int Bytes>
+    static DMC_INLINE void show(const Work& work, std::int64_t line, Room& room, const float* mean) {
         using V = Vector<float, Bytes>;
         using D = Vector<double, Bytes>;
         const std::int64_t k = work.prior.unknowns - 1, stride = room.stride, wide = room.wide, shown = work.at.shown;
@@ -276,69 +279,96 @@ struct Finish {
     }
 };
 
-// Pieces of about equal work, the same for any number of threads; large enough for `BatchSums`, where there are enough
-// entries for that. A line that would be too much for one thread is cut into segments.
-std::vector<Piece> cut_for_batches(std::int64_t count, const std::int64_t* pointers, std::int64_t others,
-                                   std::int64_t size) {
-    const std::int64_t share = pointers[count] / kPieces;
-    const std::int64_t most = share < kTimes * others ? kPiece : std::max(kPiece, std::min(4 * kTimes * others, share));
-    std::vector<Piece> pieces;
-    std::int64_t segments = 0;
-    for (std::int64_t i = 0, end; i < count; i = end) {
-        const std::int64_t first = pointers[i], limit = std::min(count, i + lines_of_batch(size));
-        for (end = i + 1; end < limit && pointers[end + 1] - first <= most;) ++end;
-        if (pointers[i + 1] - first <= std::max(kLong, most)) {
-            pieces.push_back({i, end, first, pointers[end], -1});
-            continue;
-        }
-        end = i + 1;
-        for (std::int64_t e = first; e < pointers[end]; e += kLong)
-            pieces.push_back({i, end, e, std::min(e + kLong, pointers[end]), segments++});
+// The sums of all lines, in pieces of about equal work that are the same for any number of threads; large enough for
+// `BatchSums`, where there are enough entries for that. A line that would be too much for one thread is cut into
+// segments, which are summed first.
+template <class Index>
+class LineSums {
+  public:
+    LineSums(const Gather<Index>& from, int n_threads) : from_(from) {
+        cut();
+        std::vector<std::int64_t> segments;
+        for (std::size_t p = 0; p < pieces.size(); ++p)
+            if (pieces[p].segment >= 0) segments.push_back(p);
+        partial_.resize(segments.size() * from.size + kGrain);
+        parallel_for(std::int64_t(segments.size()), n_threads, [&](std::int64_t s) {
+            const Piece& piece = pieces[segments[s]];
+            std::vector<double> own(from.size + kGrain);
+            double* sums = own.data();
+            dispatch<Sums>(from_, piece.first, piece.last, sums);
+            std::copy_n(sums, from.size, partial_.data() + piece.segment * from.size);
+        });
     }
-    return pieces;
-}
+
+    // Numbers that the sums of a piece take.
+    std::int64_t room() const { return lines_of_batch(from_.size) * from_.size + kGrain; }
+
+    // Whether the piece is a segment of a line, but not its first: its sums are among those of the first.
+    bool goes_on(const Piece& piece) const {
+        return piece.segment >= 0 && piece.first != from_.lines.pointers[piece.begin];
+    }
+
+    void of(std::size_t p, double* sums) const {
+        const Piece& piece = pieces[p];
+        if (piece.segment < 0) {
+            dispatch<BatchSums>(from_, piece.begin, piece.end, sums);
+            return;
+        }
+        const std::int64_t size = from_.size;
+        std::copy_n(partial_.data() + piece.segment * size, size, sums);
+        for (std::size_t q = p + 1; q < pieces.size() && pieces[q].begin == piece.begin; ++q)  // they follow each other
+            for (std::int64_t c = 0; c < size; ++c) sums[c] += partial_[pieces[q].segment * size + c];
+    }
+
+    std::vector<Piece> pieces;
+
+  private:
+    void cut() {
+        const std::int64_t count = from_.lines.count, *pointers = from_.lines.pointers;
+        const std::int64_t share = pointers[count] / kPieces, enough = kTimes * from_.lines.other_lines;
+        const std::int64_t most = share < enough ? kPiece : std::max(kPiece, std::min(4 * enough, share));
+        std::int64_t segments = 0;
+        for (std::int64_t i = 0, end; i < count; i = end) {
+            const std::int64_t first = pointers[i], limit = std::min(count, i + lines_of_batch(from_.size));
+            for (end = i + 1; end < limit && pointers[end + 1] - first <= most;) ++end;
+            if (pointers[i + 1] - first <= std::max(kLong, most)) {
+                pieces.push_back({i, end, first, pointers[end], -1});
+                continue;
+            }
+            end = i + 1;
+            for (std::int64_t e = first; e < pointers[end]; e += kLong)
+                pieces.push_back({i, end, e, std::min(e + kLong, pointers[end]), segments++});
+        }
+    }
+
+    Gather<Index> from_;
+    std::vector<double> partial_;
+};
 
 }  // namespace
 
 template <class Index>
 double posterior(Lines<Index> lines, const float* values, const float* others, Prior prior, Posterior out,
                  int n_threads) {
-    const Work<Index> work{lines, values, others, Moments(prior.unknowns), prior, out};
+    const Work work{Moments(prior.unknowns), prior, out};
     const std::int64_t size = work.at.size, d = prior.unknowns;
-    const std::vector<Piece> pieces = cut_for_batches(lines.count, lines.pointers, lines.other_lines, size);
     n_threads = threads_for((lines.entries() + lines.count * d) * size, kWork, n_threads);
-
-    std::vector<std::int64_t> segments;  // pieces of long lines
-    for (std::size_t p = 0; p < pieces.size(); ++p)
-        if (pieces[p].segment >= 0) segments.push_back(p);
-    std::vector<double> partial(segments.size() * size + kGrain);
-    parallel_for(std::int64_t(segments.size()), n_threads, [&](std::int64_t s) {
-        const Piece& piece = pieces[segments[s]];
-        std::vector<double> own(size + kGrain);
-        double* sums = own.data();
-        dispatch<Sums>(work, piece.first, piece.last, sums);
-        std::copy_n(sums, size, partial.data() + piece.segment * size);
-    });
+    const LineSums<Index> line_sums({lines, values, others, work.at.packed, size}, n_threads);
+    const std::vector<Piece>& pieces = line_sums.pieces;
 
     // Few enough sums of covariances to keep, and the same for any number of threads.
     const std::int64_t groups = std::min<std::int64_t>(pieces.size(), 64);
     std::vector<double> covariances(groups * d * d), errors(groups);
     parallel_for(groups, n_threads, [&](std::int64_t g) {
         Room room(prior, work.at);
-        double* sums = room.sums.data();
+        std::vector<double> sums(line_sums.room());
         double error = 0;
         for (std::size_t p = g * pieces.size() / groups; p < (g + 1) * pieces.size() / groups; ++p) {
             const Piece& piece = pieces[p];
-            if (piece.segment >= 0 && piece.first != lines.pointers[piece.begin]) continue;
-            if (piece.segment < 0) {
-                dispatch<BatchSums>(work, piece.begin, piece.end, sums);
-            } else {  // its segments follow each other
-                std::copy_n(partial.data() + piece.segment * size, size, sums);
-                for (std::size_t q = p + 1; q < pieces.size() && pieces[q].begin == piece.begin; ++q)
-                    for (std::int64_t c = 0; c < size; ++c) sums[c] += partial[pieces[q].segment * size + c];
-            }
+            if (line_sums.goes_on(piece)) continue;
+            line_sums.of(p, sums.data());
             for (std::int64_t i = piece.begin; i < piece.end; ++i) {
-                const double* own = sums + (i - piece.begin) * size;
+                const double* own = sums.data() + (i - piece.begin) * size;
                 error += dispatch<Finish>(work, i, own, room);
             }
             for (std::int64_t e = lines.pointers[piece.begin]; e < lines.pointers[piece.end]; ++e)
@@ -377,6 +407,21 @@ void moments_of(std::int64_t lines, std::int64_t unknowns, const float* means, f
     });
 }
 
+template <class Index>
+void line_sums(Lines<Index> lines, const float* vectors, std::int64_t width, float* out, int n_threads) {
+    n_threads = threads_for(lines.entries() * width, kWork, n_threads);
+    const LineSums<Index> line_sums({lines, nullptr, vectors, width, width}, n_threads);
+    parallel_for(std::int64_t(line_sums.pieces.size()), n_threads, [&](std::int64_t p) {
+        const Piece& piece = line_sums.pieces[p];
+        if (line_sums.goes_on(piece)) return;
+        std::vector<double> sums(line_sums.room());
+        line_sums.of(p, sums.data());
+        std::copy_n(sums.data(), (piece.end - piece.begin) * width, out + piece.begin * width);
+    });
+}
+
+template void line_sums<std::int32_t>(Lines<std::int32_t>, const float*, std::int64_t, float*, int);
+template void line_sums<std::int64_t>(Lines<std::int64_t>, const float*, std::int64_t, float*, int);
 template double posterior<std::int32_t>(Lines<std::int32_t>, const float*, const float*, Prior, Posterior, int);
 template double posterior<std::int64_t>(Lines<std::int64_t>, const float*, const float*, Prior, Posterior, int);
 

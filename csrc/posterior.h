@@ -49,6 +49,11 @@ template <class Index>
 double posterior(Lines<Index> lines, const float* values, const float* others, Prior prior, Posterior out,
                  int n_threads);
 
+// out[i] = Σ vectors[j] over the entries (i, j) of each line: vectors (other_lines, width), out (lines, width), width a
+// multiple of kGrain.
+template <class Index>
+void line_sums(Lines<Index> lines, const float* vectors, std::int64_t width, float* out, int n_threads);
+
 // The moments of lines that are known: means (lines, unknowns), no covariance.
 void moments_of(std::int64_t lines, std::int64_t unknowns, const float* means, float* moments, int n_threads);
 

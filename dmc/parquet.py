@@ -41,7 +41,7 @@ class ParquetColumns(Mapping[str, NDArray[Any]]):
             raise ImportError(f"{path} is Parquet, which needs pyarrow; run: pip install pyarrow") from None
         self._path = path
         with _words_for_failure(path):
-            self._files = parquet.ParquetDataset(path)
+            self._files = parquet.ParquetDataset(path, pre_buffer=False)  # which would hold whole columns, packed
             self.names: list[str] = self._files.schema.names
 
     def __getitem__(self, name: str) -> NDArray[Any]:

@@ -8,9 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from dmc import _compiled
+from dmc import _checks, _compiled
 from dmc.pattern import Lines
-from dmc.pattern_features import incidence
 
 GRAIN = 16  # as in csrc/posterior.h
 
@@ -18,11 +17,28 @@ Float = NDArray[np.float32]
 
 
 def entries_of(lines: Lines, others: int) -> Any:
-    """The entries as a step takes them."""
+    """The entries as a step and `line_sums` take them."""
     if _compiled.core is None:
         return incidence(lines, others)
     kind = _compiled.core.Entries if lines.indices.dtype == np.int32 else _compiled.core.WideEntries
     return kind(lines.pointers, lines.indices, others)
+
+
+def incidence(lines: Lines, others: int) -> Any:
+    """The pattern as a sparse matrix of ones."""
+    ones = np.ones(len(lines.indices), np.float32)
+    pointers = lines.pointers.astype(_checks.index_dtype(len(ones)))  # of another dtype SciPy copies the indices
+    return sparse.csr_array((ones, lines.indices, pointers), shape=(len(pointers) - 1, others))
+
+
+def line_sums(entries: Any, vectors: Float) -> Float:
+    """(lines, any) the sum over each line's entries of the vectors (other lines, any) of the other side."""
+    if _compiled.core is None:
+        return np.asarray(entries @ vectors)
+    count, width = vectors.shape
+    padded = np.zeros((count, _up(width)), np.float32)
+    padded[:, :width] = vectors
+    return np.asarray(_compiled.core.line_sums(entries, padded)[:, :width])
 
 
 def _up(count: int) -> int:
