@@ -106,14 +106,15 @@ DMC_INLINE void add_units(const Gather<Index>& from, Range entries, std::int64_t
     }
 }
 
-// The last vectors: those that are not scaled, at most Plain of them, and all that are. One pass over
-// the entries takes them together, for to gather them costs more than to add them.
+// The last vectors: those that are not scaled, at most Plain of them, and all that are. One pass over the entries takes
+// them together, for to gather them costs more than to add them.
 template <int Bytes, int Plain, class Index>
 DMC_INLINE void add_last(const Gather<Index>& from, Range entries, std::int64_t c, double* sums) {
     constexpr int lanes = Vector<float, Bytes>::lanes, grain = int(kGrain) / lanes;
-    if constexpr (Plain > 0)
+    if constexpr (Plain > 0) {
         if (c + (Plain - 1) * lanes >= from.packed) return add_last<Bytes, Plain - 1>(from, entries, c, sums);
-    if (from.packed == from.size) return add_units<Bytes, Plain, 0>(from, entries, c, sums);
+        if (from.packed == from.size) return add_units<Bytes, Plain, 0>(from, entries, c, sums);
+    }
     add_units<Bytes, Plain, grain>(from, entries, c, sums);
     for (c += (Plain + grain) * lanes; c < from.size; c += kGrain) add_units<Bytes, 0, grain>(from, entries, c, sums);
 }
