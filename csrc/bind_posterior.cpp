@@ -22,8 +22,8 @@ void check_matrix(const py::array& a, const char* name, py::ssize_t rows, py::ss
 
 template <class Index>
 py::tuple posterior(const Entries<Index>& entries, const Array<float>& values, const Array<float>& others,
-                    const Array<double>& precision, const Array<float>& means, double noise, Array<float>& moments,
-                    int n_threads) {
+                    const Array<double>& precision, const Array<float>& means, const Array<double>& noise,
+                    Array<float>& moments, int n_threads) {
     const auto lines = entries.lines();
     if (precision.ndim() != 2 || precision.shape(0) < 1)
         refuse("precision has shape " + dims(precision) + "; it has to be square");
@@ -34,16 +34,36 @@ py::tuple posterior(const Entries<Index>& entries, const Array<float>& values, c
     check_matrix(others, "others", lines.other_lines, size);
     check_matrix(means, "means", lines.count, unknowns);
     check_matrix(moments, "moments", lines.count, size);
+    check_length(noise, "noise", lines.count);
+    dmc::check_aligned(noise, "noise");
     Array<float> mean({py::ssize_t(lines.count), py::ssize_t(unknowns)});
     Array<double> covariance({py::ssize_t(unknowns), py::ssize_t(unknowns)});
-    const dmc::Prior prior{unknowns, precision.data(), means.data(), noise};
-    const dmc::Posterior out{mean.mutable_data(), moments.mutable_data(), covariance.mutable_data()};
-    dmc::Fit fit;
+    Array<double> errors{py::ssize_t(lines.count)};
+    const dmc::Prior prior{unknowns, precision.data(), means.data(), noise.data()};
+    const dmc::Posterior out{mean.mutable_data(), moments.mutable_data(), covariance.mutable_data(),
+                             errors.mutable_data()};
     {
         py::gil_scoped_release release;
-        fit = dmc::posterior(lines, values.data(), others.data(), prior, out, n_threads);
+        dmc::posterior(lines, values.data(), others.data(), prior, out, n_threads);
     }
-    return py::make_tuple(mean, covariance, fit.error, fit.log_determinant);
+    return py::make_tuple(mean, covariance, errors);
+}
+
+template <class Index>
+Array<float> line_sums(const Entries<Index>& entries, const Array<float>& vectors, int n_threads) {
+    const auto lines = entries.lines();
+    if (vectors.ndim() != 2 || vectors.shape(1) < 1 || vectors.shape(1) % dmc::kGrain != 0)
+        refuse("vectors has shape " + dims(vectors) + "; give a matrix with a multiple of " +
+               std::to_string(dmc::kGrain) + " columns");
+    const std::int64_t width = vectors.shape(1);
+    check_matrix(vectors, "vectors", lines.other_lines, width);
+    Array<float> sums({py::ssize_t(lines.count), py::ssize_t(width)});
+    float* out = sums.mutable_data();
+    {
+        py::gil_scoped_release release;
+        dmc::line_sums(lines, vectors.data(), width, out, n_threads);
+    }
+    return sums;
 }
 
 Array<float> moments_of(const Array<float>& means, int n_threads) {
@@ -74,10 +94,11 @@ template <class Index>
 void define(py::module_& m) {
     m.def("posterior", &posterior<Index>, py::arg("entries"), py::arg("values").noconvert(),
           py::arg("others").noconvert(), py::arg("precision").noconvert(), py::arg("means").noconvert(),
-          py::arg("noise"), py::arg("moments").noconvert(), py::arg("n_threads") = 0,
-          "(means, summed covariance, expected squared error, summed log-determinant of the covariances) of the unknowns "
-          "of each line, given the moments of the other lines; their own are written to `moments`. See "
-          "csrc/posterior.h.");
+          py::arg("noise").noconvert(), py::arg("moments").noconvert(), py::arg("n_threads") = 0,
+          "(means, summed covariance, expected squared errors) of the unknowns of each line, given the moments of the "
+          "other lines; their own are written to `moments`. See csrc/posterior.h.");
+    m.def("line_sums", &line_sums<Index>, py::arg("entries"), py::arg("vectors").noconvert(), py::arg("n_threads") = 0,
+          "(lines, width) the sum of the other lines' vectors over the entries of each line.");
 }
 
 }  // namespace

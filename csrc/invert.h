@@ -1,7 +1,6 @@
 // The inverse of a small symmetric positive definite matrix, by vectors.
 #pragma once
 
-#include <cmath>
 #include <cstdint>
 
 #include "vectors.h"
@@ -10,20 +9,14 @@ namespace dmc {
 
 // The first `size` columns become the inverse of the matrix that they are, further ones are multiplied by it. Without a
 // search for pivots: the matrix is symmetric and positive definite, and its largest number about one: digits are lost
-// where a pivot is far above that. Blocks vectors a row; 0: any number. Returns the logarithm of the determinant.
+// where a pivot is far above that. Blocks vectors a row; 0: any number.
 template <int Bytes, int Blocks>
-DMC_INLINE double invert(double* a, std::int64_t size, std::int64_t stride, double* pivot) {
+DMC_INLINE void invert(double* a, std::int64_t size, std::int64_t stride, double* pivot) {
     using V = Vector<double, Bytes>;
     const std::int64_t blocks = Blocks ? Blocks : stride / V::lanes;
-    double logarithm = 0, product = 1;  // a logarithm for eight pivots: it takes as long as a row
     for (std::int64_t p = 0; p < size; ++p) {
         double* own = a + p * stride;
         const double inverse = 1 / own[p];
-        product *= own[p];
-        if (p % 8 == 7) {
-            logarithm += std::log(product);
-            product = 1;
-        }
         for (std::int64_t v = 0; v < blocks; ++v) V::store(pivot + v * V::lanes, V::load(own + v * V::lanes) * inverse);
         // f, at p, becomes f − f·(1 + inverse): no number has to be put into a vector that is about to be read.
         pivot[p] = 1 + inverse;
@@ -40,7 +33,6 @@ DMC_INLINE double invert(double* a, std::int64_t size, std::int64_t stride, doub
         pivot[p] = inverse;  // the pivot's own row has been written over
         for (std::int64_t v = 0; v < blocks; ++v) V::store(own + v * V::lanes, V::load(pivot + v * V::lanes));
     }
-    return logarithm + std::log(product);
 }
 
 }  // namespace dmc

@@ -1,29 +1,20 @@
-// The posteriors on the CPU. Moments are summed a few registers at a time, in float32 over a tile of entries and then
-// in float64: the sums of a long line would lose what tells its directions apart.
+// The posteriors on the CPU: sums over the entries of a line, and what is made of them.
 
 #include "posterior.h"
 
 #include <algorithm>
-#include <cmath>
 #include <vector>
 
 #include "invert.h"
+#include "line_sums.h"
 #include "parallel.h"
 
 namespace dmc {
 namespace {
 
-constexpr std::int64_t kTile = 512;      // entries summed in float32
-constexpr int kUnits = 8;                // vectors summed in registers
-constexpr std::int64_t kAhead = 6;       // entries between the fetch of moments and their use
-constexpr std::int64_t kWork = 1 << 20;  // additions for which a further thread is woken
-constexpr std::int64_t kDoubles = 8;     // in a vector of the widest registers
+constexpr std::int64_t kDoubles = 8;  // in a vector of the widest registers
 
-template <class Index>
 struct Work {
-    Lines<Index> lines;
-    const float* values;
-    const float* others;
     Moments at;
     Prior prior;
     Posterior out;
@@ -35,7 +26,6 @@ struct Room {
     Room(const Prior& prior, const Moments& at)
         : stride((prior.unknowns + kDoubles) / kDoubles * kDoubles),
           wide(Moments::up(at.shown)),
-          sums(at.size + kGrain),
           precision(prior.unknowns * stride),
           matrix((prior.unknowns + 1) * stride),
           pivot(stride),
@@ -50,89 +40,26 @@ struct Room {
 
     std::int64_t stride;  // of the matrices: at least one more than the unknowns
     std::int64_t wide;    // of what is known of a shown vector
-    std::vector<double> sums, precision, matrix, pivot, covariance, side;
-    double log_determinant = 0;  // of the covariances, summed
+    std::vector<double> precision, matrix, pivot, covariance, side;
     std::vector<float> shown, known, packed;
 };
 
-// sums += the vector, in float64.
-template <int Bytes>
-DMC_INLINE void add_to(typename Vector<float, Bytes>::type vector, double* sums) {
-    using D = Vector<double, Bytes>;
-    typename Vector<float, Bytes / 2>::type half;
-    for (int h = 0; h < 2; ++h) {
-        std::memcpy(&half, reinterpret_cast<const char*>(&vector) + h * (Bytes / 2), Bytes / 2);
-        double* at = sums + h * D::lanes;
-        D::store(at, D::load(at) + __builtin_convertvector(half, typename D::type));
-    }
-}
-
-// sums[c …] += Σ_e scale_e others[j_e][c …], Units vectors from c on; scale is the value of the entry, or one.
-template <int Bytes, int Units, bool Scaled, class Index>
-DMC_INLINE void add_units(const Work<Index>& work, std::int64_t first, std::int64_t last, std::int64_t c,
-                          double* sums) {
-    using V = Vector<float, Bytes>;
-    const std::int64_t size = work.at.size, end = work.lines.entries();
-    const float* others = work.others + c;
-    for (std::int64_t begin = first; begin < last; begin += kTile) {
-        typename V::type acc[Units] = {};
-        for (std::int64_t e = begin; e < std::min(begin + kTile, last); ++e) {
-            const float* other = others + work.lines.indices[e] * size;
-            if (e + kAhead < end) {
-                const char* ahead = reinterpret_cast<const char*>(others + work.lines.indices[e + kAhead] * size);
-                for (int b = 0; b < Units * Bytes; b += 64) __builtin_prefetch(ahead + b);
-            }
-            for (int u = 0; u < Units; ++u)
-                if constexpr (Scaled)
-                    acc[u] += work.values[e] * V::load(other + u * V::lanes);
-                else
-                    acc[u] += V::load(other + u * V::lanes);
-        }
-        for (int u = 0; u < Units; ++u) add_to<Bytes>(acc[u], sums + c + u * V::lanes);
-    }
-}
-
-template <int Bytes, bool Scaled, class Index>
-DMC_INLINE void add(const Work<Index>& work, std::int64_t first, std::int64_t last, std::int64_t from, std::int64_t to,
-                    double* sums) {
-    constexpr int lanes = Vector<float, Bytes>::lanes;
-    std::int64_t c = from;
-    for (; c + kUnits * lanes <= to; c += kUnits * lanes) add_units<Bytes, kUnits, Scaled>(work, first, last, c, sums);
-    for (; c + kUnits / 2 * lanes <= to; c += kUnits / 2 * lanes)
-        add_units<Bytes, kUnits / 2, Scaled>(work, first, last, c, sums);
-    for (; c < to; c += lanes) add_units<Bytes, 1, Scaled>(work, first, last, c, sums);
-}
-
-// The sums of the others' moments over entries first … last−1.
-struct Sums {
-    template <int Bytes, class Index>
-    static DMC_INLINE int run(const Work<Index>& work, const std::int64_t& first, const std::int64_t& last,
-                              double* const& sums) {
-        std::fill_n(sums, work.at.size, 0.0);
-        add<Bytes, false>(work, first, last, 0, work.at.packed, sums);
-        add<Bytes, true>(work, first, last, work.at.packed, work.at.size, sums);
-        return 0;
-    }
-};
-
-// From the sums over a line's entries to its posterior. Returns what the line alone adds to the expected squared error;
-// Σ value² and the covariances' part are added for all lines at once.
+// From the sums over a line's entries to its posterior. Returns the line's expected squared error but for Σ value².
 struct Finish {
-    template <int Bytes, class Index>
-    static DMC_INLINE double run(const Work<Index>& work, const std::int64_t& line, Room& room) {
+    template <int Bytes>
+    static DMC_INLINE double run(const Work& work, const std::int64_t& line, const double* const& sums, Room& room) {
         const std::int64_t d = work.prior.unknowns, stride = room.stride;
         double* a = room.matrix.data();
         using V = Vector<double, Bytes>;
-        const double constant = fill<Bytes>(work, line, room);
+        const double constant = fill<Bytes>(work, line, sums, room);
         double largest = 0;
         for (std::int64_t r = 0; r < d; ++r) largest = std::max(largest, a[r * stride + r]);
         const double scale = 1 / largest;
         for (std::int64_t i = 0; i < d * stride; i += V::lanes) V::store(a + i, scale * V::load(a + i));
-        room.log_determinant += d * std::log(scale);  // of the inverse
         if (stride == 16)
-            room.log_determinant -= invert<Bytes, 16 / V::lanes>(a, d, stride, room.pivot.data());
+            invert<Bytes, 16 / V::lanes>(a, d, stride, room.pivot.data());
         else
-            room.log_determinant -= invert<Bytes, 0>(a, d, stride, room.pivot.data());
+            invert<Bytes, 0>(a, d, stride, room.pivot.data());
 
         const float* expected = work.prior.means + line * d;
         float* mean = work.out.means + line * d;
@@ -150,25 +77,27 @@ struct Finish {
             for (std::int64_t i = 0; i < V::lanes && c + i < d; ++i)
                 pulled += sum[i] * (double(mean[c + i]) - double(expected[c + i]));
         }
+        auto trace = typename V::type{};
         for (std::int64_t i = 0; i < d * stride; i += V::lanes) {
             double* at = room.covariance.data() + i;
             const auto own = scale * V::load(a + i);
             V::store(a + i, own);
             V::store(at, V::load(at) + own);
+            trace += V::load(room.precision.data() + i) * own;
         }
         show<Bytes>(work, line, room, mean);
         // With A m = noise·side + P μ: the quadratic form in the sums is what m and the prior leave of it.
-        return constant - linear - pulled / work.prior.noise;
+        return constant - linear + (double(d) - sum<double, Bytes>(trace) - pulled) / work.prior.noise[line];
     }
 
     // The matrix of the line's least squares problem, and beside it the right-hand side. Vectors write more than a
     // row's own numbers; what follows puts it right.
-    template <int Bytes, class Index>
-    static DMC_INLINE double fill(const Work<Index>& work, std::int64_t line, Room& room) {
+    template <int Bytes>
+    static DMC_INLINE double fill(const Work& work, std::int64_t line, const double* sums, Room& room) {
         using V = Vector<double, Bytes>;
         const std::int64_t d = work.prior.unknowns, stride = room.stride;
-        const double noise = work.prior.noise;
-        const double *row = room.sums.data(), *weighted = row + work.at.packed;
+        const double noise = work.prior.noise[line];
+        const double *row = sums, *weighted = row + work.at.packed;
         const float* expected = work.prior.means + line * d;
         double* a = room.matrix.data();
         for (std::int64_t c = 0; c < stride; c += V::lanes) {
@@ -193,8 +122,8 @@ struct Finish {
     }
 
     // The moments of z = (factors, 1, bias): the unknowns with a 1 before the last.
-    template <int Bytes, class Index>
-    static DMC_INLINE void show(const Work<Index>& work, std::int64_t line, Room& room, const float* mean) {
+    template <int Bytes>
+    static DMC_INLINE void show(const Work& work, std::int64_t line, Room& room, const float* mean) {
         using V = Vector<float, Bytes>;
         using D = Vector<double, Bytes>;
         const std::int64_t k = work.prior.unknowns - 1, stride = room.stride, wide = room.wide, shown = work.at.shown;
@@ -231,61 +160,38 @@ struct Finish {
 }  // namespace
 
 template <class Index>
-Fit posterior(Lines<Index> lines, const float* values, const float* others, Prior prior, Posterior out, int n_threads) {
-    const Work<Index> work{lines, values, others, Moments(prior.unknowns), prior, out};
-    const std::vector<Piece>& pieces = *lines.pieces;
+void posterior(Lines<Index> lines, const float* values, const float* others, Prior prior, Posterior out,
+               int n_threads) {
+    const Work work{Moments(prior.unknowns), prior, out};
     const std::int64_t size = work.at.size, d = prior.unknowns;
     n_threads = threads_for((lines.entries() + lines.count * d) * size, kWork, n_threads);
-
-    std::vector<std::int64_t> segments;  // pieces of long lines
-    for (std::size_t p = 0; p < pieces.size(); ++p)
-        if (pieces[p].segment >= 0) segments.push_back(p);
-    std::vector<double> partial(segments.size() * size + kGrain);
-    parallel_for(std::int64_t(segments.size()), n_threads, [&](std::int64_t s) {
-        const Piece& piece = pieces[segments[s]];
-        std::vector<double> own(size + kGrain);
-        double* sums = own.data();
-        dispatch<Sums>(work, piece.first, piece.last, sums);
-        std::copy_n(sums, size, partial.data() + piece.segment * size);
-    });
+    const LineSums<Index> line_sums({lines, values, others, work.at.packed, size}, n_threads);
+    const std::vector<Piece>& pieces = line_sums.pieces;
 
     // Few enough sums of covariances to keep, and the same for any number of threads.
     const std::int64_t groups = std::min<std::int64_t>(pieces.size(), 64);
-    std::vector<double> covariances(groups * d * d), errors(groups), determinants(groups);
+    std::vector<double> covariances(groups * d * d);
     parallel_for(groups, n_threads, [&](std::int64_t g) {
         Room room(prior, work.at);
-        double* sums = room.sums.data();
-        double error = 0;
+        std::vector<double> sums(line_sums.room());
         for (std::size_t p = g * pieces.size() / groups; p < (g + 1) * pieces.size() / groups; ++p) {
             const Piece& piece = pieces[p];
-            if (piece.segment >= 0 && piece.first != lines.pointers[piece.begin]) continue;
+            if (line_sums.goes_on(piece)) continue;
+            line_sums.of(p, sums.data());
             for (std::int64_t i = piece.begin; i < piece.end; ++i) {
-                if (piece.segment < 0) {
-                    dispatch<Sums>(work, lines.pointers[i], lines.pointers[i + 1], sums);
-                } else {  // its segments follow each other
-                    std::copy_n(partial.data() + piece.segment * size, size, sums);
-                    for (std::size_t q = p + 1; q < pieces.size() && pieces[q].begin == i; ++q)
-                        for (std::int64_t c = 0; c < size; ++c) sums[c] += partial[pieces[q].segment * size + c];
-                }
-                error += dispatch<Finish>(work, i, room);
+                const double* own = sums.data() + (i - piece.begin) * size;
+                double error = dispatch<Finish>(work, i, own, room);
+                for (std::int64_t e = lines.pointers[i]; e < lines.pointers[i + 1]; ++e)
+                    error += double(values[e]) * double(values[e]);
+                out.errors[i] = error;
             }
-            for (std::int64_t e = lines.pointers[piece.begin]; e < lines.pointers[piece.end]; ++e)
-                error += double(values[e]) * double(values[e]);
         }
-        errors[g] = error;
-        determinants[g] = room.log_determinant;
         for (std::int64_t r = 0; r < d; ++r)
             std::copy_n(room.covariance.data() + r * room.stride, d, covariances.data() + (g * d + r) * d);
     });
     std::fill_n(out.covariance, d * d, 0.0);
-    double error = 0, log_determinant = 0, trace = double(lines.count) * double(d);
-    for (std::int64_t g = 0; g < groups; ++g) {
-        error += errors[g];
-        log_determinant += determinants[g];
+    for (std::int64_t g = 0; g < groups; ++g)
         for (std::int64_t c = 0; c < d * d; ++c) out.covariance[c] += covariances[g * d * d + c];
-    }
-    for (std::int64_t c = 0; c < d * d; ++c) trace -= prior.precision[c] * out.covariance[c];
-    return {error + trace / prior.noise, log_determinant};
 }
 
 void moments_of(std::int64_t lines, std::int64_t unknowns, const float* means, float* moments, int n_threads) {
@@ -307,7 +213,22 @@ void moments_of(std::int64_t lines, std::int64_t unknowns, const float* means, f
     });
 }
 
-template Fit posterior<std::int32_t>(Lines<std::int32_t>, const float*, const float*, Prior, Posterior, int);
-template Fit posterior<std::int64_t>(Lines<std::int64_t>, const float*, const float*, Prior, Posterior, int);
+template <class Index>
+void line_sums(Lines<Index> lines, const float* vectors, std::int64_t width, float* out, int n_threads) {
+    n_threads = threads_for(lines.entries() * width, kWork, n_threads);
+    const LineSums<Index> line_sums({lines, nullptr, vectors, width, width}, n_threads);
+    parallel_for(std::int64_t(line_sums.pieces.size()), n_threads, [&](std::int64_t p) {
+        const Piece& piece = line_sums.pieces[p];
+        if (line_sums.goes_on(piece)) return;
+        std::vector<double> sums(line_sums.room());
+        line_sums.of(p, sums.data());
+        std::copy_n(sums.data(), (piece.end - piece.begin) * width, out + piece.begin * width);
+    });
+}
+
+template void line_sums<std::int32_t>(Lines<std::int32_t>, const float*, std::int64_t, float*, int);
+template void line_sums<std::int64_t>(Lines<std::int64_t>, const float*, std::int64_t, float*, int);
+template void posterior<std::int32_t>(Lines<std::int32_t>, const float*, const float*, Prior, Posterior, int);
+template void posterior<std::int64_t>(Lines<std::int64_t>, const float*, const float*, Prior, Posterior, int);
 
 }  // namespace dmc

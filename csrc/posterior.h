@@ -29,29 +29,31 @@ struct Moments {
     std::int64_t size;    // of a line
 };
 
-// The unknowns of line i before its entries are seen are N(means[i], precision⁻¹); `noise` is the precision of an
-// entry.
+// The unknowns of line i before its entries are seen are N(means[i], precision⁻¹); noise[i] is the precision of each of
+// them.
 struct Prior {
     std::int64_t unknowns;
     const double* precision;  // (unknowns, unknowns)
     const float* means;       // (lines, unknowns)
-    double noise;
+    const double* noise;      // (lines)
 };
 
 struct Posterior {
     float* means;        // (lines, unknowns)
     float* moments;      // (lines, Moments::size), of what the line shows to the other side
     double* covariance;  // (unknowns, unknowns): summed over the lines
+    double* errors;      // (lines): Σ_e E(value[e] − model)² over the line's entries
 };
 
-struct Fit {
-    double error;            // Σ_e E(value[e] − model)²
-    double log_determinant;  // of the lines' covariances, summed
-};
-
-// others: (other_lines, Moments::size).
+// others: (other_lines, Moments::size). They may come times a weight of their line: then every entry with it has that
+// weight, and the errors mean nothing.
 template <class Index>
-Fit posterior(Lines<Index> lines, const float* values, const float* others, Prior prior, Posterior out, int n_threads);
+void posterior(Lines<Index> lines, const float* values, const float* others, Prior prior, Posterior out, int n_threads);
+
+// out[i] = Σ vectors[j] over the entries (i, j) of each line: vectors (other_lines, width), out (lines, width), width a
+// multiple of kGrain.
+template <class Index>
+void line_sums(Lines<Index> lines, const float* vectors, std::int64_t width, float* out, int n_threads);
 
 // The moments of lines that are known: means (lines, unknowns), no covariance.
 void moments_of(std::int64_t lines, std::int64_t unknowns, const float* means, float* moments, int n_threads);

@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import sparse
 
 from dmc import _checks
 from dmc.pattern import Lines, Pattern
+from dmc.posterior import entries_of, line_sums
 
 FEATURES = 48  # of the pattern, at most
 TAMED = 0.25  # power of the counts by which lines are divided, before the pattern's singular vectors are taken
@@ -48,7 +48,7 @@ class Features:
         columns = np.column_stack([np.ones(len(counts)), level]).astype(np.float32)
         if self.loadings.shape[1] == 0:
             return columns
-        sums = incidence(lines, len(self.loadings)) @ self.loadings
+        sums = line_sums(entries_of(lines, len(self.loadings)), self.loadings)
         return np.hstack([columns, sums * _tamed(counts, TAMED)[:, None]])
 
     def renumbered(self, line_of: NDArray[np.int64]) -> Features:
@@ -71,7 +71,7 @@ def pattern_features(pattern: Pattern, seed: int | np.random.Generator = 0) -> t
     """
     rng = _checks.generator(seed)
     (m, n), N = pattern.shape, pattern.n_observed
-    by_row, by_column = incidence(pattern.by_row, n), incidence(pattern.by_column, m)
+    by_row, by_column = entries_of(pattern.by_row, n), entries_of(pattern.by_column, m)
     counts = pattern.row_counts, pattern.column_counts
 
     def leading(power: float, width: int, steps: int) -> tuple[Any, Any, Any]:
@@ -79,8 +79,8 @@ def pattern_features(pattern: Pattern, seed: int | np.random.Generator = 0) -> t
         Q = rng.standard_normal((n, width), dtype=np.float32)
         Q[:, 0] = np.sqrt(counts[1])
         for _ in range(steps):
-            P = np.linalg.qr(a * (by_row @ (b * Q)))[0]
-            Q, s, turn = np.linalg.svd(b * (by_column @ (a * P)), full_matrices=False)
+            P = np.linalg.qr(a * line_sums(by_row, b * Q))[0]
+            Q, s, turn = np.linalg.svd(b * line_sums(by_column, a * P), full_matrices=False)
         return P @ turn.T, s, Q
 
     noise = sum(math.sqrt((c > 0).sum()) for c in counts) / math.sqrt(N)
@@ -95,12 +95,6 @@ def pattern_features(pattern: Pattern, seed: int | np.random.Generator = 0) -> t
         of_rows = (_tamed(counts[1], TAMED)[:, None] * Q * (math.sqrt(m) / s)).astype(np.float32)
         of_columns = (_tamed(counts[0], TAMED)[:, None] * P * (math.sqrt(n) / s)).astype(np.float32)
     return Features.of(counts[0], of_rows), Features.of(counts[1], of_columns)
-
-
-def incidence(lines: Lines, others: int) -> Any:
-    """The pattern as a sparse matrix of ones."""
-    ones = np.ones(len(lines.indices), np.float32)
-    return sparse.csr_array((ones, lines.indices, lines.pointers), shape=(len(lines.pointers) - 1, others))
 
 
 def _tamed(counts: NDArray[Any], power: float) -> Float:

@@ -8,9 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from dmc import _compiled
+from dmc import _checks, _compiled
 from dmc.pattern import Lines
-from dmc.pattern_features import incidence
 
 GRAIN = 16  # as in csrc/posterior.h
 
@@ -18,11 +17,28 @@ Float = NDArray[np.float32]
 
 
 def entries_of(lines: Lines, others: int) -> Any:
-    """The entries as a step takes them."""
+    """The entries as a step and `line_sums` take them."""
     if _compiled.core is None:
         return incidence(lines, others)
     kind = _compiled.core.Entries if lines.indices.dtype == np.int32 else _compiled.core.WideEntries
     return kind(lines.pointers, lines.indices, others)
+
+
+def incidence(lines: Lines, others: int) -> Any:
+    """The pattern as a sparse matrix of ones."""
+    ones = np.ones(len(lines.indices), np.float32)
+    pointers = lines.pointers.astype(_checks.index_dtype(len(ones)))  # of another dtype SciPy copies the indices
+    return sparse.csr_array((ones, lines.indices, pointers), shape=(len(pointers) - 1, others))
+
+
+def line_sums(entries: Any, vectors: Float) -> Float:
+    """(lines, any) the sum over each line's entries of the vectors (other lines, any) of the other side."""
+    if _compiled.core is None:
+        return np.asarray(entries @ vectors)
+    count, width = vectors.shape
+    padded = np.zeros((count, _up(width)), np.float32)
+    padded[:, :width] = vectors
+    return np.asarray(_compiled.core.line_sums(entries, padded)[:, :width])
 
 
 def _up(count: int) -> int:
@@ -55,8 +71,8 @@ def moments_of(means: Float, covariances: NDArray[Any] | None = None) -> Float:
 
 
 def step(
-    entries: Any, values: Float, others: Float, precision: Any, expected: Float, noise: float, moments: Float
-) -> tuple[Float, NDArray[np.float64], float, float]:
+    entries: Any, values: Float, others: Float, precision: Any, expected: Float, noise: Any, moments: Float
+) -> tuple[Float, NDArray[np.float64], NDArray[np.float64]]:
     """The posterior of every line.
 
     Parameters
@@ -66,13 +82,14 @@ def step(
     values : (entries,) float32 array
         Line by line.
     others : (other lines, any) float32 array
-        The moments of the other side.
+        The moments of the other side; times the weights of its lines, if entries have such: then the errors that are
+        returned mean nothing.
     precision : (unknowns, unknowns) float64 array
         Of the prior.
     expected : (lines, unknowns) float32 array
         Means of the prior.
-    noise : float
-        Precision of an entry.
+    noise : (lines,) float64 array
+        Precision of an entry of each line.
     moments : (lines, any) float32 array
         Receives the moments of this side.
 
@@ -81,33 +98,34 @@ def step(
     means : (lines, unknowns) float32 array
     covariance : (unknowns, unknowns) float64 array
         Summed over the lines.
-    error : float
-        Expected sum of squared errors.
-    log_determinant : float
-        Of the lines' covariances, summed.
+    errors : (lines,) float64 array
+        Expected sum of squared errors of each line's entries.
     """
     run = plain_step if _compiled.core is None else _compiled.core.posterior
     return run(entries, values, others, precision, expected, noise, moments)  # type: ignore[no-any-return]
 
 
 def plain_step(
-    entries: Any, values: Float, others: Float, precision: Any, expected: Float, noise: float, moments: Float
-) -> tuple[Float, NDArray[np.float64], float, float]:
+    entries: Any, values: Float, others: Float, precision: Any, expected: Float, noise: Any, moments: Float
+) -> tuple[Float, NDArray[np.float64], NDArray[np.float64]]:
     """What the compiled core does; entries is the pattern as a SciPy matrix."""
     d = len(precision)
     packed = _up((d + 1) * (d + 2) // 2)
     first, second = np.triu_indices(d + 1)
-    weighted = sparse.csr_array((values, entries.indices, entries.indptr), shape=entries.shape)
+
+    def weighted(by: Any) -> Any:
+        return sparse.csr_array((by, entries.indices, entries.indptr), shape=entries.shape)
+
     sums = (entries @ others[:, : len(first)]).astype(np.float64)
-    linear = (weighted @ others[:, packed : packed + d + 1]).astype(np.float64)
+    linear = (weighted(values) @ others[:, packed : packed + d + 1]).astype(np.float64)
     gram = np.empty((len(sums), d + 1, d + 1))
     gram[:, first, second] = gram[:, second, first] = sums
     side = linear[:, :d] - gram[:, :d, d]
-    covariances = np.linalg.inv(noise * gram[:, :d, :d] + precision)
-    means = np.einsum("lij,lj->li", covariances, noise * side + expected @ precision)
+    covariances = np.linalg.inv(noise[:, None, None] * gram[:, :d, :d] + precision)
+    means = np.einsum("lij,lj->li", covariances, noise[:, None] * side + expected @ precision)
     seconds = means[:, :, None] * means[:, None, :] + covariances
-    error = float(np.vdot(values, values)) + float(gram[:, d, d].sum() - 2 * linear[:, d].sum())
-    error += float(np.sum(gram[:, :d, :d] * seconds) - 2 * np.sum(side * means))
+    errors = weighted(np.square(values, dtype=np.float64)).sum(axis=1) + gram[:, d, d] - 2 * linear[:, d]
+    errors += np.sum(gram[:, :d, :d] * seconds, axis=(1, 2)) - 2 * np.sum(side * means, axis=1)
     means = means.astype(np.float32)
     moments[:] = moments_of(means, covariances)
-    return means, covariances.sum(axis=0), error, float(np.linalg.slogdet(covariances)[1].sum())
+    return means, covariances.sum(axis=0), errors

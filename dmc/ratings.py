@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,14 +13,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dmc import _checks, rating_files
+from dmc import _checks, parquet, rating_files
+from dmc.parquet import ParquetColumns
 from dmc.rating_files import HEADLESS
 
-PARQUET = (".parquet", ".pq")
 TEXT = 1 << 30  # letters of the ids of a table, at most
 TELLING = 0.01  # of the ratings' range: what rounding to float32 may take away
 NOTHING = 1e-14  # of the largest rating: such a range is itself rounding
 DIGITS = 18  # as many as always fit into int64
+PART = 1 << 20  # entries looked at together: what is made of them on the way stays in the caches
 
 
 class Table:
@@ -59,10 +60,14 @@ class Table:
         if isinstance(source, Table):
             return source
         if isinstance(source, (str, os.PathLike)):
-            path = Path(source)
-            parquet = path.suffix.lower() in PARQUET
-            names, values = _read_parquet(path) if parquet else rating_files.read(path, columns)
-            return cls(names, dict(zip(names, values, strict=True)), f"the file {source}")
+            path, origin = Path(source), f"the file {source}"
+            if path.suffix.lower() in parquet.SUFFIXES:
+                files = ParquetColumns(path)
+                if len(set(files.names)) < len(files.names):
+                    raise ValueError(_repeated(files.names, origin))
+                return cls(files.names, files, origin)
+            names, values = rating_files.read(path, columns)
+            return cls(names, dict(zip(names, values, strict=True)), origin)
         if isinstance(source, Mapping):
             arrays = {str(name): _as_column(values, str(name)) for name, values in source.items()}
             if arrays:
@@ -83,9 +88,13 @@ class Table:
         return cls(frame.columns, frame, "the table")
 
     def __len__(self) -> int:
-        if isinstance(self._source, dict):
-            return len(next(iter(self._source.values()), ()))
-        return len(self._source)
+        if isinstance(self._source, ParquetColumns):
+            return self._source.count_rows()
+        return len(next(iter(self._source.values()), ())) if isinstance(self._source, dict) else len(self._source)
+
+    @property
+    def _of_arrays(self) -> bool:
+        return isinstance(self._source, Mapping)
 
     def column(self, name: str) -> NDArray[Any]:
         """(entries,) the values of a column."""
@@ -94,7 +103,7 @@ class Table:
                 f"{self._origin} has no column {name!r}, only {', '.join(map(repr, self.names))}; "
                 "say which is meant, as in user='userId', or rename it"
             )
-        return np.asarray(self._source[name] if isinstance(self._source, dict) else self._source[name].to_numpy())
+        return np.asarray(self._source[name] if self._of_arrays else self._source[name].to_numpy())
 
     def ids(self, name: str) -> NDArray[Any]:
         """(entries,) the ids in a column: int64 if they are whole numbers, else text."""
@@ -104,7 +113,7 @@ class Table:
         """(entries,) the ratings in a column; none may be missing."""
         given = _checks.as_float(self.column(name), f"column {name!r}")
         with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite, and is refused
-            values = given.astype(np.float32)
+            values = given.astype(np.float32, copy=False)
         missing = np.flatnonzero(~np.isfinite(values))
         if len(missing):
             raise ValueError(
@@ -112,9 +121,10 @@ class Table:
                 f"the first in row {missing[0]}; drop those rows"
             )
         if given.dtype != np.float32 and len(given):
-            lost, spread = float(np.abs(given - values).max()), float(np.ptp(given))
-            if lost > TELLING * spread > NOTHING * float(np.abs(given).max()):
-                least = float(given.min())
+            lost = max(float(np.abs(given[part] - values[part]).max()) for part in _parts(len(given)))
+            least, most = float(given.min()), float(given.max())
+            spread = most - least
+            if lost > TELLING * spread > NOTHING * max(abs(least), abs(most)):
                 remedy = f"take {least:.9g} off all of them" if abs(least) > spread else "multiply all of them"
                 raise ValueError(
                     f"column {name!r} holds ratings around {given.mean():g} that differ by less than float32 tells "
@@ -129,13 +139,13 @@ class Table:
         ----------
         lines : (taken,) integers
         """
-        if isinstance(self._source, dict):
+        if self._of_arrays:
             return {name: values[lines] for name, values in self._source.items()}
         return self._source[lines].to_native()
 
     def with_column(self, name: str, values: NDArray[Any]) -> Any:
         """The table in its own kind, with one more column; from a file: a dict of arrays."""
-        if isinstance(self._source, dict):
+        if self._of_arrays:
             return {**self._source, name: values}
         import narwhals as nw
 
@@ -144,7 +154,7 @@ class Table:
 
     def like(self, columns: Mapping[str, NDArray[Any]]) -> Any:
         """Other columns in the table's own kind; from a file: a dict of arrays."""
-        if isinstance(self._source, dict):
+        if self._of_arrays:
             return dict(columns)
         import narwhals as nw
 
@@ -241,13 +251,16 @@ class Vocabulary:
         if span > max(len(ids), 1):  # sorting takes less room
             known, lines = np.unique(ids, return_inverse=True)
             return cls(known), lines
-        places = ids - least  # a table of all numbers between: a tenth of the time of sorting
-        occurs = np.zeros(span, dtype=bool)
-        occurs[places] = True
+        occurs = np.zeros(span, dtype=bool)  # a table of all numbers between: a tenth of the time of sorting
+        for part in _parts(len(ids)):
+            occurs[ids[part] - least] = True
         known = np.flatnonzero(occurs)
         number = np.empty(span, np.int64)
         number[known] = np.arange(len(known))
-        return cls(known + least), number[places]
+        lines = np.empty(len(ids), np.int64)
+        for part in _parts(len(ids)):
+            lines[part] = number[ids[part] - least]
+        return cls(known + least), lines
 
     def extended(self, ids: NDArray[Any]) -> tuple[Vocabulary, NDArray[np.int64], NDArray[np.int64]]:
         """The vocabulary of these and more ids; the new line number of each old line, and that of each id."""
@@ -273,8 +286,8 @@ def as_ids(values: NDArray[Any], name: str) -> NDArray[Any]:
     """Ids of any dtype as int64 if they are whole numbers, else as text; a missing one is refused."""
     if values.ndim != 1:
         raise ValueError(f"column {name!r} has shape {values.shape}; give one id for each entry")
-    if values.dtype.kind in "iub" and (not len(values) or int(values.max()) <= np.iinfo(np.int64).max):
-        return values.astype(np.int64)
+    if values.dtype.kind in "iub" and (values.dtype != np.uint64 or not len(values) or int(values.max()) < 1 << 63):
+        return values.astype(np.int64, copy=False)
     if values.dtype.kind == "O" and set(map(type, values)) == {str}:
         longest = max(values, key=len)
         if len(longest) * len(values) > TEXT:  # an array of text gives each the room of the longest
@@ -293,6 +306,10 @@ def as_ids(values: NDArray[Any], name: str) -> NDArray[Any]:
     text = values if values.dtype.kind == "U" else np.asarray([_as_text(value) for value in values], dtype=str)
     numbers = _whole_numbers(text)  # that came as text or as floats
     return text if numbers is None else numbers
+
+
+def _parts(count: int) -> Iterator[slice]:
+    return (slice(first, first + PART) for first in range(0, count, PART))
 
 
 def _refuse(wrong: NDArray[np.bool_], how: str, name: str) -> None:
@@ -377,22 +394,3 @@ def _as_column(values: Any, name: str) -> NDArray[Any]:
 def _repeated(names: Sequence[str], origin: str) -> str:
     name = next(name for name in names if names.count(name) > 1)
     return f"{origin} has {names.count(name)} columns named {name!r}; rename all but one"
-
-
-def _read_parquet(path: Path) -> rating_files.Columns:
-    """The columns of a Parquet file, or of a folder of such files."""
-    import narwhals as nw
-
-    try:
-        frame = nw.read_parquet(str(path), backend="pyarrow")
-    except ImportError:
-        raise ImportError(f"{path} is Parquet, which needs pyarrow; run: pip install pyarrow") from None
-    except FileNotFoundError:
-        raise FileNotFoundError(f"there is no file {path}; check the path") from None
-    except (ValueError, OSError) as error:
-        reason = str(error).splitlines()[0].rstrip(".")
-        raise ValueError(f"{path} cannot be read as Parquet ({reason}); write it again") from None
-    try:
-        return frame.columns, [frame[name].to_numpy() for name in frame.columns]
-    except ValueError:  # a name twice
-        raise ValueError(_repeated(frame.columns, f"the file {path}")) from None

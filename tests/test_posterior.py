@@ -5,7 +5,7 @@ import pytest
 
 from dmc import _compiled, posterior
 from dmc.pattern import Lines
-from dmc.pattern_features import incidence
+from dmc.posterior import incidence
 from test_native import in_new_process
 
 native = pytest.mark.skipif(
@@ -37,7 +37,7 @@ def step(unknowns, dtype=np.int32, lines=40, others=50, long=0, seed=0):
         moments,
         root @ root.T / unknowns + np.eye(unknowns),
         rng.standard_normal((len(pointers) - 1, unknowns)).astype(np.float32),
-        1.7,
+        rng.uniform(0.5, 3, len(pointers) - 1),
     )
 
 
@@ -80,6 +80,43 @@ def test_long_lines_are_cut_and_put_together():
 
 
 @native
+@pytest.mark.parametrize("unknowns", [11, 24, 40])
+def test_lines_that_take_turns_at_blocks_of_the_others(unknowns):
+    """More others than a block holds, and so many entries that each comes back often."""
+    given = step(unknowns, lines=60, others=6000)
+    for ours, theirs in zip(compiled(*given), plain(*given), strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-3, atol=1e-4)
+    first = compiled(*given, n_threads=1)
+    for ours, theirs in zip(compiled(*given, n_threads=3), first, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+@pytest.mark.parametrize("dtype", [np.int32, np.int64])
+@pytest.mark.parametrize("width", [1, 8, 16, 57, 150])
+@pytest.mark.parametrize(("lines", "others", "long"), [(40, 50, 0), (40, 50, 100_000), (60, 6000, 0)])
+def test_line_sums_are_those_of_scipy(lines, others, long, width, dtype):
+    pattern = step(2, dtype, lines, others, long)[0]
+    vectors = np.random.default_rng(1).standard_normal((others, width)).astype(np.float32)
+    found = posterior.line_sums(posterior.entries_of(pattern, others), vectors)
+    expected = incidence(pattern, others) @ vectors.astype(np.float64)
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-3)
+    assert (found.dtype, found.shape) == (np.float32, (len(pattern.pointers) - 1, width))
+
+
+@native
+def test_line_sums_refuse_what_is_not_padded():
+    lines = step(2)[0]
+    for shape, told in (
+        ((50, 15), "multiple of 16 columns"),
+        ((50, 0), "multiple of 16 columns"),
+        ((49, 16), "it has to be"),
+        ((50,), "give a matrix"),
+    ):
+        with pytest.raises(ValueError, match=told):
+            _compiled.core.line_sums(posterior.entries_of(lines, 50), np.zeros(shape, np.float32))
+
+
+@native
 @pytest.mark.parametrize("unknowns", [2, 11, 24])
 def test_the_number_of_threads_changes_no_bit(unknowns):
     given = step(unknowns, lines=3000, long=100_000)
@@ -95,7 +132,7 @@ def test_older_processors_compute_the_same(isa):
     code = (
         "import numpy as np; from test_posterior import *\n"
         "for unknowns in (2, 11, 15, 24):\n"
-        "    given = step(unknowns)\n"
+        "    given = step(unknowns) if unknowns != 15 else step(15, lines=60, others=6000)\n"
         "    for ours, theirs in zip(compiled(*given), plain(*given), strict=True):\n"
         "        np.testing.assert_allclose(ours, theirs, rtol=2e-4, atol=2e-5)\n"
         "print('same')"

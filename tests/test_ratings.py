@@ -9,6 +9,7 @@ import polars as pl
 import pyarrow as pa
 import pytest
 
+from dmc import ratings
 from dmc.ratings import Table, Vocabulary, as_ids
 
 USERS, ITEMS, RATINGS = ["ann", "bob", "ann"], [10, 7, 7], [4.0, 2.5, 5.0]
@@ -482,6 +483,20 @@ def test_a_vocabulary_of_numbers_is_that_of_numpy(rng, least, span):
     np.testing.assert_array_equal(vocabulary.ids, known)
     np.testing.assert_array_equal(found, lines)
     assert (vocabulary.ids.dtype, found.dtype) == (np.int64, lines.dtype)
+
+
+def test_long_columns_are_gone_through_in_parts(rng, monkeypatch):
+    monkeypatch.setattr(ratings, "PART", 7)
+    ids = 40 - rng.integers(0, 90, 300)
+    known, lines = np.unique(ids, return_inverse=True)
+    vocabulary, found = Vocabulary.learn(ids)
+    np.testing.assert_array_equal(vocabulary.ids, known)
+    np.testing.assert_array_equal(found, lines)
+    values = np.repeat([1e8, 1e8 + 8], 9)
+    assert Table.open({"rating": values}).numbers("rating").tolist() == values.tolist()
+    values[-1] += 3  # in the last part alone
+    with pytest.raises(ValueError, match=r"\(they move by up to 3\); take 100000000 off all of them"):
+        Table.open({"rating": values}).numbers("rating")
 
 
 # --- and back
