@@ -55,7 +55,7 @@ def fit(
             )
             status, n_iter, held_out, history = model.status, len(model.errors), math.nan, []
         elif settings.depth is None and settings.device is None:
-            model = bayesian.fit(observations, settings.rank or RANK, rng, watchers, start, described)
+            model = bayesian.fit(observations, settings.rank, rng, watchers, start, described)
             status, n_iter, held_out = model.status, len(model.errors), math.nan
             history = [{"n_steps": n + 1, "noise": noise} for n, noise in enumerate(model.errors)]
         else:
