@@ -18,7 +18,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, NamedTuple
 
@@ -32,7 +32,7 @@ from dmc.solution import Status, StepInfo
 
 BLOCK = 16  # coordinates: wider ones go no further in a sweep (MovieLens, CiteULike) and cost more
 PLAIN_ENTRIES = 4096  # whose moments NumPy makes at a time
-SCALE = 0.1  # norm of a random line, small beside those that are sought
+SCALE = 1.0  # norm of a random line: much smaller ones, which must grow first, cost sweeps and leave directions behind
 
 Float = NDArray[np.float32]
 
@@ -66,14 +66,26 @@ class AllPairs:
     weights: BothOrders
     settings: Settings
 
+    def with_settings(self, settings: Settings) -> AllPairs:
+        """The same pairs, with what was made of them."""
+        other = replace(self, settings=settings)
+        for name in ("_totals", "_entries"):
+            vars(other)[name] = getattr(self, name)  # in the place of the cached properties
+        return other
+
     @cached_property
     def ridges(self) -> tuple[Float, Float]:
         """λ (rows,) and μ (columns,)."""
-        by_row, by_column = (
-            self.settings.ridges(line_sums(w, lines), others).astype(np.float32)
-            for w, lines, others in zip(self.weights, self._orders, reversed(self.pattern.shape), strict=True)
+        rows, columns = (
+            self.settings.ridges(total, others).astype(np.float32)
+            for total, others in zip(self._totals, reversed(self.pattern.shape), strict=True)
         )
-        return by_row, by_column
+        return rows, columns
+
+    @cached_property
+    def _totals(self) -> tuple[Any, Any]:
+        rows, columns = (line_sums(w, lines) for w, lines in zip(self.weights, self._orders, strict=True))
+        return rows, columns
 
     @property
     def _orders(self) -> tuple[Lines, Lines]:
@@ -81,10 +93,10 @@ class AllPairs:
 
     @cached_property
     def _entries(self) -> tuple[Any, Any]:
-        by_row, by_column = (
+        rows, columns = (
             entries(lines, others) for lines, others in zip(self._orders, reversed(self.pattern.shape), strict=True)
         )
-        return by_row, by_column
+        return rows, columns
 
     def predictions(self, U: Float, V: Float) -> Float:
         """(chosen,) in row order."""
@@ -95,7 +107,7 @@ class AllPairs:
         w, x, zero = self.weights.by_row.astype(np.float64), predicted.astype(np.float64), self.settings.unobserved
         total = w @ (x - 1) ** 2 - zero * (x @ x)
         begun = U.any(axis=0)  # the others are new, and products with them are dear
-        P, Q = U[:, begun], V[:, begun]
+        P, Q = (U, V) if begun.all() else (U[:, begun], V[:, begun])
         total += zero * float(np.vdot(P.T @ P, Q.T @ Q))
         for ridge, side in zip(self.ridges, (U, V), strict=True):
             total += ridge.astype(np.float64) @ np.einsum("ij,ij->i", side, side)
@@ -214,7 +226,8 @@ class Course:
         self.latest = at
         if self.callbacks:
             seconds, factors = time.perf_counter() - self._began, at.factors().map(np.copy)
-            info = StepInfo(self.n_sweeps, most, at.values[-1], at.moved, seconds, factors, status)
+            moved = at.falls[-1] / (max(at.falls) or 1.0) if at.falls else 1.0
+            info = StepInfo(self.n_sweeps, most, at.value, moved, seconds, factors, status)
             self.stopped |= sum(bool(callback(info)) for callback in self.callbacks) > 0
         return self.stopped
 
@@ -233,8 +246,8 @@ class Descent:
         self.problem, self.rank = problem, U.shape[1]
         self.U, self.V = (np.pad(side, ((0, 0), (0, -self.rank % BLOCK))) for side in (U, V))
         self._predicted = problem.predictions(self.U, self.V)
-        self.values = [problem.value(self.U, self.V, self._predicted)]
-        self.moved = 1.0  # what the last sweep took off the value, over the most that one did
+        self.falls: list[float] = []  # what each sweep took off the value
+        self._known: tuple[float, int] | None = None  # the value, and after how many sweeps
 
     @classmethod
     def beginning(cls, problem: AllPairs, at: Factors | None, rank: int, rng: np.random.Generator) -> Descent:
@@ -254,21 +267,31 @@ class Descent:
         """Views of the factors without what fills up blocks."""
         return Factors(self.U[:, : self.rank], (), self.V[:, : self.rank])
 
+    @property
+    def value(self) -> float:
+        """The problem's value, evaluated once, at first need."""
+        if self._known is None:
+            self._known = self.problem.value(self.U, self.V, self._predicted), len(self.falls)
+        value, sweeps = self._known
+        return value - sum(self.falls[sweeps:])
+
+    @property
+    def values(self) -> list[float]:
+        """After each sweep."""
+        return [self.value + sum(self.falls[n:]) for n in range(1, len(self.falls) + 1)]
+
     def run(self, course: Course, sweeps: int, tol: float) -> Status:
         """Sweep until one takes no more than `tol` of the value off it, or so many times."""
-        most, largest = course.n_sweeps + sweeps, 0.0
+        most = course.n_sweeps + sweeps
         if course.look(self, most):
             return Status.STOPPED
         for _ in range(sweeps):
-            fall = self.problem.sweep(self.U, self.V, self._predicted)
+            self.falls.append(self.problem.sweep(self.U, self.V, self._predicted))
             course.n_sweeps += 1
-            largest = max(largest, fall)
-            self.values.append(self.values[-1] - fall)
-            self.moved = fall / largest if largest > 0 else 0.0
             stop = course.look(self, most)
-            if not math.isfinite(self.values[-1]):
+            if not math.isfinite(self.falls[-1]):
                 return Status.NONFINITE
-            if fall <= tol * self.values[-1]:
+            if tol > 0 and self.falls[-1] <= tol * self.value:
                 return Status.CONVERGED
             if stop:
                 return Status.STOPPED

@@ -14,14 +14,14 @@ from dmc.observations import Observations
 ZEROS = 10.0  # what a line's pairs without a count weigh together, on average, over what those with one do
 HEAVIEST = 0.5  # a zero at most, over the lightest count
 RIDGE = 0.012  # of a line's total weight; where the search begins
-STEP = 2.0  # between two ridges that are tried
+LONG_STEP, SHORT_STEP = 2.0, 2**0.5  # between two ridges that are tried: a short one may cost lists 2 %
 LEAST_RIDGE, MOST_RIDGE = RIDGE / 8, RIDGE * 8
 HELD_OUT = 0.1  # share of the counts
 MIN_HELD_OUT = 50  # fewer tell nothing
 JUDGES = 2_000  # users whose lists are judged, at most
-PLACES = 100  # of a list that count: more than anybody looks at, for a smoother measure
-FIRST_RANK, MAX_RANK = 32, 1024
-FIRST_SWEEPS, MORE_SWEEPS = 5, 3  # from a random start, and from where another trial ended
+PLACES = 50  # of a list that count: more than anybody looks at, for a smoother measure
+FIRST_RANK, MAX_RANK = 64, 1024  # a ridge that is the best for 32 directions is too strong for more
+FIRST_SWEEPS, WIDER_SWEEPS, MORE_SWEEPS = 4, 3, 2  # from a random start, with new directions, with another ridge
 
 Float = NDArray[np.float32]
 
@@ -63,7 +63,9 @@ class Search:
         self.best: Descent | None = None
         self.trials: list[dict[str, Any]] = []
         self._rng, self._course = rng, course
-        self._train, self._weights = counts.take(~held), weights[~held]
+        train, weights = counts.take(~held), weights[~held]
+        first = settings_for(train.density, weights) if self.possible else Settings(0.0, 0.0)
+        self._problem = AllPairs(train.pattern, train.pattern.both_orders(weights), first)
         self._judges = np.sort(rng.permutation(np.unique(counts.rows[held]))[:JUDGES])
         judged = held & np.isin(counts.rows, self._judges)
         self._of, self._sought = np.searchsorted(self._judges, counts.rows[judged]), counts.cols[judged]
@@ -75,38 +77,42 @@ class Search:
         return RIDGE if self.best is None else self.best.problem.settings.ridge
 
     def find_ridge(self, rank: int) -> None:
-        """From the usual one up, or else down, for as long as that helps."""
+        """From the usual one up, or else down, for as long as that helps: in long steps, then in short ones."""
         self._try(rank, RIDGE)
-        for factor in (STEP, 1 / STEP):
-            ridge = RIDGE * factor
-            while LEAST_RIDGE <= ridge <= MOST_RIDGE and self._try(rank, ridge):
-                ridge *= factor
-            if self.ridge != RIDGE:
-                return
+        self._walk(rank, LONG_STEP)
+        self._walk(rank, SHORT_STEP)
 
     def find_rank(self, most: int) -> None:
-        """Twice as wide for as long as that helps by more than its noise; wider ones may want a weaker ridge."""
+        """Twice as wide for as long as that helps by more than its noise; then another ridge may be better."""
         assert self.best is not None
         rank = self.best.rank
-        while rank < most:
-            rank = min(2 * rank, most)
-            if not self._try(rank, self.ridge):
+        while rank < most and self._try(min(2 * rank, most), self.ridge):
+            rank = self.best.rank
+        if rank > FIRST_RANK:
+            self._walk(rank, SHORT_STEP)
+
+    def _walk(self, rank: int, step: float) -> None:
+        began = self.ridge
+        for factor in (step, 1 / step):
+            while LEAST_RIDGE <= self.ridge * factor <= MOST_RIDGE and self._try(rank, self.ridge * factor):
+                pass
+            if self.ridge != began:
                 return
-            self._try(rank, self.ridge / STEP)
 
     def _try(self, rank: int, ridge: float) -> bool:
         """One more fit, from the best; whether it is better."""
-        if self._course.stopped:
+        known = any(trial["rank"] == rank and abs(trial["ridge"] / ridge - 1) < 0.01 for trial in self.trials)
+        if self._course.stopped or known:
             return False
-        weights = self._train.pattern.both_orders(self._weights)
-        problem = AllPairs(self._train.pattern, weights, settings_for(self._train.density, self._weights, ridge))
-        first = self.best is None
-        tried = Descent.beginning(problem, None if self.best is None else self.best.factors(), rank, self._rng)
-        tried.run(self._course, FIRST_SWEEPS if first else MORE_SWEEPS, 0.0)
+        best, first = self.best, self.best is None
+        problem = self._problem.with_settings(self._problem.settings._replace(ridge=ridge))
+        tried = Descent.beginning(problem, None if best is None else best.factors(), rank, self._rng)
+        wider = best is not None and rank > best.rank
+        tried.run(self._course, FIRST_SWEEPS if first else WIDER_SWEEPS if wider else MORE_SWEEPS, 0.0)
         scores = self._judge(tried)
         gains = scores - self._scores
         noise = float(gains.std() / np.sqrt(len(gains)))
-        better = first or gains.mean() > (noise if self.best is not None and rank > self.best.rank else 0)
+        better = first or gains.mean() > (noise if wider else 0)
         self.trials.append({"rank": rank, "ridge": ridge, "ndcg": float(scores.mean()), "noise": noise})
         if better:
             self.best, self._scores = tried, scores
@@ -114,7 +120,7 @@ class Search:
 
     def _judge(self, tried: Descent) -> NDArray[np.float64]:
         """(judges,) NDCG of their first places."""
-        lists, _ = tried.factors().top_n(self._judges, PLACES, exclude=self._train.pattern.by_row)
+        lists, _ = tried.factors().top_n(self._judges, PLACES, exclude=self._problem.pattern.by_row)
         worth = 1 / np.log2(np.arange(lists.shape[1]) + 2)
         found = (lists[self._of] == self._sought[:, None]) @ worth
         count = len(self._judges)

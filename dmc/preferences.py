@@ -223,7 +223,7 @@ def fit(
         last = course.latest or Descent.beginning(_usual(counts, weights), None, min(most, FIRST_RANK), rng)
     course.look(last, course.n_sweeps, status)
     factors = last.factors().map(np.ascontiguousarray)
-    return Preferences(factors, counts, last.values[1:], status, last.problem.settings, search.trials)
+    return Preferences(factors, counts, last.values, status, last.problem.settings, search.trials)
 
 
 def _usual(counts: Observations, weights: Float) -> AllPairs:
