@@ -21,7 +21,7 @@ MIN_HELD_OUT = 50  # fewer tell nothing
 JUDGES = 2_000  # users whose lists are judged, at most
 PLACES = 50  # of a list that count: more than anybody looks at, for a smoother measure
 FIRST_RANK, MAX_RANK = 64, 1024  # a ridge that is the best for 32 directions is too strong for more
-FIRST_SWEEPS, WIDER_SWEEPS, MORE_SWEEPS = 4, 3, 2  # from a random start, with new directions, with another ridge
+FIRST_SWEEPS, MORE_SWEEPS = 4, 3  # from a random start, and from the best so far
 
 Float = NDArray[np.float32]
 
@@ -108,7 +108,7 @@ class Search:
         problem = self._problem.with_settings(self._problem.settings._replace(ridge=ridge))
         tried = Descent.beginning(problem, None if best is None else best.factors(), rank, self._rng)
         wider = best is not None and rank > best.rank
-        tried.run(self._course, FIRST_SWEEPS if first else WIDER_SWEEPS if wider else MORE_SWEEPS, 0.0)
+        tried.run(self._course, FIRST_SWEEPS if first else MORE_SWEEPS, 0.0)
         scores = self._judge(tried)
         gains = scores - self._scores
         noise = float(gains.std() / np.sqrt(len(gains)))
