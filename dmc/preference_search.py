@@ -13,11 +13,12 @@ from dmc.observations import Observations
 # Chosen on training parts of CiteULike, MovieLens 100K, Douban, MovieTweetings and Amazon instruments.
 ZEROS = 10.0  # what a line's pairs without a count weigh together, on average, over what those with one do
 HEAVIEST = 0.5  # a zero at most, over the lightest count
-RIDGE = 0.012  # of a line's total weight; where the search begins
+RIDGE = 0.024  # of a line's total weight; where the search begins
 LONG_STEP, SHORT_STEP = 2.0, 2**0.5  # between two ridges that are tried: a short one may cost lists 2 %
-LEAST_RIDGE, MOST_RIDGE = RIDGE / 8, RIDGE * 8
+LEAST_RIDGE, MOST_RIDGE = RIDGE / 16, RIDGE * 8
 HELD_OUT = 0.1  # share of the counts
-MIN_HELD_OUT = 50  # fewer tell nothing
+MIN_HELD_OUT = 200  # fewer tell too little; then the ridge is that of small data:
+SMALL_RIDGE = 4 * RIDGE
 JUDGES = 2_000  # users whose lists are judged, at most
 PLACES = 50  # of a list that count: more than anybody looks at, for a smoother measure
 FIRST_RANK, MAX_RANK = 64, 1024  # a ridge that is the best for 32 directions is too strong for more
@@ -26,7 +27,7 @@ FIRST_SWEEPS, MORE_SWEEPS = 4, 3  # from a random start, and from the best so fa
 Float = NDArray[np.float32]
 
 
-def settings_for(density: float, weights: Float, ridge: float = RIDGE) -> Settings:
+def settings_for(density: float, weights: Float, ridge: float = SMALL_RIDGE) -> Settings:
     """Weights that mean the same at any density.
 
     References
@@ -74,7 +75,7 @@ class Search:
     @property
     def ridge(self) -> float:
         """The best one so far."""
-        return RIDGE if self.best is None else self.best.problem.settings.ridge
+        return SMALL_RIDGE if self.best is None else self.best.problem.settings.ridge
 
     def find_ridge(self, rank: int) -> None:
         """From the usual one up, or else down, for as long as that helps: in long steps, then in short ones."""
@@ -112,7 +113,8 @@ class Search:
         scores = self._judge(tried)
         gains = scores - self._scores
         noise = float(gains.std() / np.sqrt(len(gains)))
-        better = first or gains.mean() > (noise if wider else 0)
+        freer = wider or ridge < self.ridge  # which has to be worth it
+        better = first or gains.mean() > (noise if freer else 0)
         self.trials.append({"rank": rank, "ridge": ridge, "ndcg": float(scores.mean()), "noise": noise})
         if better:
             self.best, self._scores = tried, scores
