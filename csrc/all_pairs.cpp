@@ -1,5 +1,6 @@
 // Half a sweep on the CPU. Panels of coordinates, one after the other: a panel of the other side is small enough to be
-// gathered from near, and a line's products with the Gram matrix are made for a panel at a time, several lines together.
+// gathered from near, and a line's products with the Gram matrix are made for a panel at a time, several lines
+// together.
 
 #include "all_pairs.h"
 
@@ -11,11 +12,11 @@
 namespace dmc {
 namespace {
 
-constexpr std::int64_t kPanel = 64;       // coordinates, of which a block follows the other
-constexpr std::int64_t kTile = 512;       // entries, or lines, summed in registers before their sums are
-constexpr std::int64_t kTogether = 4;     // lines whose products are made together
-constexpr std::int64_t kAhead = 64;     // entries of the next line that are fetched
-constexpr std::int64_t kWork = 1 << 18;   // multiplications of vectors for which a further thread is woken
+constexpr std::int64_t kPanel = 64;      // coordinates, of which a block follows the other
+constexpr std::int64_t kTile = 512;      // entries, or lines, summed in registers before their sums are
+constexpr std::int64_t kTogether = 4;    // lines whose products are made together
+constexpr std::int64_t kAhead = 64;      // entries of the next line that are fetched
+constexpr std::int64_t kWork = 1 << 18;  // multiplications of vectors for which a further thread is woken
 
 // What the entries add to the system of a line in one block: the upper triangle of its matrix, row by row, and the
 // gradient as a last row.
@@ -274,15 +275,13 @@ double long_line(const Work<Index>& work, const Piece* pieces, std::int64_t coun
     dispatch<Zeros>(work, line, one, zeros);
     double fall = 0;
     for (std::int64_t block = 0; block < work.wide; block += kBlock) {
-        parallel_for(count, n_threads, [&](std::int64_t p) {
-            dispatch<Add>(work, pieces[p].first, pieces[p].last, block, partial[p]);
-        });
+        parallel_for(count, n_threads,
+                     [&](std::int64_t p) { dispatch<Add>(work, pieces[p].first, pieces[p].last, block, partial[p]); });
         for (std::int64_t p = 1; p < count; ++p) partial[0] += partial[p];
         fall += dispatch<Solve>(work, line, block, zeros, partial[0], step);
         const float* back = step;
-        parallel_for(count, n_threads, [&](std::int64_t p) {
-            dispatch<Predict>(work, pieces[p].first, pieces[p].last, block, back);
-        });
+        parallel_for(count, n_threads,
+                     [&](std::int64_t p) { dispatch<Predict>(work, pieces[p].first, pieces[p].last, block, back); });
     }
     return fall;
 }
@@ -346,8 +345,8 @@ template <class Index>
 double half_sweep(Lines<Index> lines, AllPairs pairs, const float* other, float* own, float* predicted,
                   std::int64_t passes, double tol, int n_threads) {
     const std::int64_t width = pairs.width, vectors = width / kBlock;
-    n_threads = threads_for((lines.entries() * kBlock + (lines.count + lines.other_lines) * width) * vectors, kWork,
-                            n_threads);
+    n_threads =
+        threads_for((lines.entries() * kBlock + (lines.count + lines.other_lines) * width) * vectors, kWork, n_threads);
     Buffer<float> panels(*lines.pool, lines.other_lines * width), gram(*lines.pool, width * width);
     cut_into_panels(other, lines.other_lines, width, panels.data(), n_threads);
     make_gram(panels.data(), lines.other_lines, pairs, gram.data(), n_threads);

@@ -23,9 +23,9 @@ struct AllPairs {
     std::int64_t width;    // of the factors, a multiple of kBlock
 };
 
-// own: (lines, width), other: (other_lines, width), predicted: (entries). Changes own and predicted, in so many passes at
-// most, the last of which is the first to take no more than `tol` of what all took; returns by how much the value falls.
-// Lines without entries stay as they are. Results do not depend on the number of threads.
+// own: (lines, width), other: (other_lines, width), predicted: (entries). Changes own and predicted, in so many passes
+// at most, the last of which is the first to take no more than `tol` of what all took; returns by how much the value
+// falls. Lines without entries stay as they are. Results do not depend on the number of threads.
 template <class Index>
 double half_sweep(Lines<Index> lines, AllPairs pairs, const float* other, float* own, float* predicted,
                   std::int64_t passes, double tol, int n_threads);

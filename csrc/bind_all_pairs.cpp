@@ -1,7 +1,7 @@
 // Half a sweep of least squares over all pairs, for Python.
 
-#include "bind.h"
 #include "all_pairs.h"
+#include "bind.h"
 
 namespace py = pybind11;
 using dmc::Array;
@@ -28,9 +28,8 @@ double half_sweep(const Entries<Index>& entries, const Array<float>& weights, fl
     check_length(weights, "weights", lines.entries());
     check_length(ridge, "ridge", lines.count);
     check_length(predicted, "predicted", lines.entries());
-    for (const auto& [array, name] : {std::pair<const py::array&, const char*>{weights, "weights"},
-                                      {ridge, "ridge"},
-                                      {predicted, "predicted"}})
+    for (const auto& [array, name] :
+         {std::pair<const py::array&, const char*>{weights, "weights"}, {ridge, "ridge"}, {predicted, "predicted"}})
         check_aligned(array, name);
     check_side(other, "other", lines.other_lines);
     check_side(own, "own", lines.count);

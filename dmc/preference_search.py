@@ -113,8 +113,7 @@ class Search:
         scores = self._judge(tried)
         gains = scores - self._scores
         noise = float(gains.std() / np.sqrt(len(gains)))
-        freer = wider or ridge < self.ridge  # which has to be worth it
-        better = first or gains.mean() > (noise if freer else 0)
+        better = first or gains.mean() > (noise if wider else 0)
         self.trials.append({"rank": rank, "ridge": ridge, "ndcg": float(scores.mean()), "noise": noise})
         if better:
             self.best, self._scores = tried, scores

@@ -51,9 +51,7 @@ def plain(given):
 def compiled(given, passes=1, tol=0.0, n_threads=0):
     def run(lines, weights, unobserved, ridge, other, own, predicted):
         of = all_pairs.entries(lines, len(other))
-        return _compiled.core.half_sweep(
-            of, weights, unobserved, ridge, other, own, predicted, passes, tol, n_threads
-        )
+        return _compiled.core.half_sweep(of, weights, unobserved, ridge, other, own, predicted, passes, tol, n_threads)
 
     return moved(given, run)
 
@@ -106,7 +104,7 @@ def test_one_block_goes_to_the_minimum():
 @pytest.mark.parametrize("width", [64, 208])
 def test_what_it_returns_is_what_the_value_lost(run, width):
     given = half(width)
-    own, predicted, fall = run(given)
+    own, _, fall = run(given)
     before, after = value(given, given[5]), value(given, own)
     assert after < before
     assert fall == pytest.approx(before - after, rel=1e-4)
@@ -116,7 +114,6 @@ def test_what_it_returns_is_what_the_value_lost(run, width):
 def test_many_passes_end_at_the_minimum():
     given = half(64)
     own, *_ = compiled(given, passes=200, tol=1e-9)
-    again, _, fall = compiled((*given[:5], own, np.zeros_like(given[6])), passes=200, tol=1e-9)
     _, _, first = compiled(given, passes=1)
     _, _, two = compiled(given, passes=2)
     assert two > first
@@ -158,7 +155,11 @@ def test_older_processors_compute_the_same(isa):
         (1, np.zeros(3, np.float32), "weights has shape"),
         (3, np.zeros(3, np.float32), "ridge has shape"),
         (4, np.zeros((50, 15), np.float32), "other has shape .50, 15.; it has to be .50, a multiple of 16"),
-        (5, np.zeros((40, 32), np.float32), "own has shape .40, 32. and other .50, 16.; give two matrices of one width"),
+        (
+            5,
+            np.zeros((40, 32), np.float32),
+            "own has shape .40, 32. and other .50, 16.; give two",
+        ),
         (6, np.zeros(3, np.float32), "predicted has shape"),
     ],
 )
@@ -175,9 +176,9 @@ def clicks(m=60, n=40, seed=0):
     return Observations.from_entries(rows, cols, np.ones(len(rows), np.float32), (m, n))
 
 
-def problem(settings=Settings(0.1, 0.05), **of):
-    counts = clicks(**of)
-    return AllPairs(counts.pattern, counts.pattern.both_orders(1 + counts.values), settings)
+def problem():
+    counts = clicks()
+    return AllPairs(counts.pattern, counts.pattern.both_orders(1 + counts.values), Settings(0.1, 0.05))
 
 
 def test_the_value_is_that_of_the_dense_problem():
@@ -249,4 +250,4 @@ def test_without_the_core_numpy_stands_in(monkeypatch):
     given = half(32)
     lines, weights, unobserved, ridge, other, own, predicted = given
     total = all_pairs.half_sweep(lines, weights, unobserved, ridge, other, own, predicted, 50, 1e-6)
-    assert 0 < total
+    assert total == pytest.approx(value(given, half(32)[5]) - value(given, own), rel=1e-4)
