@@ -177,89 +177,119 @@ struct Zeros {
     }
 };
 
-// From the sums over a line's entries to the step of the block, which is taken back from `own`, and from the gradients
-// of the blocks behind it. Returns by how much the value falls: half the product of the gradient and the step.
+// Of a few lines, from the sums over their entries to the steps of the block, which are taken back from `own`, and from
+// the gradients of the blocks behind it. Returns by how much the value falls: half the products of gradients and steps.
 struct Solve {
     template <int Bytes, class Index>
-    static DMC_INLINE double run(const Work<Index>& work, const std::int64_t& line, const std::int64_t& block,
-                                 float* const& zeros, Sums& sums, float* const& step) {
+    static DMC_INLINE double run(const Work<Index>& work, const std::int64_t& line, const std::int64_t& count,
+                                 const std::int64_t& block, float* const& zeros, Sums* const& sums,
+                                 float* const& steps) {
+        using V = Vector<float, Bytes>;
+        const float* gram = work.gram + (work.first + block) * work.wide + block;
+        for (std::int64_t i = 0; i < count; ++i) complete<Bytes>(work, line + i, block, zeros + i * work.wide, sums[i]);
+        const double fall = 0.5 * solve<Bytes>(sums, count, steps);
+        for (std::int64_t i = 0; i < count; ++i) {
+            float *own = work.own + (line + i) * work.pairs.width + work.first + block, *behind = zeros + i * work.wide;
+            const float* step = steps + i * kBlock;
+            for (int c = 0; c < kBlock; c += V::lanes) V::store(own + c, V::load(own + c) - V::load(step + c));
+            for (int r = 0; r < kBlock; ++r)
+                for (std::int64_t c = block + kBlock; c < work.wide; c += V::lanes)
+                    V::store(behind + c, V::load(behind + c) - step[r] * V::load(gram + r * work.wide + c - block));
+        }
+        return fall;
+    }
+
+    // What the zeros and the ridge add to the sums.
+    template <int Bytes, class Index>
+    static DMC_INLINE void complete(const Work<Index>& work, std::int64_t line, std::int64_t block, const float* zeros,
+                                    Sums& sums) {
         using V = Vector<float, Bytes>;
         const float ridge = work.pairs.ridge[line], *gram = work.gram + (work.first + block) * work.wide + block;
-        float *own = work.own + line * work.pairs.width + work.first + block, *rows = sums.rows;
+        const float* own = work.own + line * work.pairs.width + work.first + block;
         for (int c = 0; c < kBlock; c += V::lanes) {
             for (int r = 0; r < std::min<int>(kBlock, c + V::lanes); ++r) {
-                float* at = rows + r * kBlock + c;
+                float* at = sums.rows + r * kBlock + c;
                 V::store(at, V::load(at) + V::load(gram + r * work.wide + c));
             }
             float* at = sums.gradient() + c;
             V::store(at, V::load(at) + V::load(zeros + block + c) + ridge * V::load(own + c));
         }
-        for (int r = 0; r < kBlock; ++r) rows[r * kBlock + r] += ridge;
-        const double fall = 0.5 * double(solve<Bytes>(rows, step));
-        for (int c = 0; c < kBlock; c += V::lanes) V::store(own + c, V::load(own + c) - V::load(step + c));
-        for (int r = 0; r < kBlock; ++r)
-            for (std::int64_t c = block + kBlock; c < work.wide; c += V::lanes)
-                V::store(zeros + c, V::load(zeros + c) - step[r] * V::load(gram + r * work.wide + c - block));
-        return fall;
+        for (int r = 0; r < kBlock; ++r) sums.rows[r * kBlock + r] += ridge;
     }
 
-    // rows: a matrix A, its upper triangle, and a last row b. x = A⁻¹ b; returns ⟨b, x⟩. By A = L D Lᵀ: the last row is
-    // eliminated like the others, and its factors are what Lᵀ x has to be.
+    // Of each sums a matrix A, its upper triangle, and a last row b: x = A⁻¹ b; returns the sum of all ⟨b, x⟩. By
+    // A = L D Lᵀ: the last row is eliminated like the others, and its factors are what Lᵀ x has to be. Step by step for
+    // all of them, because each step waits for the one before.
     template <int Bytes>
-    static DMC_INLINE float solve(float* rows, float* x) {
+    static DMC_INLINE double solve(Sums* sums, std::int64_t count, float* x) {
         using V = Vector<float, Bytes>;
-        float lower[(kBlock + 1) * kBlock] = {}, *last = lower + kBlock * kBlock, product = 0;
-        for (int p = 0; p < kBlock; ++p) {
-            const float *pivot = rows + p * kBlock, inverse = 1 / pivot[p];
-            for (int r = p + 1; r <= kBlock; ++r) {
-                const float below = r < kBlock ? pivot[r] : rows[kBlock * kBlock + p], factor = below * inverse;
-                lower[r * kBlock + p] = factor;
-                if (r == kBlock) product += factor * below;
-                for (int c = (r < kBlock ? r : p) / V::lanes * V::lanes; c < kBlock; c += V::lanes)
-                    V::store(rows + r * kBlock + c, V::load(rows + r * kBlock + c) - factor * V::load(pivot + c));
+        float lower[kTogether][(kBlock + 1) * kBlock] = {};
+        double products = 0;
+        for (int p = 0; p < kBlock; ++p)
+            for (std::int64_t i = 0; i < count; ++i) {
+                float* rows = sums[i].rows;
+                const float *pivot = rows + p * kBlock, inverse = 1 / pivot[p];
+                for (int r = p + 1; r <= kBlock; ++r) {
+                    const float below = r < kBlock ? pivot[r] : sums[i].gradient()[p], factor = below * inverse;
+                    lower[i][r * kBlock + p] = factor;
+                    if (r == kBlock) products += double(factor) * double(below);
+                    for (int c = (r < kBlock ? r : p) / V::lanes * V::lanes; c < kBlock; c += V::lanes)
+                        V::store(rows + r * kBlock + c, V::load(rows + r * kBlock + c) - factor * V::load(pivot + c));
+                }
             }
-        }
-        std::copy_n(last, kBlock, x);
-        for (int p = kBlock - 1; p > 0; --p) {
-            const float own = x[p];
-            for (int c = 0; c < p; c += V::lanes)
-                V::store(x + c, V::load(x + c) - own * V::load(lower + p * kBlock + c));
-        }
-        return product;
+        for (std::int64_t i = 0; i < count; ++i) std::copy_n(lower[i] + kBlock * kBlock, kBlock, x + i * kBlock);
+        for (int p = kBlock - 1; p > 0; --p)
+            for (std::int64_t i = 0; i < count; ++i) {
+                float *own = x + i * kBlock, last = own[p];
+                for (int c = 0; c < p; c += V::lanes)
+                    V::store(own + c, V::load(own + c) - last * V::load(lower[i] + p * kBlock + c));
+            }
+        return products;
     }
 };
 
-// Whole lines begin … end−1 of one piece. Returns by how much the value falls.
+// Whole lines begin … end−1 of one piece, a few together. Returns by how much the value falls.
 struct Sweep {
     template <int Bytes, class Index>
     static DMC_INLINE double run(const Work<Index>& work, const std::int64_t& begin, const std::int64_t& end) {
-        float zeros[kTogether * kPanel];
+        float gradients[kTogether * kPanel], *zeros = gradients;
         double fall = 0;
-        for (std::int64_t first = begin; first < end; first += kTogether) {
-            const std::int64_t last = std::min(first + kTogether, end);
-            float* out = zeros;
-            Zeros::run<Bytes>(work, first, last - first, out);
-            for (std::int64_t i = first; i < last; ++i)
-                fall += line<Bytes>(work, i, work.lines.pointers[i], work.lines.pointers[i + 1],
-                                    zeros + (i - first) * work.wide);
+        for (std::int64_t first = begin, last; first < end; first = last) {
+            if (work.lines.pointers[first] == work.lines.pointers[last = first + 1]) continue;
+            while (last < std::min(first + kTogether, end) && work.lines.pointers[last] < work.lines.pointers[last + 1])
+                ++last;
+            fetch(work, last);
+            Zeros::run<Bytes>(work, first, last - first, zeros);
+            fall += blocks<Bytes>(work, first, last - first, zeros);
         }
         return fall;
     }
 
-    template <int Bytes, class Index>
-    static DMC_INLINE double line(const Work<Index>& work, std::int64_t i, std::int64_t first, std::int64_t last,
-                                  float* zeros) {
-        if (first == last) return 0;
-        const std::int64_t next = std::min(work.lines.pointers[std::min(i + 2, work.lines.count)], last + kAhead);
-        for (std::int64_t e = last; e < next; ++e)
+    // The others of the entries that follow.
+    template <class Index>
+    static DMC_INLINE void fetch(const Work<Index>& work, std::int64_t line) {
+        const std::int64_t* pointers = work.lines.pointers;
+        const std::int64_t next = std::min(line + kTogether, work.lines.count);
+        const std::int64_t last = std::min(pointers[next], pointers[line] + kAhead);
+        for (std::int64_t e = pointers[line]; e < last; ++e)
             for (std::int64_t c = 0; c < work.wide; c += kBlock) __builtin_prefetch(work.others(e, c));
-        Sums sums;
-        float steps[kBlock], *step = steps;
+    }
+
+    template <int Bytes, class Index>
+    static DMC_INLINE double blocks(const Work<Index>& work, const std::int64_t& first, const std::int64_t& count,
+                                    float* const& zeros) {
+        const std::int64_t* pointers = work.lines.pointers + first;
+        Sums sums[kTogether], *of_lines = sums;
+        float steps[kTogether * kBlock], *all = steps;
         double fall = 0;
         for (std::int64_t block = 0; block < work.wide; block += kBlock) {
-            Add::run<Bytes>(work, first, last, block, sums);
-            fall += Solve::run<Bytes>(work, i, block, zeros, sums, step);
-            Predict::run<Bytes>(work, first, last, block, step);
+            for (std::int64_t i = 0; i < count; ++i)
+                Add::run<Bytes>(work, pointers[i], pointers[i + 1], block, sums[i]);
+            fall += Solve::run<Bytes>(work, first, count, block, zeros, of_lines, all);
+            for (std::int64_t i = 0; i < count; ++i) {
+                const float* step = steps + i * kBlock;
+                Predict::run<Bytes>(work, pointers[i], pointers[i + 1], block, step);
+            }
         }
         return fall;
     }
@@ -278,7 +308,8 @@ double long_line(const Work<Index>& work, const Piece* pieces, std::int64_t coun
         parallel_for(count, n_threads,
                      [&](std::int64_t p) { dispatch<Add>(work, pieces[p].first, pieces[p].last, block, partial[p]); });
         for (std::int64_t p = 1; p < count; ++p) partial[0] += partial[p];
-        fall += dispatch<Solve>(work, line, block, zeros, partial[0], step);
+        Sums* all = partial.data();
+        fall += dispatch<Solve>(work, line, one, block, zeros, all, step);
         const float* back = step;
         parallel_for(count, n_threads,
                      [&](std::int64_t p) { dispatch<Predict>(work, pieces[p].first, pieces[p].last, block, back); });
