@@ -68,9 +68,13 @@ class Preferences:
         return int((squares > 1e-6 * squares[-1]).sum()) if squares[-1] > 0 else 0
 
     def served(self) -> Factors:
-        """The factors, each side with a last line for those who are not known: the average user, and no item."""
-        U, V = self.factors.U, self.factors.V
-        U, V = np.vstack([U, U.mean(axis=0, keepdims=True)]), np.vstack([V, np.zeros_like(V[:1])])
+        """The factors, each side with a last line for those who are not known: the average user, and no item.
+
+        Users without a count are average too.
+        """
+        U, V, known = self.factors.U, self.factors.V, self.counts.pattern.row_counts > 0
+        average = U[known].mean(axis=0, keepdims=True)
+        U, V = np.vstack([np.where(known[:, None], U, average), average]), np.vstack([V, np.zeros_like(V[:1])])
         return Factors(U, (), V, *(np.zeros(len(side), np.float32) for side in (U, V)))
 
     def extended(

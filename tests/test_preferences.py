@@ -219,6 +219,15 @@ def test_odd_tables_of_clicks_are_fitted(entries, count):
     assert not model.factors.V[counts.pattern.column_counts == 0].any()
 
 
+def test_users_without_clicks_are_served_as_the_average_user():
+    counts = Observations.from_entries([0, 0, 1, 3], [0, 1, 0, 1], np.ones(4, np.float32), (4, 2))
+    model = preferences.fit(counts, 1)
+    served = model.served()
+    assert not model.factors.U[2].any()
+    np.testing.assert_allclose(served.U[2], model.factors.U[[0, 1, 3]].mean(axis=0), rtol=1e-6)
+    np.testing.assert_array_equal(served.U[2], served.U[4])
+
+
 def test_very_sparse_clicks_are_told_apart():
     """At a density of .0008 zeros of a weight chosen at .04 drown all but the first directions."""
     rng = np.random.default_rng(0)
