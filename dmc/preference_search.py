@@ -113,7 +113,8 @@ class Search:
         scores = self._judge(tried)
         gains = scores - self._scores
         noise = float(gains.std() / np.sqrt(len(gains)))
-        better = first or gains.mean() > (noise if wider else 0)
+        freer = wider or ridge <= self.ridge / LONG_STEP  # which has to be worth it
+        better = first or gains.mean() > (noise if freer else 0)
         self.trials.append({"rank": rank, "ridge": ridge, "ndcg": float(scores.mean()), "noise": noise})
         if better:
             self.best, self._scores = tried, scores
