@@ -61,7 +61,7 @@ format: .venv/.dev
 
 # The kernels' own tests with the core under sanitizers: a build for each, and what it wants to be loaded first.
 NATIVE_TESTS := tests/test_native.py tests/test_sorting.py tests/test_serving.py tests/test_posterior.py \
-	tests/test_bayesian.py
+	tests/test_bayesian.py tests/test_all_pairs.py
 define sanitized
 	DMC_CORE=1 DMC_SANITIZE=$(1) $(BIN)/python setup.py --quiet build --build-lib build/$(1) --build-temp build/$(1)-objects
 	LD_PRELOAD="$(foreach lib,$(2),$(shell g++ -print-file-name=$(lib)))" PYTHONPATH=$(CURDIR)/build/$(1) \
@@ -72,12 +72,14 @@ comma := ,
 .PHONY: instruction-sets
 # The kernels' own tests with what older processors have; this one's best is what `make test` runs.
 instruction-sets: .venv/.test
-	DMC_ISA=plain $(BIN)/pytest --quiet tests/test_native.py tests/test_serving.py tests/test_posterior.py
-	DMC_ISA=avx2 $(BIN)/pytest --quiet tests/test_native.py tests/test_serving.py tests/test_posterior.py
+	DMC_ISA=plain $(BIN)/pytest --quiet tests/test_native.py tests/test_serving.py tests/test_posterior.py \
+		tests/test_all_pairs.py
+	DMC_ISA=avx2 $(BIN)/pytest --quiet tests/test_native.py tests/test_serving.py tests/test_posterior.py \
+		tests/test_all_pairs.py
 
 sanitize: .venv/.test
 	$(call sanitized,address$(comma)undefined,libasan.so libubsan.so libstdc++.so)
-	$(call sanitized,thread,libtsan.so,-k "threads and (native or serving or posterior or (half and row and int32))")
+	$(call sanitized,thread,libtsan.so,-k "threads and (native or serving or posterior or all_pairs or (half and row and int32))")
 
 HOSTS := lenskit cornac scikit-surprise tensorboard mlflow-skinny sqlalchemy alembic
 # The adapters beside the real frameworks, which pin what .venv has newer (LensKit wants pandas 2): in an environment of

@@ -95,6 +95,7 @@ void bind_network(py::module_& m);
 void bind_sorting(py::module_& m);
 void bind_serving(py::module_& m);
 void bind_posterior(py::module_& m);
+void bind_all_pairs(py::module_& m);
 
 PYBIND11_MODULE(_core, m) {
     m.doc() = "The compiled CPU core of dmc.";
@@ -112,4 +113,5 @@ PYBIND11_MODULE(_core, m) {
     m.def("max_threads", &dmc::max_threads, "Threads that a call uses when none are named.");
     bind_serving(m);
     bind_posterior(m);
+    bind_all_pairs(m);
 }

@@ -50,10 +50,8 @@ def fit(
         start = starts[number] if starts else None
         model: Model
         if settings.feedback == "implicit":
-            model = preferences.fit(
-                observations, settings.rank or preferences.RANK, rng, watchers, settings.device, start
-            )
-            status, n_iter, held_out, history = model.status, len(model.errors), math.nan, []
+            model = preferences.fit(observations, settings.rank, rng, watchers, settings.device, start)
+            status, n_iter, held_out, history = model.status, len(model.errors), math.nan, model.searched
         elif settings.depth is None and settings.device is None:
             model = bayesian.fit(observations, settings.rank, rng, watchers, start, described)
             status, n_iter, held_out = model.status, len(model.errors), math.nan

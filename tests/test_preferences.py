@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 import dmc
-from dmc import Factors, MaskedLeastSquares, Observations, preferences
+from dmc import Factors, MaskedLeastSquares, Observations, kernels, preferences
+from dmc.solution import Status
 
 
 def tastes(seed=0, m=60, n=40):
@@ -82,7 +83,7 @@ def test_tastes_are_found_and_what_is_chosen_is_about_one():
     counts, likes, clicked = tastes()
     model = preferences.fit(counts, 8)
     X = model.factors.dense()
-    assert X[clicked].mean() > 0.7
+    assert X[clicked].mean() > 0.6
     assert X[likes & ~clicked].min() > X[~likes].max()
 
 
@@ -91,13 +92,12 @@ def test_a_row_is_the_solution_of_its_own_least_squares_problem():
     model = preferences.fit(counts, 4)
     nowhere = np.arange(counts.shape[0]) * 0 - 1
     again = model.extended(counts, nowhere, np.arange(counts.shape[1]), np.zeros(counts.shape[0], bool))
-    V, weights = model.factors.V.astype(float), np.full(counts.shape, preferences.UNOBSERVED)
+    V, weights = model.factors.V.astype(float), np.full(counts.shape, model.settings.unobserved)
     X = np.zeros(counts.shape)
     X[counts.rows, counts.cols] = 1
     weights[counts.rows, counts.cols] = preferences.confidence(counts.values)
-    ridge = preferences.RIDGE * np.sqrt(
-        np.where(X > 0, weights, 0).sum(axis=1) + preferences.UNOBSERVED * counts.shape[1]
-    )
+    ridge = model.settings.ridge * weights.sum(axis=1)
+    ridge += model.settings.ridge * model.settings.unobserved * X.sum(axis=1)  # all lines of the other side count
     for i in range(counts.shape[0]):
         system = (V.T * weights[i]) @ V + ridge[i] * np.eye(4)
         np.testing.assert_allclose(
@@ -133,6 +133,143 @@ def test_what_preferences_do_not_have(settings):
         dmc.Recommender(feedback="implicit", **settings)
 
 
+def test_files_that_kept_no_settings_fold_in_as_they_did():
+    counts, *_ = tastes()
+    model = preferences.fit(counts, 4)
+    arrays, numbers = model.arrays()
+    again = preferences.Preferences.from_arrays(arrays, numbers, counts)
+    assert again.settings == model.settings
+    old = preferences.Preferences.from_arrays(arrays, {}, counts)
+    assert old.settings == (0.2, 0.4, 0.5)
+    V, columns, values = model.factors.V.astype(float), np.array([0, 2, 4]), np.array([1.0, 1, 3])
+    w = preferences.confidence(values).astype(float)
+    known, ridge = V[columns], 0.4 * np.sqrt(w.sum() + 0.2 * len(V))
+    system = 0.2 * V.T @ V + (known.T * (w - 0.2)) @ known + ridge * np.eye(4)
+    np.testing.assert_allclose(old.vector(columns, values)[:4], np.linalg.solve(system, known.T @ w), rtol=1e-5)
+    assert abs(old.vector(columns, values) - model.vector(columns, values)).max() > 0.01
+
+
+def test_many_lines_are_folded_in_as_each_alone():
+    counts, *_ = tastes(m=400)
+    model = preferences.fit(counts, 24)
+    nowhere, there = np.full(400, -1), np.arange(40)
+    folded = model.extended(counts, nowhere, there, np.zeros(400, bool)).factors.U
+    for row in (0, 17, 399):
+        at = slice(*counts.pattern.by_row.pointers[row : row + 2])
+        alone = model.vector(counts.cols[at], counts.values[at])[:-2]
+        np.testing.assert_allclose(folded[row], alone, atol=2e-3 * np.abs(alone).max())
+
+
+def test_a_fit_from_a_fitted_model_is_where_it_was():
+    counts, *_ = tastes(m=300, n=80)
+    model = preferences.fit(counts, 16)
+    again = preferences.fit(counts, start=model)
+    assert again.status is Status.CONVERGED
+    assert len(again.errors) <= 2
+    X = model.factors.dense()
+    assert np.abs(again.factors.dense() - X).max() < 0.05 * np.abs(X).max()
+    assert again.settings == model.settings
+
+
+def test_the_same_seed_gives_the_same_model_for_any_number_of_threads():
+    counts, *_ = tastes(m=300, n=200)
+    fits = []
+    for n_threads in (1, 2):
+        with kernels.threads(n_threads):
+            fits.append(preferences.fit(counts, seed=3))
+    np.testing.assert_array_equal(fits[0].factors.U, fits[1].factors.U)
+    assert fits[0].searched == fits[1].searched
+
+
+def test_what_was_searched_is_told():
+    counts, *_ = tastes(m=300, n=200)
+    rec = dmc.Recommender(feedback="implicit").fit({"user": counts.rows, "item": counts.cols})
+    trials = rec.history_
+    assert {"rank", "ridge", "ndcg", "noise"} == set(trials[0])
+    assert {64, 128} <= {trial["rank"] for trial in trials}
+    best = max((trial for trial in trials if trial["rank"] == 64), key=lambda trial: trial["ndcg"])
+    assert best["ndcg"] > trials[0]["ndcg"] - 1e-9
+    given = dmc.Recommender(32, feedback="implicit").fit({"user": counts.rows, "item": counts.cols})
+    assert {trial["rank"] for trial in given.history_} == {32}
+    assert given.factors_.U.shape[1] == 32
+
+
+@pytest.mark.parametrize(
+    "entries",
+    [
+        [(0, 0)],
+        [(0, 0), (0, 1), (1, 2)],
+        [(i, j) for i in range(20) for j in range(30)],
+        [(i, 0) for i in range(50)],
+        [(0, j) for j in range(50)],
+        [(i, i % 7 + 3) for i in range(900)],
+    ],
+    ids=["one", "2x3", "all", "one item", "one user", "empty items"],
+)
+@pytest.mark.parametrize("count", [1, 1e6])
+def test_odd_tables_of_clicks_are_fitted(entries, count):
+    rows, cols = np.array(entries).T
+    counts = Observations.from_entries(rows, cols, np.full(len(rows), count, np.float32))
+    for rank in (None, 500):
+        model = preferences.fit(counts, rank)
+        assert np.isfinite(model.factors.dense()).all()
+        assert model.factors.width <= min(counts.shape)
+        assert model.rank <= min(counts.shape)
+        assert (model.factors.at(rows, cols) > 0.2).all()
+    assert not model.factors.V[counts.pattern.column_counts == 0].any()
+
+
+def test_users_without_clicks_are_served_as_the_average_user():
+    counts = Observations.from_entries([0, 0, 1, 3], [0, 1, 0, 1], np.ones(4, np.float32), (4, 2))
+    model = preferences.fit(counts, 1)
+    served = model.served()
+    assert not model.factors.U[2].any()
+    np.testing.assert_allclose(served.U[2], model.factors.U[[0, 1, 3]].mean(axis=0), rtol=1e-6)
+    np.testing.assert_array_equal(served.U[2], served.U[4])
+
+
+def test_very_sparse_clicks_are_told_apart():
+    """At a density of .0008 zeros of a weight chosen at .04 drown all but the first directions."""
+    rng = np.random.default_rng(0)
+    groups, m, n = 40, 4000, 4000
+    rows = np.repeat(np.arange(m), 4)
+    cols = rng.integers(0, n // groups, len(rows)) * groups + rows % groups
+    counts = Observations.from_entries(rows, cols, np.ones(len(rows), np.float32), (m, n), "sum")
+    model = preferences.fit(counts)
+    best, _ = model.factors.top_n(np.arange(0, m, 7), 10, exclude=counts.pattern.by_row)
+    assert np.mean(best % groups == np.arange(0, m, 7)[:, None] % groups) > 0.9
+    assert model.rank >= groups - 1
+
+
+def test_an_interrupt_ends_the_fit_with_what_was_reached():
+    counts, *_ = tastes(m=300, n=200)
+
+    for when in (0, 3, 12):
+
+        def interrupt(info, when=when):
+            if info.n_steps == when and info.status is None:
+                raise KeyboardInterrupt
+
+        with pytest.warns(UserWarning, match=f"interrupted after {when} steps"):
+            model = preferences.fit(counts, callbacks=[interrupt])
+        assert model.status is Status.STOPPED
+        assert np.isfinite(model.factors.dense()).all()
+
+
+def test_a_callback_ends_the_search_too():
+    counts, *_ = tastes(m=300, n=200)
+    told = []
+
+    def stop(info):
+        told.append(info)
+        return info.n_steps >= 2
+
+    model = preferences.fit(counts, callbacks=[stop])
+    assert model.status is Status.STOPPED
+    assert told[-1].status is Status.STOPPED
+    assert told[-1].n_steps == 2
+
+
 def test_counts_have_to_be_positive():
     with pytest.raises(ValueError, match="the smallest count is 0; counts have to be above 0"):
         dmc.Recommender(feedback="implicit").fit({"user": [0, 1], "item": [0, 1], "rating": [0, 2]})
@@ -159,7 +296,7 @@ def test_better_than_popularity_on_real_clicks(data_folder):
     rec = dmc.Recommender(feedback="implicit").fit({"user": train[:, 0], "item": train[:, 1]})
     judged = {"user": test[:, 0], "item": test[:, 1], "rating": test[:, 2]}
     ours = dmc.evaluation.evaluate(rec, judged, n=10, relevant=4)
-    assert ours.ndcg > 0.42  # that of implicit 0.7's ALS, at the best of its grid: .4245; of popularity .25
+    assert ours.ndcg > 0.425  # that of implicit 0.7's ALS, at the best of its grid: .4245; of popularity .25
 
 
 def test_clicks_that_repeat_are_added_up():
