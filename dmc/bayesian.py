@@ -241,6 +241,8 @@ class _Run:
 
     def model(self, status: Status) -> Bayesian:
         rank = int(np.sum(strengths(self.rows, self.columns, self.precision) > ALIVE))
+        for side, other in ((self.columns, self.rows), (self.rows, self.columns)):
+            side.place_newcomers(other)
         return Bayesian(
             self.factors(),
             self.mean,

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from dmc import _checks, bayesian, preferences
+from dmc import _checks, bayesian, noise_free, preferences
 from dmc.bayesian import Bayesian
 from dmc.callbacks import Progress
 from dmc.factors import Factors
@@ -54,6 +54,7 @@ def fit(
             status, n_iter, held_out, history = model.status, len(model.errors), math.nan, model.searched
         elif settings.depth is None and settings.device is None:
             model = bayesian.fit(observations, settings.rank, rng, watchers, start, described)
+            model = noise_free.finish(model, observations)
             status, n_iter, held_out = model.status, len(model.errors), math.nan
             history = [{"n_steps": n + 1, "noise": noise} for n, noise in enumerate(model.errors)]
         else:

@@ -8,8 +8,10 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import sparse
+from scipy.sparse.linalg import LinearOperator, cg
 
-from dmc import posterior
+from dmc import posterior, row_solve
 from dmc.pattern import Lines
 from dmc.pattern_features import Features
 
@@ -19,6 +21,10 @@ SMALLEST = 1e-8  # variance of a feature's weights, and of a direction
 # Entries that count for a row being as precise as all others, chosen on held-out parts of five sets among 3, 5, 10 and
 # what is learnt: rows that are all alike (instruments, most of them 5) mislead that to below 1.
 LIKE_ALL = 20.0
+# Of the weights of attributes for lines without entries, times the entries: between .002 and .08 errors on cold items of
+# MovieLens 100K's training part (items drawn with seeds 100, 101) differ by .003.
+NEWCOMER_RIDGE = 0.015
+
 
 Float = NDArray[np.float32]
 
@@ -186,6 +192,39 @@ class Side:
         sizes = np.einsum("fi,ij,fj->f", self.weights, precision, self.weights) / d + np.diag(among)
         self.covariance = np.asarray(total / (len(F) + F.shape[1]), dtype=np.float64) + SMALLEST * np.eye(d)
         self.variances = np.maximum(sizes, SMALLEST)
+
+
+    def place_newcomers(self, other: Side) -> None:
+        """Lines without entries, by their attributes: where lines like them would explain their entries best.
+
+        What the prior expects of a line is what is expected of all lines, most of which have few entries; who will meet
+        a newcomer is somebody who makes entries, so here every entry counts the same. Least squares over the entries,
+        the other side given, for the weights W (unknowns, 1 + attributes) of value ≈ ⟨x, W a⟩ + offset.
+        """
+        new = self.counts == 0
+        if not new.any() or self.attributes.shape[1] == 0:
+            return
+        if self._entries is None:
+            self._entries = posterior.entries_of(self.lines, len(other.means))
+        A = np.column_stack([np.ones(len(new)), self.attributes]).astype(np.float64)
+        A /= np.sqrt(np.maximum(self.counts @ A**2 / self.counts.sum(), SMALLEST))
+        x = np.column_stack([other.means[:, :-1], np.ones(len(other.means))]).astype(np.float64)
+        d, q, entries = x.shape[1], A.shape[1], int(self.counts.sum())
+        weights = np.ones(len(x)) if other.reliability is None else other.reliability
+        values = sparse.csr_array((self.values, self.lines.indices, self.lines.pointers), shape=(len(A), len(x)))
+        offsets = (weights * other.means[:, -1])[:, None] * x
+        targets = values @ (weights[:, None] * x) - posterior.line_sums(self._entries, offsets.astype(np.float32))
+        moments = (weights[:, None] * row_solve.seconds(x)).astype(np.float32)
+        grams = row_solve.unpacked(posterior.line_sums(self._entries, moments).astype(np.float64), d)
+
+        def product(W: NDArray[Any]) -> NDArray[Any]:
+            W = W.reshape(d, q)
+            explained = (grams @ (A @ W.T)[:, :, None])[:, :, 0]
+            return (explained.T @ A + NEWCOMER_RIDGE * entries * W).ravel()
+
+        operator = LinearOperator((d * q, d * q), product, dtype=np.float64)
+        found, _ = cg(operator, (targets.T @ A).ravel(), rtol=1e-6, maxiter=200)
+        self.means[new] = A[new] @ found.reshape(d, q).T
 
 
 def reliability(errors: Any, counts: Any, precision: float) -> Any:

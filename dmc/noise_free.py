@@ -1,0 +1,60 @@
+"""Ratings without noise: what the Bayesian fit reaches in float32 is finished in float64, to the rounding of the data."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from dmc import steps
+from dmc.bayesian_model import MAX_PRECISION, Bayesian, factors_of
+from dmc.factors import Factors
+from dmc.observations import Observations
+from dmc.problem import MaskedLeastSquares
+from dmc.solution import Status
+from dmc.solver import Callback, solve
+
+MAX_STEPS = 50
+MATCHED = 1e-5  # of the ratings' spread, beside the rounding of the ratings themselves
+ENOUGH = 1.2  # entries for each degree of freedom: with fewer a match may be an accident
+SURE = 2  # entries of a line for each of its unknowns: with fewer, what lines have in common has a say in it
+
+
+def finish(model: Bayesian, observations: Observations, callbacks: Sequence[Callback] = ()) -> Bayesian:
+    """The model by Gauss–Newton on all entries, if these show no noise and are matched by it; else as it is.
+
+    Parameters
+    ----------
+    model : Bayesian
+        Where the fit ended.
+    observations : Observations
+        What it was fitted to.
+    callbacks : sequence of callables
+        As of `dmc.solve`; one that returns true ends it.
+    """
+    (m, n), width = observations.shape, model.rank + 1  # the rows' biases are one more direction
+    freedom = width * (m + n - width) + n
+    described = any(side.attributes.shape[1] for side in (model.rows, model.columns))
+    clean = model.precision >= MAX_PRECISION and model.status is Status.CONVERGED
+    if not clean or described or width > min(m, n) or observations.n_observed < ENOUGH * freedom:
+        return model
+    values = observations.values.astype(np.float64) - model.mean
+    f = model.factors.map(lambda a: a.astype(np.float64))
+    assert f.row_bias is not None
+    U = np.column_stack([f.U, f.row_bias])
+    V = np.column_stack([f.V, np.ones(n)])
+    start = replace(Factors(U, (), V).truncate(width), column_bias=f.column_bias)
+    rule = steps.Backtracking(steps.GaussNewton())
+    problem = MaskedLeastSquares(observations.with_values(values))
+    solution = solve(problem, start, rule, max_steps=MAX_STEPS, tol=1e-14, callbacks=callbacks, check_every=1)
+    error = (2 * solution.value / observations.n_observed) ** 0.5
+    rounding = float(np.finfo(np.float32).eps * np.abs(observations.values).max())
+    if not error <= MATCHED * model.unit + rounding:
+        return model
+    found = replace(solution.factors, row_bias=np.zeros(m)).map(lambda a: a.astype(np.float32))
+    exact = Bayesian.of(found, observations, model.mean, error)
+    for side, other in ((exact.columns, exact.rows), (exact.rows, exact.columns)):
+        side.update_some(side.counts < SURE * width, other, exact.precision)
+    factors = factors_of(exact.rows, exact.columns, exact.unit)
+    return replace(exact, factors=factors, rank=model.rank, errors=[*model.errors, error])
