@@ -25,12 +25,12 @@ from dmc.solution import Status, StepInfo
 # MovieLens 100K and Douban and of instruments, FilmTrust and MovieTweetings (seeds 100–102).
 START_WIDTH = 6
 GROWTH = 1.5  # times as many directions, while most of them are alive
-MOST = 0.8  # share of the directions
+MOST = 0.9  # share of the directions
 NEW_VARIANCE = 0.3  # of the prior of those that join: a wide one drowns the weak ones that are there
 PERIOD = 5  # sweeps of one width before it is asked
 FIXED_SWEEPS = 3  # before the priors are learnt
 MAX_SWEEPS = 80  # of the last width
-TOL = 0.06  # of the noise: predictions that have less than this before them have arrived
+TOL = 0.04  # of the noise: predictions that have less than this before them have arrived
 SETTLED = 0.01  # relative change of the noise in a sweep: so has it
 SLOWEST = 0.9  # ratio of two moves that is believed
 WATCHED = 20_000  # entries whose predictions are watched

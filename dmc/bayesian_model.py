@@ -21,7 +21,7 @@ from dmc.solution import Status
 # 1–5, kinds × sorts) 7 of 49 fits diverge with 1e6; with 1e5 and 2e4 none does, and all but two of 169 with enough
 # entries are predicted. What is cleaner is finished by `noise_free`.
 MAX_PRECISION = 2e4
-ALIVE = 0.6  # times the strength at which noise hides a direction
+ALIVE = 0.8  # times the strength at which noise hides a direction
 PART = 1 << 20  # entries squared together
 PARTS = ("means", "covariance", "weights", "variances", "attributes")  # of a side, in a file
 
