@@ -33,6 +33,7 @@ MAX_SWEEPS = 80  # of the last width
 TOL = 0.04  # of the noise: predictions that have less than this before them have arrived
 SETTLED = 0.01  # relative change of the noise in a sweep: so has it
 SLOWEST = 0.9  # ratio of two moves that is believed
+MUCH = 1.2  # times as many observations: a model that goes on looks at their pattern anew
 WATCHED = 20_000  # entries whose predictions are watched
 # Entries from which on the first sweeps are of some rows only, and about how many those have: columns, priors and the
 # width need no more to begin with.
@@ -94,7 +95,7 @@ def fit(
         raise TypeError(f"the observations are {observations.dtype}; make them float32")
     with kernels.sharing_cores(START_WIDTH):
         rng = _checks.generator(seed)
-        run = _Run.warm(start, observations, bound) if start else _Run.cold(observations, bound, rng, attributes)
+        run = _Run.warm(start, observations, bound, rng) if start else _Run.cold(observations, bound, rng, attributes)
         status = run.to_the_end(callbacks)
         if status is Status.MAX_STEPS and start is None:  # some starts lead nowhere: another seldom does as well
             again = _Run.cold(observations, bound, rng, attributes)
@@ -110,7 +111,14 @@ class _Run:
     """The sweeps of a fit: both sides, the noise, and what tells when they have arrived."""
 
     def __init__(
-        self, rows: Side, columns: Side, mean: float, unit: float, bound: int, rng: np.random.Generator, precision: float
+        self,
+        rows: Side,
+        columns: Side,
+        mean: float,
+        unit: float,
+        bound: int,
+        rng: np.random.Generator,
+        precision: float,
     ) -> None:
         self.rows, self.columns, self.mean, self.unit, self.bound, self.rng = rows, columns, mean, unit, bound, rng
         self.precision, self.errors = precision, list[float]()
@@ -135,12 +143,13 @@ class _Run:
         return cls(rows, columns, mean, unit, bound, rng, 1.0)
 
     @classmethod
-    def warm(cls, start: Bayesian, observations: Observations, bound: int) -> _Run:
+    def warm(cls, start: Bayesian, observations: Observations, bound: int, rng: np.random.Generator) -> _Run:
         """From a model of most of these observations, which settles how sure the sides are and then goes on."""
         rows, columns = replace(start.rows), replace(start.columns)
-        run = cls(
-            rows, columns, start.mean, start.unit, bound, np.random.default_rng(observations.n_observed), start.precision
-        )
+        if observations.n_observed > MUCH * start.n_fitted:  # then the pattern may tell more, too
+            for side, of_lines in zip((rows, columns), pattern_features(observations.pattern, rng), strict=True):
+                side.regard(of_lines)
+        run = cls(rows, columns, start.mean, start.unit, bound, rng, start.precision)
         run.before = run.factors().at(*run.watched) * np.float32(1 / run.unit)
         return run
 
@@ -252,6 +261,7 @@ class _Run:
             self.columns,
             self.unit,
             self.precision,
+            int(self.rows.lines.pointers[-1]),
             self.errors,
             status,
         )

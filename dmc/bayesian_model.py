@@ -45,6 +45,8 @@ class Bayesian:
         In units of the data's standard deviation.
     unit : float
         The data's standard deviation.
+    n_fitted : int
+        Entries that it was fitted to; those of `extended` are more.
     errors : list of float
         The noise, in the data's units, after each sweep.
     status : Status
@@ -59,6 +61,7 @@ class Bayesian:
     columns: Side
     unit: float
     precision: float
+    n_fitted: int
     errors: list[float]
     status: Status
 
@@ -154,12 +157,24 @@ class Bayesian:
             sides.append(Side(lines, values, of_lines, means, covariance, weights, np.ones(2), nothing, None))
         rows, columns = sides
         rank, precision = factors.rank(1e-3), precision_of(noise, unit)
-        return cls(factors, mean, noise, rank, rows, columns, unit, precision, [noise], Status.CONVERGED)
+        return cls(
+            factors,
+            mean,
+            noise,
+            rank,
+            rows,
+            columns,
+            unit,
+            precision,
+            observations.n_observed,
+            [noise],
+            Status.CONVERGED,
+        )
 
     def arrays(self) -> tuple[dict[str, NDArray[Any]], dict[str, float]]:
         """What `from_arrays` needs besides the entries: arrays, and numbers."""
         arrays, numbers = {}, {"mean": self.mean, "noise": self.noise, "unit": self.unit, "rank": self.rank}
-        numbers["precision"] = self.precision
+        numbers |= {"precision": self.precision, "n_fitted": self.n_fitted}
         for name, side in (("rows", self.rows), ("columns", self.columns)):
             arrays[f"{name}.means"], arrays[f"{name}.covariance"] = side.means, side.covariance
             arrays[f"{name}.weights"], arrays[f"{name}.variances"] = side.weights, side.variances
@@ -187,8 +202,8 @@ class Bayesian:
         rank, noise = int(numbers["rank"]), numbers["noise"]
         rows, columns = sides
         precision = numbers.get("precision", precision_of(noise, unit))  # files of versions before have none
-        factors, mean = factors_of(rows, columns, unit), numbers["mean"]
-        return cls(factors, mean, noise, rank, rows, columns, unit, precision, [noise], Status.CONVERGED)
+        factors, mean, n_fitted = factors_of(rows, columns, unit), numbers["mean"], int(numbers.get("n_fitted", 0))
+        return cls(factors, mean, noise, rank, rows, columns, unit, precision, n_fitted, [noise], Status.CONVERGED)
 
 
 def precision_of(noise: float, unit: float) -> float:

@@ -193,7 +193,6 @@ class Side:
         self.covariance = np.asarray(total / (len(F) + F.shape[1]), dtype=np.float64) + SMALLEST * np.eye(d)
         self.variances = np.maximum(sizes, SMALLEST)
 
-
     def place_newcomers(self, other: Side) -> None:
         """Lines without entries, by their attributes: where lines like them would explain their entries best.
 
