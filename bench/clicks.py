@@ -84,7 +84,7 @@ def clicks() -> None:
 
 
 def sparse_clicks() -> None:
-    """Citeulike, five random folds: recall@20 and NDCG@20, ours by default, rivals tuned on the first fold's training."""
+    """Citeulike, five random folds: recall@20 and NDCG@20, ours by default, rivals tuned on held-out clicks."""
     if not rivals_here():
         return
     user, item = np.loadtxt(data_folder() / "clicks" / "citeulike.csv", np.int64, delimiter=",", skiprows=1).T
@@ -117,7 +117,7 @@ def sparse_clicks() -> None:
 
 
 def large_clicks() -> None:
-    """A million planted clicks, 50,000 × 20,000: seconds to fit by rank, ours and implicit's ALS; recall@20 of a tenth."""
+    """A million planted clicks, 50,000 × 20,000: seconds to fit by rank, ours and implicit's ALS; recall@20."""
     if not rivals_here():
         return
     cases: dict[str, tuple[str, dict[str, Any], int]] = {  # the last: rounds
@@ -163,7 +163,7 @@ def planted_clicks(n_users: int, n_items: int, n_clicks: int, seed: int = 0) -> 
     )
     keys = np.empty(0, np.int64)
     while len(keys) < n_clicks:
-        row, col = (np.searchsorted(upto, upto[-1] * rng.random(2 * n_clicks)) for upto in (activity, popularity))
+        row, col = (np.searchsorted(upto, upto[-1] * rng.random(n_clicks)) for upto in (activity, popularity))
         tastes = np.einsum("ij,ij->i", users[row], items[col])
         clicked = np.log(rng.random(len(row))) < tastes - 1.5 * STRENGTH
         keys = np.unique(np.concatenate([keys, row[clicked] * n_items + col[clicked]]))
