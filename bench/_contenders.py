@@ -120,17 +120,19 @@ class Cmfrec:
     def prepare(self, train: Ratings) -> None:
         from scipy.sparse import coo_matrix
 
-        self.shape = int(train.user.max()) + 1, int(train.item.max()) + 1
-        self.mean = float(train.rating.mean())
         positions = train.user.astype(np.int32), train.item.astype(np.int32)
-        self.data = coo_matrix((train.rating, positions), shape=self.shape)
+        self.counts = [np.bincount(lines, minlength=int(lines.max()) + 2) for lines in positions]
+        self.data = coo_matrix((train.rating, positions), shape=[len(counts) for counts in self.counts])
 
     def fit(self) -> None:
         self.model.fit(self.data)
 
     def predict(self, user: NDArray[Any], item: NDArray[Any]) -> NDArray[Any]:
-        predicted = self.model.predict(user=user.astype(np.int32), item=item.astype(np.int32))
-        return np.where(np.isnan(predicted), np.float32(self.mean), predicted)
+        # A line without ratings is left with a bias of 1; strangers, for whom the last line stands, are to have none.
+        for biases, counts in zip((self.model.user_bias_, self.model.item_bias_), self.counts, strict=True):
+            biases[counts == 0] = 0
+        lines = (np.minimum(n, len(c) - 1).astype(np.int32) for n, c in zip((user, item), self.counts, strict=True))
+        return self.model.predict(*lines)
 
 
 class LensKit:
