@@ -137,7 +137,10 @@ def cmfrec(train: Ratings, features: Features, user: NDArray[Any], item: NDArray
 CASES: dict[str, tuple[Predict, list[dict[str, Any]]]] = {  # by label: contender, settings
     "dmc": (ours, [{}]),
     "cmfrec CMF": (cmfrec, grid(k=[4, 16], lambda_=[3, 10, 30, 100], w_item=[0.1, 1, 10])),
-    "ridge on genres and year, and each user's own": (ridge, grid(common=[100, 1000, 10_000], own=[100, 300, 1000, 3000])),
+    "ridge on genres and year, and each user's own": (
+        ridge,
+        grid(common=[100, 1000, 10_000], own=[100, 300, 1000, 3000]),
+    ),
     "users' means": (user_means, [{}]),
 }
 RUNS = {"cold-items": cold_items}
