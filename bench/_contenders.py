@@ -193,7 +193,7 @@ def by_user(user: NDArray[Any]) -> Iterator[tuple[int, NDArray[np.int64]]]:
 class Biases:
     """The mean, and how far each user and each item is from it, each damped by as many ratings without a deviation.
 
-    Koren, 2010 (doi 10.1145/1644873.1644874), section 2.1, on and on in turns. No sweeps: the mean alone.
+    Koren, 2010 (doi 10.1145/1644873.1644874), section 2.1; repeated in turns. No sweeps: the mean alone.
     """
 
     def __init__(self, user_damping: float = 0, item_damping: float = 0, sweeps: int = 20) -> None:
