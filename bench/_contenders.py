@@ -121,18 +121,22 @@ class Cmfrec:
         from scipy.sparse import coo_matrix
 
         positions = train.user.astype(np.int32), train.item.astype(np.int32)
-        self.counts = [np.bincount(lines, minlength=int(lines.max()) + 2) for lines in positions]
+        self.counts = [np.bincount(lines) for lines in positions]
         self.data = coo_matrix((train.rating, positions), shape=[len(counts) for counts in self.counts])
 
     def fit(self) -> None:
         self.model.fit(self.data)
 
     def predict(self, user: NDArray[Any], item: NDArray[Any]) -> NDArray[Any]:
-        # A line without ratings is left with a bias of 1; strangers, for whom the last line stands, are to have none.
-        for biases, counts in zip((self.model.user_bias_, self.model.item_bias_), self.counts, strict=True):
-            biases[counts == 0] = 0
-        lines = (np.minimum(n, len(c) - 1).astype(np.int32) for n, c in zip((user, item), self.counts, strict=True))
-        return self.model.predict(*lines)
+        asked, known, predicted = [], np.ones(len(user), bool), np.full(len(user), self.model.glob_mean_)
+        sides = zip((user, item), self.counts, (self.model.user_bias_, self.model.item_bias_), strict=True)
+        for lines, counts, biases in sides:
+            biases[counts == 0] = 0  # a line without ratings may be left with a bias of 1
+            predicted += np.append(biases, 0)[np.minimum(lines, len(counts))]
+            known &= lines < len(counts)
+            asked.append(lines.astype(np.int32))
+        predicted[known] = self.model.predict(*(lines[known] for lines in asked))  # it takes no others
+        return predicted
 
 
 class LensKit:

@@ -32,7 +32,7 @@ CASES: dict[str, tuple[str, list[dict[str, Any]]]] = {  # by label: contender, s
         "cmfrec",
         grid(k=[4, 16, 40], lambda_=[1, 3, 6, 12, 25], niter=15, verbose=False, add_implicit_features=[False, True]),
     ),
-    "Surprise SVD": ("Surprise", grid(n_factors=[8, 50], n_epochs=[20, 40], reg_all=[0.02, 0.05, 0.1, 0.2])),
+    "Surprise SVD": ("Surprise", grid(n_factors=[8, 50], n_epochs=[20, 40], reg_all=[0.05, 0.1, 0.2, 0.4])),
     "mean only": ("biases", [{"sweeps": 0}]),
 }
 
