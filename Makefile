@@ -21,7 +21,7 @@ bench: .venv/.test lab
 # The Recommender beside its rivals, which have an environment of their own; the core is the one that .venv built into the
 # tree. cmfrec is built there from source.
 bench-recommend: .venv-bench/.rivals .venv/.test
-	.venv-bench/bin/python bench/recommend.py
+	for script in recommend sparse_ratings cold_items clicks; do .venv-bench/bin/python bench/$$script.py || exit; done
 	$(BIN)/dmc bench report
 
 RIVALS := cmfrec cornac implicit lenskit scikit-surprise

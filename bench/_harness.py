@@ -45,6 +45,11 @@ def load(bench: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (RESULTS / f"{bench}.jsonl").read_text().splitlines()]
 
 
+def cases(bench: str, prefix: str) -> dict[str, dict[str, Any]]:
+    """The results whose case begins so, by what follows."""
+    return {row["case"][len(prefix) :]: row for row in load(bench) if row["case"].startswith(prefix)}
+
+
 def data_folder() -> Path:
     """The folder with the real ratings."""
     folder = Path(os.environ.get("DMC_DATA", Path(__file__).parent.parent.parent / "shared" / "data"))

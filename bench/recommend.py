@@ -7,43 +7,19 @@ Douban a rival has, of a grid, the settings that are best on the test ratings th
 
 from __future__ import annotations
 
-import itertools
-import json
-import os
-import statistics
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from functools import partial
-from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from _contenders import THREADS, movielens
 from _harness import data_folder, main, record
-
-MOVIELENS, DOUBAN, PLANTED = "MovieLens 100K, u1", "Douban", "planted"
-LIKED = 4.0  # stars that count as a click
-SEEDS = range(3)
-DISTRIBUTIONS = {
-    "Cornac": "cornac",
-    "cmfrec": "cmfrec",
-    "LensKit": "lenskit",
-    "Surprise": "scikit-surprise",
-    "implicit": "implicit",
-}
-
-
-def grid(**choices: Any) -> list[dict[str, Any]]:
-    """All combinations; what is not a list is the same in each."""
-    lists = [values if isinstance(values, list) else [values] for values in choices.values()]
-    return [dict(zip(choices, chosen, strict=True)) for chosen in itertools.product(*lists)]
-
+from _rivals import DOUBAN, MOVIELENS, PLANTED, grid, medians, rivals_here, run, version
 
 # By label: the contender, its grid on the real ratings, and its settings on the planted ones, which were searched for
 # among more; rounds of each: once, where it takes a minute.
@@ -126,7 +102,7 @@ def measure(*names: str) -> None:
                     **medians(results),
                     rounds=len(results),
                     settings=setting,
-                    version=version(DISTRIBUTIONS.get(contender, contender)),
+                    version=version(contender),
                 )
 
 
@@ -136,42 +112,6 @@ def intervals() -> None:
         for name in (MOVIELENS, DOUBAN):
             (found,) = run("intervals", name=name, folder=folder[name], probability=0.9)
             record("recommend", f"intervals | {name}", **found)
-
-
-def clicks() -> None:
-    """MovieLens 100K as clicks (four stars and more): NDCG@10, ours by default, implicit's ALS tuned; three seeds."""
-    if not rivals_here():
-        return
-    choices = grid(factors=[32, 64, 128, 256], regularization=[1, 3, 10, 30, 100], alpha=[1, 2, 4, 8])
-    with folders() as folder:
-        ask = partial(run, "clicks", name=MOVIELENS, folder=folder[MOVIELENS], least=LIKED)
-
-        def best(rehearse: bool) -> dict[str, Any]:
-            found = ask(contender="implicit", settings=[c | {"random_state": 0} for c in choices], rehearse=rehearse)
-            return choices[int(np.argmax([result["ndcg"] for result in found]))]
-
-        cases = {
-            "dmc": ("dmc", {}),
-            "implicit ALS, best on held-out clicks": ("implicit", best(rehearse=True)),
-            "implicit ALS, best on the test clicks": ("implicit", best(rehearse=False)),
-        }
-        kept: dict[str, list[dict[str, float]]] = {case: [] for case in cases}
-        for seed in SEEDS:
-            for case, (contender, setting) in cases.items():
-                kept[case] += ask(contender=contender, settings=[setting | {"random_state": seed}])
-    for case, results in kept.items():
-        contender, setting = cases[case]
-        record(
-            "recommend",
-            f"clicks | {case}",
-            ndcg=float(np.mean([result["ndcg"] for result in results])),
-            ndcg_of_seeds=[round(result["ndcg"], 5) for result in results],
-            recall=float(np.mean([result["recall"] for result in results])),
-            seconds=statistics.median(result["seconds"] for result in results),
-            settings=setting,
-            tried=len(choices) if contender == "implicit" else 1,
-            version=version(DISTRIBUTIONS.get(contender, contender)),
-        )
 
 
 def lists() -> None:
@@ -188,9 +128,8 @@ def lists() -> None:
         for case, (contender, batch, blas) in contenders.items():
             kept[case] += run("lists", blas, contender=contender, batch=batch)
     for case, results in kept.items():
-        contender = contenders[case][0]
-        name = version(DISTRIBUTIONS.get(contender, contender))
-        record("recommend", f"lists | {case}", **medians(results), rounds=len(results), version=name)
+        used = version(contenders[case][0])
+        record("recommend", f"lists | {case}", **medians(results), rounds=len(results), version=used)
 
 
 def deep_ratings() -> None:
@@ -240,35 +179,6 @@ def deep_ratings() -> None:
             )
 
 
-def rivals_here() -> bool:
-    """Whether all of them are installed; says so if not."""
-    try:
-        for name in DISTRIBUTIONS.values():
-            version(name)
-    except PackageNotFoundError:
-        print("recommend: left out: the rivals are not in this environment; run: make bench-recommend")
-        return False
-    return True
-
-
-def run(task: str, blas: int = THREADS, **arguments: Any) -> list[dict[str, float]]:
-    """What a contender answers, from a process of its own."""
-    threads = {f"{name}_NUM_THREADS": str(THREADS) for name in ("OMP", "RAYON", "LK", "MKL", "NUMBA")}
-    ended = subprocess.run(
-        [sys.executable, Path(__file__).with_name("_contenders.py"), json.dumps([task, arguments])],
-        env=os.environ | threads | {"OPENBLAS_NUM_THREADS": str(blas)},
-        capture_output=True,
-        text=True,
-    )
-    if ended.returncode:
-        raise SystemExit(f"{task} {arguments} failed:\n{ended.stderr}")
-    return [json.loads(line) for line in ended.stdout.splitlines()]
-
-
-def medians(results: list[dict[str, float]]) -> dict[str, float]:
-    return {name: statistics.median(result[name] for result in results) for name in results[0]}
-
-
 @contextmanager
 def folders() -> Iterator[dict[str, str]]:
     """Where each set is; the planted one is made there."""
@@ -281,7 +191,6 @@ RUNS = {
     "ratings": ratings,
     "planted-ratings": planted_ratings,
     "intervals": intervals,
-    "clicks": clicks,
     "lists": lists,
     "deep-ratings": deep_ratings,
 }

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from _harness import load, main
+from _harness import cases, load, main
+from _recommender_tables import cold_items, large_clicks, lists_of_ratings, settings_of, sparse_clicks, sparse_ratings
 from dmc import plots
 
 README = Path(__file__).parent.parent / "README.md"
@@ -170,8 +170,7 @@ def bounds_on_ratings() -> list[str]:
 def clicks() -> list[str]:
     lines = ["| MovieLens 100K, four stars and more as clicks | NDCG@10 | seconds to fit |", "|---|---|---|"]
     for name, row in cases("recommend", "clicks | ").items():
-        how = f" ({', '.join(f'{k} {v}' for k, v in row['settings'].items())})" if row["settings"] else ""
-        lines.append(f"| {name}{how} | {row['ndcg']:.4f} | {row['seconds']:.1f} |")
+        lines.append(f"| {name}{settings_of(row)} | {row['ndcg']:.4f} | {row['seconds']:.1f} |")
     return lines
 
 
@@ -233,11 +232,6 @@ def kernel_use() -> list[str]:
 def machine() -> list[str]:
     row = load("recommend")[0]
     return [f"Measured on {row['cores']} cores of an {row['machine']} ({row['kernel']} kernel)."]
-
-
-def cases(bench: str, prefix: str) -> dict[str, dict[str, Any]]:
-    """The results whose case begins so, by what follows."""
-    return {row["case"][len(prefix) :]: row for row in load(bench) if row["case"].startswith(prefix)}
 
 
 def against_full() -> list[str]:
@@ -464,7 +458,12 @@ SECTIONS = (
     fits,
     rank_bounds,
     bounds_on_ratings,
+    sparse_ratings,
+    cold_items,
+    lists_of_ratings,
     clicks,
+    sparse_clicks,
+    large_clicks,
     lists,
     deep_ratings,
     memory,

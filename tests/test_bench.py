@@ -1,0 +1,97 @@
+"""The rivals that bench/ has in a few lines of NumPy are what their papers say; its splits hold out what they say."""
+
+import numpy as np
+import pytest
+from scipy import sparse
+
+
+@pytest.fixture(autouse=True)
+def _bench(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
+    monkeypatch.syspath_prepend(str(request.config.rootpath / "bench"))
+
+
+@pytest.fixture
+def clicks() -> np.ndarray:
+    X = (np.random.default_rng(0).random((30, 12)) < 0.3).astype(np.float32)
+    X[0], X[:, 0] = 1, 1  # nobody, and nothing, is without a click
+    return X
+
+
+def test_ease_is_ridge_regression_on_the_other_items(clicks: np.ndarray) -> None:
+    from _neighbours import ease
+
+    weights = ease(sparse.csr_matrix(clicks), l2=5.0)
+    for item in range(clicks.shape[1]):
+        others = np.delete(np.arange(clicks.shape[1]), item)
+        A = clicks[:, others].astype(float)
+        expected = np.linalg.solve(A.T @ A + 5 * np.eye(len(others)), A.T @ clicks[:, item])
+        np.testing.assert_allclose(weights[others, item], expected, atol=1e-5)
+    assert not weights.diagonal().any()
+
+
+def test_neighbours_are_the_most_similar_items(clicks: np.ndarray) -> None:
+    from _neighbours import item_knn
+
+    weights = item_knn(sparse.csr_matrix(clicks), k=3).toarray()
+    unit = clicks / np.linalg.norm(clicks, axis=0)
+    cosines = unit.T @ unit - np.eye(clicks.shape[1])
+    for item in range(clicks.shape[1]):  # an item's score comes from those that are likest it
+        np.testing.assert_allclose(np.sort(weights[:, item])[-3:], np.sort(cosines[:, item])[-3:], rtol=1e-5)
+        assert np.count_nonzero(weights[:, item]) == 3
+
+
+def test_rp3beta_is_the_walk_over_popularity(clicks: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
+    import _neighbours
+
+    monkeypatch.setattr(_neighbours, "BATCH", 5)  # the last one is short
+    n_items, popularity = clicks.shape[1], clicks.sum(axis=0)
+    weights = _neighbours.rp3beta(sparse.csr_matrix(clicks), alpha=0.7, beta=0.4, k=n_items).toarray()
+    for i in range(n_items):
+        for j in range(n_items):
+            walks = sum((1 / popularity[i] / row.sum()) ** 0.7 for row in clicks if row[i] and row[j])
+            assert weights[i, j] == pytest.approx((i != j) * walks / popularity[j] ** 0.4, rel=1e-5)
+
+
+def test_biases_solve_their_damped_least_squares() -> None:
+    from _contenders import Biases, Ratings
+
+    rng = np.random.default_rng(0)
+    user, item = (rng.permutation(np.repeat(np.arange(n), 200 // n)) for n in (20, 10))
+    train = Ratings(user, item, rng.standard_normal(200).astype(np.float32))
+    model = Biases(user_damping=3, item_damping=7, sweeps=200)
+    model.prepare(train)
+    model.fit()
+    design = np.zeros((200, 30))
+    design[np.arange(200), user] = design[np.arange(200), 20 + item] = 1
+    mean = train.rating.mean(dtype=float)
+    penalty = np.diag(np.repeat([3.0, 7.0], [20, 10]))
+    expected = mean + design @ np.linalg.solve(design.T @ design + penalty, design.T @ (train.rating - mean))
+    np.testing.assert_allclose(model.predict(user, item), expected, atol=1e-6)
+    np.testing.assert_allclose(model.predict(np.array([99]), np.array([99])), mean, atol=1e-6)
+
+
+def test_of_repeated_pairs_the_last_counts_and_a_tenth_is_held_out() -> None:
+    from _contenders import Ratings
+    from sparse_ratings import held_out, last_of_each
+
+    user, item = np.array([0, 1, 0, 2, 0]), np.array([3, 3, 3, 0, 1])
+    kept = last_of_each(Ratings(user, item, np.arange(5, dtype=np.float32)))
+    assert kept.rating.tolist() == [1, 2, 3, 4]
+    many = Ratings(np.arange(100), np.arange(100), np.arange(100, dtype=np.float32))
+    train, test = held_out(many, seed=0)
+    assert len(test.user) == 10
+    assert sorted([*train.user, *test.user]) == list(range(100))
+
+
+def test_lists_leave_out_what_was_clicked(clicks: np.ndarray) -> None:
+    from _click_contenders import CONTENDERS
+
+    rows, cols = np.nonzero(clicks)
+    asked = np.arange(1, len(clicks))
+    for name, setting in (("popularity", {}), ("EASE", {"l2": 1.0}), ("item-kNN", {"k": 20})):
+        to, what = CONTENDERS[name](rows, cols, **setting)(asked, 3)
+        assert to.tolist() == np.repeat(asked, 3).tolist()
+        assert not clicks[to, what].any()
+        if name == "popularity":
+            best = np.where(clicks[7], -1, clicks.sum(axis=0))
+            assert sorted(best[what[to == 7]]) == sorted(np.sort(best)[-3:])
