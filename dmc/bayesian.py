@@ -33,7 +33,7 @@ MAX_SWEEPS = 80  # of the last width
 TOL = 0.04  # of the noise: predictions that have less than this before them have arrived
 SETTLED = 0.01  # relative change of the noise in a sweep: so has it
 SLOWEST = 0.9  # ratio of two moves that is believed
-MUCH = 1.2  # times as many observations: a model that goes on looks at their pattern anew
+MUCH = 1.2  # times as many observations as a model was fitted to: it does not go on, but begins anew
 WATCHED = 20_000  # entries whose predictions are watched
 # Entries from which on the first sweeps are of some rows only, and about how many those have: columns, priors and the
 # width need no more to begin with.
@@ -74,7 +74,8 @@ def fit(
         Each is called after each sweep with a `StepInfo`, whose value is the noise and whose factors come without the
         mean, both in the data's units; a true return value ends the fit.
     start : Bayesian, optional
-        A model of these observations to begin with, from `Bayesian.extended`. One that has arrived stays as it is.
+        A model of these observations to begin with, from `Bayesian.extended`. One that has arrived stays about as it
+        is; if a fifth of the observations is new, the fit begins anew.
     attributes : pair of (rows, any) and (columns, any) float32 arrays, optional
         What else is known of the lines, each column of average zero: further features of the prior, so that lines
         without entries have more to go by than the average. Of a `start` they are known already.
@@ -93,6 +94,8 @@ def fit(
     bound = min(bound, *observations.shape)
     if observations.dtype != np.float32:
         raise TypeError(f"the observations are {observations.dtype}; make them float32")
+    if start is not None and observations.n_observed > MUCH * start.n_fitted:
+        start, attributes = None, (start.rows.attributes, start.columns.attributes)
     with kernels.sharing_cores(START_WIDTH):
         rng = _checks.generator(seed)
         run = _Run.warm(start, observations, bound, rng) if start else _Run.cold(observations, bound, rng, attributes)
@@ -146,9 +149,6 @@ class _Run:
     def warm(cls, start: Bayesian, observations: Observations, bound: int, rng: np.random.Generator) -> _Run:
         """From a model of most of these observations, which settles how sure the sides are and then goes on."""
         rows, columns = replace(start.rows), replace(start.columns)
-        if observations.n_observed > MUCH * start.n_fitted:  # then the pattern may tell more, too
-            for side, of_lines in zip((rows, columns), pattern_features(observations.pattern, rng), strict=True):
-                side.regard(of_lines)
         run = cls(rows, columns, start.mean, start.unit, bound, rng, start.precision)
         run.before = run.factors().at(*run.watched) * np.float32(1 / run.unit)
         return run
@@ -190,7 +190,8 @@ class _Run:
                     status = Status.CONVERGED
                 elif len(self.errors) >= self.grown_at + FIXED_SWEEPS + MAX_SWEEPS:
                     status = Status.MAX_STEPS
-                asked = [callback(self.info(status)) for callback in callbacks]  # every one of them
+                info = self.info(status)
+                asked = [callback(info) for callback in callbacks]  # every one of them
                 if any(asked) and status is None:
                     status = Status.STOPPED
         except KeyboardInterrupt:

@@ -152,7 +152,7 @@ class Side:
             values=self.values[entries],
             means=self.means[which],
             attributes=self.attributes[which],
-            reliability=None if self.reliability is None else self.reliability[which],
+            reliability=None if self.reliability is None else np.ones(len(pointers) - 1),
         )
         other = replace(other)  # a copy, which knows nothing but the means
         part.update(other, precision, learn=True)

@@ -175,18 +175,26 @@ def test_an_extended_model_is_the_posterior_wherever_new_lines_stand():
         prior = expected_of(side.of_lines, own, loadings) @ side.weights
         means.append((np.where(of[:, None] >= 0, side.means[of], prior), prior))
 
-    def posterior(line, own, value, other, prior, covariance):
+    def posterior(line, own, value, other, prior, covariance, weights, rounds):
         at = slice(own.pointers[line], own.pointers[line + 1])
         z, k = other[own.indices[at]].astype(float), other.shape[1] - 1
         x = np.column_stack([z[:, :k], np.ones(len(z))])
-        precision = np.linalg.inv(covariance)
-        gram = precision + fit.precision * x.T @ x
-        return np.linalg.solve(gram, precision @ prior + fit.precision * x.T @ (value[at] - z[:, k]))
+        precision, steady = np.linalg.inv(covariance), 1.0
+        w = fit.precision * weights[own.indices[at]]
+        for _ in range(rounds):  # rows once more, when it shows how reliable they are
+            gram = precision + steady * x.T @ (w[:, None] * x)
+            mean = np.linalg.solve(gram, precision @ prior + steady * x.T @ (w * (value[at] - z[:, k])))
+            errors = np.sum((value[at] - z[:, k] - x @ mean) ** 2) + np.trace(np.linalg.solve(gram, x.T @ x))
+            steady = (20 + len(z)) / (20 + fit.precision * errors)
+        return mean
 
     (all_rows, row_prior), (all_cols, column_prior) = means
     for line in np.flatnonzero(column_of < 0):
-        all_cols[line] = posterior(line, lines[1], values[1], all_rows, column_prior[line], fit.columns.covariance)
+        known = np.where(row_of >= 0, fit.rows.reliability[row_of], 1.0)
+        prior, covariance = column_prior[line], fit.columns.covariance
+        all_cols[line] = posterior(line, lines[1], values[1], all_rows, prior, covariance, known, 1)
     for line in np.flatnonzero((row_of < 0) | changed):
-        all_rows[line] = posterior(line, lines[0], values[0], all_cols, row_prior[line], fit.rows.covariance)
+        prior, covariance, same = row_prior[line], fit.rows.covariance, np.ones(more_n)
+        all_rows[line] = posterior(line, lines[0], values[0], all_cols, prior, covariance, same, 2)
     np.testing.assert_allclose(found.columns.means, all_cols, rtol=1e-3, atol=1e-3)
     np.testing.assert_allclose(found.rows.means, all_rows, rtol=1e-3, atol=1e-3)

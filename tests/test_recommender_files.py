@@ -160,7 +160,7 @@ def test_a_mapped_model_takes_no_pass_over_the_data(tmp_path):
     cols[1 : 2 * items : 2] = items // 2 + np.arange(items) // 2
     table = {"user": rows, "item": cols, "rating": rng.random(len(rows))}
     model = Recommender(k, callbacks=[lambda info: True]).fit(table)
-    assert model.user_factors.shape == (users, 12)  # START_WIDTH and biases: the fit is over after a sweep
+    assert model.user_factors.shape == (users, 8)  # START_WIDTH and biases: the fit is over after a sweep
     model.save(tmp_path / "model")
     again = Recommender.load(tmp_path / "model", mmap=True)
     arrays = [again._left, again._right, again.users_.ids, again.items_.ids, *again._seen, again._residuals[:0]]

@@ -43,7 +43,7 @@ def test_a_direction_turned_to_nothing_keeps_a_prior(sides):
     rows.turn(np.zeros((rows.means.shape[1] - 1, 2)))
     assert np.linalg.eigvalsh(rows.covariance)[0] >= 0.99 * SMALLEST
     columns.turn(np.zeros((columns.means.shape[1] - 1, 2)))
-    assert np.isfinite(rows.update(columns, 1.0))
+    assert np.isfinite(rows.update(columns, 1.0)).all()
 
 
 def test_what_is_learnt_is_the_ridge_regression_of_the_means_on_the_features(sides):
