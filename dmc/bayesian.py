@@ -95,7 +95,7 @@ def fit(
     if observations.dtype != np.float32:
         raise TypeError(f"the observations are {observations.dtype}; make them float32")
     if start is not None and observations.n_observed > MUCH * start.n_fitted:
-        start, attributes = None, (start.rows.attributes, start.columns.attributes)
+        attributes, start = (start.rows.attributes, start.columns.attributes), None
     with kernels.sharing_cores(START_WIDTH):
         rng = _checks.generator(seed)
         run = _Run.warm(start, observations, bound, rng) if start else _Run.cold(observations, bound, rng, attributes)

@@ -1,4 +1,4 @@
-"""Ratings without noise: what the Bayesian fit reaches in float32 is finished in float64, to the rounding of the data."""
+"""Ratings without noise: what the Bayesian fit reaches in float32 is finished in float64, to the data's rounding."""
 
 from __future__ import annotations
 

@@ -102,7 +102,7 @@ def step(
         Expected sum of squared errors of each line's entries.
     """
     run = plain_step if _compiled.core is None else _compiled.core.posterior
-    return run(entries, values, others, precision, expected, noise, moments)  # type: ignore[no-any-return]
+    return run(entries, values, others, precision, expected, noise, moments)
 
 
 def plain_step(
