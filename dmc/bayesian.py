@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dmc import _checks, kernels
-from dmc.bayesian_model import ALIVE, MAX_PRECISION, Bayesian, factors_of, scaled, strengths
+from dmc.bayesian_model import ALIVE, MAX_PRECISION, Bayesian, factors_of, scaled, strengths, typical_count
 from dmc.factors import Factors
 from dmc.observations import Observations
 from dmc.pattern import Lines
@@ -23,7 +23,8 @@ from dmc.solution import Status, StepInfo
 
 # How wide the model begins, how it grows, and when it has arrived: chosen on held-out tenths of the training parts of
 # MovieLens 100K and Douban and of instruments, FilmTrust and MovieTweetings (seeds 100–102).
-START_WIDTH = 6
+NARROWEST, START_WIDTH = 6, 10  # to begin with; between them
+ENTRIES = 12  # of a typical line for each direction
 GROWTH = 1.5  # times as many directions, while most of them are alive
 MOST = 0.9  # share of the directions
 NEW_VARIANCE = 0.3  # of the prior of those that join: a wide one drowns the weak ones that are there
@@ -141,8 +142,9 @@ class _Run:
         if observations.n_observed > LARGE:
             return cls._of_sample(observations, bound, rng, attributes)
         mean, unit, rows, columns = _sides(observations, rng, attributes)
+        width = int(np.clip(typical_count(rows, columns) / ENTRIES, NARROWEST, START_WIDTH))
         for side in (rows, columns):
-            side.widen(min(bound, START_WIDTH), rng)
+            side.widen(min(bound, width), rng)
         return cls(rows, columns, mean, unit, bound, rng, 1.0)
 
     @classmethod

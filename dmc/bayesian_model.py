@@ -225,16 +225,20 @@ def scaled(observations: Observations) -> tuple[float, float, NDArray[np.float32
 def strengths(rows: Side, columns: Side, precision: float) -> NDArray[np.float64]:
     """(directions,) what each adds to a typical entry, over what noise hides, largest first.
 
-    That is s, as a standard deviation, where s⁴ = (noise variance)² / (entries of a row · entries of a column), lines
-    weighing as their entries.
+    That is s, as a standard deviation, where s⁴ = (noise variance)² / (entries of a row · entries of a column).
     """
-    product, typical = np.eye(rows.means.shape[1] - 1), precision * precision
-    for side in (rows, columns):
-        counts = side.counts.astype(np.float64)
-        product = product @ np.atleast_2d(np.cov(side.means[:, :-1], rowvar=False, ddof=0, aweights=counts))
-        typical *= float(counts @ counts / counts.sum())
-    found = np.sqrt(np.maximum(np.linalg.eigvals(product).real, 0)) * typical**0.25
-    return np.asarray(np.sort(found)[::-1])
+    of_rows, of_columns = (
+        np.atleast_2d(np.cov(side.means[:, :-1], rowvar=False, ddof=0, aweights=side.counts))
+        for side in (rows, columns)
+    )
+    found = np.sqrt(np.maximum(np.linalg.eigvals(of_rows @ of_columns).real, 0))
+    return np.asarray(np.sort(found)[::-1] * math.sqrt(precision * typical_count(rows, columns)))
+
+
+def typical_count(rows: Side, columns: Side) -> float:
+    """The geometric mean of the entries of a row and of a column, lines weighing as their entries."""
+    squares = (float(np.sum(np.square(side.counts, dtype=np.float64)) / side.counts.sum()) for side in (rows, columns))
+    return math.sqrt(math.prod(squares))
 
 
 def factors_of(rows: Side, columns: Side, unit: float) -> Factors:
