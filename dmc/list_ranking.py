@@ -60,9 +60,8 @@ def rank_lists(ratings: Observations, served: Factors, device: str | None, n_thr
         if share <= 0:
             return _by_rating(served)
         found = _fitted(chosen, device, first)
-    seen = float(found.factors.at(chosen.rows, chosen.cols).mean(dtype=np.float64))
-    weight = RATING * max(seen, 0.0) / (share * (float(ratings.values.std(dtype=np.float64)) or 1.0))
-    return joined(found.served(), served, weight, Lazy.of(found))
+    weight = RATING * _average(found) / (share * (float(ratings.values.std(dtype=np.float64)) or 1.0))
+    return joined(found, served, weight)
 
 
 def rank_again(
@@ -86,13 +85,29 @@ def rank_again(
         grown = before.preferences().extended(chosen, origin.row_of, origin.column_of, origin.changed)
         if refit:
             grown = _fitted(chosen, device, grown)
-    return joined(grown.served(), served, before.rating_weight, Lazy.of(grown))
+    return joined(grown, served, before.rating_weight)
 
 
-def joined(wanted: Factors, served: Factors, weight: float, preferences: Lazy[Preferences]) -> Ranking:
-    """Preferences and ratings as one product."""
-    left = np.hstack([wanted.U, np.float32(weight) * served.left])
-    return Ranking(left, np.hstack([wanted.V, served.right]), weight, preferences)
+def joined(found: Preferences, served: Factors, rating_weight: float) -> Ranking:
+    """Preferences and ratings as one product.
+
+    Who has chosen nothing yet is taken to prefer what most have chosen, as strongly on average as others do what they
+    have chosen themselves.
+    """
+    counts, wanted = found.counts.pattern.column_counts, found.factors
+    squares = float(np.square(counts, dtype=np.float64).sum())
+    popular = np.append(counts * (_average(found) * found.counts.n_observed / squares), 0)
+    new = np.append(found.counts.pattern.row_counts == 0, True)
+    U, V = (np.vstack([side, np.zeros_like(side[:1])]) for side in (wanted.U, wanted.V))
+    left = np.hstack([np.where(new[:, None], 0, U), new[:, None], rating_weight * served.left], dtype=np.float32)
+    right = np.hstack([V, popular[:, None], served.right], dtype=np.float32, casting="same_kind")
+    return Ranking(left, right, rating_weight, Lazy.of(found))
+
+
+def _average(found: Preferences) -> float:
+    """Preference of the pairs that were chosen."""
+    pairs = found.counts.rows, found.counts.cols
+    return max(float(found.factors.at(*pairs).mean(dtype=np.float64)), 0.0)
 
 
 def arrays(ranking: Ranking) -> tuple[dict[str, Float], dict[str, Any]]:
