@@ -16,6 +16,7 @@ from dmc import _checks
 # Chosen on held-out parts of the training ratings of MovieLens 100K, Douban and FilmTrust.
 GROUPS, LEAST = 10, 400  # groups by predicted rating at most, and held-out ratings that each should have at least
 TAILS = np.linspace(0, 1, 5)  # shares of what may lie outside that may lie below: the shortest bounds of these count
+BEYOND = 1e9  # times a pair's scale: beyond any rating
 SMALLEST = 1e-3  # squared scale of a pair, relative to the average
 
 Float = NDArray[np.float64]
@@ -154,11 +155,11 @@ def _window(values: Float, probability: float) -> tuple[float, float]:
     (j − i)/(n + 1); before the first and behind the last stand the ends of the scale.
     """
     n = len(values) - 2
-    inside = min(math.ceil((n + 1) * probability), n + 1)
-    before = int(
-        np.searchsorted(values, 0)
-    )  # bounds reach from one of those below 0, if there are any, to one of the others
-    least, most = max(0, before - inside), min(max(before - 1, 0), n + 1 - inside)
+    inside = math.ceil((n + 1) * probability)
+    if inside > n:
+        return -BEYOND, BEYOND
+    least = max(0, int(np.searchsorted(values, 0)) - inside)
+    most = min(int(np.searchsorted(values, 0, side="right")) - 1, n + 1 - inside)
     first = np.clip(np.rint(TAILS * (n + 1 - inside)).astype(int), least, most)
     best = first[np.argmin(values[first + inside] - values[first])]
-    return min(float(values[best]), 0.0), max(float(values[best + inside]), 0.0)
+    return float(values[best]), float(values[best + inside])

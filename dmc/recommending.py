@@ -34,9 +34,6 @@ class Recommending:
             raise NotFittedError("this Recommender is not fitted yet; call fit with a table of ratings first")
         return state
 
-    def __sklearn_is_fitted__(self) -> bool:
-        return self._state is not None
-
     @property
     def columns_(self) -> tuple[str, str, str]:
         return self._served().columns
