@@ -6,6 +6,7 @@ import copy
 import math
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -346,7 +347,7 @@ class Recommender(Recommending):
         if before is None:
             return self.fit(table, duplicates="last")
         more = self._with_more(before, table)
-        if _same_ratings(before, more):
+        if more.same_ratings(before):
             return self
         observations, starts = more.fitted()
         with kernels.threads(self.n_threads):
@@ -356,6 +357,7 @@ class Recommender(Recommending):
         state = self._state_of(before.columns, more.users, more.items, fitted, course, before.calibration, origin)
         if origin is not None and state.ranking is not None:
             state.ranking()  # here and now, not by the first who asks for a list
+            state = replace(state, origin=None)  # which would hold on to the ranking before
         self._state = state
         return self
 
@@ -418,8 +420,9 @@ class Recommender(Recommending):
         FileNotFoundError, ValueError
             If there is no such file, or it is damaged, foreign or of a newer version.
         """
-        model = cls(**(found := recommender_files.read(path, mmap)).settings)
-        model._state = found.state
+        settings, state = recommender_files.read(path, mmap)
+        model = cls(**settings)
+        model._state = state
         return model
 
     def export(self, folder: str | os.PathLike[str], format: str = "npy") -> list[Path]:
@@ -444,13 +447,3 @@ class Recommender(Recommending):
         _checks.choice(format, "format", ("npy", "parquet"))
         tables = {"user": (state.users.ids, state.left[:-1]), "item": (state.items.ids, state.right[:-1])}
         return persistence.export(folder, format, tables)
-
-
-def _same_ratings(before: State, more: State) -> bool:
-    """Whether both have the same users, items and ratings."""
-    if len(before.seen.indices) != len(more.seen.indices):
-        return False
-    pairs = [(before.users.ids, more.users.ids), (before.items.ids, more.items.ids)]
-    pairs += [*zip(before.seen, more.seen, strict=True)]
-    pairs += [(before.fitted().observations.values, more.fitted().observations.values)]
-    return all(np.array_equal(a, b) for a, b in pairs)

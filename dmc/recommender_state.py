@@ -179,6 +179,15 @@ class State:
         of_items = np.bincount(self.seen.indices, minlength=len(self.items))
         return np.append(np.diff(self.seen.pointers), 0), np.append(of_items, 0)
 
+    def same_ratings(self, other: State) -> bool:
+        """Whether both know the same users, items and ratings."""
+        if len(self.seen.indices) != len(other.seen.indices):
+            return False
+        pairs = [(self.users.ids, other.users.ids), (self.items.ids, other.items.ids)]
+        pairs += [*zip(self.seen, other.seen, strict=True)]
+        pairs += [(self.fitted().observations.values, other.fitted().observations.values)]
+        return all(np.array_equal(a, b) for a, b in pairs)
+
 
 def grown(before: State, step: Origin) -> Origin:
     """The way to a state from the last ranking that was made, or will be first, where `step` leads there from `before`.

@@ -151,8 +151,9 @@ class Recommending:
         """The n best items for each user, of those that the user has not rated.
 
         Lists go by what a user would choose and by how he would rate it: a model of preferences (`dmc.preferences`),
-        fitted to who rated what, plus the predicted rating (`dmc.list_ranking`). It is fitted when it is first needed,
-        by this call or by `save`, which takes about as long as the fit to the ratings. Where it cannot tell who rates
+        fitted to who rated what, plus the predicted rating (`dmc.list_ranking`). It is fitted once, when it is first
+        needed: by this call, or by `save`, so that a loaded model has it. That takes as long as the fit to the ratings
+        or, of millions, several times as long; meanwhile who asks for other lists waits. Where it was chance who rated
         what, lists go by predicted rating alone; with ``feedback="implicit"`` by the preference. Users who are not
         known get what is chosen often and rated high.
 
