@@ -131,7 +131,7 @@ def test_recommend(dmc_in, files):
     rows = list(csv.DictReader(io.StringIO(out)))
     assert 0 < len(rows) <= 10
     best = Recommender.load(files / "model").recommend("u1", 10)  # by preference and rating: the file has both
-    assert [row["item"] for row in rows] == best["item"].tolist()
+    assert [row["item"] for row in rows] == [str(item) for item in best["item"]]
     assert [float(row["prediction"]) for row in rows] == pytest.approx(best["prediction"], abs=1e-3)
 
 
