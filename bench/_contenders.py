@@ -262,16 +262,34 @@ def ratings(contender: str, name: str, folder: str, settings: list[dict[str, Any
         }
 
 
-def intervals(name: str, folder: str, probability: float) -> Iterator[dict[str, Any]]:
-    """Share of the test ratings inside our bounds, and how far apart those are."""
+def intervals(name: str, folder: str, probability: float, seed: int | None = None) -> Iterator[dict[str, Any]]:
+    """Share of the test ratings inside our bounds, also by fifths of the predicted rating, and how far apart those are.
+
+    `seed`: of the tenth that is held out of a set which has no test part of its own.
+    """
     import dmc
 
-    train, test = SETS[name](folder)
+    train, test = SETS[name](folder) if seed is None else filmtrust(folder, seed)
     model = dmc.Recommender(intervals=True, n_threads=THREADS).fit(train._asdict())
     asked = {"user": test.user, "item": test.item}
     found = model.predict(asked, interval=probability)
     inside = (found["lower"] <= test.rating) & (test.rating <= found["upper"])
-    yield {"coverage": float(inside.mean()), "width": float((found["upper"] - found["lower"]).mean())}
+    fifths = np.array_split(np.argsort(found["prediction"], kind="stable"), 5)
+    yield {
+        "coverage": float(inside.mean()),
+        "coverage_of_fifths": [round(float(inside[fifth].mean()), 4) for fifth in fifths],
+        "width": float((found["upper"] - found["lower"]).mean()),
+    }
+
+
+def filmtrust(folder: str, seed: int) -> tuple[Ratings, Ratings]:
+    """FilmTrust, and a random tenth of it; of a repeated rating the last one counts."""
+    table = np.loadtxt(Path(folder) / "filmtrust.csv", delimiter=",", skiprows=1)[::-1]
+    _, once = np.unique(table[:, :2], axis=0, return_index=True)
+    table = table[once]
+    held_out = np.random.default_rng(seed).random(len(table)) < 0.1
+    parts = table[~held_out], table[held_out]
+    return tuple(Ratings(p[:, 0].astype(np.int64), p[:, 1].astype(np.int64), p[:, 2].astype(np.float32)) for p in parts)
 
 
 # Lists for everybody -------------------------------------------------------------------------------------------------
@@ -314,14 +332,26 @@ def _our_server(U: Any, V: Any, liked: Any) -> Any:
     import dmc
     from dmc.pattern import Lines
     from dmc.ratings import Vocabulary
+    from dmc.recommender_state import Course, Fitted, Lazy, State
 
-    model = dmc.Recommender(feedback="implicit")
-    model.columns_, model.mean_, model.range_ = ("user", "item", "rating"), 0.0, (-np.inf, np.inf)
-    model.users_, model.items_ = Vocabulary(np.arange(USERS)), Vocabulary(np.arange(ITEMS))
-    model._seen = Lines(liked.indptr.astype(np.int64), liked.indices)
     sides = [np.vstack([side, np.zeros_like(side[:1])]) for side in (U, V)]  # the last: of those who are not known
     served = dmc.Factors(sides[0], (), sides[1], *(np.zeros(len(side), np.float32) for side in sides))
-    model._left, model._right = served.left, served.right
+    model = dmc.Recommender(feedback="implicit")
+    model._state = State(
+        columns=("user", "item", "rating"),
+        users=Vocabulary(np.arange(USERS)),
+        items=Vocabulary(np.arange(ITEMS)),
+        mean=0.0,
+        range=(-np.inf, np.inf),
+        left=served.left,
+        right=served.right,
+        seen=Lines(liked.indptr.astype(np.int64), liked.indices),
+        noise=np.nan,
+        rank=WIDTH,
+        course=Course(dmc.Status.CONVERGED, 0, np.nan, []),
+        calibration=None,
+        fitted=Lazy.of(Fitted(None, [])),
+    )
     return model, lambda users: model.recommend(users, n=10)["item"].reshape(-1, 10)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,9 +13,10 @@ from dmc import _checks, bayesian, noise_free, preferences
 from dmc.bayesian import Bayesian
 from dmc.callbacks import Progress
 from dmc.factors import Factors
+from dmc.intervals import Calibration, HeldOut
 from dmc.observations import Observations
 from dmc.rating_network import MIN_HELD_OUT, Training
-from dmc.recommending import Model
+from dmc.recommender_state import Course, Model
 from dmc.solution import Status
 from dmc.solver import Callback
 
@@ -24,15 +25,6 @@ Described = tuple[NDArray[np.float32] | None, NDArray[np.float32] | None]  # att
 RANK = 16
 CALIBRATED = 0.1  # share of the ratings that intervals are learnt from,
 MAX_CALIBRATED = 20_000  # and how many at most
-
-
-class Course(NamedTuple):
-    """What a fit tells of itself."""
-
-    status: Status
-    n_iter: int
-    validation_rmse: float
-    history: list[dict[str, Any]]
 
 
 def fit(
@@ -92,8 +84,8 @@ def _network(
 
 def calibrate(
     settings: Any, observations: Observations, rng: np.random.Generator, described: Described
-) -> tuple[NDArray[np.float32], list[Any]]:
-    """Absolute residuals, ascending, of ratings that some models have not seen; and those models, to go on from.
+) -> tuple[Calibration, list[Any]]:
+    """How far predictions are off, of ratings that some models have not seen; and those models, to go on from.
 
     Two fits that begin apart may end apart, and then the errors of one say nothing of the other.
     """
@@ -107,10 +99,14 @@ def calibrate(
     except ValueError:
         raise ValueError(f"{too_few}, each the only one of its user or item; leave intervals out") from None
     members, _ = fit(settings, train, rng, described=described)
-    predicted = served(members).at(held_out.rows, held_out.cols) + np.float32(members[0].mean)
-    residuals = np.sort(np.abs(np.clip(predicted, *range_of(observations)) - held_out.values))
+    ends, positions = range_of(observations), (held_out.rows, held_out.cols)
+    predicted = np.clip(served(members).at(*positions) + np.float32(members[0].mean), *ends)
+    counts = (
+        count[at] for count, at in zip((train.pattern.row_counts, train.pattern.column_counts), positions, strict=True)
+    )
+    calibration = Calibration.learn(HeldOut(predicted, held_out.values, *counts), ends)
     rows, columns = (np.arange(size) for size in observations.shape)
-    return residuals, [m.extended(observations, rows, columns, np.zeros(len(rows), bool)) for m in members]
+    return calibration, [m.extended(observations, rows, columns, np.zeros(len(rows), bool)) for m in members]
 
 
 def served(members: Sequence[Model]) -> Factors:

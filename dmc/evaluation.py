@@ -59,8 +59,11 @@ class Evaluation:
 class Judged(Protocol):
     """What `evaluate` asks of a recommender; `dmc.Recommender` has it."""
 
-    columns_: tuple[str, str, str]
-    items_: Vocabulary
+    @property
+    def columns_(self) -> tuple[str, str, str]: ...
+
+    @property
+    def items_(self) -> Vocabulary: ...
 
     def predict(self, table: Any) -> Any: ...
 

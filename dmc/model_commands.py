@@ -106,7 +106,7 @@ def recommend(
     recommender = Recommender.load(model)
     known = recommender.users_.lines(np.asarray(user))
     for name in [u for u, line in zip(user, known, strict=True) if line < 0]:
-        typer.echo(f"dmc: user {name!r} is not known: the items that are best on average follow", err=True)
+        typer.echo(f"dmc: user {name!r} is not known: what is chosen often and rated high follows", err=True)
     terminal.write(recommender.recommend(user, n), None, as_json, "recommendations")
 
 

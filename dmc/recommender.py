@@ -6,17 +6,20 @@ import copy
 import math
 import os
 from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from threading import Lock
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dmc import _checks, ensemble, kernels, persistence, recommender_files
+from dmc import _checks, ensemble, kernels, list_ranking, persistence, recommender_files
+from dmc.intervals import Calibration
 from dmc.observations import Duplicates, Observations
 from dmc.ratings import Table, Vocabulary, attributes
-from dmc.recommending import Model, Recommending
+from dmc.recommender_state import Course, Fitted, Lazy, Model, Origin, Ranking, State, grown, read_only
+from dmc.recommending import Recommending
 from dmc.solver import Callback
 
 
@@ -50,7 +53,7 @@ class Recommender(Recommending):
         Models from as many seeds, whose predictions are averaged.
     intervals : bool
         Also learn how far predictions are off, for ``predict(…, interval=0.9)``: a model without a tenth of the ratings
-        is fitted for that, and judged on them (split conformal prediction).
+        is fitted for that, and judged on them (split conformal prediction, `dmc.intervals`).
     random_state : int, numpy.random.Generator or None
         Seed of the start and of what is held out.
     n_threads : int, optional
@@ -62,6 +65,9 @@ class Recommender(Recommending):
         Show a progress bar.
     callbacks : sequence of callables
         See `dmc.callbacks`; one that returns true ends the fit with what was reached.
+
+    Many threads may ask a model while one fits it further: each answer is of the model before or of the one after. What
+    it hands out is read-only.
 
     Attributes
     ----------
@@ -125,9 +131,9 @@ class Recommender(Recommending):
         self.callbacks = callbacks
 
     def __repr__(self) -> str:
-        fitted = (
-            f", {len(self.users_):,} users, {len(self.items_):,} items" if hasattr(self, "_left") else ", not fitted"
-        )
+        state, fitted = self._state, ", not fitted"
+        if state is not None:
+            fitted = f", {len(state.users):,} users, {len(state.items):,} items"
         return f"Recommender(rank={self.rank}, feedback={self.feedback!r}{fitted})"
 
     # Fitting -----------------------------------------------------------------------------------------------------
@@ -194,13 +200,12 @@ class Recommender(Recommending):
             ) from None
         rng = _checks.generator(self.random_state)
         with kernels.threads(self.n_threads):
-            residuals, starts = np.zeros(0, np.float32), list[Any]()
+            calibration, starts = None, list[Any]()
             if self.intervals:
-                residuals, starts = ensemble.calibrate(self, observations, rng, (of_users, of_items))
+                calibration, starts = ensemble.calibrate(self, observations, rng, (of_users, of_items))
             members, course = ensemble.fit(self, observations, rng, starts, (of_users, of_items))
-        self.columns_, self.users_, self.items_, self._residuals = (user, item, rating), users, items, residuals
-        self._take(observations, members)
-        self.status_, self.n_iter_, self.validation_rmse_, self.history_ = course
+        named = (user, item, rating)
+        self._state = self._state_of(named, users, items, Fitted(observations, members), course, calibration)
         return self
 
     def _described(
@@ -222,22 +227,44 @@ class Recommender(Recommending):
             return np.ones(len(source), np.float32)
         return source.numbers(rating)
 
-    def _take(self, observations: Observations, members: list[Model]) -> None:
-        """What is served, from fitted models and their ratings."""
-        explicit = self.feedback == "explicit"
-        self.range_ = ensemble.range_of(observations) if explicit else (-math.inf, math.inf)
-        self.mean_, self.noise_, self.rank_ = members[0].mean, members[0].noise, members[0].rank
-        self._ratings, self._members = observations, members
-        self._stored: tuple[dict[str, NDArray[Any]], dict[str, Any]] | None = None
-        self._seen, self.n_observed_ = observations.pattern.by_row, observations.n_observed
-        served = ensemble.served(members)
-        self._left, self._right = served.left, served.right  # factors and biases, as they are multiplied
-
-    @property
-    def observations_(self) -> Observations:
-        self._check_fitted()
-        self._models()
-        return self._ratings
+    def _state_of(
+        self,
+        columns: tuple[str, str, str],
+        users: Vocabulary,
+        items: Vocabulary,
+        fitted: Fitted,
+        course: Course,
+        calibration: Calibration | None,
+        origin: Origin | None = None,
+        refit: bool = True,
+    ) -> State:
+        """What is served, from fitted models and their ratings; with the ranking of lists from scratch, or grown."""
+        observations, members = fitted
+        observations = observations.with_values(read_only(observations.values))
+        explicit, served = self.feedback == "explicit", ensemble.served(members)
+        ranking: Lazy[Ranking] | None = None
+        if explicit and origin is None:
+            ranking = Lazy(partial(list_ranking.rank_lists, observations, served, self.device, self.n_threads))
+        elif explicit and origin is not None:
+            again = partial(list_ranking.rank_again, origin, observations, served, refit, self.device, self.n_threads)
+            ranking = Lazy(again)
+        return State(
+            columns=columns,
+            users=users,
+            items=items,
+            mean=members[0].mean,
+            range=ensemble.range_of(observations) if explicit else (-math.inf, math.inf),
+            left=served.left,
+            right=served.right,
+            seen=observations.pattern.by_row,
+            noise=members[0].noise,
+            rank=members[0].rank,
+            course=course,
+            calibration=calibration,
+            fitted=Lazy.of(Fitted(observations, members)),
+            ranking=ranking,
+            origin=origin,
+        )
 
     # More ratings ------------------------------------------------------------------------------------------------
 
@@ -262,7 +289,8 @@ class Recommender(Recommending):
         ValueError, TypeError, OSError
             If the table cannot be used, or the model was saved by a version that did not keep the ratings.
         """
-        folded, _ = self._with_more(table)
+        folded = copy.copy(self)
+        folded._state = self._with_more(self._served(), table)
         return folded
 
     def user_vector(self, items: Any, ratings: Any = None) -> NDArray[np.float32]:
@@ -281,23 +309,28 @@ class Recommender(Recommending):
         -------
         (k,) float32 array
         """
-        self._check_fitted()
-        lines = self.items_.lines(items, self.columns_[1])
-        given = np.ones(len(lines)) if ratings is None else _checks.as_float(ratings, self.columns_[2])
+        state = self._served()
+        _, item, rating = state.columns
+        lines = state.items.lines(items, item)
+        given = np.ones(len(lines)) if ratings is None else _checks.as_float(ratings, rating)
         if ratings is None and self.feedback == "explicit":
             raise ValueError("the ratings are not given; without them only feedback='implicit' places a user")
         _checks.same_length(items=lines, ratings=given)
-        _checks.finite(given, self.columns_[2])
+        _checks.finite(given, rating)
         known, given = lines[lines >= 0], given[lines >= 0]
         if len(np.unique(known)) < len(known):
             raise ValueError("an item is given more than once; give each one time")
         order = np.argsort(known)
-        vectors = [member.vector(known[order], given[order]) for member in self._models()]
+        vectors = [member.vector(known[order], given[order]) for member in state.fitted().members]
         factors = np.concatenate([vector[:-2] for vector in vectors])
         return np.append(factors, np.mean([vector[-2:] for vector in vectors], axis=0)).astype(np.float32)
 
     def partial_fit(self, table: Any) -> Recommender:
         """Take more ratings in, and fit all of them again from where the model stands (a network: anew).
+
+        Until it is done, other threads are answered by the model as it was, and then by the new one. If it fails, or
+        Ctrl-C ends it before or behind the sweeps, the model stays as it was; Ctrl-C during the sweeps ends them with
+        what was reached, and a warning. If the model has all the ratings already, nothing is fitted.
 
         Parameters
         ----------
@@ -310,28 +343,34 @@ class Recommender(Recommending):
         Recommender
             Itself.
         """
-        if not hasattr(self, "_left"):
+        before = self._state
+        if before is None:
             return self.fit(table, duplicates="last")
-        folded, observations = self._with_more(table)
-        rng = _checks.generator(self.random_state)
+        more = self._with_more(before, table)
+        if more.same_ratings(before):
+            return self
+        observations, starts = more.fitted()
         with kernels.threads(self.n_threads):
-            members, course = ensemble.fit(self, observations, rng, folded._members)
-        self.users_, self.items_ = folded.users_, folded.items_
-        self._take(observations, members)
-        self.status_, self.n_iter_, self.validation_rmse_, self.history_ = course
+            members, course = ensemble.fit(self, observations, _checks.generator(self.random_state), starts)
+        origin = more.origin if more.origin is not None and more.origin.ranking.made else None
+        fitted = Fitted(observations, members)
+        state = self._state_of(before.columns, more.users, more.items, fitted, course, before.calibration, origin)
+        if origin is not None and state.ranking is not None:
+            state.ranking()  # here and now, not by the first who asks for a list
+            state = replace(state, origin=None)  # which would hold on to the ranking before
+        self._state = state
         return self
 
-    def _with_more(self, table: Any) -> tuple[Recommender, Observations]:
-        self._check_fitted()
-        user, item, rating = self.columns_
-        source = Table.open(table, self.columns_)
-        values, members = self._numbers(source, rating), self._models()
+    def _with_more(self, before: State, table: Any) -> State:
+        """`before` with the ratings of a table, nothing fitted again."""
+        user, item, rating = before.columns
+        source = Table.open(table, before.columns)
+        values, (known, members) = self._numbers(source, rating), before.fitted()
         if len(values) == 0:
             raise ValueError("the table holds no rating; give at least one")
-        folded = copy.copy(self)
-        folded.users_, old_rows, rows = self.users_.extended(source.ids(user))
-        folded.items_, old_cols, cols = self.items_.extended(source.ids(item))
-        known, shape = self._ratings, (len(folded.users_), len(folded.items_))
+        users, old_rows, rows = before.users.extended(source.ids(user))
+        items, old_cols, cols = before.items.extended(source.ids(item))
+        shape = (len(users), len(items))
         observations = Observations.from_entries(
             np.concatenate([old_rows[known.rows], rows]),
             np.concatenate([old_cols[known.cols], cols]),
@@ -344,31 +383,26 @@ class Recommender(Recommending):
         changed = np.zeros(shape[0], bool)
         changed[rows] = True
         with kernels.threads(self.n_threads):
-            extended = [member.extended(observations, row_of, column_of, changed) for member in members]
-        folded._take(observations, extended)
-        return folded, observations
-
-    def _models(self) -> list[Model]:
-        """The fitted models; of a loaded recommender they are made when first asked for."""
-        with _LOADING:
-            if self._stored is not None:
-                shape = len(self.users_), len(self.items_)
-                self._ratings, self._members = recommender_files.models(self._stored, self.feedback, shape)
-                self._stored = None
-        return self._members
+            extended: list[Model] = [m.extended(observations, row_of, column_of, changed) for m in members]
+        origin = None
+        if before.ranking is not None:
+            origin = grown(before, Origin(before.ranking, row_of, column_of, changed))
+        fitted = Fitted(observations, extended)
+        return self._state_of(before.columns, users, items, fitted, before.course, before.calibration, origin, False)
 
     # Files -------------------------------------------------------------------------------------------------------
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the fitted model to a file (safetensors with a JSON header).
 
+        What lists of ratings' users are ranked by is part of it; if nobody has asked for a list yet, it is fitted now.
+
         Parameters
         ----------
         path : path
             Replaced if it exists; the file appears whole or not at all.
         """
-        self._check_fitted()
-        recommender_files.write(self, self._models(), path)
+        recommender_files.write(self, self._served(), path)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], *, mmap: bool = False) -> Recommender:
@@ -386,7 +420,10 @@ class Recommender(Recommending):
         FileNotFoundError, ValueError
             If there is no such file, or it is damaged, foreign or of a newer version.
         """
-        return recommender_files.read(cls, path, mmap)
+        settings, state = recommender_files.read(path, mmap)
+        model = cls(**settings)
+        model._state = state
+        return model
 
     def export(self, folder: str | os.PathLike[str], format: str = "npy") -> list[Path]:
         """Write ids and vectors for other programs, such as vector databases.
@@ -406,10 +443,7 @@ class Recommender(Recommending):
         list of Path
             The files.
         """
-        self._check_fitted()
+        state = self._served()
         _checks.choice(format, "format", ("npy", "parquet"))
-        tables = {"user": (self.users_.ids, self.user_factors), "item": (self.items_.ids, self.item_factors)}
+        tables = {"user": (state.users.ids, state.left[:-1]), "item": (state.items.ids, state.right[:-1])}
         return persistence.export(folder, format, tables)
-
-
-_LOADING = Lock()  # of a loaded model's parts that serving seldom needs

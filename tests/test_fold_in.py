@@ -31,7 +31,7 @@ def patterned():
     _, observations = communities()
     table = {"user": 2 * observations.rows, "item": 2 * observations.cols, "rating": observations.values}
     model = Recommender().fit(table)
-    assert model._members[0].rows.of_lines.loadings.shape[1] > 2
+    assert model._state.fitted().members[0].rows.of_lines.loadings.shape[1] > 2
     return model, table
 
 
@@ -44,7 +44,7 @@ def error_of(model, test):
 
 
 def state(model):
-    return [*model.factors_.arrays, model.users_.ids, model.items_.ids, *model._seen, model._ratings.values]
+    return [*model.factors_.arrays, model.users_.ids, model.items_.ids, *model._state.seen, model.observations_.values]
 
 
 # --- fold_in
@@ -52,7 +52,7 @@ def state(model):
 
 def posterior(model, items, ratings, features):
     """A user's factors and bias by the normal equations, in double: again, once it shows how reliable they are."""
-    (member,) = model._members
+    (member,) = model._state.fitted().members
     side, lines = member.columns, model.items_.lines(items)
     k = side.means.shape[1] - 1
     x = np.column_stack([side.means[lines, :k], np.ones(len(lines))]).astype(float)
@@ -76,7 +76,7 @@ def test_a_new_user_gets_the_mean_of_the_posterior(which, fitted, patterned):
     ratings = [5.0, 1.0, 4.0, 2.5, 3.0]
     user = "new" if which == "planted" else -7  # before all others: numbers of all users move
     folded = model.fold_in({"user": [user] * 5, "item": items, "rating": ratings})
-    of = model._members[0].rows.of_lines
+    of = model._state.fitted().members[0].rows.of_lines
     level = np.clip((np.log(5) - of.center) / of.spread, -3, 3)
     features = np.append([1, level], of.loadings[model.items_.lines(items)].sum(axis=0) / 5**0.25)
     expected = posterior(model, items, ratings, features)
@@ -124,20 +124,20 @@ def test_a_repeated_rating_counts_by_its_new_value(split, fitted):
     folded = fitted.fold_in({**row, "rating": [0.5 if row["rating"][0] > 3 else 5.0]})
     assert folded.n_observed_ == fitted.n_observed_
     assert abs(error_of(folded, row)) > abs(error_of(fitted, row))
-    line, own = folded.users_.lines(row["user"])[0], folded._seen
+    line, own = folded.users_.lines(row["user"])[0], folded._state.seen
     at = slice(own.pointers[line], own.pointers[line + 1])
     (place,) = np.flatnonzero(own.indices[at] == folded.items_.lines(row["item"])[0])
-    assert folded._ratings.values[at][place] == (0.5 if row["rating"][0] > 3 else 5.0)
+    assert folded.observations_.values[at][place] == (0.5 if row["rating"][0] > 3 else 5.0)
     same = fitted.fold_in(row)
     assert same.n_observed_ == fitted.n_observed_
 
 
 def test_a_new_item_is_told_by_who_rated_it(fitted):
     """A twin of a known item: its raters' ratings again, under another name."""
-    counts = np.bincount(fitted._seen.indices)
+    counts = np.bincount(fitted._state.seen.indices)
     line = int(np.argmax(counts))
-    rows = fitted._ratings.rows[fitted._ratings.cols == line]
-    values = fitted._ratings.values[fitted._ratings.cols == line]
+    rows = fitted.observations_.rows[fitted.observations_.cols == line]
+    values = fitted.observations_.values[fitted.observations_.cols == line]
     folded = fitted.fold_in({"user": fitted.users_.ids[rows], "item": ["twin"] * len(rows), "rating": values})
     users = fitted.users_.ids
     twin, known = (

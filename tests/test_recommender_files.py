@@ -163,16 +163,17 @@ def test_a_mapped_model_takes_no_pass_over_the_data(tmp_path):
     assert model.user_factors.shape == (users, 8)  # START_WIDTH and biases: the fit is over after a sweep
     model.save(tmp_path / "model")
     again = Recommender.load(tmp_path / "model", mmap=True)
-    arrays = [again._left, again._right, again.users_.ids, again.items_.ids, *again._seen, again._residuals[:0]]
-    assert all(backing(a) is not None for a in arrays[:-1])
-    stored, _ = again._stored
-    assert all(backing(a) is not None for a in stored.values() if a.size)
-    assert not again._left.flags.writeable
+    state = again._state
+    ranking = state.ranking()
+    arrays = [state.left, state.right, again.users_.ids, again.items_.ids, *state.seen, ranking.left, ranking.right]
+    assert all(backing(a) is not None for a in arrays)
+    assert not state.left.flags.writeable
     asked = part(table, slice(1000))
     np.testing.assert_array_equal(again.predict(asked)["prediction"], model.predict(asked)["prediction"])
-    assert backing(again._left) is not None  # it is served as it lies
-    assert backing(again.user_factors) is not None
-    assert again._stored is not None
+    for name, found in again.recommend(np.arange(5), 3).items():
+        np.testing.assert_array_equal(found, model.recommend(np.arange(5), 3)[name])
+    assert backing(again.user_factors) is not None  # it is served as it lies
+    assert not state.fitted.made
 
 
 # --- exported
