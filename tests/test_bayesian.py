@@ -5,6 +5,7 @@ import pytest
 
 from dmc import _compiled, bayesian, pattern_features
 from dmc.observations import Observations
+from dmc.side import LIKE_ALL
 from dmc.solution import Status
 from test_pattern_features import communities, expected_of
 
@@ -43,11 +44,10 @@ def test_more_directions_join_while_all_are_alive(monkeypatch):
     assert excess(fit, truth) < 0.25
 
 
-def test_a_direction_that_dies_does_not_ask_for_more(monkeypatch):
-    monkeypatch.setattr(bayesian, "ALIVE", 0.3)  # so that the spare ones are still above it at the first look
+def test_spare_directions_do_not_ask_for_more():
     truth, observations = ratings()
     fit = bayesian.fit(observations, 32)
-    assert fit.factors.width == bayesian.START_WIDTH
+    assert fit.factors.width == bayesian.NARROWEST
     assert excess(fit, truth) < 0.25
 
 
@@ -185,7 +185,7 @@ def test_an_extended_model_is_the_posterior_wherever_new_lines_stand():
             gram = precision + steady * x.T @ (w[:, None] * x)
             mean = np.linalg.solve(gram, precision @ prior + steady * x.T @ (w * (value[at] - z[:, k])))
             errors = np.sum((value[at] - z[:, k] - x @ mean) ** 2) + np.trace(np.linalg.solve(gram, x.T @ x))
-            steady = (20 + len(z)) / (20 + fit.precision * errors)
+            steady = (LIKE_ALL + len(z)) / (LIKE_ALL + fit.precision * errors)
         return mean
 
     (all_rows, row_prior), (all_cols, column_prior) = means

@@ -9,6 +9,7 @@ import pytest
 import dmc
 from dmc import Recommender, Status
 from dmc.ratings import Table
+from dmc.side import LIKE_ALL
 from test_pattern_features import communities
 from test_recommender import part, planted
 
@@ -64,7 +65,7 @@ def posterior(model, items, ratings, features):
         covariance = np.linalg.inv(precision + b * x.T @ x)
         u = covariance @ (precision @ (features @ member.rows.weights) + b * x.T @ left)
         errors = np.sum((left - x @ u) ** 2) + np.trace(covariance @ x.T @ x)
-        steady = (20 + len(items)) / (20 + member.precision * errors)
+        steady = (LIKE_ALL + len(items)) / (LIKE_ALL + member.precision * errors)
     all_items = np.column_stack([side.means[:, :k], np.ones(len(side.means))])
     return member.mean + member.unit * (all_items @ u + side.means[:, k])
 

@@ -65,7 +65,7 @@ def test_pairs_that_were_rated_by_chance_say_nothing():
     best = np.argsort(-rating, axis=1)[:, :5]
     found = rec.recommend(n=5)["item"].reshape(-1, 5)
     same = np.mean([len(set(a) & set(b)) / 5 for a, b in zip(found, best, strict=True)])
-    assert same > 0.9
+    assert same > 0.8
 
 
 @pytest.mark.parametrize("table", [{"user": [1], "item": [1], "rating": [1.0]}, None])
