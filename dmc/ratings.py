@@ -236,33 +236,33 @@ class Vocabulary:
         return len(self.ids)
 
     @classmethod
-    def learn(cls, ids: NDArray[Any]) -> tuple[Vocabulary, NDArray[np.int64]]:
-        """The vocabulary of the ids that occur, and the line number of each."""
+    def learn(cls, ids: NDArray[Any]) -> tuple[Vocabulary, NDArray[Any]]:
+        """The vocabulary of the ids that occur, and the line number of each; int32 while they fit."""
         if ids.dtype.kind != "U":
             return cls._learn_numbers(ids)
         given = ids.tolist()  # text: hashing all of it and sorting what differs is quicker than sorting all of it
         known = np.sort(np.asarray(list(set(given)), dtype=str))
         number = {id: line for line, id in enumerate(known.tolist())}
-        return cls(known), np.fromiter(map(number.__getitem__, given), np.int64, len(given))
+        return cls(known), np.fromiter(map(number.__getitem__, given), _checks.index_dtype(len(known)), len(given))
 
     @classmethod
-    def _learn_numbers(cls, ids: NDArray[np.int64]) -> tuple[Vocabulary, NDArray[np.int64]]:
+    def _learn_numbers(cls, ids: NDArray[np.int64]) -> tuple[Vocabulary, NDArray[Any]]:
         least, span = (int(ids.min()), int(ids.max()) - int(ids.min()) + 1) if len(ids) else (0, 1)
         if span > max(len(ids), 1):  # sorting takes less room
             known, lines = np.unique(ids, return_inverse=True)
-            return cls(known), lines
+            return cls(known), lines.astype(_checks.index_dtype(len(known)), copy=False)
         occurs = np.zeros(span, dtype=bool)  # a table of all numbers between: a tenth of the time of sorting
         for part in _parts(len(ids)):
             occurs[ids[part] - least] = True
         known = np.flatnonzero(occurs)
-        number = np.empty(span, np.int64)
+        number: NDArray[Any] = np.empty(span, _checks.index_dtype(len(known)))
         number[known] = np.arange(len(known))
-        lines = np.empty(len(ids), np.int64)
+        lines = np.empty(len(ids), number.dtype)
         for part in _parts(len(ids)):
             lines[part] = number[ids[part] - least]
         return cls(known + least), lines
 
-    def extended(self, ids: NDArray[Any]) -> tuple[Vocabulary, NDArray[np.int64], NDArray[np.int64]]:
+    def extended(self, ids: NDArray[Any]) -> tuple[Vocabulary, NDArray[Any], NDArray[Any]]:
         """The vocabulary of these and more ids; the new line number of each old line, and that of each id."""
         known, more = self.ids, ids
         if (known.dtype.kind == "U") != (more.dtype.kind == "U"):

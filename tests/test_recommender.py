@@ -616,3 +616,11 @@ def test_what_it_is():
 def test_ratings_that_are_all_the_same(rank):
     table = {"user": [1, 1, 2, 2, 3], "item": [1, 2, 1, 3, 2], "rating": [4.0] * 5}
     np.testing.assert_allclose(Recommender(rank).fit(table).predict(table)["prediction"], 4, atol=1e-6)
+
+
+def test_repeats_are_counted_where_pairs_have_more_numbers_than_int32():
+    """Of 65,537 users and 65,536 items, the first and the last user rated item 0; one other rating is there twice."""
+    n = 1 << 16
+    users, items = np.append(np.arange(n + 1), 5), np.append(np.arange(n), [0, 5])
+    with pytest.raises(ValueError, match=r"^1 rating repeats a user and an item given before"):
+        Recommender().fit({"user": users, "item": items, "rating": np.ones(n + 2)})
