@@ -13,7 +13,7 @@ demo: .venv/.plot
 	$(BIN)/dmc demo
 
 test: .venv/.test
-	$(BIN)/python -m pytest --cov --cov-report=term
+	$(BIN)/python -m pytest -n 2 --dist loadfile --cov --cov-report=term
 
 bench: .venv/.test lab
 	$(BIN)/dmc bench all
@@ -61,7 +61,7 @@ format: .venv/.dev
 
 # The kernels' own tests with the core under sanitizers: a build for each, and what it wants to be loaded first.
 NATIVE_TESTS := tests/test_native.py tests/test_sorting.py tests/test_serving.py tests/test_posterior.py \
-	tests/test_bayesian.py tests/test_all_pairs.py
+	tests/test_bayesian.py tests/test_all_pairs.py tests/test_row_solve.py
 define sanitized
 	DMC_CORE=1 DMC_SANITIZE=$(1) $(BIN)/python setup.py --quiet build --build-lib build/$(1) --build-temp build/$(1)-objects
 	LD_PRELOAD="$(foreach lib,$(2),$(shell g++ -print-file-name=$(lib)))" PYTHONPATH=$(CURDIR)/build/$(1) \
