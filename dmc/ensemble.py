@@ -44,6 +44,8 @@ def fit(
         if settings.feedback == "implicit":
             model = preferences.fit(observations, settings.rank, rng, watchers, settings.device, start)
             status, n_iter, held_out, history = model.status, len(model.errors), math.nan, model.searched
+            if status is Status.MAX_STEPS:
+                bayesian.warn(f"the preferences had not settled after {n_iter} sweeps; lists may still change")
         elif settings.depth is None and settings.device is None:
             model = bayesian.fit(observations, settings.rank, rng, watchers, start, described)
             model = noise_free.finish(model, observations)
