@@ -216,7 +216,10 @@ class _Run:
     def look(self) -> bool:
         """Whether predictions and noise have arrived."""
         predicted = self.factors().at(*self.watched) * np.float32(1 / self.unit)
-        moved = math.sqrt(float(np.mean(np.square(predicted - self.before))) * self.precision)
+        squares = np.square(predicted - self.before)
+        if self.rows.reliability is not None:
+            squares *= self.rows.reliability[self.watched[0]]  # each entry's move in units of its own noise
+        moved = math.sqrt(float(np.mean(squares)) * self.precision)
         moves, self.before = self.moves, predicted
         slowing = min(math.sqrt(moved / moves[-2]), SLOWEST) if len(moves) > 1 and moves[-2] else SLOWEST
         moves.append(moved)
