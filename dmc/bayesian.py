@@ -33,7 +33,7 @@ MAX_SWEEPS = 80  # of the last width
 TOL = 0.04  # of the noise: predictions that have less than this before them have arrived
 SETTLED = 0.01  # relative change of the noise in a sweep: so has it
 SLOWEST = 0.9  # ratio of two moves that is believed
-MUCH = 1.2  # times as many observations as a model was fitted to: it does not go on, but begins anew
+MUCH = 1.2  # times as many observations, or as wide a spread, as a model was fitted to: it begins anew
 WATCHED = 20_000  # entries whose predictions are watched
 # Entries from which on the first sweeps are of some rows only, and about how many those have: columns, priors and the
 # width need no more to begin with.
@@ -75,7 +75,7 @@ def fit(
         mean, both in the data's units; a true return value ends the fit.
     start : Bayesian, optional
         A model of these observations to begin with, from `Bayesian.extended`. One that has arrived stays about as it
-        is; if a fifth of the observations is new, the fit begins anew.
+        is; if a fifth of the observations is new, or their mean or spread is another, the fit begins anew.
     attributes : pair of (rows, any) and (columns, any) float32 arrays, optional
         What else is known of the lines, each column of average zero: further features of the prior, so that lines
         without entries have more to go by than the average. Of a `start` they are known already.
@@ -94,7 +94,7 @@ def fit(
     bound = min(bound, *observations.shape)
     if observations.dtype != np.float32:
         raise TypeError(f"the observations are {observations.dtype}; make them float32")
-    if start is not None and observations.n_observed > MUCH * start.n_fitted:
+    if start is not None and not _goes_on(start, observations):
         start, attributes = None, (start.rows.attributes, start.columns.attributes)
     with kernels.sharing_cores(START_WIDTH):
         rng = _checks.generator(seed)
@@ -103,8 +103,9 @@ def fit(
         if status is Status.MAX_STEPS and start is None:  # some starts lead nowhere: another seldom does as well
             again = _Run.cold(observations, bound, rng, attributes)
             status_again = again.to_the_end(callbacks)
-            if again.errors[-1] < run.errors[-1] or status_again is not Status.MAX_STEPS:
-                run, status = again, status_again
+            if status_again is Status.CONVERGED or again.errors[-1] < run.errors[-1]:
+                run = again
+            status = status if status_again is Status.NONFINITE else status_again
     if status is Status.MAX_STEPS:
         warn(f"the fit had not settled after {len(run.errors)} sweeps (the noise still moves); predictions may be off")
     return run.model(status)
@@ -269,6 +270,13 @@ class _Run:
             self.errors,
             status,
         )
+
+
+def _goes_on(start: Bayesian, observations: Observations) -> bool:
+    """Whether these are, by and large, the observations that a model was fitted to."""
+    mean, unit, _ = scaled(observations)
+    alike = 1 / MUCH < unit / start.unit < MUCH and abs(mean - start.mean) < (MUCH - 1) * start.unit
+    return alike and observations.n_observed <= MUCH * start.n_fitted
 
 
 def _sides(
