@@ -8,6 +8,7 @@ import time
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -95,13 +96,14 @@ def fit(
     if observations.dtype != np.float32:
         raise TypeError(f"the observations are {observations.dtype}; make them float32")
     if start is not None and not _goes_on(start, observations):
-        start, attributes = None, (start.rows.attributes, start.columns.attributes)
+        attributes, start = (start.rows.attributes, start.columns.attributes), None
     with kernels.sharing_cores(START_WIDTH):
         rng = _checks.generator(seed)
-        run = _Run.warm(start, observations, bound, rng) if start else _Run.cold(observations, bound, rng, attributes)
+        cold = partial(_Run.cold, observations, bound, rng, attributes, callbacks)
+        run = _Run.warm(start, observations, bound, rng) if start else cold()
         status = run.to_the_end(callbacks)
         if status is Status.MAX_STEPS and start is None:  # some starts lead nowhere: another seldom does as well
-            again = _Run.cold(observations, bound, rng, attributes)
+            again = cold()
             status_again = again.to_the_end(callbacks)
             if status_again is Status.CONVERGED or again.errors[-1] < run.errors[-1]:
                 run = again
@@ -127,7 +129,7 @@ class _Run:
         self.rows, self.columns, self.mean, self.unit, self.bound, self.rng = rows, columns, mean, unit, bound, rng
         self.precision, self.errors = precision, list[float]()
         self.learn_from, self.grown_at, self.growing = FIXED_SWEEPS, 0, True
-        self.moves, self.began = list[float](), time.perf_counter()
+        self.moves, self.began, self.ended = list[float](), time.perf_counter(), False
         pointers, entries = rows.lines.pointers, int(rows.lines.pointers[-1])
         sample = rng.integers(0, entries, WATCHED)
         # The rows of all entries would be as many numbers as the entries.
@@ -136,11 +138,22 @@ class _Run:
 
     @classmethod
     def cold(
-        cls, observations: Observations, bound: int, rng: np.random.Generator, attributes: Attributes = (None, None)
+        cls,
+        observations: Observations,
+        bound: int,
+        rng: np.random.Generator,
+        attributes: Attributes = (None, None),
+        callbacks: Callbacks = (),
     ) -> _Run:
         """From small random factors; of many observations, from what some of the rows tell of the columns."""
         if observations.n_observed > LARGE:
-            return cls._of_sample(observations, bound, rng, attributes)
+            return cls._of_sample(observations, bound, rng, attributes, callbacks)
+        return cls._of_nothing(observations, bound, rng, attributes)
+
+    @classmethod
+    def _of_nothing(
+        cls, observations: Observations, bound: int, rng: np.random.Generator, attributes: Attributes
+    ) -> _Run:
         mean, unit, rows, columns = _sides(observations, rng, attributes)
         for side in (rows, columns):
             side.widen(min(bound, START_WIDTH), rng)
@@ -156,11 +169,18 @@ class _Run:
 
     @classmethod
     def _of_sample(
-        cls, observations: Observations, bound: int, rng: np.random.Generator, attributes: Attributes
+        cls,
+        observations: Observations,
+        bound: int,
+        rng: np.random.Generator,
+        attributes: Attributes,
+        callbacks: Callbacks,
     ) -> _Run:
         mean, unit, rows, columns = _sides(observations, rng, attributes)
-        part = cls.cold(_some_rows(observations, rng), bound, rng, (None, attributes[1]))
-        part.to_the_end(())
+        chosen, of_chosen = _some_rows(observations, rng)
+        part = cls._of_nothing(of_chosen, bound, rng, (None, attributes[1]))
+        looking_on = [_as_of_all_rows(callbacks, chosen, len(rows.means), part.mean - mean)] if callbacks else []
+        ended = part.to_the_end(looking_on) is Status.STOPPED
         width = int(np.sum(strengths(part.rows, part.columns, part.precision) > FAINT))
         _cut(part.rows, part.columns, width)
         ratio = part.unit / unit
@@ -175,12 +195,14 @@ class _Run:
         rows.update(columns, part.precision)
         rows.learn()
         run = cls(rows, columns, mean, unit, bound, rng, part.precision)
-        run.growing, run.learn_from = False, 0
+        run.before = run.factors().at(*run.watched) * np.float32(1 / unit)
+        run.errors, run.moves, run.began, run.ended = part.errors, part.moves, part.began, ended
+        run.growing, run.learn_from, run.grown_at = False, len(run.errors), len(run.errors)
         return run
 
     def to_the_end(self, callbacks: Callbacks) -> Status:
         """Sweep until it has arrived, and can grow no more, or somebody ends it."""
-        status = None
+        status = Status.STOPPED if self.ended else None
         try:
             while status is None:
                 self.sweep()
@@ -208,7 +230,7 @@ class _Run:
             if learn:
                 side.learn()
         weighted = errors if self.rows.reliability is None else errors * self.rows.reliability
-        if self.errors or self.learn_from == 0:
+        if self.errors:
             # No model is worse than the mean, and none more certain than its numbers.
             self.precision = float(np.clip(entries / max(weighted.sum(), 1e-300), 1.0, MAX_PRECISION))
         noise = math.sqrt(max(errors.sum() / entries, 1 / MAX_PRECISION))
@@ -254,9 +276,11 @@ class _Run:
         return StepInfo(len(self.errors), most, self.errors[-1], ratio, seconds, self.factors(), status)
 
     def model(self, status: Status) -> Bayesian:
-        rank = int(np.sum(strengths(self.rows, self.columns, self.precision) > ALIVE))
-        for side, other in ((self.columns, self.rows), (self.rows, self.columns)):
-            side.place_newcomers(other)
+        rank = 0
+        if status is not Status.NONFINITE:
+            rank = int(np.sum(strengths(self.rows, self.columns, self.precision) > ALIVE))
+            for side, other in ((self.columns, self.rows), (self.rows, self.columns)):
+                side.place_newcomers(other)
         return Bayesian(
             self.factors(),
             self.mean,
@@ -292,8 +316,26 @@ def _sides(
     return mean, unit, rows, columns
 
 
-def _some_rows(observations: Observations, rng: np.random.Generator) -> Observations:
-    """All entries of rows drawn by chance, about SAMPLE in all."""
+def _as_of_all_rows(
+    callbacks: Callbacks, chosen: NDArray[np.int64], count: int, shift: float
+) -> Callable[[StepInfo], object]:
+    """The callbacks of a fit to some of the rows: told of all, the others standing where those do on average."""
+
+    def callback(info: StepInfo) -> bool:
+        some = info.factors
+        assert some.row_bias is not None
+        assert some.column_bias is not None
+        U, bias = np.repeat(some.U.mean(axis=0)[None], count, axis=0), np.full(count, some.row_bias.mean())
+        U[chosen], bias[chosen] = some.U, some.row_bias
+        told = replace(info, factors=Factors(U, (), some.V, bias, some.column_bias + np.float32(shift)), status=None)
+        asked = [callback(told) for callback in callbacks]  # every one of them
+        return any(asked)
+
+    return callback
+
+
+def _some_rows(observations: Observations, rng: np.random.Generator) -> tuple[NDArray[np.int64], Observations]:
+    """Rows drawn by chance, ascending, that have about SAMPLE entries in all; and these entries."""
     by_row = observations.pattern.by_row
     counts = np.diff(by_row.pointers)
     order = rng.permutation(len(counts))
@@ -301,7 +343,7 @@ def _some_rows(observations: Observations, rng: np.random.Generator) -> Observat
     pointers = np.concatenate([[0], np.cumsum(counts[chosen])])
     places = np.repeat(by_row.pointers[chosen] - pointers[:-1], counts[chosen]) + np.arange(pointers[-1])
     lines = Lines(pointers, by_row.indices[places])
-    return Observations.from_lines(lines, observations.values[places], (len(chosen), observations.shape[1]))
+    return chosen, Observations.from_lines(lines, observations.values[places], (len(chosen), observations.shape[1]))
 
 
 def _cut(rows: Side, columns: Side, width: int) -> None:

@@ -17,9 +17,9 @@ from dmc.pattern_features import Features
 from dmc.side import Side, reliability
 from dmc.solution import Status
 
-# Of an entry, in units of the data's standard deviation: what float32 moments carry. On 200 clean planted ratings (ranks
-# 1–5, kinds × sorts) 7 of 49 fits diverge with 1e6; with 1e5 and 2e4 none does, and all but two of 169 with enough
-# entries are predicted. What is cleaner is finished by `noise_free`.
+# Of an entry, in units of the data's standard deviation: what float32 moments carry. On 200 clean planted problems
+# (ranks 1–5, kinds × sorts) 7 of 49 fits diverge with 1e6; with 1e5 and 2e4 none does, and all but two of 169 with
+# enough entries are predicted. What is cleaner is finished by `noise_free`.
 MAX_PRECISION = 2e4
 ALIVE = 0.8  # times the strength at which noise hides a direction
 PART = 1 << 20  # entries squared together
@@ -173,7 +173,8 @@ class Bayesian:
 
     def arrays(self) -> tuple[dict[str, NDArray[Any]], dict[str, float]]:
         """What `from_arrays` needs besides the entries: arrays, and numbers."""
-        arrays, numbers = {}, {"mean": self.mean, "noise": self.noise, "unit": self.unit, "rank": self.rank}
+        arrays: dict[str, NDArray[Any]] = {}
+        numbers: dict[str, float] = {"mean": self.mean, "noise": self.noise, "unit": self.unit, "rank": self.rank}
         numbers |= {"precision": self.precision, "n_fitted": self.n_fitted}
         for name, side in (("rows", self.rows), ("columns", self.columns)):
             arrays[f"{name}.means"], arrays[f"{name}.covariance"] = side.means, side.covariance
@@ -197,8 +198,9 @@ class Bayesian:
             ("columns", pattern.by_column, both.by_column),
         ):
             of_lines = Features(arrays[f"{name}.loadings"], numbers[f"{name}.center"], numbers[f"{name}.spread"])
-            kept = (arrays[f"{name}.{part}"] for part in PARTS)
-            sides.append(Side(lines, values, of_lines, *kept, arrays.get(f"{name}.reliability")))
+            kept = {part: arrays[f"{name}.{part}"] for part in PARTS}
+            reliability = arrays.get(f"{name}.reliability")
+            sides.append(Side(lines, values, of_lines, **kept, reliability=reliability))
         rank, noise = int(numbers["rank"]), numbers["noise"]
         rows, columns = sides
         precision = numbers.get("precision", precision_of(noise, unit))  # files of versions before have none

@@ -101,8 +101,9 @@ def step(
     errors : (lines,) float64 array
         Expected sum of squared errors of each line's entries.
     """
-    run = plain_step if _compiled.core is None else _compiled.core.posterior
-    return run(entries, values, others, precision, expected, noise, moments)  # type: ignore[no-any-return]
+    if _compiled.core is None:
+        return plain_step(entries, values, others, precision, expected, noise, moments)
+    return _compiled.core.posterior(entries, values, others, precision, expected, noise, moments)
 
 
 def plain_step(

@@ -21,8 +21,8 @@ SMALLEST = 1e-8  # variance of a feature's weights, and of a direction
 # Entries that count for a row being as precise as all others, chosen on held-out parts of five sets among 3, 5, 10 and
 # what is learnt: rows that are all alike (instruments, most of them 5) mislead that to below 1.
 LIKE_ALL = 20.0
-# Of the weights of attributes for lines without entries, times the entries: between .002 and .08 errors on cold items of
-# MovieLens 100K's training part (items drawn with seeds 100, 101) differ by .003.
+# Of the weights of attributes for lines without entries, times the entries: between .002 and .08 errors on cold items
+# of MovieLens 100K's training part (items drawn with seeds 100, 101) differ by .003.
 NEWCOMER_RIDGE = 0.015
 
 
@@ -115,9 +115,8 @@ class Side:
         turn[:k, :new], turn[k, new] = by, 1
         self.means = self.means @ turn.astype(np.float32)
         self.weights = self.weights @ turn
-        self.covariance = turn.T @ self.covariance @ turn + SMALLEST * np.eye(
-            new + 1
-        )  # directions may be of zeros only
+        # Directions may be of zeros only.
+        self.covariance = turn.T @ self.covariance @ turn + SMALLEST * np.eye(new + 1)
         vars(self).pop("moments", None)
 
     def regard(self, of_lines: Features) -> None:
