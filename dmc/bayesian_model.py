@@ -213,9 +213,12 @@ def precision_of(noise: float, unit: float) -> float:
 
 
 def scaled(observations: Observations) -> tuple[float, float, NDArray[np.float32]]:
-    """Mean and standard deviation of the values, and the values in units of it around the mean."""
+    """Mean and standard deviation of the values, and the values in units of it around the mean.
+
+    The mean is rounded to float32, as what is taken off the values is.
+    """
     values = observations.values
-    mean = float(np.mean(values, dtype=np.float64))
+    mean = float(np.float32(np.mean(values, dtype=np.float64)))
     centred = values - np.float32(mean)
     parts = (centred[i : i + PART] for i in range(0, len(values), PART))  # all at once in float64 they take room
     unit = math.sqrt(sum(float(np.sum(np.square(part, dtype=np.float64))) for part in parts) / len(values)) or 1.0

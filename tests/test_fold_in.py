@@ -51,7 +51,7 @@ def state(model):
 
 
 def posterior(model, items, ratings, features):
-    """A user's factors and bias by the normal equations, in double, solved again once it shows how reliable they are."""
+    """A user's factors and bias by the normal equations, in double, once more when it shows how reliable they are."""
     (member,) = model._members
     side, lines = member.columns, model.items_.lines(items)
     k = side.means.shape[1] - 1
