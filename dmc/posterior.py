@@ -107,7 +107,7 @@ def step(
 
 
 def plain_step(
-    entries: Any, values: Float, others: Float, precision: Any, expected: Float, noise: Any, moments: Float
+    entries: Any, values: Float, others: Any, precision: Any, expected: Float, noise: Any, moments: Float
 ) -> tuple[Float, NDArray[np.float64], NDArray[np.float64]]:
     """What the compiled core does; entries is the pattern as a SciPy matrix."""
     d = len(precision)
@@ -117,8 +117,9 @@ def plain_step(
     def weighted(by: Any) -> Any:
         return sparse.csr_array((by, entries.indices, entries.indptr), shape=entries.shape)
 
-    sums = (entries @ others[:, : len(first)]).astype(np.float64)
-    linear = (weighted(values) @ others[:, packed : packed + d + 1]).astype(np.float64)
+    others = others.astype(np.float64)  # sums in float32 would lose what tells the directions of a long line apart
+    sums = entries @ others[:, : len(first)]
+    linear = weighted(values) @ others[:, packed : packed + d + 1]
     gram = np.empty((len(sums), d + 1, d + 1))
     gram[:, first, second] = gram[:, second, first] = sums
     side = linear[:, :d] - gram[:, :d, d]
