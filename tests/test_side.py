@@ -97,7 +97,8 @@ def test_newcomers_stand_where_least_squares_over_the_entries_put_them(with_reli
     x = np.column_stack([of[:, :-1], np.ones(len(of))])
     weight = np.sqrt(rows.reliability[columns.lines.indices] if with_reliability else np.ones(len(of)))
     equations = weight[:, None] * (x[:, :, None] * A[j][:, None, :]).reshape(len(j), -1)
-    ridge = np.sqrt(NEWCOMER_RIDGE * len(j)) * np.eye(equations.shape[1])
+    typical = np.mean(columns.counts[j])  # entries of a line, as an entry meets it
+    ridge = np.sqrt(NEWCOMER_RIDGE * A.shape[1] * typical) * np.eye(equations.shape[1])
     targets = np.append(weight * (columns.values - of[:, -1]), np.zeros(len(ridge)))
     W = np.linalg.lstsq(np.vstack([equations, ridge]), targets, rcond=None)[0].reshape(x.shape[1], -1)
     np.testing.assert_allclose(columns.means[:10], A[:10] @ W.T, rtol=1e-2, atol=1e-3)
@@ -152,6 +153,20 @@ def test_newcomers_on_both_sides():
     assert np.isfinite(fit.factors.dense()).all()
     found = fit.factors.dense()[5:, :30] + fit.mean
     assert np.sqrt(np.mean((found - truth[:, :30]) ** 2)) < 0.5 * truth[:, :30].std()
+
+
+@pytest.mark.parametrize("known", [12, 25, 60])
+def test_attributes_of_noise_do_not_carry_newcomers_away(known):
+    """As many attributes as there are lines to learn them from, or more: then nobody is told apart by them."""
+    rng = np.random.default_rng(known)
+    m, n = 100, known + 40
+    rows, cols = np.nonzero((rng.random((m, n)) < 0.3) & (np.arange(n) < known))
+    own = rng.standard_normal(n)
+    values = (own[cols] + rng.standard_normal(len(rows))).astype(np.float32)
+    told = rng.standard_normal((n, 30)).astype(np.float32)
+    fit = bayesian.fit(Observations.from_entries(rows, cols, values, (m, n)), attributes=(None, told))
+    found = fit.factors.dense()[:, known:]
+    assert np.sqrt(np.mean((found - own[known:]) ** 2)) < 1.35 * own[known:].std()
 
 
 # --- reliability
