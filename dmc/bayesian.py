@@ -73,7 +73,8 @@ def fit(
         Of the first factors.
     callbacks : sequence of callables
         Each is called after each sweep with a `StepInfo`, whose value is the noise and whose factors come without the
-        mean, both in the data's units; a true return value ends the fit.
+        mean, both in the data's units; a true return value ends the fit. While the sweeps are of some of the rows, the
+        others stand where these do on average.
     start : Bayesian, optional
         A model of these observations to begin with, from `Bayesian.extended`. One that has arrived stays about as it
         is; if a fifth of the observations is new, or their mean or spread is another, the fit begins anew.
@@ -109,7 +110,7 @@ def fit(
                 run = again
             status = status if status_again is Status.NONFINITE else status_again
     if status is Status.MAX_STEPS:
-        warn(f"the fit had not settled after {len(run.errors)} sweeps (the noise still moves); predictions may be off")
+        warn(f"the fit had not settled after {len(run.errors)} sweeps: predictions still move, and may be off")
     return run.model(status)
 
 
@@ -261,8 +262,10 @@ class _Run:
             self.growing = False
             return False
         more = min(math.ceil(GROWTH * width), self.bound) - width
-        for side in (self.rows, self.columns):
-            side.widen(more, self.rng, NEW_VARIANCE)
+        sides = self.rows, self.columns
+        wider = [side.wider(more, self.rng, NEW_VARIANCE) for side in sides]
+        for side, parts in zip(sides, wider, strict=True):  # Ctrl-C seldom comes between
+            side.become(parts)
         self.grown_at = len(self.errors)
         self.learn_from = self.grown_at + FIXED_SWEEPS
         return True

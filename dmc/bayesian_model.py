@@ -112,7 +112,7 @@ class Bayesian:
         expected = (side.of_lines(lines) @ side.weights[: 2 + side.of_lines.loadings.shape[1]])[0]
         surprise = (values - self.mean) / self.unit - self.columns.means[columns, -1] - x @ expected
         of_prior, gram, steady = np.linalg.inv(side.covariance), x.T @ x, 1.0
-        for _ in range(2):  # how reliable its entries are shows once it is known
+        for _ in range(2):  # once more when it shows how reliable its entries are
             covariance = np.linalg.inv(of_prior + steady * self.precision * gram)
             moved = covariance @ (steady * self.precision * x.T @ surprise)
             errors = np.sum((surprise - x @ moved) ** 2) + np.sum(covariance * gram)

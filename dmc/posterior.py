@@ -82,8 +82,8 @@ def step(
     values : (entries,) float32 array
         Line by line.
     others : (other lines, any) float32 array
-        The moments of the other side; times the weights of its lines, if entries have such: then the errors that are
-        returned mean nothing.
+        The moments of the other side; if its lines have weights, times these: the errors that are returned then mean
+        nothing.
     precision : (unknowns, unknowns) float64 array
         Of the prior.
     expected : (lines, unknowns) float32 array

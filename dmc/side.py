@@ -100,14 +100,24 @@ class Side:
 
     def widen(self, by: int, rng: np.random.Generator, variance: float = START_VARIANCE) -> None:
         """New directions join: small random factors under a prior of this variance, before the bias."""
+        self.become(self.wider(by, rng, variance))
+
+    def wider(self, by: int, rng: np.random.Generator, variance: float) -> dict[str, Any]:
+        """Means, weights and covariance with new directions."""
         k = self.means.shape[1] - 1
         new = START_SIZE * rng.standard_normal((len(self.means), by), dtype=np.float32)
-        self.means = np.insert(self.means, [k] * by, new, axis=1)
-        self.weights = np.insert(self.weights, [k] * by, 0, axis=1)
-        old, self.covariance = self.covariance, np.eye(k + by + 1) * variance
-        kept = np.append(np.arange(k), k + by)
-        self.covariance[np.ix_(kept, kept)] = old
+        covariance, kept = np.eye(k + by + 1) * variance, np.append(np.arange(k), k + by)
+        covariance[np.ix_(kept, kept)] = self.covariance
+        return {
+            "means": np.insert(self.means, [k] * by, new, axis=1),
+            "weights": np.insert(self.weights, [k] * by, 0, axis=1),
+            "covariance": covariance,
+        }
+
+    def become(self, parts: dict[str, Any]) -> None:
+        """Take all of these parts at once: whoever is interrupted has the old ones or the new."""
         vars(self).pop("moments", None)
+        vars(self).update(parts)
 
     def turn(self, by: NDArray[Any]) -> None:
         """Factors times a matrix (directions, new directions); the bias stays."""

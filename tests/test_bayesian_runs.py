@@ -10,6 +10,7 @@ import pytest
 from dmc import bayesian, kernels
 from dmc.bayesian_model import Bayesian
 from dmc.observations import Observations
+from dmc.side import START_VARIANCE, Side
 from dmc.solution import Status
 from test_bayesian import excess, ratings, same_lines
 from test_pattern_features import communities
@@ -172,6 +173,26 @@ def test_ctrl_c_within_a_sweep(n_sweeps, begin, monkeypatch):
     assert len(told) == 1
     assert (fit.status, fit.factors.shape) == (Status.STOPPED, observations.shape)
     assert excess(fit, truth) < 1.1 * truth.std()
+
+
+@pytest.mark.parametrize("call", [1, 2])
+def test_ctrl_c_while_directions_join(call, monkeypatch):
+    monkeypatch.setattr(bayesian, "START_WIDTH", 2)
+    truth, observations = ratings(rank=6, share=0.4)
+    wider, calls = Side.wider, []
+
+    def interrupted(side, by, rng, variance):
+        if variance != START_VARIANCE:  # not the first ones
+            calls.append(side)
+            if len(calls) == call:
+                raise KeyboardInterrupt
+        return wider(side, by, rng, variance)
+
+    monkeypatch.setattr(Side, "wider", interrupted)
+    with pytest.warns(UserWarning, match="interrupted"):
+        fit = bayesian.fit(observations)
+    assert (fit.status, fit.factors.width, fit.rank) == (Status.STOPPED, 2, 2)
+    assert excess(fit, truth) < truth.std()
 
 
 @pytest.mark.parametrize("second", ["ctrl-c", "nonfinite", "worse", "better"])
