@@ -8,6 +8,7 @@ import time
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,7 +35,7 @@ MAX_SWEEPS = 80  # of the last width
 TOL = 0.04  # of the noise: predictions that have less than this before them have arrived
 SETTLED = 0.01  # relative change of the noise in a sweep: so has it
 SLOWEST = 0.9  # ratio of two moves that is believed
-MUCH = 1.2  # times as many observations as a model was fitted to: it does not go on, but begins anew
+MUCH = 1.2  # times as many observations, or as wide a spread, as a model was fitted to: it begins anew
 WATCHED = 20_000  # entries whose predictions are watched
 # Entries from which on the first sweeps are of some rows only, and about how many those have: columns, priors and the
 # width need no more to begin with.
@@ -73,10 +74,11 @@ def fit(
         Of the first factors.
     callbacks : sequence of callables
         Each is called after each sweep with a `StepInfo`, whose value is the noise and whose factors come without the
-        mean, both in the data's units; a true return value ends the fit.
+        mean, both in the data's units; a true return value ends the fit. While the sweeps are of some of the rows, the
+        others stand where these do on average.
     start : Bayesian, optional
         A model of these observations to begin with, from `Bayesian.extended`. One that has arrived stays about as it
-        is; if a fifth of the observations is new, the fit begins anew.
+        is; if a fifth of the observations is new, or their mean or spread is another, the fit begins anew.
     attributes : pair of (rows, any) and (columns, any) float32 arrays, optional
         What else is known of the lines, each column of average zero: further features of the prior, so that lines
         without entries have more to go by than the average. Of a `start` they are known already.
@@ -95,19 +97,21 @@ def fit(
     bound = min(bound, *observations.shape)
     if observations.dtype != np.float32:
         raise TypeError(f"the observations are {observations.dtype}; make them float32")
-    if start is not None and observations.n_observed > MUCH * start.n_fitted:
+    if start is not None and not _goes_on(start, observations):
         attributes, start = (start.rows.attributes, start.columns.attributes), None
     with kernels.sharing_cores(START_WIDTH):
         rng = _checks.generator(seed)
-        run = _Run.warm(start, observations, bound, rng) if start else _Run.cold(observations, bound, rng, attributes)
+        cold = partial(_Run.cold, observations, bound, rng, attributes, callbacks)
+        run = _Run.warm(start, observations, bound, rng) if start else cold()
         status = run.to_the_end(callbacks)
         if status is Status.MAX_STEPS and start is None:  # some starts lead nowhere: another seldom does as well
-            again = _Run.cold(observations, bound, rng, attributes)
+            again = cold()
             status_again = again.to_the_end(callbacks)
-            if again.errors[-1] < run.errors[-1] or status_again is not Status.MAX_STEPS:
-                run, status = again, status_again
+            if status_again is Status.CONVERGED or again.errors[-1] < run.errors[-1]:
+                run = again
+            status = status if status_again is Status.NONFINITE else status_again
     if status is Status.MAX_STEPS:
-        warn(f"the fit had not settled after {len(run.errors)} sweeps (the noise still moves); predictions may be off")
+        warn(f"the fit had not settled after {len(run.errors)} sweeps: predictions still move, and may be off")
     return run.model(status)
 
 
@@ -127,7 +131,7 @@ class _Run:
         self.rows, self.columns, self.mean, self.unit, self.bound, self.rng = rows, columns, mean, unit, bound, rng
         self.precision, self.errors = precision, list[float]()
         self.learn_from, self.grown_at, self.growing = FIXED_SWEEPS, 0, True
-        self.moves, self.began = list[float](), time.perf_counter()
+        self.moves, self.began, self.ended = list[float](), time.perf_counter(), False
         pointers, entries = rows.lines.pointers, int(rows.lines.pointers[-1])
         sample = rng.integers(0, entries, WATCHED)
         # The rows of all entries would be as many numbers as the entries.
@@ -136,11 +140,22 @@ class _Run:
 
     @classmethod
     def cold(
-        cls, observations: Observations, bound: int, rng: np.random.Generator, attributes: Attributes = (None, None)
+        cls,
+        observations: Observations,
+        bound: int,
+        rng: np.random.Generator,
+        attributes: Attributes = (None, None),
+        callbacks: Callbacks = (),
     ) -> _Run:
         """From small random factors; of many observations, from what some of the rows tell of the columns."""
         if observations.n_observed > LARGE:
-            return cls._of_sample(observations, bound, rng, attributes)
+            return cls._of_sample(observations, bound, rng, attributes, callbacks)
+        return cls._of_nothing(observations, bound, rng, attributes)
+
+    @classmethod
+    def _of_nothing(
+        cls, observations: Observations, bound: int, rng: np.random.Generator, attributes: Attributes
+    ) -> _Run:
         mean, unit, rows, columns = _sides(observations, rng, attributes)
         width = int(np.clip(typical_count(rows, columns) / ENTRIES, NARROWEST, START_WIDTH))
         for side in (rows, columns):
@@ -157,11 +172,18 @@ class _Run:
 
     @classmethod
     def _of_sample(
-        cls, observations: Observations, bound: int, rng: np.random.Generator, attributes: Attributes
+        cls,
+        observations: Observations,
+        bound: int,
+        rng: np.random.Generator,
+        attributes: Attributes,
+        callbacks: Callbacks,
     ) -> _Run:
         mean, unit, rows, columns = _sides(observations, rng, attributes)
-        part = cls.cold(_some_rows(observations, rng), bound, rng, (None, attributes[1]))
-        part.to_the_end(())
+        chosen, of_chosen = _some_rows(observations, rng)
+        part = cls._of_nothing(of_chosen, bound, rng, (None, attributes[1]))
+        looking_on = [_as_of_all_rows(callbacks, chosen, len(rows.means), part.mean - mean)] if callbacks else []
+        ended = part.to_the_end(looking_on) is Status.STOPPED
         width = int(np.sum(strengths(part.rows, part.columns, part.precision) > FAINT))
         _cut(part.rows, part.columns, width)
         ratio = part.unit / unit
@@ -176,12 +198,14 @@ class _Run:
         rows.update(columns, part.precision)
         rows.learn()
         run = cls(rows, columns, mean, unit, bound, rng, part.precision)
-        run.growing, run.learn_from = False, 0
+        run.before = run.factors().at(*run.watched) * np.float32(1 / unit)
+        run.errors, run.moves, run.began, run.ended = part.errors, part.moves, part.began, ended
+        run.growing, run.learn_from, run.grown_at = False, len(run.errors), len(run.errors)
         return run
 
     def to_the_end(self, callbacks: Callbacks) -> Status:
         """Sweep until it has arrived, and can grow no more, or somebody ends it."""
-        status = None
+        status = Status.STOPPED if self.ended else None
         try:
             while status is None:
                 self.sweep()
@@ -209,7 +233,7 @@ class _Run:
             if learn:
                 side.learn()
         weighted = errors if self.rows.reliability is None else errors * self.rows.reliability
-        if self.errors or self.learn_from == 0:
+        if self.errors:
             # No model is worse than the mean, and none more certain than its numbers.
             self.precision = float(np.clip(entries / max(weighted.sum(), 1e-300), 1.0, MAX_PRECISION))
         noise = math.sqrt(max(errors.sum() / entries, 1 / MAX_PRECISION))
@@ -218,7 +242,10 @@ class _Run:
     def look(self) -> bool:
         """Whether predictions and noise have arrived."""
         predicted = self.factors().at(*self.watched) * np.float32(1 / self.unit)
-        moved = math.sqrt(float(np.mean(np.square(predicted - self.before))) * self.precision)
+        squares = np.square(predicted - self.before)
+        if self.rows.reliability is not None:
+            squares *= self.rows.reliability[self.watched[0]]  # each entry's move in units of its own noise
+        moved = math.sqrt(float(np.mean(squares)) * self.precision)
         moves, self.before = self.moves, predicted
         slowing = min(math.sqrt(moved / moves[-2]), SLOWEST) if len(moves) > 1 and moves[-2] else SLOWEST
         moves.append(moved)
@@ -237,8 +264,10 @@ class _Run:
             self.growing = False
             return False
         more = min(math.ceil(GROWTH * width), self.bound) - width
-        for side in (self.rows, self.columns):
-            side.widen(more, self.rng, NEW_VARIANCE)
+        sides = self.rows, self.columns
+        wider = [side.wider(more, self.rng, NEW_VARIANCE) for side in sides]
+        for side, parts in zip(sides, wider, strict=True):  # Ctrl-C seldom comes between
+            side.become(parts)
         self.grown_at = len(self.errors)
         self.learn_from = self.grown_at + FIXED_SWEEPS
         return True
@@ -252,9 +281,11 @@ class _Run:
         return StepInfo(len(self.errors), most, self.errors[-1], ratio, seconds, self.factors(), status)
 
     def model(self, status: Status) -> Bayesian:
-        rank = int(np.sum(strengths(self.rows, self.columns, self.precision) > ALIVE))
-        for side, other in ((self.columns, self.rows), (self.rows, self.columns)):
-            side.place_newcomers(other)
+        rank = 0
+        if status is not Status.NONFINITE:
+            rank = int(np.sum(strengths(self.rows, self.columns, self.precision) > ALIVE))
+            for side, other in ((self.columns, self.rows), (self.rows, self.columns)):
+                side.place_newcomers(other)
         return Bayesian(
             self.factors(),
             self.mean,
@@ -270,6 +301,13 @@ class _Run:
         )
 
 
+def _goes_on(start: Bayesian, observations: Observations) -> bool:
+    """Whether these are, by and large, the observations that a model was fitted to."""
+    mean, unit, _ = scaled(observations)
+    alike = 1 / MUCH < unit / start.unit < MUCH and abs(mean - start.mean) < (MUCH - 1) * start.unit
+    return alike and observations.n_observed <= MUCH * start.n_fitted
+
+
 def _sides(
     observations: Observations, rng: np.random.Generator, attributes: Attributes
 ) -> tuple[float, float, Side, Side]:
@@ -283,8 +321,26 @@ def _sides(
     return mean, unit, rows, columns
 
 
-def _some_rows(observations: Observations, rng: np.random.Generator) -> Observations:
-    """All entries of rows drawn by chance, about SAMPLE in all."""
+def _as_of_all_rows(
+    callbacks: Callbacks, chosen: NDArray[np.int64], count: int, shift: float
+) -> Callable[[StepInfo], object]:
+    """The callbacks of a fit to some of the rows: told of all, the others standing where those do on average."""
+
+    def callback(info: StepInfo) -> bool:
+        some = info.factors
+        assert some.row_bias is not None
+        assert some.column_bias is not None
+        U, bias = np.repeat(some.U.mean(axis=0)[None], count, axis=0), np.full(count, some.row_bias.mean())
+        U[chosen], bias[chosen] = some.U, some.row_bias
+        told = replace(info, factors=Factors(U, (), some.V, bias, some.column_bias + np.float32(shift)), status=None)
+        asked = [callback(told) for callback in callbacks]  # every one of them
+        return any(asked)
+
+    return callback
+
+
+def _some_rows(observations: Observations, rng: np.random.Generator) -> tuple[NDArray[np.int64], Observations]:
+    """Rows drawn by chance, ascending, that have about SAMPLE entries in all; and these entries."""
     by_row = observations.pattern.by_row
     counts = np.diff(by_row.pointers)
     order = rng.permutation(len(counts))
@@ -292,7 +348,7 @@ def _some_rows(observations: Observations, rng: np.random.Generator) -> Observat
     pointers = np.concatenate([[0], np.cumsum(counts[chosen])])
     places = np.repeat(by_row.pointers[chosen] - pointers[:-1], counts[chosen]) + np.arange(pointers[-1])
     lines = Lines(pointers, by_row.indices[places])
-    return Observations.from_lines(lines, observations.values[places], (len(chosen), observations.shape[1]))
+    return chosen, Observations.from_lines(lines, observations.values[places], (len(chosen), observations.shape[1]))
 
 
 def _cut(rows: Side, columns: Side, width: int) -> None:

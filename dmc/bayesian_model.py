@@ -112,7 +112,7 @@ class Bayesian:
         expected = (side.of_lines(lines) @ side.weights[: 2 + side.of_lines.loadings.shape[1]])[0]
         surprise = (values - self.mean) / self.unit - self.columns.means[columns, -1] - x @ expected
         of_prior, gram, steady = np.linalg.inv(side.covariance), x.T @ x, 1.0
-        for _ in range(2):  # how reliable its entries are shows once it is known
+        for _ in range(2):  # once more when it shows how reliable its entries are
             covariance = np.linalg.inv(of_prior + steady * self.precision * gram)
             moved = covariance @ (steady * self.precision * x.T @ surprise)
             errors = np.sum((surprise - x @ moved) ** 2) + np.sum(covariance * gram)
@@ -174,7 +174,7 @@ class Bayesian:
     def arrays(self) -> tuple[dict[str, NDArray[Any]], dict[str, float]]:
         """What `from_arrays` needs besides the entries: arrays, and numbers."""
         arrays: dict[str, NDArray[Any]] = {}
-        numbers = {"mean": self.mean, "noise": self.noise, "unit": self.unit, "rank": float(self.rank)}
+        numbers: dict[str, float] = {"mean": self.mean, "noise": self.noise, "unit": self.unit, "rank": self.rank}
         numbers |= {"precision": self.precision, "n_fitted": self.n_fitted}
         for name, side in (("rows", self.rows), ("columns", self.columns)):
             arrays[f"{name}.means"], arrays[f"{name}.covariance"] = side.means, side.covariance
@@ -199,7 +199,8 @@ class Bayesian:
         ):
             of_lines = Features(arrays[f"{name}.loadings"], numbers[f"{name}.center"], numbers[f"{name}.spread"])
             kept = {part: arrays[f"{name}.{part}"] for part in PARTS}
-            sides.append(Side(lines, values, of_lines, **kept, reliability=arrays.get(f"{name}.reliability")))
+            reliability = arrays.get(f"{name}.reliability")
+            sides.append(Side(lines, values, of_lines, **kept, reliability=reliability))
         rank, noise = int(numbers["rank"]), numbers["noise"]
         rows, columns = sides
         precision = numbers.get("precision", precision_of(noise, unit))  # files of versions before have none
@@ -212,9 +213,12 @@ def precision_of(noise: float, unit: float) -> float:
 
 
 def scaled(observations: Observations) -> tuple[float, float, NDArray[np.float32]]:
-    """Mean and standard deviation of the values, and the values in units of it around the mean."""
+    """Mean and standard deviation of the values, and the values in units of it around the mean.
+
+    The mean is rounded to float32, as what is taken off the values is.
+    """
     values = observations.values
-    mean = float(np.mean(values, dtype=np.float64))
+    mean = float(np.float32(np.mean(values, dtype=np.float64)))
     centred = values - np.float32(mean)
     parts = (centred[i : i + PART] for i in range(0, len(values), PART))  # all at once in float64 they take room
     unit = math.sqrt(sum(float(np.sum(np.square(part, dtype=np.float64))) for part in parts) / len(values)) or 1.0

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from dmc import steps
+from dmc import bayesian, steps
 from dmc.bayesian_model import MAX_PRECISION, Bayesian, factors_of
 from dmc.factors import Factors
 from dmc.observations import Observations
@@ -48,6 +48,9 @@ def finish(model: Bayesian, observations: Observations, callbacks: Sequence[Call
     rule = steps.Backtracking(steps.GaussNewton())
     problem = MaskedLeastSquares(observations.with_values(values))
     solution = solve(problem, start, rule, max_steps=MAX_STEPS, tol=1e-14, callbacks=callbacks, check_every=1)
+    if solution.stopped_by == "interrupt":
+        bayesian.warn_of_interrupt(len(model.errors))
+        model = replace(model, status=Status.STOPPED)
     error = (2 * solution.value / observations.n_observed) ** 0.5
     rounding = float(np.finfo(np.float32).eps * np.abs(observations.values).max())
     if not error <= MATCHED * model.unit + rounding:
@@ -57,4 +60,4 @@ def finish(model: Bayesian, observations: Observations, callbacks: Sequence[Call
     for side, other in ((exact.columns, exact.rows), (exact.rows, exact.columns)):
         side.update_some(side.counts < SURE * width, other, exact.precision)
     factors = factors_of(exact.rows, exact.columns, exact.unit)
-    return replace(exact, factors=factors, rank=model.rank, errors=[*model.errors, error])
+    return replace(exact, factors=factors, rank=model.rank, errors=[*model.errors, error], status=model.status)

@@ -17,6 +17,7 @@ FEATURES = 48  # of the pattern, at most
 TAMED = 0.25  # power of the counts by which lines are divided, before the pattern's singular vectors are taken
 POWER_STEPS = 4
 FARTHEST = 3.0  # standard deviations of a count: what is beyond was not seen
+ROUNDING = 1e-4  # of the largest singular value: what is below it float32 does not tell from zero
 
 Float = NDArray[np.float32]
 
@@ -60,7 +61,8 @@ class Features:
     @classmethod
     def of(cls, counts: NDArray[Any], loadings: Float) -> Features:
         logarithms = np.log(counts[counts > 0])
-        return cls(loadings, float(logarithms.mean()), float(logarithms.std()) or 1.0)
+        spread = float(logarithms.std())
+        return cls(loadings, float(logarithms.mean()), spread if spread > ROUNDING else 1.0)
 
 
 def pattern_features(pattern: Pattern, seed: int | np.random.Generator = 0) -> tuple[Features, Features]:
@@ -90,7 +92,9 @@ def pattern_features(pattern: Pattern, seed: int | np.random.Generator = 0) -> t
     if width == 0:
         of_rows, of_columns = (np.zeros((lines, 0), np.float32) for lines in (n, m))
     else:
-        P, s, Q = (a[..., 1 : width + 1] for a in leading(TAMED, min(width + 9, m, n), POWER_STEPS))
+        P, s, Q = leading(TAMED, min(width + 9, m, n), POWER_STEPS)
+        kept = slice(1, min(width + 1, int(np.sum(s > ROUNDING * s[0]))))
+        P, s, Q = P[:, kept], s[kept], Q[:, kept]
         # P = A Q / s, scaled to a mean square of one; and so for the columns.
         of_rows = (_tamed(counts[1], TAMED)[:, None] * Q * (math.sqrt(m) / s)).astype(np.float32)
         of_columns = (_tamed(counts[0], TAMED)[:, None] * P * (math.sqrt(n) / s)).astype(np.float32)

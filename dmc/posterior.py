@@ -82,8 +82,8 @@ def step(
     values : (entries,) float32 array
         Line by line.
     others : (other lines, any) float32 array
-        The moments of the other side; times the weights of its lines, if entries have such: then the errors that are
-        returned mean nothing.
+        The moments of the other side; if its lines have weights, times these: the errors that are returned then mean
+        nothing.
     precision : (unknowns, unknowns) float64 array
         Of the prior.
     expected : (lines, unknowns) float32 array
@@ -101,12 +101,13 @@ def step(
     errors : (lines,) float64 array
         Expected sum of squared errors of each line's entries.
     """
-    run = plain_step if _compiled.core is None else _compiled.core.posterior
-    return run(entries, values, others, precision, expected, noise, moments)
+    if _compiled.core is None:
+        return plain_step(entries, values, others, precision, expected, noise, moments)
+    return _compiled.core.posterior(entries, values, others, precision, expected, noise, moments)
 
 
 def plain_step(
-    entries: Any, values: Float, others: Float, precision: Any, expected: Float, noise: Any, moments: Float
+    entries: Any, values: Float, others: Any, precision: Any, expected: Float, noise: Any, moments: Float
 ) -> tuple[Float, NDArray[np.float64], NDArray[np.float64]]:
     """What the compiled core does; entries is the pattern as a SciPy matrix."""
     d = len(precision)
@@ -116,8 +117,9 @@ def plain_step(
     def weighted(by: Any) -> Any:
         return sparse.csr_array((by, entries.indices, entries.indptr), shape=entries.shape)
 
-    sums = (entries @ others[:, : len(first)]).astype(np.float64)
-    linear = (weighted(values) @ others[:, packed : packed + d + 1]).astype(np.float64)
+    others = others.astype(np.float64)  # sums in float32 would lose what tells the directions of a long line apart
+    sums = entries @ others[:, : len(first)]
+    linear = weighted(values) @ others[:, packed : packed + d + 1]
     gram = np.empty((len(sums), d + 1, d + 1))
     gram[:, first, second] = gram[:, second, first] = sums
     side = linear[:, :d] - gram[:, :d, d]

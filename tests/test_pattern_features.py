@@ -54,3 +54,17 @@ def test_features_are_those_of_a_loop_over_lines(side):
     pattern = communities()[1].pattern
     features, lines = pattern_features.pattern_features(pattern)[side], (pattern.by_row, pattern.by_column)[side]
     np.testing.assert_allclose(features(lines), expected_of(features, lines, features.loadings), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("blocks", [2, 5])
+def test_a_pattern_of_few_blocks_gives_no_coordinates_of_rounding(blocks):
+    """Its further singular values are zero, and nothing is divided by them."""
+    rows, cols = np.nonzero(np.kron(np.eye(blocks), np.ones((20, 16))))
+    pattern = Observations.from_entries(rows, cols, np.ones(len(rows), np.float32), (20 * blocks, 16 * blocks)).pattern
+    for features, lines in zip(
+        pattern_features.pattern_features(pattern), (pattern.by_row, pattern.by_column), strict=True
+    ):
+        found = features(lines)
+        assert found.shape[1] == 1 + blocks  # one, the level, and a coordinate less than there are blocks
+        assert np.abs(found).max() < 4
+        assert np.abs(found[:, 1]).max() < 1e-6  # all have the same count

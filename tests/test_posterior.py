@@ -155,3 +155,98 @@ def test_what_does_not_fit_is_refused(place, wrong, told):
     given[place] = wrong
     with pytest.raises(ValueError, match=told):
         compiled(*given)
+
+
+# --- against the regression that it is, line by line
+
+
+def dense_regression(given, means, covariances):
+    """A loop over lines: each a Bayesian regression on what is known of the others, by NumPy in double.
+
+    Returns means, the sum of the covariances, and the expected squared errors.
+    """
+    lines, values, _, prior, expected, noise = given
+    d, found = len(prior), []
+    for line, (begin, end) in enumerate(zip(lines.pointers[:-1], lines.pointers[1:], strict=True)):
+        z, S = means[lines.indices[begin:end]].astype(float), covariances[lines.indices[begin:end]]
+        x, offset = z.copy(), z[:, -1]
+        x[:, -1] = 1  # the unknown there is the line's own bias
+        spread = S.copy()  # of x: the 1 is certain
+        spread[:, -1], spread[:, :, -1] = 0, 0
+        with_offset = S[:, :-1, -1].sum(axis=0)  # of the factors and the other's bias
+        gram = x.T @ x + spread.sum(axis=0)
+        side = x.T @ (values[begin:end] - offset) - np.append(with_offset, 0)
+        own = np.linalg.inv(noise[line] * gram + prior)
+        mean = own @ (noise[line] * side + prior @ expected[line])
+        errors = np.sum((values[begin:end] - offset - x @ mean) ** 2) + S[:, -1, -1].sum() + np.sum(own * gram)
+        errors += mean @ spread.sum(axis=0) @ mean + 2 * np.append(with_offset, 0) @ mean
+        found.append((mean, own, errors))
+    assert found[0][0].shape == (d,)
+    return tuple(np.array([part[i] for part in found]) for i in range(3))
+
+
+def regression(unknowns, noise, lines=12, others=300, entries=60, seed=0):
+    """What a step needs, of values that the others explain but for that noise, and what is known of the others."""
+    rng = np.random.default_rng(seed)
+    pointers = np.concatenate([[0], np.cumsum(rng.integers(0, 2 * entries + 1, lines))])
+    pointers[1:] += entries  # the first has at least so many
+    indices = rng.integers(0, others, pointers[-1]).astype(np.int32)
+    means = rng.standard_normal((others, unknowns)).astype(np.float32)
+    root = 0.3 * noise * rng.standard_normal((others, unknowns, unknowns)) / unknowns
+    covariances = root @ root.transpose(0, 2, 1)
+    truth = rng.standard_normal((lines, unknowns)) / unknowns**0.5
+    of = np.repeat(np.arange(lines), np.diff(pointers))
+    x = means[indices].astype(float)
+    values = np.sum(truth[of, :-1] * x[:, :-1], axis=1) + truth[of, -1] + x[:, -1]
+    values += noise * rng.standard_normal(len(of))
+    precision = rng.uniform(0.5, 2, lines) / noise**2
+    prior = np.eye(unknowns) + 0.2
+    expected = 0.1 * rng.standard_normal((lines, unknowns)).astype(np.float32)
+    given = Lines(pointers, indices), values.astype(np.float32), posterior.moments_of(means, covariances), prior
+    return (*given, expected, precision), means, covariances
+
+
+@pytest.mark.parametrize("unknowns", [1, 2, 7, 16, 25])
+@pytest.mark.parametrize("noise", [1.0, 0.1])
+def test_a_step_is_a_bayesian_regression_of_each_line(unknowns, noise, take):
+    given, means, covariances = regression(unknowns, noise)
+    mean, own, errors = dense_regression(given, means, covariances)
+    found, total, told, _ = take(*given)
+    np.testing.assert_allclose(found, mean, rtol=1e-3, atol=1e-3 if noise < 1 else 1e-4)
+    np.testing.assert_allclose(total, own.sum(axis=0), rtol=1e-3, atol=1e-4 * np.abs(own.sum(axis=0)).max())
+    np.testing.assert_allclose(told, errors, rtol=2e-3, atol=1e-3 * errors.max())
+
+
+@pytest.fixture(params=[pytest.param("compiled", marks=native), "plain"])
+def take(request):
+    return {"compiled": compiled, "plain": plain}[request.param]
+
+
+@pytest.mark.parametrize("unknowns", [4, 12, 20])
+def test_digits_are_kept_where_ten_thousand_entries_are_precise(unknowns, take):
+    """20,000 times as precise as the data are wide: noise .007, of which 10,000 entries tell the mean to .00007."""
+    noise = 2e4**-0.5
+    given, means, covariances = regression(unknowns, noise, lines=6, others=3000, entries=10_000)
+    assert np.diff(given[0].pointers).min() >= 0
+    assert np.diff(given[0].pointers)[0] >= 10_000
+    mean, own, errors = dense_regression(given, means, covariances)
+    found, total, told, _ = take(*given)
+    np.testing.assert_allclose(found, mean, rtol=0, atol=3e-5)
+    np.testing.assert_allclose(np.diag(total), np.diag(own.sum(axis=0)), rtol=1e-3)
+    np.testing.assert_allclose(told, errors, rtol=0.1)
+    assert (told >= 0).all()
+
+
+@pytest.mark.parametrize("factor", [0.01, 100.0])
+def test_a_line_of_another_noise_is_told_as_it_would_be_alone(factor, take):
+    given, _, _ = regression(5, 0.5)
+    usual = take(*given)
+    noise = given[5].copy()
+    noise[2] *= factor
+    found = take(*given[:5], noise)
+    others = np.arange(len(noise)) != 2
+    for i in (0, 2, 3):  # means, errors, moments
+        np.testing.assert_array_equal(found[i][others], usual[i][others])
+    assert np.abs(found[0][2] - usual[0][2]).max() > 1e-3
+    # The surer its entries are, the closer they are matched.
+    assert (found[2][2] < usual[2][2]) == (factor > 1)
