@@ -6,19 +6,22 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
+from numpy.typing import NDArray
 
-from dmc import bayesian, steps
+from dmc import bayesian, posterior, row_solve, steps
 from dmc.bayesian_model import MAX_PRECISION, Bayesian, factors_of
 from dmc.factors import Factors
 from dmc.observations import Observations
 from dmc.problem import MaskedLeastSquares
+from dmc.side import Side
 from dmc.solution import Status
 from dmc.solver import Callback, solve
 
 MAX_STEPS = 50
 MATCHED = 1e-5  # of the ratings' spread, beside the rounding of the ratings themselves
 ENOUGH = 1.2  # entries for each degree of freedom: with fewer a match may be an accident
-SURE = 2  # entries of a line for each of its unknowns: with fewer, what lines have in common has a say in it
+FIXED = 1e-4  # of the variances of a line's unknowns: one below is no unknown
+SURE = 1.0  # typical entries of a line that its worst known direction is worth: below, what lines have in common counts
 
 
 def finish(model: Bayesian, observations: Observations, callbacks: Sequence[Callback] = ()) -> Bayesian:
@@ -58,6 +61,17 @@ def finish(model: Bayesian, observations: Observations, callbacks: Sequence[Call
     found = replace(solution.factors, row_bias=np.zeros(m)).map(lambda a: a.astype(np.float32))
     exact = Bayesian.of(found, observations, model.mean, error)
     for side, other in ((exact.columns, exact.rows), (exact.rows, exact.columns)):
-        side.update_some(side.counts < SURE * width, other, exact.precision)
+        side.update_some(_unsure(side, other), other, exact.precision)
     factors = factors_of(exact.rows, exact.columns, exact.unit)
     return replace(exact, factors=factors, rank=model.rank, errors=[*model.errors, error], status=model.status)
+
+
+def _unsure(side: Side, other: Side) -> NDArray[np.bool_]:
+    """(lines,) whose entries leave a direction open: few ones, or ones that are all alike."""
+    x = np.column_stack([other.means[:, :-1], np.ones(len(other.means))]).astype(np.float64)
+    entries = posterior.entries_of(side.lines, len(x))
+    sums = posterior.line_sums(entries, row_solve.seconds(x).astype(np.float32))
+    free = np.diagonal(side.covariance) > FIXED * np.trace(side.covariance)  # the rows' biases are among the factors
+    root = np.linalg.cholesky(side.covariance[np.ix_(free, free)])
+    grams = row_solve.unpacked(sums.astype(np.float64), x.shape[1])[:, free][:, :, free]
+    return np.asarray(np.linalg.eigvalsh(root.T @ grams @ root)[:, 0] < SURE)
