@@ -21,7 +21,7 @@ MAX_STEPS = 50
 MATCHED = 1e-5  # of the ratings' spread, beside the rounding of the ratings themselves
 ENOUGH = 1.2  # entries for each degree of freedom: with fewer a match may be an accident
 FIXED = 1e-4  # of the variances of a line's unknowns: one below is no unknown
-SURE = 1.0  # typical entries of a line that its worst known direction is worth: below, what lines have in common counts
+SURE = 0.05  # of what a typical line knows of its worst known direction: below, what lines have in common counts
 
 
 def finish(model: Bayesian, observations: Observations, callbacks: Sequence[Callback] = ()) -> Bayesian:
@@ -74,4 +74,5 @@ def _unsure(side: Side, other: Side) -> NDArray[np.bool_]:
     free = np.diagonal(side.covariance) > FIXED * np.trace(side.covariance)  # the rows' biases are among the factors
     root = np.linalg.cholesky(side.covariance[np.ix_(free, free)])
     grams = row_solve.unpacked(sums.astype(np.float64), x.shape[1])[:, free][:, :, free]
-    return np.asarray(np.linalg.eigvalsh(root.T @ grams @ root)[:, 0] < SURE)
+    known = np.linalg.eigvalsh(root.T @ grams @ root)[:, 0]
+    return np.asarray(known < SURE * np.median(known))
