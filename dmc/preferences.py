@@ -23,6 +23,7 @@ from dmc.solver import Callback, solve
 MAX_SWEEPS, TOL = 30, 1e-3  # a sweep takes so little off the value that lists no longer change for better or worse
 DEVICE_RANK, PRODUCTS, MAX_STEPS, DEVICE_TOL = 64, 1, 15, 1e-4
 FOLD_IN_PASSES, FOLD_IN_TOL = 30, 1e-6
+OUTGROWN = 2  # times as many counts as settings were found with ask for others
 FIRST_SETTINGS = Settings(0.2, 0.4, 0.5)  # of files of versions that kept none
 
 Float = NDArray[np.float32]
@@ -46,6 +47,8 @@ class Preferences:
     searched : list of dict
         How the settings were found, a fit to nine tenths of the counts each: its "rank" and "ridge", the "ndcg" of the
         tenth that was held out, and the "noise" (standard error) of the difference between that and the best before.
+    n_searched : int
+        Of how many counts that was.
     """
 
     factors: Factors
@@ -54,6 +57,7 @@ class Preferences:
     status: Status
     settings: Settings = FIRST_SETTINGS
     searched: list[dict[str, Any]] = field(default_factory=list)
+    n_searched: int = 0
     mean = 0.0
     noise = float("nan")
 
@@ -70,10 +74,10 @@ class Preferences:
     def served(self) -> Factors:
         """The factors, each side with a last line for those who are not known: the average user, and no item.
 
-        Users without a count are average too.
+        Users of whom nothing is known are average too: without a count, or with counts of unknown items alone.
         """
-        U, V, known = self.factors.U, self.factors.V, self.counts.pattern.row_counts > 0
-        average = U[known].mean(axis=0, keepdims=True)
+        U, V, known = self.factors.U, self.factors.V, self.factors.U.any(axis=1)
+        average = U[known].sum(axis=0, keepdims=True) / np.float32(max(known.sum(), 1))
         U, V = np.vstack([np.where(known[:, None], U, average), average]), np.vstack([V, np.zeros_like(V[:1])])
         return Factors(U, (), V, *(np.zeros(len(side), np.float32) for side in (U, V)))
 
@@ -136,7 +140,8 @@ class Preferences:
 
     def arrays(self) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
         """What `from_arrays` needs besides the counts."""
-        return {"U": self.factors.U, "V": self.factors.V}, {**self.settings._asdict(), "searched": self.searched}
+        found = {**self.settings._asdict(), "searched": self.searched, "n_searched": self.n_searched}
+        return {"U": self.factors.U, "V": self.factors.V}, found
 
     @classmethod
     def from_arrays(
@@ -144,8 +149,9 @@ class Preferences:
     ) -> Preferences:
         """The model again."""
         settings = Settings(*(numbers[name] for name in Settings._fields)) if numbers else FIRST_SETTINGS
-        searched = numbers.get("searched", [])
-        return cls(Factors(arrays["U"], (), arrays["V"]), observations, [], Status.CONVERGED, settings, searched)
+        factors = Factors(arrays["U"], (), arrays["V"])
+        searched, n_searched = numbers.get("searched", []), numbers.get("n_searched", observations.n_observed)
+        return cls(factors, observations, [], Status.CONVERGED, settings, searched, n_searched)
 
 
 def confidence(counts: NDArray[Any]) -> Float:
@@ -156,11 +162,16 @@ def confidence(counts: NDArray[Any]) -> Float:
     ValueError
         If a count is not above 0.
     """
+    refuse_nothing(counts)
+    return (1 + np.log(np.maximum(counts, 1))).astype(np.float32)
+
+
+def refuse_nothing(counts: NDArray[Any]) -> None:
+    """Raise a ValueError if a count is not above 0."""
     if (counts <= 0).any():
         raise ValueError(
             f"the smallest count is {counts.min():g}; counts have to be above 0: leave out what did not happen"
         )
-    return (1 + np.log(np.maximum(counts, 1))).astype(np.float32)
 
 
 def fit(
@@ -191,7 +202,8 @@ def fit(
     device : str, optional
         Where to compute, by conjugate gradients; nothing is searched for there.
     start : Preferences, optional
-        A model of these counts to begin with, of which settings and rank are kept.
+        A model of these counts to begin with. Its settings and rank are kept, unless they were found with less than
+        half as many counts: then the fit is anew.
 
     Returns
     -------
@@ -210,15 +222,20 @@ def fit(
     """
     most = min(MAX_RANK if rank is None else _checks.integer(rank, "rank", 1), *counts.shape)
     weights, rng, course = confidence(counts.values), np.random.default_rng(seed), Course(callbacks)
+    if start is not None and counts.n_observed > OUTGROWN * start.n_searched:
+        start = None
     if device is not None:
         return _fit_on_device(counts, weights, min(most, rank or DEVICE_RANK), rng, callbacks, device, start)
-    search = Search(counts, weights, rng, course)
+    searched, n_searched = ([], counts.n_observed) if start is None else (start.searched, start.n_searched)
     last, status = None, Status.STOPPED
     try:
         if start is None:
+            search = Search(counts, weights, rng, course)
+            searched = search.trials
             settings, begin, width = _found(search, counts, weights, most, rank is None)
         else:
-            settings, begin, width = start.settings, start.factors, start.factors.width
+            settings, begin = start.settings, start.factors
+            width = begin.width if rank is None else max(begin.width, most)
         problem = AllPairs(counts.pattern, counts.pattern.both_orders(weights), settings)
         last = Descent.beginning(problem, begin, width, rng)
         status = last.run(course, MAX_SWEEPS, TOL)
@@ -227,7 +244,7 @@ def fit(
         last = course.latest or Descent.beginning(_usual(counts, weights), None, min(most, FIRST_RANK), rng)
     course.look(last, course.n_sweeps, status)
     factors = last.factors().map(np.ascontiguousarray)
-    return Preferences(factors, counts, last.values, status, last.problem.settings, search.trials)
+    return Preferences(factors, counts, last.values, status, last.problem.settings, searched, n_searched)
 
 
 def _usual(counts: Observations, weights: Float) -> AllPairs:
@@ -272,7 +289,8 @@ def _fit_on_device(
     )
     if solution.stopped_by == "interrupt":
         bayesian.warn_of_interrupt(solution.n_steps)
-    return Preferences(solution.factors, counts, [solution.value] * solution.n_steps, solution.status, settings)
+    errors, n_searched = [solution.value] * solution.n_steps, counts.n_observed if start is None else start.n_searched
+    return Preferences(solution.factors, counts, errors, solution.status, settings, [], n_searched)
 
 
 def _some(lines: Lines, weights: Float, which: NDArray[np.int64]) -> tuple[Lines, Float]:

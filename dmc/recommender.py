@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dmc import _checks, ensemble, kernels, list_ranking, persistence, recommender_files
+from dmc import _checks, ensemble, kernels, list_ranking, persistence, preferences, recommender_files
 from dmc.intervals import Calibration
 from dmc.observations import Duplicates, Observations
 from dmc.ratings import Table, Vocabulary, attributes
@@ -196,7 +196,7 @@ class Recommender(Recommending):
             how: Duplicates = "sum" if self.feedback == "implicit" else duplicates
             observations = Observations.from_entries(rows, cols, values, (len(users), len(items)), how)
         except ValueError as error:
-            if "repeat" not in str(error):
+            if how != "error" or "repeat" not in str(error):
                 raise
             n = len(values) - len(np.unique(rows.astype(np.int64) * len(items) + cols))
             raise ValueError(
@@ -231,7 +231,10 @@ class Recommender(Recommending):
     def _numbers(self, source: Table, rating: str) -> NDArray[np.float32]:
         if self.feedback == "implicit" and rating not in source.names:
             return np.ones(len(source), np.float32)
-        return source.numbers(rating)
+        values = source.numbers(rating)
+        if self.feedback == "implicit":
+            preferences.refuse_nothing(values)  # before those of a pair are added up
+        return values
 
     def _state_of(
         self,
@@ -332,7 +335,10 @@ class Recommender(Recommending):
         return np.append(factors, np.mean([vector[-2:] for vector in vectors], axis=0)).astype(np.float32)
 
     def partial_fit(self, table: Any) -> Recommender:
-        """Take more ratings in, and fit all of them again from where the model stands (a network: anew).
+        """Take more ratings in, and fit all of them again from where the model stands.
+
+        A network is fitted anew, and so are preferences of more than twice as many counts as their settings were found
+        with.
 
         Until it is done, other threads are answered by the model as it was, and then by the new one. If it fails, or
         Ctrl-C ends it before or behind the sweeps, the model stays as it was; Ctrl-C during the sweeps ends them with

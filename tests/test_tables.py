@@ -405,7 +405,11 @@ def test_one_bound_for_all_columns():
 
 
 @pytest.mark.parametrize("number", [-200, 0, 99.5, np.float32(-200)])
-@pytest.mark.parametrize("kind", [lambda x: x, lambda x: pd.DataFrame(x, columns=NAMES), np.ma.masked_invalid], ids=["array", "frame", "masked"])
+@pytest.mark.parametrize(
+    "kind",
+    [lambda x: x, lambda x: pd.DataFrame(x, columns=NAMES), np.ma.masked_invalid],
+    ids=["array", "frame", "masked"],
+)
 def test_a_number_that_stands_for_missing_entries(kind, number, fitted):
     x = table()
     model = MatrixCompletion(missing_values=number).fit(kind(np.where(np.isnan(x), number, x)))
