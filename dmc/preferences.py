@@ -76,10 +76,18 @@ class Preferences:
 
         Users of whom nothing is known are average too: without a count, or with counts of unknown items alone.
         """
-        U, V, known = self.factors.U, self.factors.V, self.factors.U.any(axis=1)
-        average = U[known].sum(axis=0, keepdims=True) / np.float32(max(known.sum(), 1))
-        U, V = np.vstack([np.where(known[:, None], U, average), average]), np.vstack([V, np.zeros_like(V[:1])])
+        U, V, known = self.factors.U, self.factors.V, self._known[:, None]
+        U, V = np.vstack([np.where(known, U, self._average), self._average]), np.vstack([V, np.zeros_like(V[:1])])
         return Factors(U, (), V, *(np.zeros(len(side), np.float32) for side in (U, V)))
+
+    @cached_property
+    def _known(self) -> NDArray[np.bool_]:
+        return self.factors.U.any(axis=1)
+
+    @cached_property
+    def _average(self) -> Float:
+        """(k,) the average user's line."""
+        return self.factors.U[self._known].sum(axis=0) / np.float32(max(self._known.sum(), 1))
 
     def extended(
         self,
@@ -111,10 +119,11 @@ class Preferences:
         return own[:, : other.shape[1]]
 
     def vector(self, columns: NDArray[Any], values: NDArray[Any]) -> NDArray[np.float64]:
-        """(k + 2,) the line of `Factors.left` of a row with these counts alone."""
+        """(k + 2,) the line of `Factors.left` of a row with these counts alone; without any the average user's."""
         weights = confidence(values).astype(np.float64)
         system, known = self._system(columns, weights)
-        return np.concatenate([np.linalg.solve(system, known.T @ weights), [0.0, 1.0]])
+        own = np.linalg.solve(system, known.T @ weights) if known.any() else self._average
+        return np.concatenate([own, [0.0, 1.0]])
 
     def contributions(self, row: int, column: int) -> NDArray[np.float64]:
         """(entries,) what each of a row's counts adds to its preference for a column; their sum is the preference."""

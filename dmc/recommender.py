@@ -22,6 +22,8 @@ from dmc.recommender_state import Course, Fitted, Lazy, Model, Origin, Ranking, 
 from dmc.recommending import Recommending
 from dmc.solver import Callback
 
+RATING = "rating"  # the column of ratings, unless another is named
+
 
 class Recommender(Recommending):
     """Predict ratings and recommend items, from a table of users, items and ratings with ids of any kind.
@@ -44,7 +46,8 @@ class Recommender(Recommending):
         while those that are there stand out of the noise. Of preferences it is the rank, and left out the one up to
         1,024 that tells held-out clicks best (`history_`); of a network 16.
     feedback : {"explicit", "implicit"}
-        Whether the table holds ratings, or counts above 0 of what happened (all one, if it has no such column).
+        Whether the table holds ratings, or counts above 0 of what happened (all one, if it has no column "rating" and
+        no other is named).
     depth : int, optional
         Train a compressed deep network with so many cores, for as long as ratings that are held out for that gain from
         it. Left out: variational Bayes; on a device 3.
@@ -148,7 +151,7 @@ class Recommender(Recommending):
         table: Any,
         user: str = "user",
         item: str = "item",
-        rating: str = "rating",
+        rating: str = RATING,
         duplicates: Duplicates = "error",
         *,
         user_features: Any = None,
@@ -229,7 +232,7 @@ class Recommender(Recommending):
         return vocabulary, old[lines], of_all
 
     def _numbers(self, source: Table, rating: str) -> NDArray[np.float32]:
-        if self.feedback == "implicit" and rating not in source.names:
+        if self.feedback == "implicit" and rating == RATING and rating not in source.names:
             return np.ones(len(source), np.float32)
         values = source.numbers(rating)
         if self.feedback == "implicit":

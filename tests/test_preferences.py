@@ -324,7 +324,8 @@ def test_new_users_of_new_items_are_learnt():
 
 @pytest.mark.parametrize("rank", [None, 12])
 def test_a_model_of_a_few_clicks_grows_with_them(rank):
-    rec = dmc.Recommender(rank, feedback="implicit").fit({"user": [0], "item": [0]})
+    with pytest.warns(UserWarning, match="1 user chose all of 1 item: preferences tell nothing apart"):
+        rec = dmc.Recommender(rank, feedback="implicit").fit({"user": [0], "item": [0]})
     rec.partial_fit(table := clicks_of(300, 80))
     whole = dmc.Recommender(rank, feedback="implicit").fit({key: np.append(ids, 0) for key, ids in table.items()})
     assert rec.factors_.U.shape == whole.factors_.U.shape
@@ -355,6 +356,29 @@ def test_who_chose_unknown_items_alone_is_served_as_the_average_user():
     found = folded.recommend([1000, 2000], 5)
     np.testing.assert_array_equal(found["item"][:5], found["item"][5:])
     assert (found["prediction"] > 0).all()
+    alone = rec.mean_ + rec.item_factors @ rec.user_vector([1000])
+    np.testing.assert_allclose(
+        alone, rec.predict({"user": [1000] * 40, "item": np.arange(40)})["prediction"], rtol=1e-5
+    )
+
+
+def test_preferences_that_say_nothing_are_told():
+    i, j = map(np.ravel, np.indices((6, 5)))
+    with pytest.warns(
+        UserWarning, match="6 users chose all of 5 items: preferences tell nothing apart; give more items"
+    ):
+        dmc.Recommender(feedback="implicit").fit({"user": i, "item": j})
+    with pytest.warns(UserWarning, match="every preference is 0: the fit ended before its first sweep; fit again"):
+        dmc.Recommender(feedback="implicit", callbacks=[lambda info: True]).fit(clicks_of(60, 40))
+
+
+def test_a_column_of_counts_that_is_named_has_to_be_there():
+    table = {"user": [0, 0, 1], "item": [0, 1, 1], "plays": [9, 1, 1]}
+    rec = dmc.Recommender(feedback="implicit")
+    with pytest.raises(ValueError, match="the table has no column 'play', only 'user', 'item', 'plays'"):
+        rec.fit(table, rating="play")
+    assert rec.fit(table, rating="plays").observations_.values.max() == 9
+    assert rec.fit(table).observations_.values.max() == 1
 
 
 def test_counts_of_a_pair_cannot_make_up_for_each_other():
