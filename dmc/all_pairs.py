@@ -253,12 +253,15 @@ class Descent:
     def beginning(cls, problem: AllPairs, at: Factors | None, rank: int, rng: np.random.Generator) -> Descent:
         """From some factors as wide at most, or none, with new columns up to the rank.
 
-        They are zeros beside U, which goes first, and small random numbers beside V; lines without entries get none.
+        They are zeros beside U, which goes first, and random numbers beside V; lines without entries get none. Lines
+        of V that have entries and are zero become random: users who chose such items alone would else stay at zero too.
         """
         m, n = problem.pattern.shape
         U, V = (np.zeros((m, 0), np.float32), np.zeros((n, 0), np.float32)) if at is None else (at.U, at.V)
         fresh = SCALE / math.sqrt(rank) * rng.standard_normal((n, rank - V.shape[1]), np.float32)
         U, V = np.pad(U, ((0, 0), (0, rank - U.shape[1]))), np.hstack([V, fresh])
+        unplaced = (problem.pattern.column_counts > 0) & ~V.any(axis=1)
+        V[unplaced] = SCALE / math.sqrt(rank) * rng.standard_normal((int(unplaced.sum()), rank), np.float32)
         for side, counts in ((U, problem.pattern.row_counts), (V, problem.pattern.column_counts)):
             side[counts == 0] = 0
         return cls(problem, U, V)

@@ -46,6 +46,11 @@ def fit(
             status, n_iter, held_out, history = model.status, len(model.errors), math.nan, model.searched
             if status is Status.MAX_STEPS:
                 bayesian.warn(f"the preferences had not settled after {n_iter} sweeps; lists may still change")
+            if not model.factors.U.any():
+                bayesian.warn("every preference is 0: the fit ended before its first sweep; fit again")
+            elif observations.density == 1:
+                users, items = map(_checks.count, observations.shape, ("user", "item"))
+                bayesian.warn(f"{users} chose all of {items}: preferences tell nothing apart; give more items")
         elif settings.depth is None and settings.device is None:
             model = bayesian.fit(observations, settings.rank, rng, watchers, start, described)
             model = noise_free.finish(model, observations)

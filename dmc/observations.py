@@ -390,10 +390,13 @@ def _merge_repeats(by_row: Lines, values: Any, duplicates: Duplicates) -> tuple[
     if duplicates == "last":
         merged = values[ends - 1]
     else:
-        sums = (
-            np.add.reduceat(values, first)
-            if isinstance(values, np.ndarray)
-            else xp.segment_reduce(values, "sum", lengths=ends - first)
-        )
+        with np.errstate(over="ignore"):
+            sums = (
+                np.add.reduceat(values, first)
+                if isinstance(values, np.ndarray)
+                else xp.segment_reduce(values, "sum", lengths=ends - first)
+            )
+        if not bool(xp.isfinite(sums).all()):
+            raise ValueError(f"values of repeated entries add up to more than {values.dtype} holds; divide all of them")
         merged = sums if duplicates == "sum" else sums / xp.astype(ends - first, values.dtype)
     return Lines(xp.searchsorted(first, by_row.pointers), by_row.indices[first]), merged

@@ -23,6 +23,7 @@ from dmc.solver import Callback, solve
 MAX_SWEEPS, TOL = 30, 1e-3  # a sweep takes so little off the value that lists no longer change for better or worse
 DEVICE_RANK, PRODUCTS, MAX_STEPS, DEVICE_TOL = 64, 1, 15, 1e-4
 FOLD_IN_PASSES, FOLD_IN_TOL = 30, 1e-6
+OUTGROWN = 2  # times as many counts as settings were found with ask for others
 FIRST_SETTINGS = Settings(0.2, 0.4, 0.5)  # of files of versions that kept none
 
 Float = NDArray[np.float32]
@@ -46,6 +47,8 @@ class Preferences:
     searched : list of dict
         How the settings were found, a fit to nine tenths of the counts each: its "rank" and "ridge", the "ndcg" of the
         tenth that was held out, and the "noise" (standard error) of the difference between that and the best before.
+    n_searched : int
+        Of how many counts that was.
     """
 
     factors: Factors
@@ -54,6 +57,7 @@ class Preferences:
     status: Status
     settings: Settings = FIRST_SETTINGS
     searched: list[dict[str, Any]] = field(default_factory=list)
+    n_searched: int = 0
     mean = 0.0
     noise = float("nan")
 
@@ -70,12 +74,20 @@ class Preferences:
     def served(self) -> Factors:
         """The factors, each side with a last line for those who are not known: the average user, and no item.
 
-        Users without a count are average too.
+        Users of whom nothing is known are average too: without a count, or with counts of unknown items alone.
         """
-        U, V, known = self.factors.U, self.factors.V, self.counts.pattern.row_counts > 0
-        average = U[known].mean(axis=0, keepdims=True)
-        U, V = np.vstack([np.where(known[:, None], U, average), average]), np.vstack([V, np.zeros_like(V[:1])])
+        U, V, known = self.factors.U, self.factors.V, self._known[:, None]
+        U, V = np.vstack([np.where(known, U, self._average), self._average]), np.vstack([V, np.zeros_like(V[:1])])
         return Factors(U, (), V, *(np.zeros(len(side), np.float32) for side in (U, V)))
+
+    @cached_property
+    def _known(self) -> NDArray[np.bool_]:
+        return self.factors.U.any(axis=1)
+
+    @cached_property
+    def _average(self) -> Float:
+        """(k,) the average user's line."""
+        return self.factors.U[self._known].sum(axis=0) / np.float32(max(self._known.sum(), 1))
 
     def extended(
         self,
@@ -107,10 +119,11 @@ class Preferences:
         return own[:, : other.shape[1]]
 
     def vector(self, columns: NDArray[Any], values: NDArray[Any]) -> NDArray[np.float64]:
-        """(k + 2,) the line of `Factors.left` of a row with these counts alone."""
+        """(k + 2,) the line of `Factors.left` of a row with these counts alone; without any the average user's."""
         weights = confidence(values).astype(np.float64)
         system, known = self._system(columns, weights)
-        return np.concatenate([np.linalg.solve(system, known.T @ weights), [0.0, 1.0]])
+        own = np.linalg.solve(system, known.T @ weights) if known.any() else self._average
+        return np.concatenate([own, [0.0, 1.0]])
 
     def contributions(self, row: int, column: int) -> NDArray[np.float64]:
         """(entries,) what each of a row's counts adds to its preference for a column; their sum is the preference."""
@@ -136,7 +149,8 @@ class Preferences:
 
     def arrays(self) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
         """What `from_arrays` needs besides the counts."""
-        return {"U": self.factors.U, "V": self.factors.V}, {**self.settings._asdict(), "searched": self.searched}
+        found = {**self.settings._asdict(), "searched": self.searched, "n_searched": self.n_searched}
+        return {"U": self.factors.U, "V": self.factors.V}, found
 
     @classmethod
     def from_arrays(
@@ -144,8 +158,9 @@ class Preferences:
     ) -> Preferences:
         """The model again."""
         settings = Settings(*(numbers[name] for name in Settings._fields)) if numbers else FIRST_SETTINGS
-        searched = numbers.get("searched", [])
-        return cls(Factors(arrays["U"], (), arrays["V"]), observations, [], Status.CONVERGED, settings, searched)
+        factors = Factors(arrays["U"], (), arrays["V"])
+        searched, n_searched = numbers.get("searched", []), numbers.get("n_searched", observations.n_observed)
+        return cls(factors, observations, [], Status.CONVERGED, settings, searched, n_searched)
 
 
 def confidence(counts: NDArray[Any]) -> Float:
@@ -156,11 +171,16 @@ def confidence(counts: NDArray[Any]) -> Float:
     ValueError
         If a count is not above 0.
     """
+    refuse_nothing(counts)
+    return (1 + np.log(np.maximum(counts, 1))).astype(np.float32)
+
+
+def refuse_nothing(counts: NDArray[Any]) -> None:
+    """Raise a ValueError if a count is not above 0."""
     if (counts <= 0).any():
         raise ValueError(
             f"the smallest count is {counts.min():g}; counts have to be above 0: leave out what did not happen"
         )
-    return (1 + np.log(np.maximum(counts, 1))).astype(np.float32)
 
 
 def fit(
@@ -191,7 +211,8 @@ def fit(
     device : str, optional
         Where to compute, by conjugate gradients; nothing is searched for there.
     start : Preferences, optional
-        A model of these counts to begin with, of which settings and rank are kept.
+        A model of these counts to begin with. Its settings and rank are kept, unless they were found with less than
+        half as many counts: then the fit is anew.
 
     Returns
     -------
@@ -210,15 +231,20 @@ def fit(
     """
     most = min(MAX_RANK if rank is None else _checks.integer(rank, "rank", 1), *counts.shape)
     weights, rng, course = confidence(counts.values), np.random.default_rng(seed), Course(callbacks)
+    if start is not None and counts.n_observed > OUTGROWN * start.n_searched:
+        start = None
     if device is not None:
         return _fit_on_device(counts, weights, min(most, rank or DEVICE_RANK), rng, callbacks, device, start)
-    search = Search(counts, weights, rng, course)
+    searched, n_searched = ([], counts.n_observed) if start is None else (start.searched, start.n_searched)
     last, status = None, Status.STOPPED
     try:
         if start is None:
+            search = Search(counts, weights, rng, course)
+            searched = search.trials
             settings, begin, width = _found(search, counts, weights, most, rank is None)
         else:
-            settings, begin, width = start.settings, start.factors, start.factors.width
+            settings, begin = start.settings, start.factors
+            width = begin.width if rank is None else max(begin.width, most)
         problem = AllPairs(counts.pattern, counts.pattern.both_orders(weights), settings)
         last = Descent.beginning(problem, begin, width, rng)
         status = last.run(course, MAX_SWEEPS, TOL)
@@ -227,7 +253,7 @@ def fit(
         last = course.latest or Descent.beginning(_usual(counts, weights), None, min(most, FIRST_RANK), rng)
     course.look(last, course.n_sweeps, status)
     factors = last.factors().map(np.ascontiguousarray)
-    return Preferences(factors, counts, last.values, status, last.problem.settings, search.trials)
+    return Preferences(factors, counts, last.values, status, last.problem.settings, searched, n_searched)
 
 
 def _usual(counts: Observations, weights: Float) -> AllPairs:
@@ -274,7 +300,8 @@ def _fit_on_device(
     )
     if solution.stopped_by == "interrupt":
         bayesian.warn_of_interrupt(solution.n_steps)
-    return Preferences(solution.factors, counts, [solution.value] * solution.n_steps, solution.status, settings)
+    errors, n_searched = [solution.value] * solution.n_steps, counts.n_observed if start is None else start.n_searched
+    return Preferences(solution.factors, counts, errors, solution.status, settings, [], n_searched)
 
 
 def _some(lines: Lines, weights: Float, which: NDArray[np.int64]) -> tuple[Lines, Float]:

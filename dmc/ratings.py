@@ -100,7 +100,7 @@ class Table:
         """(entries,) the values of a column."""
         if name not in self.names:
             raise ValueError(
-                f"{self._origin} has no column {name!r}, only {', '.join(map(repr, self.names))}; "
+                f"{self._origin} has no column {name!r}, {_only(self.names)}; "
                 "say which is meant, as in user='userId', or rename it"
             )
         return np.asarray(self._source[name] if self._of_arrays else self._source[name].to_numpy())
@@ -389,6 +389,10 @@ def _as_column(values: Any, name: str) -> NDArray[Any]:
         return np.asarray(values)
     except ValueError:
         raise ValueError(f"column {name} is not one value for each entry; give a one-dimensional array") from None
+
+
+def _only(names: Sequence[str]) -> str:
+    return f"only {', '.join(map(repr, names))}" if names else "nor any other"
 
 
 def _repeated(names: Sequence[str], origin: str) -> str:

@@ -14,13 +14,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dmc import _checks, ensemble, kernels, list_ranking, persistence, recommender_files
+from dmc import _checks, ensemble, kernels, list_ranking, persistence, preferences, recommender_files
 from dmc.intervals import Calibration
 from dmc.observations import Duplicates, Observations
 from dmc.ratings import Table, Vocabulary, attributes
 from dmc.recommender_state import Course, Fitted, Lazy, Model, Origin, Ranking, State, grown, read_only
 from dmc.recommending import Recommending
 from dmc.solver import Callback
+
+RATING = "rating"  # the column of ratings, unless another is named
 
 
 class Recommender(Recommending):
@@ -44,7 +46,8 @@ class Recommender(Recommending):
         while those that are there stand out of the noise. Of preferences it is the rank, and left out the one up to
         1,024 that tells held-out clicks best (`history_`); of a network 16.
     feedback : {"explicit", "implicit"}
-        Whether the table holds ratings, or counts above 0 of what happened (all one, if it has no such column).
+        Whether the table holds ratings, or counts above 0 of what happened (all one, if it has no column "rating" and
+        no other is named).
     depth : int, optional
         Train a compressed deep network with so many cores, for as long as ratings that are held out for that gain from
         it. Left out: variational Bayes; on a device 3.
@@ -148,7 +151,7 @@ class Recommender(Recommending):
         table: Any,
         user: str = "user",
         item: str = "item",
-        rating: str = "rating",
+        rating: str = RATING,
         duplicates: Duplicates = "error",
         *,
         user_features: Any = None,
@@ -196,7 +199,7 @@ class Recommender(Recommending):
             how: Duplicates = "sum" if self.feedback == "implicit" else duplicates
             observations = Observations.from_entries(rows, cols, values, (len(users), len(items)), how)
         except ValueError as error:
-            if "repeat" not in str(error):
+            if how != "error" or "repeat" not in str(error):
                 raise
             n = len(values) - len(np.unique(rows.astype(np.int64) * len(items) + cols))
             raise ValueError(
@@ -229,9 +232,12 @@ class Recommender(Recommending):
         return vocabulary, old[lines], of_all
 
     def _numbers(self, source: Table, rating: str) -> NDArray[np.float32]:
-        if self.feedback == "implicit" and rating not in source.names:
+        if self.feedback == "implicit" and rating == RATING and rating not in source.names:
             return np.ones(len(source), np.float32)
-        return source.numbers(rating)
+        values = source.numbers(rating)
+        if self.feedback == "implicit":
+            preferences.refuse_nothing(values)  # before those of a pair are added up
+        return values
 
     def _state_of(
         self,
@@ -332,7 +338,10 @@ class Recommender(Recommending):
         return np.append(factors, np.mean([vector[-2:] for vector in vectors], axis=0)).astype(np.float32)
 
     def partial_fit(self, table: Any) -> Recommender:
-        """Take more ratings in, and fit all of them again from where the model stands (a network: anew).
+        """Take more ratings in, and fit all of them again from where the model stands.
+
+        A network is fitted anew, and so are preferences of more than twice as many counts as their settings were found
+        with.
 
         Until it is done, other threads are answered by the model as it was, and then by the new one. If it fails, or
         Ctrl-C ends it before or behind the sweeps, the model stays as it was; Ctrl-C during the sweeps ends them with

@@ -112,8 +112,9 @@ class Recommending:
         interval : float, optional
             Also give bounds between which a rating lies with this probability, such as .9; needs
             ``Recommender(intervals=True)``. They are as wide as what is known of the user and of the item asks for, and
-            hold for pairs like those that were rated before; of later ratings bounds for 90 % have held 83–87 %: judge
-            them by ``dmc.evaluation.split(by="time")``.
+            hold for pairs like those that were rated before. They are the shortest found for this probability: those of
+            a smaller one need not lie inside. Of later ratings bounds for 90 % have held 83–87 %: judge them by
+            ``dmc.evaluation.split(by="time")``.
 
         Returns
         -------
@@ -131,12 +132,12 @@ class Recommending:
             return result
         if state.calibration is None:
             _checks.real(interval, "interval", 0, 1, open_ends=True)
-            raise ValueError("this model has learnt no intervals; fit Recommender(intervals=True)")
+            raise ValueError("this model has learnt no intervals; fit Recommender(intervals=True) to ratings")
         of_users, of_items = state.counts
         bounds = state.calibration.bounds(centre, of_users[rows], of_items[cols], interval)
         for name, bound in zip(("lower", "upper"), bounds, strict=True):
-            inside = np.clip(bound.astype(np.float32), *state.range)
-            result = Table.open(result).with_column(name, inside)
+            inside = np.clip(bound, *state.range)  # before float32, which may not hold what lies outside
+            result = Table.open(result).with_column(name, inside.astype(np.float32))
         return result
 
     def recommend(

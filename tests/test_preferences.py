@@ -305,3 +305,93 @@ def test_clicks_that_repeat_are_added_up():
     np.testing.assert_array_equal(rec.observations_.values, [2, 1, 1])
     rec.partial_fit({"user": [0], "item": [0]})
     np.testing.assert_array_equal(rec.observations_.values, [3, 1, 1])
+
+
+def clicks_of(m, n, seed=0, first=0):
+    counts, *_ = tastes(seed, m, n)
+    return {"user": counts.rows + first, "item": counts.cols + first}
+
+
+def test_new_users_of_new_items_are_learnt():
+    """All zeros on both sides is a saddle that no sweep leaves."""
+    rec = dmc.Recommender(feedback="implicit").fit(clicks_of(60, 40))
+    rec.partial_fit(clicks_of(30, 20, 1, first=1000))
+    found = rec.recommend(np.arange(1000, 1030), 3)
+    assert ((found["item"] - found["user"]) % 2 == 0).all()
+    assert (found["item"] >= 1000).all()
+    assert (found["prediction"] > 0.05).all()
+
+
+@pytest.mark.parametrize("rank", [None, 12])
+def test_a_model_of_a_few_clicks_grows_with_them(rank):
+    with pytest.warns(UserWarning, match="1 user chose all of 1 item: preferences tell nothing apart"):
+        rec = dmc.Recommender(rank, feedback="implicit").fit({"user": [0], "item": [0]})
+    rec.partial_fit(table := clicks_of(300, 80))
+    whole = dmc.Recommender(rank, feedback="implicit").fit({key: np.append(ids, 0) for key, ids in table.items()})
+    assert rec.factors_.U.shape == whole.factors_.U.shape
+    np.testing.assert_allclose(rec.predict(table)["prediction"], whole.predict(table)["prediction"], atol=1e-3)
+
+
+def test_a_rank_that_was_asked_for_is_reached_when_there_are_as_many_items():
+    rec = dmc.Recommender(30, feedback="implicit").fit(clicks_of(60, 20))
+    rec.partial_fit({"user": np.arange(20), "item": np.arange(20) + 100})
+    assert rec.factors_.U.shape[1] == 30
+
+
+def test_what_was_searched_stays_told_after_more_clicks(tmp_path):
+    rec = dmc.Recommender(8, feedback="implicit").fit(clicks_of(300, 80))
+    trials, n_clicks = rec.history_, rec.n_observed_
+    assert trials
+    rec.save(tmp_path / "model")
+    loaded = dmc.Recommender.load(tmp_path / "model")
+    for model in (rec, loaded):
+        model.partial_fit({"user": [1], "item": [0]})
+        assert model.history_ == trials
+        assert model._state.fitted().members[0].n_searched == n_clicks
+
+
+def test_who_chose_unknown_items_alone_is_served_as_the_average_user():
+    rec = dmc.Recommender(feedback="implicit").fit(clicks_of(60, 40))
+    folded = rec.fold_in({"user": [1000], "item": [1000]})
+    found = folded.recommend([1000, 2000], 5)
+    np.testing.assert_array_equal(found["item"][:5], found["item"][5:])
+    assert (found["prediction"] > 0).all()
+    alone = rec.mean_ + rec.item_factors @ rec.user_vector([1000])
+    np.testing.assert_allclose(
+        alone, rec.predict({"user": [1000] * 40, "item": np.arange(40)})["prediction"], rtol=1e-5
+    )
+
+
+def test_preferences_that_say_nothing_are_told():
+    i, j = map(np.ravel, np.indices((6, 5)))
+    with pytest.warns(
+        UserWarning, match="6 users chose all of 5 items: preferences tell nothing apart; give more items"
+    ):
+        dmc.Recommender(feedback="implicit").fit({"user": i, "item": j})
+    with pytest.warns(UserWarning, match="every preference is 0: the fit ended before its first sweep; fit again"):
+        dmc.Recommender(feedback="implicit", callbacks=[lambda info: True]).fit(clicks_of(60, 40))
+
+
+def test_a_column_of_counts_that_is_named_has_to_be_there():
+    table = {"user": [0, 0, 1], "item": [0, 1, 1], "plays": [9, 1, 1]}
+    rec = dmc.Recommender(feedback="implicit")
+    with pytest.raises(ValueError, match="the table has no column 'play', only 'user', 'item', 'plays'"):
+        rec.fit(table, rating="play")
+    assert rec.fit(table, rating="plays").observations_.values.max() == 9
+    assert rec.fit(table).observations_.values.max() == 1
+
+
+def test_counts_of_a_pair_cannot_make_up_for_each_other():
+    rec = dmc.Recommender(feedback="implicit")
+    table = {"user": [0, 0, 1], "item": [0, 0, 1], "rating": [3, -1, 1]}
+    with pytest.raises(ValueError, match="the smallest count is -1; counts have to be above 0"):
+        rec.fit(table)
+    rec.fit({"user": [0, 1], "item": [0, 1], "rating": [3, 1]})
+    with pytest.raises(ValueError, match="the smallest count is -1; counts have to be above 0"):
+        rec.partial_fit({"user": [0], "item": [0], "rating": [-1]})
+
+
+def test_counts_that_add_up_to_too_much():
+    rec = dmc.Recommender(feedback="implicit")
+    with pytest.raises(ValueError, match="add up to more than float32 holds; divide all of them"):
+        rec.fit({"user": [0, 0, 1], "item": [0, 0, 1], "rating": [3e38, 3e38, 1]})

@@ -575,3 +575,8 @@ def test_days_and_fractions_of_a_second():
     assert as_ids(np.array([f"{HOUR}:01.250"], "M8[ns]"), "user").tolist() == [f"{HOUR}:01.25"]
     zoned = pd.Timestamp(f"{HOUR}:01.5", tz="Europe/Paris")
     assert as_ids(np.array([zoned], dtype=object), "user").tolist() == [zoned.isoformat()]
+
+
+def test_a_table_without_any_column():
+    with pytest.raises(ValueError, match="the table has no column 'user', nor any other; say which is meant"):
+        Table.open({}).ids("user")

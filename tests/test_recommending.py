@@ -241,7 +241,7 @@ def test_intervals_of_real_ratings(train, test, data_folder):
 
 
 def test_intervals_have_to_be_learnt(fitted, split):
-    with pytest.raises(ValueError, match=r"this model has learnt no intervals; fit Recommender\(intervals=True\)"):
+    with pytest.raises(ValueError, match=r"this model has learnt no intervals; fit Recommender\(intervals=True\) to r"):
         fitted.predict(split[1], interval=0.9)
     model = Recommender(intervals=True).fit(split[0])
     np.testing.assert_array_equal(
@@ -252,6 +252,15 @@ def test_intervals_have_to_be_learnt(fitted, split):
             model.predict(split[1], interval=wrong)
     with pytest.raises(TypeError, match="interval is"):
         model.predict(split[1], interval="wide")
+
+
+def test_intervals_of_huge_ratings():
+    rng = np.random.default_rng(0)
+    rows, cols = np.nonzero(rng.random((40, 30)) < 0.5)
+    table = {"user": rows, "item": cols, "rating": rng.integers(1, 6, len(rows)) * 1e30}
+    found = Recommender(intervals=True).fit(table).predict(table, interval=0.999)
+    np.testing.assert_array_equal(found["lower"], np.float32(1e30))
+    np.testing.assert_array_equal(found["upper"], np.float32(5e30))
 
 
 @pytest.mark.parametrize("count", [1, 2, 5, 150])
