@@ -287,9 +287,13 @@ def _fit_on_device(
     settings = settings_for(counts.density, weights) if start is None else start.settings
     problem = AllPairs(counts.pattern, counts.pattern.both_orders(weights), settings)
     chosen = counts.with_values(np.ones_like(weights))
+    if start is None:
+        begin = initial.spectral(chosen, rank, rng).scaled(chosen.density)
+    else:
+        begin = Descent.beginning(problem, start.factors, start.factors.width, rng).factors().map(np.ascontiguousarray)
     solution = solve(
         MaskedLeastSquares(chosen, weights, problem.ridges, unobserved=settings.unobserved, device=device),
-        initial.spectral(chosen, rank, rng).scaled(chosen.density) if start is None else start.factors,
+        begin,
         steps.AlternatingLeastSquares(PRODUCTS),
         max_steps=MAX_STEPS,
         tol=DEVICE_TOL,
