@@ -91,13 +91,13 @@ def rank_again(
 def joined(found: Preferences, served: Factors, rating_weight: float) -> Ranking:
     """Preferences and ratings as one product.
 
-    Who has chosen nothing yet is taken to prefer what most have chosen, as strongly on average as others do what they
-    have chosen themselves.
+    Who has chosen nothing yet, or unknown items alone, is taken to prefer what most have chosen, as strongly on average
+    as others do what they have chosen themselves.
     """
     counts, wanted = found.counts.pattern.column_counts, found.factors
     squares = float(np.square(counts, dtype=np.float64).sum())
     popular = np.append(counts * (_average(found) * found.counts.n_observed / squares), 0)
-    new = np.append(found.counts.pattern.row_counts == 0, True)
+    new = np.append(~found.known, True)
     U, V = (np.vstack([side, np.zeros_like(side[:1])]) for side in (wanted.U, wanted.V))
     left = np.hstack([np.where(new[:, None], 0, U), new[:, None], rating_weight * served.left], dtype=np.float32)
     right = np.hstack([V, popular[:, None], served.right], dtype=np.float32, casting="same_kind")

@@ -76,18 +76,19 @@ class Preferences:
 
         Users of whom nothing is known are average too: without a count, or with counts of unknown items alone.
         """
-        U, V, known = self.factors.U, self.factors.V, self._known[:, None]
+        U, V, known = self.factors.U, self.factors.V, self.known[:, None]
         U, V = np.vstack([np.where(known, U, self._average), self._average]), np.vstack([V, np.zeros_like(V[:1])])
         return Factors(U, (), V, *(np.zeros(len(side), np.float32) for side in (U, V)))
 
     @cached_property
-    def _known(self) -> NDArray[np.bool_]:
-        return self.factors.U.any(axis=1)
+    def known(self) -> NDArray[np.bool_]:
+        """(rows,) users with a line of their own: not those without counts, or with counts of unplaced items alone."""
+        return (self.counts.pattern.row_counts > 0) & self.factors.U.any(axis=1)
 
     @cached_property
     def _average(self) -> Float:
         """(k,) the average user's line."""
-        return self.factors.U[self._known].sum(axis=0) / np.float32(max(self._known.sum(), 1))
+        return self.factors.U[self.known].sum(axis=0) / np.float32(max(self.known.sum(), 1))
 
     def extended(
         self,
@@ -289,9 +290,13 @@ def _fit_on_device(
     settings = settings_for(counts.density, weights) if start is None else start.settings
     problem = AllPairs(counts.pattern, counts.pattern.both_orders(weights), settings)
     chosen = counts.with_values(np.ones_like(weights))
+    if start is None:
+        begin = initial.spectral(chosen, rank, rng).scaled(chosen.density)
+    else:
+        begin = Descent.beginning(problem, start.factors, start.factors.width, rng).factors().map(np.ascontiguousarray)
     solution = solve(
         MaskedLeastSquares(chosen, weights, problem.ridges, unobserved=settings.unobserved, device=device),
-        initial.spectral(chosen, rank, rng).scaled(chosen.density) if start is None else start.factors,
+        begin,
         steps.AlternatingLeastSquares(PRODUCTS),
         max_steps=MAX_STEPS,
         tol=DEVICE_TOL,

@@ -87,6 +87,15 @@ def test_a_stranger_gets_what_is_popular():
     assert often[found].min() >= np.sort(often)[-25]
 
 
+def test_who_rated_unknown_items_alone_gets_what_is_popular(planted_tastes):
+    rec, *_ = planted_tastes
+    folded = rec.fold_in({"user": [1000], "item": [1000], "rating": [3.0]})
+    ranking = folded._state.ranking()
+    width = ranking.preferences().factors.width
+    row = folded.users_.lines([1000])[0]
+    np.testing.assert_array_equal(ranking.left[row, : width + 1], ranking.left[-1, : width + 1])
+
+
 def test_a_described_item_may_be_listed():
     table, *_ = tastes()
     info = {"item": np.arange(140), "third": (np.arange(140) % 3 == 0).astype(float)}

@@ -312,9 +312,13 @@ def clicks_of(m, n, seed=0, first=0):
     return {"user": counts.rows + first, "item": counts.cols + first}
 
 
-def test_new_users_of_new_items_are_learnt():
+@pytest.mark.filterwarnings("ignore:the preferences had not settled")
+@pytest.mark.parametrize("device", [None, "cpu"])
+def test_new_users_of_new_items_are_learnt(device):
     """All zeros on both sides is a saddle that no sweep leaves."""
-    rec = dmc.Recommender(feedback="implicit").fit(clicks_of(60, 40))
+    if device is not None:
+        pytest.importorskip("torch")
+    rec = dmc.Recommender(feedback="implicit", device=device).fit(clicks_of(60, 40))
     rec.partial_fit(clicks_of(30, 20, 1, first=1000))
     found = rec.recommend(np.arange(1000, 1030), 3)
     assert ((found["item"] - found["user"]) % 2 == 0).all()
