@@ -223,6 +223,7 @@ struct Solve {
     template <int Bytes>
     static DMC_INLINE double solve(Sums* sums, std::int64_t count, float* x) {
         using V = Vector<float, Bytes>;
+        if (count > kTogether) __builtin_unreachable();  // the compiler would warn of what lies behind the arrays
         float lower[kTogether][(kBlock + 1) * kBlock] = {};
         double products = 0;
         for (int p = 0; p < kBlock; ++p)
