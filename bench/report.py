@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -163,8 +164,12 @@ def rank_bounds() -> list[str]:
 
 
 def bounds_on_ratings() -> list[str]:
-    shares = [f"{row['coverage']:.1%} ({name})" for name, row in cases("recommend", "intervals | ").items()]
-    return [f"Of the test ratings {' and '.join(shares)} lie inside the bounds for 90 %."]
+    def share(name: str, row: dict[str, Any]) -> str:
+        fifths = row["coverage_of_fifths"]
+        return f"| {name} | {row['coverage']:.1%} | {min(fifths):.1%} … {max(fifths):.1%} | {row['width']:.2f} |"
+
+    lines = ["| inside the bounds for 90 % | of the test ratings | of each fifth by predicted rating | width |"]
+    return [*lines, "|---|---|---|---|", *(share(*case) for case in cases("recommend", "intervals | ").items())]
 
 
 def clicks() -> list[str]:
