@@ -63,3 +63,13 @@ def settings_of(row: dict[str, Any]) -> str:
 
 def not_yet(run: str) -> list[str]:
     return [f"Not measured yet: `dmc bench {run}`."]
+
+
+def large_ratings() -> list[str]:
+    lines = []
+    for name, row in cases("large_ratings", "").items():
+        lines.append(
+            f"{name}: {row['seconds']:.0f} s ({row['cpu_seconds']:.0f} s of processor time), {row['peak_gib']:.1f} GiB "
+            f"at most, test RMSE {row['rmse']:.4f}; the oracle's is {row['oracle_rmse']:.4f}."
+        )
+    return lines

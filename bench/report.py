@@ -9,7 +9,15 @@ from typing import Any
 import numpy as np
 
 from _harness import cases, load, main
-from _recommender_tables import cold_items, large_clicks, lists_of_ratings, settings_of, sparse_clicks, sparse_ratings
+from _recommender_tables import (
+    cold_items,
+    large_clicks,
+    large_ratings,
+    lists_of_ratings,
+    settings_of,
+    sparse_clicks,
+    sparse_ratings,
+)
 from dmc import plots
 
 README = Path(__file__).parent.parent / "README.md"
@@ -460,6 +468,7 @@ SECTIONS = (
     against_full,
     depth,
     ratings,
+    large_ratings,
     fits,
     rank_bounds,
     bounds_on_ratings,
