@@ -92,12 +92,6 @@ class Search:
         if rank > FIRST_RANK:
             self._walk(rank, SHORT_STEP)
 
-    def widen(self, rank: int) -> None:
-        """To a rank that is given, for which another ridge may be better."""
-        if rank > FIRST_RANK:
-            self._try(rank, self.ridge, anyway=True)
-            self._walk(rank, SHORT_STEP)
-
     def _walk(self, rank: int, step: float) -> None:
         began = self.ridge
         for factor in (step, 1 / step):
@@ -106,8 +100,8 @@ class Search:
             if self.ridge != began:
                 return
 
-    def _try(self, rank: int, ridge: float, anyway: bool = False) -> bool:
-        """One more fit, from the best; whether it is better, or is to be taken anyway."""
+    def _try(self, rank: int, ridge: float) -> bool:
+        """One more fit, from the best; whether it is better."""
         known = any(trial["rank"] == rank and abs(trial["ridge"] / ridge - 1) < 0.01 for trial in self.trials)
         if self._course.stopped or known:
             return False
@@ -120,7 +114,7 @@ class Search:
         gains = scores - self._scores
         noise = float(gains.std() / np.sqrt(len(gains)))
         freer = wider or ridge <= self.ridge / LONG_STEP  # which has to be worth it
-        better = first or anyway or gains.mean() > (noise if freer else 0)
+        better = first or gains.mean() > (noise if freer else 0)
         self.trials.append({"rank": rank, "ridge": ridge, "ndcg": float(scores.mean()), "noise": noise})
         if better:
             self.best, self._scores = tried, scores

@@ -269,8 +269,6 @@ def _found(
         search.find_ridge(min(FIRST_RANK, most))
         if any_rank:
             search.find_rank(most)
-        else:
-            search.widen(most)
     settings = settings_for(counts.density, weights, search.ridge)
     if search.best is None:
         return settings, None, min(most, FIRST_RANK) if any_rank else most

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from dmc import preference_search, preferences
+from dmc import preference_search
 from dmc.all_pairs import Course
 from dmc.observations import Observations
 from dmc.preference_search import Search, settings_for
@@ -78,12 +78,3 @@ def test_too_few_counts_tell_nothing():
     found = search(few)
     assert not found.possible
     assert found.ridge == preference_search.SMALL_RIDGE
-
-
-def test_a_given_rank_gets_a_ridge_of_its_own():
-    found = preferences.fit(groups(20), 96)
-    assert found.factors.width == 96
-    tried = [trial for trial in found.searched if trial["rank"] == 96]
-    assert len({trial["ridge"] for trial in tried}) >= 2
-    best = max(tried, key=lambda trial: trial["ndcg"])
-    assert found.settings.ridge == pytest.approx(best["ridge"])
