@@ -36,7 +36,7 @@ RIVALS := cmfrec cornac implicit lenskit scikit-surprise
 gpu: export PYTHONPATH := $(CURDIR):$(CURDIR)/build/gpu-packages
 gpu:
 	DMC_CORE=1 DMC_CUDA=1 $(PYTHON) setup.py --quiet build_ext --inplace
-	$(PYTHON) -m pytest --override-ini=addopts= --quiet -m gpu tests/test_gpu.py tests/test_devices.py
+	$(PYTHON) -m pytest --override-ini=addopts=--import-mode=importlib --quiet -m gpu tests/kernels/test_gpu.py tests/test_arrays.py
 	$(PYTHON) bench/gpu.py
 
 gpu-packages:
@@ -52,6 +52,7 @@ lint: .venv/.dev
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+	$(BIN)/lint-imports
 	$(BIN)/clang-format --dry-run -Werror $(SOURCES)
 
 format: .venv/.dev
@@ -60,8 +61,8 @@ format: .venv/.dev
 	$(BIN)/clang-format -i $(SOURCES)
 
 # The kernels' own tests with the core under sanitizers: a build for each, and what it wants to be loaded first.
-NATIVE_TESTS := tests/test_native.py tests/test_sorting.py tests/test_serving.py tests/test_posterior.py \
-	tests/test_bayesian.py tests/test_all_pairs.py tests/test_row_solve.py
+NATIVE_TESTS := tests/kernels/test_native.py tests/kernels/test_sorting.py tests/kernels/test_serving.py tests/kernels/test_posterior.py \
+	tests/recommend/test_bayesian.py tests/recommend/test_all_pairs.py tests/solver/test_row_solve.py
 define sanitized
 	DMC_CORE=1 DMC_SANITIZE=$(1) $(BIN)/python setup.py --quiet build --build-lib build/$(1) --build-temp build/$(1)-objects
 	LD_PRELOAD="$(foreach lib,$(2),$(shell g++ -print-file-name=$(lib)))" PYTHONPATH=$(CURDIR)/build/$(1) \
@@ -72,10 +73,10 @@ comma := ,
 .PHONY: instruction-sets
 # The kernels' own tests with what older processors have; this one's best is what `make test` runs.
 instruction-sets: .venv/.test
-	DMC_ISA=plain $(BIN)/pytest --quiet tests/test_native.py tests/test_serving.py tests/test_posterior.py \
-		tests/test_all_pairs.py
-	DMC_ISA=avx2 $(BIN)/pytest --quiet tests/test_native.py tests/test_serving.py tests/test_posterior.py \
-		tests/test_all_pairs.py
+	DMC_ISA=plain $(BIN)/pytest --quiet tests/kernels/test_native.py tests/kernels/test_serving.py tests/kernels/test_posterior.py \
+		tests/recommend/test_all_pairs.py
+	DMC_ISA=avx2 $(BIN)/pytest --quiet tests/kernels/test_native.py tests/kernels/test_serving.py tests/kernels/test_posterior.py \
+		tests/recommend/test_all_pairs.py
 
 sanitize: .venv/.test
 	$(call sanitized,address$(comma)undefined,libasan.so libubsan.so libstdc++.so)
@@ -85,7 +86,7 @@ HOSTS := lenskit cornac scikit-surprise tensorboard mlflow-skinny sqlalchemy ale
 # The adapters beside the real frameworks, which pin what .venv has newer (LensKit wants pandas 2): in an environment of
 # their own. The core is the one that .venv built into the tree.
 integrations: .venv-integrations/.hosts .venv/.test
-	.venv-integrations/bin/python -m pytest -o addopts='--strict-markers --strict-config' -rP tests/integrations \
+	.venv-integrations/bin/python -m pytest -o addopts='--strict-markers --strict-config --import-mode=importlib' -rP tests/integrations \
 		tests/test_readme.py::test_python_runs
 
 .venv-integrations/.hosts: pyproject.toml tests/integrations/constraints.txt

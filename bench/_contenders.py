@@ -330,9 +330,9 @@ def lists(contender: str, batch: int) -> Iterator[dict[str, Any]]:
 def _our_server(U: Any, V: Any, liked: Any) -> Any:
     """A Recommender that has these factors: what `fit` leaves behind, made by hand."""
     import dmc
-    from dmc.pattern import Lines
-    from dmc.ratings import Vocabulary
-    from dmc.recommender_state import Course, Fitted, Lazy, State
+    from dmc.pattern import SparseIndex
+    from dmc.recommend.state import Course, Fitted, Lazy, State
+    from dmc.recommend.table import Vocabulary
 
     sides = [np.vstack([side, np.zeros_like(side[:1])]) for side in (U, V)]  # the last: of those who are not known
     served = dmc.Factors(sides[0], (), sides[1], *(np.zeros(len(side), np.float32) for side in sides))
@@ -345,7 +345,7 @@ def _our_server(U: Any, V: Any, liked: Any) -> Any:
         range=(-np.inf, np.inf),
         left=served.left,
         right=served.right,
-        seen=Lines(liked.indptr.astype(np.int64), liked.indices),
+        seen=SparseIndex(liked.indptr.astype(np.int64), liked.indices),
         noise=np.nan,
         rank=WIDTH,
         course=Course(dmc.Status.CONVERGED, 0, np.nan, []),

@@ -9,7 +9,8 @@ import numpy as np
 
 import dmc
 from _harness import main, record
-from dmc import datasets, initial, metrics, steps
+from dmc import datasets, metrics
+from dmc.solver import initial, steps
 
 RANK = 5
 CASES = {

@@ -10,7 +10,7 @@ import numpy as np
 
 import dmc
 from _harness import main, record
-from dmc import initial, steps
+from dmc.solver import initial, steps
 
 RANK, DEPTH, SCALE, RATE, OUTER = 5, 3, 1e-3, 5e-3, 0.01
 

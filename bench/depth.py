@@ -8,7 +8,7 @@ import numpy as np
 
 import dmc
 from _harness import main, record
-from dmc import initial, steps
+from dmc.solver import initial, steps
 
 SEEDS = range(5)
 SCALE = {2: 1e-2, 3: 1e-2, 4: 1e-1}

@@ -17,8 +17,10 @@ import torch
 
 import _harness
 from _harness import main
-from dmc import Factors, MaskedLeastSquares, Observations, initial, solve, steps, torch_ops
-from dmc.callbacks import EarlyStopping
+from dmc import Factors, MaskedLeastSquares, Observations, solve
+from dmc.kernels import torch_operators
+from dmc.solver import initial, steps
+from dmc.solver.callbacks import EarlyStopping
 
 HERE = "--here" in sys.argv
 DEVICE = "cpu" if HERE else "cuda"
@@ -90,7 +92,7 @@ def with_cusparse(observations: Observations) -> Callable[..., Any]:
     """As a torch user would: sampled_addmm for the residual, two prepared CSR products; values go to column order."""
     pattern, order = observations.pattern, observations.pattern.column_order
     by_row, by_column = (
-        torch.sparse_csr_tensor(lines.pointers.int(), lines.indices, values, size=shape, check_invariants=False)
+        torch.sparse_csr_tensor(lines.indptr.int(), lines.indices, values, size=shape, check_invariants=False)
         for lines, values, shape in (
             (pattern.by_row, observations.values, observations.shape),
             (pattern.by_column, observations.values[order], observations.shape[::-1]),
@@ -117,14 +119,14 @@ def gpu_kernels() -> None:
     observed = Observations.from_entries(rows, cols, values, (users, films))
     del rows, cols, values
     target = observed.pattern.both_orders(observed.values)
-    pattern, rival = torch_ops.pattern_tensors(observed.pattern), with_cusparse(observed)
+    pattern, rival = torch_operators.pattern_tensors(observed.pattern), with_cusparse(observed)
     big = torch.empty(1 << (20 if HERE else 30), device=DEVICE)
     other = torch.empty_like(big)
     copied = 2 * 4 * len(big) / (1e-3 * milliseconds({"copy": partial(other.copy_, big)})["copy"])  # bytes a second
     del big, other
     for width in (16, 32, 64, 128):
         left, right = (torch.randn(n, width, device=DEVICE, generator=generator) for n in (users, films))
-        kernel = partial(torch_ops.masked_residual_grad, left, right, *pattern, *target, None, None)
+        kernel = partial(torch_operators.masked_residual_grad, left, right, *pattern, *target, None, None)
         contenders = {
             "float32": kernel,
             "bfloat16": partial(kernel, "bfloat16"),
@@ -199,13 +201,13 @@ def oracle(observed: Observations, P: torch.Tensor, Q: torch.Tensor, test: Obser
     """Test error of the best that can be done knowing the films' true factors: each user by Bayes' rule."""
     precision = NOISE**2 * RANK * torch.eye(RANK, device=DEVICE, dtype=torch.float64)
     first, second = (torch.as_tensor(a, device=DEVICE) for a in torch.triu_indices(RANK, RANK))
-    pattern = torch_ops.pattern_tensors(observed.pattern)
+    pattern = torch_operators.pattern_tensors(observed.pattern)
     ones = torch.ones_like(observed.values)
     squares = Q[:, first] * Q[:, second]
-    upper = torch_ops.masked_sums(ones, P.new_zeros(len(P), len(first)), squares, *pattern)[0].double()
+    upper = torch_operators.masked_sums(ones, P.new_zeros(len(P), len(first)), squares, *pattern)[0].double()
     grams = torch.empty(len(P), RANK, RANK, device=DEVICE, dtype=torch.float64)
     grams[:, first, second] = grams[:, second, first] = upper
-    sums = torch_ops.masked_sums(observed.values, torch.zeros_like(P), Q, *pattern)[0].double()
+    sums = torch_operators.masked_sums(observed.values, torch.zeros_like(P), Q, *pattern)[0].double()
     best = torch.linalg.solve(grams + precision, sums[:, :, None])[:, :, 0].float()
     return EarlyStopping(test).error(Factors(best, (), Q))
 

@@ -15,7 +15,8 @@ import pytest
 from scipy import sparse
 
 from _harness import main, record
-from dmc import MaskedLeastSquares, Observations, initial, kernels, solve, steps
+from dmc import MaskedLeastSquares, Observations, kernels, solve
+from dmc.solver import initial, steps
 
 M, N, OBSERVED = 20_000, 5_000, 2_000_000
 
@@ -37,7 +38,7 @@ def with_scipy(left, right, observations):
         ]
     )
     residual -= observations.values
-    R = sparse.csr_array((residual, pattern.cols, pattern.by_row.pointers), shape=observations.shape)
+    R = sparse.csr_array((residual, pattern.cols, pattern.by_row.indptr), shape=observations.shape)
     return 0.5 * float(residual @ residual), R @ right, R.T @ left
 
 
@@ -70,7 +71,7 @@ def with_torch(observations: Observations):
     pattern = observations.pattern
     by_row, by_column = (
         torch.sparse_csr_tensor(
-            torch.from_numpy(order.pointers.astype(np.int64)),
+            torch.from_numpy(order.indptr.astype(np.int64)),
             torch.from_numpy(order.indices.astype(np.int64)),
             torch.from_numpy(values),
             size=shape,

@@ -7,7 +7,7 @@ import numpy as np
 
 import dmc
 from _harness import main, record
-from dmc import initial, steps
+from dmc.solver import initial, steps
 
 M, N, OBSERVED, RANK, STEPS = 1_000_000, 100_000, 10_000_000, 8, 20
 

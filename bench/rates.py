@@ -2,7 +2,7 @@
 
 from _harness import main, record
 from compressed_vs_full import DEPTH, SCALE, Task, steps_to, train
-from dmc import initial
+from dmc.solver import initial
 
 
 def outer_rate() -> None:

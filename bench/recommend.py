@@ -139,9 +139,10 @@ def lists() -> None:
 def deep_ratings() -> None:
     """MovieLens 100K, network of width 256 trained on and on: test RMSE along the way, with no, two and three cores."""
     import dmc
-    from dmc import initial, kernels, metrics, steps
-    from dmc.rating_network import RATE, START_SCALE
-    from dmc.ratings import Vocabulary
+    from dmc import kernels, metrics
+    from dmc.recommend.network import RATE, START_SCALE
+    from dmc.recommend.table import Vocabulary
+    from dmc.solver import initial, steps
 
     train, test = movielens(str(data_folder() / "ml-100k"))
     users, rows = Vocabulary.learn(train.user)

@@ -19,7 +19,7 @@ from threadpoolctl import threadpool_limits
 
 import dmc
 from _harness import main, record
-from dmc import initial, steps
+from dmc.solver import initial, steps
 
 SEEDS, SUCCESS = 20, 1e-6
 

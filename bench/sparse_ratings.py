@@ -19,7 +19,7 @@ import dmc
 from _contenders import SETS, SPLIT, THREADS, Ratings, keep_split
 from _harness import data_folder, main, record
 from _rivals import DOUBAN, MOVIELENS, each, grid, rivals_here, run, version
-from dmc import evaluation
+from dmc.recommend import evaluation
 
 FILES = {"instruments": "instruments", "FilmTrust": "filmtrust", "MovieTweetings 100K": "movietweetings"}
 FOLDERS = {MOVIELENS: "ml-100k", DOUBAN: "douban"}  # these have a split of their own

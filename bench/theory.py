@@ -9,7 +9,8 @@ import numpy as np
 
 import dmc
 from _harness import main, record
-from dmc import diagnostics, initial, steps
+from dmc import diagnostics
+from dmc.solver import initial, steps
 
 D, RANK, DEPTH, SCALE, RATE = 60, 3, 3, 0.1, 0.05
 

@@ -1,24 +1,26 @@
 from . import (
-    callbacks as callbacks,
     datasets as datasets,
     diagnostics as diagnostics,
-    evaluation as evaluation,
-    initial as initial,
     kernels as kernels,
     metrics as metrics,
+    nn as nn,
     plots as plots,
-    rank_path as rank_path,
-    steps as steps,
-    torch as torch,
 )
 from .completion.estimator import MatrixCompletion as MatrixCompletion
-from .dense_problems import LeastSquares as LeastSquares, LinearSensing as LinearSensing
 from .factors import Factors as Factors
+from .inputs import observe as observe
 from .observations import Observations as Observations
-from .observing import observe as observe
-from .problem import MaskedLeastSquares as MaskedLeastSquares
-from .recommender import Recommender as Recommender
-from .solution import Solution as Solution, Status as Status, StepInfo as StepInfo
-from .solver import solve as solve
+from .recommend import evaluation as evaluation
+from .recommend.recommender import Recommender as Recommender
+from .solver import (
+    callbacks as callbacks,
+    initial as initial,
+    rank_path as rank_path,
+    steps as steps,
+)
+from .solver.dense_problems import LeastSquares as LeastSquares, LinearSensing as LinearSensing
+from .solver.loop import solve as solve
+from .solver.problem import MaskedLeastSquares as MaskedLeastSquares
+from .solver.solution import Solution as Solution, Status as Status, StepInfo as StepInfo
 
 __version__: str

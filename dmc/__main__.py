@@ -1,6 +1,6 @@
 """`python -m dmc` is `dmc`."""
 
-from dmc.cli import main
+from dmc.cli.main import main
 
 if __name__ == "__main__":
     main()

@@ -10,8 +10,8 @@ from typing import Any
 import array_api_compat
 import numpy as np
 
-from dmc import _checks, _compiled, _devices
-from dmc._devices import Device
+from dmc import _arrays, _checks, _extensions
+from dmc._arrays import Device
 
 Array = Any  # a NumPy array or a torch tensor: most lines are `@`
 
@@ -81,7 +81,7 @@ class Factors:
     @property
     def device(self) -> Device:
         """Where the arrays live: None (NumPy), or torch's name of a device."""
-        return _devices.of(self.U)
+        return _arrays.of(self.U)
 
     def to(self, device: Device) -> Factors:
         """The same factors on a device: "cpu" or "cuda" for torch tensors there, None for NumPy arrays.
@@ -93,8 +93,8 @@ class Factors:
         ImportError, ValueError
             If torch is not installed, or has no such device.
         """
-        device = _devices.checked(device)
-        placed = self.map(lambda array: _devices.place(array, device))
+        device = _arrays.checked(device)
+        placed = self.map(lambda array: _arrays.place(array, device))
         return self if all(a is b for a, b in zip(self.arrays, placed.arrays, strict=True)) else placed
 
     @property
@@ -178,15 +178,15 @@ class Factors:
             If an index is out of range or the lengths differ.
         """
         m, n = self.shape
-        rows, cols = (_devices.place(a, None) if _devices.is_tensor(a) else a for a in (rows, cols))
+        rows, cols = (_arrays.place(a, None) if _arrays.is_tensor(a) else a for a in (rows, cols))
         rows, cols = _checks.indices(rows, m, "row"), _checks.indices(cols, n, "column")
         _checks.same_length(rows=rows, cols=cols)
-        rows, cols = (_devices.place(a, self.device) for a in (rows, cols))
+        rows, cols = (_arrays.place(a, self.device) for a in (rows, cols))
         left, right = self.left, self.right
         if _core_takes(left, right):
             kind = np.result_type(rows, cols)
             rows, cols = (np.ascontiguousarray(indices, dtype=kind) for indices in (rows, cols))
-            return _compiled.core.product_at(np.ascontiguousarray(left), np.ascontiguousarray(right), rows, cols)
+            return _extensions.core.product_at(np.ascontiguousarray(left), np.ascontiguousarray(right), rows, cols)
         xp = array_api_compat.array_namespace(left)
         parts = [
             xp.sum(left[rows[i : i + CHUNK]] * right[cols[i : i + CHUNK]], axis=1)
@@ -203,8 +203,8 @@ class Factors:
             Zero-based positions, in any order.
         n : int
             Columns for each row.
-        exclude : Lines, optional
-            Columns left out of each row of the matrix: ``pointers`` (rows + 1,), and ``indices`` that ascend within a
+        exclude : SparseIndex, optional
+            Columns left out of each row of the matrix: ``indptr`` (rows + 1,), and ``indices`` that ascend within a
             row. Those that were observed are ``observations.pattern.by_row``.
         among : (candidates,) integers, optional
             The only columns that count; by default all.
@@ -226,7 +226,7 @@ class Factors:
         _checks.memory(size, f"the {n:,} best of {_checks.count(len(rows), 'row')}", "ask for fewer")
         row_bias = None if self.row_bias is None else self.row_bias[rows]
         asked = replace(self, U=self.U[rows], row_bias=row_bias)  # no product with the rest of U
-        left, right = (_devices.place(a, None) for a in (asked.left, asked.right))
+        left, right = (_arrays.place(a, None) for a in (asked.left, asked.right))
         kind = np.result_type(left, right, np.float32)
         left, right = np.ascontiguousarray(left, dtype=kind), np.ascontiguousarray(right, dtype=kind)
         if among is not None:
@@ -234,17 +234,17 @@ class Factors:
         first = last = np.zeros(len(rows), np.int64)
         excluded = np.zeros(0, np.int32)
         if exclude is not None:
-            pointers = np.asarray(exclude.pointers, dtype=np.int64)
+            pointers = np.asarray(exclude.indptr, dtype=np.int64)
             if pointers.shape != (m + 1,):
                 raise ValueError(
-                    f"the pointers of exclude have shape {pointers.shape}; give {(m + 1,)}, one more than rows"
+                    f"the indptr of exclude have shape {pointers.shape}; give {(m + 1,)}, one more than rows"
                 )
             first, last = pointers[rows], pointers[rows + 1]
             excluded = _checks.as_indices(exclude.indices, "the indices of exclude")
             if excluded.dtype != np.int32:
                 excluded = excluded.astype(np.int64, copy=False)
             excluded = np.ascontiguousarray(excluded)
-        run = _compiled.core.top_n if _core_takes(left, right) else _top_n
+        run = _extensions.core.top_n if _core_takes(left, right) else _top_n
         return run(left, right, n, first, last, excluded, among)
 
     def dense(self) -> Array:
@@ -338,7 +338,7 @@ def _ones_if(bias: Array | None, like: Array) -> Array | None:
 
 
 def _core_takes(left: Array, right: Array) -> bool:
-    if _compiled.core is None or not (isinstance(left, np.ndarray) and isinstance(right, np.ndarray)):
+    if _extensions.core is None or not (isinstance(left, np.ndarray) and isinstance(right, np.ndarray)):
         return False
     return left.dtype == right.dtype and left.dtype in (np.float32, np.float64)
 

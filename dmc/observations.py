@@ -12,9 +12,9 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import sparse
 from scipy.sparse.linalg import LinearOperator, svds
 
-from dmc import _checks, _compiled, _devices
-from dmc._devices import Device
-from dmc.pattern import Lines, Pattern, plain, pointers_of
+from dmc import _arrays, _checks, _extensions
+from dmc._arrays import Device
+from dmc.pattern import Pattern, SparseIndex, plain, pointers_of
 
 Duplicates = Literal["error", "mean", "last", "sum"]
 
@@ -64,10 +64,10 @@ class Observations:
         ImportError, ValueError
             If torch is not installed, or has no such device.
         """
-        device = _devices.checked(device)
+        device = _arrays.checked(device)
         if device == self.device:
             return self
-        return Observations(self.pattern.to(device), _devices.place(self.values, device))
+        return Observations(self.pattern.to(device), _arrays.place(self.values, device))
 
     @property
     def rows(self) -> Any:
@@ -101,12 +101,12 @@ class Observations:
 
     def with_values(self, values: Any) -> Observations:
         """Other values (observed,), in row order, at the same positions; moved to where these are."""
-        values = values if _devices.is_tensor(values) else np.asarray(values)
-        return Observations(self.pattern, _devices.place(values, self.device))
+        values = values if _arrays.is_tensor(values) else np.asarray(values)
+        return Observations(self.pattern, _arrays.place(values, self.device))
 
     def to_scipy(self) -> sparse.csr_array:
         """The observed entries as a SciPy CSR matrix (observed zeros stay stored); NumPy arrays share their memory."""
-        return self.pattern.to(None).csr(_devices.place(self.values, None))
+        return self.pattern.to(None).csr(_arrays.place(self.values, None))
 
     def linear_operator(self) -> sparse.csr_array | LinearOperator:
         """The matrix, zero where nothing was observed, as SciPy's iterative solvers take it.
@@ -118,15 +118,15 @@ class Observations:
         xp = array_namespace(self.values)
         by_row, by_column = self.pattern.both_orders(self.values)
 
-        def product(vector: NDArray[Any], lines: Lines, values: Any) -> NDArray[Any]:
-            x = xp.astype(_devices.place(vector.ravel(), self.device), self.dtype)
-            return _devices.place(xp.segment_reduce(values * x[lines.indices], "sum", offsets=lines.pointers), None)
+        def product(vector: NDArray[Any], lines: SparseIndex, values: Any) -> NDArray[Any]:
+            x = xp.astype(_arrays.place(vector.ravel(), self.device), self.dtype)
+            return _arrays.place(xp.segment_reduce(values * x[lines.indices], "sum", offsets=lines.indptr), None)
 
         return LinearOperator(
             self.shape,
             lambda x: product(x, self.pattern.by_row, by_row),
             lambda x: product(x, self.pattern.by_column, by_column),
-            dtype=_devices.place(self.values[:0], None).dtype,
+            dtype=_arrays.place(self.values[:0], None).dtype,
         )
 
     def spectral_norm(self) -> float:
@@ -145,19 +145,19 @@ class Observations:
     def take(self, keep: Any) -> Observations:
         """The entries where `keep` (observed,) is true, in a matrix of the same shape."""
         xp = array_namespace(self.values)
-        (kept,) = xp.nonzero(_devices.place(keep, self.device))
-        by_row = Lines(xp.searchsorted(kept, self.pattern.by_row.pointers), self.cols[kept])
+        (kept,) = xp.nonzero(_arrays.place(keep, self.device))
+        by_row = SparseIndex(xp.searchsorted(kept, self.pattern.by_row.indptr), self.cols[kept])
         return Observations(Pattern.of(self.shape, by_row), self.values[kept])
 
     def repeat_rows(self, times: NDArray[np.int64]) -> tuple[Observations, NDArray[np.int64]]:
         """Each row as often as `times` (rows,) says, of NumPy arrays; and (new rows,) which row each of them was."""
-        pointers = self.pattern.by_row.pointers
+        pointers = self.pattern.by_row.indptr
         origin = np.repeat(np.arange(self.shape[0]), times)
         counts = np.diff(pointers)[origin]
         ends = np.concatenate([[0], np.cumsum(counts)])
         entries = np.arange(ends[-1]) + np.repeat(pointers[origin] - ends[:-1], counts)
         return self.from_lines(
-            Lines(ends, self.cols[entries]), self.values[entries], (len(origin), self.shape[1])
+            SparseIndex(ends, self.cols[entries]), self.values[entries], (len(origin), self.shape[1])
         ), origin
 
     def locate(self, rows: ArrayLike, cols: ArrayLike) -> NDArray[np.int64]:
@@ -187,8 +187,8 @@ class Observations:
         pointers, indices = self.pattern.to(None).by_row
         rows, cols = _checks.indices(rows, m, "row"), _checks.indices(cols, n, "column")
         _checks.same_length(rows=rows, cols=cols)
-        if _compiled.core is not None:
-            return _compiled.core.locate(pointers, indices, plain(rows), plain(cols, indices.dtype))
+        if _extensions.core is not None:
+            return _extensions.core.locate(pointers, indices, plain(rows), plain(cols, indices.dtype))
         low, end = pointers[rows], pointers[1:][rows]
         high = end
         while (low < high).any():  # a binary search in the row of each pair, all of them at once
@@ -230,8 +230,8 @@ class Observations:
             (pattern.by_row, priority),
             (pattern.by_column, pattern.both_orders(priority).by_column),
         ):
-            filled = np.flatnonzero(np.diff(lines.pointers))
-            kept = np.maximum.reduceat(by_line, lines.pointers[filled])  # the line's last in the draw
+            filled = np.flatnonzero(np.diff(lines.indptr))
+            kept = np.maximum.reduceat(by_line, lines.indptr[filled])  # the line's last in the draw
             spare[np.isin(priority, kept)] = False
         candidates = np.flatnonzero(spare)
         if len(candidates) == 0:
@@ -245,7 +245,7 @@ class Observations:
         return self.take(~test), self.take(test)
 
     @classmethod
-    def from_lines(cls, by_row: Lines, values: NDArray[Any], shape: tuple[int, int]) -> Observations:
+    def from_lines(cls, by_row: SparseIndex, values: NDArray[Any], shape: tuple[int, int]) -> Observations:
         """Observations from rows that are sorted already, columns ascending within each; trusts what it is given."""
         return cls(Pattern.of(shape, by_row), values)
 
@@ -294,9 +294,9 @@ class Observations:
         with np.errstate(over="ignore"):
             total = float(v.sum())
         if not math.isfinite(total):  # by one of them, or by their number: the host tells
-            _checks.finite(_devices.place(v, None), "values")
+            _checks.finite(_arrays.place(v, None), "values")
         if repeats and duplicates == "error":
-            row = np.searchsorted(_devices.place(by_row.pointers, None), first, side="right") - 1
+            row = np.searchsorted(_arrays.place(by_row.indptr, None), first, side="right") - 1
             raise ValueError(
                 f"{_checks.count(repeats, 'entry repeats', 'entries repeat')} a position given before, the first "
                 f"at row {row}, column {by_row.indices[first]}; say duplicates='mean' or duplicates='last'"
@@ -308,31 +308,31 @@ class Observations:
 
 def _as_float(values: Any, name: str) -> Any:
     """`_checks.as_float`, for tensors on their device."""
-    if not _devices.is_tensor(values):
+    if not _arrays.is_tensor(values):
         return _checks.as_float(values, name)
     xp = array_namespace(values)
     if values.dtype in (xp.float16, xp.bfloat16):
         values = values.to(xp.float32)
     if values.dtype in (xp.float32, xp.float64):
         return values.detach().contiguous()
-    return _devices.place(_checks.as_float(_devices.place(values, None), name), _devices.of(values))
+    return _arrays.place(_checks.as_float(_arrays.place(values, None), name), _arrays.of(values))
 
 
 def _as_indices(given: Any, name: str, like: Any) -> Any:
     """`_checks.as_indices`, where the values are."""
-    device = _devices.of(like)
-    if _devices.is_tensor(given):
+    device = _arrays.of(like)
+    if _arrays.is_tensor(given):
         xp = array_namespace(given)
         if device is not None and given.ndim == 1 and given.dtype in (xp.int32, xp.int64):
-            return _devices.place(given, device)
-        given = _devices.place(given, None)
-    return _devices.place(_checks.as_indices(given, name), device)
+            return _arrays.place(given, device)
+        given = _arrays.place(given, None)
+    return _arrays.place(_checks.as_indices(given, name), device)
 
 
 class _Sorted(NamedTuple):
     """Entries row by row, columns ascending within a row, equal positions in the order given."""
 
-    by_row: Lines
+    by_row: SparseIndex
     values: Any
     repeats: int  # entries that repeat the position before them
     first: int  # the first of these
@@ -340,36 +340,38 @@ class _Sorted(NamedTuple):
 
 def _sort_entries(rows: Any, cols: Any, values: Any, shape: tuple[int, int]) -> _Sorted:
     m, n = shape
-    if _devices.of(values) is not None:
+    if _arrays.of(values) is not None:
         return _sort_tensors(rows, cols, values, shape)
-    if _compiled.core is not None:
+    if _extensions.core is not None:
         index = np.int32 if rows.dtype == cols.dtype == np.int32 else np.int64
         given = plain(rows, index), plain(cols, index), plain(values)
         try:
-            pointers, indices, ordered, *repeats = _compiled.core.sort_entries(*given, m, n)
+            pointers, indices, ordered, *repeats = _extensions.core.sort_entries(*given, m, n)
         except IndexError:  # which only says that one is out of range: these say which
             _checks.indices(rows, m, "row")
             _checks.indices(cols, n, "column")
             raise
-        return _Sorted(Lines(pointers, indices), ordered, *repeats)
+        return _Sorted(SparseIndex(pointers, indices), ordered, *repeats)
     rows, cols = _checks.indices(rows, m, "row"), _checks.indices(cols, n, "column")
     # By column, then by row: a conversion of SciPy's is a stable counting sort. Here each line of `given` is one entry.
     given = sparse.csr_array((values, cols, np.arange(len(values) + 1)), shape=(len(values), n)).tocsc()
     columns = sparse.csc_array((given.data, rows[given.indices], given.indptr), shape=shape)
     matrix = columns.tocsr()
     again = np.flatnonzero(~_new(matrix.indptr, matrix.indices))
-    return _Sorted(Lines(matrix.indptr, matrix.indices), matrix.data, len(again), int(again[0]) if len(again) else -1)
+    return _Sorted(
+        SparseIndex(matrix.indptr, matrix.indices), matrix.data, len(again), int(again[0]) if len(again) else -1
+    )
 
 
 def _sort_tensors(rows: Any, cols: Any, values: Any, shape: tuple[int, int]) -> _Sorted:
     xp = array_namespace(values)
     for axis, given, size in (("row", rows, shape[0]), ("column", cols, shape[1])):
         if not 0 <= int(given.min()) <= int(given.max()) < size:
-            _checks.indices(_devices.place(given, None), size, axis)  # says which
+            _checks.indices(_arrays.place(given, None), size, axis)  # says which
     order = xp.argsort(cols, stable=True)
     order = order[xp.argsort(rows[order], stable=True)]
     indices = xp.astype(cols[order], getattr(xp, np.dtype(_checks.index_dtype(shape[1])).name))
-    by_row = Lines(pointers_of(rows, shape[0]), indices)
+    by_row = SparseIndex(pointers_of(rows, shape[0]), indices)
     (again,) = xp.nonzero(~_new(*by_row))
     return _Sorted(by_row, values[order], len(again), int(again[0]) if len(again) else -1)
 
@@ -383,10 +385,10 @@ def _new(pointers: Any, indices: Any) -> Any:
     return new
 
 
-def _merge_repeats(by_row: Lines, values: Any, duplicates: Duplicates) -> tuple[Lines, Any]:
+def _merge_repeats(by_row: SparseIndex, values: Any, duplicates: Duplicates) -> tuple[SparseIndex, Any]:
     xp = array_namespace(values)
     (first,) = xp.nonzero(_new(*by_row))
-    ends = xp.concat([first[1:], by_row.pointers[-1:]])
+    ends = xp.concat([first[1:], by_row.indptr[-1:]])
     if duplicates == "last":
         merged = values[ends - 1]
     else:
@@ -399,4 +401,4 @@ def _merge_repeats(by_row: Lines, values: Any, duplicates: Duplicates) -> tuple[
         if not bool(xp.isfinite(sums).all()):
             raise ValueError(f"values of repeated entries add up to more than {values.dtype} holds; divide all of them")
         merged = sums if duplicates == "sum" else sums / xp.astype(ends - first, values.dtype)
-    return Lines(xp.searchsorted(first, by_row.pointers), by_row.indices[first]), merged
+    return SparseIndex(xp.searchsorted(first, by_row.indptr), by_row.indices[first]), merged

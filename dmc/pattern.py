@@ -11,14 +11,14 @@ from array_api_compat import array_namespace
 from numpy.typing import NDArray
 from scipy import sparse
 
-from dmc import _checks, _compiled, _devices
-from dmc._devices import Device
+from dmc import _arrays, _checks, _extensions
+from dmc._arrays import Device
 
 
-class Lines(NamedTuple):
-    """Entries line by line (a line is a row, or a column): those of line i are indices[pointers[i]:pointers[i+1]]."""
+class SparseIndex(NamedTuple):
+    """Entries line by line (a line is a row, or a column): those of line i are indices[indptr[i]:indptr[i+1]]."""
 
-    pointers: Any  # (lines + 1,) int64
+    indptr: Any  # (lines + 1,) int64
     indices: Any  # (observed,) int32, or int64 where the other side has 2³¹ lines
 
 
@@ -37,14 +37,14 @@ class Pattern:
     ----------
     shape : (int, int)
         Rows and columns of the matrix.
-    by_row, by_column : Lines
+    by_row, by_column : SparseIndex
         Pointers int64; indices int32 while they fit; ascending within each line; NumPy arrays, or torch tensors of one
         device. Not to be written to: kernels trust what was checked once.
     """
 
     shape: tuple[int, int]
-    by_row: Lines
-    by_column: Lines
+    by_row: SparseIndex
+    by_column: SparseIndex
 
     @property
     def n_observed(self) -> int:
@@ -53,13 +53,13 @@ class Pattern:
     @property
     def device(self) -> Device:
         """Where the arrays live: None (NumPy), or torch's name of a device."""
-        return _devices.of(self.by_row.indices)
+        return _arrays.of(self.by_row.indices)
 
     def to(self, device: Device) -> Pattern:
         """The same positions on a device, None being NumPy; see `Observations.to`."""
         if device == self.device:
             return self
-        orders = (Lines(*(_devices.place(a, device) for a in lines)) for lines in (self.by_row, self.by_column))
+        orders = (SparseIndex(*(_arrays.place(a, device) for a in lines)) for lines in (self.by_row, self.by_column))
         return Pattern(self.shape, *orders)
 
     @cached_property
@@ -68,7 +68,7 @@ class Pattern:
         m = self.shape[0]
         if self.device is None:
             return np.repeat(np.arange(m, dtype=_checks.index_dtype(m)), self.row_counts)
-        xp = array_namespace(self.by_row.pointers)
+        xp = array_namespace(self.by_row.indptr)
         rows = xp.repeat(xp.arange(m, device=self.device), self.row_counts)
         return xp.astype(rows, self.by_column.indices.dtype)
 
@@ -80,12 +80,12 @@ class Pattern:
     @property
     def row_counts(self) -> Any:
         """(rows,) observed entries in each row, int64."""
-        return self.by_row.pointers[1:] - self.by_row.pointers[:-1]
+        return self.by_row.indptr[1:] - self.by_row.indptr[:-1]
 
     @property
     def column_counts(self) -> Any:
         """(columns,) observed entries in each column, int64."""
-        return self.by_column.pointers[1:] - self.by_column.pointers[:-1]
+        return self.by_column.indptr[1:] - self.by_column.indptr[:-1]
 
     @cached_property
     def column_order(self) -> Any:
@@ -99,41 +99,43 @@ class Pattern:
         if self.device is not None:
             return BothOrders(values, values[self.column_order])
         values = plain(values)
-        if _compiled.core is None:
+        if _extensions.core is None:
             return BothOrders(values, self.csr(values).tocsc().data)
-        return BothOrders(values, _compiled.core.by_line(self.by_row.indices, self.shape[1], values))
+        return BothOrders(values, _extensions.core.by_line(self.by_row.indices, self.shape[1], values))
 
     def csr(self, values: NDArray[Any]) -> sparse.csr_array:
-        matrix = sparse.csr_array((values, self.by_row.indices, self.by_row.pointers), shape=self.shape, copy=False)
+        matrix = sparse.csr_array((values, self.by_row.indices, self.by_row.indptr), shape=self.shape, copy=False)
         matrix.has_canonical_format = True
         return matrix
 
     @classmethod
-    def of(cls, shape: tuple[int, int], by_row: Lines) -> Pattern:
+    def of(cls, shape: tuple[int, int], by_row: SparseIndex) -> Pattern:
         """The pattern whose rows are these, columns ascending within each."""
         m, n = shape
-        if _devices.of(by_row.indices) is not None:
+        if _arrays.of(by_row.indices) is not None:
             return cls._of_tensors(shape, by_row)
-        pointers = by_row.pointers.astype(np.int64, copy=False)
+        pointers = by_row.indptr.astype(np.int64, copy=False)
         indices = by_row.indices.astype(_checks.index_dtype(n), copy=False)
-        if _compiled.core is None:
+        if _extensions.core is None:
             matrix = sparse.csr_array((np.ones(len(indices), np.int8), indices, pointers), shape=shape).tocsc()
-            by_column = Lines(matrix.indptr.astype(np.int64), matrix.indices.astype(_checks.index_dtype(m), copy=False))
+            by_column = SparseIndex(
+                matrix.indptr.astype(np.int64), matrix.indices.astype(_checks.index_dtype(m), copy=False)
+            )
         else:
-            by_column = Lines(*_compiled.core.transpose(pointers, indices, n))
-        return cls(shape, Lines(pointers, indices), by_column)
+            by_column = SparseIndex(*_extensions.core.transpose(pointers, indices, n))
+        return cls(shape, SparseIndex(pointers, indices), by_column)
 
     @classmethod
-    def _of_tensors(cls, shape: tuple[int, int], by_row: Lines) -> Pattern:
+    def _of_tensors(cls, shape: tuple[int, int], by_row: SparseIndex) -> Pattern:
         """The same on a device: by a stable sort, for which torch has a fast one."""
         m, n = shape
         xp = array_namespace(by_row.indices)
         row_type, column_type = (getattr(xp, np.dtype(_checks.index_dtype(size)).name) for size in shape)
         indices = xp.astype(by_row.indices, column_type, copy=False)
         order = xp.argsort(indices, stable=True)
-        counts = by_row.pointers[1:] - by_row.pointers[:-1]
+        counts = by_row.indptr[1:] - by_row.indptr[:-1]
         rows = xp.repeat(xp.arange(m, dtype=row_type, device=indices.device), counts)
-        pattern = cls(shape, Lines(by_row.pointers, indices), Lines(pointers_of(indices, n), rows[order]))
+        pattern = cls(shape, SparseIndex(by_row.indptr, indices), SparseIndex(pointers_of(indices, n), rows[order]))
         vars(pattern)["column_order"] = order  # in the place of the cached property, which would sort again
         return pattern
 

@@ -11,7 +11,8 @@ import numpy as np
 from sklearn.datasets import load_digits
 
 import dmc
-from dmc import diagnostics, initial, plots, steps
+from dmc import diagnostics, plots
+from dmc.solver import initial, steps
 
 DEPTH, SCALE = 6, 0.5
 

@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 
 import dmc
-from dmc import initial, plots, steps
+from dmc import plots
+from dmc.solver import initial, steps
 
 D, RANK, DEPTH, SCALE = 120, 3, 3, 1e-2
 

@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 
 import dmc
-from dmc import initial, plots, steps
+from dmc import plots
+from dmc.solver import initial, steps
 
 D, RANK = 60, 4
 

@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 
 import dmc
-from dmc import callbacks, diagnostics, initial, plots, steps
+from dmc import diagnostics, plots
+from dmc.solver import callbacks, initial, steps
 
 D, RANK, DEPTH, SCALE, RATE, DECAY = 30, 3, 3, 0.3, 0.05, 0.01
 

@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 
 import dmc
-from dmc import callbacks, initial, plots, steps
+from dmc import plots
+from dmc.solver import callbacks, initial, steps
 
 D, RANK, DEPTH, SCALE = 120, 3, 3, 1e-2
 

@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 
 import dmc
-from dmc import initial, plots
-from dmc.rank_path import RankPath
+from dmc import plots
+from dmc.solver import initial
+from dmc.solver.rank_path import RankPath
 
 
 def main(folder: str = ".", d: int = 300, rank: int = 5, max_steps: int = 30) -> Path:

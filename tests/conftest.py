@@ -24,7 +24,7 @@ def rng() -> np.random.Generator:
 @pytest.fixture(scope="session")
 def data_folder() -> Path:
     """Real ratings: the folder that DMC_DATA names, or shared/data beside the project."""
-    folder = Path(os.environ.get("DMC_DATA", Path(__file__).parent.parent.parent / "shared" / "data"))
+    folder = Path(os.environ.get("DMC_DATA", Path(__file__).parents[2] / "shared" / "data"))
     if not folder.is_dir():
         pytest.skip(f"there is no folder {folder}: put the rating data there, or name their folder in DMC_DATA")
     return folder
@@ -69,12 +69,12 @@ def dmc_in(
     """Runs the command line, in the folder, as its user does: exit status, output, error output."""
 
     def run(*arguments: object) -> tuple[int, str, str]:
-        from dmc import cli
+        from dmc.cli import main
 
         monkeypatch.chdir(files)
         monkeypatch.setattr(sys, "argv", ["dmc", *map(str, arguments)])
         with pytest.raises(SystemExit) as ending:
-            cli.main()
+            main.main()
         return ending.value.code or 0, *capsys.readouterr()
 
     return run

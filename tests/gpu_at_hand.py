@@ -8,7 +8,7 @@ def missing() -> str:
     """Why there is nothing to test on; empty where there is a GPU that the CUDA kernels serve."""
     import torch
 
-    from dmc import torch_compiled
+    from dmc.kernels import torch_compiled
 
     obstacle = torch_compiled.cuda_obstacle()
     if obstacle is not None:

@@ -6,9 +6,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from dmc.inputs import observe
 from dmc.observations import Observations
-from dmc.observing import observe
-from dmc.pattern import BothOrders, Lines, Pattern
+from dmc.pattern import BothOrders, Pattern, SparseIndex
 
 # Whole vectors of every instruction set, one more and one less, every unrolled number of them, and some between.
 WIDTHS = (1, 2, 3, 4, 5, 7, 8, 9, 15, 16, 17, 18, 20, 31, 32, 33, 48, 63, 64, 65, 100, 128, 130)
@@ -80,8 +80,8 @@ def case(
 def with_indices(pattern: Pattern, dtype: Any) -> Pattern:
     """The pattern with the indices that a matrix of 2³¹ lines would have, which is too large for a test."""
 
-    def cast(lines: Lines) -> Lines:
-        return Lines(lines.pointers, lines.indices.astype(dtype))
+    def cast(lines: SparseIndex) -> SparseIndex:
+        return SparseIndex(lines.indptr, lines.indices.astype(dtype))
 
     return Pattern(pattern.shape, cast(pattern.by_row), cast(pattern.by_column))
 

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 import dmc
-from dmc import diagnostics, initial, steps
+from dmc import diagnostics
+from dmc.solver import initial, steps
 
 D, RANK, SCALE, RATE, N_STEPS = 60, 3, 0.1, 0.05, 2000
 ROUNDING = 1e-12

@@ -5,9 +5,9 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from dmc import _compiled, observe
+from dmc import _extensions, observe
 from dmc.factors import Factors
-from dmc.pattern import Lines
+from dmc.pattern import SparseIndex
 
 SHAPE = (7, 5)
 BIASES = [(), ("row_bias",), ("column_bias",), ("row_bias", "column_bias")]
@@ -86,7 +86,7 @@ def test_at_refuses(rows, cols, said):
 @pytest.fixture(params=["as installed", "no compiled core"])
 def with_or_without_core(request, monkeypatch):
     if request.param != "as installed":
-        monkeypatch.setattr(_compiled, "core", None)
+        monkeypatch.setattr(_extensions, "core", None)
         monkeypatch.setattr("dmc.factors.SCORES", 8)  # several chunks
 
 
@@ -144,13 +144,17 @@ def test_top_n_of_no_rows():
         ({"n": 2.0}, TypeError, "n is 2.0; give a whole number"),
         ({"among": [5]}, ValueError, "column index 5 is out of range for 5 columns"),
         ({"n": 1 << 60}, MemoryError, "the 1,152,921,504,606,846,976 best of 1 row would take"),
-        ({"exclude": Lines(np.zeros(7), np.zeros(0, int))}, ValueError, r"have shape \(7,\); give \(8,\), one more"),
         (
-            {"exclude": Lines(np.arange(8), np.full(7, 5))},
+            {"exclude": SparseIndex(np.zeros(7), np.zeros(0, int))},
+            ValueError,
+            r"have shape \(7,\); give \(8,\), one more",
+        ),
+        (
+            {"exclude": SparseIndex(np.arange(8), np.full(7, 5))},
             ValueError,
             "column (index )?5 .*is out of range for 5 columns",
         ),
-        ({"exclude": Lines(np.arange(8), np.full(7, 0.5))}, ValueError, "the indices of exclude hold 0.5"),
+        ({"exclude": SparseIndex(np.arange(8), np.full(7, 0.5))}, ValueError, "the indices of exclude hold 0.5"),
     ],
 )
 def test_top_n_refuses(given, error, said):

@@ -44,6 +44,6 @@ def test_imported_it_does_nothing(capsys):
 
 def test_the_installed_command_is_the_same_function():
     (script,) = importlib.metadata.entry_points(group="console_scripts", name="dmc")
-    from dmc.cli import main
+    from dmc.cli.main import main
 
     assert script.load() is main

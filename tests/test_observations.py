@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given, reject, strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
-from dmc import _compiled
+from dmc import _extensions
+from dmc.inputs import observe
 from dmc.observations import Observations
-from dmc.observing import observe
-from dmc.pattern import Lines
+from dmc.pattern import SparseIndex
 
 # Two observed zeros among the values, an empty row and an empty column.
 ROWS, COLS, VALUES = [0, 0, 0, 2, 2, 3], [0, 2, 4, 1, 4, 0], [1.5, 0.0, -2.0, 3.0, 0.0, 4.25]
@@ -93,7 +93,7 @@ def test_from_lines_of_many(index, rng):
     rows, cols = rows[rows != 3], cols[rows != 3]  # an empty row
     values = rng.standard_normal(len(rows)).astype(np.float32)
     pointers = np.concatenate([[0], np.cumsum(np.bincount(rows, minlength=70))])
-    found = Observations.from_lines(Lines(pointers, cols.astype(index)), values, (70, 50))
+    found = Observations.from_lines(SparseIndex(pointers, cols.astype(index)), values, (70, 50))
     same(found, Observations.from_entries(rows, cols, values, (70, 50)))
 
 
@@ -152,7 +152,7 @@ def test_locate_refuses(rows, cols, error, said, expected):
 def with_and_without_core(make):
     """What `make` returns, twice: SciPy serves where there is no core."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(_compiled, "core", None)
+        patch.setattr(_extensions, "core", None)
         without = make()
     return make(), without
 
@@ -298,7 +298,7 @@ def test_round_trip(X, seed):
     # In column order: the transposed matrix in row order.
     transposed = observe(X.T)
     np.testing.assert_array_equal(observed.pattern.by_column.indices, transposed.pattern.by_row.indices)
-    np.testing.assert_array_equal(observed.pattern.by_column.pointers, transposed.pattern.by_row.pointers)
+    np.testing.assert_array_equal(observed.pattern.by_column.indptr, transposed.pattern.by_row.indptr)
     np.testing.assert_array_equal(observed.pattern.both_orders(observed.values).by_column, transposed.values)
 
 

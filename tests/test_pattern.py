@@ -19,8 +19,8 @@ def test_sorted_by_row_and_by_column():
     np.testing.assert_array_equal(observed.cols, COLS)
     np.testing.assert_array_equal(observed.values, VALUES)
     by_row, by_column = observed.pattern.by_row, observed.pattern.by_column
-    np.testing.assert_array_equal(by_row.pointers, [0, 3, 3, 5, 6])
-    np.testing.assert_array_equal(by_column.pointers, [0, 2, 3, 4, 4, 6, 6])
+    np.testing.assert_array_equal(by_row.indptr, [0, 3, 3, 5, 6])
+    np.testing.assert_array_equal(by_column.indptr, [0, 2, 3, 4, 4, 6, 6])
     np.testing.assert_array_equal(by_column.indices, [0, 3, 2, 0, 0, 2])
     np.testing.assert_array_equal(observed.pattern.both_orders(observed.values).by_column, [1.5, 4.25, 3, 0, -2, 0])
 
@@ -35,4 +35,4 @@ def test_counts(expected):
 def test_index_types_are_small_and_pointers_wide(expected):
     pattern = expected.pattern
     assert {a.dtype for a in (pattern.rows, pattern.cols, pattern.by_column.indices)} == {np.dtype(np.int32)}
-    assert {a.dtype for a in (pattern.by_row.pointers, pattern.by_column.pointers)} == {np.dtype(np.int64)}
+    assert {a.dtype for a in (pattern.by_row.indptr, pattern.by_column.indptr)} == {np.dtype(np.int64)}

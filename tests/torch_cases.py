@@ -6,14 +6,18 @@ from typing import Any
 
 import torch
 
-from dmc import torch_ops
+from dmc.kernels import torch_operators
 from kernel_suite import Case
 
 
 def tensors(case: Case, device: str = "cpu") -> list[torch.Tensor]:
     """The arguments of the fused operator: left, right, the pattern's five, targets, and weights if there are any."""
     sides, orders = (case.left, case.right), (*case.target, *(case.weights or ()))
-    given = *map(torch.from_numpy, sides), *torch_ops.pattern_tensors(case.pattern), *map(torch.from_numpy, orders)
+    given = (
+        *map(torch.from_numpy, sides),
+        *torch_operators.pattern_tensors(case.pattern),
+        *map(torch.from_numpy, orders),
+    )
     return [tensor.to(device) for tensor in given]
 
 

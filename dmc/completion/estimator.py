@@ -16,22 +16,22 @@ from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils._set_output import _get_output_config
 from sklearn.utils.validation import _check_feature_names, _check_feature_names_in, check_is_fitted
 
-from dmc import _checks, _devices, kernels
-from dmc.callbacks import Progress
+from dmc import _arrays, _checks, kernels
 from dmc.completion import robust, storage
 from dmc.completion.findings import LARGEST, Findings
 from dmc.completion.fitting import Settings, fit, fit_repeated
+from dmc.completion.identifiability import Solvability
 from dmc.completion.journal import Journal
 from dmc.completion.model import Model, in_units
 from dmc.completion.scaling import Scaling
 from dmc.completion.selected import Selected
-from dmc.completion.solvability import Solvability
 from dmc.completion.tables import Bounds, Labels, repetitions, weighted
 from dmc.factors import Array, Factors
+from dmc.inputs import aligned, observe
 from dmc.observations import Observations
-from dmc.observing import aligned, observe
-from dmc.solution import Status
-from dmc.solver import Callback
+from dmc.solver.callbacks import Progress
+from dmc.solver.loop import Callback
+from dmc.solver.solution import Status
 
 PARTS = 5  # that the entries of a row are held out in, one after the other, to be scored
 
@@ -306,7 +306,7 @@ class MatrixCompletion(TransformerMixin, BaseEstimator):
         if cols is not None:
             predicted = self.factors_.at(rows, cols)
             i, j = (
-                np.atleast_1d(_devices.place(a, None) if _devices.is_tensor(a) else a).astype(np.int64)
+                np.atleast_1d(_arrays.place(a, None) if _arrays.is_tensor(a) else a).astype(np.int64)
                 for a in (rows, cols)
             )
             predicted = self._bounds.clipped(predicted, j)
@@ -316,7 +316,7 @@ class MatrixCompletion(TransformerMixin, BaseEstimator):
                 "X is sparse and all its positions are asked for; give rows and cols of some, or call transform"
             )
         observations, folded, of_rows = self._folded_in(rows, None, covariances=return_std)
-        predicted = _devices.place(self._bounds.clipped(folded.dense()), observations.device)
+        predicted = _arrays.place(self._bounds.clipped(folded.dense()), observations.device)
         if not return_std:
             return predicted
         assert of_rows is not None
@@ -371,7 +371,7 @@ class MatrixCompletion(TransformerMixin, BaseEstimator):
         for _ in range(n):
             drawn = self._bounds.clipped(self._unit * self._model.draw(rng)).astype(seen.dtype)
             drawn[seen.rows, seen.cols] = seen.values
-            tables.append(self._labels.around(_devices.place(drawn, self.factors_.device)))
+            tables.append(self._labels.around(_arrays.place(drawn, self.factors_.device)))
         return tables
 
     def complete(self, unknown: float | None = None) -> Any:
@@ -397,7 +397,7 @@ class MatrixCompletion(TransformerMixin, BaseEstimator):
         if unknown is not None:
             rows, columns = (np.arange(count) for count in completed.shape)
             guessed = ~self.solvability_.known(rows[:, None], columns)
-            completed[_devices.place(guessed, self.factors_.device)] = unknown
+            completed[_arrays.place(guessed, self.factors_.device)] = unknown
         return self._labels.around(completed)
 
     def fit_transform(
@@ -436,8 +436,8 @@ class MatrixCompletion(TransformerMixin, BaseEstimator):
         completed = completed.astype(np.result_type(completed, observations.values), copy=False)
         completed[observations.rows, observations.cols] = observations.values
         if _get_output_config("transform", self)["dense"] == "default":
-            return Labels.of(X).around(_devices.place(completed, home))
-        return _devices.place(completed, home)
+            return Labels.of(X).around(_arrays.place(completed, home))
+        return _arrays.place(completed, home)
 
     def score(self, X: Any, y: None = None, *, mask: Any = None) -> float:
         """How well missing entries are imputed: minus the root mean squared error on held-out ones; higher is better.
@@ -561,7 +561,7 @@ def _observed(X: Any, mask: Any, allow_empty: bool = False, missing_values: floa
 
 def _dealt(observations: Observations) -> NDArray[np.int64]:
     """(observed,) the part, 0 … PARTS − 1, that each entry is dealt to: a row's entries evenly, at random."""
-    pointers = observations.pattern.by_row.pointers
+    pointers = observations.pattern.by_row.indptr
     shuffled = np.lexsort((np.random.default_rng(0).random(observations.n_observed), observations.rows))
     part = np.empty(observations.n_observed, np.int64)
     part[shuffled] = (np.arange(observations.n_observed) - pointers[observations.rows] + observations.rows) % PARTS

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from scipy import sparse
 from scipy.sparse.linalg import svds
 
-from dmc import row_solve
 from dmc.observations import Observations
+from dmc.solver import row_solve
 
 Float = NDArray[np.float64]
 

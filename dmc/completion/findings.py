@@ -16,7 +16,7 @@ from dmc.completion.robust import gross
 from dmc.completion.selected import Selected
 from dmc.completion.tables import Labels
 from dmc.observations import Observations
-from dmc.solution import Status
+from dmc.solver.solution import Status
 
 LARGEST = 50  # rank looked for where no bound is given
 UNEXPLAINED = 0.9  # held-out error over that of the means from which a user is told

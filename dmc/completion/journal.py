@@ -6,8 +6,8 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from dmc.solution import Status
-from dmc.solver import Callback
+from dmc.solver.loop import Callback
+from dmc.solver.solution import Status
 
 
 class Journal:

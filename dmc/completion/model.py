@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dmc import row_solve
 from dmc.completion.scaling import Scaling
 from dmc.factors import Factors
 from dmc.observations import Observations
-from dmc.pattern import Lines, Pattern
+from dmc.pattern import Pattern, SparseIndex
+from dmc.solver import row_solve
 
 Float = NDArray[np.float64]
 
@@ -278,7 +278,7 @@ def _coordinates(factors: Factors, side: int) -> tuple[Float, Float]:
 class _System:
     """What `row_solve.posteriors` needs for the lines of one side, in coordinates in which their prior is N(0, I)."""
 
-    lines: Lines
+    lines: SparseIndex
     others: int
     entry_precision: Float
     features: Float
@@ -309,13 +309,13 @@ class _System:
         if side:
             precision = pattern.both_orders(precision).by_column
         if lines is not None and len(lines) < len(own):
-            counts = np.diff(entries.pointers)
+            counts = np.diff(entries.indptr)
             wanted = np.zeros(len(own), bool)
             wanted[lines] = True
             kept = np.repeat(wanted, counts)
             pointers = np.concatenate([[0], np.cumsum(counts[wanted])])
-            entries, precision, units = Lines(pointers, entries.indices[kept]), precision[kept], units[wanted]
-        own_lines = np.repeat(np.arange(len(units)), np.diff(entries.pointers))
+            entries, precision, units = SparseIndex(pointers, entries.indices[kept]), precision[kept], units[wanted]
+        own_lines = np.repeat(np.arange(len(units)), np.diff(entries.indptr))
         return cls(entries, len(features), precision * units[own_lines] ** 2, features @ spread, spread, units)
 
     @property

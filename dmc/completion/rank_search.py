@@ -11,15 +11,16 @@ from typing import Any, NamedTuple
 import numpy as np
 from array_api_compat import array_namespace, device
 
-from dmc import _devices, initial, steps
-from dmc.callbacks import EarlyStopping, Lowest, Stagnation
+from dmc import _arrays
 from dmc.completion.journal import Journal
 from dmc.factors import Array, Factors
 from dmc.observations import Observations
-from dmc.problem import MaskedLeastSquares
-from dmc.rank_path import FIRST_LEVEL, RankPath
-from dmc.solution import Status, StepInfo
-from dmc.solver import solve
+from dmc.solver import initial, steps
+from dmc.solver.callbacks import EarlyStopping, Lowest, Stagnation
+from dmc.solver.loop import solve
+from dmc.solver.problem import MaskedLeastSquares
+from dmc.solver.rank_path import FIRST_LEVEL, RankPath
+from dmc.solver.solution import Status, StepInfo
 
 FAST = 0.84  # decay of the first path's level,
 SLOWER = (0.9, 0.93, 0.96)  # and of those tried when it does not lead to the answer
@@ -302,7 +303,7 @@ class RankSearch:
         left = _left(self._problem, model)
         if not self._to_rounding(left):
             return False
-        residual, values = (_devices.place(o.values, None).astype(np.float64) for o in (left, self.observations))
+        residual, values = (_arrays.place(o.values, None).astype(np.float64) for o in (left, self.observations))
         pattern = self.observations.pattern.to(None)
         loose = max(LINE_ROUNDING, 1e3 * self._tolerance)
         for at, count in zip((pattern.rows, pattern.cols), pattern.shape, strict=True):
@@ -322,7 +323,7 @@ class RankSearch:
         """Whether a line with gaps has a direction of its own, which matches whatever the line holds."""
         pattern, (m, n) = self.observations.pattern.to(None), self._lines
         for side, counts, others in ((model.U, pattern.row_counts, n), (model.V, pattern.column_counts, m)):
-            Q, R = np.linalg.qr(_devices.place(side, None).astype(np.float64))
+            Q, R = np.linalg.qr(_arrays.place(side, None).astype(np.float64))
             own = np.square(Q[:, np.abs(np.diag(R)) > 0]).sum(axis=1)
             if ((own > ALONE) & (counts > 0) & (counts < others)).any():
                 return True
@@ -354,7 +355,7 @@ def hold_out(observations: Observations, fraction: float, rng: np.random.Generat
 def _of_train(weights: Array | None, whole: Observations, train: Observations) -> Array | None:
     if weights is None:
         return None
-    where = whole.to(None).locate(*(_devices.place(a, None) for a in (train.rows, train.cols)))
+    where = whole.to(None).locate(*(_arrays.place(a, None) for a in (train.rows, train.cols)))
     return weights[where]
 
 
@@ -369,8 +370,8 @@ def _norm_by_chance(residual: Observations, rng: np.random.Generator) -> float:
 
     Hong, Sheng & Dobriban, "Selecting the number of components in PCA via random signflips", 2020.
     """
-    signs = rng.choice(np.asarray([-1, 1], _devices.numpy_dtype(residual.dtype)), residual.n_observed)
-    return residual.with_values(residual.values * _devices.place(signs, residual.device)).spectral_norm()
+    signs = rng.choice(np.asarray([-1, 1], _arrays.numpy_dtype(residual.dtype)), residual.n_observed)
+    return residual.with_values(residual.values * _arrays.place(signs, residual.device)).spectral_norm()
 
 
 def _with_prior(
@@ -402,6 +403,6 @@ def _rms(observations: Observations) -> float:
 
 def _gap(s: Array, least: float = GAP) -> int:
     """How many singular values (descending) stand before the largest ratio of neighbours; all, if none is as large."""
-    s = _devices.place(s, None)
+    s = _arrays.place(s, None)
     ratios = s[:-1] / np.maximum(s[1:], s[0] * np.finfo(s.dtype).eps)
     return int(np.argmax(ratios)) + 1 if ratios.max(initial=0) > least else len(s)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from dmc.completion.model import Model
 from dmc.factors import Factors
 from dmc.observations import Observations
-from dmc.pattern import Lines, Pattern
+from dmc.pattern import Pattern, SparseIndex
 
 Float = NDArray[np.float64]
 
@@ -83,6 +83,6 @@ def submatrix(
     keep = rows[observations.rows] & cols[observations.cols]
     counts = np.bincount(observations.rows[keep], minlength=len(rows))[rows]
     number = np.cumsum(cols) - 1
-    lines = Lines(np.concatenate([[0], np.cumsum(counts)]), number[observations.cols[keep]])
+    lines = SparseIndex(np.concatenate([[0], np.cumsum(counts)]), number[observations.cols[keep]])
     shape = int(rows.sum()), int(cols.sum())
     return Observations.from_lines(lines, observations.values[keep], shape), keep

@@ -20,7 +20,7 @@ from dmc.completion.selected import Candidate, Fitted, Selected, submatrix, tran
 from dmc.factors import Factors
 from dmc.observations import Observations
 from dmc.pattern import Pattern
-from dmc.solution import Status, StepInfo
+from dmc.solver.solution import Status, StepInfo
 
 Float = NDArray[np.float64]
 

@@ -8,15 +8,15 @@ from typing import Any
 
 import numpy as np
 
-from dmc import __version__, persistence
+from dmc import __version__, model_file
+from dmc.completion.identifiability import Solvability
 from dmc.completion.model import Model, in_units
 from dmc.completion.scaling import Scaling
-from dmc.completion.solvability import Solvability
 from dmc.completion.tables import Bounds, Labels
 from dmc.factors import Factors
 from dmc.observations import Observations
-from dmc.pattern import Lines, Pattern
-from dmc.solution import Status
+from dmc.pattern import Pattern, SparseIndex
+from dmc.solver.solution import Status
 
 KIND = "MatrixCompletion"
 SETTINGS = (
@@ -40,9 +40,9 @@ def write(completion: Any, path: str | os.PathLike[str]) -> None:
         "spreads": completion._spreads,
         "mean": model.mean,
         "covariance": model.covariance,
-        "pointers": model.pattern.by_row.pointers,
+        "pointers": model.pattern.by_row.indptr,
         "indices": model.pattern.by_row.indices,
-        "seen.pointers": seen.pattern.by_row.pointers,
+        "seen.pointers": seen.pattern.by_row.indptr,
         "seen.indices": seen.pattern.by_row.indices,
         "seen.values": seen.values,
         "low": completion._bounds.low,
@@ -72,23 +72,23 @@ def write(completion: Any, path: str | os.PathLike[str]) -> None:
         "columns": _labels(labels.columns),
         "index": _labels(labels.index),
     }
-    persistence.save(path, KIND, arrays, header)
+    model_file.save(path, KIND, arrays, header)
 
 
 def read(kind: Any, path: str | os.PathLike[str]) -> Any:
     """A `MatrixCompletion` out of a file."""
-    arrays, header = persistence.load(path, KIND)
+    arrays, header = model_file.load(path, KIND)
     completion = kind(**header["settings"])
     shape = len(arrays["U"]), len(arrays["V"])
     factors = Factors(arrays["U"], (), arrays["V"], arrays.get("row_bias"), arrays.get("column_bias"))
     side = header["numbers"]["scale_"]
     scaling = Scaling(side, arrays["location"], arrays["spread"], arrays["constant"].astype(bool))
-    pattern = Pattern.of(shape, Lines(arrays["pointers"], arrays["indices"]))
+    pattern = Pattern.of(shape, SparseIndex(arrays["pointers"], arrays["indices"]))
     prior = arrays["noise"], arrays["mean"], arrays["covariance"]
     completion._model = Model(factors, scaling, *prior, pattern, arrays.get("weights"), header["calibration"])
     completion._unit, completion._spreads = header["unit"], arrays["spreads"]
     completion.factors_ = in_units(factors, completion._unit)
-    lines = Lines(arrays["seen.pointers"], arrays["seen.indices"])
+    lines = SparseIndex(arrays["seen.pointers"], arrays["seen.indices"])
     completion._observations = Observations.from_lines(lines, arrays["seen.values"], shape)
     completion._bounds = Bounds(arrays["low"], arrays["high"])
     completion._labels = Labels(header["library"], header["columns"], header["index"])

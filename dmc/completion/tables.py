@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from dmc import _checks, _devices
+from dmc import _arrays, _checks
 from dmc.observations import Observations
 
 Float = NDArray[np.float64]
@@ -112,7 +112,7 @@ def weighted(observations: Observations, sample_weight: Any, weights: Any) -> tu
             if weights.shape != (m, n):
                 raise ValueError(f"weights has shape {weights.shape}; give {(m, n)}, one for each entry")
             weights = np.asarray(weights[pattern.rows, pattern.cols]).ravel()
-        array = np.asarray(_devices.place(weights, None) if _devices.is_tensor(weights) else weights)
+        array = np.asarray(_arrays.place(weights, None) if _arrays.is_tensor(weights) else weights)
         if array.shape == (m, n):
             array = array[pattern.rows, pattern.cols]
         elif array.shape != total.shape:
@@ -128,7 +128,7 @@ def weighted(observations: Observations, sample_weight: Any, weights: Any) -> tu
 
 
 def _non_negative(values: Any, name: str, shape: tuple[int, ...], what: str) -> Float:
-    array = _checks.as_float(_devices.place(values, None) if _devices.is_tensor(values) else values, name)
+    array = _checks.as_float(_arrays.place(values, None) if _arrays.is_tensor(values) else values, name)
     if array.shape != shape:
         raise ValueError(f"{name} has shape {array.shape}; give {shape}, {what}")
     _checks.finite(array, name)
@@ -180,9 +180,9 @@ class Bounds:
         if self.none:
             return values
         low, high = (bound if cols is None else bound[cols] for bound in (self.low, self.high))
-        home = _devices.of(values)
-        array = _devices.place(values, None)
-        return _devices.place(np.clip(array, low, high).astype(array.dtype), home)
+        home = _arrays.of(values)
+        array = _arrays.place(values, None)
+        return _arrays.place(np.clip(array, low, high).astype(array.dtype), home)
 
 
 def _bound(value: Any, name: str, n: int, none: float) -> Float:

@@ -9,7 +9,7 @@ import numpy as np
 from cornac.exception import ScoreException
 from numpy.typing import NDArray
 
-from dmc.recommender import Recommender
+from dmc.recommend.recommender import Recommender
 
 
 class CompressedMF(cornac.models.Recommender):

@@ -11,7 +11,7 @@ from lenskit.training import Trainable, TrainingOptions
 from numpy.typing import NDArray
 from pydantic import BaseModel, NonNegativeFloat, NonNegativeInt, PositiveInt
 
-from dmc.recommender import Recommender
+from dmc.recommend.recommender import Recommender
 
 
 class CompressedMFConfig(BaseModel, extra="forbid"):

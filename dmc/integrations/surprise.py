@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from surprise import AlgoBase, PredictionImpossible, Trainset
 
-from dmc.recommender import Recommender
+from dmc.recommend.recommender import Recommender
 
 
 class CompressedMF(AlgoBase):

@@ -23,8 +23,8 @@ from typing import Any, Protocol, cast
 
 from threadpoolctl import threadpool_limits
 
-from dmc import _checks, _compiled
-from dmc._devices import Device
+from dmc import _checks, _extensions
+from dmc._arrays import Device
 from dmc.pattern import BothOrders, Pattern
 
 _MODULES = {  # in the order of preference
@@ -113,8 +113,8 @@ def report() -> list[Availability]:
 
 def _availability(name: str) -> Availability:
     if name == "native":
-        if _compiled.missing:
-            return Availability(name, False, _compiled.missing, _compiled.REMEDY)
+        if _extensions.missing:
+            return Availability(name, False, _extensions.missing, _extensions.REMEDY)
         from dmc.kernels import native
 
         return Availability(name, True, native.describe())

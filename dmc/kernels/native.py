@@ -8,7 +8,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 from numpy.typing import NDArray
 
-from dmc._compiled import core
+from dmc._extensions import core
 from dmc.factors import Factors
 from dmc.pattern import BothOrders, Pattern
 
@@ -31,7 +31,7 @@ def _entries(pattern: Pattern) -> _Entries:
         kind = core.Entries if dtype == np.int32 else core.WideEntries
         found = _prepared[pattern] = _Entries(
             *(
-                kind(lines.pointers, lines.indices.astype(dtype, copy=False), others)
+                kind(lines.indptr, lines.indices.astype(dtype, copy=False), others)
                 for lines, others in ((pattern.by_row, n), (pattern.by_column, m))
             )
         )

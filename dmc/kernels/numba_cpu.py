@@ -53,10 +53,10 @@ def masked_residual_grad(
 ) -> tuple[float, NDArray[Any], NDArray[Any]]:
     d_left, d_right = np.empty_like(left), np.empty_like(right)
     w = BothOrders(np.empty(0, left.dtype), np.empty(0, left.dtype)) if weights is None else weights
-    pieces = _pieces(pattern.by_row.pointers)
+    pieces = _pieces(pattern.by_row.indptr)
     with _aligned(right, pattern) as other:
         losses = _pass(*pattern.by_row, left, other, target.by_row, w.by_row, pieces, d_left)
-    pieces = _pieces(pattern.by_column.pointers)
+    pieces = _pieces(pattern.by_column.indptr)
     with _aligned(left, pattern) as other:
         _pass(*pattern.by_column, right, other, target.by_column, w.by_column, pieces, d_right)
     return float(losses.sum()), d_left, d_right

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from dmc import torch_ops
+from dmc.kernels import torch_operators
 from dmc.pattern import BothOrders, Pattern
 
 
 def masked_product(left: Any, right: Any, pattern: Pattern) -> Any:
-    return torch_ops.masked_product(left, right, *torch_ops.pattern_tensors(pattern))
+    return torch_operators.masked_product(left, right, *torch_operators.pattern_tensors(pattern))
 
 
 def masked_residual_grad(
@@ -22,5 +22,5 @@ def masked_residual_grad(
 ) -> tuple[Any, Any, Any]:
     """The loss stays on the device: to read it is to wait for the device."""
     w = (None, None) if weights is None else weights
-    tensors = torch_ops.pattern_tensors(pattern)
-    return torch_ops.masked_residual_grad(left, right, *tensors, *target, *w, gathered)
+    tensors = torch_operators.pattern_tensors(pattern)
+    return torch_operators.masked_residual_grad(left, right, *tensors, *target, *w, gathered)

@@ -1,0 +1,209 @@
+"""Whatever people hold a matrix with gaps in: NaN, masks, sparse matrices, tensors, data frames."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy import sparse
+
+from dmc import _arrays, _checks
+from dmc.observations import Observations
+from dmc.pattern import Pattern, SparseIndex
+
+
+def observe(
+    X: Any, mask: Any = None, *, allow_empty: bool = False, missing_values: float | None = None
+) -> Observations:
+    """Take the observed entries of a matrix.
+
+    Parameters
+    ----------
+    X : (rows, columns) array, masked array, SciPy sparse matrix, torch tensor, data frame, or Observations
+        Dense: NaN means missing, as do None and pandas' NA. Masked array: what is masked is missing. Sparse: what is
+        stored is observed, stored zeros included, but for NaN. float16 becomes float32, all but float32 float64.
+    mask : (rows, columns) bool, optional
+        True where an entry was observed; an entry that is NaN there is refused. Only with dense `X`. If both are data
+        frames, the mask's labels have to be those of X, in any order.
+    allow_empty : bool
+        Whether a matrix without any observed entry passes.
+    missing_values : float, optional
+        A further number that stands for a missing entry.
+
+    Returns
+    -------
+    Observations
+        Of a tensor: as tensors on its device.
+
+    Raises
+    ------
+    ValueError
+        If X is not two-dimensional, is empty, has no observed entry, or an observed value is not finite; if the
+        mask has another shape or other labels; if a sparse matrix stores a position twice.
+    TypeError
+        If values are not real numbers; of a data frame the message names the column.
+    """
+    if missing_values is not None and missing_values == missing_values:  # NaN is missing in any case
+        missing_values = _checks.real(missing_values, "missing_values")
+    else:
+        missing_values = None
+    if type(X).__name__ == "LazyFrame":
+        raise TypeError("X is a LazyFrame, which holds no entries yet; give X.collect()")
+    if isinstance(X, Observations):
+        if mask is not None:
+            raise ValueError("a mask was given with Observations, which know what is observed; leave the mask out")
+        return X if missing_values is None else X.take(X.values != missing_values)
+    if _arrays.is_tensor(X):
+        found = observe(_to_host(X)[0], mask, allow_empty=allow_empty, missing_values=missing_values)
+        return found.to(_arrays.of(X))
+    mask = aligned(mask, X, "mask")
+    X, sparse_input = _to_host(X)
+    if sparse_input:
+        if mask is not None:
+            raise ValueError("a mask was given with a sparse matrix, where stored means observed; leave the mask out")
+        return _observe_sparse(X, allow_empty, missing_values)
+    masked = np.ma.isMaskedArray(X)
+    if masked:
+        if mask is not None:
+            raise ValueError("a mask was given with a masked array, which has its own; leave one of them out")
+        mask, X = ~np.ma.getmaskarray(X), X.data
+    dense = _checks.as_float(X, "X")
+    if dense.ndim != 2:
+        raise ValueError(f"X has shape {dense.shape}; give a matrix, with two dimensions")
+    if dense.size == 0:
+        raise ValueError(f"X has shape {dense.shape}; give at least one row and one column")
+    if missing_values is not None and (dense == missing_values).any():
+        dense = np.where(dense == missing_values, np.nan, dense)
+        if mask is not None:
+            mask = np.asarray(mask) & ~np.isnan(dense)
+    observed = _observed_mask(dense, mask, masked)
+    n_observed = np.count_nonzero(observed)
+    if n_observed == 0 and not allow_empty:
+        raise ValueError(f"none of the {dense.size:,} entries of X is observed; at least one has to be")
+    values = dense[observed]
+    infinite = np.flatnonzero(np.isinf(values))
+    if len(infinite):
+        row, col = np.argwhere(observed)[infinite[0]]
+        raise ValueError(
+            f"X holds {_checks.count(len(infinite), 'infinite value')}, the first ({values[infinite[0]]}) "
+            f"at row {row}, column {col}; replace by NaN what is missing"
+        )
+    pointers = np.concatenate([[0], np.cumsum(np.count_nonzero(observed, axis=1))])
+    return Observations(Pattern.of(dense.shape, SparseIndex(pointers, np.nonzero(observed)[1])), values)
+
+
+def _observed_mask(dense: NDArray[Any], mask: ArrayLike | None, masked: bool) -> NDArray[np.bool_]:
+    missing = np.isnan(dense)
+    if mask is None:
+        return ~missing
+    observed = np.asarray(_to_host(mask)[0])
+    if observed.dtype.kind != "b":
+        if observed.dtype.kind not in "iuf" or not np.isin(observed, (0, 1)).all():
+            raise TypeError(f"mask has dtype {observed.dtype}; give booleans, True where an entry was observed")
+        observed = observed.astype(bool)
+    if observed.shape != dense.shape:
+        raise ValueError(f"mask has shape {observed.shape} and X {dense.shape}; give one truth value for each entry")
+    clash = np.argwhere(observed & missing)
+    if len(clash):
+        row, col = clash[0]
+        raise ValueError(
+            f"{_checks.count(len(clash), 'entry is', 'entries are')} NaN where the mask says observed, the first "
+            f"at row {row}, column {col}; {'mask it' if masked else 'set the mask to False there'}"
+        )
+    return observed
+
+
+def _to_host(X: Any) -> tuple[Any, bool]:
+    """A torch tensor or a data frame as NumPy or SciPy, without importing either; whether the result is sparse."""
+    if _arrays.is_tensor(X):
+        X = X.detach().cpu()
+        if str(X.dtype) == "torch.bfloat16":  # which NumPy does not have
+            X = X.float()
+        layout = str(X.layout)
+        if layout != "torch.strided":
+            if X.ndim != 2:
+                raise ValueError(f"X has shape {tuple(X.shape)}; give a matrix, with two dimensions")
+            if layout != "torch.sparse_coo":
+                X = X.to_sparse()
+            rows, cols = X._indices().numpy()  # not coalesced: a position stored twice is told, not added up
+            return sparse.coo_array((X._values().numpy(), (rows, cols)), shape=tuple(X.shape)), True
+        return X.numpy(), False
+    if hasattr(X, "columns") and hasattr(X, "dtypes"):  # a data frame
+        array = np.asarray(X)
+        if array.dtype.kind in "OUS":
+            array = np.column_stack([_column(array[:, j], name) for j, name in enumerate(X.columns)])
+        return array, False
+    if isinstance(X, np.ndarray) and X.dtype == object:
+        return _without_missing(X), False
+    return X, sparse.issparse(X)
+
+
+def _column(values: NDArray[Any], name: Any) -> NDArray[np.float64]:
+    """A column of a data frame as numbers."""
+    try:
+        return np.asarray(_without_missing(values), dtype=np.float64)
+    except (TypeError, ValueError):
+        bad = next(v for v in _without_missing(values).tolist() if not _checks.is_number(v))
+        raise TypeError(
+            f"column {name!r} holds {bad!r}, which is not a number; leave the column out, or convert it first"
+        ) from None
+
+
+def _without_missing(values: NDArray[Any]) -> NDArray[Any]:
+    """NaN in the place of pandas' NA and NaT, which no array of numbers can hold."""
+    kinds = np.frompyfunc(lambda v: type(v).__name__ in ("NAType", "NaTType"), 1, 1)
+    missing = kinds(values).astype(bool)
+    return np.where(missing, np.nan, values) if missing.any() else values
+
+
+def aligned(mask: Any, X: Any, name: str) -> Any:
+    """A data frame beside X, such as a mask, in the order of the rows and columns of X."""
+    for axis in ("index", "columns"):
+        given, wanted = getattr(mask, axis, None), getattr(X, axis, None)
+        if given is None or wanted is None or callable(given) or callable(wanted):
+            continue
+        given, wanted = list(given), list(wanted)
+        if given == wanted:
+            continue
+        if len(set(given)) < len(given) or sorted(map(repr, given)) != sorted(map(repr, wanted)):
+            other = next((label for label in given if label not in set(wanted)), None)
+            which = f", for instance {other!r}" if other is not None else ""
+            raise ValueError(f"the {axis} labels of {name} and X differ{which}; give it the labels of X")
+        mask = mask.reindex(**{axis: wanted}) if hasattr(mask, "reindex") else mask[wanted]
+    return mask
+
+
+def _diagonals(X: Any) -> sparse.coo_array:
+    """A DIA matrix as COO; SciPy's own conversion loses the stored zeros."""
+    m, n = X.shape
+    cols = np.broadcast_to(np.arange(X.data.shape[1]), X.data.shape)
+    rows = cols - X.offsets[:, None]
+    inside = (rows >= 0) & (rows < m) & (cols < n)
+    return sparse.coo_array((X.data[inside], (rows[inside], cols[inside])), shape=(m, n))
+
+
+def _observe_sparse(X: Any, allow_empty: bool, missing_values: float | None) -> Observations:
+    if X.ndim != 2:
+        raise ValueError(f"X has shape {X.shape}; give a matrix, with two dimensions")
+    if 0 in X.shape:
+        raise ValueError(f"X has shape {X.shape}; give at least one row and one column")
+    entries = _diagonals(X) if X.format == "dia" else X.tocoo()
+    missing = entries.data != entries.data  # NaN; integers have none
+    if missing_values is not None:
+        missing = missing | (entries.data == missing_values)
+    if missing.any():
+        kept = ~missing
+        entries = sparse.coo_array((entries.data[kept], (entries.row[kept], entries.col[kept])), shape=X.shape)
+    if entries.nnz == 0 and not allow_empty:
+        raise ValueError(f"X ({X.shape[0]}×{X.shape[1]}, sparse) stores no entry; at least one has to be observed")
+    if entries.nnz == 0:
+        nothing = SparseIndex(np.zeros(X.shape[0] + 1, np.int64), np.zeros(0, np.int32))
+        return Observations(Pattern.of(X.shape, nothing), np.zeros(0))
+    try:
+        return Observations.from_entries(entries.row, entries.col, entries.data, X.shape)
+    except ValueError as error:
+        if "repeat" in str(error):
+            hint = str(error).partition("; say")[0]
+            raise ValueError(f"{hint}; call X.sum_duplicates(), or dmc.Observations.from_entries") from None
+        raise

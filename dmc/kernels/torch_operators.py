@@ -1,0 +1,324 @@
+"""The masked product as torch operators: torch.ops.dmc.masked_product, masked_residual_grad and masked_sums.
+
+    masked_product(left, right, *pattern) -> (observed,)                           p_e = left_i·right_j, e = (i, j)
+    masked_sums(values, left, right, *pattern) -> (rows, k), (columns, k)          Σ_j v_e right_j and Σ_i v_e left_i
+    masked_residual_grad(left, right, *pattern, target_by_row, target_by_column, weights_by_row?, weights_by_column?,
+                         gathered?) -> loss, d_left, d_right                                as in `dmc.kernels`
+
+with left (rows, k) and right (columns, k) of one dtype, float32 or float64 (half precision under autocast: cast to
+float32), and the pattern's five tensors: row_pointers (rows + 1,) int64, column_indices (observed,) int32 or int64,
+column_pointers (columns + 1,), row_indices (observed,), and column_order (observed,), the place in row order of each
+entry in column order. `pattern_tensors` makes them. Values, predictions, targets and weights are (observed,).
+
+gathered="bfloat16" or "float16" (float32 only): each of the two passes rounds the side that it gathers, which halves
+the traffic; the loss is that of the pass over the rows.
+
+Derivatives are made of these three operators again, so those of any order exist; rounding has none, and neither have
+targets and weights.
+
+Here are, in this order: plain torch for any device, the compiled kernels (`torch_compiled`) for the processor and GPUs,
+and what belongs to no device. A CUDA graph may capture a call that was made once outside of one, with the same pattern;
+it needs the pattern's tensors as long as it is replayed.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from dmc import _arrays, _checks, _extensions
+from dmc.kernels import torch_compiled
+from dmc.pattern import Pattern
+
+CHUNK = 1 << 18  # entries at a time in plain torch: bounds the (entries, width) temporaries
+
+_PATTERN = "Tensor row_pointers, Tensor column_indices, Tensor column_pointers, Tensor row_indices, Tensor column_order"
+_N_PATTERN = 5
+
+
+def pattern_tensors(pattern: Pattern) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """A pattern as the operators take it; shares the pattern's memory.
+
+    Parameters
+    ----------
+    pattern : Pattern
+
+    Returns
+    -------
+    row_pointers, column_indices, column_pointers, row_indices, column_order : tensors
+        On the pattern's device; int64 pointers and order, indices as the pattern has them.
+    """
+    arrays = (*pattern.by_row, *pattern.by_column, pattern.column_order)
+    rp, ci, cp, ri, order = (_arrays.place(array, pattern.device or "cpu") for array in arrays)
+    return rp, ci, cp, ri, order
+
+
+# Plain torch, any device -----------------------------------------------------------------------------------------
+
+
+def _plain_product(left: Tensor, right: Tensor, *pattern: Tensor) -> Tensor:
+    _check(left, right, pattern)
+    rows, cols = _positions(left, right, pattern)
+    parts = [(left[i] * right[j]).sum(1) for i, j in zip(rows.split(CHUNK), cols.split(CHUNK), strict=True)]
+    return torch.cat(parts)
+
+
+def _plain_sums(values: Tensor, left: Tensor, right: Tensor, *pattern: Tensor) -> tuple[Tensor, Tensor]:
+    _check(left, right, pattern, values=values)
+    rows, cols = _positions(left, right, pattern)
+    by_row, by_column = left.new_zeros(left.shape), right.new_zeros(right.shape)
+    for v, i, j in zip(values.split(CHUNK), rows.split(CHUNK), cols.split(CHUNK), strict=True):
+        by_row.index_add_(0, i, v[:, None] * right[j])
+        by_column.index_add_(0, j, v[:, None] * left[i])
+    return by_row, by_column
+
+
+def _plain_residual_grad(left: Tensor, right: Tensor, *rest: Any) -> tuple[Tensor, Tensor, Tensor]:
+    pattern, by_entry, gathered = _parted(rest)
+    _check(left, right, pattern, gathered, **by_entry._asdict())
+
+    def of(left: Tensor, right: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        residual = _plain_product(left, right, *pattern) - by_entry.target_by_row
+        weighted = residual if by_entry.weights_by_row is None else by_entry.weights_by_row * residual
+        loss = 0.5 * (weighted * residual).sum(dtype=torch.float64)
+        return loss.to(left.dtype), *_plain_sums(weighted, left, right, *pattern)
+
+    if gathered is None:
+        return of(left, right)
+    half = torch_compiled.HALVES[gathered]
+    loss, d_left, _ = of(left, right.to(half).to(right.dtype))
+    return loss, d_left, of(left.to(half).to(left.dtype), right)[2]
+
+
+def _positions(left: Tensor, right: Tensor, pattern: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
+    """(observed,) row and column of each entry in row order, int64."""
+    row_pointers, column_indices, column_pointers, row_indices, _ = pattern
+    torch_compiled.check_lines(row_pointers, column_indices, len(right))
+    torch_compiled.check_lines(column_pointers, row_indices, len(left))
+    return torch.repeat_interleave(row_pointers.diff()), column_indices.long()
+
+
+masked_product = torch.library.custom_op(
+    "dmc::masked_product",
+    _plain_product,
+    mutates_args=(),
+    schema=f"(Tensor left, Tensor right, {_PATTERN}) -> Tensor",
+)
+masked_sums = torch.library.custom_op(
+    "dmc::masked_sums",
+    _plain_sums,
+    mutates_args=(),
+    schema=f"(Tensor values, Tensor left, Tensor right, {_PATTERN}) -> (Tensor, Tensor)",
+)
+masked_residual_grad = torch.library.custom_op(
+    "dmc::masked_residual_grad",
+    _plain_residual_grad,
+    mutates_args=(),
+    schema=f"(Tensor left, Tensor right, {_PATTERN}, Tensor target_by_row, Tensor target_by_column, "
+    "Tensor? weights_by_row=None, Tensor? weights_by_column=None, str? gathered=None) -> (Tensor, Tensor, Tensor)",
+)
+
+
+# The compiled kernels ----------------------------------------------------------------------------------------------
+
+
+def register(device: str, passes: torch_compiled.Passes) -> None:
+    """Let compiled kernels serve one kind of device; what they do not take is left to plain torch."""
+
+    def product(left: Tensor, right: Tensor, *pattern: Tensor) -> Tensor:
+        _check(left, right, pattern)
+        row_pointers, column_indices, *_ = pattern
+        if not passes.serves(left, column_indices):
+            return _plain_product(left, right, *pattern)
+        return passes.product(row_pointers, column_indices, left, right)
+
+    def sums(values: Tensor, left: Tensor, right: Tensor, *pattern: Tensor) -> tuple[Tensor, Tensor]:
+        _check(left, right, pattern, values=values)
+        row_pointers, column_indices, column_pointers, row_indices, column_order = pattern
+        if not passes.serves(left, column_indices, row_indices):
+            return _plain_sums(values, left, right, *pattern)
+        # Against a side that is zero the residual is minus the target, and its gradient Σ v other.
+        by_row = -values
+        by_column = by_row.index_select(0, column_order)
+        rows, columns = left.new_zeros(left.shape), right.new_zeros(right.shape)
+        _, left_sums = passes.gradient(row_pointers, column_indices, rows, right, by_row, None, None, False)
+        _, right_sums = passes.gradient(column_pointers, row_indices, columns, left, by_column, None, None, False)
+        return left_sums, right_sums
+
+    def residual_grad(left: Tensor, right: Tensor, *rest: Any) -> tuple[Tensor | None, Tensor, Tensor]:
+        pattern, by_entry, gathered = _parted(rest)
+        _check(left, right, pattern, gathered, **by_entry._asdict())
+        row_pointers, column_indices, column_pointers, row_indices, _ = pattern
+        if not passes.serves(left, column_indices, row_indices):
+            return _plain_residual_grad(left, right, *rest)
+        target, target_by_column, w, w_by_column = by_entry
+        loss, d_left = passes.gradient(row_pointers, column_indices, left, right, target, w, gathered, True)
+        _, d_right = passes.gradient(
+            column_pointers, row_indices, right, left, target_by_column, w_by_column, gathered, False
+        )
+        return loss, d_left, d_right
+
+    masked_product.register_kernel(device, product)
+    masked_sums.register_kernel(device, sums)
+    masked_residual_grad.register_kernel(device, residual_grad)
+
+
+if _extensions.core is not None:
+    register("cpu", torch_compiled.core)
+if _extensions.cuda is not None and torch.version.cuda is not None:  # a torch for ROCm says "cuda" too
+    register("cuda", torch_compiled.cuda)
+
+
+# What belongs to no device: arguments, shapes, derivatives, autocast ------------------------------------------------
+
+
+class _ByEntry(NamedTuple):
+    target_by_row: Tensor
+    target_by_column: Tensor
+    weights_by_row: Tensor | None = None
+    weights_by_column: Tensor | None = None
+
+
+def _parted(rest: tuple[Any, ...]) -> tuple[tuple[Tensor, ...], _ByEntry, str | None]:
+    """What the fused operator is given after both sides: the pattern, what each entry has, and `gathered`."""
+    by_entry = rest[_N_PATTERN : _N_PATTERN + 4]
+    return rest[:_N_PATTERN], _ByEntry(*by_entry), rest[-1] if len(rest) > _N_PATTERN + 4 else None
+
+
+def _check(
+    left: Tensor,
+    right: Tensor,
+    pattern: tuple[Tensor, ...],
+    gathered: str | None = None,
+    **by_entry: Tensor | None,
+) -> None:
+    """Refuse tensors that do not belong together; the indices are checked where they are used."""
+    _check_kinds(left, right, pattern, gathered, **by_entry)
+    if left.ndim != 2 or right.ndim != 2 or left.shape[1] != right.shape[1]:
+        raise ValueError(
+            f"left has shape {tuple(left.shape)} and right {tuple(right.shape)}; give two matrices of one width"
+        )
+    row_pointers, column_indices, column_pointers, row_indices, column_order = pattern
+    for name, side, pointers, lines in (
+        ("left", left, row_pointers, "rows"),
+        ("right", right, column_pointers, "columns"),
+    ):
+        if pointers.ndim != 1 or len(pointers) != len(side) + 1:
+            raise ValueError(
+                f"{name} has {len(side)} lines and the pattern pointers of shape {tuple(pointers.shape)}, those of "
+                f"{len(pointers) - 1} {lines}; give one line for each of the {lines}"
+            )
+    given = {"row_indices": row_indices, "column_order": column_order, **by_entry}
+    for name, tensor in given.items():
+        if tensor is not None and (column_indices.ndim != 1 or tensor.shape != column_indices.shape):
+            raise ValueError(
+                f"{name} has shape {tuple(tensor.shape)} and column_indices {tuple(column_indices.shape)}; "
+                "give one value for each entry"
+            )
+    if (by_entry.get("weights_by_row") is None) != (by_entry.get("weights_by_column") is None):
+        raise ValueError("weights were given in one order only; give them by row and by column")
+
+
+def _check_kinds(
+    left: Tensor,
+    right: Tensor,
+    pattern: tuple[Tensor, ...],
+    gathered: str | None = None,
+    **by_entry: Tensor | None,
+) -> None:
+    """Devices and dtypes: all that is known of a fake tensor whose sizes are symbols."""
+    if gathered is not None:
+        _checks.choice(gathered, "gathered", tuple(torch_compiled.HALVES))
+    values = {"left": left, "right": right, **{name: t for name, t in by_entry.items() if t is not None}}
+    names = ("row_pointers", "column_indices", "column_pointers", "row_indices", "column_order")
+    for name, tensor in {**values, **dict(zip(names, pattern, strict=True))}.items():
+        if tensor.device != left.device:
+            raise ValueError(f"left is on {left.device} and {name} on {tensor.device}; move them to one device")
+    for name, tensor in values.items():
+        if tensor.dtype not in (torch.float32, torch.float64):
+            raise TypeError(f"{name} is {tensor.dtype}; make it torch.float32 or torch.float64, or use torch.autocast")
+        if tensor.dtype != left.dtype:
+            raise TypeError(f"left is {left.dtype} and {name} {tensor.dtype}; make them one dtype")
+    if gathered is not None and left.dtype != torch.float32:
+        raise TypeError(f"gathered is {gathered!r} and left {left.dtype}; only torch.float32 is rounded: leave it out")
+    for name, tensor in zip(names, pattern, strict=True):
+        allowed = (torch.int64,) if "pointers" in name else (torch.int32, torch.int64)
+        if tensor.dtype not in allowed:
+            raise TypeError(f"{name} is {tensor.dtype}; make it {' or '.join(map(str, allowed))}")
+
+
+@masked_product.register_fake
+def _(left: Tensor, right: Tensor, *pattern: Tensor) -> Tensor:
+    _check_kinds(left, right, pattern)
+    return left.new_empty(pattern[1].shape)
+
+
+@masked_sums.register_fake
+def _(values: Tensor, left: Tensor, right: Tensor, *pattern: Tensor) -> tuple[Tensor, Tensor]:
+    _check_kinds(left, right, pattern, values=values)
+    return left.new_empty(left.shape), right.new_empty(right.shape)
+
+
+@masked_residual_grad.register_fake
+def _(left: Tensor, right: Tensor, *rest: Any) -> tuple[Tensor, Tensor, Tensor]:
+    pattern, by_entry, gathered = _parted(rest)
+    _check_kinds(left, right, pattern, gathered, **by_entry._asdict())
+    return left.new_empty(()), left.new_empty(left.shape), right.new_empty(right.shape)
+
+
+def _keep_inputs(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
+    ctx.save_for_backward(*inputs)
+
+
+def _product_backward(ctx: Any, d_observed: Tensor) -> tuple[Tensor | None, ...]:
+    return *masked_sums(d_observed, *ctx.saved_tensors), *(None,) * _N_PATTERN
+
+
+def _sums_backward(ctx: Any, d_by_row: Tensor, d_by_column: Tensor) -> tuple[Tensor | None, ...]:
+    # <by_row, d_by_row> + <by_column, d_by_column> = Σ v (d_by_row_i·right_j + left_i·d_by_column_j)
+    values, left, right, *pattern = ctx.saved_tensors
+    d_values = masked_product(d_by_row, right, *pattern) + masked_product(left, d_by_column, *pattern)
+    return d_values, *masked_sums(values, d_by_row, d_by_column, *pattern), *(None,) * _N_PATTERN
+
+
+def _keep_gradients(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+    if any(ctx.needs_input_grad[2:]):
+        raise ValueError(
+            "a target or its weights require a gradient, which the fused loss does not have; detach them, or write the "
+            "loss with the predictions of the masked product"
+        )
+    ctx.save_for_backward(*inputs[:-1], *output[1:])  # all but `gathered`, which is no tensor
+    ctx.set_materialize_grads(False)  # a second derivative that nobody asks for is None, and costs nothing
+
+
+def _loss_backward(
+    ctx: Any, d_loss: Tensor | None, dd_left: Tensor | None, dd_right: Tensor | None
+) -> tuple[Tensor | None, ...]:
+    left, right, *rest, d_left, d_right = ctx.saved_tensors
+    pattern, by_entry, _ = _parted(tuple(rest))
+    by_left = by_right = None
+    if d_loss is not None:
+        by_left, by_right = d_loss * d_left, d_loss * d_right
+    if dd_left is not None or dd_right is not None:  # d_left and d_right were differentiated in their turn
+        dd_left = torch.zeros_like(left) if dd_left is None else dd_left
+        dd_right = torch.zeros_like(right) if dd_right is None else dd_right
+        residual = masked_product(left, right, *pattern) - by_entry.target_by_row
+        along = masked_product(dd_left, right, *pattern) + masked_product(left, dd_right, *pattern)
+        if by_entry.weights_by_row is not None:
+            residual, along = by_entry.weights_by_row * residual, by_entry.weights_by_row * along
+        terms = (masked_sums(along, left, right, *pattern), masked_sums(residual, dd_left, dd_right, *pattern))
+        for more_left, more_right in terms:
+            by_left = more_left if by_left is None else by_left + more_left
+            by_right = more_right if by_right is None else by_right + more_right
+    return by_left, by_right, *(None,) * (_N_PATTERN + len(by_entry) + 1)
+
+
+masked_product.register_autograd(_product_backward, setup_context=_keep_inputs)
+masked_sums.register_autograd(_sums_backward, setup_context=_keep_inputs)
+masked_residual_grad.register_autograd(_loss_backward, setup_context=_keep_gradients)
+
+for _operator in (masked_product, masked_sums, masked_residual_grad):
+    for _device in ("cpu", "cuda"):
+        _operator.register_autocast(_device, torch.float32)

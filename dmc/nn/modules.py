@@ -1,0 +1,293 @@
+"""Matrix completion inside torch models: the masked product and the compressed network as modules."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from dmc import _checks
+from dmc.factors import Factors
+from dmc.observations import Observations
+from dmc.solver import initial
+
+try:
+    import torch
+except ImportError:
+    raise ImportError("dmc.nn needs PyTorch, which is not installed; run: pip install 'dmc[torch]'") from None
+
+from torch import Tensor, nn
+
+from dmc.kernels.torch_operators import masked_product, masked_residual_grad, pattern_tensors
+
+__all__ = ["CompressedFactorization", "MaskedProduct"]
+
+
+class MaskedProduct(nn.Module):
+    """The entries of left·rightᵀ at observed positions, without the rest of the matrix; differentiable.
+
+    Holds where the entries are, sorted both ways, as buffers: they move with ``.to()`` and stay out of ``state_dict``,
+    being data and not learnt, so that what was trained on some entries loads beside others.
+
+    Parameters
+    ----------
+    observations : Observations
+        Only the positions count. Predictions and targets are then in the order of ``observations.values``.
+
+    See Also
+    --------
+    MaskedProduct.from_entries : from rows and columns, in their own order.
+    """
+
+    row_pointers: Tensor
+    column_indices: Tensor
+    column_pointers: Tensor
+    row_indices: Tensor
+    column_order: Tensor
+    place_of_given: Tensor | None
+    given_at_place: Tensor | None
+
+    def __init__(self, observations: Observations) -> None:
+        super().__init__()
+        self.shape = observations.shape
+        names = ("row_pointers", "column_indices", "column_pointers", "row_indices", "column_order")
+        for name, tensor in zip(names, pattern_tensors(observations.pattern), strict=True):
+            self.register_buffer(name, tensor, persistent=False)
+        # Where the entries were given in another order than row by row: the way there, and the way back.
+        self.register_buffer("place_of_given", None, persistent=False)
+        self.register_buffer("given_at_place", None, persistent=False)
+
+    @classmethod
+    def from_entries(cls, rows: ArrayLike, cols: ArrayLike, shape: tuple[int, int] | None = None) -> MaskedProduct:
+        """At positions in any order, which predictions and targets keep.
+
+        Parameters
+        ----------
+        rows, cols : (observed,) integers
+            Zero-based positions, none of them twice; arrays, lists or tensors.
+        shape : (int, int), optional
+            Rows and columns of the matrix; if left out, just large enough for the largest indices.
+
+        Raises
+        ------
+        ValueError
+            If there is none, an index is out of range, lengths differ, or a position occurs twice.
+        TypeError
+            If indices are not integers.
+        """
+        rows, cols = (a.detach().cpu().numpy() if isinstance(a, Tensor) else np.asarray(a) for a in (rows, cols))
+        _checks.same_length(rows=rows, cols=cols)
+        observed = Observations.from_entries(rows, cols, np.zeros(len(rows), np.float32), shape)
+        product = cls(observed)
+        places = observed.locate(rows, cols)
+        if (np.diff(places) < 0).any():
+            product.place_of_given = torch.from_numpy(places)
+            product.given_at_place = torch.from_numpy(np.argsort(places))
+        return product
+
+    @property
+    def n_observed(self) -> int:
+        return len(self.column_indices)
+
+    def extra_repr(self) -> str:
+        return f"{self.shape[0]}×{self.shape[1]}, {self.n_observed:,} observed"
+
+    def forward(self, left: Tensor, right: Tensor) -> Tensor:
+        """Predictions at the observed entries.
+
+        Parameters
+        ----------
+        left : (rows, k) float32 or float64
+        right : (columns, k), of the same dtype
+            Both of any memory layout. Under autocast half precision is cast to float32.
+
+        Returns
+        -------
+        (observed,) tensor
+            In the order in which the entries were given.
+
+        Raises
+        ------
+        ValueError
+            If the shapes do not fit, or tensors are on different devices.
+        TypeError
+            If the dtypes differ, or are others than these.
+        """
+        predicted = masked_product(left, right, *self._pattern)
+        return predicted if self.place_of_given is None else predicted.index_select(0, self.place_of_given)
+
+    def loss(self, left: Tensor, right: Tensor, target: Tensor, weights: Tensor | None = None) -> Tensor:
+        """½ Σ w (left_i·right_j − target)², a sum; its gradient comes with it and the backward pass costs nothing.
+
+        Parameters
+        ----------
+        left : (rows, k) float32 or float64
+        right : (columns, k)
+        target : (observed,)
+            In the order in which the entries were given; all of one dtype.
+        weights : (observed,), optional
+            Not negative; all one if left out.
+
+        Returns
+        -------
+        () tensor
+
+        Raises
+        ------
+        ValueError
+            If the shapes do not fit, tensors are on different devices, or target or weights require a gradient.
+        TypeError
+            If the dtypes differ, or are others than these.
+        """
+        for name, given in (("target", target), ("weights", weights)):
+            if given is not None and given.shape != self.column_indices.shape:
+                raise ValueError(
+                    f"{name} has shape {tuple(given.shape)}; give ({self.n_observed},), one for each observed entry"
+                )
+        by_row, by_column = self._both_orders(target)
+        w_by_row, w_by_column = (None, None) if weights is None else self._both_orders(weights)
+        return masked_residual_grad(left, right, *self._pattern, by_row, by_column, w_by_row, w_by_column)[0]
+
+    @property
+    def _pattern(self) -> tuple[Tensor, ...]:
+        return self.row_pointers, self.column_indices, self.column_pointers, self.row_indices, self.column_order
+
+    def _both_orders(self, values: Tensor) -> tuple[Tensor, Tensor]:
+        by_row = values if self.given_at_place is None else values.index_select(0, self.given_at_place)
+        return by_row, by_row.index_select(0, self.column_order)
+
+
+class CompressedFactorization(nn.Module):
+    """X̂ = U · W_L ⋯ W_1 · Vᵀ (plus biases) with trainable factors: the compressed deep network.
+
+    Parameters
+    ----------
+    shape : (int, int)
+        Rows and columns of the matrix.
+    rank : int
+        Upper bound of the rank; the factors are twice as wide, or as the smaller side of the matrix if that is less.
+    depth : int
+        Number of cores L.
+    scale : float
+        ε: size of the start.
+    seed : int or numpy.random.Generator
+    biases : bool
+        Whether each row and each column has a bias, zero at the start.
+    observations : Observations, optional
+        What is known of the matrix: the start is then `dmc.initial.compressed`, in their dtype; if left out, it is
+        `dmc.initial.gaussian`, in torch's default dtype.
+
+    Attributes
+    ----------
+    U : (rows, k) parameter
+    cores : list of (k, k) parameters
+        In reading order, W_L first.
+    V : (columns, k) parameter
+    row_bias, column_bias : (rows,) and (columns,) parameters, or None
+
+    Raises
+    ------
+    ValueError
+        If the rank does not fit the shape, or the observations are of another shape.
+    """
+
+    def __init__(
+        self,
+        shape: tuple[int, int],
+        rank: int,
+        depth: int = 3,
+        scale: float = 1e-2,
+        seed: int | np.random.Generator = 0,
+        biases: bool = False,
+        observations: Observations | None = None,
+    ) -> None:
+        super().__init__()
+        self.shape = _checks.shape(shape)
+        rank = _checks.rank(rank, self.shape)
+        if observations is None:
+            dtype = np.float64 if torch.get_default_dtype() == torch.float64 else np.float32
+            start = initial.gaussian(self.shape, min(2 * rank, *self.shape), depth, scale, seed, dtype)
+        elif observations.shape != self.shape:
+            raise ValueError(f"shape is {self.shape} and the observations are of {observations.shape}; make them equal")
+        else:
+            start = initial.compressed(observations, rank, depth, scale, seed)
+        self.U, self.V = (nn.Parameter(torch.tensor(factor)) for factor in (start.U, start.V))
+        self.cores = nn.ParameterList(torch.tensor(W) for W in start.cores)
+        self.row_bias, self.column_bias = (
+            nn.Parameter(self.U.new_zeros(lines)) if biases else None for lines in self.shape
+        )
+
+    def extra_repr(self) -> str:
+        return f"{self.shape[0]}×{self.shape[1]}, width {self.U.shape[1]}"
+
+    def forward(self, plan: MaskedProduct) -> Tensor:
+        """(observed,) predictions at the entries of a plan, in the order in which they were given to it."""
+        return plan(*self._sides())
+
+    def loss(self, plan: MaskedProduct, target: Tensor, weights: Tensor | None = None) -> Tensor:
+        """½ Σ w (X̂ − target)² over the entries of a plan; see `MaskedProduct.loss`."""
+        return plan.loss(*self._sides(), target, weights)
+
+    def at(self, rows: Tensor, cols: Tensor) -> Tensor:
+        """Predictions at any pairs, such as those of a minibatch; differentiable.
+
+        Parameters
+        ----------
+        rows, cols : (pairs,) int32 or int64
+            Zero-based positions, on the parameters' device.
+
+        Returns
+        -------
+        (pairs,) tensor
+
+        Raises
+        ------
+        IndexError
+            If an index is out of range.
+        """
+        left = self.U.index_select(0, rows)
+        for W in self.cores:
+            left = left @ W
+        predicted = (left * self.V.index_select(0, cols)).sum(1)
+        if self.row_bias is None or self.column_bias is None:
+            return predicted
+        return predicted + self.row_bias.index_select(0, rows) + self.column_bias.index_select(0, cols)
+
+    def factors(self) -> Factors:
+        """What was learnt, as NumPy arrays of its own."""
+
+        def copied(parameter: Tensor | None) -> Any:
+            return None if parameter is None else parameter.detach().cpu().numpy().copy()
+
+        cores = [copied(W) for W in self.cores]
+        return Factors(copied(self.U), cores, copied(self.V), copied(self.row_bias), copied(self.column_bias))
+
+    def parameter_groups(self, lr: float, outer_ratio: float = 1.0) -> list[dict[str, Any]]:
+        """Discrepant rates for any torch optimiser, as in `dmc.steps.DiscrepantDescent`.
+
+        Parameters
+        ----------
+        lr : float
+            Rate of the cores.
+        outer_ratio : float
+            The rate of U, V and the biases is this times `lr`.
+        """
+        outer = [p for p in (self.U, self.V, self.row_bias, self.column_bias) if p is not None]
+        groups: list[dict[str, Any]] = [{"params": outer, "lr": outer_ratio * lr}]
+        return [{"params": list(self.cores), "lr": lr}, *groups] if len(self.cores) else groups
+
+    def _sides(self) -> tuple[Tensor, Tensor]:
+        """What `Factors.left` and `Factors.right` are, in lines that torch.compile can follow."""
+        left: Tensor = self.U
+        right: Tensor = self.V
+        if len(self.cores):
+            core: Tensor = self.cores[0]
+            for W in self.cores[1:]:
+                core = core @ W
+            left = left @ core
+        if self.row_bias is not None and self.column_bias is not None:
+            ones = [side.new_ones(len(side), 1) for side in (left, right)]
+            left = torch.cat([left, self.row_bias[:, None], ones[0]], 1)
+            right = torch.cat([right, ones[1], self.column_bias[:, None]], 1)
+        return left, right

@@ -1,0 +1,301 @@
+"""Least squares over all pairs of two sides, chosen ones 1 and all others 0 of little weight, by blocks of coordinates.
+
+The value is, with predictions x = U Vᵀ,
+
+    ½ Σ_chosen w (x − 1)²  +  ½ w₀ Σ_others x²  +  ½ Σ_i λ_i ‖u_i‖²  +  ½ Σ_j μ_j ‖v_j‖²
+
+Half a sweep moves all lines of one side, some coordinates after the other to their minimum (iALS++). The zeros enter by
+the other side's Gram matrix, and the chosen pairs by their predictions, which are kept from one block to the next.
+
+References
+----------
+Y. Hu, Y. Koren, C. Volinsky, "Collaborative filtering for implicit feedback datasets", 2008;
+S. Rendle et al., "iALS++: speeding up matrix factorization with subspace optimization", 2021 (arXiv 2110.14044).
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dmc import _extensions
+from dmc.factors import Factors
+from dmc.pattern import BothOrders, Pattern, SparseIndex, plain
+from dmc.solver.solution import Status, StepInfo
+
+BLOCK = 16  # coordinates: wider ones go no further in a sweep (MovieLens, CiteULike) and cost more
+PLAIN_ENTRIES = 4096  # whose moments NumPy makes at a time
+SCALE = 1.0  # norm of a random line: much smaller ones, which must grow first, cost sweeps and leave directions behind
+
+Float = NDArray[np.float32]
+
+
+class Settings(NamedTuple):
+    """How much zeros count, and how strongly lines are drawn to the origin."""
+
+    unobserved: float  # weight of a pair that was not chosen
+    ridge: float  # of a line: times its total weight
+    power: float = 1.0  # of the total weight
+
+    def ridges(self, weights: Any, others: int) -> Any:
+        """λ of lines whose chosen pairs weigh so much, with so many lines on the other side."""
+        return self.ridge * (weights + self.unobserved * others) ** self.power
+
+
+@dataclass(frozen=True, eq=False)
+class AllPairs:
+    """The problem.
+
+    Attributes
+    ----------
+    pattern : Pattern
+        The chosen pairs.
+    weights : BothOrders
+        Theirs, float32.
+    settings : Settings
+    """
+
+    pattern: Pattern
+    weights: BothOrders
+    settings: Settings
+
+    def with_settings(self, settings: Settings) -> AllPairs:
+        """The same pairs, with what was made of them."""
+        other = replace(self, settings=settings)
+        for name in ("_totals", "_entries"):
+            vars(other)[name] = getattr(self, name)  # in the place of the cached properties
+        return other
+
+    @cached_property
+    def ridges(self) -> tuple[Float, Float]:
+        """λ (rows,) and μ (columns,)."""
+        rows, columns = (
+            self.settings.ridges(total, others).astype(np.float32)
+            for total, others in zip(self._totals, reversed(self.pattern.shape), strict=True)
+        )
+        return rows, columns
+
+    @cached_property
+    def _totals(self) -> tuple[Any, Any]:
+        rows, columns = (line_sums(w, lines) for w, lines in zip(self.weights, self._orders, strict=True))
+        return rows, columns
+
+    @property
+    def _orders(self) -> tuple[SparseIndex, SparseIndex]:
+        return self.pattern.by_row, self.pattern.by_column
+
+    @cached_property
+    def _entries(self) -> tuple[Any, Any]:
+        rows, columns = (
+            entries(lines, others) for lines, others in zip(self._orders, reversed(self.pattern.shape), strict=True)
+        )
+        return rows, columns
+
+    def predictions(self, U: Float, V: Float) -> Float:
+        """(chosen,) in row order."""
+        return Factors(U, (), V).at(self.pattern.rows, self.pattern.cols)
+
+    def value(self, U: Float, V: Float, predicted: Float) -> float:
+        """The value at factors whose predictions of the chosen pairs are these."""
+        w, x, zero = self.weights.by_row.astype(np.float64), predicted.astype(np.float64), self.settings.unobserved
+        total = w @ (x - 1) ** 2 - zero * (x @ x)
+        begun = U.any(axis=0)  # the others are new, and products with them are dear
+        P, Q = (U, V) if begun.all() else (U[:, begun], V[:, begun])
+        total += zero * float(np.vdot(P.T @ P, Q.T @ Q))
+        for ridge, side in zip(self.ridges, (U, V), strict=True):
+            total += ridge.astype(np.float64) @ np.einsum("ij,ij->i", side, side)
+        return 0.5 * float(total)
+
+    def sweep(self, U: Float, V: Float, predicted: Float) -> float:
+        """Both sides once, in place; returns by how much the value fell."""
+        zero, order = self.settings.unobserved, self.pattern.column_order
+        (rows, columns), (by_row, by_column) = self._entries, self.weights
+        fall = half_sweep(rows, by_row, zero, self.ridges[0], V, U, predicted)
+        turned = predicted[order]
+        fall += half_sweep(columns, by_column, zero, self.ridges[1], U, V, turned)
+        predicted[order] = turned
+        return fall
+
+
+def line_sums(values: NDArray[Any], lines: SparseIndex) -> NDArray[Any]:
+    """Sums of the values of each line's entries."""
+    filled = np.diff(lines.indptr) > 0
+    sums = np.zeros(len(filled))
+    if filled.any():
+        sums[filled] = np.add.reduceat(values, lines.indptr[:-1][filled], dtype=np.float64)
+    return sums
+
+
+def entries(lines: SparseIndex, others: int) -> Any:
+    """Lines with so many on the other side, as `half_sweep` takes them."""
+    if _extensions.core is None:
+        return lines
+    index = _extensions.core.Entries if lines.indices.dtype == np.int32 else _extensions.core.WideEntries
+    return index(plain(lines.indptr), plain(lines.indices), others)
+
+
+def half_sweep(
+    of: Any,
+    weights: Float,
+    unobserved: float,
+    ridge: Float,
+    other: Float,
+    own: Float,
+    predicted: Float,
+    passes: int = 1,
+    tol: float = 0.0,
+) -> float:
+    """Move the lines of one side, and the predictions of their entries with them, in place.
+
+    Parameters
+    ----------
+    of : what `entries` makes of the side's lines
+    weights, predicted : (entries,) float32
+    unobserved : float
+    ridge : (lines,) float32
+    other, own : (other lines, width) and (lines, width) float32
+        The width a multiple of `BLOCK`. Lines without entries stay as they are.
+    passes, tol : int, float
+        How often at most; the last is the first to take no more than `tol` of what all took off the value.
+
+    Returns
+    -------
+    float
+        By how much the value fell.
+    """
+    given = (of, weights, unobserved, ridge, other, own, predicted)
+    if _extensions.core is not None:
+        return _extensions.core.half_sweep(*given, passes, tol)
+    total = 0.0
+    for _ in range(passes):
+        fall = plain_half_sweep(*given)
+        total += fall
+        if fall <= tol * total:
+            break
+    return total
+
+
+def plain_half_sweep(
+    lines: SparseIndex, weights: Float, unobserved: float, ridge: Float, other: Float, own: Float, predicted: Float
+) -> float:
+    """`half_sweep` by NumPy: what the compiled one is compared with, and stands in for it."""
+    gram = unobserved * (other.T.astype(np.float64) @ other)
+    filled = np.flatnonzero(np.diff(lines.indptr))
+    fall, start = 0.0, 0
+    while start < len(filled):
+        ahead = np.searchsorted(lines.indptr[filled + 1], lines.indptr[filled[start]] + PLAIN_ENTRIES, "right")
+        some = filled[start : max(int(ahead), start + 1)]
+        start += len(some)
+        at = slice(lines.indptr[some[0]], lines.indptr[some[-1] + 1])
+        firsts, counts = lines.indptr[some] - at.start, np.diff(lines.indptr)[some]
+        w, known = weights[at].astype(np.float64), other[lines.indices[at]].astype(np.float64)
+        for c in range(0, own.shape[1], BLOCK):
+            block = slice(c, c + BLOCK)
+            v, mine = known[:, block], own[some].astype(np.float64)
+            outer = ((w - unobserved)[:, None] * v)[:, :, None] * v[:, None, :]
+            system = gram[block, block] + np.add.reduceat(outer, firsts)
+            system += ridge[some][:, None, None] * np.eye(BLOCK)
+            pull = ((w - unobserved) * predicted[at] - w)[:, None] * v
+            gradient = np.add.reduceat(pull, firsts) + mine @ gram[:, block] + ridge[some][:, None] * mine[:, block]
+            step = np.linalg.solve(system, gradient[:, :, None])[:, :, 0]
+            own[some, block] = mine[:, block] - step
+            predicted[at] -= np.einsum("ec,ec->e", v, np.repeat(step, counts, axis=0))
+            fall += 0.5 * float(np.vdot(gradient, step))
+    return fall
+
+
+class Course:
+    """The sweeps of a fit, whatever problems it solves on its way: told to the callbacks, which may end it."""
+
+    def __init__(self, callbacks: Sequence[Any] = ()) -> None:
+        self.callbacks = callbacks
+        self.n_sweeps = 0
+        self.stopped = False
+        self.latest: Descent | None = None
+        self._began = time.perf_counter()
+
+    def look(self, at: Descent, most: int, status: Status | None = None) -> bool:
+        """Tell what has been reached; whether to stop."""
+        self.latest = at
+        if self.callbacks:
+            seconds, factors = time.perf_counter() - self._began, at.factors().map(np.copy)
+            moved = at.falls[-1] / (max(at.falls) or 1.0) if at.falls else 1.0
+            info = StepInfo(self.n_sweeps, most, at.value, moved, seconds, factors, status)
+            self.stopped |= sum(bool(callback(info)) for callback in self.callbacks) > 0
+        return self.stopped
+
+
+class Descent:
+    """Factors on their way to a problem's minimum, which move in place.
+
+    Parameters
+    ----------
+    problem : AllPairs
+    U, V : (rows, k) and (columns, k) float32
+        Where to begin; copied.
+    """
+
+    def __init__(self, problem: AllPairs, U: Float, V: Float) -> None:
+        self.problem, self.rank = problem, U.shape[1]
+        self.U, self.V = (np.pad(side, ((0, 0), (0, -self.rank % BLOCK))) for side in (U, V))
+        self._predicted = problem.predictions(self.U, self.V)
+        self.falls: list[float] = []  # what each sweep took off the value
+        self._known: tuple[float, int] | None = None  # the value, and after how many sweeps
+
+    @classmethod
+    def beginning(cls, problem: AllPairs, at: Factors | None, rank: int, rng: np.random.Generator) -> Descent:
+        """From some factors as wide at most, or none, with new columns up to the rank.
+
+        They are zeros beside U, which goes first, and random numbers beside V; lines without entries get none. Lines
+        of V that have entries and are zero become random: users who chose such items alone would else stay at zero too.
+        """
+        m, n = problem.pattern.shape
+        U, V = (np.zeros((m, 0), np.float32), np.zeros((n, 0), np.float32)) if at is None else (at.U, at.V)
+        fresh = SCALE / math.sqrt(rank) * rng.standard_normal((n, rank - V.shape[1]), np.float32)
+        U, V = np.pad(U, ((0, 0), (0, rank - U.shape[1]))), np.hstack([V, fresh])
+        unplaced = (problem.pattern.column_counts > 0) & ~V.any(axis=1)
+        V[unplaced] = SCALE / math.sqrt(rank) * rng.standard_normal((int(unplaced.sum()), rank), np.float32)
+        for side, counts in ((U, problem.pattern.row_counts), (V, problem.pattern.column_counts)):
+            side[counts == 0] = 0
+        return cls(problem, U, V)
+
+    def factors(self) -> Factors:
+        """Views of the factors without what fills up blocks."""
+        return Factors(self.U[:, : self.rank], (), self.V[:, : self.rank])
+
+    @property
+    def value(self) -> float:
+        """The problem's value, evaluated once, at first need."""
+        if self._known is None:
+            self._known = self.problem.value(self.U, self.V, self._predicted), len(self.falls)
+        value, sweeps = self._known
+        return value - sum(self.falls[sweeps:])
+
+    @property
+    def values(self) -> list[float]:
+        """After each sweep."""
+        return [self.value + sum(self.falls[n:]) for n in range(1, len(self.falls) + 1)]
+
+    def run(self, course: Course, sweeps: int, tol: float) -> Status:
+        """Sweep until one takes no more than `tol` of the value off it, or so many times."""
+        most = course.n_sweeps + sweeps
+        if course.look(self, most):
+            return Status.STOPPED
+        for _ in range(sweeps):
+            self.falls.append(self.problem.sweep(self.U, self.V, self._predicted))
+            course.n_sweeps += 1
+            stop = course.look(self, most)
+            if not math.isfinite(self.falls[-1]):
+                return Status.NONFINITE
+            if tol > 0 and self.falls[-1] <= tol * self.value:
+                return Status.CONVERGED
+            if stop:
+                return Status.STOPPED
+        return Status.MAX_STEPS

@@ -1,0 +1,317 @@
+"""Clicks, plays and purchases: what was not chosen counts a little against it, what was chosen often counts for it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dmc import _checks
+from dmc.factors import Factors
+from dmc.observations import Observations
+from dmc.pattern import SparseIndex
+from dmc.recommend import bayesian
+from dmc.recommend.all_pairs import BLOCK, AllPairs, Course, Descent, Settings, entries, half_sweep, line_sums
+from dmc.recommend.implicit_search import FIRST_RANK, MAX_RANK, Search, settings_for
+from dmc.solver import initial, steps
+from dmc.solver.loop import Callback, solve
+from dmc.solver.problem import MaskedLeastSquares
+from dmc.solver.solution import Status
+
+MAX_SWEEPS, TOL = 30, 1e-3  # a sweep takes so little off the value that lists no longer change for better or worse
+DEVICE_RANK, PRODUCTS, MAX_STEPS, DEVICE_TOL = 64, 1, 15, 1e-4
+FOLD_IN_PASSES, FOLD_IN_TOL = 30, 1e-6
+OUTGROWN = 2  # times as many counts as settings were found with ask for others
+FIRST_SETTINGS = Settings(0.2, 0.4, 0.5)  # of files of versions that kept none
+
+Float = NDArray[np.float32]
+
+
+@dataclass(frozen=True, eq=False)
+class Preferences:
+    """A fitted model of who prefers what: about 1 for what is chosen, about 0 for what is not.
+
+    Attributes
+    ----------
+    factors : Factors
+        Two-factor, float32.
+    counts : Observations
+        What was fitted.
+    errors : list of float
+        The value after each step.
+    status : Status
+    settings : Settings
+        With which it was fitted, and others are folded in.
+    searched : list of dict
+        How the settings were found, a fit to nine tenths of the counts each: its "rank" and "ridge", the "ndcg" of the
+        tenth that was held out, and the "noise" (standard error) of the difference between that and the best before.
+    n_searched : int
+        Of how many counts that was.
+    """
+
+    factors: Factors
+    counts: Observations
+    errors: list[float]
+    status: Status
+    settings: Settings = FIRST_SETTINGS
+    searched: list[dict[str, Any]] = field(default_factory=list)
+    n_searched: int = 0
+    mean = 0.0
+    noise = float("nan")
+
+    @property
+    def rank(self) -> int:
+        """Directions whose share is above a thousandth of the largest one's."""
+        grams = (side.T @ side for side in (self.factors.U, self.factors.V))  # quicker than singular values
+        of_rows, of_columns = (gram.astype(np.float64) for gram in grams)
+        values, vectors = np.linalg.eigh(of_rows)
+        root = vectors * np.sqrt(np.maximum(values, 0))
+        squares = np.linalg.eigvalsh(root.T @ of_columns @ root)
+        return int((squares > 1e-6 * squares[-1]).sum()) if squares[-1] > 0 else 0
+
+    def served(self) -> Factors:
+        """The factors, each side with a last line for those who are not known: the average user, and no item.
+
+        Users of whom nothing is known are average too: without a count, or with counts of unknown items alone.
+        """
+        U, V, known = self.factors.U, self.factors.V, self.known[:, None]
+        U, V = np.vstack([np.where(known, U, self._average), self._average]), np.vstack([V, np.zeros_like(V[:1])])
+        return Factors(U, (), V, *(np.zeros(len(side), np.float32) for side in (U, V)))
+
+    @cached_property
+    def known(self) -> NDArray[np.bool_]:
+        """(rows,) users with a line of their own: not those without counts, or with counts of unplaced items alone."""
+        return (self.counts.pattern.row_counts > 0) & self.factors.U.any(axis=1)
+
+    @cached_property
+    def _average(self) -> Float:
+        """(k,) the average user's line."""
+        return self.factors.U[self.known].sum(axis=0) / np.float32(max(self.known.sum(), 1))
+
+    def extended(
+        self,
+        observations: Observations,
+        row_of: NDArray[np.int64],
+        column_of: NDArray[np.int64],
+        changed: NDArray[np.bool_],
+    ) -> Preferences:
+        """With more counts and lines, none of the others fitted again; see `VariationalFactorization.extended`."""
+        weights = observations.pattern.both_orders(confidence(observations.values))
+        U, V = (
+            np.where(line_of[:, None] >= 0, factor[line_of], np.float32(0))
+            for factor, line_of in ((self.factors.U, row_of), (self.factors.V, column_of))
+        )
+        for side, other, lines, w, which in (
+            (V, U, observations.pattern.by_column, weights.by_column, column_of < 0),
+            (U, V, observations.pattern.by_row, weights.by_row, (row_of < 0) | changed),
+        ):
+            side[which] = self._lines(other, *_some(lines, w, np.flatnonzero(which)))
+        return replace(self, factors=Factors(U, (), V), counts=observations)
+
+    def _lines(self, other: Float, lines: SparseIndex, weights: Float) -> Float:
+        """(lines, k) of those with such entries, the other side being known."""
+        ridge = self.settings.ridges(line_sums(weights, lines), len(other)).astype(np.float32)
+        known = np.pad(other, ((0, 0), (0, -other.shape[1] % BLOCK)))
+        own = np.zeros((len(ridge), known.shape[1]), np.float32)
+        of, predicted = entries(lines, len(other)), np.zeros(len(weights), np.float32)
+        half_sweep(of, weights, self.settings.unobserved, ridge, known, own, predicted, FOLD_IN_PASSES, FOLD_IN_TOL)
+        return own[:, : other.shape[1]]
+
+    def vector(self, columns: NDArray[Any], values: NDArray[Any]) -> NDArray[np.float64]:
+        """(k + 2,) the line of `Factors.left` of a row with these counts alone; without any the average user's."""
+        weights = confidence(values).astype(np.float64)
+        system, known = self._system(columns, weights)
+        own = np.linalg.solve(system, known.T @ weights) if known.any() else self._average
+        return np.concatenate([own, [0.0, 1.0]])
+
+    def contributions(self, row: int, column: int) -> NDArray[np.float64]:
+        """(entries,) what each of a row's counts adds to its preference for a column; their sum is the preference."""
+        lines = self.counts.pattern.by_row
+        at = slice(lines.indptr[row], lines.indptr[row + 1])
+        weights = confidence(self.counts.values[at]).astype(np.float64)
+        system, known = self._system(lines.indices[at], weights)
+        return weights * (known @ np.linalg.solve(system, self.factors.V[column].astype(np.float64)))
+
+    def _system(
+        self, columns: NDArray[Any], weights: NDArray[np.float64]
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """The matrix of one row's least squares problem, and the columns' lines in it."""
+        known = self.factors.V[columns].astype(np.float64)
+        own = known.T @ ((weights - self.settings.unobserved)[:, None] * known)
+        ridge = self.settings.ridges(weights.sum(), len(self.factors.V))
+        return self._zeros + own + ridge * np.eye(known.shape[1]), known
+
+    @cached_property
+    def _zeros(self) -> NDArray[np.float64]:
+        V = self.factors.V
+        return self.settings.unobserved * (V.T @ V).astype(np.float64)
+
+    def arrays(self) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
+        """What `from_arrays` needs besides the counts."""
+        found = {**self.settings._asdict(), "searched": self.searched, "n_searched": self.n_searched}
+        return {"U": self.factors.U, "V": self.factors.V}, found
+
+    @classmethod
+    def from_arrays(
+        cls, arrays: Mapping[str, NDArray[Any]], numbers: Mapping[str, Any], observations: Observations
+    ) -> Preferences:
+        """The model again."""
+        settings = Settings(*(numbers[name] for name in Settings._fields)) if numbers else FIRST_SETTINGS
+        factors = Factors(arrays["U"], (), arrays["V"])
+        searched, n_searched = numbers.get("searched", []), numbers.get("n_searched", observations.n_observed)
+        return cls(factors, observations, [], Status.CONVERGED, settings, searched, n_searched)
+
+
+def confidence(counts: NDArray[Any]) -> Float:
+    """Weight of a pair with so many clicks: 1 for one, or for a part of one, and one more for each power of e.
+
+    Raises
+    ------
+    ValueError
+        If a count is not above 0.
+    """
+    refuse_nothing(counts)
+    return (1 + np.log(np.maximum(counts, 1))).astype(np.float32)
+
+
+def refuse_nothing(counts: NDArray[Any]) -> None:
+    """Raise a ValueError if a count is not above 0."""
+    if (counts <= 0).any():
+        raise ValueError(
+            f"the smallest count is {counts.min():g}; counts have to be above 0: leave out what did not happen"
+        )
+
+
+def fit(
+    counts: Observations,
+    rank: int | None = None,
+    seed: int | np.random.Generator = 0,
+    callbacks: Sequence[Callback] = (),
+    device: str | None = None,
+    start: Preferences | None = None,
+) -> Preferences:
+    """Weighted least squares over all pairs, chosen ones 1 and all others 0, for users and items in turn.
+
+    How strong the ridge is, and without `rank` how many directions there are, is found by fits to nine tenths of the
+    counts: those with which the lists of users rank the held-out tenth best. The last fit is to all.
+
+    Parameters
+    ----------
+    counts : Observations
+        How often each pair occurred, float32, above 0.
+    rank : int, optional
+        Width of the factors. Left out: twice as wide again and again, up to 1,024, for as long as that helps; on a
+        device 64.
+    seed : int or numpy.random.Generator
+        Of what is held out, and of the first factors.
+    callbacks : sequence of callables
+        See `dmc.solve`; called in all of these fits, the steps being numbered through. One that returns true ends them
+        all.
+    device : str, optional
+        Where to compute, by conjugate gradients; nothing is searched for there.
+    start : Preferences, optional
+        A model of these counts to begin with. Its settings and rank are kept, unless they were found with less than
+        half as many counts: then the fit is anew.
+
+    Returns
+    -------
+    Preferences
+        Ctrl-C ends the fit as STOPPED, with what was reached.
+
+    Raises
+    ------
+    ValueError
+        If a count is not above 0.
+
+    References
+    ----------
+    Y. Hu, Y. Koren, C. Volinsky, "Collaborative filtering for implicit feedback datasets", 2008;
+    S. Rendle et al., "Revisiting the performance of iALS on item recommendation benchmarks", 2022 (arXiv 2110.14037).
+    """
+    most = min(MAX_RANK if rank is None else _checks.integer(rank, "rank", 1), *counts.shape)
+    weights, rng, course = confidence(counts.values), np.random.default_rng(seed), Course(callbacks)
+    if start is not None and counts.n_observed > OUTGROWN * start.n_searched:
+        start = None
+    if device is not None:
+        return _fit_on_device(counts, weights, min(most, rank or DEVICE_RANK), rng, callbacks, device, start)
+    searched, n_searched = ([], counts.n_observed) if start is None else (start.searched, start.n_searched)
+    last, status = None, Status.STOPPED
+    try:
+        if start is None:
+            search = Search(counts, weights, rng, course)
+            searched = search.trials
+            settings, begin, width = _found(search, counts, weights, most, rank is None)
+        else:
+            settings, begin = start.settings, start.factors
+            width = begin.width if rank is None else max(begin.width, most)
+        problem = AllPairs(counts.pattern, counts.pattern.both_orders(weights), settings)
+        last = Descent.beginning(problem, begin, width, rng)
+        status = last.run(course, MAX_SWEEPS, TOL)
+    except KeyboardInterrupt:
+        bayesian.warn_of_interrupt(course.n_sweeps)
+        last = course.latest or Descent.beginning(_usual(counts, weights), None, min(most, FIRST_RANK), rng)
+    course.look(last, course.n_sweeps, status)
+    factors = last.factors().map(np.ascontiguousarray)
+    return Preferences(factors, counts, last.values, status, last.problem.settings, searched, n_searched)
+
+
+def _usual(counts: Observations, weights: Float) -> AllPairs:
+    return AllPairs(counts.pattern, counts.pattern.both_orders(weights), settings_for(counts.density, weights))
+
+
+def _found(
+    search: Search, counts: Observations, weights: Float, most: int, any_rank: bool
+) -> tuple[Settings, Factors | None, int]:
+    """What held-out counts say: the settings, where to begin, and the rank."""
+    if search.possible:
+        search.find_ridge(min(FIRST_RANK, most))
+        if any_rank:
+            search.find_rank(most)
+    settings = settings_for(counts.density, weights, search.ridge)
+    if search.best is None:
+        return settings, None, min(most, FIRST_RANK) if any_rank else most
+    begin = search.best.factors()
+    return settings, begin, begin.width if any_rank else most
+
+
+def _fit_on_device(
+    counts: Observations,
+    weights: Float,
+    rank: int,
+    rng: np.random.Generator,
+    callbacks: Sequence[Callback],
+    device: str,
+    start: Preferences | None,
+) -> Preferences:
+    settings = settings_for(counts.density, weights) if start is None else start.settings
+    problem = AllPairs(counts.pattern, counts.pattern.both_orders(weights), settings)
+    chosen = counts.with_values(np.ones_like(weights))
+    if start is None:
+        begin = initial.spectral(chosen, rank, rng).scaled(chosen.density)
+    else:
+        begin = Descent.beginning(problem, start.factors, start.factors.width, rng).factors().map(np.ascontiguousarray)
+    solution = solve(
+        MaskedLeastSquares(chosen, weights, problem.ridges, unobserved=settings.unobserved, device=device),
+        begin,
+        steps.AlternatingLeastSquares(PRODUCTS),
+        max_steps=MAX_STEPS,
+        tol=DEVICE_TOL,
+        callbacks=callbacks,
+        check_every=1,
+    )
+    if solution.stopped_by == "interrupt":
+        bayesian.warn_of_interrupt(solution.n_steps)
+    errors, n_searched = [solution.value] * solution.n_steps, counts.n_observed if start is None else start.n_searched
+    return Preferences(solution.factors, counts, errors, solution.status, settings, [], n_searched)
+
+
+def _some(lines: SparseIndex, weights: Float, which: NDArray[np.int64]) -> tuple[SparseIndex, Float]:
+    """Some of the lines, with their weights."""
+    counts = np.diff(lines.indptr)[which]
+    pointers = np.concatenate([[0], np.cumsum(counts)])
+    at = np.arange(pointers[-1]) + np.repeat(lines.indptr[which] - pointers[:-1], counts)
+    return SparseIndex(pointers, lines.indices[at]), weights[at]

@@ -1,0 +1,82 @@
+"""Ratings without noise: what the Bayesian fit reaches in float32 is finished in float64, to the data's rounding."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dmc.factors import Factors
+from dmc.kernels import posterior
+from dmc.observations import Observations
+from dmc.recommend import bayesian
+from dmc.recommend.bayesian_model import MAX_PRECISION, VariationalFactorization, factors_of
+from dmc.recommend.factor_posterior import FactorPosterior
+from dmc.solver import row_solve, steps
+from dmc.solver.loop import Callback, solve
+from dmc.solver.problem import MaskedLeastSquares
+from dmc.solver.solution import Status
+
+MAX_STEPS = 50
+MATCHED = 1e-5  # of the ratings' spread, beside the rounding of the ratings themselves
+ENOUGH = 1.2  # entries for each degree of freedom: with fewer a match may be an accident
+FIXED = 1e-4  # of the variances of a line's unknowns: one below is no unknown
+SURE = 0.05  # of what a typical line knows of its worst known direction: below, what lines have in common counts
+
+
+def finish(
+    model: VariationalFactorization, observations: Observations, callbacks: Sequence[Callback] = ()
+) -> VariationalFactorization:
+    """The model by Gauss–Newton on all entries, if these show no noise and are matched by it; else as it is.
+
+    Parameters
+    ----------
+    model : VariationalFactorization
+        Where the fit ended.
+    observations : Observations
+        What it was fitted to.
+    callbacks : sequence of callables
+        As of `dmc.solve`; one that returns true ends it.
+    """
+    (m, n), width = observations.shape, model.rank + 1  # the rows' biases are one more direction
+    freedom = width * (m + n - width) + n
+    described = any(side.attributes.shape[1] for side in (model.rows, model.columns))
+    clean = model.precision >= MAX_PRECISION and model.status is Status.CONVERGED
+    if not clean or described or width > min(m, n) or observations.n_observed < ENOUGH * freedom:
+        return model
+    values = observations.values.astype(np.float64) - model.mean
+    f = model.factors.map(lambda a: a.astype(np.float64))
+    assert f.row_bias is not None
+    U = np.column_stack([f.U, f.row_bias])
+    V = np.column_stack([f.V, np.ones(n)])
+    start = replace(Factors(U, (), V).truncate(width), column_bias=f.column_bias)
+    rule = steps.Backtracking(steps.GaussNewton())
+    problem = MaskedLeastSquares(observations.with_values(values))
+    solution = solve(problem, start, rule, max_steps=MAX_STEPS, tol=1e-14, callbacks=callbacks, check_every=1)
+    if solution.stopped_by == "interrupt":
+        bayesian.warn_of_interrupt(len(model.errors))
+        model = replace(model, status=Status.STOPPED)
+    error = (2 * solution.value / observations.n_observed) ** 0.5
+    rounding = float(np.finfo(np.float32).eps * np.abs(observations.values).max())
+    if not error <= MATCHED * model.unit + rounding:
+        return model
+    found = replace(solution.factors, row_bias=np.zeros(m)).map(lambda a: a.astype(np.float32))
+    exact = VariationalFactorization.of(found, observations, model.mean, error)
+    for side, other in ((exact.columns, exact.rows), (exact.rows, exact.columns)):
+        side.update_some(_unsure(side, other), other, exact.precision)
+    factors = factors_of(exact.rows, exact.columns, exact.unit)
+    return replace(exact, factors=factors, rank=model.rank, errors=[*model.errors, error], status=model.status)
+
+
+def _unsure(side: FactorPosterior, other: FactorPosterior) -> NDArray[np.bool_]:
+    """(lines,) whose entries leave a direction open: few ones, or ones that are all alike."""
+    x = np.column_stack([other.means[:, :-1], np.ones(len(other.means))]).astype(np.float64)
+    entries = posterior.entries_of(side.lines, len(x))
+    sums = posterior.line_sums(entries, row_solve.seconds(x).astype(np.float32))
+    free = np.diagonal(side.covariance) > FIXED * np.trace(side.covariance)  # the rows' biases are among the factors
+    root = np.linalg.cholesky(side.covariance[np.ix_(free, free)])
+    grams = row_solve.unpacked(sums.astype(np.float64), x.shape[1])[:, free][:, :, free]
+    known = np.linalg.eigvalsh(root.T @ grams @ root)[:, 0]
+    return np.asarray(known < SURE * np.median(known))

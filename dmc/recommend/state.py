@@ -1,0 +1,213 @@
+"""All that a fitted recommender answers by, in one object: it is never changed, only replaced."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import cached_property
+from threading import Lock
+from typing import Any, Generic, NamedTuple, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dmc.factors import Factors
+from dmc.observations import Observations
+from dmc.pattern import SparseIndex
+from dmc.recommend.bayesian import VariationalFactorization
+from dmc.recommend.implicit import Preferences
+from dmc.recommend.intervals import Calibration
+from dmc.recommend.table import Vocabulary
+from dmc.solver.solution import Status
+
+Model = VariationalFactorization | Preferences
+T = TypeVar("T")
+
+
+class Lazy(Generic[T]):
+    """A value that is made when somebody first asks for it: once, whichever threads ask; later without a lock.
+
+    Parameters
+    ----------
+    make : callable
+        Without arguments. What it raises goes to who asks, and the next one tries again.
+    """
+
+    def __init__(self, make: Callable[[], T]) -> None:
+        self._make: Callable[[], T] | None = make
+        self._lock = Lock()
+
+    @classmethod
+    def of(cls, value: T) -> Lazy[T]:
+        """One that is there already."""
+        lazy = cls(lambda: value)
+        lazy()
+        return lazy
+
+    @property
+    def made(self) -> bool:
+        """Whether asking costs nothing."""
+        return self._make is None
+
+    def __call__(self) -> T:
+        if self._make is not None:
+            with self._lock:
+                if self._make is not None:
+                    self._value = self._make()
+                    self._make = None  # only now: who sees this finds the value, too
+        return self._value
+
+    def __getstate__(self) -> dict[str, Any]:
+        with self._lock:
+            return {name: value for name, value in vars(self).items() if name != "_lock"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state, _lock=Lock())
+
+
+class Course(NamedTuple):
+    """What a fit tells of itself."""
+
+    status: Status
+    n_iter: int
+    validation_rmse: float
+    history: list[dict[str, Any]]
+
+
+class Fitted(NamedTuple):
+    """What serving seldom needs: the ratings, and the models in full."""
+
+    observations: Observations
+    members: list[Model]
+
+
+@dataclass(frozen=True, eq=False)
+class Ranking:
+    """By what lists are ranked, where that is not the prediction itself; see `dmc.recommend.list_ranking`.
+
+    Attributes
+    ----------
+    left, right : (users + 1, k) and (items + 1, k) float32
+        Their products order the items; the last lines are of those who are not known.
+    rating_weight : float
+        What a unit of rating counts in them.
+    preferences : Lazy of Preferences, optional
+        None, where they say nothing.
+    """
+
+    left: NDArray[np.float32]
+    right: NDArray[np.float32]
+    rating_weight: float
+    preferences: Lazy[Preferences] | None
+
+
+class Origin(NamedTuple):
+    """The ranking that another one grew from, and how: it may have been made of fewer ratings, users and items."""
+
+    ranking: Lazy[Ranking]
+    row_of: NDArray[np.int64]  # (rows,) its row of each of ours; −1 for a new one
+    column_of: NDArray[np.int64]
+    changed: NDArray[np.bool_]  # (rows,) that have ratings it does not know
+
+
+@dataclass(frozen=True, eq=False)
+class State:
+    """What is served. Every query takes it once, and so all of its answer is of one model.
+
+    Attributes
+    ----------
+    columns : (str, str, str)
+        Of users, items and ratings in a table.
+    users, items : Vocabulary
+    mean : float
+    range : (float, float)
+        Lowest and highest rating.
+    left, right : (users + 1, k) and (items + 1, k) float32
+        Factors and biases as they are multiplied, with a last line for strangers.
+    seen : SparseIndex
+        What each user has rated.
+    noise, rank
+        Of the first model.
+    course : Course
+    calibration : Calibration, optional
+        None: no intervals.
+    fitted : Lazy of Fitted
+    ranking : Lazy of Ranking, optional
+        None: lists are ranked by the prediction.
+    origin : Origin, optional
+        Of `ranking`, until that is made.
+    """
+
+    columns: tuple[str, str, str]
+    users: Vocabulary
+    items: Vocabulary
+    mean: float
+    range: tuple[float, float]
+    left: NDArray[np.float32]
+    right: NDArray[np.float32]
+    seen: SparseIndex
+    noise: float
+    rank: int
+    course: Course
+    calibration: Calibration | None
+    fitted: Lazy[Fitted]
+    ranking: Lazy[Ranking] | None = None
+    origin: Origin | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("left", "right"):
+            object.__setattr__(self, name, read_only(getattr(self, name)))
+        for name in ("users", "items"):
+            vocabulary = getattr(self, name)
+            object.__setattr__(self, name, replace(vocabulary, ids=read_only(vocabulary.ids)))
+        object.__setattr__(self, "seen", SparseIndex(*map(read_only, self.seen)))
+
+    @property
+    def served(self) -> Factors:
+        """What is added to the mean; its last lines are the strangers'."""
+        return Factors(self.left, (), self.right)
+
+    @property
+    def factors(self) -> Factors:
+        """The same of those who are known, biases apart."""
+        left, right = self.left[:-1], self.right[:-1]
+        return Factors(left[:, :-2], (), right[:, :-2], left[:, -2], right[:, -1])
+
+    @cached_property
+    def counts(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """(users + 1,) and (items + 1,) ratings of each; the last are the strangers', who have none."""
+        of_items = np.bincount(self.seen.indices, minlength=len(self.items))
+        return np.append(np.diff(self.seen.indptr), 0), np.append(of_items, 0)
+
+    def same_ratings(self, other: State) -> bool:
+        """Whether both know the same users, items and ratings."""
+        if len(self.seen.indices) != len(other.seen.indices):
+            return False
+        pairs = [(self.users.ids, other.users.ids), (self.items.ids, other.items.ids)]
+        pairs += [*zip(self.seen, other.seen, strict=True)]
+        pairs += [(self.fitted().observations.values, other.fitted().observations.values)]
+        return all(np.array_equal(a, b) for a, b in pairs)
+
+
+def grown(before: State, step: Origin) -> Origin:
+    """The way to a state from the last ranking that was made, or will be first, where `step` leads there from `before`.
+
+    So a chain of states holds on to one ranking, and not to all of those between that nobody asked for.
+    """
+    root = before.origin
+    if root is None or step.ranking.made:
+        return step
+    known, column_known = step.row_of >= 0, step.column_of >= 0
+    return Origin(
+        root.ranking,
+        np.where(known, root.row_of[step.row_of], -1),
+        np.where(column_known, root.column_of[step.column_of], -1),
+        step.changed | (known & root.changed[step.row_of]),
+    )
+
+
+def read_only(array: NDArray[Any]) -> NDArray[Any]:
+    """A view that cannot be written to."""
+    view = array.view()
+    view.flags.writeable = False
+    return view

@@ -1,0 +1,1 @@
+"""A page of figures about a fitted recommender."""

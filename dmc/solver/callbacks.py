@@ -1,0 +1,204 @@
+"""What may look on while the solver runs: each takes a `StepInfo` and returns true to stop the run."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from typing import Any, TextIO
+
+import numpy as np
+from array_api_compat import array_namespace
+from numpy.typing import NDArray
+
+from dmc import _checks
+from dmc.factors import Factors
+from dmc.observations import Observations
+from dmc.solver.solution import StepInfo
+
+
+class Progress:
+    """A progress bar on standard error: steps and value.
+
+    Parameters
+    ----------
+    label : str
+        Shown left of the bar.
+    file : text stream, optional
+        Where to draw; standard error if left out.
+    """
+
+    name = "progress"
+
+    def __init__(self, label: str = "fit", file: TextIO | None = None) -> None:
+        self.label, self.file = label, file
+        self._bar: Any = None
+
+    def __call__(self, info: StepInfo) -> bool:
+        from tqdm import tqdm
+
+        first = self._bar is None
+        if first:
+            self._bar = tqdm(total=info.max_steps, desc=self.label, unit="step", file=self.file, leave=False)
+        self._bar.set_postfix_str(f"value {info.value:.3g}", refresh=first)
+        self._bar.update(info.n_steps - self._bar.n)
+        if info.status is not None:
+            self._bar.close()
+            self._bar = None
+        return False
+
+
+class History:
+    """Remembers the course of a run.
+
+    Parameters
+    ----------
+    **measures : callables
+        Further things to remember, by name: each takes the `Factors` and returns what to keep.
+
+    Attributes
+    ----------
+    records : list of dict
+        One for each look: "n_steps", "value", "gradient_ratio", "seconds", and the measures.
+    """
+
+    name = "history"
+
+    def __init__(self, **measures: Callable[[Factors], Any]) -> None:
+        self.measures = measures
+        self.records: list[dict[str, Any]] = []
+
+    def __call__(self, info: StepInfo) -> bool:
+        if info.status is None:
+            record = {name: getattr(info, name) for name in ("n_steps", "value", "gradient_ratio", "seconds")}
+            self.records.append(record | {name: measure(info.factors) for name, measure in self.measures.items()})
+        return False
+
+    def column(self, name: str) -> NDArray[Any]:
+        """(looks, …) one remembered thing over the run."""
+        return np.asarray([record[name] for record in self.records])
+
+
+class Lowest:
+    """Keeps the factors at which the value was lowest; for steps that do not only descend, such as Adam's.
+
+    Attributes
+    ----------
+    best : Factors or None
+    best_value : float
+    """
+
+    name = "lowest"
+
+    def __init__(self) -> None:
+        self.best: Factors | None = None
+        self.best_value = math.inf
+
+    def __call__(self, info: StepInfo) -> bool:
+        if info.value < self.best_value:
+            self.best, self.best_value = info.factors, info.value
+        return False
+
+
+class EarlyStopping:
+    """Stops when the error on held-out entries has not fallen for a while, and keeps the best factors.
+
+    Patience does not count while the gradient still grows: a small start sits on a plateau before it escapes, and that
+    is not the end.
+
+    Parameters
+    ----------
+    held_out : Observations
+        Entries that the problem does not see, in the same units as its own.
+    patience : int
+        Steps without an improvement after which to stop.
+    min_change : float
+        Relative fall of the error that counts as an improvement.
+
+    Attributes
+    ----------
+    best : Factors or None
+        The factors with the smallest error.
+    best_error : float
+        Their root mean squared error on the held-out entries.
+    best_step : int
+        The step at which they were seen.
+    errors : list of (int, float)
+        Step and error at each look.
+    """
+
+    name = "early stopping"
+
+    def __init__(self, held_out: Observations, patience: int = 50, min_change: float = 1e-3) -> None:
+        self.held_out = held_out
+        self.patience = _checks.integer(patience, "patience", 1)
+        self.min_change = _checks.real(min_change, "min_change", 0, 1)
+        self.best: Factors | None = None
+        self.best_error, self.best_step = math.inf, 0
+        self.errors: list[tuple[int, float]] = []
+        self._mark = (0, math.inf)  # step and error of the last improvement that counts
+
+    def __call__(self, info: StepInfo) -> bool:
+        if info.status is not None:
+            return False
+        error = self.error(info.factors)
+        self.errors.append((info.n_steps, error))
+        if error < self.best_error:
+            self.best, self.best_error, self.best_step = info.factors, error, info.n_steps
+        if info.gradient_ratio > 1 or error < self._mark[1] * (1 - self.min_change):
+            self._mark = info.n_steps, error
+        return info.n_steps - self._mark[0] >= self.patience
+
+    def error(self, factors: Factors) -> float:
+        """Root mean squared error of factors on the held-out entries."""
+        self.held_out = self.held_out.to(factors.device)  # once
+        difference = factors.at(self.held_out.rows, self.held_out.cols) - self.held_out.values
+        xp = array_namespace(difference)
+        return math.sqrt(float(xp.mean(xp.astype(difference, xp.float64) ** 2)))
+
+
+class Stagnation:
+    """Stops when the value has not fallen for a while: the end of a run whose residual does not go to zero.
+
+    As with `EarlyStopping`, patience does not count while the gradient still grows.
+
+    Parameters
+    ----------
+    patience : int
+        Steps without an improvement after which to stop.
+    min_change : float
+        Relative fall of the value that counts as an improvement.
+    """
+
+    name = "stagnation"
+
+    def __init__(self, patience: int = 50, min_change: float = 1e-6) -> None:
+        self.patience = _checks.integer(patience, "patience", 1)
+        self.min_change = _checks.real(min_change, "min_change", 0, 1)
+        self._mark = (0, math.inf)
+
+    def __call__(self, info: StepInfo) -> bool:
+        if info.gradient_ratio > 1 or info.n_steps == 0 or info.value < self._mark[1] * (1 - self.min_change):
+            self._mark = info.n_steps, info.value
+        return info.n_steps - self._mark[0] >= self.patience
+
+
+class TimeLimit:
+    """Stops after so many seconds, counted from its first call: it may watch several runs in a row.
+
+    Parameters
+    ----------
+    seconds : float
+        Wall-clock seconds.
+    """
+
+    name = "time limit"
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = _checks.real(seconds, "seconds", 0)
+        self._began: float | None = None
+
+    def __call__(self, info: StepInfo) -> bool:
+        if self._began is None:
+            self._began = time.perf_counter() - info.seconds
+        return time.perf_counter() - self._began >= self.seconds

@@ -1,0 +1,191 @@
+"""Problems that form the whole matrix: everything observed, or linear measurements of it."""
+
+from __future__ import annotations
+
+import copy
+from contextlib import AbstractContextManager, nullcontext
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from array_api_compat import array_namespace
+from numpy.typing import ArrayLike
+from scipy import sparse
+
+from dmc import _arrays, _checks
+from dmc._arrays import Device
+from dmc.factors import Factors
+from dmc.solver.problem import check_fit, dot
+
+
+class LeastSquares:
+    """Least squares on a fully observed matrix: ½ ‖X̂ − X‖², the case in which the theory of compression is exact.
+
+    No index is stored; X and the residual are the only arrays of the matrix' size.
+
+    Parameters
+    ----------
+    matrix : (rows, columns) array or torch tensor
+        float32 stays float32; all else becomes float64. Of a tensor, computing goes on on its device.
+
+    Raises
+    ------
+    ValueError
+        If it is not a matrix, is empty or holds values that are not finite.
+    """
+
+    curvature = 1.0
+
+    def __init__(self, matrix: ArrayLike) -> None:
+        self.matrix = _finite_matrix(matrix, "matrix")
+
+    @property
+    def device(self) -> Device:
+        """Where it computes: None (NumPy on the host), or torch's name of a device."""
+        return _arrays.of(self.matrix)
+
+    def to(self, device: Device) -> LeastSquares:
+        """The same problem on a device."""
+        moved = copy.copy(self)
+        moved.matrix = _arrays.place(self.matrix, _arrays.checked(device))
+        return moved
+
+    @cached_property
+    def target_norm(self) -> float:
+        """Spectral norm of the matrix."""
+        return float(array_namespace(self.matrix).linalg.matrix_norm(self.matrix, ord=2))
+
+    def value(self, factors: Factors) -> float:
+        """½ ‖X̂ − X‖²."""
+        residual = self._residual(factors)
+        return 0.5 * float(dot(residual, residual))
+
+    def value_and_grad(self, factors: Factors) -> tuple[Any, Factors]:
+        """The value, and its gradient by every factor (as Factors)."""
+        residual = self._residual(factors)
+        return 0.5 * dot(residual, residual), _dense_pull_back(factors, residual)
+
+    def _residual(self, factors: Factors) -> Any:
+        check_fit(factors, self.matrix.shape, self.matrix)
+        residual = factors.left @ factors.right.T
+        residual -= self.matrix
+        return residual
+
+    def sharing_cores(self, factors: Factors) -> AbstractContextManager[object]:
+        return nullcontext()  # nothing but BLAS is at work
+
+
+class LinearSensing:
+    """Least squares on linear measurements of a matrix: ½ Σ (⟨A_i, X̂⟩ − y_i)².
+
+    Forms X̂, a dense matrix.
+
+    Parameters
+    ----------
+    A : (measurements, rows, columns) array, or (measurements, rows·columns) SciPy sparse matrix
+        The measurement matrices A_i; sparse: each flattened row by row, which stays on the host.
+    y : (measurements,) array
+        The measured values. float32 if they and A are float32, else float64. Where A is a torch tensor, computing goes
+        on on its device.
+    shape : (int, int), optional
+        Rows and columns of the matrix; needed with sparse A only.
+
+    Raises
+    ------
+    ValueError
+        If the shapes do not fit, or values are not finite.
+    """
+
+    def __init__(self, A: Any, y: ArrayLike, shape: tuple[int, int] | None = None) -> None:
+        device = _arrays.of(A) if _arrays.is_tensor(A) else None
+        A, y = (_arrays.place(a, None) if _arrays.is_tensor(a) else a for a in (A, y))
+        if sparse.issparse(A):
+            if shape is None:
+                raise ValueError("A is sparse and no shape was given; say shape=(rows, columns)")
+            self.shape = _checks.shape(shape)
+            self._A = sparse.csr_array(A)
+            _checks.finite(self._A.data, "A")
+        else:
+            dense = _checks.as_float(A, "A")
+            if dense.ndim != 3 or 0 in dense.shape:
+                raise ValueError(f"A has shape {dense.shape}; give (measurements, rows, columns), none of them 0")
+            if shape is not None and tuple(shape) != dense.shape[1:]:
+                raise ValueError(f"shape is {tuple(shape)} and A holds {dense.shape[1:]} matrices; leave shape out")
+            _checks.finite(dense, "A")
+            self.shape = (dense.shape[1], dense.shape[2])
+            self._A = dense.reshape(len(dense), -1)
+        if self._A.shape[1] != self.shape[0] * self.shape[1]:
+            raise ValueError(
+                f"A has {self._A.shape[1]} columns; a {self.shape[0]}×{self.shape[1]} matrix needs rows·columns"
+            )
+        self.y = _checks.as_float(y, "y")
+        if self.y.shape != (self._A.shape[0],):
+            raise ValueError(
+                f"y has shape {self.y.shape} and A {self._A.shape[0]} measurements; give one value for each"
+            )
+        _checks.finite(self.y, "y")
+        dtype = np.result_type(self._A.dtype, self.y.dtype)
+        self._A, self.y = self._A.astype(dtype, copy=False), _arrays.place(self.y.astype(dtype, copy=False), device)
+        self._A = self._A if device is None else _arrays.place(self._A, device)
+
+    @property
+    def device(self) -> Device:
+        """Where it computes: None (NumPy on the host), or torch's name of a device."""
+        return _arrays.of(self.y)
+
+    def to(self, device: Device) -> LinearSensing:
+        """The same problem on a device; refused with a ValueError if the measurements are a sparse matrix."""
+        device = _arrays.checked(device)
+        if device is not None and sparse.issparse(self._A):
+            raise ValueError(f"A is sparse, which stays on the host, and device is {device!r}; give A.toarray()")
+        moved = copy.copy(self)
+        if device != self.device:
+            moved._A, moved.y = _arrays.place(self._A, device), _arrays.place(self.y, device)
+        return moved
+
+    @cached_property
+    def curvature(self) -> float:
+        """Σ ‖A_i‖² over the number of entries: what ‖A(X)‖²/‖X‖² is on average."""
+        squares = self._A.multiply(self._A).sum() if sparse.issparse(self._A) else dot(self._A, self._A)
+        return float(squares) / (self.shape[0] * self.shape[1])
+
+    @cached_property
+    def target_norm(self) -> float:
+        """Spectral norm of Σ y_i A_i over the curvature."""
+        return float(array_namespace(self.y).linalg.matrix_norm(self.back_projection, ord=2))
+
+    @property
+    def back_projection(self) -> Any:
+        """(rows, columns) Σ y_i A_i over the curvature: about X, and what a start is made from."""
+        return (self._A.T @ self.y).reshape(self.shape) / self.curvature
+
+    def value(self, factors: Factors) -> float:
+        """½ Σ (⟨A_i, X̂⟩ − y_i)²."""
+        residual = self._residual(factors)
+        return 0.5 * float(dot(residual, residual))
+
+    def value_and_grad(self, factors: Factors) -> tuple[Any, Factors]:
+        """The value, and its gradient by every factor (as Factors)."""
+        residual = self._residual(factors)
+        return 0.5 * dot(residual, residual), _dense_pull_back(factors, (self._A.T @ residual).reshape(self.shape))
+
+    def _residual(self, factors: Factors) -> Any:
+        check_fit(factors, self.shape, self.y)
+        return self._A @ (factors.left @ factors.right.T).reshape(-1) - self.y
+
+    def sharing_cores(self, factors: Factors) -> AbstractContextManager[object]:
+        return nullcontext()  # nothing but BLAS is at work
+
+
+def _dense_pull_back(factors: Factors, gradient: Any) -> Factors:
+    """The gradient by every factor from that by X̂ (rows, columns)."""
+    return factors.pull_back(gradient @ factors.right, gradient.T @ factors.left)
+
+
+def _finite_matrix(values: ArrayLike, name: str) -> Any:
+    device = _arrays.of(values) if _arrays.is_tensor(values) else None
+    matrix = _checks.as_float(_arrays.place(values, None) if device else values, name)
+    if matrix.ndim != 2 or matrix.size == 0:
+        raise ValueError(f"{name} has shape {matrix.shape}; give a matrix with at least one row and one column")
+    _checks.finite(matrix, name)
+    return _arrays.place(matrix, device)

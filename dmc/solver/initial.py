@@ -1,0 +1,276 @@
+"""Where to start."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import array_api_compat
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse.linalg import svds
+
+from dmc import _arrays, _checks
+from dmc.factors import Array, Factors
+from dmc.observations import Observations
+
+Seed = int | np.random.Generator
+Target = Observations | Array
+
+
+def compressed(target: Target, rank: int, depth: int = 3, scale: float = 1e-2, seed: Seed = 0) -> Factors:
+    """The compressed deep network's start: orthonormal outer factors on the subspace that training moves in.
+
+    In closed form, for any shape: with Ω⊙X ≈ Σ σ_i p_i q_iᵀ (`rank` terms), V = [q z] and U = [w p], where w and z are
+    random orthonormal complements, and every core is `scale` times the identity. This is the subspace that the
+    published construction finds from the full-width network's first gradient (`compressed_from`), by one truncated SVD
+    of the sparse matrix in place of O(d³).
+
+    Parameters
+    ----------
+    target : Observations or (rows, columns) array
+        What was observed; an array is a fully observed matrix, or `LinearSensing.back_projection`. Where they are torch
+        tensors, so are the factors, on their device.
+    rank : int
+        Upper bound r̂ of the rank; the width is 2r̂, or the smaller side of the matrix if that is less.
+    depth : int
+        Number of cores L. With 0 the two outer factors alone, each times the square root of `scale`.
+    scale : float
+        ε, in the data's units to the power 1/L.
+    seed : int or numpy.random.Generator
+
+    Returns
+    -------
+    Factors
+        In the target's dtype.
+    """
+    rng = np.random.default_rng(seed)
+    rank = _checks.rank(rank, target.shape)
+    depth = _checks.integer(depth, "depth", 0)
+    scale = _checks.real(scale, "scale", 0, open_ends=True)
+    P, _, Q = _truncated_svd(target, rank, rng)
+    more = min(2 * rank, *target.shape) - rank
+    xp = array_api_compat.array_namespace(P)
+    U = xp.concat([_complement(P, more, rng), P], axis=1)
+    V = xp.concat([Q, _complement(Q, more, rng)], axis=1)
+    if depth == 0:
+        return Factors(U * scale**0.5, (), V * scale**0.5)
+    return Factors(U, _identities(U, depth, scale), V)
+
+
+def compressed_from(network: Factors, gradient: Factors, rank: int) -> Factors:
+    """The compressed start of a given full-width network, as published (Yaras et al., arXiv 2406.04112, section 3).
+
+    With G the gradient by W_1 at the start, V spans the complement of N(G) ∩ N(Gᵀ W_1(0)), cut at `rank`, and
+    U = W_L⋯W_1(0)·V/ε^L. Costs O(d³).
+
+    Parameters
+    ----------
+    network : Factors
+        From `orthogonal`.
+    gradient : Factors
+        Of the problem at `network`.
+    rank : int
+        r̂: the width is 2r̂.
+
+    Returns
+    -------
+    Factors
+        With as many cores as the network has layers, each ε times the identity.
+    """
+    rank = _checks.rank(rank, network.shape)
+    depth = network.depth + 2
+    W_1 = network.V.T
+    scale = float(np.linalg.norm(W_1, 2))
+    left, _, right = np.linalg.svd(gradient.V.T, full_matrices=False)  # of G = ∇_{W_1}, (hidden, columns)
+    V = np.linalg.qr(np.hstack([right[:rank].T, W_1.T @ left[:, :rank] / scale]))[0]
+    U = network.left @ (W_1 @ V) / scale**depth
+    return Factors(U, _identities(V, depth, scale), V)
+
+
+def orthogonal(
+    shape: tuple[int, int], depth: int = 3, scale: float = 1e-2, seed: Seed = 0, dtype: Any = np.float64
+) -> Factors:
+    """The full-width deep network W_L⋯W_1 with ε-orthogonal layers: U = W_L, square cores, V = W_1ᵀ.
+
+    Parameters
+    ----------
+    shape : (int, int)
+        Rows and columns of the matrix. The hidden width is the larger of the two.
+    depth : int
+        Number of layers L, at least 2; the Factors have L − 2 cores.
+    scale : float
+        ε: every layer is ε times a matrix with orthonormal rows or columns.
+    seed : int or numpy.random.Generator
+    dtype : dtype
+        float32 or float64.
+    """
+    m, n = _checks.shape(shape)
+    return _semi_orthogonal(m, n, max(m, n), depth, scale, seed, dtype)
+
+
+def narrow(
+    shape: tuple[int, int], width: int, depth: int = 3, scale: float = 1e-2, seed: Seed = 0, dtype: Any = np.float64
+) -> Factors:
+    """A deep network W_L⋯W_1 that is narrow from the beginning, with random ε-orthogonal layers.
+
+    Parameters
+    ----------
+    shape : (int, int)
+        Rows and columns of the matrix.
+    width : int
+        Hidden width k, at most the smaller of the two.
+    depth : int
+        Number of layers L, at least 2; the Factors have L − 2 cores.
+    scale : float
+        ε: every layer is ε times a matrix with orthonormal rows or columns.
+    seed : int or numpy.random.Generator
+    dtype : dtype
+        float32 or float64.
+    """
+    m, n = _checks.shape(shape)
+    return _semi_orthogonal(m, n, _checks.integer(width, "width", 1, min(m, n)), depth, scale, seed, dtype)
+
+
+def singular(target: Target, rank: int, depth: int = 3, scale: float = 1e-2, seed: Seed = 0) -> Factors:
+    """The start of Kwon et al.: every layer of the network at scale ε on the target's leading singular vectors.
+
+    U = εP, V = εQ and cores ε times the r̂×r̂ identity, with P and Q the leading singular vectors (Kwon et al.,
+    arXiv 2311.05061, C-DLN); its outer factors are trained at a rate above that of the cores (1 to 5 times).
+
+    Parameters
+    ----------
+    target : Observations or (rows, columns) array
+    rank : int
+        r̂, here also the width.
+    depth : int
+        Number of layers L, at least 2; the Factors have L − 2 cores.
+    scale : float
+        ε.
+    seed : int or numpy.random.Generator
+    """
+    rank = _checks.rank(rank, target.shape)
+    depth = _checks.integer(depth, "depth", 2)
+    scale = _checks.real(scale, "scale", 0, open_ends=True)
+    P, _, Q = _truncated_svd(target, rank, np.random.default_rng(seed))
+    return Factors(P * scale, _identities(P, depth - 2, scale), Q * scale)
+
+
+def spectral(target: Target, rank: int, seed: Seed = 0) -> Factors:
+    """The two-factor start: the truncated SVD of Ω⊙X over the observed share, split evenly.
+
+    Parameters
+    ----------
+    target : Observations or (rows, columns) array
+    rank : int
+        Rank r of the model, which this start needs to know.
+    seed : int or numpy.random.Generator
+
+    Returns
+    -------
+    Factors
+        Without cores, in the target's dtype.
+    """
+    rank = _checks.rank(rank, target.shape)
+    P, s, Q = _truncated_svd(target, rank, np.random.default_rng(seed))
+    density = target.density if isinstance(target, Observations) else 1.0
+    root = (s / density) ** 0.5
+    return Factors(P * root, (), Q * root)
+
+
+def gaussian(
+    shape: tuple[int, int],
+    width: int,
+    depth: int = 0,
+    scale: float = 1e-2,
+    seed: Seed = 0,
+    dtype: Any = np.float64,
+) -> Factors:
+    """Random factors: independent Gaussian entries of standard deviation scale/√width (the outer ones: scale).
+
+    Parameters
+    ----------
+    shape : (int, int)
+        Rows and columns of the matrix.
+    width : int
+        Inner dimension k.
+    depth : int
+        Number of cores.
+    scale : float
+        Standard deviation of the outer factors' entries; the cores have about this spectral norm.
+    seed : int or numpy.random.Generator
+    dtype : dtype
+        float32 or float64.
+    """
+    m, n = _checks.shape(shape)
+    width = _checks.integer(width, "width", 1)
+    depth = _checks.integer(depth, "depth", 0)
+    scale = _checks.real(scale, "scale", 0, open_ends=True)
+    if np.dtype(dtype) not in (np.dtype(np.float32), np.dtype(np.float64)):
+        raise TypeError(f"dtype is {np.dtype(dtype)}; choose float32 or float64")
+    rng = np.random.default_rng(seed)
+
+    def draw(rows: int, deviation: float) -> NDArray[Any]:
+        return (deviation * rng.standard_normal((rows, width))).astype(dtype)
+
+    return Factors(draw(m, scale), [draw(width, scale / width**0.5) for _ in range(depth)], draw(n, scale))
+
+
+def _truncated_svd(target: Target, rank: int, rng: np.random.Generator) -> tuple[Array, Array, Array]:
+    """Leading singular vectors (columns) and values, descending, of the matrix, zero where not observed."""
+    observed = isinstance(target, Observations)
+    values = target.values if isinstance(target, Observations) else target
+    xp = array_api_compat.array_namespace(values)
+    largest = float(xp.max(xp.abs(values))) or 1.0
+    # Divided by the largest, squares stay inside the range of the dtype.
+    scaled: Any = target.with_values(values / largest) if isinstance(target, Observations) else values / largest
+    smaller, dtype = min(scaled.shape), _arrays.numpy_dtype(values.dtype)
+    if not bool(xp.any(values != 0)):  # nothing to decompose, and nothing for ARPACK to start from
+        P, Q = (rng.standard_normal((lines, rank)).astype(dtype) for lines in scaled.shape)
+        s = np.zeros(rank, dtype)
+    elif 2 * rank >= smaller:  # ARPACK wants fewer; one side is then as narrow as the result itself
+        dense = scaled.to_scipy().toarray() if observed else _arrays.place(scaled, None)
+        P, s, Qt = np.linalg.svd(dense, full_matrices=False)
+        P, s, Q = P[:, :rank], s[:rank], Qt[:rank].T
+    else:
+        matrix = scaled.linear_operator() if observed else _arrays.place(scaled, None)
+        P, s, Qt = svds(matrix, rank, v0=rng.standard_normal(smaller).astype(dtype), rng=rng)
+        P, s, Q = P[:, ::-1], s[::-1], Qt[::-1].T
+    # A matrix of lower rank leaves arbitrary vectors behind, not always orthonormal ones.
+    P, s, Q = (_arrays.place(a, _arrays.of(values)) for a in (P, s.astype(dtype), Q))
+    return _orthonormal(P), s * largest, _orthonormal(Q)
+
+
+def _orthonormal(columns: Array) -> Array:
+    """Orthonormal columns with the span and, where they were orthonormal already, the signs of the given ones."""
+    xp = array_api_compat.array_namespace(columns)
+    Q, R = xp.linalg.qr(columns)
+    return Q * xp.astype(1 - 2 * xp.astype(xp.linalg.diagonal(R) < 0, xp.int32), Q.dtype)
+
+
+def _identities(like: Array, count: int, scale: float) -> tuple[Array, ...]:
+    """Cores for a factor like this one: `scale` times the identity."""
+    xp = array_api_compat.array_namespace(like)
+    return (scale * xp.eye(like.shape[1], dtype=like.dtype, device=array_api_compat.device(like)),) * count
+
+
+def _semi_orthogonal(m: int, n: int, width: int, depth: int, scale: float, seed: Seed, dtype: Any) -> Factors:
+    depth = _checks.integer(depth, "depth", 2)
+    scale = _checks.real(scale, "scale", 0, open_ends=True)
+    rng = np.random.default_rng(seed)
+
+    def layer(rows: int, columns: int) -> NDArray[Any]:
+        larger = max(rows, columns)
+        Q = np.linalg.qr(rng.standard_normal((larger, min(rows, columns))))[0]
+        return (scale * (Q if rows >= columns else Q.T)).astype(dtype)
+
+    return Factors(layer(m, width), [layer(width, width) for _ in range(depth - 2)], layer(n, width))
+
+
+def _complement(basis: Array, columns: int, rng: np.random.Generator) -> Array:
+    """(lines, columns) random orthonormal columns, orthogonal to an orthonormal basis."""
+    xp = array_api_compat.array_namespace(basis)
+    draw = rng.standard_normal((basis.shape[0], columns)).astype(_arrays.numpy_dtype(basis.dtype))
+    draw = _arrays.place(draw, _arrays.of(basis))
+    for _ in range(2):  # twice is enough (Kahan): the second pass removes what rounding left
+        draw = xp.linalg.qr(draw - basis @ (basis.T @ draw))[0]
+    return draw

@@ -1,0 +1,425 @@
+"""How to move: from factors and their gradient to the next factors. Step sizes are scaled to the data here.
+
+A step is a rule (frozen settings) with `init`, which makes the state, and a call that uses and returns it. `Momentum`
+and `Backtracking` are steps around another step.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field, replace
+from functools import reduce
+from typing import Any, Protocol
+
+import array_api_compat
+
+from dmc import _checks
+from dmc.factors import Array, Factors
+from dmc.solver.alternating import towards_minimum
+from dmc.solver.gauss_newton import NormalEquations, check_applies
+
+
+class Scales(Protocol):
+    """What a step asks of a problem: see `dmc.solver.problem.Problem`."""
+
+    @property
+    def curvature(self) -> float: ...
+
+    @property
+    def target_norm(self) -> float: ...
+
+
+class Step:
+    """A rule of movement; knows nothing of the problem but its scales."""
+
+    def init(self, problem: Scales, factors: Factors) -> Any:
+        """The state before the first step."""
+        raise NotImplementedError
+
+    def __call__(self, factors: Factors, value: float, grad: Factors, state: Any) -> tuple[Factors, Any]:
+        """The next factors and the next state, from the value and the gradient at these factors."""
+        raise NotImplementedError
+
+    def standing(self, factors: Factors, value: float, grad: Factors, state: Any) -> tuple[Factors, float, Factors]:
+        """What counts of the present point: itself, unless the rule is about to take back the step that led to it."""
+        return factors, value, grad
+
+
+SQUARINGS = 7
+
+
+def _spectral_norm(matrix: Array) -> Array:
+    """Largest singular value of a matrix with few columns, from below to 1 %; float64, without dimensions.
+
+    By squaring its small Gram matrix G again and again: with P about G^128, tr(PG)/tr(P) is a mean of G's eigenvalues
+    in which the largest outweigh all others. Unlike an eigenvalue solver, that makes no host wait for a device.
+    """
+    xp = array_api_compat.array_namespace(matrix)
+    small = matrix.T @ matrix if matrix.shape[0] >= matrix.shape[1] else matrix @ matrix.T
+    power = small = xp.astype(small, xp.float64)
+    for _ in range(SQUARINGS):
+        power = _over(power, xp.linalg.trace(power))
+        power = power @ power
+    return _over(xp.sum(power * small), xp.linalg.trace(power)) ** 0.5
+
+
+def _frobenius(matrix: Array) -> Array:
+    xp = array_api_compat.array_namespace(matrix)
+    return xp.astype(xp.sum(matrix * matrix), xp.float64) ** 0.5
+
+
+def _over(a: Array | float, b: Array, otherwise: float = 0.0) -> Array:
+    """a/b where b is positive."""
+    xp = array_api_compat.array_namespace(b)
+    return xp.where(b > 0, a / xp.where(b > 0, b, 1.0), otherwise)
+
+
+@dataclass(frozen=True)
+class DiscrepantDescent(Step):
+    """Gradient descent with one rate for the cores and another ("discrepant") for the outer factors and the biases.
+
+    Parameters
+    ----------
+    rate : float, optional
+        Rate η of the cores, for the loss ½‖·‖² in the data's units (published: 5e-3; Yaras et al., arXiv 2406.04112).
+        Left out: the normalised rule. With L cores, C their product, p the curvature and a = ‖U‖, b = ‖V‖, c = ‖C‖
+        spectral norms, η = stability · min(1/(p (a b)² c^(2−2/L)), c^(1/L)/‖∇W‖), the last the largest over the
+        cores: as large as the local curvature allows, and no step moves a core by more than a fifth of its size. This
+        removes most of the plateau after a small start.
+    outer_ratio : float
+        γ: the outer factors' rate is γη (published: .01). 0 freezes them. Under the normalised rule γ is in units of
+        the data's scale, and no outer rate exceeds what its own curvature allows.
+    weight_decay : float
+        λ: each factor also shrinks by its rate times λ.
+    stability : float
+        Share of the classical limit that the normalised rule takes.
+    """
+
+    rate: float | None = None
+    outer_ratio: float = 1.0
+    weight_decay: float = 0.0
+    stability: float = 0.2
+
+    def __post_init__(self) -> None:
+        if self.rate is not None:
+            _checks.real(self.rate, "rate", 0, open_ends=True)
+        _checks.real(self.outer_ratio, "outer_ratio", 0)
+        _checks.real(self.weight_decay, "weight_decay", 0)
+        _checks.real(self.stability, "stability", 0, 1, open_ends=True)
+
+    def init(self, problem: Scales, factors: Factors) -> tuple[float, float]:
+        return (1.0, 1.0) if self.rate is not None else (problem.curvature, problem.target_norm)
+
+    def __call__(
+        self, factors: Factors, value: float, grad: Factors, state: tuple[float, float]
+    ) -> tuple[Factors, tuple[float, float]]:
+        core_rate, U_rate, V_rate = (
+            (self.rate, self.outer_ratio * self.rate, self.outer_ratio * self.rate)
+            if self.rate is not None
+            else self._normalised(factors, grad, *state)
+        )
+
+        def move(factor: Array, gradient: Array, rate: float) -> Array:
+            return (1 - rate * self.weight_decay) * factor - rate * gradient
+
+        moved = Factors(
+            move(factors.U, grad.U, U_rate),
+            tuple(move(W, dW, core_rate) for W, dW in zip(factors.cores, grad.cores, strict=True)),
+            move(factors.V, grad.V, V_rate),
+            None if factors.row_bias is None else move(factors.row_bias, grad.row_bias, U_rate),
+            None if factors.column_bias is None else move(factors.column_bias, grad.column_bias, V_rate),
+        )
+        return moved, state
+
+    def _normalised(
+        self, factors: Factors, grad: Factors, curvature: float, target_norm: float
+    ) -> tuple[Array | float, Array | float, Array | float]:
+        """Rates of the cores, of U and of V, as the factors' numbers: where they live nobody has to wait for them."""
+        if curvature == 0 or target_norm == 0:
+            return 0.0, 0.0, 0.0
+        limit, xp = self.stability, array_api_compat.array_namespace(factors.U)
+        a, b = _spectral_norm(factors.U), _spectral_norm(factors.V)
+        if factors.cores:
+            L = factors.depth
+            c = _spectral_norm(factors.core)
+            largest = reduce(xp.maximum, [_frobenius(dW) for dW in grad.cores])
+            stable = _over(limit, curvature * (a * b) ** 2 * c ** (2 - 2 / L))
+            core = xp.where(c > 0, xp.minimum(stable, _over(limit * c ** (1 / L), largest, math.inf)), 0.0)
+            outer = self.outer_ratio * core * target_norm ** (-2 / L)
+            rates = (
+                core,
+                xp.minimum(outer, _over(limit, curvature * (c * b) ** 2)),
+                xp.minimum(outer, _over(limit, curvature * (c * a) ** 2)),
+            )
+        else:
+            larger, largest = xp.maximum(a, b), xp.maximum(_frobenius(grad.U), _frobenius(grad.V))
+            stable = _over(limit, curvature * larger**2)
+            both = self.outer_ratio * xp.minimum(stable, _over(limit * larger, largest, math.inf))
+            rates = both, both, both
+        core, outer_U, outer_V = (xp.astype(rate, factors.U.dtype) for rate in rates)
+        return core, outer_U, outer_V
+
+
+@dataclass(frozen=True)
+class ScaledDescent(Step):
+    """Preconditioned descent of a two-factor model: its speed does not depend on the condition of the matrix sought.
+
+    U −= (rate/p) ∇U (VᵀV)⁻¹ and V −= (rate/p) ∇V (UᵀU)⁻¹, with p the curvature (ScaledGD, Tong, Ma & Chi, 2021).
+    Biases stay as they are.
+
+    Parameters
+    ----------
+    rate : float
+        In units of the local curvature; above about 1 it diverges.
+    damping : float
+        Relative to the largest eigenvalue, added to the Gram matrices' diagonal before inversion.
+    """
+
+    rate: float = 0.5
+    damping: float = 1e-12
+
+    def __post_init__(self) -> None:
+        _checks.real(self.rate, "rate", 0, open_ends=True)
+        _checks.real(self.damping, "damping", 0)
+
+    def init(self, problem: Scales, factors: Factors) -> float:
+        if factors.cores:
+            raise ValueError(
+                f"ScaledDescent moves two-factor models; these factors have {_checks.count(factors.depth, 'core')}: "
+                "start from factors.truncate(rank), or take DiscrepantDescent"
+            )
+        return self.rate / problem.curvature if problem.curvature > 0 else 0.0
+
+    def __call__(self, factors: Factors, value: float, grad: Factors, state: float) -> tuple[Factors, float]:
+        moved = Factors(
+            factors.U - state * self._preconditioned(grad.U, factors.V),
+            (),
+            factors.V - state * self._preconditioned(grad.V, factors.U),
+            factors.row_bias,
+            factors.column_bias,
+        )
+        return moved, state
+
+    def _preconditioned(self, d_own: Array, other: Array) -> Array:
+        xp = array_api_compat.array_namespace(other)
+        values, vectors = xp.linalg.eigh(other.T @ other)
+        floor = xp.where(values[-1] > 0, values[-1], values[-1] * 0) * self.damping
+        values = xp.where(values > floor, values, values * 0 + floor)
+        scale = xp.where(values > 0, 1 / xp.where(values > 0, values, values * 0 + 1), values * 0)
+        return (d_own @ vectors * scale) @ vectors.T
+
+
+@dataclass(frozen=True)
+class Adam(Step):
+    """Adam (Kingma & Ba, 2015) with discrepant rates: every parameter moves at a speed of its own.
+
+    For data with long tails, where some rows have thousands of entries and some only a few.
+
+    Parameters
+    ----------
+    rate : float
+        About the change of each entry of a core in one step, in the factors' units.
+    outer_ratio : float
+        The rate of the outer factors and biases over that of the cores.
+    betas : (float, float)
+        Memory of the mean and of the square of the gradient.
+    """
+
+    rate: float = 0.02
+    outer_ratio: float = 1.0
+    betas: tuple[float, float] = (0.9, 0.999)
+
+    def __post_init__(self) -> None:
+        _checks.real(self.rate, "rate", 0, open_ends=True)
+        _checks.real(self.outer_ratio, "outer_ratio", 0)
+        if len(self.betas) != 2:
+            raise ValueError(f"betas is {self.betas!r}; give two numbers")
+        for beta in self.betas:
+            if _checks.real(beta, "each of betas", 0, 1) == 1:
+                raise ValueError("one of betas is 1: nothing would ever be forgotten; take numbers below 1")
+
+    def init(self, problem: Scales, factors: Factors) -> tuple[Factors, Factors, int]:
+        zero = factors.map(lambda a: a * 0)
+        return zero, zero, 0
+
+    def __call__(
+        self, factors: Factors, value: float, grad: Factors, state: tuple[Factors, Factors, int]
+    ) -> tuple[Factors, tuple[Factors, Factors, int]]:
+        mean, square, n = state
+        n += 1
+        beta, beta2 = self.betas
+        mean = mean.map(lambda m, g: beta * m + (1 - beta) * g, grad)
+        square = square.map(lambda s, g: beta2 * s + (1 - beta2) * g * g, grad)
+        # Kingma & Ba, section 2: the bias of both averages corrected in the step size.
+        rate = self.rate * math.sqrt(1 - beta2**n) / (1 - beta**n)
+        change = mean.map(lambda m, s: m / (s**0.5 + 1e-12), square)
+        outer = self.outer_ratio * rate
+        moved = factors.map(lambda x, d: x - outer * d, change)
+        cores = tuple(W - rate * d for W, d in zip(factors.cores, change.cores, strict=True))
+        return Factors(moved.U, cores, moved.V, moved.row_bias, moved.column_bias), (mean, square, n)
+
+
+@dataclass(frozen=True)
+class Momentum(Step):
+    """Heavy-ball momentum around another step: it is handed v ← beta·v + grad in place of the gradient.
+
+    Parameters
+    ----------
+    step : Step
+    beta : float
+        Memory, from 0 (none) to below 1; the effective rate is that of the step over 1 − beta.
+    """
+
+    step: Step
+    beta: float = 0.9
+
+    def __post_init__(self) -> None:
+        _checks.real(self.beta, "beta", 0, 1)
+        if self.beta == 1:
+            raise ValueError("beta is 1: nothing would ever be forgotten; take a number below 1")
+
+    def init(self, problem: Scales, factors: Factors) -> tuple[Any, Factors]:
+        return self.step.init(problem, factors), factors.map(lambda a: a * 0)
+
+    def __call__(
+        self, factors: Factors, value: float, grad: Factors, state: tuple[Any, Factors]
+    ) -> tuple[Factors, tuple[Any, Factors]]:
+        inner, velocity = state
+        velocity = velocity.map(lambda v, g: self.beta * v + g, grad)
+        factors, inner = self.step(factors, value, velocity, inner)
+        return factors, (inner, velocity)
+
+
+@dataclass(frozen=True)
+class GaussNewton(Step):
+    """Gauss–Newton steps of a two-factor model: superlinear where the entries can be matched, at any condition number.
+
+    Each step solves the linearised least squares problem, matrix-free, by preconditioned conjugate gradients: loosely
+    far from the solution, and the closer the more exactly (Eisenstat & Walker, 1996). Wants `Backtracking` around it,
+    and to be looked at every step.
+
+    Parameters
+    ----------
+    tol : float
+        Relative residual of the loosest solve.
+    max_products : int
+        Passes over the entries for one step at most.
+
+    References
+    ----------
+    P. Zilber, B. Nadler, "GNMR: a provable one-line algorithm for low rank matrix recovery", 2022 (arXiv 2106.12933).
+    """
+
+    tol: float = 0.1
+    max_products: int = 100
+
+    def __post_init__(self) -> None:
+        _checks.real(self.tol, "tol", 0, 1, open_ends=True)
+        _checks.integer(self.max_products, "max_products", 1)
+
+    def init(self, problem: Scales, factors: Factors) -> tuple[Any, float]:
+        check_applies("GaussNewton", problem, factors)
+        return problem, math.inf
+
+    def __call__(
+        self, factors: Factors, value: float, grad: Factors, state: tuple[Any, float]
+    ) -> tuple[Factors, tuple[Any, float]]:
+        problem, before = state
+        value = float(value)
+        floor = math.sqrt(float(array_api_compat.array_namespace(grad.U).finfo(grad.U.dtype).eps))
+        # What the last step gained, this one's solve may miss; below the floor there is only rounding.
+        tol = max(min(self.tol, math.sqrt(value / before)), floor) if 0 < before < math.inf else self.tol
+        delta = NormalEquations(problem, factors).solve(grad, tol, self.max_products)
+        return factors.map(lambda a, d: a + d, delta), (problem, value)
+
+
+@dataclass(frozen=True)
+class AlternatingLeastSquares(Step):
+    """Least squares for the rows, then for the columns, of a two-factor model: what recommenders are often fitted with.
+
+    Each line's system is solved loosely, by a few conjugate gradients from where the line is; no step raises the value.
+
+    Parameters
+    ----------
+    products : int
+        Passes over the entries for one side at most.
+
+    References
+    ----------
+    G. Takács, I. Pilászy, D. Tikk, "Applications of the conjugate gradient method for implicit feedback collaborative
+    filtering", 2011.
+    """
+
+    products: int = 3
+
+    def __post_init__(self) -> None:
+        _checks.integer(self.products, "products", 1)
+
+    def init(self, problem: Scales, factors: Factors) -> Any:
+        check_applies("AlternatingLeastSquares", problem, factors)
+        return problem
+
+    def __call__(self, factors: Factors, value: float, grad: Factors, state: Any) -> tuple[Factors, Any]:
+        factors = Factors(towards_minimum(state, factors, grad.U, 0, self.products), (), factors.V)
+        _, grad = state.value_and_grad(factors)
+        return Factors(factors.U, (), towards_minimum(state, factors, grad.V, 1, self.products)), state
+
+
+@dataclass(frozen=True)
+class _Accepted:
+    """The last point that Backtracking accepted, where the inner step led from there, and the share of it taken."""
+
+    factors: Factors | None
+    value: float
+    grad: Factors | None
+    proposed: Factors | None
+    inner: Any  # the inner step's state
+    share: float
+
+
+@dataclass(frozen=True)
+class Backtracking(Step):
+    """Safeguard around another step: a step that raised the value is taken back and repeated at half the length.
+
+    Parameters
+    ----------
+    step : Step
+    slack : float
+        Relative rise of the value that still passes (rounding).
+    """
+
+    step: Step
+    slack: float = 1e-6
+    growth: float = field(default=1.1, repr=False)
+
+    def __post_init__(self) -> None:
+        _checks.real(self.slack, "slack", 0)
+        _checks.real(self.growth, "growth", 1)
+
+    def init(self, problem: Scales, factors: Factors) -> _Accepted:
+        return _Accepted(None, math.inf, None, None, self.step.init(problem, factors), 1.0)
+
+    def standing(
+        self, factors: Factors, value: float, grad: Factors, state: _Accepted
+    ) -> tuple[Factors, float, Factors]:
+        if not self._refused(value, state):
+            return factors, value, grad
+        assert state.factors is not None
+        assert state.grad is not None
+        return state.factors, state.value, state.grad
+
+    def _refused(self, value: float, state: _Accepted) -> bool:
+        return state.factors is not None and not value <= state.value * (1 + self.slack)  # also when it is NaN
+
+    def __call__(self, factors: Factors, value: float, grad: Factors, state: _Accepted) -> tuple[Factors, _Accepted]:
+        value = float(value)
+        if self._refused(value, state):
+            assert state.factors is not None
+            assert state.proposed is not None
+            factors, proposed = state.factors, state.proposed
+            state = replace(state, share=state.share / 2)
+        else:
+            proposed, inner = self.step(factors, value, grad, state.inner)
+            state = _Accepted(factors, value, grad, proposed, inner, min(1.0, state.share * self.growth))
+        share = state.share
+        return factors.map(lambda a, b: a + share * (b - a), proposed) if share < 1 else proposed, state

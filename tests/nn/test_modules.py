@@ -1,0 +1,296 @@
+"""Matrix completion inside torch models."""
+
+import copy
+import re
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+
+import dmc  # noqa: E402
+from dmc.nn import CompressedFactorization, MaskedProduct  # noqa: E402
+
+
+@pytest.fixture(autouse=True)
+def seed():
+    torch.manual_seed(0)
+
+
+@pytest.fixture
+def one_thread():
+    """torch's threads wait for each other at every small step, for long where the machine is busy."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def planted(shape=(30, 20), rank=2, observed=0.4, **more):
+    return dmc.datasets.planted(shape, rank, observed, **more).observations
+
+
+def sides(shape, width=3, dtype=torch.float64):
+    return [torch.randn(n, width, dtype=dtype, requires_grad=True) for n in shape]
+
+
+def shuffled(observed, seed=0):
+    order = np.random.default_rng(seed).permutation(observed.n_observed)
+    return observed.rows[order], observed.cols[order], torch.from_numpy(observed.values[order])
+
+
+def test_loaded_on_demand_only():
+    code = (
+        "import sys, dmc\n"
+        "assert 'torch' in dir(dmc) and 'torch' not in sys.modules\n"
+        "dmc.nn.MaskedProduct; print('torch' in sys.modules)"
+    )
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "True"
+
+
+def test_where_torch_is_missing():
+    code = "import sys; sys.modules['torch'] = None\nimport dmc\ntry: dmc.nn\nexcept ImportError as e: print(e)"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "run: pip install 'dmc[torch]'" in found.stdout
+
+
+@pytest.mark.parametrize("as_tensors", [False, True])
+def test_the_order_of_the_entries_is_kept(as_tensors):
+    observed = planted()
+    rows, cols, target = shuffled(observed)
+    if as_tensors:
+        rows, cols = torch.from_numpy(rows), torch.from_numpy(cols)
+    product = MaskedProduct.from_entries(rows, cols, observed.shape)
+    left, right = sides(observed.shape)
+    weights = torch.rand(len(target), dtype=torch.float64)
+    plain = (left @ right.T)[rows, cols]
+    torch.testing.assert_close(product(left, right), plain, rtol=1e-13, atol=1e-13)
+    for w in (None, weights):
+        loss = product.loss(left, right, target, w)
+        expected = 0.5 * ((1 if w is None else w) * (plain - target) ** 2).sum()
+        torch.testing.assert_close(loss, expected, rtol=1e-13, atol=0)
+        got, wanted = (torch.autograd.grad(f, [left, right], retain_graph=True) for f in (loss, expected))
+        torch.testing.assert_close(got, wanted, rtol=1e-12, atol=1e-12)
+    out = torch.randn(len(target), dtype=torch.float64)
+    got, wanted = (torch.autograd.grad(f @ out, [left, right]) for f in (product(left, right), plain))
+    torch.testing.assert_close(got, wanted, rtol=1e-12, atol=1e-12)
+
+
+def test_of_observations():
+    observed = planted()
+    product = MaskedProduct(observed)
+    left, right = sides(observed.shape)
+    assert torch.equal(
+        product(left, right), MaskedProduct.from_entries(observed.rows, observed.cols, observed.shape)(left, right)
+    )
+    assert repr(product) == f"MaskedProduct(30×20, {observed.n_observed} observed)"
+
+
+@pytest.mark.parametrize("biases", [False, True])
+@pytest.mark.parametrize("depth", [0, 1, 3])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_as_the_library_s_own_problem(biases, depth, weighted):
+    observed = planted()
+    model = CompressedFactorization(observed.shape, 4, depth, scale=0.5, biases=biases, observations=observed)
+    with torch.no_grad():
+        for bias in (model.row_bias, model.column_bias) if biases else ():
+            bias.normal_()
+    weights = np.random.default_rng(1).random(observed.n_observed) if weighted else None
+    plan, target = MaskedProduct(observed), torch.from_numpy(observed.values)
+    loss = model.loss(plan, target, None if weights is None else torch.from_numpy(weights))
+    loss.backward()
+    value, gradient = dmc.MaskedLeastSquares(observed, weights).value_and_grad(model.factors())
+    assert loss.item() == pytest.approx(value, rel=1e-12)
+    parameters = [model.U, *model.cores, model.V, *((model.row_bias, model.column_bias) if biases else ())]
+    for parameter, expected in zip(parameters, gradient.arrays, strict=True):
+        np.testing.assert_allclose(parameter.grad, expected, rtol=1e-12, atol=1e-12 * np.abs(expected).max())
+    at = model.factors().at(observed.rows, observed.cols)
+    np.testing.assert_allclose(model(plan).detach(), at, rtol=1e-12, atol=1e-12)
+    pairs = torch.from_numpy(observed.rows), torch.from_numpy(observed.cols)
+    np.testing.assert_allclose(model.at(*pairs).detach(), at, rtol=1e-12, atol=1e-12)
+
+
+def test_the_start():
+    observed = planted()
+    started = CompressedFactorization(observed.shape, 4, 2, 0.1, seed=3, observations=observed).factors()
+    for got, expected in zip(started.arrays, dmc.initial.compressed(observed, 4, 2, 0.1, seed=3).arrays, strict=True):
+        np.testing.assert_array_equal(got, expected)
+    unseen = CompressedFactorization((30, 20), 4, 2, 0.1, seed=3)
+    assert unseen.U.dtype == torch.float32
+    expected = dmc.initial.gaussian((30, 20), 8, 2, 0.1, seed=3, dtype=np.float32)
+    for got, wanted in zip(unseen.factors().arrays, expected.arrays, strict=True):
+        np.testing.assert_array_equal(got, wanted)
+    assert "30×20, width 8" in repr(unseen)
+
+
+def test_gradient_descent_in_groups_is_discrepant_descent(one_thread):
+    """torch's SGD with a rate for the cores and one for the rest takes the steps that dmc.solve takes."""
+    observed = planted()
+    rate, ratio, steps = 5e-3, 0.01, 200
+    model = CompressedFactorization(observed.shape, 4, depth=3, scale=0.3, observations=observed)
+    start = model.factors()
+    optimiser = torch.optim.SGD(model.parameter_groups(rate, ratio))
+    plan, target = MaskedProduct(observed), torch.from_numpy(observed.values)
+    for _ in range(steps):
+        optimiser.zero_grad()
+        model.loss(plan, target).backward()
+        optimiser.step()
+    step = dmc.steps.DiscrepantDescent(rate=rate, outer_ratio=ratio)
+    problem = dmc.MaskedLeastSquares(observed)
+    found = dmc.solve(problem, start, step, max_steps=steps, tol=0)
+    assert found.value < 0.5 * problem.value(start)
+    for got, expected in zip(model.factors().arrays, found.factors.arrays, strict=True):
+        np.testing.assert_allclose(got, expected, rtol=0, atol=1e-10)
+
+
+def test_groups():
+    model = CompressedFactorization((6, 5), 2, depth=0, biases=True)
+    (outer,) = model.parameter_groups(0.1, 0.5)
+    assert len(outer["params"]) == 4
+    assert outer["lr"] == 0.05
+    grouped = CompressedFactorization((6, 5), 2, depth=3).parameter_groups(0.1)
+    assert [len(group["params"]) for group in grouped] == [3, 2]
+    assert [group["lr"] for group in grouped] == [0.1, 0.1]
+
+
+def test_adam_recovers_a_planted_matrix(one_thread):
+    truth = dmc.datasets.planted((40, 30), 2, 0.5)
+    observed = truth.observations
+    rows, cols, target = shuffled(observed)
+    plan = MaskedProduct.from_entries(rows, cols, observed.shape)
+    model = CompressedFactorization(observed.shape, 4, observations=observed)
+    optimiser = torch.optim.Adam(model.parameter_groups(0.03, 0.3))
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, 500)
+    for _ in range(500):
+        optimiser.zero_grad()
+        model.loss(plan, target).backward()
+        optimiser.step()
+        schedule.step()
+    X = truth.A @ truth.B.T
+    assert np.linalg.norm(model.factors().dense() - X) < 1e-2 * np.linalg.norm(X)
+
+
+class Larger(torch.nn.Module):
+    """A model that makes one side of the product from features."""
+
+    def __init__(self, features, observed):
+        super().__init__()
+        self.tower = torch.nn.Sequential(torch.nn.Linear(features, 8), torch.nn.ReLU(), torch.nn.Linear(8, 3))
+        self.columns = torch.nn.Embedding(observed.shape[1], 3)
+        self.product = MaskedProduct.from_entries(*shuffled(observed)[:2], observed.shape)
+
+    def forward(self, features, target):
+        return (self.product(self.tower(features), self.columns.weight) - target).square().mean()
+
+
+@pytest.mark.parametrize("dynamic", [False, True])
+def test_compiled_whole(dynamic):
+    observed = planted()
+    model, features = Larger(5, observed), torch.randn(30, 5)
+    target = shuffled(observed)[2].float()
+    compiled = torch.compile(model, backend="aot_eager", fullgraph=True, dynamic=dynamic)
+    losses = [f(features, target) for f in (model, compiled)]
+    gradients = [torch.autograd.grad(loss, list(model.parameters())) for loss in losses]
+    torch.testing.assert_close(*losses)
+    torch.testing.assert_close(*gradients)
+
+
+@pytest.mark.parametrize("biases", [False, True])
+def test_the_network_compiled_whole(biases):
+    observed = planted()
+    model = CompressedFactorization(observed.shape, 3, biases=biases, observations=observed)
+    plan, target = MaskedProduct(observed), torch.from_numpy(observed.values)
+    compiled = torch.compile(lambda: model.loss(plan, target), backend="aot_eager", fullgraph=True)
+    gradients = [
+        torch.autograd.grad(f(), list(model.parameters())) for f in (lambda: model.loss(plan, target), compiled)
+    ]
+    torch.testing.assert_close(*gradients)
+
+
+def test_copies_and_files(tmp_path):
+    observed = planted()
+    model, target = Larger(5, observed), shuffled(observed)[2].float()
+    features = torch.randn(30, 5)
+    expected = model(features, target)
+    assert torch.equal(copy.deepcopy(model)(features, target), expected)
+    assert not any("product" in name for name in model.state_dict())
+    torch.save(model.state_dict(), tmp_path / "state.pt")
+    other = Larger(5, observed)
+    assert not torch.equal(other(features, target), expected)
+    other.load_state_dict(torch.load(tmp_path / "state.pt", weights_only=True))
+    assert torch.equal(other(features, target), expected)
+    double = copy.deepcopy(model).double()
+    assert double.product.column_indices.dtype == torch.int32
+    torch.testing.assert_close(double(features.double(), target.double()).float(), expected)
+    moved = MaskedProduct(observed).to("meta")
+    assert moved(*(a.to("meta") for a in sides(observed.shape))).shape == (observed.n_observed,)
+
+
+class Blocks(torch.utils.data.Dataset):
+    """Losses, computed in the worker."""
+
+    def __init__(self, product, left, right):
+        self.product, self.left, self.right = product, left, right
+
+    def __len__(self):
+        return 4
+
+    def __getitem__(self, i):
+        return (i + 1) * self.product(self.left, self.right).sum()
+
+
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_in_the_workers_of_a_loader():
+    observed = planted((300, 200))
+    product = MaskedProduct(observed)
+    left, right = (a.detach() for a in sides(observed.shape, 32))
+    total = product(left, right).sum()  # threads have been at work before the fork
+    loader = torch.utils.data.DataLoader(
+        Blocks(product, left, right), num_workers=2, multiprocessing_context="fork", timeout=60
+    )
+    torch.testing.assert_close(torch.cat(list(loader)), total * torch.arange(1, 5))
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "words"),
+    [
+        (
+            lambda p, L, R, t: MaskedProduct.from_entries([0, 30], [0, 1], (30, 20)),
+            ValueError,
+            "row index 30 is out of",
+        ),
+        (lambda p, L, R, t: MaskedProduct.from_entries([0, 0], [1, 1]), ValueError, "repeats a position"),
+        (lambda p, L, R, t: MaskedProduct.from_entries([0, 1], [1]), ValueError, "rows has 2, cols has 1"),
+        (lambda p, L, R, t: MaskedProduct.from_entries(["a"], [1]), TypeError, "give integers"),
+        (lambda p, L, R, t: p(L[1:], R), ValueError, "left has 29 lines"),
+        (lambda p, L, R, t: p(L, R.half()), TypeError, "right is torch.float16"),
+        (lambda p, L, R, t: p.loss(L, R, t[1:]), ValueError, "target has shape (239,); give (240,), one for each"),
+        (lambda p, L, R, t: p.loss(L, R, t, t[:, None]), ValueError, "weights has shape (240, 1); give (240,)"),
+        (
+            lambda p, L, R, t: p.loss(L, R, t.float()),
+            TypeError,
+            "left is torch.float64 and target_by_row torch.float32",
+        ),
+        (lambda p, L, R, t: p.loss(L, R, t, t.clone().requires_grad_()), ValueError, "require a gradient"),
+        (lambda p, L, R, t: p(L.to("meta"), R), ValueError, "left is on meta and"),
+        (lambda p, L, R, t: CompressedFactorization((3, 4), 5), ValueError, "rank is 5; it has to be from 1 to 3"),
+        (
+            lambda p, L, R, t: CompressedFactorization((3, 4), 2, observations=planted()),
+            ValueError,
+            "shape is (3, 4) and the observations are of (30, 20); make them equal",
+        ),
+        (
+            lambda p, L, R, t: CompressedFactorization((3, 4), 2).at(torch.tensor([3]), torch.tensor([0])),
+            IndexError,
+            "out of range",
+        ),
+    ],
+)
+def test_refused_in_words(call, error, words):
+    observed = planted()
+    left, right = sides(observed.shape)
+    with pytest.raises(error, match=re.escape(words)):
+        call(MaskedProduct(observed), left, right, torch.from_numpy(observed.values))

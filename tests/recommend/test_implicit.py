@@ -1,0 +1,402 @@
+"""Preferences from clicks: against a dense weighted problem, on planted tastes, and through the Recommender."""
+
+import numpy as np
+import pytest
+
+import dmc
+from dmc import Factors, MaskedLeastSquares, Observations, kernels
+from dmc.recommend import implicit
+from dmc.solver.solution import Status
+
+
+def tastes(seed=0, m=60, n=40):
+    """Clicks of users who like one half of the items, and what they have not clicked on of it yet."""
+    rng = np.random.default_rng(seed)
+    likes = (np.arange(m)[:, None] % 2) == (np.arange(n) % 2)
+    clicked = likes & (rng.random((m, n)) < 0.4)
+    rows, cols = np.nonzero(clicked)
+    counts = rng.integers(1, 20, len(rows)).astype(np.float32)
+    return Observations.from_entries(rows, cols, counts, (m, n)), likes, clicked
+
+
+def test_all_pairs_count_as_the_dense_problem_says():
+    rng = np.random.default_rng(1)
+    X = (rng.random((9, 7)) < 0.5) * rng.integers(1, 5, (9, 7)).astype(float)
+    observed, weights = dmc.observe(X, X > 0), None
+    weights = 1 + observed.values
+    W = np.where(X > 0, 1 + X, 0.3)
+    at = dmc.initial.gaussian((9, 7), 3, 2, 0.7)
+    problem = MaskedLeastSquares(observed, weights, l2=0.2, unobserved=0.3)
+
+    def dense(f):
+        penalty = 0.1 * (np.sum(f.left**2) + np.sum(f.right**2))
+        return 0.5 * np.sum(W * (f.dense() - X) ** 2) + penalty
+
+    value, grad = problem.value_and_grad(at)
+    assert value == pytest.approx(dense(at))
+    assert problem.value(at) == pytest.approx(dense(at))
+    assert problem.curvature == pytest.approx(W.mean())
+    np.testing.assert_allclose(problem.residual(at), at.at(observed.rows, observed.cols) - observed.values)
+    for place, d in ((("U",), grad.U), (("cores", 1), grad.cores[1]), (("V",), grad.V)):
+        step = np.zeros(d.shape)
+        step[1, 2] = 1e-6
+
+        def moved(sign, place=place, step=step):
+            parts = {"U": at.U, "cores": list(at.cores), "V": at.V}
+            if place[0] == "cores":
+                parts["cores"][place[1]] = at.cores[place[1]] + sign * step
+            else:
+                parts[place[0]] = parts[place[0]] + sign * step
+            return dense(Factors(**parts))
+
+        assert (moved(1) - moved(-1)) / 2e-6 == pytest.approx(d[1, 2], rel=1e-5)
+    two = dmc.initial.gaussian((9, 7), 3, 0, 0.7)
+    rows, _ = problem.line_grams(two)
+    np.testing.assert_allclose(rows[4], (two.V.T * W[4]) @ two.V + 0.2 * np.eye(3), rtol=1e-10)
+    on_torch = problem.to("cpu").value_and_grad(at.to("cpu"))
+    assert float(on_torch[0]) == pytest.approx(value)
+
+
+def test_without_data_nothing_is_left_but_squares():
+    observed = dmc.observe(np.eye(3), np.eye(3) > 0)
+    at = dmc.initial.gaussian((3, 3), 2, 0, 0.7)
+    problem = MaskedLeastSquares(observed, np.full(3, 2.0), unobserved=0.5).homogeneous
+    zero = MaskedLeastSquares(observed.with_values(np.zeros(3)), np.full(3, 2.0), unobserved=0.5)
+    assert problem.value(at) == pytest.approx(zero.value(at))
+
+
+def test_weights_stay_as_they_were_given():
+    observed, weights = dmc.observe(np.eye(3), np.eye(3) > 0), np.full(3, 2.0)
+    at = dmc.initial.gaussian((3, 3), 2, 0, 0.7)
+    problem = MaskedLeastSquares(observed, weights)
+    value = problem.value(at)
+    weights[:] = 9
+    pytest.importorskip("torch")
+    assert problem.to("cpu").value(at.to("cpu")) == pytest.approx(value)
+
+
+def test_unobserved_entries_weigh_less_than_observed_ones():
+    with pytest.raises(ValueError, match=r"unobserved is 1 and the smallest weight 1; weigh observed entries higher"):
+        MaskedLeastSquares(dmc.observe(np.eye(3), np.eye(3) > 0), unobserved=1.0)
+
+
+def test_tastes_are_found_and_what_is_chosen_is_about_one():
+    counts, likes, clicked = tastes()
+    model = implicit.fit(counts, 8)
+    X = model.factors.dense()
+    assert X[clicked].mean() > 0.6
+    assert X[likes & ~clicked].min() > X[~likes].max()
+
+
+def test_a_row_is_the_solution_of_its_own_least_squares_problem():
+    counts, *_ = tastes()
+    model = implicit.fit(counts, 4)
+    nowhere = np.arange(counts.shape[0]) * 0 - 1
+    again = model.extended(counts, nowhere, np.arange(counts.shape[1]), np.zeros(counts.shape[0], bool))
+    V, weights = model.factors.V.astype(float), np.full(counts.shape, model.settings.unobserved)
+    X = np.zeros(counts.shape)
+    X[counts.rows, counts.cols] = 1
+    weights[counts.rows, counts.cols] = implicit.confidence(counts.values)
+    ridge = model.settings.ridge * weights.sum(axis=1)
+    ridge += model.settings.ridge * model.settings.unobserved * X.sum(axis=1)  # all lines of the other side count
+    for i in range(counts.shape[0]):
+        system = (V.T * weights[i]) @ V + ridge[i] * np.eye(4)
+        np.testing.assert_allclose(
+            again.factors.U[i], np.linalg.solve(system, V.T @ (weights[i] * X[i])), rtol=2e-3, atol=1e-5
+        )
+    shares = again.contributions(5, 3)
+    assert shares.sum() == pytest.approx(float(again.factors.U[5] @ V[3]), rel=1e-4)
+
+
+@pytest.mark.parametrize("with_counts", [False, True])
+def test_recommending_by_clicks(with_counts, tmp_path):
+    counts, likes, clicked = tastes()
+    table = {"user": counts.rows, "item": counts.cols} | ({"rating": counts.values} if with_counts else {})
+    rec = dmc.Recommender(feedback="implicit").fit(table)
+    found = rec.recommend(n=5)
+    assert likes[found["user"], found["item"]].all()
+    assert not clicked[found["user"], found["item"]].any()
+    more = rec.fold_in({"user": [1000] * 3, "item": [0, 2, 4]})
+    assert (more.recommend(1000, 5)["item"] % 2 == 0).all()
+    assert likes[0, rec.explain(0, 2)["item"]].all()
+    assert (rec.similar_items(0, 5)["similar"] % 2 == 0).all()
+    rec.partial_fit({"user": [1000] * 3, "item": [0, 2, 4]})
+    assert (rec.recommend(1000, 5)["item"] % 2 == 0).all()
+    rec.save(tmp_path / "clicks.dmc")
+    loaded = dmc.Recommender.load(tmp_path / "clicks.dmc")
+    np.testing.assert_array_equal(loaded.recommend(n=3)["item"], rec.recommend(n=3)["item"])
+    np.testing.assert_allclose(loaded.explain(0, 2)["contribution"], rec.explain(0, 2)["contribution"])
+
+
+@pytest.mark.parametrize("settings", [{"intervals": True}, {"depth": 2}])
+def test_what_preferences_do_not_have(settings):
+    with pytest.raises(ValueError, match="feedback is 'implicit', whose preferences have no"):
+        dmc.Recommender(feedback="implicit", **settings)
+
+
+def test_files_that_kept_no_settings_fold_in_as_they_did():
+    counts, *_ = tastes()
+    model = implicit.fit(counts, 4)
+    arrays, numbers = model.arrays()
+    again = implicit.Preferences.from_arrays(arrays, numbers, counts)
+    assert again.settings == model.settings
+    old = implicit.Preferences.from_arrays(arrays, {}, counts)
+    assert old.settings == (0.2, 0.4, 0.5)
+    V, columns, values = model.factors.V.astype(float), np.array([0, 2, 4]), np.array([1.0, 1, 3])
+    w = implicit.confidence(values).astype(float)
+    known, ridge = V[columns], 0.4 * np.sqrt(w.sum() + 0.2 * len(V))
+    system = 0.2 * V.T @ V + (known.T * (w - 0.2)) @ known + ridge * np.eye(4)
+    np.testing.assert_allclose(old.vector(columns, values)[:4], np.linalg.solve(system, known.T @ w), rtol=1e-5)
+    assert abs(old.vector(columns, values) - model.vector(columns, values)).max() > 0.01
+
+
+def test_many_lines_are_folded_in_as_each_alone():
+    counts, *_ = tastes(m=400)
+    model = implicit.fit(counts, 24)
+    nowhere, there = np.full(400, -1), np.arange(40)
+    folded = model.extended(counts, nowhere, there, np.zeros(400, bool)).factors.U
+    for row in (0, 17, 399):
+        at = slice(*counts.pattern.by_row.indptr[row : row + 2])
+        alone = model.vector(counts.cols[at], counts.values[at])[:-2]
+        np.testing.assert_allclose(folded[row], alone, atol=2e-3 * np.abs(alone).max())
+
+
+def test_a_fit_from_a_fitted_model_is_where_it_was():
+    counts, *_ = tastes(m=300, n=80)
+    model = implicit.fit(counts, 16)
+    again = implicit.fit(counts, start=model)
+    assert again.status is Status.CONVERGED
+    assert len(again.errors) <= 2
+    X = model.factors.dense()
+    assert np.abs(again.factors.dense() - X).max() < 0.05 * np.abs(X).max()
+    assert again.settings == model.settings
+
+
+def test_the_same_seed_gives_the_same_model_for_any_number_of_threads():
+    counts, *_ = tastes(m=300, n=200)
+    fits = []
+    for n_threads in (1, 2):
+        with kernels.threads(n_threads):
+            fits.append(implicit.fit(counts, seed=3))
+    np.testing.assert_array_equal(fits[0].factors.U, fits[1].factors.U)
+    assert fits[0].searched == fits[1].searched
+
+
+def test_what_was_searched_is_told():
+    counts, *_ = tastes(m=300, n=200)
+    rec = dmc.Recommender(feedback="implicit").fit({"user": counts.rows, "item": counts.cols})
+    trials = rec.history_
+    assert {"rank", "ridge", "ndcg", "noise"} == set(trials[0])
+    assert {64, 128} <= {trial["rank"] for trial in trials}
+    best = max((trial for trial in trials if trial["rank"] == 64), key=lambda trial: trial["ndcg"])
+    assert best["ndcg"] > trials[0]["ndcg"] - 1e-9
+    given = dmc.Recommender(32, feedback="implicit").fit({"user": counts.rows, "item": counts.cols})
+    assert {trial["rank"] for trial in given.history_} == {32}
+    assert given.factors_.U.shape[1] == 32
+
+
+@pytest.mark.parametrize(
+    "entries",
+    [
+        [(0, 0)],
+        [(0, 0), (0, 1), (1, 2)],
+        [(i, j) for i in range(20) for j in range(30)],
+        [(i, 0) for i in range(50)],
+        [(0, j) for j in range(50)],
+        [(i, i % 7 + 3) for i in range(900)],
+    ],
+    ids=["one", "2x3", "all", "one item", "one user", "empty items"],
+)
+@pytest.mark.parametrize("count", [1, 1e6])
+def test_odd_tables_of_clicks_are_fitted(entries, count):
+    rows, cols = np.array(entries).T
+    counts = Observations.from_entries(rows, cols, np.full(len(rows), count, np.float32))
+    for rank in (None, 500):
+        model = implicit.fit(counts, rank)
+        assert np.isfinite(model.factors.dense()).all()
+        assert model.factors.width <= min(counts.shape)
+        assert model.rank <= min(counts.shape)
+        assert (model.factors.at(rows, cols) > 0.2).all()
+    assert not model.factors.V[counts.pattern.column_counts == 0].any()
+
+
+def test_users_without_clicks_are_served_as_the_average_user():
+    counts = Observations.from_entries([0, 0, 1, 3], [0, 1, 0, 1], np.ones(4, np.float32), (4, 2))
+    model = implicit.fit(counts, 1)
+    served = model.served()
+    assert not model.factors.U[2].any()
+    np.testing.assert_allclose(served.U[2], model.factors.U[[0, 1, 3]].mean(axis=0), rtol=1e-6)
+    np.testing.assert_array_equal(served.U[2], served.U[4])
+
+
+def test_very_sparse_clicks_are_told_apart():
+    """At a density of .0008 zeros of a weight chosen at .04 drown all but the first directions."""
+    rng = np.random.default_rng(0)
+    groups, m, n = 40, 4000, 4000
+    rows = np.repeat(np.arange(m), 4)
+    cols = rng.integers(0, n // groups, len(rows)) * groups + rows % groups
+    counts = Observations.from_entries(rows, cols, np.ones(len(rows), np.float32), (m, n), "sum")
+    model = implicit.fit(counts)
+    best, _ = model.factors.top_n(np.arange(0, m, 7), 10, exclude=counts.pattern.by_row)
+    assert np.mean(best % groups == np.arange(0, m, 7)[:, None] % groups) > 0.9
+    assert model.rank >= groups - 1
+
+
+def test_an_interrupt_ends_the_fit_with_what_was_reached():
+    counts, *_ = tastes(m=300, n=200)
+
+    for when in (0, 3, 12):
+
+        def interrupt(info, when=when):
+            if info.n_steps == when and info.status is None:
+                raise KeyboardInterrupt
+
+        with pytest.warns(UserWarning, match=f"interrupted after {when} steps"):
+            model = implicit.fit(counts, callbacks=[interrupt])
+        assert model.status is Status.STOPPED
+        assert np.isfinite(model.factors.dense()).all()
+
+
+def test_a_callback_ends_the_search_too():
+    counts, *_ = tastes(m=300, n=200)
+    told = []
+
+    def stop(info):
+        told.append(info)
+        return info.n_steps >= 2
+
+    model = implicit.fit(counts, callbacks=[stop])
+    assert model.status is Status.STOPPED
+    assert told[-1].status is Status.STOPPED
+    assert told[-1].n_steps == 2
+
+
+def test_counts_have_to_be_positive():
+    with pytest.raises(ValueError, match="the smallest count is 0; counts have to be above 0"):
+        dmc.Recommender(feedback="implicit").fit({"user": [0, 1], "item": [0, 1], "rating": [0, 2]})
+
+
+def test_counts_after_the_fit_have_to_be_positive_too():
+    rec = dmc.Recommender(feedback="implicit").fit({"user": [0, 1, 1], "item": [0, 1, 0]})
+    for count in (0, -1):
+        with pytest.raises(ValueError, match=f"the smallest count is {count}; counts have to be above 0"):
+            rec.fold_in({"user": [2], "item": [0], "rating": [count]})
+        with pytest.raises(ValueError, match=f"the smallest count is {count}; counts have to be above 0"):
+            rec.user_vector([0], [count])
+
+
+def test_a_part_of_a_count_weighs_as_one():
+    np.testing.assert_array_equal(implicit.confidence(np.array([1e-3, 0.5, 1, np.e])), [1, 1, 1, 2])
+    hours = {"user": [0, 1, 1], "item": [0, 1, 0], "rating": [0.01, 0.5, 2.0]}
+    assert np.isfinite(dmc.Recommender(feedback="implicit").fit(hours).predict(hours)["prediction"]).all()
+
+
+def test_better_than_popularity_on_real_clicks(data_folder):
+    train, test = (np.loadtxt(data_folder / "ml-100k" / name, dtype=int) for name in ("u1.base", "u1.test"))
+    train, test = (part[part[:, 2] >= 4] for part in (train, test))
+    rec = dmc.Recommender(feedback="implicit").fit({"user": train[:, 0], "item": train[:, 1]})
+    judged = {"user": test[:, 0], "item": test[:, 1], "rating": test[:, 2]}
+    ours = dmc.evaluation.evaluate(rec, judged, n=10, relevant=4)
+    assert ours.ndcg > 0.425  # that of implicit 0.7's ALS, at the best of its grid: .4245; of popularity .25
+
+
+def test_clicks_that_repeat_are_added_up():
+    log = {"user": [0, 0, 0, 1], "item": [0, 0, 1, 1]}
+    rec = dmc.Recommender(2, feedback="implicit").fit(log)
+    np.testing.assert_array_equal(rec.observations_.values, [2, 1, 1])
+    rec.partial_fit({"user": [0], "item": [0]})
+    np.testing.assert_array_equal(rec.observations_.values, [3, 1, 1])
+
+
+def clicks_of(m, n, seed=0, first=0):
+    counts, *_ = tastes(seed, m, n)
+    return {"user": counts.rows + first, "item": counts.cols + first}
+
+
+@pytest.mark.filterwarnings("ignore:the preferences had not settled")
+@pytest.mark.parametrize("device", [None, "cpu"])
+def test_new_users_of_new_items_are_learnt(device):
+    """All zeros on both sides is a saddle that no sweep leaves."""
+    if device is not None:
+        pytest.importorskip("torch")
+    rec = dmc.Recommender(feedback="implicit", device=device).fit(clicks_of(60, 40))
+    rec.partial_fit(clicks_of(30, 20, 1, first=1000))
+    found = rec.recommend(np.arange(1000, 1030), 3)
+    assert ((found["item"] - found["user"]) % 2 == 0).all()
+    assert (found["item"] >= 1000).all()
+    assert (found["prediction"] > 0.05).all()
+
+
+@pytest.mark.parametrize("rank", [None, 12])
+def test_a_model_of_a_few_clicks_grows_with_them(rank):
+    with pytest.warns(UserWarning, match="1 user chose all of 1 item: preferences tell nothing apart"):
+        rec = dmc.Recommender(rank, feedback="implicit").fit({"user": [0], "item": [0]})
+    rec.partial_fit(table := clicks_of(300, 80))
+    whole = dmc.Recommender(rank, feedback="implicit").fit({key: np.append(ids, 0) for key, ids in table.items()})
+    assert rec.factors_.U.shape == whole.factors_.U.shape
+    np.testing.assert_allclose(rec.predict(table)["prediction"], whole.predict(table)["prediction"], atol=1e-3)
+
+
+def test_a_rank_that_was_asked_for_is_reached_when_there_are_as_many_items():
+    rec = dmc.Recommender(30, feedback="implicit").fit(clicks_of(60, 20))
+    rec.partial_fit({"user": np.arange(20), "item": np.arange(20) + 100})
+    assert rec.factors_.U.shape[1] == 30
+
+
+def test_what_was_searched_stays_told_after_more_clicks(tmp_path):
+    rec = dmc.Recommender(8, feedback="implicit").fit(clicks_of(300, 80))
+    trials, n_clicks = rec.history_, rec.n_observed_
+    assert trials
+    rec.save(tmp_path / "model")
+    loaded = dmc.Recommender.load(tmp_path / "model")
+    for model in (rec, loaded):
+        model.partial_fit({"user": [1], "item": [0]})
+        assert model.history_ == trials
+        assert model._state.fitted().members[0].n_searched == n_clicks
+
+
+def test_who_chose_unknown_items_alone_is_served_as_the_average_user():
+    rec = dmc.Recommender(feedback="implicit").fit(clicks_of(60, 40))
+    folded = rec.fold_in({"user": [1000], "item": [1000]})
+    found = folded.recommend([1000, 2000], 5)
+    np.testing.assert_array_equal(found["item"][:5], found["item"][5:])
+    assert (found["prediction"] > 0).all()
+    alone = rec.mean_ + rec.item_factors @ rec.user_vector([1000])
+    np.testing.assert_allclose(
+        alone, rec.predict({"user": [1000] * 40, "item": np.arange(40)})["prediction"], rtol=1e-5
+    )
+
+
+def test_preferences_that_say_nothing_are_told():
+    i, j = map(np.ravel, np.indices((6, 5)))
+    with pytest.warns(
+        UserWarning, match="6 users chose all of 5 items: preferences tell nothing apart; give more items"
+    ):
+        dmc.Recommender(feedback="implicit").fit({"user": i, "item": j})
+    with pytest.warns(UserWarning, match="every preference is 0: the fit ended before its first sweep; fit again"):
+        dmc.Recommender(feedback="implicit", callbacks=[lambda info: True]).fit(clicks_of(60, 40))
+
+
+def test_a_column_of_counts_that_is_named_has_to_be_there():
+    table = {"user": [0, 0, 1], "item": [0, 1, 1], "plays": [9, 1, 1]}
+    rec = dmc.Recommender(feedback="implicit")
+    with pytest.raises(ValueError, match="the table has no column 'play', only 'user', 'item', 'plays'"):
+        rec.fit(table, rating="play")
+    assert rec.fit(table, rating="plays").observations_.values.max() == 9
+    assert rec.fit(table).observations_.values.max() == 1
+
+
+def test_counts_of_a_pair_cannot_make_up_for_each_other():
+    rec = dmc.Recommender(feedback="implicit")
+    table = {"user": [0, 0, 1], "item": [0, 0, 1], "rating": [3, -1, 1]}
+    with pytest.raises(ValueError, match="the smallest count is -1; counts have to be above 0"):
+        rec.fit(table)
+    rec.fit({"user": [0, 1], "item": [0, 1], "rating": [3, 1]})
+    with pytest.raises(ValueError, match="the smallest count is -1; counts have to be above 0"):
+        rec.partial_fit({"user": [0], "item": [0], "rating": [-1]})
+
+
+def test_counts_that_add_up_to_too_much():
+    rec = dmc.Recommender(feedback="implicit")
+    with pytest.raises(ValueError, match="add up to more than float32 holds; divide all of them"):
+        rec.fit({"user": [0, 0, 1], "item": [0, 0, 1], "rating": [3e38, 3e38, 1]})

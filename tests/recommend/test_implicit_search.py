@@ -1,0 +1,80 @@
+"""The search for a ridge and a rank: on planted tastes, whose number is known."""
+
+import numpy as np
+import pytest
+
+from dmc.observations import Observations
+from dmc.recommend import implicit_search
+from dmc.recommend.all_pairs import Course
+from dmc.recommend.implicit_search import Search, settings_for
+
+
+def groups(count, m=1500, n=1000, each=12, seed=0):
+    """Clicks of users who like the items of one group each, more than of others."""
+    rng = np.random.default_rng(seed)
+    rows = np.repeat(np.arange(m), each)
+    own = rng.random(len(rows)) < 0.8
+    cols = np.where(own, rng.integers(0, n // count, len(rows)) * count + rows % count, rng.integers(0, n, len(rows)))
+    return Observations.from_entries(rows, cols, np.ones(len(rows), np.float32), (m, n), "sum")
+
+
+def search(counts):
+    return Search(counts, np.ones(counts.n_observed, np.float32), np.random.default_rng(0), Course())
+
+
+def test_weights_mean_the_same_at_any_density():
+    sparse, dense = (settings_for(density, np.full(9, 2.0, np.float32)) for density in (1e-5, 1e-2))
+    assert sparse.unobserved == pytest.approx(2e-4)
+    assert dense.unobserved / sparse.unobserved == pytest.approx(1e3)
+    full = settings_for(1.0, np.full(9, 2.0, np.float32))
+    assert full.unobserved == pytest.approx(1.0)  # less than any count weighs
+
+
+def test_few_groups_need_no_more_directions():
+    found = search(groups(10))
+    found.find_ridge(64)
+    found.find_rank(1000)
+    assert found.best.rank == 64
+    assert [trial["rank"] for trial in found.trials][-1] == 128
+
+
+def test_many_groups_need_more():
+    found = search(groups(300, n=1500))
+    found.find_ridge(64)
+    found.find_rank(1000)
+    assert found.best.rank >= 128
+    at = {}
+    for trial in found.trials:
+        at[trial["rank"]] = max(trial["ndcg"], at.get(trial["rank"], 0))
+    assert at[found.best.rank] > at[64] + 0.005
+
+
+def test_the_ridge_found_is_the_best_tried():
+    found = search(groups(40))
+    found.find_ridge(64)
+    best = max(found.trials, key=lambda trial: trial["ndcg"])
+    assert found.ridge == best["ridge"]
+    ridges = sorted(trial["ridge"] for trial in found.trials)
+    assert len(set(ridges)) == len(ridges)
+    assert min(ridges) >= implicit_search.LEAST_RIDGE
+    assert max(ridges) <= implicit_search.MOST_RIDGE
+
+
+def test_a_list_is_judged_by_where_the_held_out_stand():
+    found = search(groups(10))
+    found.find_ridge(64)
+    lists, _ = found.best.factors().top_n(found._judges, 50, exclude=found._problem.pattern.by_row)
+    expected = []
+    for judge, places in enumerate(lists):
+        sought = found._sought[found._of == judge]
+        hit = np.isin(places, sought)
+        best = (1 / np.log2(np.arange(min(len(sought), 50)) + 2)).sum()
+        expected.append((hit / np.log2(np.arange(50) + 2)).sum() / best)
+    np.testing.assert_allclose(found._judge(found.best), expected)
+
+
+def test_too_few_counts_tell_nothing():
+    few = groups(2, m=20, n=10, each=3)
+    found = search(few)
+    assert not found.possible
+    assert found.ridge == implicit_search.SMALL_RIDGE

@@ -1,0 +1,142 @@
+"""Columns of Parquet, read one at a time, are what pyarrow reads at once; what goes wrong is told in a sentence."""
+
+import re
+import weakref
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from dmc.recommend.parquet import ParquetColumns
+from dmc.recommend.table import Table
+
+COLUMNS = {
+    "int64": pa.array([2**62, -5, 7, 7], pa.int64()),
+    "int32": pa.array([1, -2, 3, 4], pa.int32()),
+    "uint64": pa.array([2**63 + 1, 2**63, 0, 1], pa.uint64()),
+    "with nulls": pa.array([1, None, 3, None], pa.int64()),
+    "float32": pa.array([0.5, 1, 2, 3], pa.float32()),
+    "whole": pa.array([4.0, 1, 2, 3], pa.float64()),
+    "text": pa.array(["a", "é", "", "a much longer one"]),
+    "text with nulls": pa.array(["a", None, "b", "b"]),
+    "dictionary": pa.array(["x", "y", "x", "x"]).dictionary_encode(),
+    "dictionary of numbers": pa.array([9, 8, 9, 9]).dictionary_encode(),
+    "bool": pa.array([True, False, True, True]),
+    "date": pa.array(np.array(["2024-01-02"] * 4, "M8[D]")),
+    "time": pa.array(np.array(["2024-01-02T08:30"] * 4, "M8[us]")),
+    "a.b": pa.array([1, 2, 3, 4], pa.int8()),
+}
+
+
+def write_file(path, table):
+    pq.write_table(table, path, row_group_size=3)
+
+
+def write_folder(path, table):
+    """As Spark does, with an empty file in the middle and one that is no table."""
+    path.mkdir()
+    (path / "_SUCCESS").write_text("")
+    for number, part in enumerate((table.slice(0, 1), table.slice(0, 0), table.slice(1))):
+        pq.write_table(part, path / f"part-{number}.parquet")
+
+
+@pytest.fixture(params=[write_file, write_folder])
+def written(request, tmp_path):
+    def write(table):
+        request.param(tmp_path / "r.parquet", table)
+        return tmp_path / "r.parquet"
+
+    return write
+
+
+@pytest.mark.parametrize("name", COLUMNS)
+def test_every_column_is_as_pyarrow_reads_it(name, written):
+    path = written(pa.table(COLUMNS))
+    columns = ParquetColumns(path)
+    expected = pq.read_table(path)[name].to_numpy()
+    np.testing.assert_array_equal(columns[name], expected)
+    assert columns[name].dtype == expected.dtype
+    assert list(columns) == columns.names == list(COLUMNS)
+    assert columns.count_rows() == len(Table.open(path)) == 4
+
+
+def test_files_of_a_folder_may_hold_other_dtypes(tmp_path):
+    for number, kind in enumerate((pa.int64(), pa.int32(), pa.int8())):
+        ids = pa.array([number, 100 + number], kind)
+        pq.write_table(pa.table({"user": ids}), tmp_path / f"{number}.parquet")
+    np.testing.assert_array_equal(ParquetColumns(tmp_path)["user"], [0, 100, 1, 101, 2, 102])
+    assert Table.open(tmp_path.rename(tmp_path.with_suffix(".pq"))).ids("user").tolist() == [0, 100, 1, 101, 2, 102]
+
+
+def test_folders_named_after_a_value_are_a_column(tmp_path):
+    path = tmp_path / "r.parquet"
+    pq.write_to_dataset(pa.table({"user": [1, 2, 3], "year": ["2023", "2024", "2023"]}), path, partition_cols=["year"])
+    columns = ParquetColumns(path)
+    assert dict(zip(columns["user"].tolist(), columns["year"].tolist(), strict=True)) == {1: 2023, 3: 2023, 2: 2024}
+
+
+def test_no_row(written):
+    table = Table.open(written(pa.table(COLUMNS).slice(0, 0)))
+    assert len(table) == len(table.ids("int64")) == len(table.numbers("float32")) == 0
+
+
+@pytest.mark.parametrize("name", ["with nulls", "text with nulls"])
+def test_missing_ids_are_refused(name, written):
+    table = Table.open(written(pa.table(COLUMNS)))
+    with pytest.raises(ValueError, match=f"column '{name}' holds [12] missing ids?, the first in row 1; drop those ro"):
+        table.ids(name)
+
+
+def test_missing_ratings_are_refused(written):
+    table = Table.open(written(pa.table(COLUMNS)))
+    with pytest.raises(ValueError, match="column 'with nulls' holds 2 missing or infinite ratings, the first in row 1"):
+        table.numbers("with nulls")
+
+
+def test_a_column_is_not_kept(written):
+    columns = ParquetColumns(written(pa.table(COLUMNS)))
+    taken = weakref.ref(columns["int64"])
+    assert taken() is None
+    assert columns["int64"] is not columns["int64"]
+
+
+def test_other_columns_are_never_looked_at(tmp_path):
+    """Of a file with a broken column the others can be read; the broken one is told when it is asked for."""
+    path, rng = tmp_path / "r.parquet", np.random.default_rng(0)
+    columns = {"user": np.arange(1000), "note": rng.integers(0, 1 << 62, 1000), "nested": [{"x": 1}] * 1000}
+    pq.write_table(pa.table(columns), path, use_dictionary=False)
+    place = pq.ParquetFile(path).metadata.row_group(0).column(1).data_page_offset
+    content = bytearray(path.read_bytes())
+    content[place : place + 40] = bytes(range(215, 255))
+    path.write_bytes(content)
+    table = Table.open(path)
+    np.testing.assert_array_equal(table.ids("user"), np.arange(1000))
+    with pytest.raises(ValueError, match=r"^[^\n]*r.parquet cannot be read as Parquet \([^\n]*\); write it again$"):
+        table.column("note")
+
+
+def test_a_file_that_went_away(tmp_path):
+    path = tmp_path / "r.parquet"
+    pq.write_table(pa.table(COLUMNS), path)
+    columns = ParquetColumns(path)
+    path.unlink()
+    with pytest.raises(FileNotFoundError, match=re.escape(f"there is no file {path}; check the path")):
+        columns["int64"]
+
+
+def test_a_name_twice(tmp_path):
+    path = tmp_path / "r.parquet"
+    pq.write_table(pa.table([[1], [2], [3]], names=["user", "item", "user"]), path)
+    with pytest.raises(ValueError, match=f"^the file {path} has 2 columns named 'user'; rename all but one$"):
+        Table.open(path)
+
+
+def test_a_table_of_a_file_gives_lines_and_columns_back(written):
+    table = Table.open(written(pa.table(COLUMNS)))
+    taken = table.take(np.array([2, 0]))
+    assert list(taken) == list(COLUMNS)
+    assert taken["int64"].tolist() == [7, 2**62]
+    more = table.with_column("prediction", np.ones(4))
+    assert list(more) == [*COLUMNS, "prediction"]
+    assert more["text"].tolist() == COLUMNS["text"].to_pylist()

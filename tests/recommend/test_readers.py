@@ -1,0 +1,219 @@
+"""Files of every format give the same ratings; of what cannot be read, the line is named."""
+
+import gzip
+import json
+import os
+import re
+import sys
+import threading
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from dmc import Recommender
+from dmc.recommend.readers import LINES, WIDE
+from dmc.recommend.table import Table
+
+COLUMNS = {"user": ["ann", "bob", "ann"], "item": [10, 7, 7], "rating": [4.0, 2.5, 5.0]}
+LINES_OF_TEXT = [dict(zip(COLUMNS, row, strict=True)) for row in zip(*COLUMNS.values(), strict=True)]
+CSV = "user,item,rating\nann,10,4\nbob,7,2.5\nann,7,5\n"
+JSON = "".join(json.dumps(line) + "\n" for line in LINES_OF_TEXT)
+
+
+def assert_expected(path) -> None:
+    table = Table.open(path)
+    assert table.names == list(COLUMNS)
+    assert table.ids("user").tolist() == COLUMNS["user"]
+    assert table.ids("item").tolist() == COLUMNS["item"]
+    assert table.ids("item").dtype == np.int64
+    assert table.numbers("rating").tolist() == COLUMNS["rating"]
+    assert set(table.with_column("prediction", np.ones(3))) == {*COLUMNS, "prediction"}
+
+
+@pytest.mark.parametrize("name", ["r.parquet", "r.PQ", "r.jsonl", "r.ndjson", "r.json", "r.JSON", "r.csv", "r"])
+@pytest.mark.parametrize("packed", ["", ".gz"])
+def test_formats_by_the_name(name, packed, tmp_path):
+    path = tmp_path / (name + packed)
+    if name.lower().endswith(("parquet", "pq")):
+        if packed:
+            pytest.skip("Parquet is packed inside")
+        pq.write_table(pa.table(COLUMNS), path)
+    else:
+        content = (JSON if "." in name and "csv" not in name else CSV).encode()
+        path.write_bytes(gzip.compress(content) if packed else content)
+    assert_expected(path)
+    assert_expected(str(path))
+
+
+def test_a_folder_of_parquet(tmp_path):
+    """As Spark writes it."""
+    folder = tmp_path / "ratings.parquet"
+    folder.mkdir()
+    table = pa.table(COLUMNS)
+    pq.write_table(table.slice(0, 1), folder / "part-0.parquet")
+    pq.write_table(table.slice(1), folder / "part-1.parquet")
+    assert_expected(folder)
+
+
+def test_a_fit_is_the_same_from_every_format(tmp_path, rng):
+    u, i = np.nonzero(rng.random((30, 20)) < 0.6)
+    columns = {"user": u, "item": i, "rating": 1.0 + (u * i) % 5}
+    pq.write_table(pa.table(columns), tmp_path / "r.parquet")
+    rows = list(zip(*(values.tolist() for values in columns.values()), strict=True))
+    (tmp_path / "r.csv").write_text("user,item,rating\n" + "".join(f"{a},{b},{c}\n" for a, b, c in rows))
+    (tmp_path / "r.jsonl").write_text("".join(json.dumps(dict(zip(columns, r, strict=True))) + "\n" for r in rows))
+    fits = [Recommender().fit(tmp_path / f"r.{end}") for end in ("csv", "parquet", "jsonl")]
+    for other in fits[1:]:
+        np.testing.assert_array_equal(fits[0].predict(columns)["prediction"], other.predict(columns)["prediction"])
+
+
+# --- Parquet
+
+
+def test_parquet_without_pyarrow_says_what_to_install(tmp_path, monkeypatch):
+    pq.write_table(pa.table(COLUMNS), tmp_path / "r.parquet")
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    monkeypatch.setitem(sys.modules, "pyarrow.parquet", None)
+    with pytest.raises(ImportError, match=r"r.parquet is Parquet, which needs pyarrow; run: pip install pyarrow"):
+        Table.open(tmp_path / "r.parquet")
+
+
+def test_parquet_that_cannot_be_read(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"there is no file .*nope.parquet; check the path"):
+        Table.open(tmp_path / "nope.parquet")
+    (tmp_path / "cut.parquet").write_bytes(b"PAR1 and then nothing")
+    with pytest.raises(ValueError, match=r"^.*cut.parquet cannot be read as Parquet \(.*\); write it again$"):
+        Table.open(tmp_path / "cut.parquet")
+    pq.write_table(pa.table([[1], [2]], names=["user", "user"]), tmp_path / "twice.parquet")
+    with pytest.raises(ValueError, match=r"^[^\n]*twice.parquet[^\n]*$"):
+        Table.open(tmp_path / "twice.parquet")
+
+
+# --- JSON lines
+
+
+@pytest.fixture
+def opened(tmp_path):
+    def open_(*lines):
+        (tmp_path / "r.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8", errors="surrogateescape")
+        return Table.open(tmp_path / "r.jsonl")
+
+    return open_
+
+
+def test_json_keeps_huge_ids_and_the_difference_of_kinds(opened):
+    huge = [2**53 + 1, 2**63, 2**64, -1, 2**53]
+    assert opened(*(f'{{"user": {i}}}' for i in huge)).ids("user").tolist() == [str(i) for i in huge]
+    assert opened('{"user": 7}', '{"user": "7"}', '{"user": 7.0}', '{"user": "x"}').ids("user").tolist() == [*"777x"]
+    assert opened('{"user": 9007199254740993}', '{"user": 0.5}').ids("user").tolist() == ["9007199254740993", "0.5"]
+    assert opened('{"user": "Am\\u00e9lie"}', '{"user": "日本"}').ids("user").tolist() == ["Amélie", "日本"]
+
+
+def test_json_names_may_come_late_nest_and_be_missing(opened):
+    table = opened('{"user": 1}', "", '{"item": 2, "user": 3, "more": {"a": [1]}}')
+    assert table.names == ["user", "item", "more"]
+    assert table.column("more").tolist() == [None, {"a": [1]}]
+    with pytest.raises(ValueError, match="column 'item' holds 1 missing id, the first in row 0"):
+        table.ids("item")
+    late = opened(*['{"user": 1}'] * LINES, '{"user": 2, "when": 5}')
+    assert late.column("when").tolist() == [None] * LINES + [5]
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        (["", ""], "is empty; give one object a line"),
+        (["{}"], "is empty; give one object a line"),
+        (['{"user": 1}', "", '{"user": 2'], "line 3 of PATH is not a JSON object ("),
+        (['{"user": 1}'] * (LINES + 5) + ["{user: 1}"], f"line {LINES + 6} of PATH is not a JSON object ("),
+        (['[{"user": 1}]'], "line 1 of PATH is not a JSON object (a list); give one object a line"),
+        (['{"user": 1}', "7"], "line 2 of PATH is not a JSON object (a int)"),
+        (["[", '{"user": 1}', "]"], "line 1 of PATH is not a JSON object"),
+        (['{"user": 1}, {"user": 2}'], "line 1 of PATH is not a JSON object (Extra data"),
+        (['{"user": 1}], [{"user": 2}'], "line 1 of PATH is not a JSON object (Extra data"),
+        (['{"user": "a', 'b"}'], "line 1 of PATH is not a JSON object"),
+    ],
+)
+def test_json_that_cannot_be_read(lines, message, opened, tmp_path):
+    with pytest.raises(ValueError, match=re.escape(message.replace("PATH", str(tmp_path / "r.jsonl")))) as caught:
+        opened(*lines)
+    assert "\n" not in str(caught.value)
+
+
+# --- gzip
+
+
+@pytest.mark.parametrize(
+    "damage", [lambda b: b[:-9], lambda b: b"user,item,rating\n1,2,3\n", lambda b: b[:20] + b[24:]]
+)
+def test_gzip_that_is_not_whole(damage, tmp_path, rng):
+    text = CSV + "".join(f"ann,{i},3\n" for i in rng.permutation(5000))
+    (tmp_path / "r.csv.gz").write_bytes(damage(gzip.compress(text.encode())))
+    with pytest.raises(ValueError, match=r"r.csv.gz is not a whole gzip file; pack it again"):
+        Table.open(tmp_path / "r.csv.gz")
+
+
+# --- text
+
+
+@pytest.mark.parametrize("n", [1, LINES - 1, LINES, LINES + 1, 3 * LINES])
+@pytest.mark.parametrize("header", [True, False])
+def test_as_many_lines_as_there_are(n, header, tmp_path):
+    """Lines are read some at a time: none is lost where one portion ends, nor after many blank ones."""
+    lines = [f"u{i},{i},{i % 5}" for i in range(n)]
+    blank = [""] * (2 * LINES)
+    text = "\n".join([*(["user,item,rating"] if header else []), *lines[: n // 2], *blank, *lines[n // 2 :]])
+    (tmp_path / "r.csv").write_text(text)
+    table = Table.open(tmp_path / "r.csv")
+    assert table.column("user").tolist() == [f"u{i}" for i in range(n)]
+    np.testing.assert_array_equal(table.ids("item"), np.arange(n))
+    (tmp_path / "r.csv").write_text(text + "\nu,1")
+    number = n + len(blank) + header + 1
+    with pytest.raises(ValueError, match=f"line {number} of .* has 2 fields in place of 3"):
+        Table.open(tmp_path / "r.csv")
+
+
+def test_a_pipe_can_be_read(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    writer = threading.Thread(target=(tmp_path / "pipe").write_text, args=("\n" + CSV,))
+    writer.start()
+    assert_expected(tmp_path / "pipe")
+    writer.join()
+
+
+def test_a_long_text_does_not_give_every_line_its_room(tmp_path):
+    review = "x" * 50 * WIDE
+    lines = [f"u{i},{i},3,{review if i == LINES else 'short'}" for i in range(3 * LINES)]
+    (tmp_path / "r.csv").write_text("user,item,rating,review\n" + "\n".join(lines))
+    column = Table.open(tmp_path / "r.csv").column("review")
+    assert column[LINES] == review
+    assert column[0] == column[-1] == "short"
+    assert column.nbytes < len(column) * 4 * WIDE
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        ("userId,movieId\n1,10\n2,20\n", ["userId", "movieId"]),
+        ("who,what\n1,10\n2,20\n", ["who", "what"]),
+        ("who,what\nann,10\nbob,20\n", ["who", "what"]),
+        ("User,Item\nann,x\nbob,y\n", ["User", "Item"]),
+        ("user_id,book\nann,x\nbob,y\n", ["user_id", "book"]),
+    ],
+)
+def test_a_header_of_other_names_is_not_taken_for_a_pair(text, names, tmp_path):
+    (tmp_path / "pairs.csv").write_text(text)
+    table = Table.open(tmp_path / "pairs.csv", ("user", "item"))
+    assert table.names == names
+    with pytest.raises(ValueError, match=rf"has no column 'user', only '{names[0]}', '{names[1]}'; say .*, or rename"):
+        table.ids("user")
+
+
+@pytest.mark.parametrize("text", ["ann,10\nbob,7\n", "ann,x\nbob,y\n", "7,x\n8,y\n", "ann,x\n", "1,2\n"])
+def test_pairs_without_a_header_are_pairs(text, tmp_path):
+    (tmp_path / "pairs.csv").write_text(text)
+    table = Table.open(tmp_path / "pairs.csv", ("user", "item"))
+    assert len(table) == text.count("\n")
+    assert table.names == ["user", "item"]

@@ -1,0 +1,244 @@
+"""A Recommender saved, loaded, mapped, exported, and asked from many threads at once."""
+
+import json
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+from test_presence_features import communities
+from test_recommender import part, planted
+
+from dmc import Recommender, model_file
+from dmc.factors import Factors
+from dmc.pattern import SparseIndex
+
+MORE = {"user": ["aaa", "aaa", "user 3"], "item": ["né 003", "zzz", "zzz"], "rating": [5.0, 1.0, 2.0]}
+
+
+def numbered():
+    """With coordinates of the pattern, and ids that are numbers."""
+    _, o = communities()
+    return {"user": 2 * o.rows, "item": 2 * o.cols, "rating": o.values}
+
+
+def same_answers(found, expected, table, more, exact=True):
+    """The same to the last bit; what is computed from the saved parts again: to rounding."""
+    pairs = part(table, slice(50))
+    equal = np.testing.assert_array_equal if exact else lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5)
+
+    def all_equal(a, b):
+        assert list(a) == list(b)
+        for name in a:
+            if a[name].dtype.kind == "f":
+                equal(a[name], b[name])
+            else:
+                np.testing.assert_array_equal(a[name], b[name])
+
+    user, item = table["user"][0], table["item"][0]
+    interval = {"interval": 0.8} if expected.intervals else {}
+    for ask in (
+        lambda m: m.predict(pairs, **interval),
+        lambda m: m.recommend([user, "nobody"], 9),
+        lambda m: m.similar_items(item, 5),
+        lambda m: m.similar_users(user, 5),
+        lambda m: m.explain(user, item, 7),
+        lambda m: m.fold_in(more).predict(more, clip=False, **interval),
+        lambda m: m.fold_in(more).recommend(more["user"][0], 5),
+    ):
+        all_equal(ask(found), ask(expected))
+
+
+@pytest.mark.parametrize("mmap", [False, True])
+@pytest.mark.parametrize(
+    "settings", [{}, {"intervals": True, "ensemble": 2}, {"rank": 3}, {"depth": 2, "rank": 4}], ids=str
+)
+@pytest.mark.parametrize("ids", ["text", "numbers"])
+def test_a_loaded_model_does_all_that_it_did(ids, settings, mmap, tmp_path):
+    table = planted() if ids == "text" else numbered()
+    more = MORE if ids == "text" else {"user": [-1, -1, 0], "item": [4, -3, -3], "rating": [5.0, 1.0, 2.0]}
+    model = Recommender(**settings).fit(table)
+    model.save(tmp_path / "model")
+    again = Recommender.load(tmp_path / "model", mmap=mmap)
+    same_answers(again, model, table, more)
+    again.save(tmp_path / "again")
+    (arrays, header), (others, its_header) = (
+        model_file.load(tmp_path / name, "Recommender") for name in ("model", "again")
+    )
+    np.testing.assert_equal(others, arrays)
+    np.testing.assert_equal(its_header, header)
+    # Folded in, saved and loaded.
+    model.fold_in(more).save(tmp_path / "folded")
+    same_answers(Recommender.load(tmp_path / "folded", mmap=mmap), model.fold_in(more), table, more)
+    assert model.partial_fit(more) is model
+    again.partial_fit(more)
+    same_answers(again, model, table, more)
+
+
+# --- files of version 1
+
+
+@pytest.fixture
+def version_1(tmp_path, monkeypatch):
+    """(path, table, factors, mean) as version 1 wrote it."""
+    rng = np.random.default_rng(0)
+    m, n, k = 30, 20, 4
+    shapes = ((m, 2 * k), (2 * k, 2 * k), (2 * k, 2 * k), (n, 2 * k))
+    U, *cores, V = (rng.standard_normal(shape).astype(np.float32) / 2 for shape in shapes)
+    bias = [rng.standard_normal(count).astype(np.float32) for count in (m, n)]
+    rows, cols = np.nonzero(rng.random((m, n)) < 0.3)
+    pointers = np.concatenate([[0], np.cumsum(np.bincount(rows, minlength=m))])
+    arrays = {"U": U, "V": V, "row_bias": bias[0], "column_bias": bias[1]}
+    arrays |= {f"cores.{i}": W for i, W in enumerate(cores)}
+    arrays |= {"users": np.array([f"u{i:02}" for i in range(m)]), "items": np.arange(n) * 3}
+    arrays |= {"seen.pointers": pointers, "seen.indices": cols.astype(np.int32)}
+    header = {
+        "written_by": "dmc 0.1.0",
+        "settings": {"rank": k, "depth": 2, "l2": 1.3},
+        "columns": ("who", "what", "stars"),
+        "mean": 3.25,
+        "range": (-2.0, 7.5),
+        "rank": 4,
+        "status": "CONVERGED",
+        "n_iter": 35,
+        "validation_rmse": 0.5,
+    }
+    monkeypatch.setattr(model_file, "VERSION", 1)
+    model_file.save(tmp_path / "old", "Recommender", arrays, header)
+    monkeypatch.undo()
+    raw = (tmp_path / "old").read_bytes()
+    assert json.loads(raw[8 : 8 + int.from_bytes(raw[:8], "little")])["__metadata__"]["version"] == "1"
+    return tmp_path / "old", arrays, Factors(U, cores, V, *bias), header
+
+
+@pytest.mark.parametrize("mmap", [False, True])
+def test_a_file_of_version_1(mmap, version_1, tmp_path):
+    path, arrays, factors, header = version_1
+    model = Recommender.load(path, mmap=mmap)
+    users, items = arrays["users"], arrays["items"]
+    u, i = (a.ravel() for a in np.indices(factors.shape))
+    found = model.predict({"who": users[u], "what": items[i]}, clip=False)["prediction"]
+    np.testing.assert_allclose(found, factors.at(u, i) + 3.25, atol=2e-5)
+    clipped = model.predict({"who": users[u], "what": items[i]})["prediction"]
+    assert (clipped.min(), clipped.max()) == header["range"]
+    # As version 1 did: the mean, and the bias of who is known.
+    strangers = model.predict({"who": ["?", "u03", "?"], "what": [9, 1, 1]}, clip=False)["prediction"]
+    expected = 3.25 + np.array([factors.column_bias[3], factors.row_bias[3], 0])
+    np.testing.assert_allclose(strangers, expected, atol=1e-6)
+    seen = SparseIndex(arrays["seen.pointers"], arrays["seen.indices"])
+    best, _ = factors.top_n(np.arange(30), 3, exclude=seen)
+    np.testing.assert_array_equal(model.recommend(users.tolist(), 3)["what"], items[best].ravel())
+    assert model.n_observed_ == len(arrays["seen.indices"])
+    assert (model.noise_, model.n_iter_, model.rank_) == (0.5, 35, 4)
+    assert len(model.similar_items(3, 4)["similar"]) == 4
+    more = {"who": ["new"], "what": [3], "stars": [1.0]}
+    for use in (
+        lambda: model.fold_in(more),
+        lambda: model.partial_fit(more),
+        lambda: model.explain("u03", 9),
+        lambda: model.save(tmp_path / "new"),
+    ):
+        with pytest.raises(ValueError, match=r"^the model file was written by a version of dmc [^.]*; fit it again$"):
+            use()
+
+
+# --- mapped
+
+
+def backing(array):
+    while array is not None and not isinstance(array, np.memmap):
+        array = array.base
+    return array
+
+
+def test_a_mapped_model_takes_no_pass_over_the_data(tmp_path):
+    users, items, k = 100_000, 20_000, 16
+    rng = np.random.default_rng(0)
+    rows = np.repeat(np.arange(users), 2)
+    first = rng.integers(0, items // 2, users)
+    cols = np.column_stack([first, first + items // 2]).ravel()
+    cols[: 2 * items : 2] = np.arange(items) // 2
+    cols[1 : 2 * items : 2] = items // 2 + np.arange(items) // 2
+    table = {"user": rows, "item": cols, "rating": rng.random(len(rows))}
+    model = Recommender(k, callbacks=[lambda info: True]).fit(table)
+    assert model.user_factors.shape == (users, 8)  # START_WIDTH and biases: the fit is over after a sweep
+    model.save(tmp_path / "model")
+    again = Recommender.load(tmp_path / "model", mmap=True)
+    state = again._state
+    ranking = state.ranking()
+    arrays = [state.left, state.right, again.users_.ids, again.items_.ids, *state.seen, ranking.left, ranking.right]
+    assert all(backing(a) is not None for a in arrays)
+    assert not state.left.flags.writeable
+    asked = part(table, slice(1000))
+    np.testing.assert_array_equal(again.predict(asked)["prediction"], model.predict(asked)["prediction"])
+    for name, found in again.recommend(np.arange(5), 3).items():
+        np.testing.assert_array_equal(found, model.recommend(np.arange(5), 3)[name])
+    assert backing(again.user_factors) is not None  # it is served as it lies
+    assert not state.fitted.made
+
+
+# --- exported
+
+
+@pytest.mark.parametrize("format", ["npy", "parquet"])
+@pytest.mark.parametrize("ids", ["text", "numbers"])
+def test_products_of_exported_vectors_are_the_predictions(ids, format, tmp_path):
+    table = planted() if ids == "text" else numbered()
+    model = Recommender().fit(table)
+    files = model.export(tmp_path / "deep" / "folder", format)
+    assert all(path.is_file() for path in files)
+    assert {path.name for path in (tmp_path / "deep" / "folder").iterdir()} == {path.name for path in files}
+    sides = []
+    for name in ("user", "item"):
+        if format == "npy":
+            known = np.load(tmp_path / "deep" / "folder" / f"{name}s.npy")
+            vectors = np.load(tmp_path / "deep" / "folder" / f"{name}_factors.npy")
+        else:
+            from pyarrow import parquet
+
+            read = parquet.read_table(tmp_path / "deep" / "folder" / f"{name}s.parquet")
+            assert read.column_names == ["id", "vector"]
+            known, vectors = np.array(read["id"].to_pylist()), np.array(read["vector"].to_pylist(), np.float32)
+        assert len(known) == len(vectors)
+        lines = {id: line for line, id in enumerate(known.tolist())}
+        sides.append(vectors[[lines[id] for id in table[name].tolist()]])
+    products = np.sum(sides[0] * sides[1], axis=1) + model.mean_
+    np.testing.assert_allclose(products, model.predict(table, clip=False)["prediction"], rtol=1e-4)
+
+
+def test_unknown_format_of_export(tmp_path):
+    model = Recommender().fit(part(planted(), slice(500)))
+    with pytest.raises(ValueError, match="format is 'csv'; choose one of 'npy', 'parquet'"):
+        model.export(tmp_path / "nothing", "csv")
+    assert not (tmp_path / "nothing").exists()
+
+
+# --- many threads
+
+
+@pytest.mark.parametrize("mmap", [False, True])
+def test_a_loaded_model_serves_many_threads(mmap, tmp_path):
+    table = planted()
+    model = Recommender().fit(table)
+    model.save(tmp_path / "model")
+    again = Recommender.load(tmp_path / "model", mmap=mmap)
+    users = model.users_.ids
+    pairs = [part(table, slice(9 * i, 9 * i + 9)) for i in range(100)]
+    predicted = [model.predict(p)["prediction"] for p in pairs]
+    best = [model.recommend(user, 5) for user in users[:100]]
+    folded = model.fold_in(MORE).predict(MORE)["prediction"]
+    why = model.explain("user 3", "né 003")["contribution"]
+
+    def serve(thread):
+        # First of all, at once with all the others: what a loaded model makes when first asked for it.
+        np.testing.assert_array_equal(again.fold_in(MORE).predict(MORE)["prediction"], folded)
+        np.testing.assert_array_equal(again.explain("user 3", "né 003")["contribution"], why)
+        for call in range(1000):
+            at = (7 * call + thread) % 100
+            np.testing.assert_array_equal(again.predict(pairs[at])["prediction"], predicted[at])
+            found = again.recommend(users[at], 5)
+            for name in found:
+                np.testing.assert_array_equal(found[name], best[at][name])
+        return thread
+
+    with ThreadPoolExecutor(8) as pool:
+        assert list(pool.map(serve, range(8))) == list(range(8))

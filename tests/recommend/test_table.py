@@ -1,0 +1,582 @@
+"""Whatever table the ratings come in and whatever the ids are, the same entries; whatever is wrong, a sentence."""
+
+import datetime
+import re
+
+import numpy as np
+import pandas as pd
+import polars as pl
+import pyarrow as pa
+import pytest
+
+from dmc.recommend import table
+from dmc.recommend.table import Table, Vocabulary, as_ids
+
+USERS, ITEMS, RATINGS = ["ann", "bob", "ann"], [10, 7, 7], [4.0, 2.5, 5.0]
+COLUMNS = {"user": USERS, "item": ITEMS, "rating": RATINGS}
+FRAMES = {"pandas": pd.DataFrame, "polars": pl.DataFrame, "pyarrow": pa.table, "dict": dict}
+
+
+@pytest.fixture
+def write(tmp_path):
+    def write(content: str | bytes):
+        path = tmp_path / "ratings.txt"
+        path.write_bytes(content if isinstance(content, bytes) else content.encode())
+        return path
+
+    return write
+
+
+def assert_expected(table: Table) -> None:
+    assert len(table) == 3
+    assert table.ids("user").tolist() == USERS
+    assert table.ids("item").tolist() == ITEMS
+    assert table.ids("item").dtype == np.int64
+    assert table.numbers("rating").tolist() == RATINGS
+    assert table.numbers("rating").dtype == np.float32
+
+
+# --- every source gives the same
+
+
+@pytest.mark.parametrize("kind", FRAMES)
+def test_tables_of_every_kind(kind):
+    assert_expected(Table.open(FRAMES[kind](COLUMNS)))
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        pd.DataFrame(COLUMNS, index=[5, 5, 9]),
+        pd.DataFrame(COLUMNS).convert_dtypes(),
+        pd.DataFrame(COLUMNS).astype({"user": "category", "item": "float64", "rating": "object"}),
+        pd.DataFrame(COLUMNS).astype({"user": object, "item": object}),
+        pl.DataFrame(COLUMNS, schema_overrides={"user": pl.Categorical, "item": pl.Int16}),
+        pa.table({**COLUMNS, "user": pa.chunked_array([["ann"], ["bob", "ann"]]).dictionary_encode()}),
+        {"user": np.array(USERS), "item": tuple(ITEMS), "rating": np.array(RATINGS, np.float16), "x": [None] * 3},
+        {"user": pd.Series(USERS), "item": pl.Series(ITEMS), "rating": [b"4", b"2.5", b"5"]},
+    ],
+)
+def test_columns_of_every_dtype(frame):
+    assert_expected(Table.open(frame))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "user,item,rating\nann,10,4\nbob,7,2.5\nann,7,5\n",
+        "user,item,rating\nann,10,4\nbob,7,2.5\nann,7,5",  # no line end at the end of the file
+        "rating,when,item,user\n4,x,10,ann\n2.5,x,7,bob\n5,x,7,ann\n",
+        "ann,10,4\nbob,7,2.5\nann,7,5\n",
+        "ann\t10\t4\t881250949\nbob\t7\t2.5\t881250949\nann\t7\t5\t881250949\n",
+        "ann::10::4::978300760\nbob::7::2.5::978300760\nann::7::5::978300760\n",
+        "user::item::rating\nann::10::4\nbob::7::2.5\nann::7::5\n",
+        "user;item;rating\nann;10;4\nbob;7;2.5\nann;7;5\n",
+        "ann|10|4\nbob|7|2.5\nann|7|5\n",
+        "ann 10 4\nbob 7 2.5\nann 7 5\n",
+        "user,item,rating\n\nann,10,4\n\n\nbob,7,2.5\nann,7,5\n\n",
+        "\nuser,item,rating\nann,10,4\nbob,7,2.5\nann,7,5\n",
+        "user, item, rating\nann, 10, 4\nbob, 7, 2.5\nann, 7, 5\n",
+        '"user","item","rating"\n"ann","10","4"\n"bob","7","2.5"\n"ann","7","5"\n',
+        "user,item,rating,title\nann,10,4,\nbob,7,2.5,x\nann,7,5,\n",
+        "title,user,item,rating\n,ann,10,4\nx,bob,7,2.5\n,ann,7,5\n",
+        'user,item,rating,title\nann,10,4,"Good, the Bad, the Ugly"\nbob,7,2.5,"two\nlines"\nann,7,5,"a ""b"" c"\n',
+    ],
+    ids=[
+        "header",
+        "no last line end",
+        "other order",
+        "headless",
+        "tsv",
+        "::",
+        ":: header",
+        ";",
+        "|",
+        "space",
+        "blank lines",
+        "blank first line",
+        "spaces after commas",
+        "quotes",
+        "empty field of no matter",
+        "empty first field of no matter",
+        "quoted commas and lines",
+    ],
+)
+@pytest.mark.parametrize("bom", ["", "\ufeff"], ids=["", "bom"])
+@pytest.mark.parametrize("end", ["\n", "\r\n"], ids=["lf", "crlf"])
+def test_files(text, bom, end, write):
+    assert_expected(Table.open(write((bom + text).replace("\n", end))))
+    assert_expected(Table.open(str(write((bom + text).replace("\n", end)))))
+
+
+def test_columns_by_other_names(write):
+    for source in (write("u,m,stars\nann,10,4\n"), {"u": ["ann"], "m": [10], "stars": [4]}):
+        table = Table.open(source, ("u", "m", "stars"))
+        assert table.ids("u").tolist() == ["ann"]
+        assert table.ids("m").tolist() == [10]
+        assert table.numbers("stars").tolist() == [4]
+
+
+def test_a_file_of_pairs(write):
+    assert Table.open(write("ann,10\nbob,7\n"), ("user", "item")).ids("item").tolist() == [10, 7]
+    # Whose ratings are asked for may leave them empty.
+    assert Table.open(write("user,item,rating\nann,10,\nbob,7,\n"), ("user", "item")).ids("item").tolist() == [10, 7]
+
+
+def test_ids_that_are_not_utf8_stay_apart(write):
+    ids = Table.open(write("user,item,rating\nAm\xe9lie,1,2\nAm\xe8lie,1,3\n".encode("latin-1"))).ids("user")
+    assert len(set(ids.tolist())) == 2
+
+
+def test_megabytes_of_lines(write):
+    n = 30_000
+    table = Table.open(write("".join(f"{i % 700}\t{i % 999}\t{i % 5 + 1}\t0\n" for i in range(n))))
+    assert len(table) == n
+    np.testing.assert_array_equal(table.ids("user"), np.arange(n) % 700)
+    np.testing.assert_array_equal(table.numbers("rating"), np.arange(n) % 5 + 1)
+
+
+# --- what is refused
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("", "is empty; give one rating a line"),
+        ("\n\n", "is empty; give one rating a line"),
+        ("user,item,rating\n", "has a header and no rating"),
+        ("user,item,rating\nann,10,4\nbob,7", "line 3 of PATH has 2 fields in place of 3 (separated by ,)"),
+        ("user,item,rating\nann,10,4\nbob,", "line 3 of PATH has"),
+        ("user,item,rating\nann,10,4\nb", "line 3 of PATH has 1 field in place of 3"),
+        ("user,item,rating\nann,10,4\nbob,7,", "line 3 of PATH"),
+        ("1\t2\t3\t881250949\n1\t3\t4", "line 2 of PATH has 3 fields in place of 4 (separated by tab)"),
+        ("1::2::3::881250949\n1::3:", "line 2 of PATH has 2 fields in place of 4"),
+        ("user,item,rating\n\n\nann,10,4\nbob,7\nann,7,5\n", "line 5 of PATH"),
+        ('user,item,rating,title\nann,10,4,"x"\nbob,7,2,"y\nann,7,5,z\n', "PATH"),  # a quote that is never closed
+        ('user,item,rating,title\nann,10,4,"x"\nbob,7,2,"y', "PATH"),
+        ("user,item,rating\nann,10,4,5\n", "line 2 of PATH has 4 fields in place of 3"),
+        ("user,user,item,rating\n1,2,3,4\n", "'user'"),  # which of the two?
+        ("when,where,why,user,item,rating\n1,2,3,,10,4\n", "line 2 of PATH"),
+        (bytes(range(256)) * 20, "is not text"),
+        ("user,item,rating\n1,2,3\n".encode("utf-16"), "is not text"),
+        (b"\x1f\x8b\x08\x00" + bytes(range(255, 0, -1)) * 9, "is not text"),
+    ],
+    ids=[
+        "empty",
+        "blank",
+        "header only",
+        "cut after 2 fields",
+        "cut after a comma",
+        "cut in the first field",
+        "cut before the rating",
+        "cut tsv",
+        "cut ::",
+        "line number after blank lines",
+        "open quote",
+        "cut in quotes",
+        "a field too many",
+        "a name twice",
+        "no id",
+        "binary",
+        "utf-16",
+        "gzip",
+    ],
+)
+def test_files_that_cannot_be_read(content, message, write):
+    path = write(content)
+    with pytest.raises(ValueError, match=re.escape(message.replace("PATH", str(path)))) as caught:
+        Table.open(path)
+    assert str(path) in str(caught.value)
+
+
+def test_cut_anywhere_a_file_is_refused_or_whole_lines_are_read(write):
+    """Of a file cut off at any byte, the lines read are lines of the whole, but for the end of a last rating."""
+    whole = 'user,item,rating\nann,10,4.25\n"bob, jr",7,2.5\nann,7,5.0\n'
+    lines = [["ann", "10", 4.25], ["bob, jr", "7", 2.5], ["ann", "7", 5.0]]
+    read = 0
+    for end in range(len(whole) + 1):
+        try:
+            table = Table.open(write(whole[:end]))
+            found = list(zip(table.column("user"), table.column("item"), table.numbers("rating"), strict=True))
+        except (ValueError, TypeError):
+            continue
+        read += 1
+        complete = whole[:end].count("\n") - 1
+        assert [list(line) for line in found[:complete]] == lines[:complete]
+        assert len(found) - complete <= 1
+    assert read > 3
+
+
+def test_no_file(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"there is no file .*nope.csv; check the path"):
+        Table.open(tmp_path / "nope.csv")
+    with pytest.raises(IsADirectoryError, match="is a folder; give a file of ratings"):
+        Table.open(tmp_path)
+
+
+@pytest.mark.parametrize("source", [None, 5, [(1, 2, 3)], np.ones((3, 3)), pd.Series([1]), pl.LazyFrame(COLUMNS)])
+def test_no_table(source):
+    with pytest.raises(TypeError, match=f"the ratings are a {type(source).__name__}; give a data frame"):
+        Table.open(source)
+
+
+def test_a_column_asked_for_twice_is_told():
+    with pytest.raises(ValueError, match="the columns asked for are 'item', 'item', 'rating'; name another one for e"):
+        Table.open(COLUMNS, ("item", "item", "rating"))
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        pd.DataFrame([[1, 2, 3]], columns=["user", "item", "user"]),
+        pa.table([[1], [2], [3]], names=["user", "item", "user"]),
+    ],
+    ids=["pandas", "pyarrow"],
+)
+def test_frames_with_a_name_twice_are_told_in_one_sentence(frame):
+    with pytest.raises(ValueError, match=r"^the table has 2 columns named 'user'; rename all but one$"):
+        Table.open(frame)
+
+
+@pytest.mark.parametrize("kind", FRAMES)
+def test_a_missing_column_names_those_there_are(kind):
+    table = Table.open(FRAMES[kind]({"userId": [1], "movie": [2]}))
+    with pytest.raises(ValueError, match="the table has no column 'user', only 'userId', 'movie'; say which is meant"):
+        table.column("user")
+
+
+def test_a_missing_column_of_a_file(write):
+    path = write("userId,movieId,score\n1,2,3\n")
+    with pytest.raises(ValueError, match=r"the file .*ratings.txt has no column 'user', only 'userId', 'movieId', 'sc"):
+        Table.open(path).column("user")
+
+
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [
+        ({"user": [1, 2], "item": [1]}, "user has 2, item has 1"),
+        ({"user": "ann"}, "user has shape (); give a one-dimensional array"),
+        ({"user": [[1, 2], [3, 4]]}, "user has shape (2, 2)"),
+        ({"user": [[1, 2], [3]]}, "user"),
+    ],
+)
+def test_mappings_that_are_no_table(columns, message):
+    with pytest.raises(ValueError, match=re.escape(message)):
+        Table.open(columns)
+
+
+@pytest.mark.parametrize(
+    ("values", "error", "message"),
+    [
+        (["good", "2"], TypeError, "column 'rating' holds 'good', which is not a number"),
+        (["", "2"], TypeError, "column 'rating' holds ''"),
+        ([1, np.nan, np.nan], ValueError, "column 'rating' holds 2 missing or infinite ratings, the first in row 1"),
+        ([1, None], ValueError, "column 'rating' holds 1 missing or infinite rating, the first in row 1; drop"),
+        ([np.inf, 1], ValueError, "column 'rating' holds 1 missing or infinite rating, the first in row 0"),
+        ([1.0, 1e39], ValueError, "column 'rating' holds 1 "),  # beyond float32
+        (np.array(["2020-01-01"], "M8[D]"), TypeError, "column 'rating' has dtype datetime64[D]; give real numbers"),
+        ([1j], TypeError, "column 'rating' has dtype complex128"),
+        ([100000001, 100000005], ValueError, "(they move by up to 3); take 100000001 off all of them"),
+        ([1e-50, 2e-50], ValueError, "ratings around 1.5e-50 that differ by less than float32 tells apart there"),
+    ],
+)
+def test_ratings_that_are_none(values, error, message):
+    with pytest.raises(error, match=re.escape(message)):
+        Table.open({"rating": values}).numbers("rating")
+
+
+@pytest.mark.parametrize("values", [[0.1] * 9, [0.3, 0.1 + 0.2], [1, 10**9], [4e6 + 0.5, 4e6 + 1], []])
+def test_ratings_that_float32_tells_apart(values):
+    np.testing.assert_allclose(Table.open({"rating": np.array(values)}).numbers("rating"), values, rtol=1e-7)
+
+
+@pytest.mark.parametrize("kind", ["pandas", "polars", "pyarrow"])
+def test_missing_ratings_of_frames(kind):
+    with pytest.raises(ValueError, match="column 'rating' holds 1 missing or infinite rating, the first in row 1"):
+        Table.open(FRAMES[kind]({"rating": [1, None, 3]})).numbers("rating")
+
+
+# --- ids
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ([3, 1, 2], [3, 1, 2]),
+        (np.array([3, 900_000_000_000], np.uint64), [3, 900_000_000_000]),
+        ([-5, 0], [-5, 0]),
+        ([2.0, 7.0], [2, 7]),
+        (["3", "10"], [3, 10]),
+        (["a", "b"], ["a", "b"]),
+        (["007", "7"], ["007", "7"]),
+        (["7", "x"], ["7", "x"]),
+        (np.array([7, "7", "x"], object), ["7", "7", "x"]),
+        (np.array([7, 7.0, "7", "x"], object), ["7", "7", "7", "x"]),
+        ([7.0, 7.5], ["7", "7.5"]),
+        (np.array([-7.0, 2.0**53], np.float32), [-7, 2**53]),
+        ([7.0, 2.0**63], ["7", str(2**63)]),
+        (["", "é", "日本"], ["", "é", "日本"]),
+        ([b"ab", b"c"], ["ab", "c"]),
+        ([], []),
+    ],
+)
+def test_ids_are_whole_numbers_or_text(given, expected):
+    ids = as_ids(np.asarray(given), "user")
+    assert ids.tolist() == expected
+    assert ids.dtype.kind in "iU"
+
+
+HUGE = [1, 2**63, 2**63 + 1, 2**63 + 2]
+
+
+@pytest.mark.parametrize(
+    "users",
+    [
+        HUGE,
+        [-1, *HUGE],
+        [*HUGE, 2**70],
+        np.array(HUGE, np.uint64),
+        np.array(HUGE, object),
+        pd.Series(HUGE, dtype="uint64"),
+        pl.Series(HUGE, dtype=pl.UInt64),
+        [str(i) for i in HUGE],
+        [2**53, 2**53 + 1, 2**62 + 1],
+    ],
+)
+def test_huge_ids_are_never_rounded_into_one(users):
+    """Hashes fill 64 bits; as floats, neighbours would become one user without a word."""
+    ids = Table.open({"user": users}).ids("user")
+    assert ids.astype(str).tolist() == [str(i) for i in users]
+    known, lines = Vocabulary.learn(ids)
+    assert len(known) == len(users)
+    np.testing.assert_array_equal(known.lines(users), lines)
+
+
+@pytest.mark.parametrize(
+    "users",
+    [
+        np.array(["a", None, None], object),
+        np.array(["a", np.nan, None], object),
+        np.array([1.0, np.nan, np.nan]),
+        np.array(["a", pd.NA, pd.NA], object),
+        np.array([1, pd.NA, pd.NA], object),
+        np.array(["2020-01-01", "NaT", "NaT"], "M8[D]"),
+        np.array([1, pd.NaT, pd.NaT], object),
+    ],
+)
+def test_missing_ids_are_refused_with_their_number(users):
+    with pytest.raises(ValueError, match="column 'user' holds 2 missing ids, the first in row 1; drop those rows"):
+        as_ids(users, "user")
+
+
+@pytest.mark.parametrize(
+    "users", [np.array([1.0, np.inf, -np.inf]), np.array([1, np.inf, np.float32(-np.inf)], object)], ids=["f", "O"]
+)
+def test_infinite_ids_are_refused(users):
+    with pytest.raises(ValueError, match="column 'user' holds 2 infinite ids, the first in row 1; drop those rows"):
+        as_ids(users, "user")
+    assert as_ids(np.array(["inf", "nan"]), "user").tolist() == ["inf", "nan"]  # names like any other
+
+
+@pytest.mark.parametrize("digits", [1, 5, 17, 18, 19, 20, 25])
+def test_texts_are_whole_numbers_just_when_python_writes_them_so(digits, rng):
+    """Against Python's own int and str, one text at a time, at every length and its edge."""
+    edge = 10**digits
+    texts = [str(v) for v in (edge, edge - 1, 1 - edge, -edge, 2**63 - 1, -(2**63), 2**63, 0, 7)]
+    texts += ["0" * digits, "-0", "-", "", "+7", "1 ", " 1", "1_0", "-07", "1-", "٧", "1.", "x", "1" * digits + "x"]
+    for text in texts:
+        for beside in ("7", "-12"):
+            try:
+                whole = str(int(text)) == text and -(2**63) <= int(text) < 2**63
+            except ValueError:
+                whole = False
+            expected = [int(text), int(beside)] if whole else [text, beside]
+            assert as_ids(np.array([text, beside]), "user").tolist() == expected
+
+
+@pytest.mark.parametrize("ids", [[1, None, 3], ["a", None, "c"]], ids=["numbers", "text"])
+@pytest.mark.parametrize(
+    "frame", [pd.DataFrame, lambda columns: pd.DataFrame(columns).convert_dtypes(), pl.DataFrame, pa.table]
+)
+def test_missing_ids_of_frames(frame, ids):
+    with pytest.raises(ValueError, match="column 'user' holds 1 missing id, the first in row 1"):
+        Table.open(frame({"user": ids})).ids("user")
+
+
+def vocabulary(ids) -> Vocabulary:
+    return Vocabulary.learn(as_ids(np.asarray(ids), "user"))[0]
+
+
+@pytest.mark.parametrize("ids", [[5, 3, 3, 1000, -2], ["b", "a", "b", ""], [10, 9, 100], ["x10", "x9", "7"]])
+def test_vocabulary_numbers_what_occurs(ids):
+    known, lines = Vocabulary.learn(as_ids(np.asarray(ids), "user"))
+    assert len(known) == len(set(ids))
+    assert known.ids[lines].tolist() == ids
+    assert sorted(set(lines.tolist())) == list(range(len(known)))
+    np.testing.assert_array_equal(known.lines(ids), lines)
+    # As text, numbers sort differently: 10 before 9.
+    np.testing.assert_array_equal(known.lines([str(i) for i in ids]), lines)
+
+
+@pytest.mark.parametrize("learned", [[7, 10], ["7", "10"], [7.0, 10.0], ["7", "x"], [7.0, 7.5], ["7", "007"]])
+@pytest.mark.parametrize("asked", [7, "7", 7.0, np.int8(7), np.float32(7)])
+def test_seven_is_seven(learned, asked):
+    known = vocabulary(learned)
+    (line,) = known.lines([asked])
+    assert str(known.ids[line]) == "7"
+
+
+@pytest.mark.parametrize("learned", [[7], ["7"], [7.0], ["7", "x"]])
+@pytest.mark.parametrize("asked", ["007", " 7", "7 ", "+7", "7_0", "", 8, -7, 7.5, 2**64, "x7", "٧"])
+def test_other_ids_are_not_known(learned, asked):
+    np.testing.assert_array_equal(vocabulary(learned).lines([asked]), [-1])
+
+
+def test_known_and_unknown_together():
+    np.testing.assert_array_equal(vocabulary(["a", "b"]).lines(["z", "b", "0", "a"]), [-1, 1, -1, 0])
+    np.testing.assert_array_equal(vocabulary([5, 9]).lines(["z", "9", "5"]), [-1, 1, 0])
+    np.testing.assert_array_equal(vocabulary(["a"]).lines([]), [])
+
+
+@pytest.mark.parametrize(
+    ("learned", "more", "whole"),
+    [
+        ([5, 9], [7, 5, 1, 7], [1, 5, 7, 9]),
+        (["b", "x"], ["a", "x", "c"], ["a", "b", "c", "x"]),
+        ([5, 10], ["a", "10", ""], ["", "10", "5", "a"]),  # numbers become text, and sort as text
+        (["7", "x"], [7, 10, -1], ["-1", "10", "7", "x"]),
+        ([5, 9], [], [5, 9]),
+        ([5, 9], [9.0, 2.0], [2, 5, 9]),
+        ([5, 9], [9.0, 2.5], ["2.5", "5", "9"]),
+        (["a"], ["a much longer one"], ["a", "a much longer one"]),
+        ([2**62], [-(2**62)], [-(2**62), 2**62]),
+    ],
+    ids=str,
+)
+def test_extended(learned, more, whole):
+    known = vocabulary(learned)
+    before = known.ids.copy()
+    extended, old, new = known.extended(as_ids(np.asarray(more), "user"))
+    assert extended.ids.tolist() == whole
+    assert (len(old), len(new)) == (len(known), len(more))
+    assert [str(i) for i in extended.ids[old]] == [str(i) for i in known.ids]
+    np.testing.assert_array_equal(extended.lines(more), new)
+    np.testing.assert_array_equal(extended.lines(known.ids), old)
+    np.testing.assert_array_equal(known.ids, before)
+    assert len(set(old.tolist())) == len(old)
+
+
+def test_a_vocabulary_of_text_is_that_of_numpy(rng):
+    ids = np.array([f"{a:x}é" for a in rng.integers(0, 500, 3000)])
+    known, lines = np.unique(ids, return_inverse=True)
+    vocabulary, found = Vocabulary.learn(ids)
+    np.testing.assert_array_equal(vocabulary.ids, known)
+    np.testing.assert_array_equal(found, lines)
+    assert found.dtype == np.int32
+
+
+@pytest.mark.parametrize(("least", "span"), [(0, 1), (-40, 90), (7, 12_000), (-(2**62), 2**62), (2**63 - 50, 49)])
+def test_a_vocabulary_of_numbers_is_that_of_numpy(rng, least, span):
+    ids = least + rng.integers(0, span, 3000)
+    known, lines = np.unique(ids, return_inverse=True)
+    vocabulary, found = Vocabulary.learn(ids)
+    np.testing.assert_array_equal(vocabulary.ids, known)
+    np.testing.assert_array_equal(found, lines)
+    assert (vocabulary.ids.dtype, found.dtype) == (np.int64, np.int32)
+
+
+def test_long_columns_are_gone_through_in_parts(rng, monkeypatch):
+    monkeypatch.setattr(table, "PART", 7)
+    ids = 40 - rng.integers(0, 90, 300)
+    known, lines = np.unique(ids, return_inverse=True)
+    vocabulary, found = Vocabulary.learn(ids)
+    np.testing.assert_array_equal(vocabulary.ids, known)
+    np.testing.assert_array_equal(found, lines)
+    values = np.repeat([1e8, 1e8 + 8], 9)
+    assert Table.open({"rating": values}).numbers("rating").tolist() == values.tolist()
+    values[-1] += 3  # in the last part alone
+    with pytest.raises(ValueError, match=r"\(they move by up to 3\); take 100000000 off all of them"):
+        Table.open({"rating": values}).numbers("rating")
+
+
+# --- and back
+
+
+@pytest.mark.parametrize("kind", FRAMES)
+def test_take_gives_lines_in_the_tables_own_kind(kind):
+    source = FRAMES[kind](COLUMNS)
+    result = Table.open(source).take(np.array([2, 0]))
+    assert type(result) is type(source)
+    taken = Table.open(result)
+    assert taken.names == list(COLUMNS)
+    assert [taken.column(name).tolist() for name in COLUMNS] == [["ann", "ann"], [7, 10], [5.0, 4.0]]
+
+
+@pytest.mark.parametrize("kind", FRAMES)
+def test_with_column_gives_the_same_kind_back(kind):
+    source = FRAMES[kind](COLUMNS)
+    prediction = np.array([1, 2, 3], np.float32)
+    result = Table.open(source).with_column("prediction", prediction)
+    assert type(result) is type(source)
+    assert list(result if kind == "dict" else Table.open(result).names) == [*COLUMNS, "prediction"]
+    again = Table.open(result)
+    assert_expected(again)
+    np.testing.assert_array_equal(again.column("prediction"), prediction)
+    assert again.column("prediction").dtype == np.float32
+    assert "prediction" not in Table.open(source).names  # what was given is not changed
+
+
+def test_with_column_of_a_file_gives_arrays(write):
+    result = Table.open(write("1\t2\t3\n")).with_column("prediction", np.ones(1))
+    assert {name: values.tolist() for name, values in result.items()} == {
+        "user": ["1"],
+        "item": ["2"],
+        "rating": ["3"],
+        "prediction": [1],
+    }
+
+
+@pytest.mark.parametrize("index", [[10, 20, 30], [1, 1, 0], list("xyz")])
+def test_with_column_keeps_a_pandas_index(index):
+    frame = pd.DataFrame(COLUMNS, index=index)
+    result = Table.open(frame).with_column("prediction", np.array([1.0, 2.0, 3.0]))
+    assert list(result.index) == index
+    assert result["prediction"].tolist() == [1, 2, 3]
+
+
+@pytest.mark.parametrize("kind", FRAMES)
+def test_like(kind):
+    source = FRAMES[kind](COLUMNS)
+    result = Table.open(source).like({"a": np.array(["x", "y"]), "b": np.array([1, 2])})
+    assert type(result) is type(source)
+    assert Table.open(result).column("a").tolist() == ["x", "y"]
+    assert Table.open(result).column("b").tolist() == [1, 2]
+
+
+DAY, HOUR = "2024-01-02", "2024-01-02T08:30"
+
+
+@pytest.mark.parametrize(
+    "ids",
+    [
+        *(np.array([DAY, HOUR], f"M8[{unit}]") for unit in ("m", "s", "us", "ns")),
+        pd.DatetimeIndex(np.array([DAY, HOUR], "M8[ns]")).to_numpy(),
+        np.array([datetime.date(2024, 1, 2), datetime.datetime(2024, 1, 2, 8, 30)], dtype=object),
+        np.array([pd.Timestamp(DAY), np.datetime64(HOUR)], dtype=object),
+        np.array([DAY, f"{HOUR}:00"]),
+    ],
+)
+def test_a_date_is_the_same_id_whatever_it_comes_in(ids):
+    assert as_ids(ids, "user").tolist() == [DAY, f"{HOUR}:00"]
+
+
+def test_days_and_fractions_of_a_second():
+    assert as_ids(np.array([DAY], "M8[D]"), "user").tolist() == [DAY]
+    assert as_ids(np.array([f"{HOUR}:01.250"], "M8[ns]"), "user").tolist() == [f"{HOUR}:01.25"]
+    zoned = pd.Timestamp(f"{HOUR}:01.5", tz="Europe/Paris")
+    assert as_ids(np.array([zoned], dtype=object), "user").tolist() == [zoned.isoformat()]
+
+
+def test_a_table_without_any_column():
+    with pytest.raises(ValueError, match="the table has no column 'user', nor any other; say which is meant"):
+        Table.open({}).ids("user")

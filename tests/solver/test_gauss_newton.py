@@ -1,0 +1,194 @@
+"""The matrix-free system against the dense one, written out entry by entry."""
+
+import numpy as np
+import pytest
+
+from dmc import datasets
+from dmc.factors import Factors
+from dmc.inputs import observe
+from dmc.observations import Observations
+from dmc.solver import gauss_newton, initial
+from dmc.solver.gauss_newton import NormalEquations
+from dmc.solver.problem import MaskedLeastSquares
+
+SHAPE = m, n = 12, 9
+every_form = pytest.mark.parametrize(
+    ("weighted", "l2", "penalised"), [(w, p, d) for w in (False, True) for p in (0.0, 0.3) for d in (False, True)]
+)
+
+
+def observations(seed=0) -> Observations:
+    rng = np.random.default_rng(seed)
+    return observe(rng.standard_normal(SHAPE), rng.random(SHAPE) < 0.8)
+
+
+def gappy() -> Observations:
+    """A row and a column without entries, and a row and a column with one, at width 3."""
+    mask = np.random.default_rng(0).random(SHAPE) < 0.7
+    mask[2] = mask[:, 3] = mask[5] = mask[:, 6] = False
+    mask[5, 1] = mask[7, 6] = True
+    return observe(np.random.default_rng(1).standard_normal(SHAPE), mask)
+
+
+def random(k=3, seed=0, shape=SHAPE) -> Factors:
+    rng = np.random.default_rng(seed)
+    return Factors(rng.standard_normal((shape[0], k)), (), rng.standard_normal((shape[1], k)))
+
+
+def flat(f: Factors) -> np.ndarray:
+    return np.concatenate([f.U.ravel(), f.V.ravel()])
+
+
+def change(at: Factors, delta: Factors) -> np.ndarray:
+    """What the direction does to the matrix: the same however U and V are turned against each other."""
+    return delta.U @ at.V.T + at.U @ delta.V.T
+
+
+def unflat(at: Factors, vector: np.ndarray) -> Factors:
+    return Factors(vector[: at.U.size].reshape(at.U.shape), (), vector[at.U.size :].reshape(at.V.shape))
+
+
+def jacobian(observed: Observations, at: Factors) -> np.ndarray:
+    """(observed, parameters) derivative of each observed entry of U·Vᵀ."""
+    J = np.zeros((observed.n_observed, at.n_parameters))
+    for entry, (i, j) in enumerate(zip(observed.rows, observed.cols, strict=True)):
+        J[entry] = flat(Factors(np.eye(m)[:, [i]] * at.V[j], (), np.eye(n)[:, [j]] * at.U[i]))
+    return J
+
+
+def system(at: Factors, weighted, l2, penalised):
+    """A problem with its columns' penalty, and the dense matrix of the system."""
+    observed = observations()
+    weights = np.random.default_rng(1).random(observed.n_observed) + 0.1
+    row_l2, column_l2 = l2 * np.linspace(1, 2, m), l2 * np.linspace(0.5, 1, n)
+    penalty = np.linspace(0.2, 1, at.width)
+    problem = MaskedLeastSquares(observed, weights if weighted else None, (row_l2, column_l2))
+    J = jacobian(observed, at)
+    ridge = np.zeros(at.width) + penalised * penalty
+    diagonal = flat(Factors(row_l2[:, None] + ridge, (), column_l2[:, None] + ridge))
+    dense = J.T @ ((weights if weighted else np.ones(len(J)))[:, None] * J) + np.diag(diagonal)
+    return problem, penalty if penalised else None, dense
+
+
+@every_form
+def test_product_is_that_with_the_dense_matrix(weighted, l2, penalised):
+    at = random()
+    problem, penalty, dense = system(at, weighted, l2, penalised)
+    equations = NormalEquations(problem, at, penalty)
+    for seed in (1, 2):
+        direction = random(seed=seed)
+        np.testing.assert_allclose(flat(equations.product(direction)), dense @ flat(direction), rtol=0, atol=1e-11)
+
+
+@every_form
+def test_matrix_is_symmetric_and_the_preconditioner_too(weighted, l2, penalised):
+    at, a, b = random(), random(seed=1), random(seed=2)
+    problem, penalty, _ = system(at, weighted, l2, penalised)
+    equations = NormalEquations(problem, at, penalty)
+    for f in (equations.product, equations.precondition):
+        assert flat(f(a)) @ flat(b) == pytest.approx(flat(a) @ flat(f(b)), rel=1e-10)
+        assert flat(f(a)) @ flat(a) > 0
+
+
+@pytest.mark.parametrize("blocked", [True, False])
+@every_form
+def test_solution_is_that_of_dense_least_squares(weighted, l2, penalised, blocked, monkeypatch):
+    """With either preconditioner."""
+    if not blocked:
+        monkeypatch.setattr(gauss_newton, "BLOCKED", 0)
+    at = random()
+    problem, penalty, dense = system(at, weighted, l2, penalised)
+    _, gradient = problem.value_and_grad(at)
+    equations = NormalEquations(problem, at, penalty)
+    assert equations._blocked == (blocked and not penalised)
+    wanted = change(at, unflat(at, np.linalg.lstsq(dense, -flat(gradient), rcond=1e-12)[0]))
+    got = change(at, equations.solve(gradient, 1e-12, 500))
+    np.testing.assert_allclose(got, wanted, rtol=0, atol=1e-8 * np.abs(wanted).max())
+
+
+def test_wide_models_take_the_average_preconditioner_and_solve_as_well():
+    k = gauss_newton.BLOCKED + 1
+    problem, at = MaskedLeastSquares(datasets.planted((60, 50), k, 0.8).observations), random(k, shape=(60, 50))
+    _, gradient = problem.value_and_grad(at)
+    equations = NormalEquations(problem, at)
+    delta = equations.solve(gradient, 1e-8, 1000)
+    assert equations._inverses[0].shape == (k, k)
+    np.testing.assert_allclose(flat(equations.product(delta)), -flat(gradient), atol=1e-5 * np.abs(gradient.U).max())
+
+
+def test_preconditioner_of_lines_is_exact_where_only_one_side_moves():
+    """The matrix' diagonal blocks, undone: the rows do not feel each other while V stays."""
+    at = random()
+    problem, _, _ = system(at, True, 0.3, False)
+    equations = NormalEquations(problem, at)
+    for name, direction in (("U", Factors(random().U, (), 0 * at.V)), ("V", Factors(0 * at.U, (), random().V))):
+        back = equations.precondition(equations.product(direction))
+        np.testing.assert_allclose(getattr(back, name), getattr(direction, name), rtol=1e-9)
+
+
+def test_average_preconditioner_is_exact_where_nothing_is_missing():
+    at, penalty = random(), np.array([0.1, 1, 3])
+    equations = NormalEquations(MaskedLeastSquares(observe(np.ones(SHAPE))), at, penalty)
+    for name, direction in (("U", Factors(random().U, (), 0 * at.V)), ("V", Factors(0 * at.U, (), random().V))):
+        back = equations.precondition(equations.product(direction))
+        np.testing.assert_allclose(getattr(back, name), getattr(direction, name), rtol=1e-9)
+
+
+@pytest.mark.parametrize("blocked", [True, False])
+def test_lines_with_few_entries_or_none_are_no_problem(blocked, monkeypatch):
+    """The observed entries change as in the dense problem; a line that nobody saw stays as it is."""
+    if not blocked:
+        monkeypatch.setattr(gauss_newton, "BLOCKED", 0)
+    observed, at = gappy(), random()
+    problem = MaskedLeastSquares(observed)
+    delta = NormalEquations(problem, at).solve(problem.value_and_grad(at)[1], 1e-6, 100)
+    J = jacobian(observed, at)
+    wanted = J @ np.linalg.lstsq(J, -problem.residual(at), rcond=1e-12)[0]
+    np.testing.assert_allclose(J @ flat(delta), wanted, rtol=0, atol=1e-5)
+    assert not delta.U[2].any()
+    assert not delta.V[3].any()
+    assert np.isfinite(flat(delta)).all()
+
+
+@pytest.mark.parametrize("tol", [0.3, 1e-2, 1e-4])
+def test_solve_ends_at_its_tolerance_and_not_far_below(tol):
+    at = random()
+    problem, _, _ = system(at, True, 0.0, False)
+    equations, products = NormalEquations(problem, at), []
+    product = equations.product
+    equations.product = lambda direction: products.append(1) or product(direction)
+    _, gradient = problem.value_and_grad(at)
+
+    def size(most):
+        residual = product(equations.solve(gradient, tol, most)).map(np.add, gradient)
+        return np.sqrt(flat(residual) @ flat(equations.precondition(residual)))
+
+    before, after = size(0), size(1000)
+    needed = len(products)
+    assert after <= tol * before < size(needed - 1)
+    assert len(products) == 2 * needed - 1
+
+
+@pytest.mark.parametrize("scale", [0.0, 1.0])
+def test_nothing_to_solve_is_no_step(scale):
+    at = random().map(lambda a: scale * a)
+    problem = MaskedLeastSquares(observe(at.dense() if scale else np.ones(SHAPE)))
+    delta = NormalEquations(problem, at).solve(problem.value_and_grad(at)[1], 1e-6, 50)
+    np.testing.assert_allclose(flat(delta), 0, atol=1e-12)
+
+
+@pytest.mark.parametrize("penalty", [None, np.full(3, 0.5, np.float32)])
+def test_single_precision_stays_single(penalty):
+    observed = gappy()
+    double, single = (
+        MaskedLeastSquares(observed.with_values(observed.values.astype(dtype))) for dtype in (float, np.float32)
+    )
+    at = initial.spectral(observed, 3)
+    low = at.map(lambda a: a.astype(np.float32))
+    delta = NormalEquations(single, low, penalty).solve(single.value_and_grad(low)[1], 1e-4, 200)
+    assert {a.dtype for a in delta.arrays} == {np.dtype(np.float32)}
+    assert NormalEquations(single, low, penalty).product(delta).U.dtype == np.float32
+    wanted = NormalEquations(double, at, penalty).solve(double.value_and_grad(at)[1], 1e-4, 200)
+    seen = observed.rows, observed.cols
+    scale = np.abs(change(at, wanted)[seen]).max()
+    np.testing.assert_allclose(change(low, delta)[seen], change(at, wanted)[seen], atol=1e-2 * scale)

@@ -1,0 +1,291 @@
+"""The starts: their closed forms against the dense SVD and the published construction."""
+
+import numpy as np
+import pytest
+
+from dmc.factors import Factors
+from dmc.inputs import observe
+from dmc.observations import Observations
+from dmc.solver import initial
+from dmc.solver.problem import MaskedLeastSquares
+
+SHAPES = [(30, 30), (50, 20), (20, 50), (12, 8), (9, 4), (5, 1), (1, 1)]
+
+
+def observations(shape=(30, 30), rank=None, share=0.5, dtype=np.float64) -> Observations:
+    rng = np.random.default_rng(3)
+    m, n = shape
+    k = min(shape) if rank is None else rank
+    X = rng.standard_normal((m, k)) @ rng.standard_normal((k, n))
+    mask = rng.random(shape) < share
+    mask[0, 0] = True
+    return observe(X.astype(dtype), mask)
+
+
+def leading(observed: Observations, rank: int):
+    P, s, Qt = np.linalg.svd(observed.to_scipy().toarray())
+    return P[:, :rank], s[:rank], Qt[:rank].T
+
+
+def assert_orthonormal(A: np.ndarray, atol: float = 1e-12) -> None:
+    np.testing.assert_allclose(A.T @ A, np.eye(A.shape[1]), atol=atol)
+
+
+def assert_inside(vectors: np.ndarray, basis: np.ndarray, atol: float = 1e-10) -> None:
+    """The span of orthonormal vectors lies in that of an orthonormal basis: all principal cosines are 1."""
+    cosines = np.linalg.svd(basis.T @ vectors, compute_uv=False)
+    np.testing.assert_allclose(cosines, 1, atol=atol)
+
+
+# --- compressed
+
+
+@pytest.mark.parametrize(
+    ("shape", "rank"), [(shape, rank) for shape in SHAPES for rank in (1, 2, 4, 5, 8) if rank <= min(shape)]
+)
+def test_outer_factors_are_orthonormal_and_hold_the_leading_singular_vectors(shape, rank):
+    observed = observations(shape)
+    start = initial.compressed(observed, rank, depth=3, scale=0.05)
+    width = min(2 * rank, *shape)
+    assert (start.U.shape, start.V.shape) == ((shape[0], width), (shape[1], width))
+    P, _, Q = leading(observed, rank)
+    for factor, vectors in ((start.U, P), (start.V, Q)):
+        assert_orthonormal(factor)
+        assert_inside(vectors, factor)
+    assert start.depth == 3
+    for W in start.cores:
+        np.testing.assert_array_equal(W, 0.05 * np.eye(width))
+
+
+@pytest.mark.parametrize("depth", [0, 1, 2, 5])
+def test_depth(depth):
+    start = initial.compressed(observations(), 3, depth=depth, scale=1e-3)
+    assert start.depth == depth
+    # The end-to-end matrix has `width` equal singular values, the scale to the power of the depth.
+    np.testing.assert_allclose(start.singular_values(), 1e-3 ** max(depth, 1), rtol=1e-10)
+
+
+def test_without_cores_the_two_factors_share_the_scale():
+    start = initial.compressed(observations(), 3, depth=0, scale=0.04)
+    assert_orthonormal(start.U / 0.2)
+    assert_orthonormal(start.V / 0.2)
+
+
+def complete(basis: np.ndarray) -> np.ndarray:
+    """Orthonormal columns that span what an orthonormal basis leaves out."""
+    return np.linalg.svd(basis)[0][:, basis.shape[1] :]
+
+
+@pytest.mark.parametrize("depth", [2, 3, 4])
+def test_it_is_the_compression_of_a_full_width_network(depth):
+    """Yaras et al., section 3: V spans the complement of N(G) ∩ N(GᵀW_1), U = W_{L:1} V/ε^L, with G the first gradient.
+
+    The full network here is any whose product is ε^L Q with QV = U: then the published construction, from its d×d
+    gradient, has to find our two subspaces, and what it starts from has to be our start.
+    """
+    d, rank, scale = 30, 4, 1e-3
+    observed = observations((d, d))
+    start = initial.compressed(observed, rank, depth, scale)
+    rng = np.random.default_rng(0)
+    Q = start.U @ start.V.T + complete(start.U) @ complete(start.V).T
+    layers = [np.linalg.qr(rng.standard_normal((d, d)))[0] for _ in range(depth - 1)]  # W_L … W_2, over ε
+    product = np.linalg.multi_dot([np.eye(d), *layers])
+    layers.append(product.T @ Q)
+
+    full = Factors(scale * layers[0], [scale * W for W in layers[1:-1]], scale * layers[-1].T)
+    _, gradient = MaskedLeastSquares(observed).value_and_grad(full)
+    G, W_1 = gradient.V.T, full.V.T
+    # The rows of G and of GᵀW_1 that are more than rounding, cut at the rank.
+    rows = [np.linalg.svd(M)[2][:rank] for M in (G, G.T @ W_1)]
+    V_11 = np.linalg.svd(np.vstack(rows))[2][: 2 * rank].T
+    U_L1 = np.asarray(full.dense()) @ V_11 / scale**depth
+
+    # ε² is the share of the start itself in its first gradient.
+    assert_inside(V_11, start.V, atol=1e-6)
+    assert_inside(U_L1, start.U, atol=1e-6)
+    np.testing.assert_allclose(
+        start.dense(), start.U @ start.U.T @ full.dense() @ start.V @ start.V.T, atol=1e-12 * scale
+    )
+
+
+def test_law_of_parsimony():
+    """All entries observed, target of rank r: the full network's descent stays in the compressed one's subspace.
+
+    W_{L:1}(t) − U W̃_{L:1}(t) Vᵀ has the norm √(d−2r) ∏ρ_l(t), with ρ_l ← ρ_l (1 − η ∏_{k≠l} ρ_k²) outside it
+    (Yaras et al., arXiv 2306.01154). So the two trajectories agree to that bound, and exactly to rounding with it.
+    """
+    from dmc.solver.steps import DiscrepantDescent
+
+    d, rank, depth, scale, rate = 20, 2, 3, 0.3, 0.02
+    rng = np.random.default_rng(0)
+    ends = [np.linalg.qr(rng.standard_normal((d, rank)))[0] for _ in range(2)]
+    problem = MaskedLeastSquares(observe((ends[0] * [2.0, 1.0]) @ ends[1].T))
+    W_L, W_2, W_1 = (scale * np.linalg.qr(rng.standard_normal((d, d)))[0] for _ in range(depth))
+    full = Factors(W_L, [W_2], W_1.T)
+    # Its first gradient is of rank r up to a multiple of W_1: the published construction, without a cut.
+    Q = W_L @ W_2 @ W_1 / scale**depth
+    V = np.linalg.qr(np.hstack([ends[1], Q.T @ ends[0]]))[0]
+    small = Factors(Q @ V, [scale * np.eye(2 * rank)] * depth, V)
+    moves = {"full": (full, DiscrepantDescent(rate)), "small": (small, DiscrepantDescent(rate, outer_ratio=0))}
+    rho = scale
+    for _ in range(400):
+        for name, (at, step) in moves.items():
+            value, gradient = problem.value_and_grad(at)
+            moves[name] = step(at, value, gradient, step.init(problem, at))[0], step
+        rho *= 1 - rate * rho ** (2 * (depth - 1))
+    full, small = moves["full"][0], moves["small"][0]
+    assert problem.value(small) < 1e-3  # of 2.5: it has learnt the target, the claim is not about standing still
+    error = np.linalg.norm(full.dense() - small.dense())
+    assert error == pytest.approx((d - 2 * rank) ** 0.5 * rho**depth, rel=1e-9)
+
+
+def test_a_huge_sparse_matrix_stays_sparse():
+    """A dense one of this size would take 160 GB."""
+    rng = np.random.default_rng(0)
+    rows, cols = rng.choice(200_000, 500, replace=False), rng.choice(100_000, 500, replace=False)
+    observed = Observations.from_entries(rows, cols, np.linspace(1, 2, 500), (200_000, 100_000))
+    start = initial.compressed(observed, 3)
+    assert (start.U.shape, start.V.shape) == ((200_000, 6), (100_000, 6))
+    assert_orthonormal(start.U)
+    assert_orthonormal(start.V)
+    # No two entries share a line: the singular vectors are unit vectors, at the largest values.
+    for factor, lines in ((start.U, rows), (start.V, cols)):
+        np.testing.assert_allclose(np.linalg.norm(factor[lines[-3:]], axis=1), 1, rtol=1e-8)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("start", [initial.compressed, initial.spectral])
+@pytest.mark.parametrize("rank", [0, 1, 2, 12])
+def test_a_rank_above_the_data_s_own(rank, start, dtype):
+    """Also of a matrix of zeros, where the iterative SVD has nothing to start from."""
+    observed = observations((60, 40), rank=rank, share=1, dtype=dtype)
+    found = start(observed, 8)
+    assert all(np.isfinite(a).all() and a.dtype == dtype for a in found.arrays)
+    if start is initial.compressed:
+        eps = float(np.finfo(dtype).eps)
+        assert_orthonormal(found.U, atol=100 * eps)
+        assert_orthonormal(found.V, atol=100 * eps)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_huge_and_tiny_values(dtype):
+    """The same subspace as at scale one, where squares would leave the range of the dtype."""
+    observed = observations(dtype=dtype)
+    plain = initial.compressed(observed, 3)
+    for scale in (2.0**100, 2.0**-100):
+        scaled = initial.compressed(observed.with_values(observed.values * dtype(scale)), 3)
+        for a, b in zip(plain.arrays, scaled.arrays, strict=True):
+            np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize("start", [initial.compressed, initial.spectral])
+def test_the_seed_decides(start):
+    observed = observations()
+    first, again = (start(observed, 3, seed=5) for _ in range(2))
+    generator = start(observed, 3, seed=np.random.default_rng(5))
+    for a, b, c in zip(first.arrays, again.arrays, generator.arrays, strict=True):
+        np.testing.assert_array_equal(a, b)
+        np.testing.assert_array_equal(a, c)
+    assert start is initial.spectral or not np.array_equal(first.U, start(observed, 3, seed=6).U)
+
+
+@pytest.mark.parametrize(
+    ("settings", "error", "said"),
+    [
+        ({"rank": 0}, ValueError, "rank is 0; it has to be from 1 to 8: a 12×8 matrix"),
+        ({"rank": 9}, ValueError, "rank is 9; it has to be from 1 to 8: a 12×8 matrix"),
+        ({"rank": 2.0}, TypeError, "rank is 2.0"),
+        ({"depth": -1}, ValueError, "depth is -1; it has to be at least 0"),
+        ({"scale": 0}, ValueError, "scale is 0"),
+        ({"scale": np.inf}, ValueError, "scale is inf"),
+    ],
+)
+def test_bad_settings(settings, error, said):
+    with pytest.raises(error, match=said):
+        initial.compressed(observations((12, 8)), **{"rank": 2, **settings})
+
+
+# --- spectral
+
+
+@pytest.mark.parametrize("shape", [(50, 20), (20, 50), (12, 8), (1, 1)])
+def test_spectral_is_the_truncated_svd_over_the_observed_share(shape):
+    observed = observations(shape)
+    rank = min(3, *shape)
+    start = initial.spectral(observed, rank)
+    P, s, Q = leading(observed, rank)
+    np.testing.assert_allclose(start.dense(), (P * s) @ Q.T / observed.density, atol=1e-9 * s[0])
+    np.testing.assert_allclose(start.U.T @ start.U, start.V.T @ start.V, atol=1e-9 * s[0])
+    assert start.depth == 0
+
+
+def test_spectral_of_a_full_low_rank_matrix_is_that_matrix():
+    observed = observations((50, 20), rank=2, share=1)
+    np.testing.assert_allclose(initial.spectral(observed, 2).dense(), observed.to_scipy().toarray(), atol=1e-9)
+
+
+# --- gaussian
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_gaussian_has_the_deviations_that_it_promises(dtype):
+    f = initial.gaussian((400, 300), 200, depth=2, scale=0.5, dtype=dtype)
+    assert (f.shape, f.width, f.depth) == ((400, 300), 200, 2)
+    assert {a.dtype for a in f.arrays} == {np.dtype(dtype)}
+    for factor, deviation in ((f.U, 0.5), (f.V, 0.5), *((W, 0.5 / 200**0.5) for W in f.cores)):
+        assert np.std(factor) == pytest.approx(deviation, rel=0.02)
+        assert abs(np.mean(factor)) < 0.02 * deviation
+
+
+def test_gaussian_repeats_by_seed_and_draws_each_factor_anew():
+    first, again, other = (initial.gaussian((5, 5), 5, 2, seed=seed) for seed in (1, 1, 2))
+    for a, b in zip(first.arrays, again.arrays, strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert not np.array_equal(first.U, other.U)
+    assert not np.array_equal(*first.cores)
+
+
+def test_gaussian_refuses_other_dtypes():
+    with pytest.raises((TypeError, ValueError), match="int"):
+        initial.gaussian((5, 5), 2, dtype=int)
+
+
+@pytest.mark.parametrize("depth", [2, 3, 5])
+@pytest.mark.parametrize("shape", [(6, 6), (4, 9), (9, 4)])
+def test_full_width_layers_are_orthogonal(shape, depth):
+    network = initial.orthogonal(shape, depth, 0.3)
+    assert (network.shape, network.depth, network.width) == (shape, depth - 2, max(shape))
+    np.testing.assert_allclose(network.singular_values(), 0.3**depth)
+    for W in network.cores:
+        np.testing.assert_allclose(W.T @ W, 0.09 * np.eye(max(shape)), atol=1e-12)
+
+
+def test_narrow_layers_have_orthonormal_columns():
+    network = initial.narrow((9, 7), 4, 4, 0.3)
+    assert [a.shape for a in network.arrays] == [(9, 4), (4, 4), (4, 4), (7, 4)]
+    for W in network.arrays:
+        np.testing.assert_allclose(W.T @ W, 0.09 * np.eye(4), atol=1e-12)
+
+
+def test_the_start_of_kwon_lies_on_the_leading_singular_vectors():
+    X = np.random.default_rng(0).standard_normal((9, 7))
+    P, _, Qt = np.linalg.svd(X)
+    start = initial.singular(X, 3, 4, 0.1)
+    np.testing.assert_allclose(np.abs(start.U.T @ P[:, :3]), 0.1 * np.eye(3), atol=1e-10)
+    np.testing.assert_allclose(np.abs(start.V.T @ Qt[:3].T), 0.1 * np.eye(3), atol=1e-10)
+    assert all((0.1 * np.eye(3) == W).all() for W in start.cores)
+    assert start.depth == 2
+
+
+def test_an_array_is_a_fully_observed_matrix():
+    X = np.random.default_rng(0).standard_normal((30, 20))
+    for start in (initial.compressed, initial.spectral, initial.singular):
+        for one, other in zip(start(X, 3).arrays, start(observe(X), 3).arrays, strict=True):
+            np.testing.assert_allclose(one, other, atol=1e-10)
+
+
+def test_depth_of_a_network_is_at_least_two():
+    with pytest.raises(ValueError, match="depth is 1"):
+        initial.orthogonal((3, 3), 1)
+    with pytest.raises(ValueError, match="width is 4"):
+        initial.narrow((3, 5), 4)

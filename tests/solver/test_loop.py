@@ -1,0 +1,333 @@
+"""Every ending of the loop, what it hands to callbacks, and what it keeps."""
+
+import math
+from contextlib import nullcontext
+from functools import partial
+
+import numpy as np
+import pytest
+
+from dmc.factors import Factors
+from dmc.inputs import observe
+from dmc.solver import initial, steps
+from dmc.solver.loop import solve
+from dmc.solver.problem import MaskedLeastSquares
+from dmc.solver.solution import Status
+
+
+class Bowl:
+    """½ Σ a² over all the factors: descent with rate η multiplies each by 1 − η, so that all is known beforehand."""
+
+    curvature = target_norm = 1.0
+    device = None
+
+    def __init__(self, at_step=None, happens=None):
+        self.calls, self.at_step, self.happens = 0, at_step, happens
+
+    def value(self, factors):
+        return 0.5 * sum(float((a * a).sum()) for a in factors.arrays)
+
+    def value_and_grad(self, factors):
+        self.calls += 1
+        if self.calls - 1 == self.at_step:
+            return self.happens(self.value(factors), factors)
+        return self.value(factors), factors
+
+    def sharing_cores(self, factors):
+        return nullcontext()
+
+
+START = Factors(np.ones((3, 2)), (), np.ones((2, 2)))
+HALVE = steps.DiscrepantDescent(0.5)
+SAME = steps.DiscrepantDescent(0.5, outer_ratio=0)
+
+
+class Watch:
+    """Remembers all that it sees; asks to stop at a step, or raises."""
+
+    name = "watch"
+
+    def __init__(self, stop_at=None, raises=None):
+        self.seen, self.stop_at, self.raises = [], stop_at, raises
+
+    def __call__(self, info):
+        self.seen.append(info)
+        if info.n_steps == self.stop_at and info.status is None:
+            if self.raises is not None:
+                raise self.raises
+            return True
+        return False
+
+    @property
+    def steps(self):
+        return [info.n_steps for info in self.seen]
+
+
+# --- endings
+
+
+def test_converged():
+    """The gradient halves with each step: 2⁻²⁰ of the first is reached after 20, looked at every 7."""
+    solution = solve(Bowl(), START, HALVE, tol=2.0**-20, check_every=7)
+    assert solution.status is Status.CONVERGED
+    assert solution.n_steps == 21
+    assert solution.value == pytest.approx(5 * 4.0**-21)
+    assert solution.stopped_by is None
+    np.testing.assert_allclose(solution.factors.U, 2.0**-21)
+
+
+@pytest.mark.parametrize("check_every", [1, 4, 100])
+def test_max_steps(check_every):
+    problem = Bowl()
+    solution = solve(problem, START, HALVE, max_steps=10, check_every=check_every)
+    assert solution.status is Status.MAX_STEPS
+    assert solution.n_steps == 10
+    assert problem.calls == 11
+    assert solution.value == pytest.approx(5 * 4.0**-10)  # of the last step, also where it is no multiple
+    np.testing.assert_allclose(solution.factors.U, 2.0**-10)
+
+
+def test_no_steps_evaluate_the_start():
+    watch = Watch()
+    solution = solve(Bowl(), START, HALVE, max_steps=0, callbacks=[watch])
+    assert (solution.status, solution.n_steps, solution.value) == (Status.MAX_STEPS, 0, 5.0)
+    assert solution.factors is START
+    assert [info.status for info in watch.seen] == [None, Status.MAX_STEPS]
+
+
+def test_a_value_of_exactly_zero_is_success():
+    zero = START.map(np.zeros_like)
+    solution = solve(Bowl(), zero, HALVE)
+    assert (solution.status, solution.value, solution.n_steps) == (Status.CONVERGED, 0, 0)
+
+
+def test_a_gradient_of_exactly_zero_is_the_end_too():
+    """A saddle: from factors that are all zero no descent leads anywhere, whatever the value."""
+    at = START.map(np.zeros_like)
+    solution = solve(MaskedLeastSquares(observe(np.ones((3, 2)))), at, HALVE)
+    assert (solution.status, solution.value, solution.n_steps) == (Status.CONVERGED, 3, 0)
+
+
+@pytest.mark.parametrize("stop_at", [0, 4])
+def test_stopped_names_the_callback(stop_at):
+    solution = solve(Bowl(), START, SAME, callbacks=[Watch(), Watch(stop_at)], check_every=2)
+    assert (solution.status, solution.stopped_by, solution.n_steps) == (Status.STOPPED, "watch", stop_at)
+    assert solution.message == f"{Status.STOPPED} (watch)"
+
+
+def stop(info, flag=True):
+    return flag
+
+
+class Nameless:
+    def __call__(self, info):
+        return True
+
+
+@pytest.mark.parametrize(
+    ("callback", "name"), [(stop, "stop"), (Nameless(), "Nameless"), (partial(stop, flag=True), "partial")]
+)
+def test_a_callback_without_a_name_goes_by_its_own(callback, name):
+    assert solve(Bowl(), START, SAME, callbacks=[callback]).stopped_by == name
+
+
+def test_every_callback_is_asked_and_the_first_that_stops_is_named():
+    watches = [Watch(), Watch(0), Watch(0), Watch()]
+    watches[1].name, watches[2].name = "first", "second"
+    assert solve(Bowl(), START, SAME, callbacks=watches).stopped_by == "first"
+    assert all(watch.steps == [0, 0] for watch in watches)
+
+
+def test_converged_wins_over_stopped():
+    solution = solve(Bowl(), START, HALVE, tol=0.5**4, callbacks=[Watch(10)], check_every=10)
+    assert (solution.status, solution.stopped_by) == (Status.CONVERGED, None)
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+@pytest.mark.parametrize("where", ["value", "gradient"])
+def test_nonfinite_keeps_the_last_that_was_finite(bad, where):
+    def breaks(value, factors):
+        return (bad, factors) if where == "value" else (value, factors.map(lambda a: a * bad))
+
+    watch = Watch()
+    solution = solve(Bowl(20, breaks), START, HALVE, tol=0, callbacks=[watch], check_every=10)
+    assert (solution.status, solution.n_steps) == (Status.NONFINITE, 20)
+    assert solution.value == pytest.approx(5 * 4.0**-10)
+    np.testing.assert_allclose(solution.factors.U, 2.0**-10)
+    assert watch.steps == [0, 10, 20]
+    assert watch.seen[-1].status is Status.NONFINITE
+    assert watch.seen[-1].factors is solution.factors
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+def test_a_start_that_is_not_finite(bad):
+    at = Factors(START.U * bad, (), START.V)
+    watch = Watch()
+    solution = solve(MaskedLeastSquares(observe(np.ones((3, 2)))), at, HALVE, callbacks=[watch])
+    assert (solution.status, solution.n_steps) == (Status.NONFINITE, 0)
+    assert solution.factors is at
+    assert [info.status for info in watch.seen] == [Status.NONFINITE]
+
+
+@pytest.mark.parametrize("rate", [1e3, 1e100, 1e300])
+@pytest.mark.parametrize("depth", [0, 3])
+def test_divergence_ends_in_words_and_not_in_warnings(depth, rate):
+    """`solve` never raises for a numerical outcome; under pytest a RuntimeWarning of NumPy would be one."""
+    problem = MaskedLeastSquares(observe(np.random.default_rng(0).standard_normal((6, 5))))
+    at = initial.gaussian((6, 5), 3, depth, scale=1.0)
+    solution = solve(problem, at, steps.DiscrepantDescent(rate))
+    assert solution.status is Status.NONFINITE
+    assert np.isfinite(solution.value)
+    assert all(np.isfinite(a).all() for a in solution.factors.arrays)
+
+
+def test_a_gradient_that_exploded_and_came_back_is_no_convergence():
+    """One wild look, above the value of the start, must not make every later gradient look small."""
+
+    def explodes(value, factors):
+        return 1e20 * value, factors.map(lambda a: 1e20 * a)
+
+    class Steady(steps.Step):  # the path does not depend on the gradient
+        def init(self, problem, factors):
+            return None
+
+        def __call__(self, factors, value, grad, state):
+            return factors, state
+
+    solution = solve(Bowl(10, explodes), START, Steady(), max_steps=50, check_every=10, tol=1e-8)
+    assert solution.status is Status.MAX_STEPS
+
+
+def test_interrupt_in_a_callback():
+    watch = Watch(10, KeyboardInterrupt())
+    solution = solve(Bowl(), START, HALVE, tol=0, callbacks=[watch])
+    assert (solution.status, solution.stopped_by, solution.n_steps) == (Status.STOPPED, "interrupt", 10)
+    np.testing.assert_allclose(solution.factors.U, 2.0**-10)
+    assert watch.seen[-1].status is Status.STOPPED
+    assert "interrupt" in solution.message
+
+
+@pytest.mark.parametrize(("at_step", "kept"), [(0, 0), (25, 20)])
+def test_interrupt_in_the_problem(at_step, kept):
+    def interrupts(value, factors):
+        raise KeyboardInterrupt
+
+    solution = solve(Bowl(at_step, interrupts), START, HALVE, tol=0)
+    assert (solution.status, solution.stopped_by, solution.n_steps) == (Status.STOPPED, "interrupt", at_step)
+    np.testing.assert_allclose(solution.factors.U, 2.0**-kept)
+
+
+def test_other_errors_are_not_swallowed():
+    with pytest.raises(ZeroDivisionError):
+        solve(Bowl(), START, HALVE, callbacks=[Watch(0, ZeroDivisionError())])
+
+
+# --- what callbacks see
+
+
+@pytest.mark.parametrize(
+    ("max_steps", "check_every", "seen"),
+    [
+        (30, 10, [0, 10, 20, 30, 30]),
+        (25, 10, [0, 10, 20, 25, 25]),
+        (3, 1, [0, 1, 2, 3, 3]),
+        (4, 10, [0, 4, 4]),
+    ],
+)
+def test_when_callbacks_are_called(max_steps, check_every, seen):
+    watch = Watch()
+    solution = solve(Bowl(), START, HALVE, tol=0, max_steps=max_steps, check_every=check_every, callbacks=[watch])
+    assert watch.steps == seen
+    *before, last = watch.seen
+    assert {info.status for info in before} == {None}
+    assert last.status is solution.status
+    assert {info.max_steps for info in watch.seen} == {max_steps}
+
+
+def test_what_callbacks_see():
+    watch, problem = Watch(), Bowl()
+    solution = solve(problem, START, HALVE, max_steps=20, tol=0, check_every=5, callbacks=[watch])
+    for info in watch.seen:
+        assert info.value == pytest.approx(problem.value(info.factors))
+        assert info.gradient_ratio == pytest.approx(0.5**info.n_steps)
+        np.testing.assert_allclose(info.factors.U, 0.5**info.n_steps)
+    seconds = [info.seconds for info in watch.seen]
+    assert seconds == sorted(seconds)
+    assert watch.seen[-1].seconds == solution.seconds
+
+
+def test_the_ratio_is_to_the_largest_gradient_seen():
+    """On a plateau it grows: that is no convergence, whatever the first gradient was."""
+
+    class Plateau(Bowl):
+        def value_and_grad(self, factors):
+            return 1 / self.value(factors), factors
+
+    watch = Watch()
+
+    class Climb(steps.Step):
+        def init(self, problem, factors):
+            return 0
+
+        def __call__(self, factors, value, grad, state):
+            return factors.map(lambda a: a * (2 if state < 10 else 0.5)), state + 1
+
+    solve(Plateau(), START, Climb(), max_steps=15, tol=1e-3, check_every=5, callbacks=[watch])
+    assert [info.gradient_ratio for info in watch.seen[:-1]] == [1, 2.0**5, 2.0**5, 0.5**5]
+
+
+def test_the_start_is_not_changed():
+    at = initial.gaussian((6, 5), 3, 2, scale=0.5)
+    copies = [a.copy() for a in at.arrays]
+    solve(MaskedLeastSquares(observe(np.ones((6, 5)))), at, steps.DiscrepantDescent(), max_steps=20)
+    for a, copy in zip(at.arrays, copies, strict=True):
+        np.testing.assert_array_equal(a, copy)
+
+
+def test_the_cores_are_shared_for_the_loop_and_given_back():
+    events = []
+
+    class Context:
+        def __enter__(self):
+            events.append("open")
+
+        def __exit__(self, *_):
+            events.append("close")
+
+    problem = Bowl(3, lambda value, factors: (_ for _ in ()).throw(ZeroDivisionError()))
+    problem.sharing_cores = lambda factors: Context()
+    with pytest.raises(ZeroDivisionError):
+        solve(problem, START, HALVE, callbacks=[lambda info: events.append("look")])
+    assert events == ["open", "look", "close"]
+
+
+def test_the_same_run_twice_gives_the_same_to_the_bit():
+    observed = observe(
+        np.random.default_rng(0).standard_normal((30, 20)), np.random.default_rng(1).random((30, 20)) < 0.5
+    )
+    found = [
+        solve(
+            MaskedLeastSquares(observed),
+            initial.compressed(observed, 3, seed=4),
+            steps.DiscrepantDescent(),
+            max_steps=100,
+        )
+        for _ in range(2)
+    ]
+    for a, b in zip(*(solution.factors.arrays for solution in found), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize(
+    ("settings", "error", "said"),
+    [
+        ({"max_steps": -1}, ValueError, "max_steps is -1; it has to be at least 0"),
+        ({"max_steps": 1e3}, TypeError, "max_steps is 1000.0"),
+        ({"check_every": 0}, ValueError, "check_every is 0; it has to be at least 1"),
+        ({"tol": -1e-3}, ValueError, "tol is -0.001"),
+        ({"tol": math.nan}, ValueError, "tol is nan"),
+    ],
+)
+def test_bad_settings(settings, error, said):
+    with pytest.raises(error, match=said):
+        solve(Bowl(), START, HALVE, **settings)

@@ -1,0 +1,53 @@
+"""The door to the compiled code keeps the reason where one of its modules is missing."""
+
+import subprocess
+import sys
+
+import pytest
+
+from dmc import _extensions
+
+
+def said(code):
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
+
+
+def test_reason_is_kept_where_the_core_was_not_built():
+    """As after an install without a compiler: the module is not there at all."""
+    code = (
+        "import sys; sys.modules['dmc._core'] = None\n"
+        "from dmc import kernels\n"
+        "print(kernels.chosen(), '|', kernels.report()[0].reason)"
+    )
+    assert said(code) == "numba | its module dmc._core was not built"
+
+
+def test_reason_is_kept_where_the_cuda_kernels_were_not_built():
+    """As after an install without nvcc."""
+    code = (
+        "import sys; sys.modules['dmc._cuda'] = None\nfrom dmc._extensions import *; print(*cuda_obstacle(), sep='|')"
+    )
+    assert said(code) == f"its module dmc._cuda was not built|{_extensions.CUDA_REMEDY}"
+
+
+@pytest.mark.parametrize(
+    ("module", "kept"), [("dmc._core", "_extensions.missing"), ("dmc._cuda", "_extensions.cuda_obstacle().reason")]
+)
+def test_reason_is_kept_where_a_module_does_not_load(module, kept, tmp_path):
+    """As with a library that is missing: the module is there, and its import fails in its own words and its name."""
+    (tmp_path / "broken.py").write_text(
+        f"raise ImportError('libgomp.so.1: cannot open shared object file', name={module!r})"
+    )
+    code = (
+        "import sys, importlib.util, dmc\n"
+        f"spec = importlib.util.spec_from_file_location({module!r}, {(tmp_path / 'broken.py').as_posix()!r})\n"
+        "class Finder:\n"
+        f"    def find_spec(self, name, path=None, target=None): return spec if name == {module!r} else None\n"
+        "sys.meta_path.insert(0, Finder())\n"
+        f"from dmc import _extensions; print({kept})"
+    )
+    assert said(code) == f"{module} does not load (libgomp.so.1: cannot open shared object file)"
+
+
+def test_the_door_is_light():
+    assert said("import sys; from dmc import _extensions; print('torch' in sys.modules)") == "False"
