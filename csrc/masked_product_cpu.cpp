@@ -16,132 +16,94 @@ constexpr std::int64_t kCache = 1 << 20;  // bytes, about those of the second le
 // of it, and idle threads spin for a while beside whatever runs between two calls.
 constexpr std::int64_t kWorkOfThread = 1 << 20;
 
+// What is gathered at a time: a vector, or the pair of vectors that bfloat16 come as. Lines are cut into such units.
+template <class Real, class Stored, int Bytes>
+struct Unit {
+    static constexpr int vectors = 1;
+    typename Vector<Real, Bytes>::type part[vectors];
+    explicit DMC_INLINE Unit(const Real* p) : part{Vector<Real, Bytes>::load(p)} {}
+};
+
+template <int Bytes>
+struct Unit<float, bfloat16, Bytes> {
+    static constexpr int vectors = 2;
+    typename Vector<float, Bytes>::type part[vectors];
+    explicit DMC_INLINE Unit(const bfloat16* p) {
+        const Pair<Bytes> pair(p);
+        part[0] = pair.first, part[1] = pair.second;
+    }
+};
+
 // One own line and its gradient: Blocks units held in registers (-1: as many as the width has, held in memory), then
 // half a unit if Half. There is no tail of single numbers: `padded_width` sees to it that the width is a multiple of a
-// half. This one is for lines gathered as they are; a unit is a vector.
+// half.
 template <class Real, class Stored, int Bytes, int Blocks, bool Half>
 struct Line {
-    static constexpr int unit = Vector<Real, Bytes>::lanes;
     using V = Vector<Real, Bytes>;
     using H = Vector<Real, Half ? Bytes / 2 : Bytes>;
-    static constexpr int kept = Blocks > 0 ? Blocks : 1;
+    using Whole = Unit<Real, Stored, Bytes>;
+    using Part = Unit<Real, Stored, Half ? Bytes / 2 : Bytes>;
+    static constexpr int vectors = Whole::vectors, unit = vectors * V::lanes;
+    static constexpr int kept = Blocks > 0 ? Blocks * vectors : 1;
     std::int64_t width;
     const Real* own;
     Real* d_own = nullptr;
     typename V::type accumulated[kept] = {};
-    typename H::type accumulated_half = {};
-
-    DMC_INLINE std::int64_t blocks() const { return Blocks >= 0 ? Blocks : width / V::lanes; }
-
-    DMC_INLINE void begin() {
-        for (int v = 0; v < kept; ++v) accumulated[v] = typename V::type{};
-        accumulated_half = typename H::type{};
-        if constexpr (Blocks < 0) std::fill_n(d_own, width, Real(0));
-    }
-
-    DMC_INLINE Real dot(const Stored* other) const {
-        typename V::type acc = {}, acc2 = {};
-        std::int64_t v = 0;
-        for (; v + 2 <= blocks(); v += 2) {
-            acc += V::load(own + v * V::lanes) * V::load(other + v * V::lanes);
-            acc2 += V::load(own + (v + 1) * V::lanes) * V::load(other + (v + 1) * V::lanes);
-        }
-        if (v < blocks()) acc += V::load(own + v * V::lanes) * V::load(other + v * V::lanes);
-        if constexpr (Half) {
-            const auto folded = H::load(own + blocks() * V::lanes) * H::load(other + blocks() * V::lanes);
-            return sum<Real, Bytes / 2>(Blocks ? folded + fold<Real, Bytes>(acc + acc2) : folded);
-        } else {
-            return sum<Real, Bytes>(acc + acc2);
-        }
-    }
-
-    DMC_INLINE void add_scaled(Real scale, const Stored* other) {
-        if constexpr (Blocks >= 0) {
-            for (int v = 0; v < Blocks; ++v) accumulated[v] += scale * V::load(other + v * V::lanes);
-        } else {
-            for (std::int64_t v = 0; v < blocks(); ++v)
-                V::store(d_own + v * V::lanes, V::load(d_own + v * V::lanes) + scale * V::load(other + v * V::lanes));
-        }
-        if constexpr (Half) accumulated_half += scale * H::load(other + blocks() * V::lanes);
-    }
-
-    DMC_INLINE void end() {
-        if constexpr (Blocks > 0)
-            for (int v = 0; v < Blocks; ++v) V::store(d_own + v * V::lanes, accumulated[v]);
-        if constexpr (Half) H::store(d_own + blocks() * V::lanes, accumulated_half);
-    }
-};
-
-// The same for lines gathered as bfloat16; a unit is a pair of vectors, half a unit a pair of half vectors.
-template <int Bytes, int Blocks, bool Half>
-struct Line<float, bfloat16, Bytes, Blocks, Half> {
-    using V = Vector<float, Bytes>;
-    using H = Vector<float, Half ? Bytes / 2 : Bytes>;
-    static constexpr int unit = 2 * V::lanes;
-    static constexpr int kept = Blocks > 0 ? Blocks : 1;
-    std::int64_t width;
-    const float* own;
-    float* d_own = nullptr;
-    typename V::type first[kept] = {}, second[kept] = {};
-    typename H::type first_half = {}, second_half = {};
+    typename H::type accumulated_half[vectors] = {};
 
     DMC_INLINE std::int64_t blocks() const { return Blocks >= 0 ? Blocks : width / unit; }
 
     DMC_INLINE void begin() {
-        for (int v = 0; v < kept; ++v) first[v] = second[v] = typename V::type{};
-        first_half = second_half = typename H::type{};
-        if constexpr (Blocks < 0) std::fill_n(d_own, width, 0.0f);
+        for (auto& sum : accumulated) sum = typename V::type{};
+        for (auto& sum : accumulated_half) sum = typename H::type{};
+        if constexpr (Blocks < 0) std::fill_n(d_own, width, Real(0));
     }
 
-    DMC_INLINE float dot(const bfloat16* other) const {
-        typename V::type acc = {}, acc2 = {};
-        for (std::int64_t v = 0; v < blocks(); ++v) {
-            const Pair<Bytes> pair(other + v * unit);
-            acc += V::load(own + v * unit) * pair.first;
-            acc2 += V::load(own + v * unit + V::lanes) * pair.second;
-        }
+    DMC_INLINE Real dot(const Stored* other) const {
+        typename V::type acc[2] = {};  // of every second vector
+        std::int64_t u = 0;
+        for (; u + 2 / vectors <= blocks(); u += 2 / vectors)
+            for (int s = 0; s < 2 / vectors; ++s) add_product(other, u + s, acc + s);
+        if (vectors == 1 && u < blocks()) add_product(other, u, acc);
         if constexpr (Half) {
-            const Pair<Bytes / 2> pair(other + blocks() * unit);
-            const auto folded =
-                H::load(own + blocks() * unit) * pair.first + H::load(own + blocks() * unit + H::lanes) * pair.second;
-            return sum<float, Bytes / 2>(Blocks ? folded + fold<float, Bytes>(acc + acc2) : folded);
+            const Part part(other + blocks() * unit);
+            auto folded = H::load(own + blocks() * unit) * part.part[0];
+            if constexpr (vectors == 2) folded += H::load(own + blocks() * unit + H::lanes) * part.part[1];
+            return sum<Real, Bytes / 2>(Blocks ? folded + fold<Real, Bytes>(acc[0] + acc[1]) : folded);
         } else {
-            return sum<float, Bytes>(acc + acc2);
+            return sum<Real, Bytes>(acc[0] + acc[1]);
         }
     }
 
-    DMC_INLINE void add_scaled(float scale, const bfloat16* other) {
-        if constexpr (Blocks >= 0) {
-            for (int v = 0; v < Blocks; ++v) {
-                const Pair<Bytes> pair(other + v * unit);
-                first[v] += scale * pair.first;
-                second[v] += scale * pair.second;
-            }
-        } else {
-            for (std::int64_t v = 0; v < blocks(); ++v) {
-                const Pair<Bytes> pair(other + v * unit);
-                float *a = d_own + v * unit, *b = a + V::lanes;
-                V::store(a, V::load(a) + scale * pair.first);
-                V::store(b, V::load(b) + scale * pair.second);
+    // acc[…] += the products of unit u, one for each of its vectors.
+    DMC_INLINE void add_product(const Stored* other, std::int64_t u, typename V::type* acc) const {
+        const Whole whole(other + u * unit);
+        for (int p = 0; p < vectors; ++p) acc[p] += V::load(own + u * unit + p * V::lanes) * whole.part[p];
+    }
+
+    DMC_INLINE void add_scaled(Real scale, const Stored* other) {
+        for (std::int64_t u = 0; u < blocks(); ++u) {
+            const Whole whole(other + u * unit);
+            for (int p = 0; p < vectors; ++p) {
+                if constexpr (Blocks >= 0) {
+                    accumulated[u * vectors + p] += scale * whole.part[p];
+                } else {
+                    Real* sum = d_own + u * unit + p * V::lanes;
+                    V::store(sum, V::load(sum) + scale * whole.part[p]);
+                }
             }
         }
         if constexpr (Half) {
-            const Pair<Bytes / 2> pair(other + blocks() * unit);
-            first_half += scale * pair.first;
-            second_half += scale * pair.second;
+            const Part part(other + blocks() * unit);
+            for (int p = 0; p < vectors; ++p) accumulated_half[p] += scale * part.part[p];
         }
     }
 
     DMC_INLINE void end() {
         if constexpr (Blocks > 0)
-            for (int v = 0; v < Blocks; ++v) {
-                V::store(d_own + v * unit, first[v]);
-                V::store(d_own + v * unit + V::lanes, second[v]);
-            }
-        if constexpr (Half) {
-            H::store(d_own + blocks() * unit, first_half);
-            H::store(d_own + blocks() * unit + H::lanes, second_half);
-        }
+            for (int v = 0; v < kept; ++v) V::store(d_own + v * V::lanes, accumulated[v]);
+        if constexpr (Half)
+            for (int p = 0; p < vectors; ++p) H::store(d_own + blocks() * unit + p * H::lanes, accumulated_half[p]);
     }
 };
 
