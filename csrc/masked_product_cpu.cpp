@@ -46,7 +46,7 @@ struct Line {
     static constexpr int vectors = Whole::vectors, unit = vectors * V::lanes;
     static constexpr int kept = Blocks > 0 ? Blocks * vectors : 1;
     std::int64_t width;
-    const Real* own;
+    const Real* own = nullptr;
     Real* d_own = nullptr;
     typename V::type accumulated[kept] = {};
     typename H::type accumulated_half[vectors] = {};
@@ -114,14 +114,15 @@ constexpr int kUnits = std::is_same_v<Real, Stored> ? 8 : 4;
 template <class Real, class Stored, class Index>
 struct Work {
     Lines<Index> lines;
-    std::int64_t width;   // a multiple of the padding's grain
-    const Real* own;      // (lines, width)
-    const Stored* other;  // (other_lines, width)
-    const Real* target;   // null: only the product is wanted
-    const Real* weights;  // null: all one
-    Real* out;            // the product (entries), or d_own (lines, width)
-    Real* partial;        // d_own of the segments of long lines (segments, width)
-    bool far;             // the other side exceeds the cache: its lines are fetched ahead
+    std::int64_t width;       // a multiple of the padding's grain
+    const Real* own;          // (lines, width); null: the product is one, so that the weights are summed
+    const Stored* other;      // (other_lines, width)
+    const Real* target;       // null: all zero
+    const Real* weights;      // null: all one
+    Real* product;            // (entries) where it is wanted and nothing else, or null
+    Real* d_own;              // (lines, width)
+    Real* partial = nullptr;  // d_own of the segments of long lines (segments, width)
+    bool far = false;         // the other side exceeds the cache: its lines are fetched ahead
 };
 
 template <class Real, class Stored, class Index, int Bytes, int Blocks, bool Half>
@@ -133,29 +134,29 @@ DMC_INLINE double run_lines(const Work<Real, Stored, Index>& work, const Piece& 
     for (std::int64_t i = piece.begin; i < piece.end; ++i) {
         const std::int64_t first = std::max(work.lines.pointers[i], piece.first),
                            last = std::min(work.lines.pointers[i + 1], piece.last);
-        line.own = work.own + i * width;
-        if (work.target) {
-            line.d_own = piece.segment < 0 ? work.out + i * width : work.partial + piece.segment * width;
+        if (work.own) line.own = work.own + i * width;
+        if (!work.product) {
+            line.d_own = piece.segment < 0 ? work.d_own + i * width : work.partial + piece.segment * width;
             line.begin();
         }
         for (std::int64_t e = first; e < last; ++e) {
             const Stored* other = work.other + work.lines.indices[e] * width;
-            const Real product = line.dot(other);
+            const Real product = work.own ? line.dot(other) : Real(1);
             if (work.far && e + kAhead < piece.last) {  // here and not before the product: its loads would wait
                 const char* ahead = reinterpret_cast<const char*>(work.other + work.lines.indices[e + kAhead] * width);
                 // To the second level: the first has too few lines under way for wide factors.
                 for (std::int64_t b = 0; b < bytes; b += 64) __builtin_prefetch(ahead + b, 0, 2);
             }
-            if (!work.target) {
-                work.out[e] = product;
+            if (work.product) {
+                work.product[e] = product;
                 continue;
             }
-            const Real residual = product - work.target[e];
+            const Real residual = work.target ? product - work.target[e] : product;
             const Real scaled = work.weights ? work.weights[e] * residual : residual;
             loss += 0.5 * double(scaled) * double(residual);
             line.add_scaled(scaled, other);
         }
-        if (work.target) line.end();
+        if (!work.product) line.end();
     }
     return loss;
 }
@@ -187,7 +188,7 @@ double run_parallel(Work<Real, Stored, Index> work, int n_threads) {
     const std::int64_t width = work.width;
     std::int64_t segments = 0;
     for (const Piece& piece : pieces) segments = std::max(segments, piece.segment + 1);
-    std::vector<Real> partial(work.target ? segments * width : 0);
+    std::vector<Real> partial(work.product ? 0 : segments * width);
     work.partial = partial.data();
     work.far = work.lines.other_lines * width * std::int64_t(sizeof(Stored)) > kCache;
     std::vector<double> losses(pieces.size(), 0.0);
@@ -195,11 +196,11 @@ double run_parallel(Work<Real, Stored, Index> work, int n_threads) {
                  [&](std::int64_t p) { losses[p] = dispatch<AnyWidth>(work, pieces[p]); });
     double loss = 0;
     for (double part : losses) loss += part;
-    if (work.target)  // in the order of the segments
+    if (!work.product)  // in the order of the segments
         for (const Piece& piece : pieces)
             if (piece.segment >= 0)
                 for (std::int64_t c = 0; c < width; ++c) {
-                    Real& sum = work.out[piece.begin * width + c];
+                    Real& sum = work.d_own[piece.begin * width + c];
                     sum = (piece.first == work.lines.pointers[piece.begin] ? 0 : sum) +
                           partial[piece.segment * width + c];
                 }
@@ -263,6 +264,25 @@ class Prepared {
     const Stored* data_;
 };
 
+// Every pass over the entries, on matrices of any width; what is null says which, see `Work`.
+template <class Real, class Stored, class Index>
+double run(Lines<Index> lines, Sides<Real> sides, const Real* target, const Real* weights, Real* product, Real* d_own,
+           int n_threads) {
+    // Copies cost a pass over the factors; a tail would cost as much for every entry.
+    const std::int64_t width = sides.width, wide = padded_width<Real, Stored>(width);
+    const Prepared<Real, Real> own(*lines.pool, sides.own, sides.own ? lines.count : 0, width, wide, false, n_threads);
+    const Prepared<Real, Stored> other(*lines.pool, sides.other, lines.other_lines, width, wide, true, n_threads);
+    Buffer<Real> d_wide;
+    if (d_own && wide != width) d_wide = Buffer<Real>(*lines.pool, lines.count * wide);
+    Real* d = d_wide ? d_wide.data() : d_own;
+    const double loss = run_parallel(Work<Real, Stored, Index>{lines, wide, sides.own ? own.data() : nullptr,
+                                                               other.data(), target, weights, product, d},
+                                     n_threads);
+    if (d_wide)
+        for (std::int64_t i = 0; i < lines.count; ++i) std::copy_n(d + i * wide, width, d_own + i * width);
+    return loss;
+}
+
 }  // namespace
 
 template <class Real, class Stored>
@@ -294,35 +314,27 @@ std::vector<Piece> cut(std::int64_t count, const std::int64_t* pointers) {
 
 template <class Real, class Index>
 void masked_product(Lines<Index> lines, Sides<Real> sides, Real* out, int n_threads) {
-    const std::int64_t wide = padded_width<Real, Real>(sides.width);
-    const Prepared<Real, Real> own(*lines.pool, sides.own, lines.count, sides.width, wide, false, n_threads),
-        other(*lines.pool, sides.other, lines.other_lines, sides.width, wide, true, n_threads);
-    run_parallel(Work<Real, Real, Index>{lines, wide, own.data(), other.data(), nullptr, nullptr, out, nullptr, false},
-                 n_threads);
+    run<Real, Real>(lines, sides, nullptr, nullptr, out, nullptr, n_threads);
 }
 
 template <class Real, class Stored, class Index>
 double residual_gradient(Lines<Index> lines, Sides<Real> sides, const Real* target, const Real* weights, Real* d_own,
                          int n_threads) {
-    // Copies cost a pass over the factors; a tail would cost as much for every entry.
-    const std::int64_t width = sides.width, wide = padded_width<Real, Stored>(width);
-    const Prepared<Real, Real> own(*lines.pool, sides.own, lines.count, width, wide, false, n_threads);
-    const Prepared<Real, Stored> other(*lines.pool, sides.other, lines.other_lines, width, wide, true, n_threads);
-    Buffer<Real> d_wide = wide == width ? Buffer<Real>() : Buffer<Real>(*lines.pool, lines.count * wide);
-    Real* d = d_wide ? d_wide.data() : d_own;
-    const double loss = run_parallel(
-        Work<Real, Stored, Index>{lines, wide, own.data(), other.data(), target, weights, d, nullptr, false},
-        n_threads);
-    if (d_wide)
-        for (std::int64_t i = 0; i < lines.count; ++i) std::copy_n(d + i * wide, width, d_own + i * width);
-    return loss;
+    return run<Real, Stored>(lines, sides, target, weights, nullptr, d_own, n_threads);
+}
+
+template <class Real, class Index>
+void weighted_sums(Lines<Index> lines, const Real* other, std::int64_t width, const Real* coefficients, Real* out,
+                   int n_threads) {
+    run<Real, Real>(lines, Sides<Real>{nullptr, other, width}, nullptr, coefficients, nullptr, out, n_threads);
 }
 
 #define DMC_GRADIENT(Real, Stored, Index)                                                                              \
     template double residual_gradient<Real, Stored, Index>(Lines<Index>, Sides<Real>, const Real*, const Real*, Real*, \
                                                            int);
-#define DMC_INSTANTIATE(Real, Index)                                                  \
-    template void masked_product<Real, Index>(Lines<Index>, Sides<Real>, Real*, int); \
+#define DMC_INSTANTIATE(Real, Index)                                                                            \
+    template void masked_product<Real, Index>(Lines<Index>, Sides<Real>, Real*, int);                           \
+    template void weighted_sums<Real, Index>(Lines<Index>, const Real*, std::int64_t, const Real*, Real*, int); \
     DMC_GRADIENT(Real, Real, Index)
 DMC_INSTANTIATE(float, std::int32_t)
 DMC_INSTANTIATE(float, std::int64_t)

@@ -107,10 +107,10 @@ def test_line_sums_are_those_of_scipy(lines, others, long, width, dtype):
 def test_line_sums_refuse_what_is_not_padded():
     lines = step(2)[0]
     for shape, told in (
-        ((50, 15), "multiple of 16 columns"),
-        ((50, 0), "multiple of 16 columns"),
+        ((50, 15), "vectors has 15 columns; give a multiple of 16"),
+        ((50, 0), "vectors has 0 columns; give a multiple of 16"),
         ((49, 16), "it has to be"),
-        ((50,), "give a matrix"),
+        ((50,), "it has to be .50, any"),
     ):
         with pytest.raises(ValueError, match=told):
             _compiled.core.line_sums(posterior.entries_of(lines, 50), np.zeros(shape, np.float32))
