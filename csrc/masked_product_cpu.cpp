@@ -111,22 +111,24 @@ struct Line {
 template <class Real, class Stored>
 constexpr int kUnits = std::is_same_v<Real, Stored> ? 8 : 4;
 
-template <class Real, class Stored, class Index>
+// A pass over the entries: their products, or for each line the sum of the others' lines times residuals, or, without
+// a product (Sums), times weights.
+template <bool Sums, class Real, class Stored, class Index>
 struct Work {
     Lines<Index> lines;
     std::int64_t width;       // a multiple of the padding's grain
-    const Real* own;          // (lines, width); null: the product is one, so that the weights are summed
+    const Real* own;          // (lines, width); not of Sums
     const Stored* other;      // (other_lines, width)
     const Real* target;       // null: all zero
     const Real* weights;      // null: all one
-    Real* product;            // (entries) where it is wanted and nothing else, or null
-    Real* d_own;              // (lines, width)
-    Real* partial = nullptr;  // d_own of the segments of long lines (segments, width)
+    Real* products;           // (entries), or null: the sums are wanted
+    Real* sums;               // (lines, width)
+    Real* partial = nullptr;  // those of the segments of long lines (segments, width)
     bool far = false;         // the other side exceeds the cache: its lines are fetched ahead
 };
 
-template <class Real, class Stored, class Index, int Bytes, int Blocks, bool Half>
-DMC_INLINE double run_lines(const Work<Real, Stored, Index>& work, const Piece& piece) {
+template <int Bytes, int Blocks, bool Half, bool Sums, class Real, class Stored, class Index>
+DMC_INLINE double run_lines(const Work<Sums, Real, Stored, Index>& work, const Piece& piece) {
     const std::int64_t width = work.width, bytes = width * std::int64_t(sizeof(Stored));
     Line<Real, Stored, Bytes, Blocks, Half> line;
     line.width = width;
@@ -134,61 +136,61 @@ DMC_INLINE double run_lines(const Work<Real, Stored, Index>& work, const Piece& 
     for (std::int64_t i = piece.begin; i < piece.end; ++i) {
         const std::int64_t first = std::max(work.lines.pointers[i], piece.first),
                            last = std::min(work.lines.pointers[i + 1], piece.last);
-        if (work.own) line.own = work.own + i * width;
-        if (!work.product) {
-            line.d_own = piece.segment < 0 ? work.d_own + i * width : work.partial + piece.segment * width;
+        if constexpr (!Sums) line.own = work.own + i * width;
+        if (!work.products) {
+            line.d_own = piece.segment < 0 ? work.sums + i * width : work.partial + piece.segment * width;
             line.begin();
         }
         for (std::int64_t e = first; e < last; ++e) {
             const Stored* other = work.other + work.lines.indices[e] * width;
-            const Real product = work.own ? line.dot(other) : Real(1);
+            const Real product = Sums ? Real(1) : line.dot(other);
             if (work.far && e + kAhead < piece.last) {  // here and not before the product: its loads would wait
                 const char* ahead = reinterpret_cast<const char*>(work.other + work.lines.indices[e + kAhead] * width);
                 // To the second level: the first has too few lines under way for wide factors.
                 for (std::int64_t b = 0; b < bytes; b += 64) __builtin_prefetch(ahead + b, 0, 2);
             }
-            if (work.product) {
-                work.product[e] = product;
+            if (!Sums && work.products) {
+                work.products[e] = product;
                 continue;
             }
-            const Real residual = work.target ? product - work.target[e] : product;
+            const Real residual = !Sums && work.target ? product - work.target[e] : product;
             const Real scaled = work.weights ? work.weights[e] * residual : residual;
-            loss += 0.5 * double(scaled) * double(residual);
+            if constexpr (!Sums) loss += 0.5 * double(scaled) * double(residual);
             line.add_scaled(scaled, other);
         }
-        if (!work.product) line.end();
+        if (!work.products) line.end();
     }
     return loss;
 }
 
 struct AnyWidth {
-    template <int Bytes, class Real, class Stored, class Index>
-    static DMC_INLINE double run(const Work<Real, Stored, Index>& work, const Piece& piece) {
+    template <int Bytes, bool Sums, class Real, class Stored, class Index>
+    static DMC_INLINE double run(const Work<Sums, Real, Stored, Index>& work, const Piece& piece) {
         if constexpr (Bytes > 16)
             if (work.width % Line<Real, Stored, Bytes, 0, false>::unit) return run_blocks<Bytes, true>(work, piece);
         return run_blocks<Bytes, false>(work, piece);
     }
 
     // A case for every number of units up to kUnits, and for every second one up to twice as many: see `padded_width`.
-    template <int Bytes, bool Half, int Blocks = 0, class Real, class Stored, class Index>
-    static DMC_INLINE double run_blocks(const Work<Real, Stored, Index>& work, const Piece& piece) {
+    template <int Bytes, bool Half, int Blocks = 0, bool Sums, class Real, class Stored, class Index>
+    static DMC_INLINE double run_blocks(const Work<Sums, Real, Stored, Index>& work, const Piece& piece) {
         if (work.width / Line<Real, Stored, Bytes, 0, false>::unit == Blocks)
-            return run_lines<Real, Stored, Index, Bytes, Blocks, Half>(work, piece);
+            return run_lines<Bytes, Blocks, Half>(work, piece);
         if constexpr (Blocks < kUnits<Real, Stored>)
             return run_blocks<Bytes, Half, Blocks + 1>(work, piece);
         else if constexpr (Blocks < 2 * kUnits<Real, Stored> && !Half)
             return run_blocks<Bytes, Half, Blocks + 2>(work, piece);
-        return run_lines<Real, Stored, Index, Bytes, -1, Half>(work, piece);
+        return run_lines<Bytes, -1, Half>(work, piece);
     }
 };
 
-template <class Real, class Stored, class Index>
-double run_parallel(Work<Real, Stored, Index> work, int n_threads) {
+template <bool Sums, class Real, class Stored, class Index>
+double run_parallel(Work<Sums, Real, Stored, Index> work, int n_threads) {
     const std::vector<Piece>& pieces = *work.lines.pieces;
     const std::int64_t width = work.width;
     std::int64_t segments = 0;
     for (const Piece& piece : pieces) segments = std::max(segments, piece.segment + 1);
-    std::vector<Real> partial(work.product ? 0 : segments * width);
+    std::vector<Real> partial(work.products ? 0 : segments * width);
     work.partial = partial.data();
     work.far = work.lines.other_lines * width * std::int64_t(sizeof(Stored)) > kCache;
     std::vector<double> losses(pieces.size(), 0.0);
@@ -196,11 +198,11 @@ double run_parallel(Work<Real, Stored, Index> work, int n_threads) {
                  [&](std::int64_t p) { losses[p] = dispatch<AnyWidth>(work, pieces[p]); });
     double loss = 0;
     for (double part : losses) loss += part;
-    if (!work.product)  // in the order of the segments
+    if (!work.products)  // in the order of the segments
         for (const Piece& piece : pieces)
             if (piece.segment >= 0)
                 for (std::int64_t c = 0; c < width; ++c) {
-                    Real& sum = work.d_own[piece.begin * width + c];
+                    Real& sum = work.sums[piece.begin * width + c];
                     sum = (piece.first == work.lines.pointers[piece.begin] ? 0 : sum) +
                           partial[piece.segment * width + c];
                 }
@@ -264,22 +266,22 @@ class Prepared {
     const Stored* data_;
 };
 
-// Every pass over the entries, on matrices of any width; what is null says which, see `Work`.
-template <class Real, class Stored, class Index>
-double run(Lines<Index> lines, Sides<Real> sides, const Real* target, const Real* weights, Real* product, Real* d_own,
+// A pass over the entries, of matrices of any width.
+template <bool Sums, class Real, class Stored, class Index>
+double run(Lines<Index> lines, Sides<Real> sides, const Real* target, const Real* weights, Real* products, Real* sums,
            int n_threads) {
     // Copies cost a pass over the factors; a tail would cost as much for every entry.
     const std::int64_t width = sides.width, wide = padded_width<Real, Stored>(width);
-    const Prepared<Real, Real> own(*lines.pool, sides.own, sides.own ? lines.count : 0, width, wide, false, n_threads);
+    const Prepared<Real, Real> own(*lines.pool, sides.own, Sums ? 0 : lines.count, width, wide, false, n_threads);
     const Prepared<Real, Stored> other(*lines.pool, sides.other, lines.other_lines, width, wide, true, n_threads);
-    Buffer<Real> d_wide;
-    if (d_own && wide != width) d_wide = Buffer<Real>(*lines.pool, lines.count * wide);
-    Real* d = d_wide ? d_wide.data() : d_own;
-    const double loss = run_parallel(Work<Real, Stored, Index>{lines, wide, sides.own ? own.data() : nullptr,
-                                                               other.data(), target, weights, product, d},
-                                     n_threads);
-    if (d_wide)
-        for (std::int64_t i = 0; i < lines.count; ++i) std::copy_n(d + i * wide, width, d_own + i * width);
+    Buffer<Real> wide_sums;
+    if (sums && wide != width) wide_sums = Buffer<Real>(*lines.pool, lines.count * wide);
+    Real* to = wide_sums ? wide_sums.data() : sums;
+    const double loss = run_parallel(
+        Work<Sums, Real, Stored, Index>{lines, wide, own.data(), other.data(), target, weights, products, to},
+        n_threads);
+    if (wide_sums)
+        for (std::int64_t i = 0; i < lines.count; ++i) std::copy_n(to + i * wide, width, sums + i * width);
     return loss;
 }
 
@@ -314,19 +316,19 @@ std::vector<Piece> cut(std::int64_t count, const std::int64_t* pointers) {
 
 template <class Real, class Index>
 void masked_product(Lines<Index> lines, Sides<Real> sides, Real* out, int n_threads) {
-    run<Real, Real>(lines, sides, nullptr, nullptr, out, nullptr, n_threads);
+    run<false, Real, Real>(lines, sides, nullptr, nullptr, out, nullptr, n_threads);
 }
 
 template <class Real, class Stored, class Index>
 double residual_gradient(Lines<Index> lines, Sides<Real> sides, const Real* target, const Real* weights, Real* d_own,
                          int n_threads) {
-    return run<Real, Stored>(lines, sides, target, weights, nullptr, d_own, n_threads);
+    return run<false, Real, Stored>(lines, sides, target, weights, nullptr, d_own, n_threads);
 }
 
 template <class Real, class Index>
 void weighted_sums(Lines<Index> lines, const Real* other, std::int64_t width, const Real* coefficients, Real* out,
                    int n_threads) {
-    run<Real, Real>(lines, Sides<Real>{nullptr, other, width}, nullptr, coefficients, nullptr, out, n_threads);
+    run<true, Real, Real>(lines, Sides<Real>{nullptr, other, width}, nullptr, coefficients, nullptr, out, n_threads);
 }
 
 #define DMC_GRADIENT(Real, Stored, Index)                                                                              \

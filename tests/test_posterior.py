@@ -157,6 +157,16 @@ def test_what_does_not_fit_is_refused(place, wrong, told):
         compiled(*given)
 
 
+@native
+@pytest.mark.parametrize("place", range(1, 7))
+def test_what_is_not_aligned_is_refused(place):
+    given = list(step(3))
+    array = given[place]
+    given[place] = np.empty(array.nbytes + 1, np.uint8)[1:].view(array.dtype).reshape(array.shape)
+    with pytest.raises(ValueError, match="is not aligned in memory"):
+        compiled(*given)
+
+
 # --- against the regression that it is, line by line
 
 

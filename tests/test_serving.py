@@ -279,6 +279,26 @@ def test_top_n_refuses(changes, error, said):
         core.top_n(**given)
 
 
+
+def misaligned(array):
+    copy = np.empty(array.nbytes + 1, np.uint8)[1:].view(array.dtype).reshape(array.shape)
+    copy[...] = array
+    return copy
+
+
+@pytest.mark.parametrize("name", ["left", "right", "first", "last", "indices", "among"])
+def test_top_n_refuses_what_is_not_aligned(name):
+    with pytest.raises(ValueError, match=f"{name} is not aligned in memory: it starts at .*; give a copy"):
+        core.top_n(**arguments(**{name: misaligned}))
+
+
+@pytest.mark.parametrize("name", ["left", "right", "rows", "cols"])
+def test_product_at_refuses_what_is_not_aligned(name):
+    given = {"left": np.ones((4, 3)), "right": np.ones((6, 3)), "rows": np.arange(3), "cols": np.arange(3)}
+    with pytest.raises(ValueError, match=f"{name} is not aligned in memory"):
+        core.product_at(**{**given, name: misaligned(given[name])})
+
+
 @pytest.mark.parametrize(
     ("rows", "cols", "error", "said"),
     [
