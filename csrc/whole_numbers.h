@@ -5,7 +5,8 @@
 
 #include "vectors.h"
 
-#ifdef DMC_X86_DISPATCH
+#if defined(DMC_X86_DISPATCH) && !defined(__clang__)
+#define DMC_X86_BUILTINS 1  // clang would want the caller to have the instruction set before it is inlined
 #include <immintrin.h>  // declares the builtins of every instruction set
 #endif
 
@@ -16,7 +17,7 @@ template <int Bytes>
 DMC_INLINE typename Vector<std::int32_t, Bytes>::type product_of_pairs(typename Vector<std::int32_t, Bytes>::type a,
                                                                        typename Vector<std::int32_t, Bytes>::type b) {
     using Words = typename Vector<std::int32_t, Bytes>::type;
-#ifdef DMC_X86_DISPATCH
+#ifdef DMC_X86_BUILTINS
     using Shorts = typename Vector<std::int16_t, Bytes>::type;
     if constexpr (Bytes == 64) return (Words)__builtin_ia32_pmaddwd512_mask((Shorts)a, (Shorts)b, Words{}, 0xffff);
     if constexpr (Bytes == 32) return (Words)__builtin_ia32_pmaddwd256((Shorts)a, (Shorts)b);
@@ -29,7 +30,7 @@ DMC_INLINE typename Vector<std::int32_t, Bytes>::type product_of_pairs(typename 
 // The sign bits of the lanes, the first one lowest.
 template <int Bytes>
 DMC_INLINE std::uint32_t signs(typename Vector<std::int32_t, Bytes>::type v) {
-#ifdef DMC_X86_DISPATCH
+#ifdef DMC_X86_BUILTINS
     if constexpr (Bytes == 64) return __builtin_ia32_cvtd2mask512(v);
     if constexpr (Bytes == 32) return __builtin_ia32_movmskps256((typename Vector<float, Bytes>::type)v);
     if constexpr (Bytes == 16) return __builtin_ia32_movmskps((typename Vector<float, Bytes>::type)v);
