@@ -16,7 +16,8 @@ using dmc::refuse;
 
 namespace {
 
-dmc::Blocks blocks(const Array<double>& a, const char* name, py::ssize_t lines, py::ssize_t width) {
+template <class Real>
+dmc::Blocks<Real> blocks(const Array<Real>& a, const char* name, py::ssize_t lines, py::ssize_t width) {
     if (a.ndim() == 3) return {checked(a, name, {1, width, width}), true};
     return {checked(a, name, {lines, width * (width + 1) / 2}), false};
 }
@@ -24,7 +25,7 @@ dmc::Blocks blocks(const Array<double>& a, const char* name, py::ssize_t lines, 
 template <class Real, class Index>
 py::tuple solve(const Entries<Index>& by_row, const Entries<Index>& by_column, const Array<std::int64_t>& column_order,
                 const Array<Real>& left, const Array<Real>& right, const std::optional<Array<Real>>& weights,
-                const Array<Real>& diagonal, const Array<double>& row_blocks, const Array<double>& column_blocks,
+                const Array<Real>& diagonal, const Array<Real>& row_blocks, const Array<Real>& column_blocks,
                 const Array<Real>& right_side, double tol, std::int64_t max_products, int n_threads) {
     const auto rows = by_row.lines();
     const auto columns = by_column.lines();

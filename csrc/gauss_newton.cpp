@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <vector>
 
 #include "parallel.h"
@@ -43,41 +44,60 @@ struct Add {
     }
 };
 
-// T with block⁻¹ = T·Tᵀ, upper triangular, in the place of each packed block of lines begin … end−1: the inverse of its
-// Cholesky factor. In this form the preconditioner is positive whatever rounding does to a block that is nearly singular.
+// The inverses of the packed blocks of lines begin … end−1, in rows of `stride` numbers. Lines with few entries have
+// singular blocks and get a little ridge: of the size of what rounding leaves in their own, for theirs may be larger
+// than all others together.
+template <class Real>
+struct Inversion {
+    const Real* blocks;
+    Real* inverses;
+    std::int64_t width, stride;
+    double mean_trace;
+};
+
 struct Invert {
-    template <int Bytes>
-    static DMC_INLINE int run(double* const& blocks, const std::int64_t& k, const std::int64_t& begin,
-                              const std::int64_t& end) {
-        const std::int64_t size = k * (k + 1) / 2;
-        std::vector<double> room(size), least(k);
-        double* factor = room.data();
+    template <int Bytes, class Real>
+    static DMC_INLINE int run(const Inversion<Real>& work, const std::int64_t& begin, const std::int64_t& end) {
+        const std::int64_t k = work.width, size = k * (k + 1) / 2;
+        const double eps = std::numeric_limits<Real>::epsilon();
+        std::vector<double> factor_room(size), inverse_room(size), least_room(k);
+        double *factor = factor_room.data(), *inverse = inverse_room.data(), *least = least_room.data();
         for (std::int64_t i = begin; i < end; ++i) {
-            double* block = blocks + i * size;
-            for (std::int64_t p = 0; p < k; ++p) least[p] = kLeastPivot * block[at(p, k)];
-            for (std::int64_t p = 0; p < k; ++p) {  // Rᵀ·R, in place
-                double* row = block + at(p, k);
+            std::copy_n(work.blocks + i * size, size, factor);
+            double trace = 0;
+            for (std::int64_t p = 0; p < k; ++p) trace += factor[at(p, k)];
+            const double needed = 100 * eps * std::max(trace, work.mean_trace) / k, ridge = needed > 0 ? needed : 1;
+            for (std::int64_t p = 0; p < k; ++p) least[p] = kLeastPivot * (factor[at(p, k)] += ridge);
+            for (std::int64_t p = 0; p < k; ++p) {  // Cholesky: Rᵀ·R
+                double* row = factor + at(p, k);
                 const double scale = 1 / std::sqrt(std::max(row[0], least[p]));
                 row[0] = 1 / scale;
                 for (std::int64_t c = 1; c < k - p; ++c) row[c] *= scale;
                 for (std::int64_t r = 1; r < k - p; ++r) {
-                    double* below = block + at(p + r, k);
+                    double* below = factor + at(p + r, k);
                     for (std::int64_t c = r; c < k - p; ++c) below[c - r] -= row[r] * row[c];
                 }
             }
-            std::copy_n(block, size, factor);
             for (std::int64_t p = k - 1; p >= 0; --p) {  // R·T = I, from below
                 const double* row = factor + at(p, k);
-                double* out = block + at(p, k);
+                double* out = inverse + at(p, k);
                 std::fill_n(out, k - p, 0.0);
                 out[0] = 1;
                 for (std::int64_t q = 1; q < k - p; ++q) {
-                    const double* below = block + at(p + q, k);
+                    const double* below = inverse + at(p + q, k);
                     for (std::int64_t c = q; c < k - p; ++c) out[c] -= row[q] * below[c - q];
                 }
                 const double scale = 1 / row[0];
                 for (std::int64_t c = 0; c < k - p; ++c) out[c] *= scale;
             }
+            Real* to = work.inverses + i * k * work.stride;
+            for (std::int64_t r = 0; r < k; ++r)  // T·Tᵀ
+                for (std::int64_t c = r; c < k; ++c) {
+                    const double *x = inverse + at(r, k) + (c - r), *y = inverse + at(c, k);
+                    double sum = 0;
+                    for (std::int64_t q = 0; q < k - c; ++q) sum += x[q] * y[q];
+                    to[r * work.stride + c] = to[c * work.stride + r] = Real(sum);
+                }
         }
         return 0;
     }
@@ -86,48 +106,49 @@ struct Invert {
     static DMC_INLINE std::int64_t at(std::int64_t p, std::int64_t k) { return p * k - p * (p - 1) / 2; }
 };
 
-// Some lines of one side, and what the residuals of each are multiplied by.
+// Some lines of one side, and the inverses that their residuals are multiplied by.
 template <class Real>
 struct Part {
     const Real* residual;
     Real* out;
-    std::int64_t begin, end, width;
-    const Real* common;    // (width, width), or null:
-    const double* factor;  // of every line, as Invert makes them
+    std::int64_t begin, end, width, stride;
+    const Real* inverses;
+    std::int64_t step;  // from one line's inverse to the next; 0: common to all
 };
 
 struct Precondition {
     template <int Bytes, class Real>
     static DMC_INLINE int run(const Part<Real>& part) {
-        const std::int64_t k = part.width;
-        std::vector<double> room(k);
-        double* turned = room.data();
+        constexpr std::int64_t lanes = Vector<Real, Bytes>::lanes;
         for (std::int64_t i = part.begin; i < part.end; ++i) {
-            const Real* from = part.residual + i * k;
-            Real* to = part.out + i * k;
-            if (part.common) {
-                std::fill_n(to, k, Real(0));
-                for (std::int64_t r = 0; r < k; ++r) {
-                    const Real *row = part.common + r * k, factor = from[r];
-                    for (std::int64_t c = 0; c < k; ++c) to[c] += factor * row[c];
-                }
-                continue;
-            }
-            const double* first = part.factor + i * (k * (k + 1) / 2);
-            std::fill_n(turned, k, 0.0);
-            const double* row = first;
-            for (std::int64_t r = 0; r < k; row += k - r, ++r)
-                for (std::int64_t c = 0; c < k - r; ++c) turned[r + c] += row[c] * double(from[r]);
-            row = first;
-            for (std::int64_t r = 0; r < k; row += k - r, ++r) {
-                double sum = 0;
-                for (std::int64_t c = 0; c < k - r; ++c) sum += row[c] * turned[r + c];
-                to[r] = Real(sum);
-            }
+            std::int64_t c = 0;
+            for (; c + 4 * lanes <= part.stride; c += 4 * lanes) columns<Bytes, 4>(part, i, c);
+            for (; c < part.stride; c += lanes) columns<Bytes, 1>(part, i, c);
         }
         return 0;
     }
+
+    // Some vectors of line i's product, from number c on.
+    template <int Bytes, int Vectors, class Real>
+    static DMC_INLINE void columns(const Part<Real>& part, std::int64_t i, std::int64_t c) {
+        using V = Vector<Real, Bytes>;
+        const std::int64_t k = part.width;
+        const Real *from = part.residual + i * k, *inverse = part.inverses + i * part.step + c;
+        typename V::type sums[Vectors] = {};
+        for (std::int64_t r = 0; r < k; ++r)
+            for (int v = 0; v < Vectors; ++v)
+                sums[v] += from[r] * V::load(inverse + r * part.stride + v * V::lanes);
+        Real room[Vectors * V::lanes];
+        for (int v = 0; v < Vectors; ++v) V::store(room + v * V::lanes, sums[v]);
+        if (c < k) std::copy_n(room, std::min<std::int64_t>(Vectors * V::lanes, k - c), part.out + i * k + c);
+    }
 };
+
+template <class Real>
+std::int64_t rounded_up(std::int64_t width) {
+    constexpr std::int64_t lanes = 64 / sizeof(Real);
+    return (width + lanes - 1) / lanes * lanes;
+}
 
 // One side: its unknowns among all, and what is gathered of the model.
 template <class Real, class Index>
@@ -135,9 +156,9 @@ class Side {
   public:
     // Of the widened model [rows left]·[right columns]ᵀ this side's part has its unknowns at `place`.
     Side(Lines<Index> lines, const Real* basis, std::int64_t width, std::int64_t start, std::int64_t place,
-         const Real* model, std::int64_t model_width, std::int64_t wide, Blocks blocks, int n_threads)
+         const Real* model, std::int64_t model_width, std::int64_t wide, Blocks<Real> blocks, int n_threads)
         : lines_(lines), width_(width), padded_(padded_width<Real, Real>(width)), start_(start), place_(place),
-          wide_(wide), basis_(*lines.pool, lines.other_lines * padded_),
+          wide_(wide), common_(blocks.common_inverse), stride_(rounded_up<Real>(width)), basis_(*lines.pool, lines.other_lines * padded_),
           widened_(*lines.pool, lines.count * wide), sums_(*lines.pool, lines.count * padded_) {
         for (std::int64_t j = 0; j < lines.other_lines; ++j) {
             std::copy_n(basis + j * width, width, &basis_[j * padded_]);
@@ -147,16 +168,7 @@ class Side {
         const std::int64_t there = place ? 0 : width;  // where the model itself stands
         for (std::int64_t i = 0; i < lines.count; ++i)
             std::copy_n(model + i * model_width, model_width, &widened_[i * wide + there]);
-        if (blocks.common_inverse) {
-            common_.assign(blocks.data, blocks.data + width * width);
-            return;
-        }
-        factors_.assign(blocks.data, blocks.data + lines.count * (width * (width + 1) / 2));
-        for_lines(n_threads, [&](std::int64_t begin, std::int64_t end) {
-            double* factors = factors_.data();
-            dispatch<Invert>(factors, width_, begin, end);
-            return 0.0;
-        });
+        invert(blocks, n_threads);
     }
 
     const Real* widen(const Real* direction, int n_threads) {
@@ -183,14 +195,32 @@ class Side {
 
     void precondition(const Real* residual, Real* out, int n_threads) {
         for_lines(n_threads, [&](std::int64_t begin, std::int64_t end) {
-            const Part<Real> part{residual + start_, out + start_,      begin,          end,
-                                  width_,            common_.empty() ? nullptr : common_.data(), factors_.data()};
+            const Part<Real> part{residual + start_, out + start_,     begin, end, width_,
+                                  stride_,           inverses_.data(), common_ ? 0 : width_ * stride_};
             dispatch<Precondition>(part);
             return 0.0;
         });
     }
 
   private:
+    void invert(Blocks<Real> blocks, int n_threads) {
+        const std::int64_t count = common_ ? 1 : lines_.count, size = width_ * (width_ + 1) / 2;
+        inverses_.assign(count * width_ * stride_, Real(0));
+        if (common_) {
+            for (std::int64_t r = 0; r < width_; ++r)
+                std::copy_n(blocks.data + r * width_, width_, &inverses_[r * stride_]);
+            return;
+        }
+        double total = 0;
+        for (std::int64_t i = 0; i < count; ++i)
+            for (std::int64_t p = 0; p < width_; ++p) total += blocks.data[i * size + Invert::at(p, width_)];
+        const Inversion<Real> work{blocks.data, inverses_.data(), width_, stride_, count ? total / count : 0};
+        for_lines(n_threads, [&](std::int64_t begin, std::int64_t end) {
+            dispatch<Invert>(work, begin, end);
+            return 0.0;
+        });
+    }
+
     template <class Body>
     void for_lines(int n_threads, const Body& body) {
         const std::int64_t lines = std::max<std::int64_t>(1, kChunk / std::max<std::int64_t>(width_, 1));
@@ -199,8 +229,9 @@ class Side {
 
     Lines<Index> lines_;
     std::int64_t width_, padded_, start_, place_, wide_;
-    std::vector<Real> common_;
-    std::vector<double> factors_;
+    bool common_;
+    std::int64_t stride_;  // of a row of an inverse: whole vectors of any instruction set
+    std::vector<Real> inverses_;
     Buffer<Real> basis_, widened_, sums_;
 };
 

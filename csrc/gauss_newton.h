@@ -10,9 +10,10 @@
 namespace dmc {
 
 // What the preconditioner knows of the diagonal blocks of one side: those of every line, packed upper triangles
-// (lines, width(width+1)/2), positive definite but for rounding; or one inverse (width, width) that is common to all.
+// (lines, width(width+1)/2), which get a little ridge; or one inverse (width, width) that is common to all.
+template <class Real>
 struct Blocks {
-    const double* data;
+    const Real* data;
     bool common_inverse;
 };
 
@@ -27,7 +28,7 @@ struct NormalEquations {
     std::int64_t row_width, column_width;
     const Real* weights;   // (entries) in row order; null: all one
     const Real* diagonal;  // D, of every unknown
-    Blocks row_blocks, column_blocks;
+    Blocks<Real> row_blocks, column_blocks;
 
     std::int64_t row_unknowns() const { return by_row.count * row_width; }
     std::int64_t unknowns() const { return row_unknowns() + by_column.count * column_width; }

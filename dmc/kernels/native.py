@@ -61,7 +61,7 @@ def solve_normal_equations(
     pattern: Pattern,
     weights: Real | None,
     diagonal: Real,
-    blocks: tuple[NDArray[np.float64], NDArray[np.float64]],
+    blocks: tuple[Real, Real],
     right_side: Real,
     tol: float,
     max_products: int,
@@ -74,9 +74,9 @@ def solve_normal_equations(
     weights : (observed,) array or None
         In row order.
     diagonal, right_side : (unknowns,) arrays
-    blocks : pair of float64 arrays
-        The matrix' diagonal blocks of the rows and of the columns, packed upper triangles (rows, k(k+1)/2); or an
-        inverse (1, k, k) that is common to all.
+    blocks : pair of arrays
+        The matrix' diagonal blocks of the rows and of the columns, packed upper triangles (rows, k(k+1)/2), which
+        get a little ridge; or an inverse (1, k, k) that is common to all.
     tol, max_products
         See there.
     """

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 from array_api_compat import array_namespace, device as where
-from numpy.typing import NDArray
 
 from dmc.factors import Array, Factors
 from dmc.pattern import COLUMNS, ROWS
@@ -70,11 +68,11 @@ class NormalEquations:
             for (side, other), ridge in zip(others, self._ridges, strict=True)
         )
 
-    def _packed_blocks(self) -> tuple[NDArray[np.float64], ...]:
-        """The blocks as the compiled solve takes them, with the ridge of `inverse`; or the inverses of the averages."""
+    def _packed_blocks(self) -> tuple[Array, ...]:
+        """What the compiled solve makes the same inverses of; or those of the averages."""
         if not self.blocked:
-            return tuple(np.ascontiguousarray(a, dtype=np.float64) for a in self._inverses)
-        return tuple(_with_ridge(self._problem.packed_grams(s, v), v) for s, v in enumerate((self._right, self._left)))
+            return tuple(map(np.ascontiguousarray, self._inverses))
+        return tuple(self._problem.packed_grams(s, v) for s, v in enumerate((self._right, self._left)))
 
     def flatten(self, factors: Factors) -> Array:
         """(unknowns,) from a direction or gradient."""
@@ -152,17 +150,6 @@ class NormalEquations:
 
 def _diagonal(values: Array) -> Array:
     return values * array_namespace(values).eye(len(values), dtype=values.dtype, device=where(values))
-
-
-def _with_ridge(packed: NDArray[Any], vectors: NDArray[Any]) -> NDArray[np.float64]:
-    """Packed Gram matrices of vectors with the ridge of `inverse`."""
-    k, eps = vectors.shape[1], float(np.finfo(vectors.dtype).eps)
-    result = packed.astype(np.float64)
-    diagonal = np.cumsum([0, *range(k, 1, -1)])  # where it stands in a packed triangle
-    traces = result[:, diagonal].sum(axis=1)
-    ridge = 100 * eps * np.maximum(traces, traces.mean()) / max(k, 1)
-    result[:, diagonal] += np.where(ridge > 0, ridge, 1.0)[:, None]
-    return result
 
 
 def inverse(gram: Array) -> Array:

@@ -360,13 +360,15 @@ class MaskedLeastSquares(Problem):
         if other.shape[0] != self.pattern.shape[1 - side]:
             m, n = self.pattern.shape
             raise ValueError(f"the other side has {other.shape[0]} vectors and the data are {m}×{n}; give one for each")
-        first, second = (_arrays.place(a, self.device) for a in np.triu_indices(other.shape[1]))
+        xp, k = array_namespace(other), int(other.shape[1])
+        products = xp.concat([other[:, i : i + 1] * other[:, i:] for i in range(k)] or [other], axis=1)
         w = None if self.weights is None else self.weights[side]
-        grams = self._kernel.weighted_sums(side, other[:, first] * other[:, second], self.pattern, w)
+        grams = self._kernel.weighted_sums(side, products, self.pattern, w)
         if self.unobserved_weight:
-            grams = grams + self.unobserved_weight * (other.T @ other)[first, second]
+            gram = self.unobserved_weight * (other.T @ other)
+            grams = grams + xp.concat([gram[i, i:] for i in range(k)] or [gram[:, 0]])
         if self._penalised:
-            grams = grams + self.l2[side][:, None] * (first == second)
+            grams[:, np.cumsum([0, *range(k, 1, -1)])[:k]] += self.l2[side][:, None]
         return grams
 
     def grams(self, side: int, other: Array) -> Array:
