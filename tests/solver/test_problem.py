@@ -90,7 +90,7 @@ def by_autograd(at: Factors, observed: Observations, weights, row_l2, column_l2)
         X, row_size = X + b[:, None], row_size + b**2
     if c is not None:
         X, column_size = X + c[None, :], column_size + c**2
-    residual = X[observed.rows, observed.cols] - torch.tensor(observed.values)
+    residual = X[observed.rows, observed.cols.copy()] - torch.tensor(observed.values)
     weights, row_l2, column_l2 = (torch.as_tensor(a, dtype=torch.float64) for a in (weights, row_l2, column_l2))
     value = ((weights * residual**2).sum() + (row_l2 * row_size).sum() + (column_l2 * column_size).sum()) / 2
     value.backward()
@@ -299,7 +299,7 @@ def test_grams_of_vectors_that_are_not_those_of_the_other_side_are_refused(kerne
 def test_old_names_of_parameters_serve_and_warn():
     observed, at = observations(np.float32), factors(dtype=np.float32)
     with pytest.warns(DeprecationWarning, match="gathered is now gather_dtype; give gather_dtype='bfloat16'") as seen:
-        old = MaskedLeastSquares(observed, gather_dtype="bfloat16")
+        old = MaskedLeastSquares(observed, gathered="bfloat16")
     assert seen[0].filename == __file__
     assert old.value_and_grad(at)[0] == MaskedLeastSquares(observed, gather_dtype="bfloat16").value_and_grad(at)[0]
     with pytest.warns(DeprecationWarning, match="unobserved is now unobserved_weight; give unobserved_weight=0.5"):
