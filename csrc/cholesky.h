@@ -26,15 +26,21 @@ struct Cholesky {
     // Of number (r, c), c ≥ r.
     DMC_INLINE Real* at(std::int64_t r, std::int64_t c) const { return a + (r * wide - r * (r + 1) / 2 + c) * lanes; }
 
-    // The diagonal becomes D⁻¹, and the right-hand side D U⁻ᵀ of itself. A pivot of which rounding leaves nothing is
-    // taken to be as large as rounding is: what is positive definite yields numbers.
+    // The diagonal becomes D⁻¹, and the right-hand side D U⁻ᵀ of itself. Where rounding leaves nothing of a pivot it is
+    // taken to be as large as rounding is, and what stands beside it to be zero: no number grows out of it.
     DMC_INLINE void factor() const {
+        const Real rounding = Real(k) * std::numeric_limits<Real>::epsilon();
         for (std::int64_t r = 0; r < k; ++r) {
             for (std::int64_t p = 0; p < r; ++p) V::store(room + p * lanes, V::load(at(p, r)) * V::load(at(p, p)));
-            const Type least = V::load(at(r, r)) * std::numeric_limits<Real>::epsilon();
+            const Type least = V::load(at(r, r)) * rounding;
             eliminate<kUnits>(r, r);
             const Type pivot = V::load(at(r, r));
-            V::store(at(r, r), Real(1) / (pivot > least ? pivot : least));
+            const auto lost = pivot < least;
+            bool any = false;
+            for (int i = 0; i < lanes; ++i) any |= lost[i] != 0;
+            if (any)
+                for (std::int64_t c = r + 1; c < k; ++c) V::store(at(r, c), lost ? Type{} : V::load(at(r, c)));
+            V::store(at(r, r), Real(1) / (lost ? least : pivot));
         }
     }
 
