@@ -10,6 +10,12 @@
 
 namespace dmc {
 
+// One number of as many matrices as the widest vectors have lanes: room that is aligned for them.
+template <class Real>
+struct alignas(64) Wide {
+    Real lanes[64 / sizeof(Real)];
+};
+
 // A = Uᵀ D⁻¹ U with the pivots D on the diagonal of U. Kept are the rows of the upper triangle, one after the other,
 // each with what stands behind column k−1: nothing, or the right-hand side as column k. Number t of the matrix in lane
 // i is a[t · lanes + i]. `room` holds wide · lanes numbers.

@@ -25,10 +25,10 @@ struct Solve {
         using Systems = Cholesky<double, Bytes>;
         constexpr std::int64_t lanes = Systems::lanes;
         const std::int64_t k = work.k, size = k * (k + 1) / 2;
-        std::vector<double> numbers((size + k) * lanes), room((k + 1) * lanes);
-        const Systems systems{k, k + 1, numbers.data(), room.data()};
+        std::vector<Wide<double>> numbers(size + k), room(k);
+        const Systems systems{k, k + 1, numbers.data()->lanes, room.data()->lanes};
         for (std::int64_t begin = first; begin < last; begin += lanes) {
-            double *grams = work.grams + begin * size, *sides = work.sides + begin * k, *a = numbers.data();
+            double *grams = work.grams + begin * size, *sides = work.sides + begin * k, *a = systems.a;
             const std::int64_t count = std::min(lanes, last - begin);
             std::int64_t gram[lanes], side[lanes];  // lanes that are left over have the last system once more
             for (std::int64_t i = 0; i < lanes; ++i) {
@@ -47,7 +47,7 @@ struct Solve {
                 for (std::int64_t i = 0; i < count; ++i) sides[i * k + r] = systems.at(r, k)[i];
             if (!work.invert) continue;
             systems.invert();
-            a = numbers.data();
+            a = systems.a;
             for (std::int64_t r = 0, t = 0; r < k; ++r, a += lanes)
                 for (std::int64_t c = r; c < k; ++c, ++t, a += lanes)
                     for (std::int64_t i = 0; i < count; ++i) grams[i * size + t] = a[i];
