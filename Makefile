@@ -7,7 +7,7 @@ SOURCES := $(wildcard csrc/*.cpp csrc/*.cu csrc/*.h csrc/lab/*.cpp csrc/lab/*.h)
 export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test bench bench-recommend gpu gpu-packages lab lint format sanitize integrations clean
+.PHONY: demo test bench bench-recommend gpu gpu-packages lab lint format instruction-sets clang sanitize integrations clean
 
 demo: .venv/.plot
 	$(BIN)/dmc demo
@@ -69,13 +69,17 @@ define sanitized
 		$(BIN)/pytest --quiet $(NATIVE_TESTS) $(3)
 endef
 comma := ,
-.PHONY: instruction-sets
+VECTOR_TESTS := tests/test_native.py tests/test_serving.py tests/test_posterior.py tests/test_all_pairs.py
 # The kernels' own tests with what older processors have; this one's best is what `make test` runs.
 instruction-sets: .venv/.test
-	DMC_ISA=plain $(BIN)/pytest --quiet tests/test_native.py tests/test_serving.py tests/test_posterior.py \
-		tests/test_all_pairs.py
-	DMC_ISA=avx2 $(BIN)/pytest --quiet tests/test_native.py tests/test_serving.py tests/test_posterior.py \
-		tests/test_all_pairs.py
+	DMC_ISA=plain $(BIN)/pytest --quiet $(VECTOR_TESTS)
+	DMC_ISA=avx2 $(BIN)/pytest --quiet $(VECTOR_TESTS)
+
+# The same with the core as clang compiles it, where a warning is an error. It brings an OpenMP runtime of its own.
+clang: .venv/.test
+	DMC_CORE=1 DMC_CUDA=0 CC=clang CXX=clang++ CFLAGS=-Werror \
+		$(BIN)/python setup.py --quiet build --build-lib build/clang --build-temp build/clang-objects
+	PYTHONPATH=$(CURDIR)/build/clang $(BIN)/pytest --quiet $(VECTOR_TESTS) tests/test_row_solve.py
 
 sanitize: .venv/.test
 	$(call sanitized,address$(comma)undefined,libasan.so libubsan.so libstdc++.so)
