@@ -77,7 +77,7 @@ instruction-sets: .venv/.test
 
 # The same with the core as clang compiles it, where a warning is an error. It brings an OpenMP runtime of its own.
 clang: .venv/.test
-	DMC_CORE=1 DMC_CUDA=0 CC=clang CXX=clang++ CFLAGS=-Werror \
+	DMC_CORE=1 DMC_CUDA=0 CC=clang CXX=clang++ CXXFLAGS=-Werror \
 		$(BIN)/python setup.py --quiet build --build-lib build/clang --build-temp build/clang-objects
 	PYTHONPATH=$(CURDIR)/build/clang $(BIN)/pytest --quiet $(VECTOR_TESTS) tests/test_row_solve.py
 
