@@ -176,7 +176,7 @@ def test_the_number_of_threads_changes_no_bit(k, inverses):
 @pytest.mark.parametrize(
     ("grams", "sides", "told"),
     [
-        (np.ones((4, 6)), np.ones(4), r"sides has shape \(4,\); give a matrix"),
+        (np.ones((4, 6)), np.ones(4), r"sides has shape \(4,\); it has to be \(any, any\)"),
         (np.ones((4, 5)), np.ones((4, 3)), r"grams has shape \(4, 5\); it has to be \(4, 6\)"),
         (np.ones((3, 6)), np.ones((4, 3)), r"grams has shape \(3, 6\); it has to be \(4, 6\)"),
         (np.ones(24), np.ones((4, 3)), r"grams has shape \(24,\); it has to be \(4, 6\)"),
