@@ -504,7 +504,7 @@ def test_entries_are_taken_or_refused_whatever_they_hold(data):
 def test_memory_kept_between_calls_is_that_of_one_call():
     """A fit whose width changes at every step must not hold the arrays of all the widths before."""
     code = (
-        "import resource, numpy as np, dmc\n"
+        "import resource, numpy as np, dmc; from dmc import kernels\n"
         "from dmc.kernels import native\n"
         "lines = np.arange(300_000)\n"
         "obs = dmc.Observations.from_entries(lines, lines, np.ones(len(lines)))\n"
@@ -544,7 +544,7 @@ def test_large_gradients_are_their_holders_own_and_outlive_the_entries():
 def test_a_forked_process_does_not_hang():
     """OpenMP's threads do not survive a fork; whoever waits for them waits for ever."""
     code = (
-        "import multiprocessing, numpy as np, kernel_suite as suite\n"
+        "import multiprocessing, numpy as np, kernel_suite as suite; from dmc import kernels\n"
         "from dmc.kernels import native\n"
         "obs = suite.many_entries()\n"
         "factors = [np.ones((lines, 40)) for lines in obs.shape]\n"

@@ -85,7 +85,7 @@ def test_gradient_of_another_form_is_refused():
 
     wrong = Transposed(np.ones(SHAPE))
     with pytest.raises(
-        ValueError, match=r"the gradient of Transposed has arrays of shapes .*give those of the factors"
+        ValueError, match=r"the gradient of Transposed has arrays of the shapes .*give those of the factors"
     ):
         check_problem(wrong, factors(biases=False))
 
