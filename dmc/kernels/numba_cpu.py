@@ -65,9 +65,9 @@ def residual_gradient(
 ) -> tuple[float, NDArray[Any]]:
     d_own, nothing = np.empty_like(own), np.empty(0, own.dtype)
     pointers, indices = pattern.entries(side)
-    given = (nothing if array is None else array for array in (target, weights))
+    t, w = (nothing if array is None else array for array in (target, weights))
     with _aligned(other, pattern) as gathered:
-        losses = _pass(pointers, indices, own, gathered, *given, _pieces(pointers), d_own)
+        losses = _pass(pointers, indices, own, gathered, t, w, _pieces(pointers), d_own)
     return float(losses.sum()), d_own
 
 
