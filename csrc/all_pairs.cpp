@@ -16,7 +16,7 @@ constexpr std::int64_t kPanel = 64;      // coordinates, of which a block follow
 constexpr std::int64_t kTile = 512;      // entries, or lines, summed in registers before their sums are
 constexpr std::int64_t kTogether = 4;    // lines whose products are made together
 constexpr std::int64_t kEnough = 1024;   // entries of lines with which no further line goes
-constexpr std::int64_t kAhead = 128;     // entries between the fetch of what stands on the other side and its use
+constexpr std::int64_t kAhead = 64;      // entries between the fetch of what stands on the other side and its use
 constexpr std::int64_t kWork = 1 << 18;  // multiplications of vectors for which a further thread is woken
 
 // What the entries add to the system of a line in one block: the upper triangle of its matrix, row by row, and the
