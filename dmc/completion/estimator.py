@@ -17,7 +17,7 @@ from sklearn.utils._set_output import _get_output_config
 from sklearn.utils.validation import _check_feature_names, _check_feature_names_in, check_is_fitted
 
 from dmc import _arrays, _checks, kernels
-from dmc.completion import robust, storage
+from dmc.completion import imputation, robust, storage
 from dmc.completion.findings import LARGEST, Findings
 from dmc.completion.fitting import Settings, fit, fit_repeated
 from dmc.completion.identifiability import Solvability
@@ -27,13 +27,12 @@ from dmc.completion.scaling import Scaling
 from dmc.completion.selected import Selected
 from dmc.completion.tables import Bounds, Labels, repetitions, weighted
 from dmc.factors import Array, Factors
-from dmc.inputs import aligned, observe
+from dmc.inputs import GappedArray, aligned, read_matrix
 from dmc.observations import Observations
 from dmc.solver.callbacks import Progress
 from dmc.solver.loop import Callback
 from dmc.solver.solution import Status
 
-PARTS = 5  # that the entries of a row are held out in, one after the other, to be scored
 
 
 class MatrixCompletion(TransformerMixin, BaseEstimator):
@@ -200,7 +199,8 @@ class MatrixCompletion(TransformerMixin, BaseEstimator):
             If the fit overflowed.
         """
         labels = Labels.of(X)
-        observations = _observed(X, mask, missing_values=self.missing_values)
+        given = _read(X, mask, False, self.missing_values)
+        observations = given.observations() if isinstance(given, GappedArray) else given
         home = observations.device
         observations = observations if self.device is None else observations.to(self.device)
         _check_feature_names(self, X, reset=True)
@@ -315,12 +315,14 @@ class MatrixCompletion(TransformerMixin, BaseEstimator):
             raise TypeError(
                 "X is sparse and all its positions are asked for; give rows and cols of some, or call transform"
             )
-        observations, folded, of_rows = self._folded_in(rows, None, covariances=return_std)
-        predicted = _arrays.place(self._bounds.clipped(folded.dense()), observations.device)
+        table = self._rows_of(rows, None)
         if not return_std:
-            return predicted
-        assert of_rows is not None
+            return _arrays.place(self._bounds.clipped(self._predicted(table)), _device(table))
+        observations = table.observations() if isinstance(table, GappedArray) else table
         scaled = observations.to(None)
+        folded, of_rows = self._fold_in(scaled, covariances=True)
+        predicted = _arrays.place(self._bounds.clipped(folded.dense()), observations.device)
+        assert of_rows is not None
         scaled = scaled.with_values(scaled.values / self._unit)
         return predicted, self._unit * self._model.row_deviations(scaled, in_units(folded, 1 / self._unit), of_rows)
 
@@ -430,14 +432,18 @@ class MatrixCompletion(TransformerMixin, BaseEstimator):
         (rows, columns) float array; a data frame with the labels of X, if X is one and `set_output` says nothing else
         """
         check_is_fitted(self)
-        observations, folded, _ = self._folded_in(X, mask)
-        completed = self._bounds.clipped(folded.dense())
-        home, observations = observations.device, observations.to(None)
-        completed = completed.astype(np.result_type(completed, observations.values), copy=False)
-        completed[observations.rows, observations.cols] = observations.values
+        rows = self._rows_of(X, mask)
+        completed = self._bounds.clipped(self._predicted(rows))
+        completed = completed.astype(np.result_type(completed, rows.values[:0] if isinstance(rows, GappedArray) else rows.to(None).values[:0]), copy=False)
+        if isinstance(rows, GappedArray):
+            np.copyto(completed, rows.values, where=rows.observed)
+        else:
+            host = rows.to(None)
+            completed[host.rows, host.cols] = host.values
+            completed = _arrays.place(completed, rows.device)
         if _get_output_config("transform", self)["dense"] == "default":
-            return Labels.of(X).around(_arrays.place(completed, home))
-        return _arrays.place(completed, home)
+            return Labels.of(X).around(completed)
+        return completed
 
     def score(self, X: Any, y: None = None, *, mask: Any = None) -> float:
         """How well missing entries are imputed: minus the root mean squared error on held-out ones; higher is better.
@@ -467,10 +473,16 @@ class MatrixCompletion(TransformerMixin, BaseEstimator):
             depends on no seed, so that all candidates of a search are judged on the same ones.
         """
         check_is_fitted(self)
-        observations = self._columns_of_fit(X, mask).to(None)
-        part = _dealt(observations)
+        rows = self._rows_of(X, mask, allow_empty=False)
+        if isinstance(rows, GappedArray):
+            if self.scale_ != "rows" and self.loss == "squared":
+                with kernels.sharing_cores(self.rank_):
+                    return imputation.score(self._model, rows, self._unit, self._bounds, self._spreads)
+            rows = rows.observations()
+        observations = rows.to(None)
+        part = imputation.deal(observations)
         missed = np.empty(observations.n_observed)
-        for hidden in (part == i for i in range(PARTS)):
+        for hidden in (part == i for i in range(imputation.PARTS)):
             held_out = observations.take(hidden)
             folded, _ = self._fold_in(observations.take(~hidden))
             predicted = self._bounds.clipped(folded.at(held_out.rows, held_out.cols), held_out.cols)
@@ -498,25 +510,28 @@ class MatrixCompletion(TransformerMixin, BaseEstimator):
         """
         return storage.read(cls, path)
 
-    def _columns_of_fit(self, X: Any, mask: Any, allow_empty: bool = False) -> Observations:
-        """The observed entries of rows, which have to have the fitted columns."""
-        observations = _observed(X, mask, allow_empty, self.missing_values)
+    def _rows_of(self, X: Any, mask: Any, allow_empty: bool = True) -> GappedArray | Observations:
+        """Rows to be folded in, which have to have the fitted columns."""
+        rows = _read(X, mask, allow_empty, self.missing_values)
         _check_feature_names(self, X, reset=False)
-        if observations.shape[1] != self.n_features_in_:  # worded as scikit-learn's tools expect
+        if rows.shape[1] != self.n_features_in_:  # worded as scikit-learn's tools expect
             raise ValueError(
-                f"X has {observations.shape[1]} features, but {type(self).__name__} is expecting "
+                f"X has {rows.shape[1]} features, but {type(self).__name__} is expecting "
                 f"{self.n_features_in_} features as input; give the columns of the fitted matrix"
             )
-        return observations
+        size = math.prod(rows.shape) * rows.values.itemsize
+        if allow_empty:
+            _checks.memory(size, "the completed matrix", "transform fewer rows at a time")
+        return rows
 
-    def _folded_in(
-        self, X: Any, mask: Any, covariances: bool = False
-    ) -> tuple[Observations, Factors, NDArray[np.float64] | None]:
-        """The observed entries of rows, and the model of them."""
-        observations = self._columns_of_fit(X, mask, allow_empty=True)
-        size = math.prod(observations.shape) * observations.values.itemsize
-        _checks.memory(size, "the completed matrix", "transform fewer rows at a time")
-        return observations, *self._fold_in(observations.to(None), covariances)
+    def _predicted(self, rows: GappedArray | Observations) -> NDArray[np.floating]:
+        """(rows, columns) predictions of all entries of rows, on the host."""
+        if isinstance(rows, GappedArray):
+            if self.scale_ != "rows" and self.loss == "squared":
+                with kernels.sharing_cores(self.rank_):
+                    return imputation.predicted(self._model, rows, self._unit)
+            rows = rows.observations()
+        return self._fold_in(rows.to(None))[0].dense()
 
     def _fold_in(
         self, observations: Observations, covariances: bool = False
@@ -542,10 +557,10 @@ class MatrixCompletion(TransformerMixin, BaseEstimator):
         return tags
 
 
-def _observed(X: Any, mask: Any, allow_empty: bool = False, missing_values: float | None = None) -> Observations:
-    """`observe`; where it refuses, also in the words that scikit-learn's tools look for."""
+def _read(X: Any, mask: Any, allow_empty: bool, missing_values: float | None) -> GappedArray | Observations:
+    """`read_matrix`; where it refuses, also in the words that scikit-learn's tools look for."""
     try:
-        return observe(X, mask, allow_empty=allow_empty, missing_values=missing_values)
+        return read_matrix(X, mask, allow_empty=allow_empty, missing_values=missing_values)
     except (TypeError, ValueError) as error:
         shape = tuple(getattr(X, "shape", ()))
         if "dtype complex" in str(error):
@@ -557,15 +572,6 @@ def _observed(X: Any, mask: Any, allow_empty: bool = False, missing_values: floa
         if isinstance(error, TypeError) and isinstance(error.__context__, TypeError):
             raise TypeError(f"{error} ({error.__context__})") from None
         raise
-
-
-def _dealt(observations: Observations) -> NDArray[np.int64]:
-    """(observed,) the part, 0 … PARTS − 1, that each entry is dealt to: a row's entries evenly, at random."""
-    pointers = observations.pattern.by_row.indptr
-    shuffled = np.lexsort((np.random.default_rng(0).random(observations.n_observed), observations.rows))
-    part = np.empty(observations.n_observed, np.int64)
-    part[shuffled] = (np.arange(observations.n_observed) - pointers[observations.rows] + observations.rows) % PARTS
-    return part
 
 
 def _fill_empty_lines(factors: Factors, observations: Observations) -> Factors:
@@ -580,6 +586,10 @@ def _fill_empty_lines(factors: Factors, observations: Observations) -> Factors:
     rows, columns = observations.pattern.row_counts, observations.pattern.column_counts
     U, V = fill(factors.U, rows), fill(factors.V, columns)
     return Factors(U, (), V, fill(factors.row_bias, rows), fill(factors.column_bias, columns))
+
+
+def _device(rows: GappedArray | Observations) -> Any:
+    return None if isinstance(rows, GappedArray) else rows.device
 
 
 def _rms(values: NDArray[Any]) -> float:

@@ -9,7 +9,7 @@ from functools import cached_property, partial
 from typing import Any, NamedTuple
 
 import numpy as np
-from array_api_compat import array_namespace, device
+from array_api_compat import array_namespace
 
 from dmc import _arrays
 from dmc.completion.journal import Journal
@@ -20,6 +20,7 @@ from dmc.solver.callbacks import EarlyStopping, Lowest, Stagnation
 from dmc.solver.loop import solve
 from dmc.solver.problem import MaskedLeastSquares
 from dmc.solver.rank_path import FIRST_LEVEL, RankPath
+from dmc.solver.row_solve import towards_prior
 from dmc.solver.solution import Status, StepInfo
 
 FAST = 0.84  # decay of the first path's level,
@@ -251,7 +252,7 @@ class RankSearch:
         k, bias = model.width, model.column_bias
         _, grad = problem.value_and_grad(model)
         grams = problem.line_grams(model)[0][..., :k, :k]
-        model = replace(model, U=_with_prior(model.U, grams, grad.U, pattern.row_counts, error))
+        model = replace(model, U=towards_prior(model.U, grams, grad.U, pattern.row_counts, error))
         _, grad = problem.value_and_grad(model)
         xp = array_namespace(model.V)
         columns, slopes = model.V, grad.V
@@ -259,7 +260,7 @@ class RankSearch:
             assert grad.column_bias is not None
             columns = xp.concat([columns, bias[:, None]], axis=1)
             slopes = xp.concat([slopes, grad.column_bias[:, None]], axis=1)
-        columns = _with_prior(columns, problem.line_grams(model)[1], slopes, pattern.column_counts, error, k)
+        columns = towards_prior(columns, problem.line_grams(model)[1], slopes, pattern.column_counts, error, k)
         return replace(model, V=columns[:, :k], column_bias=None if bias is None else columns[:, k])
 
     def repeat(self, watch: Any, start: Factors, step: steps.Step, max_steps: int) -> Factors:
@@ -372,28 +373,6 @@ def _norm_by_chance(residual: Observations, rng: np.random.Generator) -> float:
     """
     signs = rng.choice(np.asarray([-1, 1], _arrays.numpy_dtype(residual.dtype)), residual.n_observed)
     return residual.with_values(residual.values * _arrays.place(signs, residual.device)).spectral_norm()
-
-
-def _with_prior(
-    side: Array, grams: Array, slopes: Array, counts: Array, noise: float, known: int | None = None
-) -> Array:
-    """One side of a model, each line at the maximum of its posterior; nothing is known beforehand of the coordinates
-    behind the first `known`."""
-    xp = array_namespace(side)
-    weights, lines = xp.astype(counts, xp.float64) / float(counts.sum()), xp.astype(side, xp.float64)
-    k = side.shape[1] if known is None else known
-    mean = weights @ lines
-    away = lines - mean
-    covariance = (away * weights[:, None]).T @ away
-    of = covariance[:k, :k]
-    eye = xp.eye(side.shape[1], dtype=xp.float64, device=device(side))
-    floor = 100 * xp.finfo(side.dtype).eps * (xp.linalg.trace(of) + mean[:k] @ mean[:k])
-    precision = 0 * covariance
-    precision[:k, :k] = noise**2 * xp.linalg.inv(of + floor * eye[:k, :k])
-    traces = xp.linalg.trace(xp.astype(grams, xp.float64))[:, None, None]
-    ridge = xp.where(traces > 0, 100 * xp.finfo(side.dtype).eps * traces, traces * 0 + 1)
-    step = xp.linalg.solve(grams + precision + ridge * eye, (slopes + away @ precision)[:, :, None])[:, :, 0]
-    return side - xp.astype(step, side.dtype)
 
 
 def _rms(observations: Observations) -> float:

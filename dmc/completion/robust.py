@@ -10,11 +10,12 @@ from numpy.typing import NDArray
 from dmc.completion import factor_analysis
 from dmc.completion.factor_analysis import Entries
 from dmc.completion.journal import Journal
-from dmc.completion.model import LEAST_NOISE, Model
+from dmc.completion.model import Model
 from dmc.completion.scaling import Scaling, Side
 from dmc.completion.selected import Selected, transposed
 from dmc.factors import Factors
 from dmc.observations import Observations
+from dmc.solver.row_solve import LEAST_NOISE
 
 Float = NDArray[np.float64]
 
