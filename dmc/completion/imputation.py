@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +17,7 @@ from dmc.solver.row_solve import RowEntries
 
 Float = NDArray[np.float64]
 
+IN_CACHE = 1 << 16  # numbers of rows that are held at a time: all that is done with them stays in the cache
 PARTS = 5  # that the entries of a row are held out in, one after the other, to be scored
 
 
@@ -30,11 +32,9 @@ def predicted(model: Model, table: GappedArray, unit: float) -> NDArray[np.float
     unit : float
         of which this is the model's.
     """
-    m, n = table.shape
-    out = np.empty((m, n), np.result_type(model.factors.U, np.float32))
-    for part in row_solve.chunks(m, max(model.row_model.moments.shape[1], n)):
-        weights, values = _whitened(model, table, part, unit)
-        _predict(model, RowEntries(weights, values), unit, out[part])
+    out = np.empty(table.shape, _dtype(model))
+    for rows, weights, values, room in _whitened(model, table, unit):
+        _predict(model, RowEntries(weights, values), unit, out[rows], room)
     return out
 
 
@@ -48,19 +48,19 @@ def score(model: Model, table: GappedArray, unit: float, bounds: Bounds, spreads
     bounds : Bounds
     spreads : (columns,) float64
     """
-    m, n = table.shape
-    rng, squares, count = np.random.default_rng(0), 0.0, 0
-    out = np.empty((0, n))
-    for rows in row_solve.chunks(m, max(model.row_model.moments.shape[1], n)):
-        weights, values = _whitened(model, table, rows, unit)
-        deal, truth = _dealt(table.observed[rows], rows.start, rng), table.values[rows]
-        out = out if len(out) == len(truth) else np.empty(truth.shape, np.result_type(model.factors.U, np.float32))
-        for hidden in (deal == i for i in range(PARTS)):
-            kept = np.where(hidden, 0.0, weights)
-            _predict(model, RowEntries(kept, kept * values), unit, out)
-            missed = ((bounds.clipped(out) - truth) / spreads)[hidden]
-            squares, count = squares + float(missed @ missed), count + len(missed)
-    return -math.sqrt(squares / count)
+    rng, squares = np.random.default_rng(0), 0.0
+    for rows, weights, values, room in _whitened(model, table, unit):
+        observed, truth = table.observed[rows], table.values[rows]
+        dealt = _dealt(observed, rows.start, rng)
+        out, missed = np.empty(truth.shape, _dtype(model)), np.zeros(truth.shape)
+        for hidden in (dealt == i for i in range(PARTS)):
+            kept = weights * ~hidden
+            _predict(model, RowEntries(kept, kept * values), unit, out, room)
+            np.copyto(missed, bounds.clipped(out), where=hidden)
+        np.subtract(missed, truth, out=missed, where=observed)
+        missed /= spreads
+        squares += float(np.vdot(missed, missed))
+    return -math.sqrt(squares / np.count_nonzero(table.observed))
 
 
 def deal(observations: Observations) -> NDArray[np.int64]:
@@ -73,29 +73,42 @@ def deal(observations: Observations) -> NDArray[np.int64]:
 
 
 def _dealt(observed: NDArray[np.bool_], first: int, rng: np.random.Generator) -> NDArray[np.int8]:
-    """(rows, columns) the same of a part of the rows, which begins at `first`; −1 where nothing was observed."""
-    keys = np.full(observed.shape, 2.0)
-    keys[observed] = rng.random(np.count_nonzero(observed))
+    """(rows, columns) the same of the next rows, which begin at `first`; −1 where nothing was observed."""
     m, n = observed.shape
+    of_entries = np.full((m, n), 2.0)
+    of_entries[observed] = rng.random(np.count_nonzero(observed))
     part = np.empty((m, n), np.int8)
     turns = ((np.arange(PARTS)[:, None] + np.arange(n)) % PARTS).astype(np.int8)
-    np.put_along_axis(part, np.argsort(keys, axis=1), turns[(first + np.arange(m)) % PARTS], axis=1)
+    np.put_along_axis(part, np.argsort(of_entries, axis=1), turns[(first + np.arange(m)) % PARTS], axis=1)
     part[~observed] = -1
     return part
 
 
-def _whitened(model: Model, table: GappedArray, rows: slice, unit: float) -> tuple[Float, Float]:
-    """Weights of 0 and 1, and (value − base) / noise, zero where nothing was observed."""
-    given, observed = model.row_model, table.observed[rows]
-    weights = observed.astype(np.float64)
-    values = table.values[rows] - unit * given.base
-    values *= 1 / (unit * given.noise)
-    return weights, np.where(observed, values, 0.0)
+def _whitened(model: Model, table: GappedArray, unit: float) -> Iterator[tuple[slice, Float, Float, Float]]:
+    """Rows, a few at a time: which; weights of 0 and 1; (value − base) / noise, zero where nothing was observed; and
+    room for their precisions. The arrays are the same ones each time."""
+    given, (m, n) = model.row_model, table.shape
+    base, precision, width = unit * given.base, 1 / (unit * given.noise), given.moments.shape[1]
+    parts = list(row_solve.chunks(m, max(width, n), IN_CACHE))
+    count = min(parts[0].stop, m)
+    all_weights, all_values, room = np.empty((count, n)), np.empty((count, n)), np.empty((count, width))
+    for part in parts:
+        observed = table.observed[part]
+        weights, values = all_weights[: len(observed)], all_values[: len(observed)]
+        weights[:] = observed
+        np.subtract(table.values[part], base, out=values)
+        values *= precision
+        np.copyto(values, 0, where=~observed)
+        yield part, weights, values, room
 
 
-def _predict(model: Model, entries: RowEntries, unit: float, out: NDArray[np.floating]) -> None:
+def _dtype(model: Model) -> np.dtype[np.floating]:
+    return np.result_type(model.factors.U, np.float32)
+
+
+def _predict(model: Model, entries: RowEntries, unit: float, out: NDArray[np.floating], room: Float) -> None:
     factors = model.factors
-    a, _ = model.row_model.posterior(entries)
+    a, _ = model.row_model.posterior(entries, room=room)
     np.matmul(a, unit * factors.V.T, out=out, casting="same_kind")
     if factors.column_bias is not None:
         out += unit * factors.column_bias

@@ -24,6 +24,7 @@ Float = NDArray[np.float64]
 
 DENSE = 0.05  # share observed from which products with zeros for gaps are quicker than sparse ones
 CHUNK = 1 << 19  # numbers in the matrices that are held at a time: they stay in the cache
+ALONE = 2e6  # operations in the solution of systems up to which one thread has them before others have begun
 LEAST_NOISE = 1e-7  # of what is predicted of an entry: below it only rounding is left, and matrices would be singular
 REFINED = 1e-3  # of the same: noise from which on solutions are refined, as squares have lost half of the digits
 
@@ -71,7 +72,8 @@ def solve(grams: Float, sides: Float, *, inverses: bool) -> None:
         Right-hand sides, which become the solutions.
     """
     if _extensions.core is not None:
-        _extensions.core.solve_gaussians(grams, sides, inverses)
+        count, k = sides.shape
+        _extensions.core.solve_gaussians(grams, sides, inverses, 1 if count * k**3 < ALONE else 0)
         return
     full = unpacked(grams, sides.shape[1])
     if inverses:
@@ -83,7 +85,13 @@ def solve(grams: Float, sides: Float, *, inverses: bool) -> None:
 
 
 def posteriors(
-    weights: Any, targets: Any, features: Float, moments: Float | None = None, *, covariances: bool = False
+    weights: Any,
+    targets: Any,
+    features: Float,
+    moments: Float | None = None,
+    *,
+    covariances: bool = False,
+    room: Float | None = None,
 ) -> tuple[Float, Float | None]:
     """The posteriors of rows b under y_j = ⟨b, x_j⟩ + noise and the prior b ~ N(0, I).
 
@@ -99,6 +107,8 @@ def posteriors(
         Packed E x·xᵀ, where x is uncertain itself; left out: x·xᵀ.
     covariances : bool
         Whether they are asked for: they take three times as long.
+    room : (at least rows, k(k+1)/2) array, optional
+        Memory to work in, for a caller who comes back with a few rows at a time; `weights` is an array then.
 
     Returns
     -------
@@ -112,7 +122,10 @@ def posteriors(
     moments = seconds(features) if moments is None else moments
     found = np.empty((len(means), moments.shape[1])) if covariances else None
     for part in chunks(len(means), moments.shape[1]):
-        grams = np.ascontiguousarray(weights[part] @ moments)
+        if room is None:
+            grams = np.ascontiguousarray(weights[part] @ moments)
+        else:
+            grams = np.matmul(weights[part], moments, out=room[: len(means[part])])
         grams[:, diagonal(k)] += 1
         solve(grams, means[part], inverses=covariances)
         if found is not None:
@@ -125,9 +138,9 @@ def diagonal(k: int) -> NDArray[np.int64]:
     return np.cumsum([0, *range(k, 1, -1)])[:k]
 
 
-def chunks(rows: int, numbers: int) -> Iterator[slice]:
-    """Rows that are taken at a time, where so many numbers are held of each."""
-    size = max(1, CHUNK // max(numbers, 1))
+def chunks(rows: int, numbers: int, most: int | None = None) -> Iterator[slice]:
+    """Rows that are taken at a time, where so many numbers are held of each, at most CHUNK of all or what is given."""
+    size = max(1, (most or CHUNK) // max(numbers, 1))
     return (slice(i, i + size) for i in range(0, rows, size))
 
 
@@ -213,7 +226,9 @@ class RowModel:
         """(columns, k(k+1)/2) packed outer products of the features."""
         return seconds(self.features)
 
-    def posterior(self, entries: RowEntries, *, covariances: bool = False) -> tuple[Float, Float | None]:
+    def posterior(
+        self, entries: RowEntries, *, covariances: bool = False, room: Float | None = None
+    ) -> tuple[Float, Float | None]:
         """What is known of rows by their entries.
 
         Parameters
@@ -222,6 +237,8 @@ class RowModel:
             Values (y − base) / noise; weights multiply the precision of the noise.
         covariances : bool
             Whether they are asked for.
+        room : array, optional
+            As of `posteriors`.
 
         Returns
         -------
@@ -231,7 +248,7 @@ class RowModel:
         features, k = self.features, len(self.mean)
         wanted = covariances or self.refined
         targets = entries.weighted @ features
-        b, packed_ = posteriors(entries.weights, targets, features, self.moments, covariances=wanted)
+        b, packed_ = posteriors(entries.weights, targets, features, self.moments, covariances=wanted, room=room)
         full = None if packed_ is None else unpacked(packed_, k)
         if self.refined:
             assert full is not None
