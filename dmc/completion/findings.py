@@ -11,9 +11,9 @@ import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
 from dmc import _checks
-from dmc.completion.journal import Journal
+from dmc.completion.phases import Phases
+from dmc.completion.results import Selected
 from dmc.completion.robust import gross
-from dmc.completion.selected import Selected
 from dmc.completion.tables import Labels
 from dmc.observations import Observations
 from dmc.solver.solution import Status
@@ -91,14 +91,14 @@ class Findings:
         except (TypeError, ValueError):
             return None
 
-    def of_ending(self, journal: Journal, rank: int) -> None:
+    def of_ending(self, phases: Phases, status: Status, rank: int) -> None:
         """How the fit ended."""
-        if journal.stopped_by == "interrupt":
-            tell("interrupt", f"interrupted after {journal.n_steps} steps: the model holds what was reached")
-        if journal.status is Status.MAX_STEPS:
+        if phases.ending is not None and phases.ending.stopped_by == "interrupt":
+            tell("interrupt", f"interrupted after {phases.n_steps} steps: the model holds what was reached")
+        if status is Status.MAX_STEPS:
             tell(
                 "max steps",
-                f"not converged after {journal.n_steps} steps: the entries may be too few for rank {rank}; observe "
+                f"not converged after {phases.n_steps} steps: the entries may be too few for rank {rank}; observe "
                 "more of them, or give a smaller rank",
                 ConvergenceWarning,
             )
@@ -115,10 +115,10 @@ class Findings:
         """
         if model.status_ is Status.STOPPED:
             return
-        pattern, blocks = self._observations.pattern, model.solvability_
+        pattern, blocks = self._observations.pattern, model.identifiability_
         short = ((blocks.row_blocks < 0) & (pattern.row_counts > 0)).any()
         short |= ((blocks.column_blocks < 0) & (pattern.column_counts > 0)).any()
-        # Of lines without any entry the user knows already.
+        # Of rows and columns without any entry the user knows already.
         if self._observations.values.any() and (short or blocks.n_blocks > 1):
             tell(
                 "guess",
@@ -127,10 +127,11 @@ class Findings:
         least = min(len(blocks.row_blocks), len(blocks.column_blocks))
         if model.rank is None and not selected.exact and selected.rank == LARGEST < least:
             tell("bound", f"no rank above {LARGEST} was tried; give a larger bound: rank={2 * LARGEST}")
-        if selected.unexplained > UNEXPLAINED:
+        unexplained = selected.held_out.unexplained
+        if unexplained > UNEXPLAINED:
             tell(
                 "unexplained",
-                f"the model (rank {model.rank_}) misses held-out entries by {selected.unexplained:.0%} of what their "
+                f"the model (rank {model.rank_}) misses held-out entries by {unexplained:.0%} of what their "
                 "means would: the entries are too few for their rank, or not of low rank; observe more of them",
                 ConvergenceWarning,
             )
@@ -147,10 +148,10 @@ class Findings:
 
     def _columns_no_better(self, selected: Selected) -> None:
         """Columns of which even the optimistic end of what was held out says that the others tell nothing."""
-        n, cols = self._observations.shape[1], selected.cols
+        said, n, cols = selected.held_out, self._observations.shape[1], selected.held_out.cols
         tested = np.bincount(cols, minlength=n)
-        of_means = np.square(selected.mean_errors)
-        won = of_means - np.square(selected.errors)
+        of_means = np.square(said.mean_errors)
+        won = of_means - np.square(said.errors)
         count = np.maximum(tested, 1)
         mean = np.bincount(cols, won, n) / count
         sure = np.sqrt(np.maximum(np.bincount(cols, won * won, n) / count - mean**2, 0) / count)

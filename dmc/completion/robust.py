@@ -9,10 +9,10 @@ from numpy.typing import NDArray
 
 from dmc.completion import factor_analysis
 from dmc.completion.factor_analysis import Entries
-from dmc.completion.journal import Journal
 from dmc.completion.model import Model
+from dmc.completion.phases import Phases
+from dmc.completion.results import Selected, transposed
 from dmc.completion.scaling import Scaling, Side
-from dmc.completion.selected import Selected, transposed
 from dmc.factors import Factors
 from dmc.observations import Observations
 from dmc.solver.row_solve import LEAST_NOISE
@@ -60,7 +60,7 @@ def select_robustly(
     weights: Float | None,
     width: int,
     side: Side,
-    journal: Journal,
+    phases: Phases,
     select: Callable[[Observations, Float | None], Selected],
 ) -> tuple[Selected, NDArray[np.bool_]]:
     """Fit to the entries that agree with each other.
@@ -88,7 +88,7 @@ def select_robustly(
         kept = None if weights is None else weights[~outliers]
         found = select(observations.take(~outliers), kept)
         outliers = _minority(standardised_residuals(found.model, host, weights, found.model.noise), host)
-        if journal.ended or len(seen) == ROUNDS or any((outliers == before).all() for before in seen):
+        if phases.ended or len(seen) == ROUNDS or any((outliers == before).all() for before in seen):
             return found, seen[-1]
 
 
