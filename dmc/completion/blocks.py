@@ -102,7 +102,9 @@ def _together(found: list[Selected], parts: list[Part], host: Observations, weig
     for one, part in zip(found, parts, strict=True):
         for of_all, members, own in zip(ranks, part, one.ranks, strict=True):
             of_all[members] = own
-    numbers = [(one.held_out, *map(np.flatnonzero, part)) for one, part in zip(found, parts, strict=True)]
+    numbers = [
+        (one.held_out, np.flatnonzero(part[0]), np.flatnonzero(part[1])) for one, part in zip(found, parts, strict=True)
+    ]
     n_observed = np.array([one.model.pattern.n_observed for one in found], float)
     status = max((one.status for one in found), key=ENDINGS.index)
     exact, rank = all(one.exact for one in found), max(one.rank for one in found)

@@ -20,7 +20,7 @@ from dmc.factors import Array, Factors
 from dmc.observations import Observations
 from dmc.solver import initial, steps
 from dmc.solver.callbacks import EarlyStopping, Lowest, Stagnation
-from dmc.solver.loop import solve
+from dmc.solver.loop import Callback, solve
 from dmc.solver.problem import MaskedLeastSquares
 from dmc.solver.rank_path import FIRST_LEVEL, RankPath
 from dmc.solver.row_solve import towards_prior
@@ -247,7 +247,10 @@ class RankSearch:
         judge : callable, optional
             The held-out error of its result; left out: the best that `watch` has seen, if that is an `EarlyStopping`.
         """
-        callbacks = [*self.phases.callbacks, watch]  # one that asks for the end goes before one that ends the phase
+        callbacks: list[Callback] = [
+            *self.phases.callbacks,
+            watch,
+        ]  # one that asks for the end goes before one that ends the phase
         solution = solve(problem, start, step, callbacks=callbacks, max_steps=max_steps, tol=1e-14, check_every=1)
         status, stopped_by = solution.status, solution.stopped_by
         if stopped_by == watch.name:

@@ -108,16 +108,18 @@ class HeldOut:
     ) -> HeldOut:
         """Of parts of a matrix, each with the rows and the columns that it has of the whole; of so many entries."""
         found = [one for one, _, _ in parts]
-        errors = [
-            np.concatenate([getattr(one, name) for one in found]) for name in ("errors", "mean_errors", "across_errors")
-        ]
-        unexplained = [
-            float(n_observed @ [getattr(one, name) for one in found] / n_observed.sum())
-            for name in ("unexplained", "unexplained_across")
-        ]
+        share = n_observed / n_observed.sum()
         rows = np.concatenate([rows[one.rows] for one, rows, _ in parts])
         cols = np.concatenate([cols[one.cols] for one, _, cols in parts])
-        return cls(rows, cols, *errors, *unexplained)
+        return cls(
+            rows,
+            cols,
+            np.concatenate([one.errors for one in found]),
+            np.concatenate([one.mean_errors for one in found]),
+            np.concatenate([one.across_errors for one in found]),
+            float(share @ [one.unexplained for one in found]),
+            float(share @ [one.unexplained_across for one in found]),
+        )
 
 
 @dataclass(frozen=True, eq=False)
