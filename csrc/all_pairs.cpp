@@ -39,7 +39,7 @@ struct Work {
     float* predicted;
     std::int64_t first, wide;  // coordinates of the panel
     const float* panel;        // (other_lines, wide)
-    const float* gram;         // (width, wide): the other side's columns with those of the panel, times w₀
+    const float* gram;         // w₀ times the other side's products: see make_gram
 
     DMC_INLINE const float* others(std::int64_t e, std::int64_t block) const {
         return panel + lines.indices[e] * wide + block;
@@ -169,11 +169,11 @@ struct Solve {
             }
             ridge[i] = work.pairs.ridge[lines[line]];
         }
-        const float* gram = work.gram + first * work.wide + block;
+        const float* gram = work.gram + first * (work.pairs.width + kBlock);
         float* a = numbers;
         for (int r = 0; r < kBlock; ++r, a += lanes) {
             V::store(a, V::load(a) + V::load(ridge));
-            for (int c = r; c < kBlock; ++c, a += lanes) V::store(a, V::load(a) + gram[r * work.wide + c]);
+            for (int c = r; c < kBlock; ++c, a += lanes) V::store(a, V::load(a) + gram[r * kBlock + c]);
         }
         systems.factor();
         typename V::type products = {};
@@ -205,7 +205,7 @@ struct Solve {
             typename V::type acc[Rows][units] = {};
             for (std::int64_t j = 0; j < width; ++j)
                 for (int u = 0; u < units; ++u) {
-                    const auto gram = V::load(work.gram + j * work.wide + block + u * V::lanes);
+                    const auto gram = V::load(work.gram + first * width + j * kBlock + u * V::lanes);
                     for (int r = 0; r < Rows; ++r) acc[r][u] += own[r][j] * gram;
                 }
             for (int r = 0; r < Rows; ++r)
@@ -290,7 +290,7 @@ void cut_into_panels(const float* matrix, std::int64_t lines, std::int64_t width
     });
 }
 
-// gram: w₀ times the products of all columns with those of each panel, panel after panel, each (width, wide).
+// gram: w₀ times the products of all columns with those of each block, block after block, each (width, kBlock).
 void make_gram(const float* panels, std::int64_t lines, const AllPairs& pairs, float* gram, int n_threads) {
     const std::int64_t width = pairs.width, blocks = width / kBlock, many = (width + kPanel - 1) / kPanel;
     parallel_for(blocks * many, n_threads, [&](std::int64_t task) {
@@ -298,26 +298,27 @@ void make_gram(const float* panels, std::int64_t lines, const AllPairs& pairs, f
         if (from > first) return;  // what stands there is mirrored
         const std::int64_t stride = std::min(kPanel, width - from), wide = std::min(kPanel, width - first);
         const float *left = panels + lines * from + row - from, *right = panels + lines * first;
-        float* out = gram + width * first + row * wide;
+        float products[kBlock * kPanel], *out = products;
         dispatch<Gram>(left, stride, right, wide, lines, out);
-        for (std::int64_t i = 0; i < kBlock * wide; ++i) out[i] *= pairs.unobserved;
-        if (from == first) return;
         for (std::int64_t r = 0; r < kBlock; ++r)
-            for (std::int64_t c = 0; c < wide; ++c)
-                gram[width * from + (first + c) * stride + row - from + r] = out[r * wide + c];
+            for (std::int64_t c = 0; c < wide; ++c) {
+                const std::int64_t block = (first + c) / kBlock * kBlock;
+                const float product = pairs.unobserved * out[r * wide + c];
+                gram[block * width + (row + r) * kBlock + first + c - block] = product;
+                if (from != first) gram[row * width + (first + c) * kBlock + r] = product;
+            }
     });
 }
 
 // All lines once.
 template <class Index>
-double pass(Work<Index> work, const float* panels, const float* gram, int n_threads) {
+double pass(Work<Index> work, const float* panels, int n_threads) {
     const std::vector<Piece>& pieces = *work.lines.pieces;
     const std::int64_t width = work.pairs.width;
     std::vector<double> falls(pieces.size());
     for (work.first = 0; work.first < width; work.first += kPanel) {
         work.wide = std::min(kPanel, width - work.first);
         work.panel = panels + work.lines.other_lines * work.first;
-        work.gram = gram + width * work.first;
         parallel_for(std::int64_t(pieces.size()), n_threads, [&](std::int64_t p) {
             if (pieces[p].segment < 0) falls[p] += dispatch<Sweep>(work, pieces[p].begin, pieces[p].end);
         });
@@ -342,10 +343,10 @@ double half_sweep(Lines<Index> lines, AllPairs pairs, const float* other, float*
     Buffer<float> panels(*lines.pool, lines.other_lines * width), gram(*lines.pool, width * width);
     cut_into_panels(other, lines.other_lines, width, panels.data(), n_threads);
     make_gram(panels.data(), lines.other_lines, pairs, gram.data(), n_threads);
-    const Work<Index> work{lines, pairs, own, predicted, 0, 0, nullptr, nullptr};
+    const Work<Index> work{lines, pairs, own, predicted, 0, 0, nullptr, gram.data()};
     double total = 0, fall = 0;
     do {
-        fall = pass(work, panels.data(), gram.data(), n_threads);
+        fall = pass(work, panels.data(), n_threads);
         total += fall;
     } while (--passes > 0 && fall > tol * total);
     return total;

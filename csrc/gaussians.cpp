@@ -25,7 +25,7 @@ struct Solve {
         using Systems = Cholesky<double, Bytes>;
         constexpr std::int64_t lanes = Systems::lanes;
         const std::int64_t k = work.k, size = k * (k + 1) / 2;
-        std::vector<Wide<double>> numbers(size + k), room(k);
+        std::vector<Wide<double>> numbers(size + k + 1), room(k + 1);
         const Systems systems{k, k + 1, numbers.data()->lanes, room.data()->lanes};
         for (std::int64_t begin = first; begin < last; begin += lanes) {
             double *grams = work.grams + begin * size, *sides = work.sides + begin * k, *a = systems.a;

@@ -165,27 +165,28 @@ void posterior(Lines<Index> lines, const float* values, const float* others, Pri
 
     // Few enough sums of covariances to keep, and the same for any number of threads.
     const std::int64_t groups = std::min<std::int64_t>(pieces.size(), 64);
-    std::vector<Room> rooms(groups, Room(d));
+    const std::int64_t triangle = d * (d + 1) / 2;
+    std::vector<double> covariances(groups * triangle);
     parallel_for(groups, n_threads, [&](std::int64_t g) {
-        std::vector<double> room(line_sums.room());
+        Room room(d);
+        std::vector<double> of_piece(line_sums.room());
         for (std::size_t p = g * pieces.size() / groups; p < (g + 1) * pieces.size() / groups; ++p) {
             const Piece& piece = pieces[p];
             if (line_sums.goes_on(piece)) continue;
-            line_sums.of(p, room.data());
-            const double* sums = room.data();
-            dispatch<Finish>(work, piece.begin, piece.end, sums, rooms[g]);
+            line_sums.of(p, of_piece.data());
+            const double* sums = of_piece.data();
+            dispatch<Finish>(work, piece.begin, piece.end, sums, room);
             for (std::int64_t i = piece.begin; i < piece.end; ++i)
                 for (std::int64_t e = lines.pointers[i]; e < lines.pointers[i + 1]; ++e)
                     out.errors[i] += double(values[e]) * double(values[e]);
         }
+        for (std::int64_t t = 0; t < triangle; ++t)
+            for (const double of_lane : room.covariance[t].lanes) covariances[g * triangle + t] += of_lane;
     });
     std::fill_n(out.covariance, d * d, 0.0);
-    for (const Room& room : rooms) {
-        const Wide<double>* from = room.covariance.data();
+    for (std::int64_t g = 0, t = 0; g < groups; ++g)
         for (std::int64_t r = 0; r < d; ++r)
-            for (std::int64_t c = r; c < d; ++c, ++from)
-                for (const double own : from->lanes) out.covariance[r * d + c] += own;
-    }
+            for (std::int64_t c = r; c < d; ++c, ++t) out.covariance[r * d + c] += covariances[t];
     for (std::int64_t r = 0; r < d; ++r)
         for (std::int64_t c = 0; c < r; ++c) out.covariance[r * d + c] = out.covariance[c * d + r];
 }
