@@ -13,8 +13,8 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from dmc import _checks, kernels
-from dmc.completion import imputation, storage
-from dmc.completion.findings import LARGEST, Findings
+from dmc.completion import imputation, storage, tuning
+from dmc.completion.findings import Findings
 from dmc.completion.fit import fit_repeated
 from dmc.completion.identifiability import Identifiability
 from dmc.completion.model import in_units
@@ -239,7 +239,7 @@ class MatrixCompletion(CompletionQueries):
         return table.observations() if isinstance(table, GappedArray) else table
 
     def _settings(self, shape: tuple[int, int]) -> Settings:
-        bound = min(LARGEST, *shape) if self.rank is None else _checks.rank(self.rank, shape)
+        bound = min(tuning.WARNINGS.default_bound, *shape) if self.rank is None else _checks.rank(self.rank, shape)
         _checks.choice(self.scale, "scale", ("auto", "columns", "rows", "none"))
         _checks.choice(self.loss, "loss", ("squared", "robust"))
         _checks.integer(self.depth, "depth", 0)

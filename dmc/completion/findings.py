@@ -11,19 +11,13 @@ import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
 from dmc import _checks
+from dmc.completion import tuning
 from dmc.completion.phases import Phases
 from dmc.completion.results import Selected
 from dmc.completion.robust import gross
 from dmc.completion.tables import Labels
 from dmc.observations import Observations
 from dmc.solver.solution import Status
-
-LARGEST = 50  # rank looked for where no bound is given
-UNEXPLAINED = 0.9  # held-out error over that of the means from which a user is told
-NO_BETTER, TESTED = 0.98, 20  # the same of one column, and its held-out entries from which it is said
-LITTLE = 0.1  # share of a column's variance that is predicted at most, two standard errors up, where nothing is said
-ZEROS = 0.1  # share of a matrix without gaps that are zeros, from which they may have been meant for gaps
-SEVERAL = 10  # entries: of fewer nothing is suspicious
 
 
 class Findings:
@@ -65,7 +59,7 @@ class Findings:
                 "leave them out, or observe at least one entry of each",
             )
         whole = n == observations.shape[0] * observations.shape[1]
-        if n >= SEVERAL and not whole and (values == values[0]).all():
+        if n >= tuning.WARNINGS.several and not whole and (values == values[0]).all():
             where = (
                 "of a sparse matrix only stored entries count as observed; give a dense array, or store the others too"
                 if self._sparse
@@ -74,7 +68,11 @@ class Findings:
             tell("equal", f"all {n:,} observed entries are {values[0]:g}: nothing tells the others; {where}")
         zeros = int((values == 0).sum())
         flags = ((values == 0) | (values == 1)).all()
-        if whole and not (masked or self._sparse or flags) and SEVERAL <= ZEROS * n <= zeros < n:
+        if (
+            whole
+            and not (masked or self._sparse or flags)
+            and tuning.WARNINGS.several <= tuning.WARNINGS.zeros * n <= zeros < n
+        ):
             tell(
                 "zeros",
                 f"nothing is missing and {zeros:,} of {n:,} entries are 0: all count as observed; if zeros stand for "
@@ -125,10 +123,11 @@ class Findings:
                 f"{blocks}: what is predicted there is a guess; observe more entries, or see complete(unknown=np.nan)",
             )
         least = min(len(blocks.row_blocks), len(blocks.column_blocks))
-        if model.rank is None and not selected.exact and selected.rank == LARGEST < least:
-            tell("bound", f"no rank above {LARGEST} was tried; give a larger bound: rank={2 * LARGEST}")
+        bound = tuning.WARNINGS.default_bound
+        if model.rank is None and not selected.exact and selected.rank == bound < least:
+            tell("bound", f"no rank above {bound} was tried; give a larger bound: rank={2 * bound}")
         unexplained = selected.held_out.unexplained
-        if unexplained > UNEXPLAINED:
+        if unexplained > tuning.WARNINGS.unexplained:
             tell(
                 "unexplained",
                 f"the model (rank {model.rank_}) misses held-out entries by {unexplained:.0%} of what their "
@@ -156,8 +155,8 @@ class Findings:
         mean = np.bincount(cols, won, n) / count
         sure = np.sqrt(np.maximum(np.bincount(cols, won * won, n) / count - mean**2, 0) / count)
         size = np.bincount(cols, of_means, n) / count
-        nothing = (mean + 2 * sure < LITTLE * size) & (mean < (1 - NO_BETTER**2) * size)
-        worse = np.flatnonzero((tested >= TESTED) & nothing).tolist()
+        nothing = (mean + 2 * sure < tuning.WARNINGS.little * size) & (mean < (1 - tuning.WARNINGS.no_better**2) * size)
+        worse = np.flatnonzero((tested >= tuning.WARNINGS.min_tested) & nothing).tolist()
         if len(worse):
             tell(
                 "no better",

@@ -8,11 +8,12 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
+from dmc.completion import tuning
 from dmc.completion.blocks import select_blocks
 from dmc.completion.phases import Phases
 from dmc.completion.results import Selected, Settings
 from dmc.completion.robust import select_robustly
-from dmc.completion.scaling import WORTH, Side, gain
+from dmc.completion.scaling import Side, gain
 from dmc.completion.selection import select
 from dmc.observations import Observations
 
@@ -33,7 +34,7 @@ def fit(
     side: Side = "rows" if settings.scale == "rows" else "columns"
     if settings.scale == "auto":
         host = counted.to(None)
-        side = "columns" if gain(host, "columns") + WORTH >= gain(host, "rows") else "rows"
+        side = "columns" if gain(host, "columns") + tuning.SCALING.min_gain >= gain(host, "rows") else "rows"
 
     def fit_block(block: Observations, w: Float | None) -> Selected:
         return select(block, w, settings, side, rng, phases)

@@ -14,7 +14,7 @@ from dmc.completion.model import Model
 from dmc.completion.phases import Phase, Phases
 from dmc.completion.rank_search import RankSearch, Trained
 from dmc.completion.results import Candidate, Fitted, HeldOut, Selected, Settings, transposed
-from dmc.completion.scaling import WORTH, Scaling, Side, gain
+from dmc.completion.scaling import Scaling, Side, gain
 from dmc.factors import Factors
 from dmc.observations import Observations
 from dmc.pattern import Pattern
@@ -108,7 +108,9 @@ class _Selection:
         self.settings, self.rng, self.phases = settings, rng, phases
         m, n = observations.shape
         scale, scaled, limits = settings.scale, settings.scale != "none", tuning.SELECTION
-        self.units = gained > WORTH if scale == "auto" else scaled  # whether columns surely have their own
+        self.units = (
+            gained > tuning.SCALING.min_gain if scale == "auto" else scaled
+        )  # whether columns surely have their own
         self.scaling = Scaling.of(self.host, "columns" if scaled else "none", weights)
         narrow = scaled and n <= limits.narrow_columns and m >= limits.tall_ratio * n
         # Whether one size for all may do, and whether the rank is searched with levels.

@@ -6,7 +6,7 @@ import pytest
 
 from dmc.completion import tuning
 
-ALL = [tuning.RANK_SEARCH, tuning.SELECTION]
+ALL = [numbers for name, numbers in vars(tuning).items() if name.isupper()]
 
 
 @pytest.mark.parametrize("numbers", ALL, ids=lambda numbers: type(numbers).__name__)
