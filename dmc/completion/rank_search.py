@@ -18,6 +18,7 @@ from dmc.completion.results import rms
 from dmc.completion.stopping import Patience, Settled, Watch
 from dmc.factors import Array, Factors
 from dmc.observations import Observations
+from dmc.pattern import COLUMNS, ROWS
 from dmc.solver import initial, steps
 from dmc.solver.callbacks import EarlyStopping, Lowest, Stagnation
 from dmc.solver.loop import Callback, solve
@@ -212,7 +213,7 @@ class RankSearch:
         pattern = problem.observations.pattern
         k, bias = model.width, model.column_bias
         _, grad = problem.value_and_grad(model)
-        grams = problem.line_grams(model)[0][..., :k, :k]
+        grams = problem.grams(ROWS, model.V)
         model = replace(model, U=towards_prior(model.U, grams, grad.U, pattern.row_counts, error))
         _, grad = problem.value_and_grad(model)
         xp = array_namespace(model.V)
@@ -221,7 +222,7 @@ class RankSearch:
             assert grad.column_bias is not None
             columns = xp.concat([columns, bias[:, None]], axis=1)
             slopes = xp.concat([slopes, grad.column_bias[:, None]], axis=1)
-        columns = towards_prior(columns, problem.line_grams(model)[1], slopes, pattern.column_counts, error, k)
+        columns = towards_prior(columns, problem.grams(COLUMNS, model.left), slopes, pattern.column_counts, error, k)
         return replace(model, V=columns[:, :k], column_bias=None if bias is None else columns[:, k])
 
     def solve(

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from dmc.completion.model import Model
 from dmc.factors import Array, Factors
 from dmc.observations import Observations
-from dmc.pattern import Pattern, SparseIndex
+from dmc.pattern import SparseIndex
 from dmc.solver.solution import Status
 
 Float = NDArray[np.float64]
@@ -152,9 +152,7 @@ class Selected:
 def transposed(observations: Observations) -> Observations:
     """The same entries, of the transposed matrix."""
     pattern = observations.pattern
-    m, n = pattern.shape
-    values = pattern.both_orders(observations.values).by_column
-    return Observations(Pattern((n, m), pattern.by_column, pattern.by_row), values)
+    return Observations(pattern.transposed, pattern.both_orders(observations.values).by_column)
 
 
 def submatrix(
