@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -46,6 +47,40 @@ def observe(
     TypeError
         If values are not real numbers; of a data frame the message names the column.
     """
+    found = read_matrix(X, mask, allow_empty=allow_empty, missing_values=missing_values)
+    return found.observations() if isinstance(found, GappedArray) else found
+
+
+@dataclass(frozen=True, eq=False)
+class GappedArray:
+    """A matrix with gaps as an array, checked.
+
+    Attributes
+    ----------
+    values : (rows, columns) float32 or float64 array
+        Finite where observed, anything elsewhere.
+    observed : (rows, columns) bool array
+    """
+
+    values: NDArray[Any]
+    observed: NDArray[np.bool_]
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        m, n = self.values.shape
+        return m, n
+
+    def observations(self) -> Observations:
+        at = np.flatnonzero(self.observed)
+        pointers = np.concatenate([[0], np.cumsum(np.count_nonzero(self.observed, axis=1))])
+        pattern = Pattern.of(self.shape, SparseIndex(pointers, at % self.shape[1]))
+        return Observations(pattern, self.values.ravel()[at])
+
+
+def read_matrix(
+    X: Any, mask: Any = None, *, allow_empty: bool = False, missing_values: float | None = None
+) -> GappedArray | Observations:
+    """What `observe` takes, as an array where it was one on the host, else as observations; raises the same."""
     if missing_values is not None and missing_values == missing_values:  # NaN is missing in any case
         missing_values = _checks.real(missing_values, "missing_values")
     else:
@@ -80,19 +115,17 @@ def observe(
         if mask is not None:
             mask = np.asarray(mask) & ~np.isnan(dense)
     observed = _observed_mask(dense, mask, masked)
-    n_observed = np.count_nonzero(observed)
-    if n_observed == 0 and not allow_empty:
+    if not (observed.any() or allow_empty):
         raise ValueError(f"none of the {dense.size:,} entries of X is observed; at least one has to be")
-    values = dense[observed]
-    infinite = np.flatnonzero(np.isinf(values))
-    if len(infinite):
-        row, col = np.argwhere(observed)[infinite[0]]
+    finite = np.isfinite(dense)
+    if (observed & ~finite).any():
+        infinite = np.argwhere(observed & ~finite)
+        row, col = infinite[0]
         raise ValueError(
-            f"X holds {_checks.count(len(infinite), 'infinite value')}, the first ({values[infinite[0]]}) "
+            f"X holds {_checks.count(len(infinite), 'infinite value')}, the first ({dense[row, col]}) "
             f"at row {row}, column {col}; replace by NaN what is missing"
         )
-    pointers = np.concatenate([[0], np.cumsum(np.count_nonzero(observed, axis=1))])
-    return Observations(Pattern.of(dense.shape, SparseIndex(pointers, np.nonzero(observed)[1])), values)
+    return GappedArray(dense, observed)
 
 
 def _observed_mask(dense: NDArray[Any], mask: ArrayLike | None, masked: bool) -> NDArray[np.bool_]:
@@ -106,8 +139,8 @@ def _observed_mask(dense: NDArray[Any], mask: ArrayLike | None, masked: bool) ->
         observed = observed.astype(bool)
     if observed.shape != dense.shape:
         raise ValueError(f"mask has shape {observed.shape} and X {dense.shape}; give one truth value for each entry")
-    clash = np.argwhere(observed & missing)
-    if len(clash):
+    if (observed & missing).any():
+        clash = np.argwhere(observed & missing)
         row, col = clash[0]
         raise ValueError(
             f"{_checks.count(len(clash), 'entry is', 'entries are')} NaN where the mask says observed, the first "

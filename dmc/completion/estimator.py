@@ -4,39 +4,33 @@ from __future__ import annotations
 
 import math
 import os
-import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import sparse
-from sklearn.base import BaseEstimator, TransformerMixin
-from sklearn.utils._set_output import _get_output_config
-from sklearn.utils.validation import _check_feature_names, _check_feature_names_in, check_is_fitted
+from sklearn.utils.validation import check_is_fitted, validate_data
 
-from dmc import _arrays, _checks, kernels
-from dmc.completion import robust, storage
-from dmc.completion.findings import LARGEST, Findings
-from dmc.completion.fitting import Settings, fit, fit_repeated
-from dmc.completion.identifiability import Solvability
-from dmc.completion.journal import Journal
-from dmc.completion.model import Model, in_units
+from dmc import _checks, kernels
+from dmc.completion import imputation, storage, tuning
+from dmc.completion.findings import Findings
+from dmc.completion.fit import fit_repeated
+from dmc.completion.identifiability import Identifiability
+from dmc.completion.model import in_units
+from dmc.completion.phases import Phases
+from dmc.completion.queries import CompletionQueries
+from dmc.completion.results import Selected, Settings, filled, rms, rms_of_columns
 from dmc.completion.scaling import Scaling
-from dmc.completion.selected import Selected
-from dmc.completion.tables import Bounds, Labels, repetitions, weighted
-from dmc.factors import Array, Factors
-from dmc.inputs import aligned, observe
+from dmc.completion.tables import Bounds, Labels, read, repetitions, weighted
+from dmc.inputs import GappedArray, aligned
 from dmc.observations import Observations
 from dmc.solver.callbacks import Progress
 from dmc.solver.loop import Callback
 from dmc.solver.solution import Status
 
-PARTS = 5  # that the entries of a row are held out in, one after the other, to be scored
 
-
-class MatrixCompletion(TransformerMixin, BaseEstimator):
+class MatrixCompletion(CompletionQueries):
     """Fill in a matrix or a table from some of its entries, with no rank, step size or iteration count to give.
 
     The penalty that weight decay puts on a deep linear network's end-to-end matrix shows the rank: down the path along
@@ -50,8 +44,8 @@ class MatrixCompletion(TransformerMixin, BaseEstimator):
     rank : int, optional
         Upper bound of the rank, which need not be exact. Left out: as large as the entries support, at most 50.
     scale : {"auto", "columns", "rows", "none"}
-        Which side of the matrix has units of its own: the lines of that side get a level, which is fitted and not
-        penalised, and weigh by their own spread. "auto" asks the data: where levels and spreads of columns, or of
+        Which side of the matrix has units of its own: each of its rows, or columns, gets a level, which is fitted and
+        not penalised, and weighs by its own spread. "auto" asks the data: where levels and spreads of columns, or of
         rows, describe the entries well, that side is scaled from the start; elsewhere held-out entries decide between
         scaled columns and one size for all. `scale_` says what was done.
     loss : {"squared", "robust"}
@@ -103,7 +97,7 @@ class MatrixCompletion(TransformerMixin, BaseEstimator):
         The same of each column; NaN where none of its entries was held out.
     outliers_ : (outliers, 2) int array
         Row and column of each entry that the robust loss left out; empty with the squared loss.
-    solvability_ : Solvability
+    identifiability_ : Identifiability
         Which entries the observed positions can determine; its text says in words which not.
     residual_rms_ : float
         Root mean square of X̂ − X over the observed entries (outliers left out), in the data's units.
@@ -195,23 +189,14 @@ class MatrixCompletion(TransformerMixin, BaseEstimator):
         Raises
         ------
         ValueError, TypeError
-            If the data, weights, bounds or a parameter cannot be used; the message says which, and what to do.
+            If the data, weights, bounds or a parameter cannot be used.
         FloatingPointError
             If the fit overflowed.
         """
         labels = Labels.of(X)
-        observations = _observed(X, mask, missing_values=self.missing_values)
-        home = observations.device
-        observations = observations if self.device is None else observations.to(self.device)
-        _check_feature_names(self, X, reset=True)
-        bound = min(LARGEST, *observations.shape)
-        if self.rank is not None:
-            bound = _checks.rank(self.rank, observations.shape)
-        _checks.choice(self.scale, "scale", ("auto", "columns", "rows", "none"))
-        _checks.choice(self.loss, "loss", ("squared", "robust"))
-        _checks.integer(self.depth, "depth", 0)
-        _checks.real(self.validation_fraction, "validation_fraction", 0, 0.5)
-        _checks.callables(self.callbacks, "callbacks")
+        observations = self._given(X, mask)
+        home, observations = observations.device, observations.to(self.device or observations.device)
+        settings = self._settings(observations.shape)
         bounds = Bounds.of(self.min_value, self.max_value, labels, observations.shape[1])
         bounds.check(observations, labels)
         rng = _checks.generator(self.random_state)
@@ -222,16 +207,13 @@ class MatrixCompletion(TransformerMixin, BaseEstimator):
         self._unit = 2.0 ** math.frexp(float(abs(counted.values).max()) or 1.0)[1]
         counted = counted.with_values(counted.values / self._unit)
         repeats = repetitions(sample_weight, observations.shape[0]) if weights is None else None
-        settings = Settings(self.scale, self.loss, bound, self.depth, self.validation_fraction)
-        journal = Journal([*self.callbacks, *([Progress()] if self.verbose else [])])
+        phases = Phases([*self.callbacks, *([Progress()] if self.verbose else [])])
         # One thread for BLAS also between the phases: their thin decompositions gain nothing.
-        with kernels.threads(self.n_threads), kernels.sharing_cores(2 * bound):
-            if repeats is None:
-                selected, outliers = fit(counted, entry_weights, settings, rng, journal)
-            else:
-                selected, outliers = fit_repeated(counted, entry_weights, repeats, settings, rng, journal)
-        if journal.status is Status.NONFINITE:
-            raise FloatingPointError(f"the fit failed after {journal.n_steps} steps: {journal.status}")
+        with kernels.threads(self.n_threads), kernels.sharing_cores(2 * settings.bound):
+            selected, outliers = fit_repeated(counted, entry_weights, repeats, settings, rng, phases)
+        status = selected.status if phases.ending is None else phases.ending.status
+        if status is Status.NONFINITE:
+            raise FloatingPointError(f"the fit failed after {phases.n_steps} steps: {status}")
         self._labels, self._bounds, self._observations = labels, bounds, observations.to(None)
         host = counted.to(None)
         fitted = host.take(~outliers) if outliers.any() else host
@@ -239,166 +221,50 @@ class MatrixCompletion(TransformerMixin, BaseEstimator):
         uncounted = np.zeros(observations.shape[0], bool)
         if sample_weight is not None and weights is None and not outliers.any():
             uncounted = np.asarray(sample_weight) == 0
-        self._keep(selected, fitted, uncounted, journal)
+        self._keep(selected, fitted, uncounted)
         self.factors_ = in_units(self._model.factors, self._unit).to(home)
-        self.outliers_ = np.column_stack([host.rows[outliers], host.cols[outliers]]).astype(np.int64)
-        findings.of_ending(journal, self.rank_)
+        self.outliers_ = np.column_stack([array[outliers] for array in (host.rows, host.cols)]).astype(np.int64)
+        self.n_iter_, self.history_ = phases.n_steps, phases.history
+        complete = self.identifiability_.whole or not fitted.values.any()
+        determined = status in (Status.CONVERGED, Status.COMPLETED) and not complete
+        self.status_ = Status.UNDETERMINED if determined else status
+        findings.of_ending(phases, status, self.rank_)
         findings.of_model(self, selected, fitted if self.loss == "squared" else None)
         return self
 
-    def _keep(self, selected: Selected, fitted: Observations, uncounted: NDArray[np.bool_], journal: Journal) -> None:
+    def _given(self, X: Any, mask: Any) -> Observations:
+        """The observed entries of a matrix to be fitted."""
+        table = read(X, mask, False, self.missing_values)
+        validate_data(self, X, reset=True, skip_check_array=True, ensure_2d=False)
+        return table.observations() if isinstance(table, GappedArray) else table
+
+    def _settings(self, shape: tuple[int, int]) -> Settings:
+        bound = min(tuning.WARNINGS.default_bound, *shape) if self.rank is None else _checks.rank(self.rank, shape)
+        _checks.choice(self.scale, "scale", ("auto", "columns", "rows", "none"))
+        _checks.choice(self.loss, "loss", ("squared", "robust"))
+        _checks.integer(self.depth, "depth", 0)
+        _checks.real(self.validation_fraction, "validation_fraction", 0, 0.5)
+        _checks.callables(self.callbacks, "callbacks")
+        return Settings(self.scale, self.loss, bound, self.depth, self.validation_fraction)
+
+    def _keep(self, selected: Selected, fitted: Observations, uncounted: NDArray[np.bool_]) -> None:
         """What was selected, and what is told of it."""
-        model, unit = selected.model, self._unit
+        model, unit, said = selected.model, self._unit, selected.held_out
         factors, determining = model.factors, fitted
         if uncounted.any():
-            factors = self._folded_into(model, uncounted)
             determining = self._observations
-        self._model = replace(model, factors=_fill_empty_lines(factors, determining))
+            factors = imputation.with_rows(model, determining.with_values(determining.values / unit), uncounted)
+        self._model = replace(model, factors=filled(factors, determining))
         self._spreads = unit * Scaling.of(fitted, "columns").spread
         self.n_features_in_ = fitted.shape[1]
         self.rank_, self.scale_ = factors.width, model.scaling.side
-        self.status_, self.n_iter_, self.history_ = journal.status, journal.n_steps, journal.history
         missed = factors.at(fitted.rows, fitted.cols).astype(np.float64) - fitted.values
-        judged = (missed, fitted.cols) if selected.exact else (selected.errors, selected.cols)
-        self.residual_rms_, self.held_out_rmse_ = unit * _rms(missed), unit * _rms(judged[0])
-        self.column_errors_ = unit * _by_column(judged[0], judged[1], self.n_features_in_)
+        errors, cols = (missed, fitted.cols) if selected.exact else (said.errors, said.cols)
+        self.residual_rms_, self.held_out_rmse_ = unit * rms(missed), unit * rms(errors)
+        self.column_errors_ = unit * rms_of_columns(errors, cols, self.n_features_in_)
         ranks = selected.ranks
-        self.solvability_ = Solvability.of(determining.pattern, int(max(ranks[0].max(), ranks[1].max())), ranks)
-        if self.status_ is Status.CONVERGED and fitted.values.any() and not self.solvability_.whole:
-            self.status_ = Status.UNDETERMINED
-
-    def _folded_into(self, model: Model, rows: NDArray[np.bool_]) -> Factors:
-        """The factors with some rows that had no part in the fit, from their entries."""
-        seen, factors = self._observations, model.factors
-        folded, _ = model.fold_in(seen.with_values(seen.values / self._unit).take(rows[seen.rows]))
-        bias = None if factors.row_bias is None else np.where(rows, folded.row_bias, factors.row_bias)
-        return replace(factors, U=np.where(rows[:, None], folded.U, factors.U), row_bias=bias)
-
-    def predict(self, rows: Any, cols: ArrayLike | None = None, *, return_std: bool = False) -> Any:
-        """Predicted values at pairs; or, of a matrix alone, at each of its positions.
-
-        Parameters
-        ----------
-        rows, cols : (pairs,) integers
-            Zero-based positions.
-        rows : (rows, columns), without `cols`
-            Rows as `transform` takes them, but not sparse. They are folded in as there, and observed entries are
-            predicted like the others: this is what scikit-learn's tools call.
-        return_std : bool
-            Whether standard deviations are asked for.
-
-        Returns
-        -------
-        (pairs,) or (rows, columns) float array, in the data's units; a tensor, if the data were
-        (pairs,) or (rows, columns) float64 array, with `return_std`
-            The standard deviation of an entry as it would be measured, around the prediction: of its noise, and of what
-            the other entries leave open about its row and its column (the curvature of the loss at the solution).
-            Corrected by a factor where a hundred entries were held out, so that nine of ten of them lie within 1.64
-            standard deviations. They do not cover that a row comes from elsewhere, or that what is missing is missing
-            for what it would be. NaN, with a warning, at positions that nothing is known of.
-
-        Raises
-        ------
-        ValueError, TypeError
-            If positions are out of range, or the matrix cannot be used; the message says why.
-        """
-        check_is_fitted(self)
-        if cols is not None:
-            predicted = self.factors_.at(rows, cols)
-            i, j = (
-                np.atleast_1d(_arrays.place(a, None) if _arrays.is_tensor(a) else a).astype(np.int64)
-                for a in (rows, cols)
-            )
-            predicted = self._bounds.clipped(predicted, j)
-            return (predicted, self._deviations(i, j)) if return_std else predicted
-        if sparse.issparse(rows):
-            raise TypeError(
-                "X is sparse and all its positions are asked for; give rows and cols of some, or call transform"
-            )
-        observations, folded, of_rows = self._folded_in(rows, None, covariances=return_std)
-        predicted = _arrays.place(self._bounds.clipped(folded.dense()), observations.device)
-        if not return_std:
-            return predicted
-        assert of_rows is not None
-        scaled = observations.to(None)
-        scaled = scaled.with_values(scaled.values / self._unit)
-        return predicted, self._unit * self._model.row_deviations(scaled, in_units(folded, 1 / self._unit), of_rows)
-
-    def _deviations(self, rows: NDArray[np.int64], cols: NDArray[np.int64]) -> NDArray[np.float64]:
-        deviations = self._unit * self._model.deviations(rows, cols)
-        pattern = self._model.pattern
-        nothing = (pattern.row_counts[rows] == 0) | (pattern.column_counts[cols] == 0)
-        blocks = self.solvability_
-        nothing |= ~blocks.known(rows, cols)
-        if nothing.any():
-            deviations[nothing] = np.nan
-            warnings.warn(
-                f"{_checks.count(int(nothing.sum()), 'position')} of {len(rows):,} cannot be known from the observed "
-                "entries: their standard deviation is NaN; see complete(unknown=np.nan)",
-                stacklevel=3,
-            )
-        return deviations
-
-    def sample(self, n: int = 5, random_state: int | np.random.Generator | None = 0) -> list[Any]:
-        """Completed tables drawn at random, for multiple imputation.
-
-        Each has the observed entries as they are, and draws of the others: rows and columns from their posterior, and
-        noise. What is computed from every one of them (a mean, a regression) differs by as much as the missing entries
-        leave it open (D. Rubin, "Multiple imputation for nonresponse in surveys", 1987).
-
-        Parameters
-        ----------
-        n : int
-            Tables.
-        random_state : int, numpy.random.Generator or None
-            Seed of the draws.
-
-        Returns
-        -------
-        list of (rows, columns) arrays, or of data frames, if X was one
-
-        Raises
-        ------
-        MemoryError
-            If they exceed the machine's memory.
-        """
-        check_is_fitted(self)
-        n = _checks.integer(n, "n", 1)
-        rng = _checks.generator(random_state)
-        m, columns = self.factors_.shape
-        _checks.memory(n * m * columns * 8, f"{n} completed tables", "draw fewer at a time")
-        seen, tables = self._observations, []
-        for _ in range(n):
-            drawn = self._bounds.clipped(self._unit * self._model.draw(rng)).astype(seen.dtype)
-            drawn[seen.rows, seen.cols] = seen.values
-            tables.append(self._labels.around(_arrays.place(drawn, self.factors_.device)))
-        return tables
-
-    def complete(self, unknown: float | None = None) -> Any:
-        """The fitted matrix X̂ at every position, observed ones included.
-
-        Parameters
-        ----------
-        unknown : float, optional
-            What to put where the observed entries cannot determine the matrix, whatever its values (`solvability_`),
-            for instance NaN. Left out: the model's guess.
-
-        Returns
-        -------
-        (rows, columns) float array; a data frame with the labels of X, if X was one
-
-        Raises
-        ------
-        MemoryError
-            If it exceeds the machine's memory; `predict` gives single entries.
-        """
-        check_is_fitted(self)
-        completed = self._bounds.clipped(self.factors_.dense())
-        if unknown is not None:
-            rows, columns = (np.arange(count) for count in completed.shape)
-            guessed = ~self.solvability_.known(rows[:, None], columns)
-            completed[_arrays.place(guessed, self.factors_.device)] = unknown
-        return self._labels.around(completed)
+        rank = int(max(ranks[0].max(), ranks[1].max()))
+        self.identifiability_ = Identifiability.of(determining.pattern, rank, ranks)
 
     def fit_transform(
         self,
@@ -409,73 +275,8 @@ class MatrixCompletion(TransformerMixin, BaseEstimator):
         sample_weight: ArrayLike | None = None,
         weights: Any = None,
     ) -> Any:
-        """Fit to a matrix and impute it; see `fit` and `transform`."""
+        """`fit`, then `transform` of the same matrix."""
         return self.fit(X, mask=mask, sample_weight=sample_weight, weights=weights).transform(X, mask=mask)
-
-    def transform(self, X: Any, *, mask: Any = None) -> Any:
-        """Impute: the observed entries as they are, the missing ones predicted.
-
-        Each row is folded in: its part of the model is fitted to its observed entries, with the columns' part as it
-        is; so rows need not have been in `fit`.
-
-        Parameters
-        ----------
-        X : (rows, columns)
-            Whatever `dmc.observe` takes, with the columns of `fit`.
-        mask : (rows, columns) bool, optional
-            True where an entry was observed.
-
-        Returns
-        -------
-        (rows, columns) float array; a data frame with the labels of X, if X is one and `set_output` says nothing else
-        """
-        check_is_fitted(self)
-        observations, folded, _ = self._folded_in(X, mask)
-        completed = self._bounds.clipped(folded.dense())
-        home, observations = observations.device, observations.to(None)
-        completed = completed.astype(np.result_type(completed, observations.values), copy=False)
-        completed[observations.rows, observations.cols] = observations.values
-        if _get_output_config("transform", self)["dense"] == "default":
-            return Labels.of(X).around(_arrays.place(completed, home))
-        return _arrays.place(completed, home)
-
-    def score(self, X: Any, y: None = None, *, mask: Any = None) -> float:
-        """How well missing entries are imputed: minus the root mean squared error on held-out ones; higher is better.
-
-        X has gaps, and what is in them nobody knows; so each observed entry is taken for missing once. The entries of
-        a row are dealt into five parts; each part is predicted from the other four, by folding the row in. This is
-        what `GridSearchCV`, `cross_val_score` and the like maximise.
-
-        Give rows that were not in `fit`, as cross-validation does: of the others the model has seen the entries that
-        it is asked for. In a pipeline, the data are those that reach this step: a search over the steps before needs a
-        `scoring` of its own.
-
-        Parameters
-        ----------
-        X : (rows, columns)
-            Whatever `dmc.observe` takes, with the columns of `fit`; at least one entry observed.
-        y : None
-            Ignored; here for scikit-learn's pipelines.
-        mask : (rows, columns) bool, optional
-            True where an entry was observed.
-
-        Returns
-        -------
-        float
-            At most 0, in units of each column's spread in `fit`, for else the column of the largest unit would decide:
-            about -1 if nothing is known but means. The same X and model give the same score: the deal of the entries
-            depends on no seed, so that all candidates of a search are judged on the same ones.
-        """
-        check_is_fitted(self)
-        observations = self._columns_of_fit(X, mask).to(None)
-        part = _dealt(observations)
-        missed = np.empty(observations.n_observed)
-        for hidden in (part == i for i in range(PARTS)):
-            held_out = observations.take(hidden)
-            folded, _ = self._fold_in(observations.take(~hidden))
-            predicted = self._bounds.clipped(folded.at(held_out.rows, held_out.cols), held_out.cols)
-            missed[hidden] = predicted - held_out.values
-        return -_rms(missed / self._spreads[observations.cols])
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the fitted model to a file (safetensors, no pickle); it appears whole or not at all.
@@ -498,96 +299,8 @@ class MatrixCompletion(TransformerMixin, BaseEstimator):
         """
         return storage.read(cls, path)
 
-    def _columns_of_fit(self, X: Any, mask: Any, allow_empty: bool = False) -> Observations:
-        """The observed entries of rows, which have to have the fitted columns."""
-        observations = _observed(X, mask, allow_empty, self.missing_values)
-        _check_feature_names(self, X, reset=False)
-        if observations.shape[1] != self.n_features_in_:  # worded as scikit-learn's tools expect
-            raise ValueError(
-                f"X has {observations.shape[1]} features, but {type(self).__name__} is expecting "
-                f"{self.n_features_in_} features as input; give the columns of the fitted matrix"
-            )
-        return observations
-
-    def _folded_in(
-        self, X: Any, mask: Any, covariances: bool = False
-    ) -> tuple[Observations, Factors, NDArray[np.float64] | None]:
-        """The observed entries of rows, and the model of them."""
-        observations = self._columns_of_fit(X, mask, allow_empty=True)
-        size = math.prod(observations.shape) * observations.values.itemsize
-        _checks.memory(size, "the completed matrix", "transform fewer rows at a time")
-        return observations, *self._fold_in(observations.to(None), covariances)
-
-    def _fold_in(
-        self, observations: Observations, covariances: bool = False
-    ) -> tuple[Factors, NDArray[np.float64] | None]:
-        """The model of rows in the data's units, and covariances in those of the fit."""
-        scaled = observations.with_values(observations.values / self._unit)
-        with kernels.sharing_cores(self.rank_):
-            if self.loss == "robust":
-                folded, of_rows, _ = robust.fold_in(self._model, scaled, covariances=covariances)
-            else:
-                folded, of_rows = self._model.fold_in(scaled, covariances=covariances)
-        return in_units(folded, self._unit), of_rows
-
-    def get_feature_names_out(self, input_features: Any = None) -> NDArray[Any]:
-        """Names of the columns of `transform`'s result: those given, or x0, x1, …"""
-        check_is_fitted(self)
-        return _check_feature_names_in(self, input_features)
-
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.input_tags.allow_nan = True
         tags.input_tags.sparse = True
         return tags
-
-
-def _observed(X: Any, mask: Any, allow_empty: bool = False, missing_values: float | None = None) -> Observations:
-    """`observe`; where it refuses, also in the words that scikit-learn's tools look for."""
-    try:
-        return observe(X, mask, allow_empty=allow_empty, missing_values=missing_values)
-    except (TypeError, ValueError) as error:
-        shape = tuple(getattr(X, "shape", ()))
-        if "dtype complex" in str(error):
-            raise ValueError(f"{error} (Complex data not supported)") from None
-        if len(shape) == 1:
-            raise ValueError(f"{error} (Reshape your data: X.reshape(1, -1) is one row)") from None
-        if shape[1:] == (0,):
-            raise ValueError(f"{error} (0 feature(s) (shape={shape}) while a minimum of 1 is required.)") from None
-        if isinstance(error, TypeError) and isinstance(error.__context__, TypeError):
-            raise TypeError(f"{error} ({error.__context__})") from None
-        raise
-
-
-def _dealt(observations: Observations) -> NDArray[np.int64]:
-    """(observed,) the part, 0 … PARTS − 1, that each entry is dealt to: a row's entries evenly, at random."""
-    pointers = observations.pattern.by_row.indptr
-    shuffled = np.lexsort((np.random.default_rng(0).random(observations.n_observed), observations.rows))
-    part = np.empty(observations.n_observed, np.int64)
-    part[shuffled] = (np.arange(observations.n_observed) - pointers[observations.rows] + observations.rows) % PARTS
-    return part
-
-
-def _fill_empty_lines(factors: Factors, observations: Observations) -> Factors:
-    """A line of which nothing is known gets the average of the others."""
-
-    def fill(factor: Array | None, counts: Array) -> Array:
-        known = counts > 0
-        if factor is None or known.all() or not known.any():
-            return factor
-        return np.where(known[:, None] if factor.ndim > 1 else known, factor, factor[known].mean(0))
-
-    rows, columns = observations.pattern.row_counts, observations.pattern.column_counts
-    U, V = fill(factors.U, rows), fill(factors.V, columns)
-    return Factors(U, (), V, fill(factors.row_bias, rows), fill(factors.column_bias, columns))
-
-
-def _rms(values: NDArray[Any]) -> float:
-    return math.sqrt(float(np.mean(np.square(values)))) if len(values) else math.nan
-
-
-def _by_column(missed: NDArray[Any], cols: NDArray[Any], n: int) -> NDArray[np.float64]:
-    """(columns,) the root mean square of each column's; NaN where there is none."""
-    counts = np.bincount(cols, minlength=n)
-    squares = np.bincount(cols, np.square(missed), n)
-    return np.where(counts > 0, np.sqrt(squares / np.maximum(counts, 1)), np.nan)

@@ -12,22 +12,11 @@ from numpy.typing import NDArray
 from scipy import sparse
 from scipy.sparse.linalg import svds
 
+from dmc.completion import tuning
 from dmc.observations import Observations
 from dmc.solver import row_solve
 
 Float = NDArray[np.float64]
-
-# Chosen on iris, wine, diabetes, breast cancer, penguins, air quality and metro with other entries hidden than the
-# bench hides (seeds 100 to 102, 10 to 50 %): precisions of .3 to 3, and 0 to 20 entries, do the same.
-LOADING_PRECISION = 1.0  # of the prior of a loading, in units of the column's spread
-NOISE_ENTRIES = 2.0
-INTERCEPT_PRECISION = 1e-6  # next to none
-LEAST_INFORMATION = 0.1  # of all entries of a row about a direction, over that of its prior
-LEAST_NOISE = 1e-10  # of a column's variance
-TOL = 1e-3  # of a column's spread: sweeps that move predictions by less are the last
-MOST_SWEEPS, FEWEST_SWEEPS, SWEEPS_WORK = 200, 12, 2e9  # the more work a sweep is, the fewer are taken
-SWEEPS_FROM_SAMPLE = 1
-WATCHED = 5_000  # entries whose predictions are watched
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,7 +50,7 @@ class Entries:
         both = [row_solve.matrix(observations.pattern, data) for data in (w, w * values)]
         n = observations.shape[1]
         squares = np.bincount(observations.cols, w * values * values, n).astype(np.float64)
-        step = max(1, observations.n_observed // WATCHED)
+        step = max(1, observations.n_observed // tuning.FACTOR_ANALYSIS.watched)
         counts = np.asarray(observations.pattern.column_counts)
         return cls(both[0], both[1], squares, counts, observations.rows[::step], observations.cols[::step])
 
@@ -135,8 +124,8 @@ def sweeps(
     """
     model = _start(entries, width) if start is None else start
     width = model.width
-    alpha = np.full(width, LOADING_PRECISION)
-    most = SWEEPS_FROM_SAMPLE if start else most_sweeps(entries, width)
+    alpha = np.full(width, tuning.FACTOR_ANALYSIS.loading_precision)
+    most = tuning.FACTOR_ANALYSIS.sweeps_from_sample if start else most_sweeps(entries, width)
     before = np.full(len(entries.rows), np.inf)
     yield model
     for _ in range(most):
@@ -145,7 +134,7 @@ def sweeps(
         model, alpha = _columns(entries, U, S, model.noise, alpha, relevance)
         yield model
         now = model.at(entries.rows, entries.cols)
-        if math.sqrt(float(np.mean((now - before) ** 2))) < TOL:
+        if math.sqrt(float(np.mean((now - before) ** 2))) < tuning.FACTOR_ANALYSIS.tol:
             break
         before = now
 
@@ -154,14 +143,15 @@ def most_sweeps(entries: Entries, width: int) -> int:
     """Sweeps at most, the more work one is the fewer."""
     m, n = entries.weights.shape
     work = (m + n) * (width + 1.0) ** 3 + 2 * m * n * (width + 1.0) ** 2
-    return int(min(max(SWEEPS_WORK / work, FEWEST_SWEEPS), MOST_SWEEPS))
+    numbers = tuning.FACTOR_ANALYSIS
+    return int(min(max(numbers.sweeps_work / work, numbers.min_sweeps), numbers.max_sweeps))
 
 
 def finished(entries: Entries, model: FactorAnalysis) -> FactorAnalysis:
     """In principal directions, without those that tell next to nothing of a row; and with the factors of these rows."""
     k, V = model.width, model.loadings
     information, axes = np.linalg.eigh((V / model.noise[:, None]).T @ V)
-    kept = information > LEAST_INFORMATION
+    kept = information > tuning.FACTOR_ANALYSIS.min_information
     turn = np.zeros((k + 1, int(kept.sum()) + 1))
     turn[:k, :-1], turn[k, -1] = axes[:, kept], 1
     covariances = row_solve.packed(turn.T @ row_solve.unpacked(model.covariances, k + 1) @ turn)
@@ -200,7 +190,7 @@ def _columns(
     entries: Entries, U: Float, S: Float, noise: Float, alpha: Float, relevance: bool
 ) -> tuple[FactorAnalysis, Float]:
     """The columns' posteriors and noise given the rows', in coordinates in which the rows are N(0, I) again."""
-    m, k = U.shape
+    numbers, (m, k) = tuning.FACTOR_ANALYSIS, U.shape
     n, counts = len(noise), np.maximum(entries.counts, 1)
     second, first = row_solve.seconds(U) + S, np.column_stack([U, np.ones(m)])
     mean = U.mean(axis=0)
@@ -215,7 +205,9 @@ def _columns(
     grams[:, k, :] = grams[:, :, k] = sums
     grams = turn @ grams @ turn.T
     sides = np.ascontiguousarray(entries.weighted.T @ first) @ turn.T
-    covariances = row_solve.packed(grams / noise[:, None, None] + np.diag(np.append(alpha, INTERCEPT_PRECISION)))
+    covariances = row_solve.packed(
+        grams / noise[:, None, None] + np.diag(np.append(alpha, numbers.intercept_precision))
+    )
     found = sides / noise[:, None]
     row_solve.solve(covariances, found, inverses=True)
     spread = row_solve.unpacked(covariances, k + 1)
@@ -223,8 +215,8 @@ def _columns(
     errors += np.einsum("jkl,jkl->j", grams, found[:, :, None] * found[:, None, :] + spread)
     errors = np.maximum(errors, 0)
     average = errors.sum() / counts.sum()
-    share = counts / (counts + NOISE_ENTRIES)  # a geometric mean: columns that others determine keep no noise
-    noise = np.maximum((errors / counts) ** share * average ** (1 - share), LEAST_NOISE)
+    share = counts / (counts + numbers.noise_entries)  # a geometric mean: columns that others determine keep no noise
+    noise = np.maximum((errors / counts) ** share * average ** (1 - share), numbers.min_noise)
     V, U = found[:, :k], first @ turn.T
     if relevance and k:
         sizes, axes = np.linalg.eigh(V.T @ V + spread[:, :k, :k].sum(axis=0))

@@ -11,19 +11,13 @@ import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
 from dmc import _checks
-from dmc.completion.journal import Journal
+from dmc.completion import tuning
+from dmc.completion.phases import Phases
+from dmc.completion.results import Selected
 from dmc.completion.robust import gross
-from dmc.completion.selected import Selected
 from dmc.completion.tables import Labels
 from dmc.observations import Observations
 from dmc.solver.solution import Status
-
-LARGEST = 50  # rank looked for where no bound is given
-UNEXPLAINED = 0.9  # held-out error over that of the means from which a user is told
-NO_BETTER, TESTED = 0.98, 20  # the same of one column, and its held-out entries from which it is said
-LITTLE = 0.1  # share of a column's variance that is predicted at most, two standard errors up, where nothing is said
-ZEROS = 0.1  # share of a matrix without gaps that are zeros, from which they may have been meant for gaps
-SEVERAL = 10  # entries: of fewer nothing is suspicious
 
 
 class Findings:
@@ -65,7 +59,7 @@ class Findings:
                 "leave them out, or observe at least one entry of each",
             )
         whole = n == observations.shape[0] * observations.shape[1]
-        if n >= SEVERAL and not whole and (values == values[0]).all():
+        if n >= tuning.WARNINGS.several and not whole and (values == values[0]).all():
             where = (
                 "of a sparse matrix only stored entries count as observed; give a dense array, or store the others too"
                 if self._sparse
@@ -74,7 +68,11 @@ class Findings:
             tell("equal", f"all {n:,} observed entries are {values[0]:g}: nothing tells the others; {where}")
         zeros = int((values == 0).sum())
         flags = ((values == 0) | (values == 1)).all()
-        if whole and not (masked or self._sparse or flags) and SEVERAL <= ZEROS * n <= zeros < n:
+        if (
+            whole
+            and not (masked or self._sparse or flags)
+            and tuning.WARNINGS.several <= tuning.WARNINGS.zeros * n <= zeros < n
+        ):
             tell(
                 "zeros",
                 f"nothing is missing and {zeros:,} of {n:,} entries are 0: all count as observed; if zeros stand for "
@@ -91,14 +89,14 @@ class Findings:
         except (TypeError, ValueError):
             return None
 
-    def of_ending(self, journal: Journal, rank: int) -> None:
+    def of_ending(self, phases: Phases, status: Status, rank: int) -> None:
         """How the fit ended."""
-        if journal.stopped_by == "interrupt":
-            tell("interrupt", f"interrupted after {journal.n_steps} steps: the model holds what was reached")
-        if journal.status is Status.MAX_STEPS:
+        if phases.ending is not None and phases.ending.stopped_by == "interrupt":
+            tell("interrupt", f"interrupted after {phases.n_steps} steps: the model holds what was reached")
+        if status is Status.MAX_STEPS:
             tell(
                 "max steps",
-                f"not converged after {journal.n_steps} steps: the entries may be too few for rank {rank}; observe "
+                f"not converged after {phases.n_steps} steps: the entries may be too few for rank {rank}; observe "
                 "more of them, or give a smaller rank",
                 ConvergenceWarning,
             )
@@ -115,22 +113,24 @@ class Findings:
         """
         if model.status_ is Status.STOPPED:
             return
-        pattern, blocks = self._observations.pattern, model.solvability_
+        pattern, blocks = self._observations.pattern, model.identifiability_
         short = ((blocks.row_blocks < 0) & (pattern.row_counts > 0)).any()
         short |= ((blocks.column_blocks < 0) & (pattern.column_counts > 0)).any()
-        # Of lines without any entry the user knows already.
+        # Of rows and columns without any entry the user knows already.
         if self._observations.values.any() and (short or blocks.n_blocks > 1):
             tell(
                 "guess",
                 f"{blocks}: what is predicted there is a guess; observe more entries, or see complete(unknown=np.nan)",
             )
         least = min(len(blocks.row_blocks), len(blocks.column_blocks))
-        if model.rank is None and not selected.exact and selected.rank == LARGEST < least:
-            tell("bound", f"no rank above {LARGEST} was tried; give a larger bound: rank={2 * LARGEST}")
-        if selected.unexplained > UNEXPLAINED:
+        bound = tuning.WARNINGS.default_bound
+        if model.rank is None and not selected.exact and selected.rank == bound < least:
+            tell("bound", f"no rank above {bound} was tried; give a larger bound: rank={2 * bound}")
+        unexplained = selected.held_out.unexplained
+        if unexplained > tuning.WARNINGS.unexplained:
             tell(
                 "unexplained",
-                f"the model (rank {model.rank_}) misses held-out entries by {selected.unexplained:.0%} of what their "
+                f"the model (rank {model.rank_}) misses held-out entries by {unexplained:.0%} of what their "
                 "means would: the entries are too few for their rank, or not of low rank; observe more of them",
                 ConvergenceWarning,
             )
@@ -147,16 +147,16 @@ class Findings:
 
     def _columns_no_better(self, selected: Selected) -> None:
         """Columns of which even the optimistic end of what was held out says that the others tell nothing."""
-        n, cols = self._observations.shape[1], selected.cols
+        said, n, cols = selected.held_out, self._observations.shape[1], selected.held_out.cols
         tested = np.bincount(cols, minlength=n)
-        of_means = np.square(selected.mean_errors)
-        won = of_means - np.square(selected.errors)
+        of_means = np.square(said.mean_errors)
+        won = of_means - np.square(said.errors)
         count = np.maximum(tested, 1)
         mean = np.bincount(cols, won, n) / count
         sure = np.sqrt(np.maximum(np.bincount(cols, won * won, n) / count - mean**2, 0) / count)
         size = np.bincount(cols, of_means, n) / count
-        nothing = (mean + 2 * sure < LITTLE * size) & (mean < (1 - NO_BETTER**2) * size)
-        worse = np.flatnonzero((tested >= TESTED) & nothing).tolist()
+        nothing = (mean + 2 * sure < tuning.WARNINGS.little * size) & (mean < (1 - tuning.WARNINGS.no_better**2) * size)
+        worse = np.flatnonzero((tested >= tuning.WARNINGS.min_tested) & nothing).tolist()
         if len(worse):
             tell(
                 "no better",

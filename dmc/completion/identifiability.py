@@ -14,7 +14,7 @@ from dmc.pattern import Pattern
 
 
 @dataclass(frozen=True, eq=False)
-class Solvability:
+class Identifiability:
     """Which entries of a matrix of some rank its observed positions can determine.
 
     A row of a rank-r matrix has r numbers of its own, given the columns; so rows and columns with fewer than r entries
@@ -38,12 +38,11 @@ class Solvability:
     @classmethod
     def of(
         cls, pattern: Pattern, rank: int, ranks: tuple[NDArray[np.int64], NDArray[np.int64]] | None = None
-    ) -> Solvability:
+    ) -> Identifiability:
         """From the observed positions; `ranks` of each row and column, where blocks differ in it."""
         of_rows, of_columns = (rank, rank) if ranks is None else ranks
         pattern = pattern.to(None)
-        pointers, indices = pattern.by_row
-        links = sparse.csr_array((np.ones(len(indices), np.int32), indices, pointers), shape=pattern.shape)
+        links = pattern.csr(np.ones(pattern.n_observed, np.int32))
         back = links.T.tocsr()
         rows, columns = (np.ones(count, bool) for count in pattern.shape)
         while True:
@@ -52,11 +51,8 @@ class Solvability:
             if (enough_rows == rows).all() and (enough_columns == columns).all():
                 break
             rows, columns = enough_rows, enough_columns
-        m, n = pattern.shape
         kept = rows[pattern.rows] & columns[pattern.cols]
-        ends = pattern.rows[kept], m + pattern.cols[kept].astype(np.int64)
-        graph = sparse.coo_array((np.ones(len(ends[0]), np.int8), ends), shape=(m + n, m + n))
-        labels = connected_components(graph, directed=False)[1]
+        labels = connected(pattern.rows[kept], pattern.cols[kept], pattern.shape)
         determined = np.concatenate([rows, columns])
         blocks = np.full(len(labels), -1)
         blocks[determined] = np.unique(labels[determined], return_inverse=True)[1]
@@ -86,3 +82,12 @@ class Solvability:
         if self.n_blocks > 1:
             parts.append(f"the rest falls into {self.n_blocks:,} blocks that share no entry")
         return " and ".join(parts)
+
+
+def connected(rows: NDArray[Any], cols: NDArray[Any], shape: tuple[int, int]) -> NDArray[np.int64]:
+    """(rows + columns,) the part of the matrix that each row, and then each column, belongs to, numbered from 0: parts
+    are connected by entries at (rows, cols)."""
+    m, n = shape
+    ends = rows, m + cols.astype(np.int64)
+    graph = sparse.coo_array((np.ones(len(rows), np.int8), ends), shape=(m + n, m + n))
+    return np.asarray(connected_components(graph, directed=False)[1], dtype=np.int64)

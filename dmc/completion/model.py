@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -14,11 +15,10 @@ from dmc.factors import Factors
 from dmc.observations import Observations
 from dmc.pattern import Pattern, SparseIndex
 from dmc.solver import row_solve
+from dmc.solver.row_solve import LEAST_NOISE, RowEntries, RowModel
 
 Float = NDArray[np.float64]
 
-LEAST_NOISE = 1e-7  # of what is predicted of an entry: below it only rounding is left, and matrices would be singular
-REFINED = 1e-3  # of the same: noise from which on solutions are refined, as squares have lost half of the digits
 SWEEPS = 3  # between noise and the freedom that is left under it
 MOST_FREEDOM = 0.9  # of the entries
 
@@ -103,8 +103,7 @@ class Model:
                 system = _System.of(trial, side)
                 _, found = row_solve.posteriors(system.precision(), system.zeros, system.features, covariances=True)
                 assert found is not None
-                diagonal = np.cumsum([0, *range(system.width, 1, -1)])
-                freedom += float((1 - found[:, diagonal]).sum())
+                freedom += float((1 - found[:, row_solve.diagonal(system.width)]).sum())
             noise = np.sqrt(squares / (n - min(max(freedom, 0.0), MOST_FREEDOM * n)))
         return np.asarray(noise * spread * ~self.scaling.constant)
 
@@ -134,10 +133,30 @@ class Model:
             scaling, noise = Scaling("rows", *arrays), once(noise)
         return replace(self, factors=factors, scaling=scaling, noise=noise, pattern=pattern, weights=weights)
 
+    @cached_property
+    def row_model(self) -> RowModel:
+        """What is known of a new row before its entries are: its posterior is fold-in."""
+        V = self.factors.V.astype(np.float64)
+        if self.scaling.side == "rows":
+            features, offset = np.column_stack([V, np.ones(len(V))]), np.zeros(len(V))
+            return RowModel.of(features, offset, np.full(len(V), self.typical_noise), self.mean, self.covariance)
+        bias = self.factors.column_bias
+        offset = np.zeros(len(V)) if bias is None else bias.astype(np.float64)
+        return RowModel.of(V, offset, self.noise, self.mean, self.covariance)
+
     def fold_in(
         self, observations: Observations, weights: Float | None = None, *, covariances: bool = False
     ) -> tuple[Factors, Float | None]:
         """Rows with these entries, each at the mean of its posterior given the columns.
+
+        Parameters
+        ----------
+        observations : Observations
+            NumPy.
+        weights : (observed,) float64 array, optional
+            Of each entry, relative to the others.
+        covariances : bool
+            Whether they are asked for.
 
         Returns
         -------
@@ -146,42 +165,13 @@ class Model:
         (rows, coordinates, coordinates) array or None
             Covariances of the rows' factors and bias, in the data's units.
         """
-        V, side = self.factors.V.astype(np.float64), self.scaling.side
-        if side == "rows":
-            own = Scaling.of(observations, "rows", weights)
-            z = own.standardised(observations).values
-            features, base = np.column_stack([V, np.ones(len(V))]), np.zeros(len(V))
-            noise = np.full(len(V), self.typical_noise)
-        else:
-            z, features, noise = observations.values.astype(np.float64), V, self.noise
-            base = np.zeros(len(V)) if self.factors.column_bias is None else self.factors.column_bias.astype(np.float64)
-        values, vectors = np.linalg.eigh(self.covariance)
-        spread = vectors * np.sqrt(np.maximum(values, 0))  # a = mean + spread b, b standard normal
-        B = features @ spread
-        size = np.sqrt((B * B).sum(axis=1)) if B.size else np.zeros(len(B))
-        size = np.where(size > 0, size, size.max(initial=0) or 1.0)
-        noise = np.maximum(noise, LEAST_NOISE * size)
-        B, base = B / noise[:, None], base + features @ self.mean
-        cols = observations.cols
-        z = (z - base[cols]) / noise[cols]
-        w = np.ones(len(z)) if weights is None else weights / weights.mean()
-        precision, weighted = (row_solve.matrix(observations.pattern, data) for data in (w, w * z))
-        refined = bool((noise < REFINED * size).any())
-        b, found = row_solve.posteriors(precision, weighted @ B, B, covariances=covariances or refined)
-        if refined:
-            assert found is not None
-            full = row_solve.unpacked(found, B.shape[1])
-            for _ in range(2):
-                predicted = np.einsum("ij,ij->i", b[observations.rows], B[cols])
-                left = row_solve.matrix(observations.pattern, w * (z - predicted))
-                b = b + (full @ (left @ B - b)[:, :, None])[:, :, 0]
-        a = self.mean + b @ spread.T
-        of_rows = None
-        if covariances:
-            assert found is not None
-            of_rows = spread @ row_solve.unpacked(found, B.shape[1]) @ spread.T
-        dtype = self.factors.U.dtype
-        if side != "rows":
+        given, dtype, cols = self.row_model, self.factors.U.dtype, observations.cols
+        own = Scaling.of(observations, "rows", weights) if self.scaling.side == "rows" else None
+        values = observations.values.astype(np.float64) if own is None else own.standardised(observations).values
+        w = None if weights is None else weights / weights.mean()
+        entries = RowEntries.of(observations.pattern, w, (values - given.base[cols]) / given.noise[cols])
+        a, of_rows = given.posterior(entries, covariances=covariances)
+        if own is None:
             return Factors(a.astype(dtype), (), self.factors.V, None, self.factors.column_bias), of_rows
         s = own.spread
         if of_rows is not None:

@@ -7,22 +7,18 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from dmc.completion import factor_analysis
+from dmc.completion import factor_analysis, tuning
 from dmc.completion.factor_analysis import Entries
-from dmc.completion.journal import Journal
-from dmc.completion.model import LEAST_NOISE, Model
+from dmc.completion.model import Model
+from dmc.completion.phases import Phases
+from dmc.completion.results import Selected, transposed
 from dmc.completion.scaling import Scaling, Side
-from dmc.completion.selected import Selected, transposed
 from dmc.factors import Factors
 from dmc.observations import Observations
+from dmc.solver.row_solve import LEAST_NOISE
 
 Float = NDArray[np.float64]
 
-DEVIATIONS = 5.0  # from which on an entry is an outlier, in units of the others' typical residual
-GROSS, FEWEST_GROSS, SHARE_GROSS = 12.0, 3, 5e-4  # the same, number and share, from which a user is told of them
-ROUNDS = 10
-REWEIGHTED, FREEDOM = 6, 2.0  # fits of the first guess, and degrees of freedom of its Student's t
-CLIPPED = 10.0  # deviations that a value counts for at most in the first guess
 MEDIAN_TO_DEVIATION = 1.4826  # of a Gaussian
 
 
@@ -50,8 +46,15 @@ def gross(model: Model, observations: Observations, weights: Float | None = None
     """How many entries are so far from the model that the squared loss follows them; 0, if too few to be told of, or no
     more than the end of a long tail: then many lie half as far."""
     deviations = standardised_residuals(model, observations, weights)
-    count, half = (int((deviations > limit).sum()) for limit in (GROSS, GROSS / 2))
-    return count if count >= max(FEWEST_GROSS, SHARE_GROSS * observations.n_observed, half / 2) else 0
+    count, half = (
+        int((deviations > limit).sum())
+        for limit in (tuning.ROBUST.gross_deviations, tuning.ROBUST.gross_deviations / 2)
+    )
+    return (
+        count
+        if count >= max(tuning.ROBUST.min_gross, tuning.ROBUST.min_gross_share * observations.n_observed, half / 2)
+        else 0
+    )
 
 
 def select_robustly(
@@ -59,7 +62,7 @@ def select_robustly(
     weights: Float | None,
     width: int,
     side: Side,
-    journal: Journal,
+    phases: Phases,
     select: Callable[[Observations, Float | None], Selected],
 ) -> tuple[Selected, NDArray[np.bool_]]:
     """Fit to the entries that agree with each other.
@@ -87,7 +90,7 @@ def select_robustly(
         kept = None if weights is None else weights[~outliers]
         found = select(observations.take(~outliers), kept)
         outliers = _minority(standardised_residuals(found.model, host, weights, found.model.noise), host)
-        if journal.ended or len(seen) == ROUNDS or any((outliers == before).all() for before in seen):
+        if phases.ended or len(seen) == tuning.ROBUST.rounds or any((outliers == before).all() for before in seen):
             return found, seen[-1]
 
 
@@ -102,21 +105,24 @@ def _suspected(host: Observations, weights: Float | None, width: int) -> NDArray
     spread = np.where(spread > 0, spread, np.where(whole > 0, whole, 1.0))
     z = (x - level[at]) / spread[at]
     given = np.ones(len(z)) if weights is None else weights
-    standard, trust = host.with_values(np.clip(z, -CLIPPED, CLIPPED)), 1 / (1 + (z / CLIPPED) ** 2)
+    standard, trust = (
+        host.with_values(np.clip(z, -tuning.ROBUST.clipped, tuning.ROBUST.clipped)),
+        1 / (1 + (z / tuning.ROBUST.clipped) ** 2),
+    )
     missed, root = np.abs(z), np.sqrt(given)
-    for _ in range(REWEIGHTED):
+    for _ in range(tuning.ROBUST.reweighted):
         entries = Entries.of(standard, given * trust)
         found = factor_analysis.fit(entries, width, relevance=True) if width else None
         missed = root * (np.abs(z - found.at(host.rows, at)) if found else np.abs(z))
         size = MEDIAN_TO_DEVIATION * np.maximum(_medians(missed, at, n), np.median(missed))[at]
         size = np.maximum(size, 1e-12)
-        trust = (FREEDOM + 1) / (FREEDOM + (missed / size) ** 2)
+        trust = (tuning.ROBUST.freedom + 1) / (tuning.ROBUST.freedom + (missed / size) ** 2)
     return _minority(missed / size, host)
 
 
 def _minority(deviations: Float, host: Observations, columns: bool = True) -> NDArray[np.bool_]:
     """(observed,) outliers by their deviations, and of no line more than half: what is left has to tell the line."""
-    outliers = deviations > DEVIATIONS
+    outliers = deviations > tuning.ROBUST.deviations
     if columns:
         outliers &= ~_flags(host)
     for at in (host.rows, host.cols) if columns else (host.rows,):
@@ -141,12 +147,14 @@ def fold_in(
         Which entries were left out.
     """
     trust = np.ones(observations.n_observed)
-    for _ in range(REWEIGHTED):
+    for _ in range(tuning.ROBUST.reweighted):
         folded, _ = model.fold_in(observations, trust)
         missed = np.abs(folded.at(observations.rows, observations.cols).astype(np.float64) - observations.values)
         least = _noise(model, observations)
         typical = MEDIAN_TO_DEVIATION * _medians(missed, observations.rows, observations.shape[0])
-        trust = (FREEDOM + 1) / (FREEDOM + (missed / np.maximum(typical[observations.rows], least)) ** 2)
+        trust = (tuning.ROBUST.freedom + 1) / (
+            tuning.ROBUST.freedom + (missed / np.maximum(typical[observations.rows], least)) ** 2
+        )
     outliers = _minority(missed / least, observations, columns=False)
     folded, of_rows = model.fold_in(observations.take(~outliers), covariances=covariances)
     return folded, of_rows, outliers

@@ -3,43 +3,30 @@
 from __future__ import annotations
 
 import math
-import time
-from dataclasses import replace
-from functools import partial
-from typing import Any
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dmc.completion import factor_analysis, rank_search
-from dmc.completion.factor_analysis import Entries, FactorAnalysis
+from dmc.completion import rank_search, tuning
+from dmc.completion.analyses import Analyses
 from dmc.completion.model import Model
-from dmc.completion.rank_search import AS_GOOD, FAST, MAX_GRAMS, SLOWER, WRONG_TURN, Journal, RankSearch, Trained
-from dmc.completion.scaling import WORTH, Scaling, Side, gains
-from dmc.completion.selected import Candidate, Fitted, Selected, submatrix, transposed
+from dmc.completion.phases import Phase, Phases
+from dmc.completion.rank_search import RankSearch, Trained
+from dmc.completion.results import Candidate, Fitted, HeldOut, Selected, Settings, transposed
+from dmc.completion.scaling import Scaling, Side, gain
 from dmc.factors import Factors
 from dmc.observations import Observations
-from dmc.solver.solution import Status, StepInfo
 
 Float = NDArray[np.float64]
 
-PARTS = ((5_000, 5), (20_000, 3))  # entries up to which so many parts are held out, one after the other; else one
-NARROW, TALL = 64, 10  # columns at most, and rows for each, where factor analysis has the directions of any model
-WIDEST = 32  # of factor analysis: the seven tables of bench/tables.py gain nothing from more
-SURE = 20.0  # entries of a column for each direction, above which no width of a prior has to be learnt
-SAMPLED, FEWEST_SAMPLED = 20, 1_000  # rows for each column of a narrow table that are enough to choose and to begin
-NOISY = 0.01  # variance of an entry that is noise, over that of its column, from which on nothing can be exact
-CALIBRATED, MOST_CALIBRATED = 100, 2_000  # held-out entries by which standard deviations are corrected
-NORMAL_90 = 1.6448536269514722  # of them on either side hold 90 %
-CORRECTIONS = 0.5, 2.0  # least and largest
+NORMAL_90 = 1.6448536269514722  # standard deviations on either side that hold 90 % of a Gaussian
 SEARCHED = {"cut", "explored", "penalised"}  # kinds of models that the rank search offers; and with levels
-OVERWHELMING = 2.0  # nats an entry by which levels and spreads describe it better, where one size for all is not tried
-HOPELESS = 1.1  # times the least error on the first part, above which a kind is not tried on the others
 
 
 def too_large(factors: Factors) -> bool:
-    """Whether the matrices of all lines would not fit."""
-    return (factors.width + 1) ** 2 * sum(factors.shape) > MAX_GRAMS
+    """Whether the matrices of all rows and columns would not fit."""
+    return (factors.width + 1) ** 2 * sum(factors.shape) > tuning.RANK_SEARCH.max_gram_numbers
 
 
 def named(kind: str, intercept: bool) -> str:
@@ -50,13 +37,10 @@ def named(kind: str, intercept: bool) -> str:
 def select(
     observations: Observations,
     weights: Float | None,
-    scale: str,
+    settings: Settings,
     side: Side,
-    bound: int,
-    depth: int,
-    fraction: float,
     rng: np.random.Generator,
-    journal: Journal,
+    phases: Phases,
 ) -> Selected:
     """Fit a matrix whose rows and columns hang together.
 
@@ -65,22 +49,19 @@ def select(
     observations : Observations
     weights : (observed,) float64 array or None
         Of the entries.
-    scale : {"auto", "none", "columns", "rows"}
+    settings : Settings
     side : {"columns", "rows"}
         The side to be scaled, if any is.
-    bound, depth, fraction
-        See `MatrixCompletion`.
     rng : numpy.random.Generator
-    journal : Journal
+    phases : Phases
     """
     host = observations.to(None)
-    gain = gains(host)[side]
-    if side == "rows":
-        if weights is not None:
-            weights = host.pattern.both_orders(weights).by_column
-        found = _Selection(transposed(observations), weights, scale, gain, bound, depth, fraction, rng, journal).run()
-        return _turned(found, host)
-    return _Selection(observations, weights, scale, gain, bound, depth, fraction, rng, journal).run()
+    if side == "columns":
+        return _Selection(observations, weights, settings, gain(host, side), rng, phases).run()
+    if weights is not None:
+        weights = host.pattern.both_orders(weights).by_column
+    found = _Selection(transposed(observations), weights, settings, gain(host, side), rng, phases).run()
+    return _turned(found, host)
 
 
 def _turned(found: Selected, host: Observations) -> Selected:
@@ -98,9 +79,16 @@ def _turned(found: Selected, host: Observations) -> Selected:
         scaling, noise = Scaling("rows", own.location, own.spread, own.constant), model.noise
     calibration, model = model.calibration, Model.of(turned, scaling, noise, host, weights)
     model = replace(model, calibration=calibration)
-    selected = replace(found, model=model, ranks=found.ranks[::-1], rows=found.cols, cols=found.rows)
-    errors, unexplained = found.across_errors, found.unexplained_across
-    return replace(selected, mean_errors=errors, across_errors=found.mean_errors, unexplained=unexplained)
+    return replace(found, model=model, ranks=found.ranks[::-1], held_out=found.held_out.transposed())
+
+
+@dataclass(frozen=True)
+class _Judgement:
+    """Candidates of each kind, one for each part that was held out so far, and by how much they missed its entries."""
+
+    held: list[Observations]
+    candidates: dict[str, list[Candidate]]
+    missed: dict[str, list[Float]]
 
 
 class _Selection:
@@ -110,41 +98,39 @@ class _Selection:
         self,
         observations: Observations,
         weights: Float | None,
-        scale: str,
-        gain: float,
-        bound: int,
-        depth: int,
-        fraction: float,
+        settings: Settings,
+        gained: float,
         rng: np.random.Generator,
-        journal: Journal,
+        phases: Phases,
     ) -> None:
         self.observations, self.weights, self.host = observations, weights, observations.to(None)
-        self.bound, self.depth, self.fraction, self.rng, self.journal = bound, depth, fraction, rng, journal
-        self.units = gain > WORTH if scale == "auto" else scale != "none"  # whether columns surely have their own
-        self.scaling = Scaling.of(self.host, "none" if scale == "none" else "columns", weights)
+        self.settings, self.rng, self.phases = settings, rng, phases
         m, n = observations.shape
-        scaled = scale != "none"
-        self.narrow = scaled and n <= NARROW and m >= TALL * n
+        scale, scaled, limits = settings.scale, settings.scale != "none", tuning.SELECTION
+        self.units = (
+            gained > tuning.SCALING.min_gain if scale == "auto" else scaled
+        )  # whether columns surely have their own
+        self.scaling = Scaling.of(self.host, "columns" if scaled else "none", weights)
+        narrow = scaled and n <= limits.narrow_columns and m >= limits.tall_ratio * n
         # Whether one size for all may do, and whether the rank is searched with levels.
-        self.plain = scale == "none" or (scale == "auto" and not self.narrow and gain <= OVERWHELMING)
-        self.levels = scaled and self.units and not self.narrow
-        room = int(math.sqrt(MAX_GRAMS / (m + n)))
-        self.width = max(min(bound, WIDEST, n - 1, m - 2, room), 0) if scaled else 0
-        self.sample, self.sample_weights = self._sample()
+        self.plain = not scaled or (scale == "auto" and not narrow and gained <= limits.overwhelming_gain)
+        self.levels = scaled and self.units and not narrow
+        room = int(math.sqrt(tuning.RANK_SEARCH.max_gram_numbers / (m + n)))
+        width = max(min(settings.bound, limits.max_width, n - 1, m - 2, room), 0) if scaled else 0
+        self.analyses = Analyses(self.host, weights, self.scaling, width, narrow, phases)
+        self.sample = self.analyses.sample
         self.parts = self._parts()
-        self._trained: tuple[Fitted, FactorAnalysis] | None = None  # to all but the first part
-        self._first: FactorAnalysis | None = None  # of the sample, or most of it
-        self._searches: dict[bool, tuple[RankSearch, Factors]] = {}
-        self._exact_model: Factors | None = None  # that part of the entries led to
+        self._searches: dict[bool, tuple[RankSearch, Phase]] = {}
 
     def run(self) -> Selected:
-        if self.journal.ended:  # before this block had its turn
-            return self._exact(self._means(self.host, Scaling.of(self.host, "columns")), self.scaling.side != "none")
+        if self.phases.ended:  # before this block had its turn
+            means = self.analyses.means(self.host, Scaling.of(self.host, "columns"))
+            return self._exact(means, self.scaling.side != "none")
         if not self.host.values.any():
             m, n = self.host.shape
             zero = Factors(np.zeros((m, 0), self.host.dtype), (), np.zeros((n, 0), self.host.dtype))
             return self._exact(Fitted(zero, np.zeros(n)), False)
-        if not (self.narrow and self._noisy()):
+        if not self.analyses.noisy(self.parts):
             found = self._explored(self.units)
             if found is not None:
                 return found
@@ -152,28 +138,32 @@ class _Selection:
             found = self._explored(False)
             if found is not None:
                 return found
-        return self._judged()
+        return self._judged() if self.parts else self._unjudged()
 
     def _explored(self, intercept: bool) -> Selected | None:
         """Down the path on all entries; the model, if it matches them (or somebody ends the fit)."""
         search = self._search(intercept)
-        explored = search.explore(FAST)
+        explored = search.explore(tuning.RANK_SEARCH.path_decay)
         self._searches[intercept] = search, explored
-        if self.journal.ended or search.certain(explored):
-            return self._exact(Fitted(self._restored(explored, intercept), None), intercept)
+        if self.phases.ended or search.certain(explored.factors):
+            return self._exact(self._restored(explored, intercept), intercept)
         return None
 
     def _search(self, intercept: bool) -> RankSearch:
+        given = self.settings.bound, self.settings.depth, self.rng, self.phases
         if not intercept:
-            return RankSearch(self.observations, self.bound, self.depth, self.rng, self.journal, self.weights)
+            return RankSearch(self.observations, *given, self.weights)
         scaling = self.scaling
         eps = float(np.finfo(self.host.dtype).eps)
         rounding = eps * (1 + abs(scaling.location) / scaling.spread) * ~scaling.constant
         observed = scaling.standardised(self.host).to(self.observations.device)
-        return RankSearch(observed, self.bound, self.depth, self.rng, self.journal, self.weights, True, rounding)
+        return RankSearch(observed, *given, self.weights, True, rounding)
 
-    def _restored(self, factors: Factors, intercept: bool) -> Factors:
+    def _restored(self, found: Phase, intercept: bool) -> Fitted:
         """In the data's units, on the host, and of the data's dtype."""
+        return Fitted(self._in_units(found.factors, intercept), None, found.status)
+
+    def _in_units(self, factors: Factors, intercept: bool) -> Factors:
         factors = self.scaling.restored(factors.to(None)) if intercept else factors.to(None)
         return factors.map(lambda factor: factor.astype(self.host.dtype, copy=False))
 
@@ -182,15 +172,12 @@ class _Selection:
         residual = self._missed(found.factors, self.host)
         counts = np.maximum(self.host.pattern.column_counts, 1)
         noise = np.sqrt(np.bincount(self.host.cols, residual**2, n) / counts)
-        nothing, none = np.zeros(0), np.zeros(0, np.int64)
         model = self._model(found._replace(noise=noise), self.host, self.weights, intercept)
-        exact, rank = not self.journal.ended, found.factors.width
-        return Selected(
-            model, exact, rank, self._ranks(rank if exact else 1), none, none, nothing, nothing, nothing, 0.0, 0.0
-        )
+        exact, rank = not self.phases.ended, found.factors.width
+        return Selected(model, exact, rank, self._ranks(rank if exact else 1), status=found.status)
 
     def _ranks(self, rank: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        rows, columns = (np.full(lines, max(rank, 1)) for lines in self.host.shape)
+        rows, columns = (np.full(count, max(rank, 1)) for count in self.host.shape)
         return rows, columns
 
     def _model(self, found: Fitted, host: Observations, weights: Float | None, scaled: bool) -> Model:
@@ -202,188 +189,79 @@ class _Selection:
     def _missed(self, factors: Factors, host: Observations) -> Float:
         return factors.at(host.rows, host.cols).astype(np.float64) - host.values
 
-    # --- factor analysis
-
-    def _sample(self) -> tuple[Observations, Float | None]:
-        """Enough rows of a narrow table to choose a model by; of others all."""
-        m, n = self.host.shape
-        wanted = max(FEWEST_SAMPLED, SAMPLED * n)
-        if not self.narrow or m <= 2 * wanted:
-            return self.host, self.weights
-        chosen = np.zeros(m, bool)
-        chosen[np.random.default_rng(0).permutation(m)[:wanted]] = True
-        part, keep = submatrix(self.host, chosen, np.ones(n, bool))
-        return part, None if self.weights is None else self.weights[keep]
-
-    def _noisy(self) -> bool:
-        """Whether a narrow table has so much noise that no model can match its entries."""
-        if self.width < 1:
-            return False
-        if self.parts:
-            self._trained = self._analysed_part(self.parts[0], False)
-            self._first = self._trained[1]
-        else:
-            _, self._first = self._analysed(self.sample, self.sample_weights, self.scaling, self.width, False)
-        return float(np.median(self._first.noise)) > NOISY
-
-    def _analysed_part(self, part: NDArray[np.bool_], relevance: bool) -> tuple[Fitted, FactorAnalysis]:
-        """Of the sample without a part that is held out."""
-        if part is self.parts[0] and not relevance and self._trained is not None:
-            return self._trained
-        train = self.sample.take(~part)
-        weights = None if self.sample_weights is None else self.sample_weights[~part]
-        return self._analysed(train, weights, Scaling.of(train, "columns", weights), self.width, relevance)
-
-    def _analysed(
-        self,
-        host: Observations,
-        weights: Float | None,
-        scaling: Scaling,
-        width: int,
-        relevance: bool,
-        start: FactorAnalysis | None = None,
-    ) -> tuple[Fitted, FactorAnalysis]:
-        journal, entries = self.journal, Entries.of(scaling.standardised(host), weights)
-        most, began = factor_analysis.most_sweeps(entries, width), time.perf_counter()
-        course = factor_analysis.sweeps(entries, width, relevance=relevance, start=start)
-        sweep, found = 0, next(course)
-
-        def info(status: Status | None = None) -> StepInfo:
-            factors = Factors(found.factors, (), found.loadings, None, found.intercept)
-            noise = float(found.noise.mean())
-            return StepInfo(sweep, most, noise, 1.0, time.perf_counter() - began, factors, status)
-
-        stopped: list[Any] = []
-        try:
-            while not (stopped := [callback for callback in journal.callbacks if callback(info())]):
-                found = next(course)
-                sweep += 1
-        except StopIteration:
-            pass
-        except KeyboardInterrupt:
-            journal.conclude(Status.STOPPED, "interrupt")
-        if stopped:
-            name = getattr(stopped[0], "name", None) or getattr(stopped[0], "__name__", type(stopped[0]).__name__)
-            journal.conclude(Status.STOPPED, str(name))
-        try:
-            for callback in journal.callbacks:
-                callback(info(journal.status))
-        except KeyboardInterrupt:
-            journal.conclude(Status.STOPPED, "interrupt")
-        found = factor_analysis.finished(entries, found)
-        sweeps = sweep
-        journal.note("factor analysis", found.width, sweeps, float(found.noise.mean()), None)
-        factors = scaling.restored(Factors(found.factors, (), found.loadings, None, found.intercept))
-        noise = np.sqrt(found.noise) * scaling.spread * ~scaling.constant
-        return Fitted(factors.map(lambda factor: factor.astype(self.host.dtype)), noise), found
-
-    def _analyses(
-        self, part: NDArray[np.bool_], train: Observations, weights: Float | None, dropped: set[str]
-    ) -> dict[str, Candidate]:
-        scaling = Scaling.of(train, "columns", weights)
-        found = {"means": Candidate(self._means(train, scaling), lambda: self._means(self.host, self.scaling))}
-        if self.scaling.side == "none":
-            return found
-        across = self._means_across(train)
-        found["means across"] = Candidate(across, lambda: self._means_across(self.host))
-        priors = {"factor analysis": False}
-        if self.host.n_observed < SURE * self.width * self.host.shape[1]:
-            priors["relevance"] = True
-        for kind, relevance in priors.items():
-            if self.width and kind not in dropped and not self.journal.ended:
-                trained, _ = self._analysed_part(part, relevance)
-                found[kind] = Candidate(trained, partial(self._analysis_of_all, relevance))
-        return found
-
-    def _analysis_of_all(self, relevance: bool) -> Fitted:
-        """From where the sample has led, if there is one."""
-        first = None
-        if self.sample is not self.host:
-            first = self._first if not relevance else None
-            if first is None:
-                _, first = self._analysed(self.sample, self.sample_weights, self.scaling, self.width, relevance)
-        return self._analysed(self.host, self.weights, self.scaling, self.width, relevance, first)[0]
-
-    def _means(self, host: Observations, scaling: Scaling) -> Fitted:
-        m, n = host.shape
-        nothing = np.zeros((m, 0), self.host.dtype), np.zeros((n, 0), self.host.dtype)
-        bias = scaling.location.astype(self.host.dtype)
-        return Fitted(Factors(nothing[0], (), nothing[1], None, bias), scaling.spread * ~scaling.constant)
-
-    def _means_across(self, host: Observations) -> Fitted:
-        """Of each row its mean: where the matrix was turned, what its own columns' means predict."""
-        m, n = host.shape
-        sums = np.bincount(host.rows, host.values, m)
-        whole = float(np.mean(host.values, dtype=np.float64))
-        counts = np.asarray(host.pattern.row_counts)
-        U = np.where(counts > 0, sums / np.maximum(counts, 1), whole)[:, None]
-        arrays = (array.astype(self.host.dtype) for array in (U, np.ones((n, 1)), np.zeros(n)))
-        U, V, bias = arrays
-        return Fitted(Factors(U, (), V, None, bias), None)
-
     # --- judgement
 
     def _judged(self) -> Selected:
-        parts = self.parts
-        if not parts:
-            return self._unjudged()
-        held = [self.sample.take(part) for part in parts]
-        candidates: dict[str, list[Candidate]] = {}
-        missed: dict[str, list[Float]] = {}
-        dropped: set[str] = set()
-        for part, test in zip(parts, held, strict=True):
-            train = self.sample.take(~part)
-            weights = None if self.sample_weights is None else self.sample_weights[~part]
-            found = self._analyses(part, train, weights, dropped)
-            for intercept, wanted in ((False, self.plain), (True, self.levels)):
-                if wanted and not self.journal.ended and not dropped >= {named(kind, intercept) for kind in SEARCHED}:
-                    found |= self._searched(intercept, train, test)
-                    if self._exact_model is not None:
-                        return self._exact(Fitted(self._restored(self._exact_model, intercept), None), intercept)
-            for kind, candidate in found.items():
-                candidates.setdefault(kind, []).append(candidate)
-                missed.setdefault(kind, []).append(self._missed(candidate.trained.factors, test))
-            if self.journal.ended:
-                break
-            if part is parts[0]:  # what is far behind need not be tried again
-                first = {kind: self._error(of_parts, held[:1]) for kind, of_parts in missed.items()}
-                behind = min(error for kind, error in first.items() if kind != "means" or self.scaling.side != "none")
-                dropped = {kind for kind, error in first.items() if error > HOPELESS * behind}
-        held = held[: len(missed["means"])]
+        """The kind of model that predicts held-out entries best, fitted to all."""
+        judged = self._trained_on_parts()
+        if isinstance(judged, Selected):
+            return judged
+        held, missed = judged.held, judged.missed
         errors = {kind: self._error(found, held) for kind, found in missed.items() if len(found) == len(held)}
         of_means = errors["means"], errors.get("means across", errors["means"])
-        if self.scaling.side == "none":  # means are no answer to a user who wants no levels
-            del errors["means"]
-        kind = min(errors, key=lambda kind: errors[kind])
-        # Of models that are as good, the one of least freedom.
-        least = [named(kind, intercept) for kind in ("cut", "explored") for intercept in (False, True)]
-        least = [kind_ for kind_ in least if errors.get(kind_, math.inf) <= (1 + AS_GOOD) * errors[kind]]
-        kind = min(least, key=lambda kind: errors[kind], default=kind)
-        if "means" in errors and not self._surely_better(missed[kind], missed["means"], held):
-            kind = "means"
-        chosen, scaled = candidates[kind], kind not in SEARCHED
-        fitted = chosen[0].trained if self.journal.ended else chosen[0].finish()
-        exact = None if self.journal.ended else self._last_doubts(fitted, errors[kind])
+        kind = self._best(errors, missed, held)
+        chosen, scaled = judged.candidates[kind], kind not in SEARCHED
+        fitted = chosen[0].trained if self.phases.ended else chosen[0].finish()
+        exact = None if self.phases.ended else self._last_doubts(fitted, errors[kind])
         if exact is not None:
             return exact
         model = self._model(fitted, self.host, self.weights, scaled)
-        model = replace(model, calibration=self._calibration(chosen, parts, held, scaled))
-        rows, cols = (
-            np.concatenate([getattr(test, name) for test in held]).astype(np.int64) for name in ("rows", "cols")
-        )
-        return Selected(
-            model,
-            False,
-            fitted.factors.width,
-            self._ranks(1),
-            rows,
-            cols,
+        model = replace(model, calibration=self._calibration(chosen, held, scaled))
+        said = HeldOut(
+            np.concatenate([test.rows for test in held]).astype(np.int64),
+            np.concatenate([test.cols for test in held]).astype(np.int64),
             np.concatenate(missed[kind]),
             np.concatenate(missed["means"]),
             np.concatenate(missed.get("means across", missed["means"])),
             errors[kind] / (of_means[0] or 1.0),
             errors[kind] / (of_means[1] or 1.0),
         )
+        return Selected(model, False, fitted.factors.width, self._ranks(1), said, fitted.status)
+
+    def _trained_on_parts(self) -> _Judgement | Selected:
+        """Every kind of model, fitted to all but each part; or the exact one, where that leads to it."""
+        candidates: dict[str, list[Candidate]] = {}
+        missed: dict[str, list[Float]] = {}
+        held: list[Observations] = []
+        dropped: set[str] = set()
+        for part in self.parts:
+            test = self.sample.take(part)
+            found = self.analyses.candidates(part, dropped)
+            for intercept, wanted in ((False, self.plain), (True, self.levels)):
+                if wanted and not self.phases.ended and not dropped >= {named(kind, intercept) for kind in SEARCHED}:
+                    searched = self._searched(intercept, self.sample.take(~part), test)
+                    exact = [one.exact for one in searched.values() if one.exact is not None]
+                    if exact:
+                        return self._exact(exact[-1], intercept)
+                    found |= searched
+            held.append(test)
+            for kind, candidate in found.items():
+                candidates.setdefault(kind, []).append(candidate)
+                missed.setdefault(kind, []).append(self._missed(candidate.trained.factors, test))
+            if self.phases.ended:
+                break
+            if len(held) == 1:
+                dropped = self._hopeless({kind: self._error(of_parts, held) for kind, of_parts in missed.items()})
+        return _Judgement(held, candidates, missed)
+
+    def _hopeless(self, errors: dict[str, float]) -> set[str]:
+        """Kinds that are so far behind on the first part that they need not be tried again."""
+        least = min(error for kind, error in errors.items() if kind != "means" or self.scaling.side != "none")
+        return {kind for kind, error in errors.items() if error > tuning.SELECTION.hopeless_ratio * least}
+
+    def _best(self, errors: dict[str, float], missed: dict[str, list[Float]], held: list[Observations]) -> str:
+        """The kind that is to be taken by the errors of all."""
+        if self.scaling.side == "none":  # means are no answer to a user who wants no levels
+            errors = {kind: error for kind, error in errors.items() if kind != "means"}
+        best = min(errors, key=lambda kind: errors[kind])
+        # Of models that are as good, the one of least freedom.
+        limit = (1 + tuning.RANK_SEARCH.as_good) * errors[best]
+        least = [named(kind, intercept) for kind in ("cut", "explored") for intercept in (False, True)]
+        as_good = [kind for kind in least if errors.get(kind, math.inf) <= limit]
+        best = min(as_good, key=lambda kind: errors[kind], default=best)
+        if "means" in errors and not self._surely_better(missed[best], missed["means"], held):
+            return "means"
+        return best
 
     def _error(self, missed: list[Float], held: list[Observations]) -> float:
         """Root mean square over the parts, in units of each column's spread."""
@@ -402,10 +280,10 @@ class _Selection:
     def _parts(self) -> list[NDArray[np.bool_]]:
         """Of each part which entries of the sample are held out."""
         n = self.sample.n_observed
-        count = next((count for most, count in PARTS if n <= most), 1)
+        count = next((count for most, count in tuning.SELECTION.parts if n <= most), 1)
         parts = []
         for _ in range(count):
-            held_out = rank_search.hold_out(self.sample, self.fraction, self.rng, count)
+            held_out = rank_search.hold_out(self.sample, self.settings.fraction, self.rng, count)
             if held_out is None:
                 return []
             part = np.zeros(n, bool)
@@ -416,20 +294,17 @@ class _Selection:
     def _unjudged(self) -> Selected:
         """Too few entries to hold any out: the smallest model that matches them all, if one is that small; else, of
         columns with units of their own, the one that is most careful."""
-        model, scaled = None, False
+        found, scaled = None, False
         if self.plain:
             search = self._searches[False][0]
-            found = search.explore_no_wider_than_carried()
-            if not self.units or search.matched(found):
-                model = Fitted(self._restored(found, False), None)
-        if model is None:
-            scaled = True
-            model = self._analysis_of_all(False) if self.width else self._means(self.host, self.scaling)
-        nothing, none = np.zeros(0), np.zeros(0, np.int64)
-        fitted = self._model(model, self.host, self.weights, scaled)
-        return Selected(
-            fitted, False, model.factors.width, self._ranks(1), none, none, nothing, nothing, nothing, 0.0, 0.0
-        )
+            carried = search.explore(tuning.RANK_SEARCH.path_decay, bound=search.carried)
+            if not self.units or search.matched(carried.factors):
+                found = self._restored(carried, False)
+        if found is None:
+            scaled, analyses = True, self.analyses
+            found = analyses.of_all(False) if analyses.width else analyses.means(self.host, self.scaling)
+        model = self._model(found, self.host, self.weights, scaled)
+        return Selected(model, False, found.factors.width, self._ranks(1), status=found.status)
 
     def _searched(self, intercept: bool, train: Observations, test: Observations) -> dict[str, Candidate]:
         """What the rank search has to offer: of the matrix as it is, or with levels of its columns."""
@@ -437,18 +312,19 @@ class _Selection:
         parts = [self.scaling.standardised(part) if intercept else part for part in (train, test)]
         found = {}
         for trained in search.candidates(explored, *(part.to(self.observations.device) for part in parts)):
-            if trained.matched and not self.journal.ended:  # part of the entries may lead where all of them do not
+            exact = None
+            if trained.matched and not self.phases.ended:  # part of the entries may lead where all of them do not
                 whole = trained.finish()
-                if search.certain(whole):
-                    self._exact_model = whole
+                exact = self._restored(whole, intercept) if search.certain(whole.factors) else None
 
             def finished(trained: Trained = trained) -> Fitted:
-                model = trained.finish()
-                settled = model if self.journal.ended else search.steady(model, trained.error)
-                return Fitted(self._restored(settled, intercept), None)
+                whole = trained.finish()
+                if not whole.ended:
+                    whole = replace(whole, factors=search.steady(whole.factors, trained.error))
+                return self._restored(whole, intercept)
 
-            kind = named(trained.kind, intercept)
-            found[kind] = Candidate(Fitted(self._restored(trained.factors, intercept), None), finished)
+            part_fitted = Fitted(self._in_units(trained.factors, intercept), None)
+            found[named(trained.kind, intercept)] = Candidate(part_fitted, finished, exact)
         return found
 
     def _last_doubts(self, fitted: Fitted, error: float) -> Selected | None:
@@ -459,30 +335,32 @@ class _Selection:
         intercept = self.units and True in self._searches
         search, _ = self._searches[intercept]
         missed = self._missed(fitted.factors, self.host) / self.scaling.spread[self.host.cols]
-        status = self.journal.status
-        for decay in SLOWER:
-            if self.journal.ended or math.sqrt(float(np.mean(missed**2))) > WRONG_TURN * error:
+        if math.sqrt(float(np.mean(missed**2))) > tuning.RANK_SEARCH.wrong_turn_ratio * error:
+            return None
+        for decay in tuning.RANK_SEARCH.slower_decays:
+            if self.phases.ended:
                 break
             slow = search.explore(decay)
-            if search.certain(slow):
-                return self._exact(Fitted(self._restored(slow, intercept), None), intercept)
-            self.journal.conclude(status)
+            if search.certain(slow.factors):
+                return self._exact(self._restored(slow, intercept), intercept)
         return None
 
-    def _calibration(
-        self, candidates: list[Candidate], parts: list[NDArray[np.bool_]], held: list[Observations], scaled: bool
-    ) -> float:
+    def _calibration(self, candidates: list[Candidate], held: list[Observations], scaled: bool) -> float:
         """By how much standard deviations are too small, if nine of ten held-out entries are to lie within 1.64."""
         ratios = []
-        for candidate, part, test in zip(candidates, parts, held, strict=False):
-            weights = None if self.sample_weights is None else self.sample_weights[~part]
+        for candidate, part, test in zip(candidates, self.parts, held, strict=False):
+            weights = self.analyses.sample_weights_without(part)
             if too_large(candidate.trained.factors):
                 return 1.0
             model = self._model(candidate.trained, self.sample.take(~part), weights, scaled)
-            some = slice(None, None, -(-test.n_observed * len(parts) // MOST_CALIBRATED))
+            some = slice(None, None, -(-test.n_observed * len(self.parts) // tuning.SELECTION.max_calibrated))
             rows, cols = test.rows[some], test.cols[some]
             missed = self._missed(candidate.trained.factors, test)[some]
             deviations = model.deviations(rows, cols)
             ratios.append(np.abs(missed[deviations > 0]) / deviations[deviations > 0])
         z = np.concatenate(ratios) if ratios else np.zeros(0)
-        return float(np.clip(np.quantile(z, 0.9) / NORMAL_90, *CORRECTIONS)) if len(z) >= CALIBRATED else 1.0
+        return (
+            float(np.clip(np.quantile(z, 0.9) / NORMAL_90, *tuning.SELECTION.corrections))
+            if len(z) >= tuning.SELECTION.min_calibrated
+            else 1.0
+        )

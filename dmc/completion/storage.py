@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from dmc import __version__, model_file
-from dmc.completion.identifiability import Solvability
+from dmc.completion.identifiability import Identifiability
 from dmc.completion.model import Model, in_units
 from dmc.completion.scaling import Scaling
 from dmc.completion.tables import Bounds, Labels
@@ -28,8 +28,11 @@ NUMBERS = ("rank_", "scale_", "n_iter_", "history_", "held_out_rmse_", "residual
 
 def write(completion: Any, path: str | os.PathLike[str]) -> None:
     """A fitted `MatrixCompletion` into a file."""
-    model, seen, labels = completion._model, completion._observations, completion._labels
-    factors, solvability = model.factors, completion.solvability_
+    model_file.save(path, KIND, _arrays_of(completion), _header(completion))
+
+
+def _arrays_of(completion: Any) -> dict[str, Any]:
+    model, seen, factors = completion._model, completion._observations, completion._model.factors
     arrays = {
         "U": factors.U,
         "V": factors.V,
@@ -49,30 +52,29 @@ def write(completion: Any, path: str | os.PathLike[str]) -> None:
         "high": completion._bounds.high,
         "column_errors": completion.column_errors_,
         "outliers": completion.outliers_,
-        "row_blocks": solvability.row_blocks,
-        "column_blocks": solvability.column_blocks,
+        "row_blocks": completion.identifiability_.row_blocks,
+        "column_blocks": completion.identifiability_.column_blocks,
     }
-    for name in ("row_bias", "column_bias"):
-        if getattr(factors, name) is not None:
-            arrays[name] = getattr(factors, name)
-    if model.weights is not None:
-        arrays["weights"] = model.weights
-    seed = completion.random_state
-    header = {
+    optional = {"row_bias": factors.row_bias, "column_bias": factors.column_bias, "weights": model.weights}
+    return arrays | {name: array for name, array in optional.items() if array is not None}
+
+
+def _header(completion: Any) -> dict[str, Any]:
+    seed, labels = completion.random_state, completion._labels
+    return {
         "written_by": f"dmc {__version__}",
         "settings": {name: _plain(getattr(completion, name)) for name in SETTINGS}
         | {"random_state": int(seed) if isinstance(seed, (int, np.integer)) else None},
         "numbers": {name: getattr(completion, name) for name in NUMBERS},
         "status": completion.status_.name,
-        "calibration": model.calibration,
+        "calibration": completion._model.calibration,
         "unit": completion._unit,
-        "rank": solvability.rank,
+        "rank": completion.identifiability_.rank,
         "names": [str(name) for name in getattr(completion, "feature_names_in_", [])],
         "library": labels.library,
         "columns": _labels(labels.columns),
         "index": _labels(labels.index),
     }
-    model_file.save(path, KIND, arrays, header)
 
 
 def read(kind: Any, path: str | os.PathLike[str]) -> Any:
@@ -96,7 +98,7 @@ def read(kind: Any, path: str | os.PathLike[str]) -> Any:
         setattr(completion, name, value)
     completion.column_errors_, completion.outliers_ = arrays["column_errors"], arrays["outliers"]
     completion.status_ = Status[header["status"]]
-    completion.solvability_ = Solvability(header["rank"], arrays["row_blocks"], arrays["column_blocks"])
+    completion.identifiability_ = Identifiability(header["rank"], arrays["row_blocks"], arrays["column_blocks"])
     if header["names"]:
         completion.feature_names_in_ = np.asarray(header["names"], dtype=object)
     return completion

@@ -12,12 +12,36 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from dmc import _arrays, _checks
+from dmc.inputs import GappedArray, read_matrix
 from dmc.observations import Observations
 
 Float = NDArray[np.float64]
 
 MOST_REPEATED = 10  # times as many rows
 NAMED = 5  # columns at most that a message names
+
+
+def read(X: Any, mask: Any, allow_empty: bool, missing_values: float | None) -> GappedArray | Observations:
+    """`read_matrix`; where it refuses, also in the words that scikit-learn's tools look for."""
+    try:
+        return read_matrix(X, mask, allow_empty=allow_empty, missing_values=missing_values)
+    except (TypeError, ValueError) as error:
+        shape = tuple(getattr(X, "shape", ()))
+        if _is_complex(X):
+            raise ValueError(f"{error} (Complex data not supported)") from None
+        if len(shape) == 1:
+            raise ValueError(f"{error} (Reshape your data: X.reshape(1, -1) is one row)") from None
+        if shape[1:] == (0,):
+            raise ValueError(f"{error} (0 feature(s) (shape={shape}) while a minimum of 1 is required.)") from None
+        if isinstance(error, TypeError) and isinstance(error.__context__, TypeError):
+            raise TypeError(f"{error} ({error.__context__})") from None
+        raise
+
+
+def _is_complex(X: Any) -> bool:
+    """By the dtypes of what was given; of torch's tensors and of data frames too."""
+    dtypes = getattr(X, "dtypes", None)
+    return any("complex" in str(dtype) for dtype in ([getattr(X, "dtype", "")] if dtypes is None else list(dtypes)))
 
 
 @dataclass(frozen=True, eq=False)

@@ -19,13 +19,15 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import cache
 from threading import Lock
 from typing import Any, Protocol, cast
 
-from threadpoolctl import threadpool_limits
+from threadpoolctl import ThreadpoolController, threadpool_limits
 
 from dmc import _checks, _extensions
 from dmc._arrays import Device
@@ -204,7 +206,13 @@ def sharing_cores(width: int) -> AbstractContextManager[object]:
 
 _blas_lock = Lock()
 _blas_open = 0  # contexts
-_blas_found: threadpool_limits  # what the first of them found
+_blas_found: Any  # what the first of them found
+
+
+@cache
+def _blas_libraries(_with_torch: bool) -> ThreadpoolController:
+    """Looked for once, and again when torch has brought one of its own: the search takes milliseconds."""
+    return ThreadpoolController()
 
 
 @contextmanager
@@ -216,7 +224,7 @@ def _blas_threads(count: int) -> Iterator[None]:
     """
     global _blas_found, _blas_open
     with _blas_lock:
-        limits = threadpool_limits(count, user_api="blas")
+        limits = _blas_libraries("torch" in sys.modules).limit(limits=count, user_api="blas")
         if not _blas_open:
             _blas_found = limits
         _blas_open += 1

@@ -17,6 +17,7 @@ class Status(Enum):
         "converged, but the observed entries cannot determine the whole matrix at the rank found; observe more, "
         "or leave out what complete(unknown=numpy.nan) marks"
     )
+    COMPLETED = "ran the planned number of steps"
     STOPPED = "stopped by a callback before it converged"
     NONFINITE = (
         "the value is no longer a finite number; take a smaller step (rate), a smaller start (scale), or scale the data"

@@ -133,8 +133,8 @@ def test_rank_and_what_can_be_known():
     (_, seen), (_, also) = planted((60, 40), 3), planted((50, 30), 1, seed=1)
     model = fit(beside(seen, also), 2)
     assert model.rank_ == model.factors_.width == 4
-    assert model.solvability_.rank == 3
-    assert model.solvability_.n_blocks == 2
+    assert model.identifiability_.rank == 3
+    assert model.identifiability_.n_blocks == 2
     assert model.status_ is Status.UNDETERMINED
     marked = np.isnan(model.complete(unknown=np.nan))
     assert not marked[:60, :40].any()
@@ -267,7 +267,7 @@ def test_scaled_blocks(noise):
     missed = ((model.complete() - truth) / spread)[hidden & np.isfinite(truth)]
     assert np.sqrt(np.mean(missed**2)) < (0.1 if noise else 1e-9)
     assert model.scale_ == "columns"
-    assert model.solvability_.n_blocks == 2
+    assert model.identifiability_.n_blocks == 2
     if not noise:
         assert model.rank_ == 3
 

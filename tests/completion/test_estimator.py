@@ -3,6 +3,7 @@
 import math
 import pickle
 import re
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -17,7 +18,7 @@ from threadpoolctl import threadpool_info
 
 import dmc
 from dmc import MatrixCompletion, Status, datasets
-from dmc.completion import rank_search
+from dmc.completion import rank_search, tuning
 
 
 def relative_error(model: MatrixCompletion, truth: np.ndarray) -> float:
@@ -448,7 +449,7 @@ def test_ctrl_c_leaves_a_usable_model(call, problem):
 
 
 def test_an_unfinished_fit_warns(monkeypatch, problem):
-    monkeypatch.setattr(rank_search, "POLISH_STEPS", 3)
+    monkeypatch.setattr(tuning, "RANK_SEARCH", replace(tuning.RANK_SEARCH, polish_steps=3))
     with pytest.warns(ConvergenceWarning, match=r"not converged after \d+ steps: .*; observe more of them"):
         model = MatrixCompletion(6, validation_fraction=0).fit(problem.observations)
     assert model.status_ is Status.MAX_STEPS

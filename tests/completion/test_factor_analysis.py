@@ -10,7 +10,7 @@ import pytest
 from scipy import sparse
 
 from dmc import Factors, Observations, observe
-from dmc.completion import factor_analysis
+from dmc.completion import factor_analysis, tuning
 from dmc.completion.factor_analysis import Entries, FactorAnalysis, finished, fit, sweeps
 from dmc.completion.scaling import Scaling
 from dmc.pattern import SparseIndex
@@ -318,7 +318,7 @@ def test_sweeps_end_when_predictions_stay(table):
     rows, cols = table.observations.rows, table.observations.cols
     predictions = [model.at(rows, cols) for model in sweeps(entries, 2)][1:]
     moved = [rms(after - before) for before, after in itertools.pairwise(predictions)]
-    assert moved[-1] < factor_analysis.TOL <= min(moved[:-1])
+    assert moved[-1] < tuning.FACTOR_ANALYSIS.tol <= min(moved[:-1])
     assert len(predictions) < factor_analysis.most_sweeps(entries, 2)
 
 
@@ -326,10 +326,10 @@ def test_the_more_work_a_sweep_is_the_fewer_are_taken(monkeypatch, table):
     entries = Entries.of(table.observations)
     counts = [factor_analysis.most_sweeps(entries, width) for width in (0, 2, 30, 60, 400)]
     assert counts == sorted(counts, reverse=True)
-    assert (counts[0], counts[-1]) == (factor_analysis.MOST_SWEEPS, factor_analysis.FEWEST_SWEEPS)
+    assert (counts[0], counts[-1]) == (tuning.FACTOR_ANALYSIS.max_sweeps, tuning.FACTOR_ANALYSIS.min_sweeps)
     monkeypatch.setattr(factor_analysis, "SWEEPS_WORK", 1.0)
     monkeypatch.setattr(factor_analysis, "TOL", 0.0)
-    assert len(list(sweeps(entries, 2))) == 1 + factor_analysis.FEWEST_SWEEPS
+    assert len(list(sweeps(entries, 2))) == 1 + tuning.FACTOR_ANALYSIS.min_sweeps
 
 
 def test_a_start_from_a_sample_leads_to_the_fit_of_all():
@@ -341,7 +341,7 @@ def test_a_start_from_a_sample_leads_to_the_fit_of_all():
     part = Observations.from_lines(lines, table.observations.values[some], (500, 12))
     start = fit(Entries.of(part), 2)
     course = [finished(entries, model) for model in sweeps(entries, 2, start=start)]
-    assert len(course) == 1 + factor_analysis.SWEEPS_FROM_SAMPLE
+    assert len(course) == 1 + tuning.FACTOR_ANALYSIS.sweeps_from_sample
     assert course[-1].factors.shape == (2000, 2)
     whole = dense(fit(entries, 2))
     before, after = (rms(dense(model) - whole) for model in (course[0], course[-1]))
@@ -404,6 +404,8 @@ def test_no_directions_leave_levels_and_noise(table):
     scaling = Scaling.of(observed, "columns")
     np.testing.assert_allclose(found.intercept, scaling.location, atol=1e-4)
     counts = observed.pattern.column_counts
-    shrunk = (counts * scaling.spread**2 + factor_analysis.NOISE_ENTRIES) / (counts + factor_analysis.NOISE_ENTRIES)
+    shrunk = (counts * scaling.spread**2 + tuning.FACTOR_ANALYSIS.noise_entries) / (
+        counts + tuning.FACTOR_ANALYSIS.noise_entries
+    )
     np.testing.assert_allclose(found.noise, shrunk, rtol=0.01)
     np.testing.assert_allclose(dense(found), np.broadcast_to(found.intercept, (600, 12)), rtol=1e-15)

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 
 from dmc import observe
-from dmc.completion.identifiability import Solvability
+from dmc.completion.identifiability import Identifiability
 
 
 def of(mask, rank):
-    return Solvability.of(observe(np.ones(mask.shape), mask).pattern, rank)
+    return Identifiability.of(observe(np.ones(mask.shape), mask).pattern, rank)
 
 
 @pytest.mark.parametrize("rank", [1, 2, 5])

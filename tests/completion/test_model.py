@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 
 from dmc import Factors, Observations, datasets, observe
-from dmc.completion.model import LEAST_NOISE, Model, in_units
+from dmc.completion.model import Model, in_units
 from dmc.completion.scaling import Scaling
 from dmc.pattern import SparseIndex
+from dmc.solver.row_solve import LEAST_NOISE
 
 SIDES = ("none", "columns", "rows")
 NORMAL_90 = 1.6448536269514722

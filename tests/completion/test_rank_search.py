@@ -1,21 +1,25 @@
 """The pieces by which the rank is found, each against a case whose answer is known."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from dmc import datasets, observe
-from dmc.completion import rank_search
-from dmc.completion.rank_search import FAST, Journal, RankSearch, Settled
+from dmc.completion import rank_search, tuning
+from dmc.completion.phases import Phase, Phases
+from dmc.completion.rank_search import RankSearch
 from dmc.factors import Factors
 from dmc.observations import Observations
 from dmc.solver.gauss_newton import inverse
-from dmc.solver.solution import Status, StepInfo
+from dmc.solver.solution import Status
+
+FAST = tuning.RANK_SEARCH.path_decay
 
 
 def discover(observed: Observations, bound=12, depth=3, callbacks=(), **settings) -> RankSearch:
-    return RankSearch(observed, bound, depth, np.random.default_rng(0), Journal(callbacks), **settings)
+    return RankSearch(observed, bound, depth, np.random.default_rng(0), Phases(callbacks), **settings)
 
 
 def parted(observed: Observations, fraction=0.1) -> tuple[Observations, Observations]:
@@ -37,42 +41,7 @@ def relative_error(found: Factors, problem: datasets.Planted) -> float:
 
 
 def phases(run: RankSearch) -> list[str]:
-    return [phase["phase"] for phase in run.journal.history]
-
-
-# --- Settled
-
-
-def looks(settled: Settled, widths, values) -> list[bool]:
-    """What it says to each of a row of looks."""
-    said = []
-    for i, (width, value) in enumerate(zip(widths, values, strict=True)):
-        at = Factors(np.ones((20, width)), (), np.ones((20, width)))
-        said.append(settled(StepInfo(i, 100, value, 1.0, 0.0, at)))
-    return said
-
-
-def test_a_path_has_settled_after_five_looks_at_one_width():
-    assert looks(Settled(9, 1.0), [3] * 7, [0.5] * 7) == [False] * 5 + [True] * 2
-    assert not any(looks(Settled(9, 1.0), [1, 2, 2, 2, 2, 2, 3, 3, 3, 3, 3, 2], [0.5] * 12))
-    assert looks(Settled(9, 1.0), [1, 2, 4, 4, 3, 3, 3, 3, 3, 3], [0.5] * 10) == [False] * 9 + [True]
-
-
-def test_at_the_bound_it_has_settled_only_when_the_entries_are_nearly_matched():
-    settled = Settled(3, 1.0)
-    assert not any(looks(settled, [3] * 15, 0.8 ** np.arange(15)))  # to 0.04: it falls
-    assert not settled.stuck
-    assert looks(settled, [3] * 6, 0.9e-3 * 0.8 ** np.arange(6))[4]
-    assert not settled.stuck
-
-
-def test_at_the_bound_it_is_stuck_when_the_value_no_longer_falls():
-    settled = Settled(3, 1.0)
-    assert looks(settled, [1, 2, 3, 3, 3, 3, 3, 3], [1, 0.5, *(0.4 * 0.99 ** np.arange(6))]) == [False] * 7 + [True]
-    assert settled.stuck
-    below = Settled(4, 1.0)
-    assert any(looks(below, [3] * 8, 0.4 * 0.99 ** np.arange(8)))
-    assert not below.stuck
+    return [phase["phase"] for phase in run.phases.history]
 
 
 # --- degrees of freedom
@@ -107,7 +76,7 @@ def test_full_observation_is_always_enough(rank):
 def test_the_bound_leaves_more_entries_than_degrees_of_freedom(shape, share):
     observed = noise(shape, share)
     run = discover(observed, min(shape))
-    m, n = run._lines
+    m, n = run._filled
     widest = max([r for r in range(1, min(m, n) + 1) if 1.05 * r * (m + n - r) <= observed.n_observed], default=1)
     assert run.bound == min(2 * widest, *shape)
     assert discover(observed, 2).bound == 2
@@ -132,13 +101,13 @@ def test_exploring_finds_the_planted_rank_exactly(shape, rank, share, depth):
     """And holds nothing out for it."""
     problem = datasets.planted(shape, rank, share)
     run = discover(problem.observations, depth=depth)
-    found = run.explore(FAST)
+    found = run.explore(FAST).factors
     assert found.width == rank
     assert run.certain(found)
     assert relative_error(found, problem) < 1e-7
     assert set(phases(run)) == {"path", "polish"}
-    assert all(phase["held_out_error"] is None for phase in run.journal.history)
-    assert run.journal.n_steps == sum(phase["n_steps"] for phase in run.journal.history)
+    assert all(phase["held_out_error"] is None for phase in run.phases.history)
+    assert run.phases.n_steps == sum(phase["n_steps"] for phase in run.phases.history)
 
 
 def test_what_a_first_round_leaves_is_found_by_the_next():
@@ -147,8 +116,8 @@ def test_what_a_first_round_leaves_is_found_by_the_next():
     X = strong.A @ strong.B.T + 1e-4 * weak.A @ weak.B.T
     rows, cols = strong.observations.rows, strong.observations.cols
     run = discover(strong.observations.with_values(X[rows, cols]))
-    found = run.explore(FAST)
-    assert [phase["width"] for phase in run.journal.history] == [2, 2, 4, 4, 2]  # and last whether two would do
+    found = run.explore(FAST).factors
+    assert [phase["width"] for phase in run.phases.history] == [2, 2, 4, 4, 2]  # and last whether two would do
     assert phases(run) == ["path", "polish"] * 2 + ["polish"]
     assert np.linalg.norm(found.dense() - X) < 1e-9 * np.linalg.norm(X)
 
@@ -157,7 +126,7 @@ def test_exploring_stops_at_noise():
     """By the signs of the residual: what is left after the planted rank is no structure."""
     problem = datasets.planted((80, 60), 3, 0.5, noise=0.1)
     run = discover(problem.observations)
-    found = run.explore(FAST)
+    found = run.explore(FAST).factors
     assert phases(run) == ["path", "polish"]
     assert found.width == 3
     assert not run.matched(found)
@@ -173,7 +142,7 @@ def test_levels_of_columns_are_fitted_exactly_and_are_no_rank(seed):
     problem = datasets.planted((80, 60), 3, 0.5, seed=seed)
     observed, levels = problem.observations, np.random.default_rng(seed).uniform(-2, 2, 60)
     run = discover(observed.with_values(observed.values + levels[observed.cols]), intercept=True)
-    found = run.explore(FAST)
+    found = run.explore(FAST).factors
     assert found.width == 3
     assert run.certain(found)
     np.testing.assert_allclose(found.dense(), problem.A @ problem.B.T + levels, atol=1e-9)
@@ -224,17 +193,18 @@ def test_candidates_are_judged_by_entries_that_they_have_not_seen(observed, low,
     assert not any(candidate.matched for candidate in found)
     final = found[-1].finish()
     assert phases(run)[-1] == "final"
-    assert run.journal.status is Status.CONVERGED
-    assert not run.certain(final)
+    assert final.status is Status.COMPLETED  # as many steps as were best
+    assert not run.certain(final.factors)
 
 
 def test_what_part_of_the_entries_leads_to_may_match_all():
     problem = datasets.planted((60, 50), 3, 0.5)
     run = discover(problem.observations)
     train, held_out = parted(problem.observations)
-    found = {c.kind: c for c in run.candidates(Factors(problem.A, (), problem.B), train, held_out)}
+    exact = Phase("polish", truth(problem), Status.CONVERGED, 0, 0.0)
+    found = {c.kind: c for c in run.candidates(exact, train, held_out)}
     assert found["explored"].matched
-    assert run.certain(found["explored"].finish())
+    assert run.certain(found["explored"].finish().factors)
 
 
 def test_weights_say_which_entries_count():
@@ -243,18 +213,19 @@ def test_weights_say_which_entries_count():
     observed = problem.observations
     wrong = observed.rows < 10
     data = observed.with_values(np.where(wrong, np.sin(np.arange(observed.n_observed)), observed.values))
-    found = discover(data, weights=np.where(wrong, 1e-12, 1.0)).explore(FAST)
+    found = discover(data, weights=np.where(wrong, 1e-12, 1.0)).explore(FAST).factors
     X = problem.A @ problem.B.T
     assert np.linalg.norm((found.dense() - X)[10:]) < 1e-4 * np.linalg.norm(X)
 
 
 def test_a_callback_ends_everything():
     run = discover(noise(), callbacks=[lambda info: True])
-    run.explore(FAST)
-    assert run.ended
-    assert run.journal.status is Status.STOPPED
-    assert len(run.journal.history) == 1
-    assert run.journal.stopped_by == "<lambda>"
+    reached = run.explore(FAST)
+    assert run.phases.ended
+    assert run.phases.ending is reached
+    assert reached.status is Status.STOPPED
+    assert len(run.phases.history) == 1
+    assert reached.stopped_by == "<lambda>"
 
 
 @pytest.mark.parametrize(
@@ -306,29 +277,16 @@ def test_a_direction_of_its_own_makes_a_match_an_accident():
 def test_held_out_entries_are_a_share_and_no_more_than_tell_the_error(monkeypatch):
     observed = noise((50, 40), 1.0)
     for most, wanted in ((10_000, 200), (50, 50)):
-        monkeypatch.setattr(rank_search, "MAX_HELD_OUT", most)
+        monkeypatch.setattr(tuning, "RANK_SEARCH", replace(tuning.RANK_SEARCH, max_held_out=most))
         assert rank_search.hold_out(observed, 0.1, np.random.default_rng(0), 1).n_observed == wanted
 
 
 def test_without_held_out_entries_the_model_is_no_wider_than_they_carry():
     run = discover(noise())
-    found = run.explore_no_wider_than_carried()
-    assert run.oversampling(found.width) >= rank_search.AMPLE
-
-
-# --- patience
-
-
-@pytest.mark.parametrize(("joins", "wanted"), [(True, 8), (False, 40)])
-def test_patience_is_longer_while_no_direction_joins(joins, wanted):
-    """The second direction of a matrix behind a large offset joins after dozens of steps."""
-    held_out = observe(np.ones((3, 3)))
-    patience = rank_search.Patience(held_out)
-    for n in range(60):
-        wide = Factors(np.zeros((3, 2 if joins and n > 2 else 1)), (), np.zeros((3, 2 if joins and n > 2 else 1)))
-        if patience(StepInfo(n, 100, 1.0, 0.5, 0.0, wide)):
-            break
-    assert n == wanted
+    before = run.bound
+    found = run.explore(FAST, bound=run.carried).factors
+    assert run.oversampling(found.width) >= tuning.RANK_SEARCH.min_oversampling
+    assert run.bound == before
 
 
 # --- ridges of each row

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from dmc import Factors, Observations, datasets, observe
-from dmc.completion.scaling import WORTH, Scaling, gains
-from dmc.completion.selected import transposed
+from dmc.completion import tuning
+from dmc.completion.results import transposed
+from dmc.completion.scaling import Scaling, gain
 
 SIDES = ("columns", "rows")
 
@@ -182,10 +183,14 @@ def test_what_only_rounding_spreads_is_constant():
 # --- gains
 
 
+def gains(observed) -> dict[str, float]:
+    return {side: gain(observed, side) for side in ("columns", "rows")}
+
+
 def test_columns_in_units_are_worth_a_scaling():
     X = np.random.default_rng(0).standard_normal((200, 8)) * np.geomspace(1, 1e4, 8) + np.geomspace(1e3, 1, 8)
     found = gains(observe(X, np.random.default_rng(1).random(X.shape) < 0.7))
-    assert found["columns"] > 2 * WORTH
+    assert found["columns"] > 2 * tuning.SCALING.min_gain
     assert found["columns"] > found["rows"]
 
 
@@ -203,7 +208,7 @@ def test_the_gain_is_that_of_gaussians_with_known_spreads():
 def test_planted_matrices_have_no_units(shape, rank, share, noise):
     """Nor do rows of a single entry or none make any, of which 0.1 of (300, 20) leaves some."""
     found = gains(datasets.planted(shape, rank, share, noise=noise).observations)
-    assert max(found.values()) < WORTH
+    assert max(found.values()) < tuning.SCALING.min_gain
 
 
 @pytest.mark.parametrize("share", [0.2, 1.0])
@@ -217,15 +222,15 @@ def test_transposing_exchanges_the_sides(share):
 @pytest.mark.parametrize("factor", [1e-200, -1e200, 1e-9])
 def test_the_size_of_all_entries_does_not_matter(factor):
     observed = table(level=np.arange(25.0))
-    for side, gain in gains(observed).items():
-        assert gains(observed.with_values(factor * observed.values))[side] == pytest.approx(gain, rel=1e-12)
+    for side, won in gains(observed).items():
+        assert gains(observed.with_values(factor * observed.values))[side] == pytest.approx(won, rel=1e-12)
 
 
 def test_constant_columns_and_zeros_have_finite_gains():
     X = np.ones((30, 4)) * [1.0, 2.0, 0.0, 5.0]
-    assert gains(observe(X))["columns"] > WORTH
+    assert gains(observe(X))["columns"] > tuning.SCALING.min_gain
     for zeros in (np.zeros((30, 4)), np.zeros((1, 1))):
-        assert all(np.isfinite(gain) and gain < 1e-9 for gain in gains(observe(zeros)).values())
+        assert all(np.isfinite(won) and won < 1e-9 for won in gains(observe(zeros)).values())
 
 
 def test_lines_of_one_entry_are_no_evidence():

@@ -1,12 +1,15 @@
 """Which model a table gets: in whatever units it comes, as good as its entries allow, and never worse than means."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from sklearn import datasets as tables
 
 from dmc import MatrixCompletion, Status, datasets, observe
-from dmc.completion import selection
-from dmc.completion.selected import submatrix, transposed
+from dmc.completion import tuning
+from dmc.completion.analyses import Analyses
+from dmc.completion.results import submatrix, transposed
 
 
 def in_units(seed: int, shape=(120, 8), rank=2, noise=0.3) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -190,13 +193,13 @@ def test_new_columns_of_a_table_in_rows_bring_their_own_level():
 
 def sizes(monkeypatch) -> list[int]:
     """Rows of each factor analysis from here on."""
-    seen, analysed = [], selection._Selection._analysed
+    seen, analysed = [], Analyses._analysed
 
     def watched(self, host, *given, **more):
         seen.append(host.shape[0])
         return analysed(self, host, *given, **more)
 
-    monkeypatch.setattr(selection._Selection, "_analysed", watched)
+    monkeypatch.setattr(Analyses, "_analysed", watched)
     return seen
 
 
@@ -207,7 +210,7 @@ def test_of_a_tall_table_a_sample_chooses(monkeypatch):
     assert set(seen) == {1_000, 2_500}
     assert seen[-1] == 2_500  # all rows have a part in what is fitted
     assert seen.count(2_500) == 1
-    monkeypatch.setattr(selection, "FEWEST_SAMPLED", 10_000)
+    monkeypatch.setattr(tuning, "SELECTION", replace(tuning.SELECTION, min_sampled_rows=10_000))
     seen.clear()
     whole = fitted(x + 5)
     assert set(seen) == {2_500}

@@ -136,9 +136,9 @@ def test_what_is_told_of_the_fit_is_the_same(pair):
         np.testing.assert_equal(getattr(again, name), getattr(model, name), name)
     for name in ARRAYS:
         assert_same(getattr(again, name), getattr(model, name))
-    assert str(again.solvability_) == str(model.solvability_)
-    np.testing.assert_array_equal(again.solvability_.row_blocks, model.solvability_.row_blocks)
-    np.testing.assert_array_equal(again.solvability_.column_blocks, model.solvability_.column_blocks)
+    assert str(again.identifiability_) == str(model.identifiability_)
+    np.testing.assert_array_equal(again.identifiability_.row_blocks, model.identifiability_.row_blocks)
+    np.testing.assert_array_equal(again.identifiability_.column_blocks, model.identifiability_.column_blocks)
     assert hasattr(again, "feature_names_in_") == hasattr(model, "feature_names_in_")
     assert list(again.get_feature_names_out()) == list(model.get_feature_names_out())
 

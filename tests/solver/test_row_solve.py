@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import sparse
 
-from dmc import _extensions, kernels
+from dmc import _extensions, kernels, observe
 from dmc.solver import row_solve
 
 native = pytest.mark.skipif(
@@ -311,3 +311,62 @@ def test_no_features_leave_nothing_to_know(solver):
     weights, _, _ = entries(1)
     means, covariances = row_solve.posteriors(weights, np.zeros((12, 0)), np.zeros((17, 0)), covariances=True)
     assert means.shape == covariances.shape == (12, 0)
+
+
+# --- rows of a population
+
+
+def population(seed=0, others=9, k=3) -> tuple[np.ndarray, ...]:
+    rng = np.random.default_rng(seed)
+    root = rng.standard_normal((k, k))
+    features, offset = rng.standard_normal((others, k)), rng.standard_normal(others)
+    return features, offset, rng.uniform(0.2, 1, others), rng.standard_normal(k), root @ root.T
+
+
+@pytest.mark.parametrize("noise", [1.0, 1e-4])
+@pytest.mark.parametrize("share", [0.6, 0.03])
+def test_the_posterior_of_a_row_is_bayes_rule(share, noise, solver):
+    """Written out in the coordinates of the features; with little noise too, where solutions are refined."""
+    features, offset, deviations, mean, covariance = population(others=90)
+    deviations = noise * deviations
+    given = row_solve.RowModel.of(features, offset, deviations, mean, covariance)
+    rng = np.random.default_rng(1)
+    observed = rng.random((12, 90)) < share
+    y = rng.standard_normal((12, 90))
+    seen = observe(np.where(observed, y, np.nan), allow_empty=True)
+    z = (seen.values - given.base[seen.cols]) / given.noise[seen.cols]
+    means, covariances = given.posterior(row_solve.RowEntries.of(seen.pattern, None, z), covariances=True)
+    prior = np.linalg.inv(covariance)
+    for i, own in enumerate(observed):
+        x, precision = features[own], 1 / deviations[own] ** 2
+        full = np.linalg.inv(prior + (x.T * precision) @ x)
+        wanted = full @ (prior @ mean + (x.T * precision) @ (y[i, own] - offset[own]))
+        np.testing.assert_allclose(means[i], wanted, rtol=1e-6, atol=1e-6)
+        np.testing.assert_allclose(covariances[i], full, rtol=1e-5, atol=1e-9)
+
+
+def test_what_is_worked_in_changes_nothing(solver):
+    features, *rest = population()
+    given = row_solve.RowModel.of(features, *rest)
+    weights = (np.random.default_rng(2).random((8, 9)) < 0.5).astype(float)
+    entries = row_solve.RowEntries(weights, weights * 0.3)
+    room = np.full((20, 6), np.nan)
+    np.testing.assert_array_equal(given.posterior(entries, room=room)[0], given.posterior(entries)[0])
+
+
+def test_rows_of_a_fit_go_towards_their_prior(solver):
+    """Bayes' rule once more; a row without entries goes part of the way only, and is filled in elsewhere."""
+    rng = np.random.default_rng(3)
+    side, x, y = rng.standard_normal((6, 2)), rng.standard_normal((8, 2)), rng.standard_normal((6, 8))
+    observed = rng.random((6, 8)) < 0.6
+    observed[0] = False
+    grams = np.einsum("ij,jk,jl->ikl", observed, x, x)
+    slopes = (observed * (side @ x.T - y)) @ x
+    counts = observed.sum(axis=1)
+    found = row_solve.towards_prior(side, grams, slopes, counts, 0.5)
+    weights = counts / counts.sum()
+    mean = weights @ side
+    precision = np.linalg.inv(((side - mean).T * weights) @ (side - mean)) * 0.25
+    for i in range(1, 6):
+        wanted = np.linalg.solve(grams[i] + precision, x.T @ (observed[i] * y[i]) + precision @ mean)
+        np.testing.assert_allclose(found[i], wanted, rtol=1e-6, atol=1e-9)

@@ -3,7 +3,7 @@
 import numpy as np
 
 from dmc import observe
-from dmc.completion.selected import submatrix, transposed
+from dmc.completion.results import submatrix, transposed
 
 
 def example():

@@ -4,14 +4,14 @@ import numpy as np
 import pytest
 
 from dmc import datasets
-from dmc.completion.fitting import Settings, fit, fit_repeated
-from dmc.completion.journal import Journal
+from dmc.completion.fit import Settings, fit, fit_repeated
+from dmc.completion.phases import Phases
 
 SETTINGS = Settings("auto", "squared", 8, 3, 0.05)
 
 
 def run(observed, settings=SETTINGS, repeats=None):
-    how = np.random.default_rng(0), Journal([])
+    how = np.random.default_rng(0), Phases([])
     if repeats is None:
         return fit(observed, None, settings, *how)
     return fit_repeated(observed, None, repeats, settings, *how)
@@ -41,4 +41,4 @@ def test_rows_that_count_twice_are_as_if_they_stood_there_twice():
     twice = often.model.factors.dense()[first[kept]]
     np.testing.assert_allclose(once.model.factors.dense()[kept], twice, atol=1e-12)
     assert not once.model.factors.U[~kept].any()
-    assert set(once.rows) <= set(np.flatnonzero(kept))
+    assert set(once.held_out.rows) <= set(np.flatnonzero(kept))

@@ -1,0 +1,80 @@
+"""The phases of a fit: what each ended with, and all of them in their order."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from dmc.factors import Factors
+from dmc.solver.loop import Callback
+from dmc.solver.solution import Status
+
+
+@dataclass(frozen=True, eq=False)
+class Phase:
+    """What a phase ended with.
+
+    Attributes
+    ----------
+    name : str
+        "path", "polish", "final" or "factor analysis".
+    factors : Factors
+    status : Status
+        COMPLETED where it had so many steps as were planned.
+    n_steps : int
+    value : float
+        Relative to that at zero; of factor analysis the share of noise.
+    held_out_error : float or None
+        Root mean square error on held-out entries.
+    stopped_by : str or None
+        With STOPPED: the callback that asked for the end, or "interrupt" for Ctrl-C.
+    """
+
+    name: str
+    factors: Factors
+    status: Status
+    n_steps: int
+    value: float
+    held_out_error: float | None = None
+    stopped_by: str | None = None
+
+    @property
+    def ended(self) -> bool:
+        """Whether no other phase is to come: somebody asked for the end, or it overflowed."""
+        return self.status in (Status.STOPPED, Status.NONFINITE)
+
+
+class Phases:
+    """The phases of one fit so far, whoever ran them, and the callbacks that look on in each."""
+
+    def __init__(self, callbacks: Sequence[Callback]) -> None:
+        self.callbacks = list(callbacks)
+        self.history: list[dict[str, Any]] = []
+        self.ending: Phase | None = None  # the one after which the fit ends with what it has
+        self._began = time.perf_counter()
+
+    def add(self, phase: Phase) -> Phase:
+        """The phase, which has ended."""
+        if self.ending is None and phase.ended:
+            self.ending = phase
+        self.history.append(
+            {
+                "phase": phase.name,
+                "width": phase.factors.width,
+                "n_steps": phase.n_steps,
+                "value": phase.value,
+                "held_out_error": phase.held_out_error,
+                "seconds": time.perf_counter() - self._began,
+            }
+        )
+        return phase
+
+    @property
+    def ended(self) -> bool:
+        return self.ending is not None
+
+    @property
+    def n_steps(self) -> int:
+        return sum(entry["n_steps"] for entry in self.history)

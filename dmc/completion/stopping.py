@@ -1,0 +1,65 @@
+"""When a path down the penalty, or a phase of the rank search, has done its work."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from dmc.observations import Observations
+from dmc.solver.callbacks import EarlyStopping
+from dmc.solver.solution import StepInfo
+
+
+class Watch(Protocol):
+    """A callback with a name."""
+
+    @property
+    def name(self) -> str: ...
+
+    def __call__(self, info: StepInfo, /) -> bool: ...
+
+
+class Settled:
+    """Stops a path whose width stays while the level falls: nothing is near to joining, and a finish may be tried.
+
+    At the bound a width stays in any case. There the path has settled when the entries are nearly matched, and is
+    stuck when the value no longer falls either.
+    """
+
+    name = "settled"
+    looks, fall, little = 5, 0.97, 1e-3
+
+    def __init__(self, bound: int, zero: float) -> None:
+        self._bound, self._little = bound, self.little * zero
+        self._before: StepInfo | None = None
+        self._in_a_row = 0
+        self.stuck = False
+
+    def __call__(self, info: StepInfo) -> bool:
+        before, self._before = self._before, info
+        if before is None:
+            return False
+        counts = info.factors.width == before.factors.width
+        if info.factors.width >= self._bound and info.value > self._little:
+            counts = self.stuck = counts and info.value > self.fall * before.value
+        else:
+            self.stuck = False
+        self._in_a_row = self._in_a_row + 1 if counts else 0
+        return self._in_a_row >= self.looks
+
+
+class Patience(EarlyStopping):
+    """Ends a path on which held-out entries are predicted no better: soon where directions have joined since, and late
+    where none has, for a large first direction may be followed by small ones far down."""
+
+    soon, late = 8, 40
+
+    def __init__(self, held_out: Observations) -> None:
+        super().__init__(held_out, patience=self.soon)
+        self._width = 0
+
+    def __call__(self, info: StepInfo) -> bool:
+        before = self._mark[0]
+        stopped = super().__call__(info)
+        if self._mark[0] != before or self._width == 0:
+            self._width = info.factors.width
+        return stopped and (info.factors.width > self._width or info.n_steps - self._mark[0] >= self.late)
