@@ -106,7 +106,7 @@ def recommend(
 ) -> None:
     """The best items for a user, of those not rated yet."""
     recommender = Recommender.load(model)
-    known = recommender.users_.lines(np.asarray(user))
+    known = recommender.users_.positions(np.asarray(user))
     for name in [u for u, line in zip(user, known, strict=True) if line < 0]:
         typer.echo(f"dmc: user {name!r} is not known: what is chosen often and rated high follows", err=True)
     write(recommender.recommend(user, n), None, as_json, "recommendations")
@@ -124,9 +124,9 @@ def similar(
     name, items = recommender.columns_[1], recommender.items_
     names = item_titles.names(items, titles)
     found = recommender.similar_items(item, n)
-    found[name] = items.ids[items.lines(found[name])]  # as they were in the ratings, not as they were typed
+    found[name] = items.ids[items.positions(found[name])]  # as they were in the ratings, not as they were typed
     if titles is not None:
-        found |= {"title": names[items.lines(found["similar"])]}
+        found |= {"title": names[items.positions(found["similar"])]}
     write(found, None, as_json, "similar")
 
 
@@ -145,9 +145,9 @@ def explain(
     found = recommender.explain(user, item, n)
     prediction = float(recommender.predict({of_users: [user], of_items: [item]})["prediction"][0])
     if titles is not None:
-        found |= {"title": names[recommender.items_.lines(found[of_items])]}
+        found |= {"title": names[recommender.items_.positions(found[of_items])]}
     if not as_json:
-        name = names[recommender.items_.lines([item])[0]]
+        name = names[recommender.items_.positions([item])[0]]
         typer.echo(f"user {user}, item {name}: {prediction:.2f} predicted; {recommender.mean_:.2f} is the mean rating")
     write(found, None, as_json, "contributions", prediction=prediction)
 

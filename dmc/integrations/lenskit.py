@@ -96,7 +96,7 @@ class CompressedMFScorer(Component[ItemList], Trainable):
         if not self.is_trained():
             raise RuntimeError("this CompressedMFScorer is not trained; call train, or train the pipeline it is in")
         query = RecQuery.create(query)
-        lines = self.recommender.items_.lines(items.numbers(vocabulary=self.items, missing="negative"))
+        lines = self.recommender.items_.positions(items.numbers(vocabulary=self.items, missing="negative"))
         known = lines >= 0
         scores = np.full(len(items), np.nan, np.float32)
         scores[known] = self._scores(query, lines[known])
@@ -106,7 +106,7 @@ class CompressedMFScorer(Component[ItemList], Trainable):
         """(items,) what a user gives to items, which come as lines of the factors."""
         recommender = self.recommender
         number = None if query.user_id is None else self.users.number(query.user_id, missing=None)
-        user = -1 if number is None else int(recommender.users_.lines([number])[0])
+        user = -1 if number is None else int(recommender.users_.positions([number])[0])
         if user < 0 or self.config.user_embeddings is True:
             rated = self._ratings(query.query_items)
             if rated is not None:
@@ -120,6 +120,6 @@ class CompressedMFScorer(Component[ItemList], Trainable):
         if history is None or ratings is None:
             return None
         numbers = history.numbers(vocabulary=self.items, missing="negative")
-        usable = (self.recommender.items_.lines(numbers) >= 0) & np.isfinite(ratings)
+        usable = (self.recommender.items_.positions(numbers) >= 0) & np.isfinite(ratings)
         rated, last = np.unique(numbers[usable][::-1], return_index=True)
         return (rated, ratings[usable][::-1][last]) if len(rated) else None

@@ -308,14 +308,14 @@ class _Baseline:
     def predict(self, table: Any) -> dict[str, Any]:
         user, item, _ = self.columns_
         predicted = (
-            self.mean + self.of_user[self.users_.lines(table[user])] + self.of_item[self.items_.lines(table[item])]
+            self.mean + self.of_user[self.users_.positions(table[user])] + self.of_item[self.items_.positions(table[item])]
         )
         return {"prediction": np.clip(predicted, *self.range)}
 
     def recommend(self, users: Any, n: int) -> dict[str, Any]:
         """The first items of the ranking that a user has not rated."""
         user, item, _ = self.columns_
-        found = list(self._best(self.users_.lines(users[user]), min(n, len(self.items_))))
+        found = list(self._best(self.users_.positions(users[user]), min(n, len(self.items_))))
         rows, cols = (np.concatenate(part) for part in zip(*found, strict=True))
         return {user: users[user][rows], item: self.items_.ids[cols]}
 

@@ -138,7 +138,7 @@ def _judge(model: Recommender, test: Any) -> Judged:
         raise ValueError("there are no test ratings; give at least one")
     found = model.predict(pairs, interval=LEVEL if model.intervals else None)
     n_ratings = np.append(np.bincount(model.observations_.cols, minlength=len(model.items_)), 0)
-    popularity = n_ratings[model.items_.lines(pairs[item])]  # the last is a stranger's
+    popularity = n_ratings[model.items_.positions(pairs[item])]  # the last is a stranger's
     return Judged(popularity, actual, found["prediction"], found.get("lower"), found.get("upper"), test is None)
 
 
@@ -345,8 +345,8 @@ def _nearest(model: Recommender, names: NDArray[np.str_]) -> Section:
     n_ratings = np.bincount(model.observations_.cols, minlength=len(model.items_))
     most = np.argsort(-n_ratings, kind="stable")[:LISTED]
     found = model.similar_items(model.items_.ids[most], NEIGHBOURS)
-    of = model.items_.lines(found[model.columns_[1]])
-    similar = model.items_.lines(found["similar"])
+    of = model.items_.positions(found[model.columns_[1]])
+    similar = model.items_.positions(found["similar"])
     rows = []
     for line in most.tolist():
         mine = np.flatnonzero(of == line)

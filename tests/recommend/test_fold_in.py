@@ -54,7 +54,7 @@ def state(model):
 def posterior(model, items, ratings, features):
     """A user's factors and bias by the normal equations, in double: again, once it shows how reliable they are."""
     (member,) = model._state.fitted().members
-    side, lines = member.columns, model.items_.lines(items)
+    side, lines = member.columns, model.items_.positions(items)
     k = side.means.shape[1] - 1
     x = np.column_stack([side.means[lines, :k], np.ones(len(lines))]).astype(float)
     left = (np.asarray(ratings) - member.mean) / member.unit - side.means[lines, k]
@@ -79,7 +79,7 @@ def test_a_new_user_gets_the_mean_of_the_posterior(which, fitted, patterned):
     folded = model.fold_in({"user": [user] * 5, "item": items, "rating": ratings})
     of = model._state.fitted().members[0].rows.of_lines
     level = np.clip((np.log(5) - of.center) / of.spread, -3, 3)
-    features = np.append([1, level], of.loadings[model.items_.lines(items)].sum(axis=0) / 5**0.25)
+    features = np.append([1, level], of.loadings[model.items_.positions(items)].sum(axis=0) / 5**0.25)
     expected = posterior(model, items, ratings, features)
     asked = {"user": np.full(len(model.items_), user), "item": model.items_.ids}
     np.testing.assert_allclose(folded.predict(asked, clip=False)["prediction"], expected, rtol=1e-4)
@@ -125,9 +125,9 @@ def test_a_repeated_rating_counts_by_its_new_value(split, fitted):
     folded = fitted.fold_in({**row, "rating": [0.5 if row["rating"][0] > 3 else 5.0]})
     assert folded.n_observed_ == fitted.n_observed_
     assert abs(error_of(folded, row)) > abs(error_of(fitted, row))
-    line, own = folded.users_.lines(row["user"])[0], folded._state.seen
+    line, own = folded.users_.positions(row["user"])[0], folded._state.seen
     at = slice(own.indptr[line], own.indptr[line + 1])
-    (place,) = np.flatnonzero(own.indices[at] == folded.items_.lines(row["item"])[0])
+    (place,) = np.flatnonzero(own.indices[at] == folded.items_.positions(row["item"])[0])
     assert folded.observations_.values[at][place] == (0.5 if row["rating"][0] > 3 else 5.0)
     same = fitted.fold_in(row)
     assert same.n_observed_ == fitted.n_observed_
@@ -174,9 +174,9 @@ def test_ids_of_text_and_numbers_mixed(old, new):
         folded.predict(asked)["prediction"][unchanged], model.predict(asked)["prediction"][unchanged], rtol=1e-5
     )
     assert len(folded.users_) == len(set(table["user"].astype(str)) | {str(x).removesuffix(".0") for x in new})
-    assert (folded.users_.lines(new) >= 0).all()
-    assert (folded.users_.lines(table["user"]) >= 0).all()
-    assert (folded.users_.lines(["nobody"]) < 0).all()
+    assert (folded.users_.positions(new) >= 0).all()
+    assert (folded.users_.positions(table["user"]) >= 0).all()
+    assert (folded.users_.positions(["nobody"]) < 0).all()
 
 
 def test_once_more_and_once_more(split, fitted):

@@ -93,7 +93,7 @@ def test_who_rated_unknown_items_alone_gets_what_is_popular(planted_tastes):
     folded = rec.fold_in({"user": [1000], "item": [1000], "rating": [3.0]})
     ranking = folded._state.ranking()
     width = ranking.preferences().factors.width
-    row = folded.users_.lines([1000])[0]
+    row = folded.users_.positions([1000])[0]
     np.testing.assert_array_equal(ranking.left[row, : width + 1], ranking.left[-1, : width + 1])
 
 

@@ -154,7 +154,7 @@ def test_who_is_not_known_gets_what_is_expected_of_one_without_ratings(split, fi
     train, _ = split
     user, item = train["user"][0], train["item"][0]
     f = fitted.factors_
-    row, column = fitted.users_.lines([user])[0], fitted.items_.lines([item])[0]
+    row, column = fitted.users_.positions([user])[0], fitted.items_.positions([item])[0]
     found = fitted.predict({"user": ["?", user, "?"], "item": [item, "?", "?"]}, clip=False)["prediction"]
     (model,) = fitted._state.fitted().members
     expected = []
@@ -171,7 +171,7 @@ def test_who_is_not_known_gets_what_is_expected_of_one_without_ratings(split, fi
     # Biases in the ratings' units: they rank users and items as their ratings' averages do.
     averages = {u: train["rating"][train["user"] == u].mean() for u in np.unique(train["user"])}
     often = [u for u in averages if np.sum(train["user"] == u) >= 15]
-    bias = [f.row_bias[fitted.users_.lines([u])[0]] for u in often]
+    bias = [f.row_bias[fitted.users_.positions([u])[0]] for u in often]
     assert np.corrcoef(bias, [averages[u] for u in often])[0, 1] > 0.7
 
 
@@ -236,10 +236,10 @@ def test_number_ids_are_the_same_as_text(table):
 
 def brute_force(model, train, user, n):
     """Every unseen item, by its place in the model's ranking, and its prediction."""
-    ranking, line = model._state.ranking(), model.users_.lines([user])[0]
+    ranking, line = model._state.ranking(), model.users_.positions([user])[0]
     scores = ranking.right[:-1] @ ranking.left[line]
     unseen = np.setdiff1d(model.items_.ids, train["item"][train["user"] == user])
-    best = np.argsort(-scores[model.items_.lines(unseen)], kind="stable")[:n]
+    best = np.argsort(-scores[model.items_.positions(unseen)], kind="stable")[:n]
     return unseen[best], model.predict({"user": np.full(len(best), user), "item": unseen[best]})["prediction"]
 
 

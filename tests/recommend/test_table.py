@@ -349,7 +349,7 @@ def test_huge_ids_are_never_rounded_into_one(users):
     assert ids.astype(str).tolist() == [str(i) for i in users]
     known, lines = Vocabulary.learn(ids)
     assert len(known) == len(users)
-    np.testing.assert_array_equal(known.lines(users), lines)
+    np.testing.assert_array_equal(known.positions(users), lines)
 
 
 @pytest.mark.parametrize(
@@ -413,29 +413,29 @@ def test_vocabulary_numbers_what_occurs(ids):
     assert len(known) == len(set(ids))
     assert known.ids[lines].tolist() == ids
     assert sorted(set(lines.tolist())) == list(range(len(known)))
-    np.testing.assert_array_equal(known.lines(ids), lines)
+    np.testing.assert_array_equal(known.positions(ids), lines)
     # As text, numbers sort differently: 10 before 9.
-    np.testing.assert_array_equal(known.lines([str(i) for i in ids]), lines)
+    np.testing.assert_array_equal(known.positions([str(i) for i in ids]), lines)
 
 
 @pytest.mark.parametrize("learned", [[7, 10], ["7", "10"], [7.0, 10.0], ["7", "x"], [7.0, 7.5], ["7", "007"]])
 @pytest.mark.parametrize("asked", [7, "7", 7.0, np.int8(7), np.float32(7)])
 def test_seven_is_seven(learned, asked):
     known = vocabulary(learned)
-    (line,) = known.lines([asked])
+    (line,) = known.positions([asked])
     assert str(known.ids[line]) == "7"
 
 
 @pytest.mark.parametrize("learned", [[7], ["7"], [7.0], ["7", "x"]])
 @pytest.mark.parametrize("asked", ["007", " 7", "7 ", "+7", "7_0", "", 8, -7, 7.5, 2**64, "x7", "٧"])
 def test_other_ids_are_not_known(learned, asked):
-    np.testing.assert_array_equal(vocabulary(learned).lines([asked]), [-1])
+    np.testing.assert_array_equal(vocabulary(learned).positions([asked]), [-1])
 
 
 def test_known_and_unknown_together():
-    np.testing.assert_array_equal(vocabulary(["a", "b"]).lines(["z", "b", "0", "a"]), [-1, 1, -1, 0])
-    np.testing.assert_array_equal(vocabulary([5, 9]).lines(["z", "9", "5"]), [-1, 1, 0])
-    np.testing.assert_array_equal(vocabulary(["a"]).lines([]), [])
+    np.testing.assert_array_equal(vocabulary(["a", "b"]).positions(["z", "b", "0", "a"]), [-1, 1, -1, 0])
+    np.testing.assert_array_equal(vocabulary([5, 9]).positions(["z", "9", "5"]), [-1, 1, 0])
+    np.testing.assert_array_equal(vocabulary(["a"]).positions([]), [])
 
 
 @pytest.mark.parametrize(
@@ -460,8 +460,8 @@ def test_extended(learned, more, whole):
     assert extended.ids.tolist() == whole
     assert (len(old), len(new)) == (len(known), len(more))
     assert [str(i) for i in extended.ids[old]] == [str(i) for i in known.ids]
-    np.testing.assert_array_equal(extended.lines(more), new)
-    np.testing.assert_array_equal(extended.lines(known.ids), old)
+    np.testing.assert_array_equal(extended.positions(more), new)
+    np.testing.assert_array_equal(extended.positions(known.ids), old)
     np.testing.assert_array_equal(known.ids, before)
     assert len(set(old.tolist())) == len(old)
 
