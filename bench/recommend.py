@@ -157,7 +157,10 @@ def deep_ratings() -> None:
     biases = dict(zip(("row_bias", "column_bias"), (np.zeros(size, np.float32) for size in shape), strict=True))
 
     # As the Recommender trains, and without its regularisation: then the start has to be small, and the steps.
-    for how, l2, scale, rate in (("regularised", 1.3, TUNING.start_scale, TUNING.rate), ("not regularised", 0.0, 0.03, 1e-3)):
+    for how, l2, scale, rate in (
+        ("regularised", 1.3, TUNING.start_scale, TUNING.rate),
+        ("not regularised", 0.0, 0.03, 1e-3),
+    ):
         problem = dmc.MaskedLeastSquares(observed, l2=tuple(l2 * count**0.5 for count in counts))
         for depth in (0, 2, 3):
             start = replace(initial.gaussian(shape, 256, depth, scale, 0, np.float32), **biases)

@@ -147,6 +147,43 @@ class VariationalFactorization:
         gram = np.linalg.inv(self.rows.covariance) + own * x.T @ x
         return self.unit * own * (x @ np.linalg.solve(gram, target)) * surprise
 
+    @classmethod
+    def of(cls, factors: Factors, observations: Observations, mean: float, noise: float) -> VariationalFactorization:
+        """A two-factor model with biases that was fitted in another way, under priors estimated from its lines."""
+        unit = float(np.std(observations.values, dtype=np.float64)) or 1.0
+        pattern = observations.pattern
+        both = pattern.both_orders((observations.values - np.float32(mean)) * np.float32(1 / unit))
+        sides: list[FactorPosterior] = []
+        for lines, values, U, bias, others in (
+            (pattern.by_row, both.by_row, factors.U, factors.row_bias, observations.shape[1]),
+            (pattern.by_column, both.by_column, factors.V, factors.column_bias, observations.shape[0]),
+        ):
+            assert bias is not None
+            means = np.column_stack([U / unit**0.5, bias / unit]).astype(np.float32)
+            of_lines = Features.of(np.diff(lines.indptr), np.zeros((others, 0), np.float32))
+            d = means.shape[1]
+            covariance = np.cov(means, rowvar=False, ddof=0).reshape(d, d) + 1e-6 * np.eye(d)
+            weights = np.vstack([means.mean(axis=0), np.zeros(d)])
+            nothing = np.zeros((len(means), 0), np.float32)
+            sides.append(
+                FactorPosterior(lines, values, of_lines, means, covariance, weights, np.ones(2), nothing, None)
+            )
+        rows, columns = sides
+        rank, precision = factors.rank(1e-3), precision_of(noise, unit)
+        return cls(
+            factors,
+            mean,
+            noise,
+            rank,
+            rows,
+            columns,
+            unit,
+            precision,
+            observations.n_observed,
+            [noise],
+            Status.CONVERGED,
+        )
+
     def arrays(self) -> tuple[dict[str, NDArray[Any]], dict[str, float]]:
         """What `from_arrays` needs besides the entries: arrays, and numbers."""
         arrays: dict[str, NDArray[Any]] = {}

@@ -20,13 +20,15 @@ from dmc.recommend.side_information import SideInformation
 from dmc.recommend.state import FitInfo
 from dmc.solver.solution import Status
 
+NONE = SideInformation()
+
 
 def fit(
     settings: RecommenderSettings,
     observations: Observations,
     rng: np.random.Generator,
     starts: Sequence[RatingModel] = (),
-    side_information: SideInformation = SideInformation(),
+    side_information: SideInformation = NONE,
 ) -> tuple[list[RatingModel], FitInfo]:
     """The models; what the fit tells of itself is the first one's.
 

@@ -101,7 +101,7 @@ def rank_again(
     ratings, served, device, n_threads
         As in `rank_lists`.
     refit : bool
-        Also fit the preferences again from where they stand; else only new and changed users, and new items, are placed.
+        Also fit the preferences again from where they stand; else only new and changed rows are placed.
     """
     before = origin.ranking()
     if before.preferences is None:

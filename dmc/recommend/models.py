@@ -108,7 +108,9 @@ KINDS: Mapping[str, Any] = {
 }
 
 
-def read(kind: str, arrays: Mapping[str, NDArray[Any]], numbers: Mapping[str, Any], ratings: Observations) -> RatingModel:
+def read(
+    kind: str, arrays: Mapping[str, NDArray[Any]], numbers: Mapping[str, Any], ratings: Observations
+) -> RatingModel:
     """A model of one of `KINDS` again, from what its `arrays` gave and its entries."""
     model: RatingModel = KINDS[kind].from_arrays(arrays, numbers, ratings)
     return model

@@ -324,8 +324,8 @@ class NetworkModel:
     ) -> Float:
         """(rows, k + 1) of rows with such entries, the vectors of the other side given.
 
-        In whitened coordinates: b = mean + root·z with z ~ N(0, I), and y − c − ⟨mean, (q, 1)⟩ = ⟨z, rootᵀ(q, 1)⟩ + noise
-        for an entry y of a column with factors q and bias c.
+        In whitened coordinates: b = mean + root·z with z ~ N(0, I), and for an entry y of a column with factors q and
+        bias c: y − c − ⟨mean, (q, 1)⟩ = ⟨z, rootᵀ(q, 1)⟩ + noise.
         """
         root = np.linalg.cholesky(prior.covariance)
         x = np.column_stack([others[:, :-1], np.ones(len(others))]).astype(np.float64)
@@ -383,9 +383,7 @@ def _precision(noise: float, unit: float) -> float:
     return 1 / max(noise, unit / math.sqrt(TUNING.max_precision)) ** 2
 
 
-def _some(
-    index: SparseIndex, values: NDArray[Any], which: NDArray[np.bool_]
-) -> tuple[SparseIndex, NDArray[Any]]:
+def _some(index: SparseIndex, values: NDArray[Any], which: NDArray[np.bool_]) -> tuple[SparseIndex, NDArray[Any]]:
     """Some of the rows, with their values."""
     counts = np.diff(index.indptr)
     entries = np.repeat(which, counts)

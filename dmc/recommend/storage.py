@@ -63,9 +63,7 @@ class Header:
     @classmethod
     def read(cls, found: Mapping[str, Any]) -> Header:
         """From a file of any version."""
-        info = FitInfo(
-            Status[found["status"]], found["n_iter"], found["validation_rmse"], found.get("history", [])
-        )
+        info = FitInfo(Status[found["status"]], found["n_iter"], found["validation_rmse"], found.get("history", []))
         user, item, rating = found["columns"]
         least, most = found["range"]
         kept = found.get("models", found.get("members"))  # which they were called up to version 2

@@ -32,7 +32,7 @@ def patterned():
     _, observations = communities()
     table = {"user": 2 * observations.rows, "item": 2 * observations.cols, "rating": observations.values}
     model = Recommender().fit(table)
-    assert model._state.fitted().members[0].rows.of_lines.loadings.shape[1] > 2
+    assert model._state.fitted().models[0].rows.of_lines.loadings.shape[1] > 2
     return model, table
 
 
@@ -53,7 +53,7 @@ def state(model):
 
 def posterior(model, items, ratings, features):
     """A user's factors and bias by the normal equations, in double: again, once it shows how reliable they are."""
-    (member,) = model._state.fitted().members
+    (member,) = model._state.fitted().models
     side, lines = member.columns, model.items_.positions(items)
     k = side.means.shape[1] - 1
     x = np.column_stack([side.means[lines, :k], np.ones(len(lines))]).astype(float)
@@ -77,7 +77,7 @@ def test_a_new_user_gets_the_mean_of_the_posterior(which, fitted, patterned):
     ratings = [5.0, 1.0, 4.0, 2.5, 3.0]
     user = "new" if which == "planted" else -7  # before all others: numbers of all users move
     folded = model.fold_in({"user": [user] * 5, "item": items, "rating": ratings})
-    of = model._state.fitted().members[0].rows.of_lines
+    of = model._state.fitted().models[0].rows.of_lines
     level = np.clip((np.log(5) - of.center) / of.spread, -3, 3)
     features = np.append([1, level], of.loadings[model.items_.positions(items)].sum(axis=0) / 5**0.25)
     expected = posterior(model, items, ratings, features)
@@ -272,7 +272,9 @@ def test_the_new_value_of_a_rating_counts(split):
     assert error_of(model, opposite) < 0.5 < error_of(model, train)
 
 
-@pytest.mark.parametrize("settings", [{"ensemble": 2}, {"depth": 0}, {"rank": 3}, {"intervals": True}], ids=str)
+@pytest.mark.parametrize(
+    "settings", [{"ensemble": 2}, {"model": "network", "depth": 0}, {"rank": 3}, {"intervals": True}], ids=str
+)
 def test_partial_fit_of_every_kind(settings, split):
     train, test = split
     first = np.random.default_rng(0).random(len(train["rating"])) < 0.5
@@ -295,7 +297,9 @@ def test_a_callback_ends_it(split):
 
 
 @pytest.mark.parametrize("how", [copy.copy, copy.deepcopy, lambda m: pickle.loads(pickle.dumps(m))])
-@pytest.mark.parametrize("settings", [{}, {"depth": 0}, {"ensemble": 2, "intervals": True}], ids=str)
+@pytest.mark.parametrize(
+    "settings", [{}, {"model": "network", "depth": 0}, {"ensemble": 2, "intervals": True}], ids=str
+)
 def test_a_copy_is_a_model_of_its_own(how, settings, split):
     train, test = split
     model = Recommender(**settings).fit(train)

@@ -147,12 +147,12 @@ def test_similar_on_any_scale(scale, split, fitted):
 def expectation(model, user, item):
     """What is expected of such a user, before the ratings say more."""
     total = 0.0
-    for member in model._state.fitted().members:
+    for member in model._state.fitted().models:
         row, column = model.users_.positions([user])[0], model.items_.positions([item])[0]
         prior = member.rows.features[row] @ member.rows.weights
         v = member.columns.means[column].astype(float)
         total += member.mean + member.unit * (v[:-1] @ prior[:-1] + prior[-1] + v[-1])
-    return total / len(model._state.fitted().members)
+    return total / len(model._state.fitted().models)
 
 
 @pytest.mark.parametrize("settings", [{}, {"ensemble": 2}], ids=str)

@@ -50,7 +50,9 @@ def same_answers(found, expected, table, more, exact=True):
 
 @pytest.mark.parametrize("mmap", [False, True])
 @pytest.mark.parametrize(
-    "settings", [{}, {"intervals": True, "ensemble": 2}, {"rank": 3}, {"depth": 2, "rank": 4}], ids=str
+    "settings",
+    [{}, {"intervals": True, "ensemble": 2}, {"rank": 3}, {"model": "network", "depth": 2, "rank": 4}],
+    ids=str,
 )
 @pytest.mark.parametrize("ids", ["text", "numbers"])
 def test_a_loaded_model_does_all_that_it_did(ids, settings, mmap, tmp_path):
