@@ -50,7 +50,8 @@ def fit(
         If a fit overflowed.
     """
     models: list[RatingModel] = []
-    for start in starts or [None] * settings.ensemble:
+    begin: Sequence[RatingModel | None] = starts or [None] * settings.ensemble
+    for start in begin:
         model = _fit_one(settings, observations, rng, start, side_information)
         if model.status is Status.NONFINITE:
             raise FloatingPointError(f"the fit failed: {model.status}")

@@ -190,10 +190,9 @@ class GaussianPrior(NamedTuple):
     covariance: Float  # (k + 1, k + 1)
 
     @classmethod
-    def estimated(cls, factor: NDArray[Any], bias: NDArray[Any], unit: float) -> GaussianPrior:
+    def estimated(cls, vectors: NDArray[Any], unit: float) -> GaussianPrior:
         """From the vectors of those who are known, in ratings of this standard deviation."""
-        vectors = np.column_stack([factor, bias]).astype(np.float64)
-        d = vectors.shape[1]
+        vectors, d = vectors.astype(np.float64), vectors.shape[1]
         scales = np.append(np.full(d - 1, unit), unit**2)  # of variances: two factors make a rating, or one bias
         covariance = np.cov(vectors, rowvar=False, ddof=0).reshape(d, d)
         return cls(vectors.mean(axis=0), covariance + np.diag(TUNING.prior_ridge * scales))
@@ -255,8 +254,8 @@ class NetworkModel:
             noise=noise,
             precision=_precision(noise, unit),
             observations=observations,
-            rows=GaussianPrior.estimated(factors.U, factors.row_bias, unit),
-            columns=GaussianPrior.estimated(factors.V, factors.column_bias, unit),
+            rows=GaussianPrior.estimated(_vectors(factors.U, factors.row_bias), unit),
+            columns=GaussianPrior.estimated(_vectors(factors.V, factors.column_bias), unit),
             validation_rmse=fit.held_out_error,
             n_iter=solution.n_steps,
             history=[{"n_steps": n, "validation_rmse": error} for n, error in fit.errors],
@@ -271,10 +270,14 @@ class NetworkModel:
     def served(self) -> Factors:
         """The factors, each side with a last line: what is expected of one without ratings."""
         f = self.factors
-        U, V = (np.vstack([a, prior.mean[:-1]]) for a, prior in ((f.U, self.rows), (f.V, self.columns)))
-        biases = ((f.row_bias, self.rows), (f.column_bias, self.columns))
-        b, c = (np.append(bias, prior.mean[-1]).astype(np.float32) for bias, prior in biases)
-        return Factors(U.astype(np.float32), (), V.astype(np.float32), b, c)
+        rows, columns = (
+            np.vstack([vectors, prior.mean]).astype(np.float32)
+            for vectors, prior in (
+                (_vectors(f.U, f.row_bias), self.rows),
+                (_vectors(f.V, f.column_bias), self.columns),
+            )
+        )
+        return _factors(rows, columns)
 
     def extended(
         self,
@@ -287,10 +290,10 @@ class NetworkModel:
         pattern, f = observations.pattern, self.factors
         values = pattern.both_orders(observations.values - np.float32(self.mean))
         rows, columns = (
-            np.where(known_as[:, None] >= 0, np.column_stack([factor, bias])[known_as], prior.mean).astype(np.float32)
-            for known_as, factor, bias, prior in (
-                (row_of, f.U, f.row_bias, self.rows),
-                (column_of, f.V, f.column_bias, self.columns),
+            np.where(known_as[:, None] >= 0, vectors[known_as], prior.mean).astype(np.float32)
+            for known_as, vectors, prior in (
+                (row_of, _vectors(f.U, f.row_bias), self.rows),
+                (column_of, _vectors(f.V, f.column_bias), self.columns),
             )
         )
         for own, other, index, residuals, prior, which in (
@@ -299,13 +302,13 @@ class NetworkModel:
         ):
             if which.any():
                 own[which] = self._posterior_means(*_some(index, residuals, which), other, prior)
-        factors = Factors(rows[:, :-1], (), columns[:, :-1], rows[:, -1], columns[:, -1])
-        return replace(self, factors=factors, observations=observations)
+        return replace(self, factors=_factors(rows, columns), observations=observations)
 
     def vector(self, columns: NDArray[Any], values: NDArray[Any]) -> Float:
         """(k + 2,) the row of `Factors.left` of a user with these ratings alone: the mean of its posterior."""
         alone = SparseIndex(np.array([0, len(columns)]), np.arange(len(columns)))
-        items = np.column_stack([self.factors.V[columns], self.factors.column_bias[columns]])
+        assert self.factors.column_bias is not None
+        items = _vectors(self.factors.V[columns], self.factors.column_bias[columns])
         (found,) = self._posterior_means(alone, np.asarray(values) - self.mean, items, self.rows)
         return np.append(found, 1.0)
 
@@ -315,6 +318,7 @@ class NetworkModel:
         at = slice(index.indptr[row], index.indptr[row + 1])
         known, f = index.indices[at], self.factors
         x, target = np.column_stack([f.V[known], np.ones(len(known))]).astype(np.float64), np.append(f.V[column], 1.0)
+        assert f.column_bias is not None
         surprise = self.observations.values[at] - self.mean - f.column_bias[known] - x @ self.rows.mean
         gram = np.linalg.inv(self.rows.covariance) + self.precision * x.T @ x
         return self.precision * (x @ np.linalg.solve(gram, target)) * surprise
@@ -351,11 +355,11 @@ class NetworkModel:
         cls, arrays: Mapping[str, NDArray[Any]], numbers: Mapping[str, Any], observations: Observations
     ) -> NetworkModel:
         """The model again; also out of files of versions that kept networks as if they were Bayesian factorisations."""
-        mean, noise, precision = numbers["mean"], numbers["noise"], numbers.get("precision")
+        mean, noise, precision = numbers["mean"], numbers["noise"], numbers.get("precision", math.nan)
         if "unit" in numbers:
             unit = numbers["unit"]
             arrays = _of_old_file(arrays, unit)
-            precision = _precision(noise, unit) if precision is None else precision / unit**2
+            precision = _precision(noise, unit) if math.isnan(precision) else precision / unit**2
         factors = Factors(arrays["U"], (), arrays["V"], arrays["row_bias"], arrays["column_bias"])
         rows, columns = (GaussianPrior(arrays[f"{side}.mean"], arrays[f"{side}.covariance"]) for side in SIDES)
         return cls(factors, mean, noise, precision, observations, rows, columns, math.nan, 0, [], Status.CONVERGED)
@@ -371,6 +375,17 @@ def _of_old_file(arrays: Mapping[str, NDArray[Any]], unit: float) -> dict[str, N
         found |= {factor: vectors[:, :-1], bias: vectors[:, -1], f"{side}.mean": arrays[f"{side}.weights"][0] * units}
         found[f"{side}.covariance"] = arrays[f"{side}.covariance"] * np.outer(units, units)
     return found
+
+
+def _vectors(factor: NDArray[Any], bias: NDArray[Any] | None) -> NDArray[Any]:
+    """(known, k + 1) factors and, last, the bias."""
+    assert bias is not None
+    return np.column_stack([factor, bias])
+
+
+def _factors(rows: NDArray[Any], columns: NDArray[Any]) -> Factors:
+    """What `_vectors` takes apart."""
+    return Factors(rows[:, :-1], (), columns[:, :-1], rows[:, -1], columns[:, -1])
 
 
 def _unit_of(values: NDArray[Any]) -> float:

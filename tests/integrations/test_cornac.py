@@ -87,7 +87,15 @@ def test_grid_search(split):
 
 
 def test_clone_keeps_every_argument():
-    settings = {"name": "x", "k": 5, "depth": 2, "lambda_reg": 0.7, "validation_fraction": 0.2, "num_threads": 1}
+    settings = {
+        "name": "x",
+        "k": 5,
+        "model": "network",
+        "depth": 2,
+        "lambda_reg": 0.7,
+        "validation_fraction": 0.2,
+        "num_threads": 1,
+    }
     settings |= {"trainable": False, "verbose": True, "seed": 9}
     twin = CompressedMF(**settings).clone()
     assert {name: getattr(twin, name) for name in settings} == settings
@@ -128,7 +136,7 @@ def test_save_and_load(fitted, tmp_path, split):
     np.testing.assert_array_equal(loaded.score(7), fitted.score(7))
 
 
-@pytest.mark.parametrize("settings", [{"k": 0}, {"depth": -1}, {"lambda_reg": -1.0}])
+@pytest.mark.parametrize("settings", [{"k": 0}, {"depth": -1}, {"lambda_reg": -1.0}, {"lambda_reg": 0.1}])
 def test_settings_that_make_no_sense(settings, split):
-    with pytest.raises(ValueError, match=r"is (0|-1); it has to"):
+    with pytest.raises(ValueError, match=r"is (0|-1); it has to|has no l2"):
         CompressedMF(**settings).fit(split.train_set)

@@ -108,7 +108,7 @@ def test_every_prediction_of_a_test_set(data):
     assert all(1 <= p.est <= 5 for p in predictions)
 
 
-@pytest.mark.parametrize("settings", [{"n_factors": 0}, {"depth": -1}, {"reg_all": -1.0}])
+@pytest.mark.parametrize("settings", [{"n_factors": 0}, {"depth": -1}, {"reg_all": -1.0}, {"reg_all": 0.1}])
 def test_settings_that_make_no_sense(settings, data):
-    with pytest.raises(ValueError, match=r"is (0|-1); it has to"):
+    with pytest.raises(ValueError, match=r"is (0|-1); it has to|has no l2"):
         CompressedMF(**settings).fit(data.build_full_trainset())

@@ -156,7 +156,7 @@ def test_who_is_not_known_gets_what_is_expected_of_one_without_ratings(split, fi
     f = fitted.factors_
     row, column = fitted.users_.positions([user])[0], fitted.items_.positions([item])[0]
     found = fitted.predict({"user": ["?", user, "?"], "item": [item, "?", "?"]}, clip=False)["prediction"]
-    (model,) = fitted._state.fitted().members
+    (model,) = fitted._state.fitted().models
     expected = []
     for u, v in ((None, column), (row, None), (None, None)):
         a, b = (
