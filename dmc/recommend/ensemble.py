@@ -14,7 +14,7 @@ from dmc.recommend.bayesian_model import VariationalFactorization
 from dmc.recommend.implicit import Preferences
 from dmc.recommend.intervals import Calibration, HeldOut
 from dmc.recommend.models import RatingModel
-from dmc.recommend.network import NetworkModel
+from dmc.recommend.network_model import NetworkModel
 from dmc.recommend.settings import RecommenderSettings
 from dmc.recommend.side_information import SideInformation
 from dmc.recommend.state import FitInfo

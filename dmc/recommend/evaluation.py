@@ -338,6 +338,7 @@ class _Baseline:
     def _rated(self) -> SparseIndex:
         """What each user has rated; the last, who is not known, nothing."""
         n_items = len(self.items_)
-        pairs = np.unique(self.rows.astype(np.int64) * n_items + self.cols)
+        pairs = np.sort(self.rows.astype(np.int64) * n_items + self.cols)
+        pairs = pairs[np.append(True, pairs[1:] > pairs[:-1])]  # once each
         counts = np.bincount(pairs // n_items, minlength=len(self.of_user))
         return SparseIndex(np.concatenate([[0], np.cumsum(counts)]), pairs % n_items)

@@ -12,7 +12,7 @@ from dmc.factors import Factors
 from dmc.observations import Observations
 from dmc.recommend.bayesian_model import VariationalFactorization
 from dmc.recommend.implicit import Preferences
-from dmc.recommend.network import NetworkModel
+from dmc.recommend.network_model import NetworkModel
 from dmc.solver.solution import Status
 
 

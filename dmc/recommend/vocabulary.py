@@ -138,14 +138,16 @@ def _whole_numbers(text: NDArray[Any]) -> NDArray[np.int64] | None:
     length = (letters != 0).sum(axis=1)
     if length.max() > DIGITS:
         return _long_whole_numbers(text)
-    inside = np.arange(width) < length[:, None]
     digits = letters - np.uint32(ord("0"))  # anything else wraps around to far above 9
     leading_zero = (digits[:, 0] == 0) & ((length > 1) | negative)
-    if (length == 0).any() or leading_zero.any() or (inside & (digits > 9)).any():
+    if (length == 0).any() or leading_zero.any():
         return None
     numbers = np.zeros(len(text), np.int64)
     for place in range(width):
-        numbers = np.where(inside[:, place], 10 * numbers + digits[:, place], numbers)
+        inside = place < length
+        if (inside & (digits[:, place] > 9)).any():
+            return None
+        numbers = np.where(inside, 10 * numbers + digits[:, place], numbers)
     return np.where(negative, -numbers, numbers)
 
 

@@ -137,7 +137,13 @@ def test_help(command):
 # --- Ctrl-C
 
 
-UNENDING = "from dmc import bayesian, cli; bayesian.TOL = 0; cli.app()"  # a fit that never thinks it has arrived
+# A fit that never thinks it has arrived.
+UNENDING = """
+from dmc.cli import main
+from dmc.recommend import bayesian
+bayesian.TOL = 0
+main.app()
+"""
 
 
 @pytest.fixture

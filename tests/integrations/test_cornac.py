@@ -69,7 +69,7 @@ def test_beside_mf_on_movielens(data_folder):
 
 def test_cross_validation(triplets):
     method = CrossValidation(triplets, n_folds=3, rating_threshold=3.5, seed=1, exclude_unknowns=False)
-    experiment = cornac.Experiment(method, [CompressedMF(lambda_reg=0.4)], [RMSE()])
+    experiment = cornac.Experiment(method, [CompressedMF(model="network", lambda_reg=0.4)], [RMSE()])
     experiment.run()
     assert len(experiment.result[0]) == 3
     assert all(fold.metric_avg_results["RMSE"] < 0.5 for fold in experiment.result[0])
@@ -77,7 +77,7 @@ def test_cross_validation(triplets):
 
 def test_grid_search(split):
     search = GridSearch(
-        model=CompressedMF(name="searched"),
+        model=CompressedMF(name="searched", model="network"),
         space=[Discrete("k", [2, 8]), Discrete("lambda_reg", [0.3, 3.0])],
         metric=RMSE(),
         eval_method=split,

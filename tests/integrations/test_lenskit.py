@@ -51,11 +51,11 @@ def ml_100k(data_folder) -> pd.DataFrame:
 
 class TestComponent(BasicComponentTests):
     component = CompressedMFScorer
-    configs = [
+    configs = [  # noqa: RUF012
         {"embedding_size": 8},
         {"model": "network", "depth": 0, "regularization": 0.5},
         {"user_embeddings": True},
-    ]  # noqa: RUF012
+    ]
 
 
 class TestScorer(ScorerTests):

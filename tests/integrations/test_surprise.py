@@ -56,7 +56,7 @@ def test_beside_svd_on_movielens(data_folder):
 def test_grid_search(n_jobs, data):
     search = GridSearchCV(
         CompressedMF,
-        {"n_factors": [2, 8], "reg_all": [0.3, 3.0]},
+        {"n_factors": [2, 8], "model": ["network"], "reg_all": [0.3, 3.0]},
         measures=["rmse"],
         cv=KFold(2, random_state=0),
         refit=True,

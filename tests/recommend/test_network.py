@@ -137,16 +137,3 @@ def test_factors_beyond_the_caches_are_gathered_in_half_the_bytes_at_no_loss(mon
     far = Recommender(model="network", depth=3).fit(table)
     assert far.validation_rmse_ != near.validation_rmse_  # it makes a difference …
     assert far.validation_rmse_ == pytest.approx(near.validation_rmse_, rel=0.05)  # as another seed would
-
-
-def test_priors_estimated_from_the_lines_place_new_users(split, fitted):
-    """A user's ratings under another name: nearly the same predictions as the network's own for that user."""
-    train, test = split
-    often = [u for u in np.unique(train["user"]) if np.sum(train["user"] == u) >= 30][:20]
-    again = part(train, np.isin(train["user"], often))
-    folded = fitted.fold_in({**again, "user": np.char.add("again ", again["user"])})
-    asked = part(test, np.isin(test["user"], often))
-    old, new = fitted.predict(asked), folded.predict({**asked, "user": np.char.add("again ", asked["user"])})
-    assert dmc.metrics.rmse(new["prediction"], asked["rating"]) < 1.1 * dmc.metrics.rmse(
-        old["prediction"], asked["rating"]
-    )
