@@ -7,7 +7,8 @@ SOURCES := $(wildcard csrc/*.cpp csrc/*.cu csrc/*.h csrc/lab/*.cpp csrc/lab/*.h)
 export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test bench bench-recommend gpu gpu-packages lab lint format instruction-sets clang sanitize integrations clean
+.PHONY: demo test bench bench-recommend gpu gpu-packages lab lint format instruction-sets clang sanitize \
+	sanitize-address sanitize-threads integrations clean
 
 demo: .venv/.plot
 	$(BIN)/dmc demo
@@ -83,8 +84,10 @@ clang: .venv/.test
 		$(BIN)/python setup.py --quiet build --build-lib build/clang --build-temp build/clang-objects
 	PYTHONPATH=$(CURDIR)/build/clang $(BIN)/pytest --quiet $(VECTOR_TESTS) tests/solver/test_row_solve.py
 
-sanitize: .venv/.test
+sanitize: sanitize-address sanitize-threads
+sanitize-address: .venv/.test
 	$(call sanitized,address$(comma)undefined,libasan.so libubsan.so libstdc++.so)
+sanitize-threads: .venv/.test
 	$(call sanitized,thread,libtsan.so,-k "threads and (native or serving or posterior or all_pairs or (half and row and int32))")
 
 HOSTS := lenskit cornac scikit-surprise tensorboard mlflow-skinny sqlalchemy alembic

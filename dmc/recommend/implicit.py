@@ -305,7 +305,7 @@ def _fit_on_device(
     else:
         begin = Descent.beginning(problem, start.factors, start.factors.width, rng).factors().map(np.ascontiguousarray)
     solution = solve(
-        MaskedLeastSquares(chosen, weights, problem.ridges, unobserved=settings.unobserved, device=device),
+        MaskedLeastSquares(chosen, weights, problem.ridges, unobserved_weight=settings.unobserved, device=device),
         begin,
         steps.AlternatingLeastSquares(PRODUCTS),
         max_steps=MAX_STEPS,

@@ -165,7 +165,7 @@ class NetworkSettings:
         l2 = (self.l2 * pattern.row_counts**0.5, self.l2 * pattern.column_counts**0.5)
         far = (start.U.nbytes + start.V.nbytes) > TUNING.gather_bytes
         return solve(
-            MaskedLeastSquares(scaled, l2=l2, gathered="bfloat16" if far else None),
+            MaskedLeastSquares(scaled, l2=l2, gather_dtype="bfloat16" if far else None),
             start,
             steps.Adam(TUNING.rate),
             max_steps=n_steps,
