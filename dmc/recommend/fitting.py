@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dmc import _checks, kernels
-from dmc.observations import Duplicates, Observations
+from dmc.observations import DuplicateEntries, Duplicates, Observations
 from dmc.recommend import ensemble, implicit, list_ranking
 from dmc.recommend.intervals import Calibration
 from dmc.recommend.models import RatingModel
@@ -94,13 +94,10 @@ def _observations(
     how: Duplicates = "sum" if settings.feedback == "implicit" else duplicates
     try:
         return Observations.from_entries(rows, cols, values, shape, how)
-    except ValueError:
-        n = len(values) - len(np.unique(rows.astype(np.int64) * shape[1] + cols))
-        if how != "error" or n == 0:
-            raise
+    except DuplicateEntries as error:
+        repeats = _checks.count(error.count, "rating repeats", "ratings repeat")
         raise ValueError(
-            f"{_checks.count(n, 'rating repeats', 'ratings repeat')} a user and an item given before; "
-            "say duplicates='last' or duplicates='mean'"
+            f"{repeats} a user and an item given before; say duplicates='last' or duplicates='mean'"
         ) from None
 
 
