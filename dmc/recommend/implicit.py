@@ -61,7 +61,17 @@ class Preferences:
     searched: list[dict[str, Any]] = field(default_factory=list)
     n_searched: int = 0
     mean = 0.0
-    noise = float("nan")
+    noise = validation_rmse = float("nan")
+
+    @property
+    def n_iter(self) -> int:
+        """Steps of the last fit."""
+        return len(self.errors)
+
+    @property
+    def history(self) -> list[dict[str, Any]]:
+        """See `searched`."""
+        return self.searched
 
     @property
     def rank(self) -> int:
