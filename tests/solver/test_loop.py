@@ -297,8 +297,8 @@ def test_the_cores_are_shared_for_the_loop_and_given_back():
     problem = Bowl(3, lambda value, factors: (_ for _ in ()).throw(ZeroDivisionError()))
     problem.sharing_cores = lambda factors: Context()
     with pytest.raises(ZeroDivisionError):
-        solve(problem, START, HALVE, callbacks=[lambda info: events.append("look")])
-    assert events == ["open", "look", "close"]
+        solve(problem, START, HALVE, callbacks=[lambda info: events.append(info.status)])
+    assert events == ["open", None, "close", Status.FAILED]
 
 
 def test_the_same_run_twice_gives_the_same_to_the_bit():
