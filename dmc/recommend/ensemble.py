@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -61,6 +62,8 @@ def fit(
             model, status, n_iter, held_out, history = _network(settings, observations, rng, watchers)
         if status is Status.NONFINITE:
             raise FloatingPointError(f"the fit failed: {status}")
+        if model.stopped_by == "interrupt":
+            bayesian.warn_of_interrupt(n_iter)
         members.append(model)
         courses.append(Course(status, n_iter, held_out, history))
         if status is Status.STOPPED:
@@ -77,8 +80,6 @@ def _network(
         observations, rng, callbacks
     )
     status, n_steps = trained.solution.status, trained.solution.n_steps
-    if trained.solution.stopped_by == "interrupt":
-        bayesian.warn_of_interrupt(n_steps)
     factors = trained.factors
     if status is not Status.NONFINITE:
         factors = factors.truncate(min(rank, factors.width, *factors.shape))
@@ -87,6 +88,7 @@ def _network(
         noise = math.sqrt(2 * trained.solution.value / observations.n_observed) * float(observations.values.std())
     history = [{"n_steps": n, "validation_rmse": error} for n, error in trained.errors]
     model = VariationalFactorization.of(factors, observations, trained.mean, noise)
+    model = replace(model, stopped_by=trained.solution.stopped_by)
     return model, status, n_steps, trained.held_out_error, history
 
 

@@ -132,7 +132,10 @@ def test_help(command):
 # --- Ctrl-C
 
 
-UNENDING = "from dmc import bayesian, cli; bayesian.TOL = 0; cli.app()"  # a fit that never thinks it has arrived
+UNENDING = (  # a fit that never thinks it has arrived
+    "from dataclasses import replace; from dmc import cli; from dmc.recommend import bayesian; "
+    "bayesian.TUNING = replace(bayesian.TUNING, tol=0); cli.app()"
+)
 
 
 @pytest.fixture

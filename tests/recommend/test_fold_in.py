@@ -32,7 +32,7 @@ def patterned():
     _, observations = communities()
     table = {"user": 2 * observations.rows, "item": 2 * observations.cols, "rating": observations.values}
     model = Recommender().fit(table)
-    assert model._state.fitted().members[0].rows.of_lines.loadings.shape[1] > 2
+    assert model._state.fitted().members[0].rows.presence.loadings.shape[1] > 2
     return model, table
 
 
@@ -77,7 +77,7 @@ def test_a_new_user_gets_the_mean_of_the_posterior(which, fitted, patterned):
     ratings = [5.0, 1.0, 4.0, 2.5, 3.0]
     user = "new" if which == "planted" else -7  # before all others: numbers of all users move
     folded = model.fold_in({"user": [user] * 5, "item": items, "rating": ratings})
-    of = model._state.fitted().members[0].rows.of_lines
+    of = model._state.fitted().members[0].rows.presence
     level = np.clip((np.log(5) - of.center) / of.spread, -3, 3)
     features = np.append([1, level], of.loadings[model.items_.lines(items)].sum(axis=0) / 5**0.25)
     expected = posterior(model, items, ratings, features)
