@@ -45,9 +45,10 @@ def fit(
         model: Model
         if settings.feedback == "implicit":
             model = implicit.fit(observations, settings.rank, rng, watchers, settings.device, start)
-            status, n_iter, held_out, history = model.status, len(model.errors), math.nan, model.searched
+            status, n_iter, held_out, history = model.status, model.n_steps, math.nan, model.history
             if status is Status.MAX_STEPS:
-                bayesian.warn(f"the preferences had not settled after {n_iter} sweeps; lists may still change")
+                swept = len(model.errors)
+                bayesian.warn(f"the preferences had not settled after {swept} sweeps; lists may still change")
             if not model.factors.U.any():
                 bayesian.warn("every preference is 0: the fit ended before its first sweep; fit again")
             elif observations.density == 1:

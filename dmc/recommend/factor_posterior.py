@@ -244,7 +244,7 @@ class FactorPosterior:
         """The prior under which the posteriors are likeliest: ridge regression on the features, each with its own
         variance, and what is left over as the covariance."""
         F, precision = self.features, np.linalg.inv(self.covariance)
-        among = np.linalg.inv((F.T @ F).astype(np.float64) + np.diag(1 / self.variances))
+        among = np.asarray(np.linalg.inv((F.T @ F).astype(np.float64) + np.diag(1 / self.variances)), np.float64)
         self.weights = among @ (F.T @ self.means).astype(np.float64)
         left = self.means - F @ self.weights.astype(np.float32)
         of_weights = (self.weights.T / self.variances) @ self.weights
