@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import math
-import time
 from dataclasses import replace
 from functools import partial
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +18,7 @@ from dmc.completion.selected import Candidate, Fitted, Selected, submatrix, tran
 from dmc.factors import Factors
 from dmc.observations import Observations
 from dmc.pattern import Pattern
-from dmc.solver.solution import Status, StepInfo
+from dmc.solver.loop import Run
 
 Float = NDArray[np.float64]
 
@@ -245,35 +243,14 @@ class _Selection:
         start: FactorAnalysis | None = None,
     ) -> tuple[Fitted, FactorAnalysis]:
         journal, entries = self.journal, Entries.of(scaling.standardised(host), weights)
-        most, began = factor_analysis.most_sweeps(entries, width), time.perf_counter()
-        course = factor_analysis.sweeps(entries, width, relevance=relevance, start=start)
-        sweep, found = 0, next(course)
-
-        def info(status: Status | None = None) -> StepInfo:
-            factors = Factors(found.factors, (), found.loadings, None, found.intercept)
-            noise = float(found.noise.mean())
-            return StepInfo(sweep, most, noise, 1.0, time.perf_counter() - began, factors, status)
-
-        stopped: list[Any] = []
-        try:
-            while not (stopped := [callback for callback in journal.callbacks if callback(info())]):
-                found = next(course)
-                sweep += 1
-        except StopIteration:
-            pass
-        except KeyboardInterrupt:
-            journal.conclude(Status.STOPPED, "interrupt")
-        if stopped:
-            name = getattr(stopped[0], "name", None) or getattr(stopped[0], "__name__", type(stopped[0]).__name__)
-            journal.conclude(Status.STOPPED, str(name))
-        try:
-            for callback in journal.callbacks:
-                callback(info(journal.status))
-        except KeyboardInterrupt:
-            journal.conclude(Status.STOPPED, "interrupt")
-        found = factor_analysis.finished(entries, found)
-        sweeps = sweep
-        journal.note("factor analysis", found.width, sweeps, float(found.noise.mean()), None)
+        analysis = factor_analysis.Analysis(entries, width, relevance=relevance, start=start)
+        with Run(journal.callbacks) as run:
+            run.phase(analysis.sweep, analysis.look, analysis.max_sweeps, planned=True)
+        if run.ended:
+            assert run.status is not None
+            journal.conclude(run.status, run.stopped_by)
+        found = factor_analysis.finished(entries, analysis.model)
+        journal.note("factor analysis", found.width, run.n_steps, float(found.noise.mean()), None)
         factors = scaling.restored(Factors(found.factors, (), found.loadings, None, found.intercept))
         noise = np.sqrt(found.noise) * scaling.spread * ~scaling.constant
         return Fitted(factors.map(lambda factor: factor.astype(self.host.dtype)), noise), found
