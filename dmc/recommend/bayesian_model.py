@@ -66,6 +66,17 @@ class VariationalFactorization:
     errors: list[float]
     status: Status
     stopped_by: str | None = None
+    validation_rmse = math.nan  # nothing is held out
+
+    @property
+    def n_iter(self) -> int:
+        """Sweeps of the fit."""
+        return len(self.errors)
+
+    @property
+    def history(self) -> list[dict[str, Any]]:
+        """The "n_steps" and "noise" after each sweep."""
+        return [{"n_steps": n + 1, "noise": noise} for n, noise in enumerate(self.errors)]
 
     def extended(
         self,

@@ -45,7 +45,7 @@ def fit(
         model: Model
         if settings.feedback == "implicit":
             model = implicit.fit(observations, settings.rank, rng, watchers, settings.device, start)
-            status, n_iter, held_out, history = model.status, model.n_steps, math.nan, model.history
+            status, n_iter, held_out, history = model.status, model.n_iter, math.nan, model.history
             if status is Status.MAX_STEPS:
                 swept = len(model.errors)
                 bayesian.warn(f"the preferences had not settled after {swept} sweeps; lists may still change")

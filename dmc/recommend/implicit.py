@@ -90,7 +90,7 @@ class Preferences:
     history : list of dict
         What was measured, in its order: "phase" ("search", or "fit" to all counts), "n_steps" and "value" after each
         step, and among them what was searched.
-    n_steps : int
+    n_iter : int
         Steps of all phases.
     stopped_by : str or None
         With STOPPED: the callback that asked for it, or "interrupt" for Ctrl-C.
@@ -104,10 +104,10 @@ class Preferences:
     searched: list[dict[str, Any]] = field(default_factory=list)
     n_searched: int = 0
     history: list[dict[str, Any]] = field(default_factory=list)
-    n_steps: int = 0
+    n_iter: int = 0
     stopped_by: str | None = None
     mean = 0.0
-    noise = float("nan")
+    noise = validation_rmse = float("nan")
 
     @property
     def rank(self) -> int:

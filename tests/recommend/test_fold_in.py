@@ -10,7 +10,7 @@ from test_recommender import part, planted
 
 import dmc
 from dmc import Recommender, Status
-from dmc.recommend.factor_posterior import LIKE_ALL
+from dmc.recommend.factor_posterior import TUNING
 from dmc.recommend.table import Table
 
 
@@ -65,7 +65,7 @@ def posterior(model, items, ratings, features):
         covariance = np.linalg.inv(precision + b * x.T @ x)
         u = covariance @ (precision @ (features @ member.rows.weights) + b * x.T @ left)
         errors = np.sum((left - x @ u) ** 2) + np.trace(covariance @ x.T @ x)
-        steady = (LIKE_ALL + len(items)) / (LIKE_ALL + member.precision * errors)
+        steady = (TUNING.reliability_entries + len(items)) / (TUNING.reliability_entries + member.precision * errors)
     all_items = np.column_stack([side.means[:, :k], np.ones(len(side.means))])
     return member.mean + member.unit * (all_items @ u + side.means[:, k])
 

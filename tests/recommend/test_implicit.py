@@ -6,6 +6,7 @@ import pytest
 import dmc
 from dmc import Factors, MaskedLeastSquares, Observations, kernels
 from dmc.recommend import implicit
+from dmc.recommend.implicit_search import Search
 from dmc.solver.solution import Status
 
 
@@ -252,8 +253,42 @@ def test_an_interrupt_ends_the_fit_with_what_was_reached():
                 raise KeyboardInterrupt
 
         model = implicit.fit(counts, callbacks=[interrupt])
-        assert (model.status, model.stopped_by, model.n_steps) == (Status.STOPPED, "interrupt", when)
+        assert (model.status, model.stopped_by, model.n_iter) == (Status.STOPPED, "interrupt", when)
         assert np.isfinite(model.factors.dense()).all()
+
+
+def test_an_interrupt_between_two_fits_keeps_the_best_of_them(monkeypatch):
+    counts, *_ = tastes(m=300, n=200)
+    judge, judged = Search._judge, []
+
+    def interrupted(search, tried):
+        judged.append(tried)
+        if len(judged) == 3:
+            raise KeyboardInterrupt
+        return judge(search, tried)
+
+    monkeypatch.setattr(Search, "_judge", interrupted)
+    model = implicit.fit(counts)
+    assert (model.status, model.stopped_by) == (Status.STOPPED, "interrupt")
+    assert len(model.searched) == 2
+    best = max(model.searched, key=lambda trial: trial["ndcg"])
+    assert model.settings.ridge == best["ridge"]
+    assert model.factors.U.any()
+
+
+def test_history_is_what_was_measured_in_its_order():
+    counts, *_ = tastes(m=300, n=200)
+    told = []
+    model = implicit.fit(counts, callbacks=[told.append])
+    sweeps = [record for record in model.history if "value" in record]
+    assert [record["n_steps"] for record in sweeps] == list(range(1, model.n_iter + 1))
+    assert [record["value"] for record in sweeps if record["phase"] == "fit"] == model.errors
+    assert sweeps[-1]["value"] == pytest.approx(told[-1].value)
+    assert [record["n_steps"] for record in model.history] == sorted(record["n_steps"] for record in model.history)
+    trials = [record for record in model.history if "ndcg" in record]
+    assert trials == model.searched
+    assert {record["phase"] for record in trials} == {"search"}
+    assert sum(record["phase"] == "fit" for record in model.history) == len(model.errors)
 
 
 def test_a_callback_ends_the_search_too():
