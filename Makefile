@@ -7,7 +7,8 @@ SOURCES := $(wildcard csrc/*.cpp csrc/*.cu csrc/*.h csrc/lab/*.cpp csrc/lab/*.h)
 export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test bench bench-recommend gpu gpu-packages lab lint format sanitize integrations clean
+.PHONY: demo test bench bench-recommend gpu gpu-packages lab lint format instruction-sets clang sanitize \
+	sanitize-address sanitize-threads integrations clean
 
 demo: .venv/.plot
 	$(BIN)/dmc demo
@@ -70,16 +71,23 @@ define sanitized
 		$(BIN)/pytest --quiet $(NATIVE_TESTS) $(3)
 endef
 comma := ,
-.PHONY: instruction-sets
+VECTOR_TESTS := tests/kernels/test_native.py tests/kernels/test_serving.py tests/kernels/test_posterior.py \
+	tests/recommend/test_all_pairs.py
 # The kernels' own tests with what older processors have; this one's best is what `make test` runs.
 instruction-sets: .venv/.test
-	DMC_ISA=plain $(BIN)/pytest --quiet tests/kernels/test_native.py tests/kernels/test_serving.py tests/kernels/test_posterior.py \
-		tests/recommend/test_all_pairs.py
-	DMC_ISA=avx2 $(BIN)/pytest --quiet tests/kernels/test_native.py tests/kernels/test_serving.py tests/kernels/test_posterior.py \
-		tests/recommend/test_all_pairs.py
+	DMC_ISA=plain $(BIN)/pytest --quiet $(VECTOR_TESTS)
+	DMC_ISA=avx2 $(BIN)/pytest --quiet $(VECTOR_TESTS)
 
-sanitize: .venv/.test
+# The same with the core as clang compiles it, where a warning is an error. It brings an OpenMP runtime of its own.
+clang: .venv/.test
+	DMC_CORE=1 DMC_CUDA=0 CC=clang CXX=clang++ CXXFLAGS=-Werror \
+		$(BIN)/python setup.py --quiet build --build-lib build/clang --build-temp build/clang-objects
+	PYTHONPATH=$(CURDIR)/build/clang $(BIN)/pytest --quiet $(VECTOR_TESTS) tests/solver/test_row_solve.py
+
+sanitize: sanitize-address sanitize-threads
+sanitize-address: .venv/.test
 	$(call sanitized,address$(comma)undefined,libasan.so libubsan.so libstdc++.so)
+sanitize-threads: .venv/.test
 	$(call sanitized,thread,libtsan.so,-k "threads and (native or serving or posterior or all_pairs or (half and row and int32))")
 
 HOSTS := lenskit cornac scikit-surprise tensorboard mlflow-skinny sqlalchemy alembic
@@ -96,11 +104,14 @@ integrations: .venv-integrations/.hosts .venv/.test
 		$(HOSTS) pytest hypothesis pybind11
 	touch $@
 
-# One environment for all; each stamp says which extras are in it. DMC_CORE=1: a core that does not build is an error.
+# One environment for all; each stamp says which extras are in it: `dev` has those of `test`, and these of `plot`.
+# DMC_CORE=1: a core that does not build is an error.
 .venv/.%: $(CORE)
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	DMC_CORE=1 $(BIN)/python -m pip install --quiet --editable '.[$*]'
-	touch $@
+	touch $(foreach extra,$(or $(EXTRAS_IN_$*),$*),.venv/.$(extra))
+EXTRAS_IN_test := plot test
+EXTRAS_IN_dev := plot test dev
 
 clean:
 	rm -rf .venv .venv-integrations .venv-bench build dist *.egg-info dmc/*.so

@@ -6,10 +6,12 @@
 
 #include <algorithm>
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
 
+#include "checks.h"
 #include "masked_product.h"
 
 namespace dmc {
@@ -17,23 +19,52 @@ namespace dmc {
 template <class T>
 using Array = pybind11::array_t<T, pybind11::array::c_style>;
 
-[[noreturn]] inline void refuse(const std::string& message) { throw pybind11::value_error(message); }
-
-inline std::string dims(const pybind11::array& a) {
-    std::string text = "(";
-    for (pybind11::ssize_t d = 0; d < a.ndim(); ++d) text += (d ? ", " : "") + std::to_string(a.shape(d));
-    return text + (a.ndim() == 1 ? ",)" : ")");
+// Whatever compiled code reads goes through this before its first number is looked at. The dtype is the binding's:
+// `noconvert`, for an array of another dtype or layout is a mistake of the caller, never a silent copy.
+inline void check(const pybind11::array& a, const char* name, const Shape& wanted) {
+    check_shape(name, Shape(a.shape(), a.shape() + a.ndim()), wanted);
+    if (!(a.flags() & pybind11::array::c_style)) refuse(std::string(name) + " has gaps in memory; give a copy");
+    if (a.size()) check_aligned(name, a.data(), a.itemsize());
 }
 
-// Compiled loops take numbers to stand at multiples of their size, which views into records and files need not do.
-inline void check_aligned(const pybind11::array& a, const char* name) {
-    if (!pybind11::detail::check_flags(a.ptr(), pybind11::detail::npy_api::NPY_ARRAY_ALIGNED_))
-        refuse(std::string(name) + " is not aligned in memory; give a copy");
+template <class T>
+const T* checked(const Array<T>& a, const char* name, const Shape& wanted) {
+    check(a, name, wanted);
+    return a.data();
 }
 
-inline void check_length(const pybind11::array& a, const char* name, pybind11::ssize_t length) {
-    if (a.ndim() != 1 || a.shape(0) != length)
-        refuse(std::string(name) + " has shape " + dims(a) + "; it has to be (" + std::to_string(length) + ",)");
+// Null where there is none.
+template <class T>
+const T* checked(const std::optional<Array<T>>& a, const char* name, const Shape& wanted) {
+    return a ? checked(*a, name, wanted) : nullptr;
+}
+
+// Of an array that is written into.
+template <class T>
+T* written(Array<T>& a, const char* name, const Shape& wanted) {
+    check(a, name, wanted);
+    if (!a.writeable()) refuse(std::string(name) + " is not writeable; give memory that can be written to");
+    return a.mutable_data();
+}
+
+// Of a matrix whose lines are whole blocks of so many numbers.
+inline void check_blocks(const pybind11::array& a, const char* name, std::int64_t lines, std::int64_t block) {
+    check(a, name, {lines, kAny});
+    if (a.shape(1) < 1 || a.shape(1) % block)
+        refuse(std::string(name) + " has " + std::to_string(a.shape(1)) + " columns; give a multiple of " +
+               std::to_string(block));
+}
+
+// The number of lines whose entries are at these indices.
+inline std::int64_t check_pointers(const Array<std::int64_t>& pointers, const pybind11::array& indices) {
+    const std::int64_t* p = checked(pointers, "pointers", {kAny});
+    const std::int64_t count = pointers.shape(0) - 1;
+    if (count < 0) refuse("pointers has shape (0,); it has to be (lines + 1,)");
+    if (p[0] != 0) refuse("pointers start at " + std::to_string(p[0]) + "; they have to start at 0");
+    for (std::int64_t i = 0; i < count; ++i)
+        if (p[i + 1] < p[i]) refuse("pointers fall after line " + std::to_string(i) + "; they have to ascend");
+    check(indices, "indices", {p[count]});
+    return count;
 }
 
 // A matrix for Python out of a pool, to which it comes back when nobody holds it any more: a gradient of a hundred
@@ -60,16 +91,9 @@ class Entries {
   public:
     Entries(Array<std::int64_t> pointers, Array<Index> indices, std::int64_t other_lines)
         : pointers_(std::move(pointers)), indices_(std::move(indices)), other_lines_(other_lines) {
-        if (pointers_.ndim() != 1 || pointers_.shape(0) < 1)
-            refuse("pointers has shape " + dims(pointers_) + "; it has to be (lines + 1,)");
-        const std::int64_t count = pointers_.shape(0) - 1;
+        if (other_lines < 0) refuse("other_lines is " + std::to_string(other_lines) + "; give 0 or more");
+        const std::int64_t count = check_pointers(pointers_, indices_);
         const std::int64_t* p = pointers_.data();
-        if (p[0] != 0) refuse("pointers start at " + std::to_string(p[0]) + "; they have to start at 0");
-        for (std::int64_t i = 0; i < count; ++i)
-            if (p[i + 1] < p[i]) refuse("pointers fall after line " + std::to_string(i) + "; they have to ascend");
-        check_length(indices_, "indices", p[count]);
-        check_aligned(pointers_, "pointers");
-        check_aligned(indices_, "indices");
         const auto [least, most] = std::minmax_element(indices_.data(), indices_.data() + p[count]);
         for (const Index* worst : {least, most})
             if (p[count] && (*worst < 0 || *worst >= other_lines))

@@ -10,21 +10,16 @@
 #include <utility>
 #include <vector>
 
+#include "checks.h"
 #include "masked_product_cuda.h"
 
 namespace py = pybind11;
+using dmc::dims;
+using dmc::kAny;
+using dmc::refuse;
+using dmc::Shape;
 
 namespace {
-
-using Shape = std::vector<std::int64_t>;
-
-[[noreturn]] void refuse(const std::string& message) { throw py::value_error(message); }
-
-std::string dims(const Shape& shape) {
-    std::string text = "(";
-    for (std::size_t d = 0; d < shape.size(); ++d) text += (d ? ", " : "") + std::to_string(shape[d]);
-    return text + (shape.size() == 1 ? ",)" : ")");
-}
 
 struct DeviceArray {
     std::string name;
@@ -46,6 +41,7 @@ struct DeviceArray {
         data = reinterpret_cast<void*>(where.first);
         read_only = where.second;
         if (known.contains("strides") && !known["strides"].is_none()) check_gaps(known["strides"].cast<Shape>(), type);
+        if (count()) dmc::check_aligned(name, data, std::stoul(type.substr(2)));
     }
 
     std::int64_t count() const {
@@ -54,25 +50,12 @@ struct DeviceArray {
         return numbers;
     }
 
-    void check_shape(const Shape& wanted) const {
-        if (shape != wanted) refuse(name + " has shape " + dims(shape) + "; it has to be " + dims(wanted));
-    }
+    void check_shape(const Shape& wanted) const { dmc::check_shape(name, shape, wanted); }
 
     // An array that the kernels write into.
     void* written() const {
         if (read_only) refuse(name + " is read-only; give memory that can be written to");
         return data;
-    }
-
-    // An array of lines: (any number, columns).
-    void check_columns(std::int64_t columns) const {
-        if (shape.size() != 2 || shape[1] != columns)
-            refuse(name + " has shape " + dims(shape) + "; it has to have " + std::to_string(columns) + " columns");
-    }
-
-    void check_aligned(std::uintptr_t bytes) const {
-        if (reinterpret_cast<std::uintptr_t>(data) % bytes)
-            refuse(name + " does not start at a multiple of " + std::to_string(bytes) + " bytes; give a copy");
     }
 
   private:
@@ -98,10 +81,10 @@ class Lines {
           lines_(lines),
           other_lines_(other_lines),
           partials_(partials) {
-        indices_.check_shape({indices_.count()});
-        light_.check_columns(sizeof(dmc::Segment) / sizeof(std::int64_t));
-        heavy_.check_columns(sizeof(dmc::Segment) / sizeof(std::int64_t));
-        long_.check_columns(sizeof(dmc::LongLine) / sizeof(std::int64_t));
+        indices_.check_shape({kAny});
+        light_.check_shape({kAny, sizeof(dmc::Segment) / sizeof(std::int64_t)});
+        heavy_.check_shape({kAny, sizeof(dmc::Segment) / sizeof(std::int64_t)});
+        long_.check_shape({kAny, sizeof(dmc::LongLine) / sizeof(std::int64_t)});
         for (const auto& [name, number] :
              {std::pair{"lines", lines}, {"other_lines", other_lines}, {"partials", partials}})
             if (number < 0) refuse(std::string(name) + " is " + std::to_string(number) + "; give 0 or more");
@@ -148,13 +131,9 @@ const FormOf& form_of(const std::string& name) {
 }
 
 dmc::DeviceSides check_sides(const Lines& lines, const DeviceArray& own, const DeviceArray& other, dmc::Form form) {
-    if (own.shape.size() != 2 || other.shape.size() != 2 || own.shape[1] != other.shape[1])
-        refuse("own has shape " + dims(own.shape) + " and other " + dims(other.shape) +
-               "; give two matrices of one width");
-    if (own.shape[0] != lines.lines() || other.shape[0] != lines.other_lines())
-        refuse("own has " + std::to_string(own.shape[0]) + " lines and other " + std::to_string(other.shape[0]) +
-               "; the entries are of " + std::to_string(lines.lines()) + " and " + std::to_string(lines.other_lines()));
-    other.check_aligned(16);  // it is gathered 16 bytes at a time
+    own.check_shape({lines.lines(), kAny});
+    other.check_shape({lines.other_lines(), own.shape[1]});
+    if (other.count()) dmc::check_aligned(other.name, other.data, 16);  // it is gathered 16 bytes at a time
     return {own.data, other.data, own.shape[1], form};
 }
 

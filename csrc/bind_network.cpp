@@ -9,9 +9,9 @@
 
 namespace py = pybind11;
 using dmc::Array;
-using dmc::check_length;
-using dmc::dims;
+using dmc::checked;
 using dmc::Entries;
+using dmc::kAny;
 using dmc::refuse;
 
 namespace {
@@ -20,19 +20,8 @@ template <class Real>
 using Optional = std::optional<Array<Real>>;
 
 template <class Real>
-const Real* pointer(const Optional<Real>& array, const char* name, py::ssize_t length) {
-    if (!array) return nullptr;
-    check_length(*array, name, length);
-    return array->data();
-}
-
-template <class Real>
 dmc::Matrix<const Real> matrix(const Array<Real>& a, const char* name, py::ssize_t rows, py::ssize_t columns) {
-    if (a.ndim() != 2 || a.shape(0) != rows || (columns >= 0 && a.shape(1) != columns))
-        refuse(std::string(name) + " has shape " + dims(a) + "; it has to be (" + std::to_string(rows) + ", " +
-               (columns >= 0 ? std::to_string(columns) : "any") + ")");
-    dmc::check_aligned(a, name);
-    return {a.data(), a.shape(0), a.shape(1)};
+    return {checked(a, name, {rows, columns}), rows, a.shape(1)};
 }
 
 template <class Real>
@@ -52,21 +41,20 @@ py::tuple value_and_grad(const Entries<Index>& by_row, const Entries<Index>& by_
     if (columns.count != rows.other_lines || columns.other_lines != rows.count || columns.entries() != rows.entries())
         refuse("by_row and by_column are not the entries of one matrix");
     const py::ssize_t m = rows.count, n = columns.count, entries = rows.entries();
-    dmc::Network<const Real> network{matrix(U, "U", m, -1), {}, {}, nullptr, nullptr};
+    dmc::Network<const Real> network{matrix(U, "U", m, kAny), {}, {}, nullptr, nullptr};
     py::ssize_t width = network.U.columns;
     for (const auto& core : cores) {
-        network.cores.push_back(matrix(core, "a core", width, -1));
+        network.cores.push_back(matrix(core, "a core", width, kAny));
         width = network.cores.back().columns;
     }
     network.V = matrix(V, "V", n, width);
-    network.row_bias = pointer(row_bias, "row_bias", m);
-    network.column_bias = pointer(column_bias, "column_bias", n);
-    check_length(target_by_row, "target_by_row", entries);
-    check_length(target_by_column, "target_by_column", entries);
-    const dmc::Data<Real> data{target_by_row.data(), target_by_column.data(),
-                               pointer(weights_by_row, "weights_by_row", entries),
-                               pointer(weights_by_column, "weights_by_column", entries)};
-    const dmc::Penalty<Real> penalty{pointer(row_l2, "row_l2", m), pointer(column_l2, "column_l2", n)};
+    network.row_bias = checked(row_bias, "row_bias", {m});
+    network.column_bias = checked(column_bias, "column_bias", {n});
+    const dmc::Data<Real> data{checked(target_by_row, "target_by_row", {entries}),
+                               checked(target_by_column, "target_by_column", {entries}),
+                               checked(weights_by_row, "weights_by_row", {entries}),
+                               checked(weights_by_column, "weights_by_column", {entries})};
+    const dmc::Penalty<Real> penalty{checked(row_l2, "row_l2", {m}), checked(column_l2, "column_l2", {n})};
 
     Array<Real> d_U = dmc::pooled<Real>(by_row.pool(), m, U.shape(1)),
                 d_V = dmc::pooled<Real>(by_column.pool(), n, width);

@@ -9,39 +9,39 @@
 
 namespace py = pybind11;
 using dmc::Array;
-using dmc::check_length;
-using dmc::dims;
+using dmc::checked;
+using dmc::kAny;
 using dmc::refuse;
 
 namespace {
 
 template <class Real>
 std::pair<dmc::Factor<Real>, dmc::Factor<Real>> check_sides(const Array<Real>& left, const Array<Real>& right) {
-    if (left.ndim() != 2 || right.ndim() != 2 || left.shape(1) != right.shape(1))
-        refuse("left has shape " + dims(left) + " and right " + dims(right) + "; give two matrices of one width");
-    return {{left.data(), left.shape(0), left.shape(1)}, {right.data(), right.shape(0), right.shape(1)}};
+    const Real* a = checked(left, "left", {kAny, kAny});
+    const std::int64_t width = left.shape(1);
+    return {{a, left.shape(0), width}, {checked(right, "right", {kAny, width}), right.shape(0), width}};
 }
 
+// Positions among that many lines.
 template <class Index>
-void check_range(const Array<Index>& indices, const char* name, std::int64_t lines) {
-    const Index *begin = indices.data(), *end = begin + indices.shape(0);
+const Index* check_range(const Array<Index>& indices, const char* name, std::int64_t count, std::int64_t lines) {
+    const Index *begin = checked(indices, name, {count}), *end = begin + indices.shape(0);
     Index least = 0, most = 0;
     for (const Index* i = begin; i < end; ++i) least = std::min(least, *i), most = std::max(most, *i);
     if (least < 0 || (begin < end && most >= lines))
         refuse(std::string(name) + " holds " + std::to_string(least < 0 ? least : most) +
                ", which is out of range for " + std::to_string(lines) + " lines; give positions from 0");
+    return begin;
 }
 
 // Only what is asked for is looked at: a call for one row costs nothing for the others.
 template <class Index>
 dmc::Excluded<Index> check_excluded(const Array<std::int64_t>& first, const Array<std::int64_t>& last,
                                     const Array<Index>& indices, std::int64_t rows, std::int64_t lines) {
-    check_length(first, "first", rows);
-    check_length(last, "last", rows);
-    if (indices.ndim() != 1) refuse("indices has shape " + dims(indices) + "; give a one-dimensional array");
-    const Index* at = indices.data();
+    const std::int64_t *begins = checked(first, "first", {rows}), *ends = checked(last, "last", {rows});
+    const Index* at = checked(indices, "indices", {kAny});
     for (std::int64_t i = 0; i < rows; ++i) {
-        const std::int64_t from = first.data()[i], to = last.data()[i];
+        const std::int64_t from = begins[i], to = ends[i];
         if (from < 0 || to < from || to > indices.shape(0))
             refuse("the excluded columns of row " + std::to_string(i) + " go from " + std::to_string(from) + " to " +
                    std::to_string(to) + "; they have to ascend within the " + std::to_string(indices.shape(0)) +
@@ -55,14 +55,12 @@ dmc::Excluded<Index> check_excluded(const Array<std::int64_t>& first, const Arra
                        " to " + std::to_string(at[e]) + "; sort them");
         }
     }
-    return {first.data(), last.data(), at};
+    return {begins, ends, at};
 }
 
 dmc::Among check_among(const std::optional<Array<std::int64_t>>& among, std::int64_t lines) {
     if (!among) return {nullptr, lines};
-    if (among->ndim() != 1) refuse("among has shape " + dims(*among) + "; give a one-dimensional array");
-    check_range(*among, "among", lines);
-    const std::int64_t* at = among->data();
+    const std::int64_t* at = check_range(*among, "among", kAny, lines);
     for (std::int64_t c = 1; c < among->shape(0); ++c)
         if (at[c] <= at[c - 1])
             refuse("among has " + std::to_string(at[c]) + " after " + std::to_string(at[c - 1]) +
@@ -74,15 +72,13 @@ template <class Real, class Index>
 Array<Real> product_at(const Array<Real>& left, const Array<Real>& right, const Array<Index>& rows,
                        const Array<Index>& cols, int n_threads) {
     const auto [a, b] = check_sides(left, right);
-    check_length(rows, "rows", rows.size());
-    check_length(cols, "cols", rows.size());
-    check_range(rows, "rows", a.lines);
-    check_range(cols, "cols", b.lines);
+    const Index* r = check_range(rows, "rows", kAny, a.lines);
+    const Index* c = check_range(cols, "cols", rows.shape(0), b.lines);
     Array<Real> out(rows.size());
     Real* p = out.mutable_data();
     {
         py::gil_scoped_release release;
-        dmc::product_at(a, b, rows.data(), cols.data(), rows.size(), p, n_threads);
+        dmc::product_at(a, b, r, c, rows.size(), p, n_threads);
     }
     return out;
 }

@@ -8,37 +8,19 @@
 
 namespace py = pybind11;
 using dmc::Array;
-using dmc::check_aligned;
-using dmc::check_length;
-using dmc::dims;
+using dmc::check;
+using dmc::check_pointers;
+using dmc::checked;
+using dmc::kAny;
 using dmc::refuse;
 
 namespace {
 
 constexpr std::int64_t kNarrow = std::numeric_limits<std::int32_t>::max();  // lines that int32 indices reach
 
-std::int64_t length(const py::array& a, const char* name) {
-    if (a.ndim() != 1) refuse(std::string(name) + " has shape " + dims(a) + "; it has to have one dimension");
-    return a.shape(0);
-}
-
 void check_lines(std::int64_t lines, const char* name) {
     if (lines < 0 || lines > std::numeric_limits<std::int64_t>::max() / 16)
         refuse(std::string(name) + " is " + std::to_string(lines) + "; no matrix has as many");
-}
-
-// The number of lines.
-std::int64_t check_pointers(const Array<std::int64_t>& pointers, const py::array& indices) {
-    if (length(pointers, "pointers") < 1) refuse("pointers has shape (0,); it has to be (lines + 1,)");
-    check_aligned(pointers, "pointers");
-    check_aligned(indices, "indices");
-    const std::int64_t lines = pointers.shape(0) - 1;
-    const std::int64_t* p = pointers.data();
-    if (p[0] != 0) refuse("pointers start at " + std::to_string(p[0]) + "; they have to start at 0");
-    for (std::int64_t i = 0; i < lines; ++i)
-        if (p[i + 1] < p[i]) refuse("pointers fall after line " + std::to_string(i) + "; they have to ascend");
-    check_length(indices, "indices", p[lines]);
-    return lines;
 }
 
 template <class Given, class Index, class Real>
@@ -60,15 +42,12 @@ py::tuple sorted(dmc::Triplets<Given, Real> given) {
 template <class Given, class Real>
 py::tuple sort_entries(const Array<Given>& rows, const Array<Given>& cols, const Array<Real>& values, std::int64_t m,
                        std::int64_t n) {
-    const std::int64_t count = length(values, "values");
-    check_length(rows, "rows", count);
-    check_length(cols, "cols", count);
-    check_aligned(rows, "rows");
-    check_aligned(cols, "cols");
-    check_aligned(values, "values");
+    const Real* v = checked(values, "values", {kAny});
+    const std::int64_t count = values.shape(0);
+    const Given *r = checked(rows, "rows", {count}), *c = checked(cols, "cols", {count});
     check_lines(m, "m");
     check_lines(n, "n");
-    const dmc::Triplets<Given, Real> given{count, m, n, rows.data(), cols.data(), values.data()};
+    const dmc::Triplets<Given, Real> given{count, m, n, r, c, v};
     return std::max(m, n) <= kNarrow ? sorted<Given, std::int32_t>(given) : sorted<Given, std::int64_t>(given);
 }
 
@@ -96,51 +75,39 @@ py::tuple transpose(const Array<std::int64_t>& pointers, const Array<Index>& ind
 // Values are moved, never looked at: only their size matters.
 template <class Index>
 py::array by_line(const Array<Index>& indices, std::int64_t n, const py::array& values) {
-    const std::int64_t count = length(indices, "indices");
-    check_length(values, "values", count);
-    check_aligned(indices, "indices");
-    check_aligned(values, "values");
+    const Index* lines = checked(indices, "indices", {kAny});
+    const std::int64_t count = indices.shape(0), bytes = values.itemsize();
     check_lines(n, "n");
-    if (!(values.flags() & py::array::c_style)) refuse("values has gaps in memory; give a copy");
     if (values.dtype().kind() == 'O') refuse("values holds objects; give numbers");
+    if (bytes != 1 && bytes != 2 && bytes != 4 && bytes != 8)
+        refuse("values has numbers of " + std::to_string(bytes) + " bytes; give 1, 2, 4 or 8");
+    check(values, "values", {count});
     py::array out(values.dtype(), count);
     const auto run = [&](auto bits) {
         const auto* from = static_cast<const decltype(bits)*>(values.data());
         auto* to = static_cast<decltype(bits)*>(out.mutable_data());
         py::gil_scoped_release release;
-        dmc::by_line(count, indices.data(), n, from, to, 0);
+        dmc::by_line(count, lines, n, from, to, 0);
     };
-    switch (values.itemsize()) {
-        case 1:
-            run(std::uint8_t{});
-            break;
-        case 2:
-            run(std::uint16_t{});
-            break;
-        case 4:
-            run(std::uint32_t{});
-            break;
-        case 8:
-            run(std::uint64_t{});
-            break;
-        default:
-            refuse("values has numbers of " + std::to_string(values.itemsize()) + " bytes; give at most 8");
-    }
+    if (bytes == 1) run(std::uint8_t{});
+    if (bytes == 2) run(std::uint16_t{});
+    if (bytes == 4) run(std::uint32_t{});
+    if (bytes == 8) run(std::uint64_t{});
     return out;
 }
 
 template <class Row, class Index>
 Array<std::int64_t> locate(const Array<std::int64_t>& pointers, const Array<Index>& indices, const Array<Row>& rows,
                            const Array<Index>& cols) {
-    const std::int64_t m = check_pointers(pointers, indices), pairs = length(rows, "rows");
-    check_length(cols, "cols", pairs);
-    check_aligned(rows, "rows");
-    check_aligned(cols, "cols");
+    const std::int64_t m = check_pointers(pointers, indices);
+    const Row* r = checked(rows, "rows", {kAny});
+    const std::int64_t pairs = rows.shape(0);
+    const Index* c = checked(cols, "cols", {pairs});
     Array<std::int64_t> found(pairs);
     std::int64_t* out = found.mutable_data();
     {
         py::gil_scoped_release release;
-        dmc::locate(m, pointers.data(), indices.data(), pairs, rows.data(), cols.data(), out, 0);
+        dmc::locate(m, pointers.data(), indices.data(), pairs, r, c, out, 0);
     }
     return found;
 }

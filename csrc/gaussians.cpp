@@ -1,16 +1,14 @@
 #include "gaussians.h"
 
 #include <algorithm>
-#include <cmath>
 #include <vector>
 
-#include "invert.h"
+#include "cholesky.h"
 #include "parallel.h"
 
 namespace dmc {
 namespace {
 
-constexpr std::int64_t kDoubles = 8;     // in a vector of the widest registers
 constexpr std::int64_t kChunk = 64;      // systems in a piece of work
 constexpr std::int64_t kWork = 1 << 18;  // multiplications for which a further thread is woken
 
@@ -21,55 +19,38 @@ struct Work {
     bool invert;
 };
 
-// Elimination of the upper triangle and substitution upwards; column k of the matrix holds the right-hand side.
-template <int Bytes>
-DMC_INLINE void eliminate(double* a, std::int64_t k, std::int64_t stride, double* side) {
-    using V = Vector<double, Bytes>;
-    for (std::int64_t p = 0; p < k; ++p) {
-        const double* pivot = a + p * stride;
-        const double inverse = 1 / pivot[p];
-        for (std::int64_t r = p + 1; r < k; ++r) {
-            double* row = a + r * stride;
-            const double factor = pivot[r] * inverse;  // symmetric: what would stand below the pivot
-            for (std::int64_t c = r / V::lanes * V::lanes; c < stride; c += V::lanes)
-                V::store(row + c, V::load(row + c) - factor * V::load(pivot + c));
-        }
-    }
-    for (std::int64_t p = k - 1; p >= 0; --p) {
-        const double* row = a + p * stride;
-        double sum = row[k];
-        for (std::int64_t c = p + 1; c < k; ++c) sum -= row[c] * side[c];
-        side[p] = sum / row[p];
-    }
-}
-
 struct Solve {
     template <int Bytes>
     static DMC_INLINE int run(const Work& work, const std::int64_t& first, const std::int64_t& last) {
-        const std::int64_t k = work.k, stride = (k + kDoubles) / kDoubles * kDoubles;
-        std::vector<double> matrix((k + 1) * stride), pivot(stride), scale(k);
-        for (std::int64_t i = first; i < last; ++i) {
-            double *packed = work.grams + i * (k * (k + 1) / 2), *side = work.sides + i * k, *a = matrix.data();
-            std::fill(matrix.begin(), matrix.end(), 0.0);
-            // With a diagonal of ones: `invert` keeps the digits of an inverse only beside numbers of its own size.
-            for (std::int64_t r = 0, at = 0; r < k; at += k - r, ++r) scale[r] = 1 / std::sqrt(packed[at]);
-            for (std::int64_t r = 0, at = 0; r < k; ++r) {
-                for (std::int64_t c = r; c < k; ++c)
-                    a[r * stride + c] = a[c * stride + r] = packed[at++] * scale[r] * scale[c];
-                a[r * stride + k] = side[r] * scale[r];
+        using Systems = Cholesky<double, Bytes>;
+        constexpr std::int64_t lanes = Systems::lanes;
+        const std::int64_t k = work.k, size = k * (k + 1) / 2;
+        std::vector<Wide<double>> numbers(size + k + 1), room(k + 1);
+        const Systems systems{k, k + 1, numbers.data()->lanes, room.data()->lanes};
+        for (std::int64_t begin = first; begin < last; begin += lanes) {
+            double *grams = work.grams + begin * size, *sides = work.sides + begin * k, *a = systems.a;
+            const std::int64_t count = std::min(lanes, last - begin);
+            std::int64_t gram[lanes], side[lanes];  // lanes that are left over have the last system once more
+            for (std::int64_t i = 0; i < lanes; ++i) {
+                gram[i] = std::min(i, count - 1) * size;
+                side[i] = std::min(i, count - 1) * k;
             }
-            if (!work.invert) {
-                eliminate<Bytes>(a, k, stride, side);
-                for (std::int64_t r = 0; r < k; ++r) side[r] *= scale[r];
-                continue;
+            for (std::int64_t r = 0, t = 0; r < k; ++r) {
+                for (std::int64_t c = r; c < k; ++c, ++t, a += lanes)
+                    for (std::int64_t i = 0; i < lanes; ++i) a[i] = grams[gram[i] + t];
+                for (std::int64_t i = 0; i < lanes; ++i) a[i] = sides[side[i] + r];
+                a += lanes;
             }
-            if (stride == 16)
-                invert<Bytes, 16 / Vector<double, Bytes>::lanes>(a, k, stride, pivot.data());
-            else
-                invert<Bytes, 0>(a, k, stride, pivot.data());
-            for (std::int64_t r = 0; r < k; ++r) side[r] = a[r * stride + k] * scale[r];
+            systems.factor();
+            systems.solve();
             for (std::int64_t r = 0; r < k; ++r)
-                for (std::int64_t c = r; c < k; ++c) *packed++ = a[r * stride + c] * scale[r] * scale[c];
+                for (std::int64_t i = 0; i < count; ++i) sides[i * k + r] = systems.at(r, k)[i];
+            if (!work.invert) continue;
+            systems.invert();
+            a = systems.a;
+            for (std::int64_t r = 0, t = 0; r < k; ++r, a += lanes)
+                for (std::int64_t c = r; c < k; ++c, ++t, a += lanes)
+                    for (std::int64_t i = 0; i < count; ++i) grams[i * size + t] = a[i];
         }
         return 0;
     }

@@ -48,7 +48,7 @@ struct Sides {
 template <class Real, class Index>
 void masked_product(Lines<Index> lines, Sides<Real> sides, Real* out, int n_threads);
 
-// With residual r_e = ⟨own_i, other_j⟩ − target[e] and weights w_e (null: all one):
+// With residual r_e = ⟨own_i, other_j⟩ − target[e] (null: all zero) and weights w_e (null: all one):
 // d_own_i = Σ_e w_e r_e other_j, and the return value ½ Σ_e w_e r_e², summed in float64 in a fixed order.
 // The residual is recomputed in the pass over the other side: own_i is gathered there anyway, so that no array
 // of residuals and no permutation between the two orders is needed.
@@ -56,6 +56,11 @@ void masked_product(Lines<Index> lines, Sides<Real> sides, Real* out, int n_thre
 template <class Real, class Stored, class Index>
 double residual_gradient(Lines<Index> lines, Sides<Real> sides, const Real* target, const Real* weights, Real* d_own,
                          int n_threads);
+
+// out_i = Σ_e coefficients[e] other_j (null: all one), over the entries of line i.
+template <class Real, class Index>
+void weighted_sums(Lines<Index> lines, const Real* other, std::int64_t width, const Real* coefficients, Real* out,
+                   int n_threads);
 
 // The width to which the kernel fills up its lines with zeros, so that there is no tail: factors that have it already
 // are not copied.

@@ -16,132 +16,94 @@ constexpr std::int64_t kCache = 1 << 20;  // bytes, about those of the second le
 // of it, and idle threads spin for a while beside whatever runs between two calls.
 constexpr std::int64_t kWorkOfThread = 1 << 20;
 
-// One own line and its gradient: Blocks units held in registers (-1: as many as the width has, held in memory), then
-// half a unit if Half. There is no tail of single numbers: `padded_width` sees to it that the width is a multiple of a
-// half. This one is for lines gathered as they are; a unit is a vector.
-template <class Real, class Stored, int Bytes, int Blocks, bool Half>
-struct Line {
-    static constexpr int unit = Vector<Real, Bytes>::lanes;
-    using V = Vector<Real, Bytes>;
-    using H = Vector<Real, Half ? Bytes / 2 : Bytes>;
-    static constexpr int kept = Blocks > 0 ? Blocks : 1;
-    std::int64_t width;
-    const Real* own;
-    Real* d_own = nullptr;
-    typename V::type accumulated[kept] = {};
-    typename H::type accumulated_half = {};
+// What is gathered at a time: a vector, or the pair of vectors that bfloat16 come as. Lines are cut into such units.
+template <class Real, class Stored, int Bytes>
+struct Unit {
+    static constexpr int vectors = 1;
+    typename Vector<Real, Bytes>::type part[vectors];
+    explicit DMC_INLINE Unit(const Real* p) : part{Vector<Real, Bytes>::load(p)} {}
+};
 
-    DMC_INLINE std::int64_t blocks() const { return Blocks >= 0 ? Blocks : width / V::lanes; }
-
-    DMC_INLINE void begin() {
-        for (int v = 0; v < kept; ++v) accumulated[v] = typename V::type{};
-        accumulated_half = typename H::type{};
-        if constexpr (Blocks < 0) std::fill_n(d_own, width, Real(0));
-    }
-
-    DMC_INLINE Real dot(const Stored* other) const {
-        typename V::type acc = {}, acc2 = {};
-        std::int64_t v = 0;
-        for (; v + 2 <= blocks(); v += 2) {
-            acc += V::load(own + v * V::lanes) * V::load(other + v * V::lanes);
-            acc2 += V::load(own + (v + 1) * V::lanes) * V::load(other + (v + 1) * V::lanes);
-        }
-        if (v < blocks()) acc += V::load(own + v * V::lanes) * V::load(other + v * V::lanes);
-        if constexpr (Half) {
-            const auto folded = H::load(own + blocks() * V::lanes) * H::load(other + blocks() * V::lanes);
-            return sum<Real, Bytes / 2>(Blocks ? folded + fold<Real, Bytes>(acc + acc2) : folded);
-        } else {
-            return sum<Real, Bytes>(acc + acc2);
-        }
-    }
-
-    DMC_INLINE void add_scaled(Real scale, const Stored* other) {
-        if constexpr (Blocks >= 0) {
-            for (int v = 0; v < Blocks; ++v) accumulated[v] += scale * V::load(other + v * V::lanes);
-        } else {
-            for (std::int64_t v = 0; v < blocks(); ++v)
-                V::store(d_own + v * V::lanes, V::load(d_own + v * V::lanes) + scale * V::load(other + v * V::lanes));
-        }
-        if constexpr (Half) accumulated_half += scale * H::load(other + blocks() * V::lanes);
-    }
-
-    DMC_INLINE void end() {
-        if constexpr (Blocks > 0)
-            for (int v = 0; v < Blocks; ++v) V::store(d_own + v * V::lanes, accumulated[v]);
-        if constexpr (Half) H::store(d_own + blocks() * V::lanes, accumulated_half);
+template <int Bytes>
+struct Unit<float, bfloat16, Bytes> {
+    static constexpr int vectors = 2;
+    typename Vector<float, Bytes>::type part[vectors];
+    explicit DMC_INLINE Unit(const bfloat16* p) {
+        const Pair<Bytes> pair(p);
+        part[0] = pair.first, part[1] = pair.second;
     }
 };
 
-// The same for lines gathered as bfloat16; a unit is a pair of vectors, half a unit a pair of half vectors.
-template <int Bytes, int Blocks, bool Half>
-struct Line<float, bfloat16, Bytes, Blocks, Half> {
-    using V = Vector<float, Bytes>;
-    using H = Vector<float, Half ? Bytes / 2 : Bytes>;
-    static constexpr int unit = 2 * V::lanes;
-    static constexpr int kept = Blocks > 0 ? Blocks : 1;
+// One own line and its gradient: Blocks units held in registers (-1: as many as the width has, held in memory), then
+// half a unit if Half. There is no tail of single numbers: `padded_width` sees to it that the width is a multiple of a
+// half.
+template <class Real, class Stored, int Bytes, int Blocks, bool Half>
+struct Line {
+    using V = Vector<Real, Bytes>;
+    using H = Vector<Real, Half ? Bytes / 2 : Bytes>;
+    using Whole = Unit<Real, Stored, Bytes>;
+    using Part = Unit<Real, Stored, Half ? Bytes / 2 : Bytes>;
+    static constexpr int vectors = Whole::vectors, unit = vectors * V::lanes;
+    static constexpr int kept = Blocks > 0 ? Blocks * vectors : 1;
     std::int64_t width;
-    const float* own;
-    float* d_own = nullptr;
-    typename V::type first[kept] = {}, second[kept] = {};
-    typename H::type first_half = {}, second_half = {};
+    const Real* own = nullptr;
+    Real* d_own = nullptr;
+    typename V::type accumulated[kept] = {};
+    typename H::type accumulated_half[vectors] = {};
 
     DMC_INLINE std::int64_t blocks() const { return Blocks >= 0 ? Blocks : width / unit; }
 
     DMC_INLINE void begin() {
-        for (int v = 0; v < kept; ++v) first[v] = second[v] = typename V::type{};
-        first_half = second_half = typename H::type{};
-        if constexpr (Blocks < 0) std::fill_n(d_own, width, 0.0f);
+        for (auto& sum : accumulated) sum = typename V::type{};
+        for (auto& sum : accumulated_half) sum = typename H::type{};
+        if constexpr (Blocks < 0) std::fill_n(d_own, width, Real(0));
     }
 
-    DMC_INLINE float dot(const bfloat16* other) const {
-        typename V::type acc = {}, acc2 = {};
-        for (std::int64_t v = 0; v < blocks(); ++v) {
-            const Pair<Bytes> pair(other + v * unit);
-            acc += V::load(own + v * unit) * pair.first;
-            acc2 += V::load(own + v * unit + V::lanes) * pair.second;
-        }
+    DMC_INLINE Real dot(const Stored* other) const {
+        typename V::type acc[2] = {};  // of every second vector
+        std::int64_t u = 0;
+        for (; u + 2 / vectors <= blocks(); u += 2 / vectors)
+            for (int s = 0; s < 2 / vectors; ++s) add_product(other, u + s, acc + s);
+        if (vectors == 1 && u < blocks()) add_product(other, u, acc);
         if constexpr (Half) {
-            const Pair<Bytes / 2> pair(other + blocks() * unit);
-            const auto folded =
-                H::load(own + blocks() * unit) * pair.first + H::load(own + blocks() * unit + H::lanes) * pair.second;
-            return sum<float, Bytes / 2>(Blocks ? folded + fold<float, Bytes>(acc + acc2) : folded);
+            const Part part(other + blocks() * unit);
+            auto folded = H::load(own + blocks() * unit) * part.part[0];
+            if constexpr (vectors == 2) folded += H::load(own + blocks() * unit + H::lanes) * part.part[1];
+            return sum<Real, Bytes / 2>(Blocks ? folded + fold<Real, Bytes>(acc[0] + acc[1]) : folded);
         } else {
-            return sum<float, Bytes>(acc + acc2);
+            return sum<Real, Bytes>(acc[0] + acc[1]);
         }
     }
 
-    DMC_INLINE void add_scaled(float scale, const bfloat16* other) {
-        if constexpr (Blocks >= 0) {
-            for (int v = 0; v < Blocks; ++v) {
-                const Pair<Bytes> pair(other + v * unit);
-                first[v] += scale * pair.first;
-                second[v] += scale * pair.second;
-            }
-        } else {
-            for (std::int64_t v = 0; v < blocks(); ++v) {
-                const Pair<Bytes> pair(other + v * unit);
-                float *a = d_own + v * unit, *b = a + V::lanes;
-                V::store(a, V::load(a) + scale * pair.first);
-                V::store(b, V::load(b) + scale * pair.second);
+    // acc[…] += the products of unit u, one for each of its vectors.
+    DMC_INLINE void add_product(const Stored* other, std::int64_t u, typename V::type* acc) const {
+        const Whole whole(other + u * unit);
+        for (int p = 0; p < vectors; ++p) acc[p] += V::load(own + u * unit + p * V::lanes) * whole.part[p];
+    }
+
+    DMC_INLINE void add_scaled(Real scale, const Stored* other) {
+        for (std::int64_t u = 0; u < blocks(); ++u) {
+            const Whole whole(other + u * unit);
+            for (int p = 0; p < vectors; ++p) {
+                if constexpr (Blocks >= 0) {
+                    accumulated[u * vectors + p] += scale * whole.part[p];
+                } else {
+                    Real* sum = d_own + u * unit + p * V::lanes;
+                    V::store(sum, V::load(sum) + scale * whole.part[p]);
+                }
             }
         }
         if constexpr (Half) {
-            const Pair<Bytes / 2> pair(other + blocks() * unit);
-            first_half += scale * pair.first;
-            second_half += scale * pair.second;
+            const Part part(other + blocks() * unit);
+            for (int p = 0; p < vectors; ++p) accumulated_half[p] += scale * part.part[p];
         }
     }
 
     DMC_INLINE void end() {
         if constexpr (Blocks > 0)
-            for (int v = 0; v < Blocks; ++v) {
-                V::store(d_own + v * unit, first[v]);
-                V::store(d_own + v * unit + V::lanes, second[v]);
-            }
-        if constexpr (Half) {
-            H::store(d_own + blocks() * unit, first_half);
-            H::store(d_own + blocks() * unit + H::lanes, second_half);
-        }
+            for (int v = 0; v < kept; ++v) V::store(d_own + v * V::lanes, accumulated[v]);
+        if constexpr (Half)
+            for (int p = 0; p < vectors; ++p) H::store(d_own + blocks() * unit + p * H::lanes, accumulated_half[p]);
     }
 };
 
@@ -149,21 +111,24 @@ struct Line<float, bfloat16, Bytes, Blocks, Half> {
 template <class Real, class Stored>
 constexpr int kUnits = std::is_same_v<Real, Stored> ? 8 : 4;
 
-template <class Real, class Stored, class Index>
+// A pass over the entries: their products, or for each line the sum of the others' lines times residuals, or, without
+// a product (Sums), times weights.
+template <bool Sums, class Real, class Stored, class Index>
 struct Work {
     Lines<Index> lines;
-    std::int64_t width;   // a multiple of the padding's grain
-    const Real* own;      // (lines, width)
-    const Stored* other;  // (other_lines, width)
-    const Real* target;   // null: only the product is wanted
-    const Real* weights;  // null: all one
-    Real* out;            // the product (entries), or d_own (lines, width)
-    Real* partial;        // d_own of the segments of long lines (segments, width)
-    bool far;             // the other side exceeds the cache: its lines are fetched ahead
+    std::int64_t width;       // a multiple of the padding's grain
+    const Real* own;          // (lines, width); not of Sums
+    const Stored* other;      // (other_lines, width)
+    const Real* target;       // null: all zero
+    const Real* weights;      // null: all one
+    Real* products;           // (entries), or null: the sums are wanted
+    Real* sums;               // (lines, width)
+    Real* partial = nullptr;  // those of the segments of long lines (segments, width)
+    bool far = false;         // the other side exceeds the cache: its lines are fetched ahead
 };
 
-template <class Real, class Stored, class Index, int Bytes, int Blocks, bool Half>
-DMC_INLINE double run_lines(const Work<Real, Stored, Index>& work, const Piece& piece) {
+template <int Bytes, int Blocks, bool Half, bool Sums, class Real, class Stored, class Index>
+DMC_INLINE double run_lines(const Work<Sums, Real, Stored, Index>& work, const Piece& piece) {
     const std::int64_t width = work.width, bytes = width * std::int64_t(sizeof(Stored));
     Line<Real, Stored, Bytes, Blocks, Half> line;
     line.width = width;
@@ -171,61 +136,61 @@ DMC_INLINE double run_lines(const Work<Real, Stored, Index>& work, const Piece& 
     for (std::int64_t i = piece.begin; i < piece.end; ++i) {
         const std::int64_t first = std::max(work.lines.pointers[i], piece.first),
                            last = std::min(work.lines.pointers[i + 1], piece.last);
-        line.own = work.own + i * width;
-        if (work.target) {
-            line.d_own = piece.segment < 0 ? work.out + i * width : work.partial + piece.segment * width;
+        if constexpr (!Sums) line.own = work.own + i * width;
+        if (!work.products) {
+            line.d_own = piece.segment < 0 ? work.sums + i * width : work.partial + piece.segment * width;
             line.begin();
         }
         for (std::int64_t e = first; e < last; ++e) {
             const Stored* other = work.other + work.lines.indices[e] * width;
-            const Real product = line.dot(other);
+            const Real product = Sums ? Real(1) : line.dot(other);
             if (work.far && e + kAhead < piece.last) {  // here and not before the product: its loads would wait
                 const char* ahead = reinterpret_cast<const char*>(work.other + work.lines.indices[e + kAhead] * width);
                 // To the second level: the first has too few lines under way for wide factors.
                 for (std::int64_t b = 0; b < bytes; b += 64) __builtin_prefetch(ahead + b, 0, 2);
             }
-            if (!work.target) {
-                work.out[e] = product;
+            if (!Sums && work.products) {
+                work.products[e] = product;
                 continue;
             }
-            const Real residual = product - work.target[e];
+            const Real residual = !Sums && work.target ? product - work.target[e] : product;
             const Real scaled = work.weights ? work.weights[e] * residual : residual;
-            loss += 0.5 * double(scaled) * double(residual);
+            if constexpr (!Sums) loss += 0.5 * double(scaled) * double(residual);
             line.add_scaled(scaled, other);
         }
-        if (work.target) line.end();
+        if (!work.products) line.end();
     }
     return loss;
 }
 
 struct AnyWidth {
-    template <int Bytes, class Real, class Stored, class Index>
-    static DMC_INLINE double run(const Work<Real, Stored, Index>& work, const Piece& piece) {
+    template <int Bytes, bool Sums, class Real, class Stored, class Index>
+    static DMC_INLINE double run(const Work<Sums, Real, Stored, Index>& work, const Piece& piece) {
         if constexpr (Bytes > 16)
             if (work.width % Line<Real, Stored, Bytes, 0, false>::unit) return run_blocks<Bytes, true>(work, piece);
         return run_blocks<Bytes, false>(work, piece);
     }
 
     // A case for every number of units up to kUnits, and for every second one up to twice as many: see `padded_width`.
-    template <int Bytes, bool Half, int Blocks = 0, class Real, class Stored, class Index>
-    static DMC_INLINE double run_blocks(const Work<Real, Stored, Index>& work, const Piece& piece) {
+    template <int Bytes, bool Half, int Blocks = 0, bool Sums, class Real, class Stored, class Index>
+    static DMC_INLINE double run_blocks(const Work<Sums, Real, Stored, Index>& work, const Piece& piece) {
         if (work.width / Line<Real, Stored, Bytes, 0, false>::unit == Blocks)
-            return run_lines<Real, Stored, Index, Bytes, Blocks, Half>(work, piece);
+            return run_lines<Bytes, Blocks, Half>(work, piece);
         if constexpr (Blocks < kUnits<Real, Stored>)
             return run_blocks<Bytes, Half, Blocks + 1>(work, piece);
         else if constexpr (Blocks < 2 * kUnits<Real, Stored> && !Half)
             return run_blocks<Bytes, Half, Blocks + 2>(work, piece);
-        return run_lines<Real, Stored, Index, Bytes, -1, Half>(work, piece);
+        return run_lines<Bytes, -1, Half>(work, piece);
     }
 };
 
-template <class Real, class Stored, class Index>
-double run_parallel(Work<Real, Stored, Index> work, int n_threads) {
+template <bool Sums, class Real, class Stored, class Index>
+double run_parallel(Work<Sums, Real, Stored, Index> work, int n_threads) {
     const std::vector<Piece>& pieces = *work.lines.pieces;
     const std::int64_t width = work.width;
     std::int64_t segments = 0;
     for (const Piece& piece : pieces) segments = std::max(segments, piece.segment + 1);
-    std::vector<Real> partial(work.target ? segments * width : 0);
+    std::vector<Real> partial(work.products ? 0 : segments * width);
     work.partial = partial.data();
     work.far = work.lines.other_lines * width * std::int64_t(sizeof(Stored)) > kCache;
     std::vector<double> losses(pieces.size(), 0.0);
@@ -233,11 +198,11 @@ double run_parallel(Work<Real, Stored, Index> work, int n_threads) {
                  [&](std::int64_t p) { losses[p] = dispatch<AnyWidth>(work, pieces[p]); });
     double loss = 0;
     for (double part : losses) loss += part;
-    if (work.target)  // in the order of the segments
+    if (!work.products)  // in the order of the segments
         for (const Piece& piece : pieces)
             if (piece.segment >= 0)
                 for (std::int64_t c = 0; c < width; ++c) {
-                    Real& sum = work.out[piece.begin * width + c];
+                    Real& sum = work.sums[piece.begin * width + c];
                     sum = (piece.first == work.lines.pointers[piece.begin] ? 0 : sum) +
                           partial[piece.segment * width + c];
                 }
@@ -301,6 +266,25 @@ class Prepared {
     const Stored* data_;
 };
 
+// A pass over the entries, of matrices of any width.
+template <bool Sums, class Real, class Stored, class Index>
+double run(Lines<Index> lines, Sides<Real> sides, const Real* target, const Real* weights, Real* products, Real* sums,
+           int n_threads) {
+    // Copies cost a pass over the factors; a tail would cost as much for every entry.
+    const std::int64_t width = sides.width, wide = padded_width<Real, Stored>(width);
+    const Prepared<Real, Real> own(*lines.pool, sides.own, Sums ? 0 : lines.count, width, wide, false, n_threads);
+    const Prepared<Real, Stored> other(*lines.pool, sides.other, lines.other_lines, width, wide, true, n_threads);
+    Buffer<Real> wide_sums;
+    if (sums && wide != width) wide_sums = Buffer<Real>(*lines.pool, lines.count * wide);
+    Real* to = wide_sums ? wide_sums.data() : sums;
+    const double loss = run_parallel(
+        Work<Sums, Real, Stored, Index>{lines, wide, own.data(), other.data(), target, weights, products, to},
+        n_threads);
+    if (wide_sums)
+        for (std::int64_t i = 0; i < lines.count; ++i) std::copy_n(to + i * wide, width, sums + i * width);
+    return loss;
+}
+
 }  // namespace
 
 template <class Real, class Stored>
@@ -332,35 +316,27 @@ std::vector<Piece> cut(std::int64_t count, const std::int64_t* pointers) {
 
 template <class Real, class Index>
 void masked_product(Lines<Index> lines, Sides<Real> sides, Real* out, int n_threads) {
-    const std::int64_t wide = padded_width<Real, Real>(sides.width);
-    const Prepared<Real, Real> own(*lines.pool, sides.own, lines.count, sides.width, wide, false, n_threads),
-        other(*lines.pool, sides.other, lines.other_lines, sides.width, wide, true, n_threads);
-    run_parallel(Work<Real, Real, Index>{lines, wide, own.data(), other.data(), nullptr, nullptr, out, nullptr, false},
-                 n_threads);
+    run<false, Real, Real>(lines, sides, nullptr, nullptr, out, nullptr, n_threads);
 }
 
 template <class Real, class Stored, class Index>
 double residual_gradient(Lines<Index> lines, Sides<Real> sides, const Real* target, const Real* weights, Real* d_own,
                          int n_threads) {
-    // Copies cost a pass over the factors; a tail would cost as much for every entry.
-    const std::int64_t width = sides.width, wide = padded_width<Real, Stored>(width);
-    const Prepared<Real, Real> own(*lines.pool, sides.own, lines.count, width, wide, false, n_threads);
-    const Prepared<Real, Stored> other(*lines.pool, sides.other, lines.other_lines, width, wide, true, n_threads);
-    Buffer<Real> d_wide = wide == width ? Buffer<Real>() : Buffer<Real>(*lines.pool, lines.count * wide);
-    Real* d = d_wide ? d_wide.data() : d_own;
-    const double loss = run_parallel(
-        Work<Real, Stored, Index>{lines, wide, own.data(), other.data(), target, weights, d, nullptr, false},
-        n_threads);
-    if (d_wide)
-        for (std::int64_t i = 0; i < lines.count; ++i) std::copy_n(d + i * wide, width, d_own + i * width);
-    return loss;
+    return run<false, Real, Stored>(lines, sides, target, weights, nullptr, d_own, n_threads);
+}
+
+template <class Real, class Index>
+void weighted_sums(Lines<Index> lines, const Real* other, std::int64_t width, const Real* coefficients, Real* out,
+                   int n_threads) {
+    run<true, Real, Real>(lines, Sides<Real>{nullptr, other, width}, nullptr, coefficients, nullptr, out, n_threads);
 }
 
 #define DMC_GRADIENT(Real, Stored, Index)                                                                              \
     template double residual_gradient<Real, Stored, Index>(Lines<Index>, Sides<Real>, const Real*, const Real*, Real*, \
                                                            int);
-#define DMC_INSTANTIATE(Real, Index)                                                  \
-    template void masked_product<Real, Index>(Lines<Index>, Sides<Real>, Real*, int); \
+#define DMC_INSTANTIATE(Real, Index)                                                                            \
+    template void masked_product<Real, Index>(Lines<Index>, Sides<Real>, Real*, int);                           \
+    template void weighted_sums<Real, Index>(Lines<Index>, const Real*, std::int64_t, const Real*, Real*, int); \
     DMC_GRADIENT(Real, Real, Index)
 DMC_INSTANTIATE(float, std::int32_t)
 DMC_INSTANTIATE(float, std::int64_t)

@@ -5,14 +5,14 @@
 #include <algorithm>
 #include <vector>
 
-#include "invert.h"
+#include "cholesky.h"
 #include "line_sums.h"
 #include "parallel.h"
 
 namespace dmc {
 namespace {
 
-constexpr std::int64_t kDoubles = 8;  // in a vector of the widest registers
+constexpr std::int64_t kWidest = sizeof(Wide<double>) / sizeof(double);
 
 struct Work {
     Moments at;
@@ -20,140 +20,135 @@ struct Work {
     Posterior out;
 };
 
-// What a thread needs meanwhile. Whole vectors are read and written, so that each has room for one behind its last
-// number.
+// What a thread needs meanwhile: numbers of a few lines side by side, and the sum of their covariances.
 struct Room {
-    Room(const Prior& prior, const Moments& at)
-        : stride((prior.unknowns + kDoubles) / kDoubles * kDoubles),
-          wide(Moments::up(at.shown)),
-          precision(prior.unknowns * stride),
-          matrix((prior.unknowns + 1) * stride),
-          pivot(stride),
-          covariance(prior.unknowns * stride),
-          side(stride),
-          shown(2 * wide),
-          known((at.shown + 1) * wide),
-          packed(at.size + wide) {
-        for (std::int64_t r = 0; r < prior.unknowns; ++r)
-            std::copy_n(prior.precision + r * prior.unknowns, prior.unknowns, precision.data() + r * stride);
-    }
+    explicit Room(std::int64_t d)
+        : numbers(d * (d + 3) / 2),
+          covariance(numbers.size()),
+          meanwhile(d),
+          side(d),
+          expected(d),
+          mean(d),
+          shown(d + 1) {}
 
-    std::int64_t stride;  // of the matrices: at least one more than the unknowns
-    std::int64_t wide;    // of what is known of a shown vector
-    std::vector<double> precision, matrix, pivot, covariance, side;
-    std::vector<float> shown, known, packed;
+    std::vector<Wide<double>> numbers, covariance, meanwhile, side, expected, mean;
+    std::vector<float> shown;
 };
 
-// From the sums over a line's entries to its posterior. Returns the line's expected squared error but for Σ value².
+// From the sums over the entries of a few lines to their posteriors, a line in each lane. errors: but for Σ value².
 struct Finish {
     template <int Bytes>
-    static DMC_INLINE double run(const Work& work, const std::int64_t& line, const double* const& sums, Room& room) {
-        const std::int64_t d = work.prior.unknowns, stride = room.stride;
-        double* a = room.matrix.data();
-        using V = Vector<double, Bytes>;
-        const double constant = fill<Bytes>(work, line, sums, room);
-        double largest = 0;
-        for (std::int64_t r = 0; r < d; ++r) largest = std::max(largest, a[r * stride + r]);
-        const double scale = 1 / largest;
-        for (std::int64_t i = 0; i < d * stride; i += V::lanes) V::store(a + i, scale * V::load(a + i));
-        if (stride == 16)
-            invert<Bytes, 16 / V::lanes>(a, d, stride, room.pivot.data());
-        else
-            invert<Bytes, 0>(a, d, stride, room.pivot.data());
-
-        const float* expected = work.prior.means + line * d;
-        float* mean = work.out.means + line * d;
-        double linear = 0, pulled = 0;
-        for (std::int64_t r = 0; r < d; ++r) {
-            const double own = a[r * stride + d];
-            mean[r] = float(own);
-            linear += room.side[r] * own;
-            a[r * stride + d] = 0;
-        }
-        for (std::int64_t c = 0; c < stride; c += V::lanes) {
-            auto sum = typename V::type{};
-            for (std::int64_t r = 0; r < d; ++r)
-                sum += double(mean[r]) * V::load(room.precision.data() + r * stride + c);
-            for (std::int64_t i = 0; i < V::lanes && c + i < d; ++i)
-                pulled += sum[i] * (double(mean[c + i]) - double(expected[c + i]));
-        }
-        auto trace = typename V::type{};
-        for (std::int64_t i = 0; i < d * stride; i += V::lanes) {
-            double* at = room.covariance.data() + i;
-            const auto own = scale * V::load(a + i);
-            V::store(a + i, own);
-            V::store(at, V::load(at) + own);
-            trace += V::load(room.precision.data() + i) * own;
-        }
-        show<Bytes>(work, line, room, mean);
-        // With A m = noise·side + P μ: the quadratic form in the sums is what m and the prior leave of it.
-        return constant - linear + (double(d) - sum<double, Bytes>(trace) - pulled) / work.prior.noise[line];
+    static DMC_INLINE int run(const Work& work, const std::int64_t& begin, const std::int64_t& end,
+                              const double* const& sums, Room& room) {
+        constexpr std::int64_t lanes = Vector<double, Bytes>::lanes;
+        for (std::int64_t i = begin; i < end; i += lanes)
+            few<Bytes>(work, i, std::min(lanes, end - i), sums + (i - begin) * work.at.size, room);
+        return 0;
     }
 
-    // The matrix of the line's least squares problem, and beside it the right-hand side. Vectors write more than a
-    // row's own numbers; what follows puts it right.
     template <int Bytes>
-    static DMC_INLINE double fill(const Work& work, std::int64_t line, const double* sums, Room& room) {
+    static DMC_INLINE void few(const Work& work, std::int64_t first, std::int64_t count, const double* sums,
+                               Room& room) {
+        using Systems = Cholesky<double, Bytes>;
         using V = Vector<double, Bytes>;
-        const std::int64_t d = work.prior.unknowns, stride = room.stride;
-        const double noise = work.prior.noise[line];
-        const double *row = sums, *weighted = row + work.at.packed;
-        const float* expected = work.prior.means + line * d;
-        double* a = room.matrix.data();
-        for (std::int64_t c = 0; c < stride; c += V::lanes) {
-            auto sum = typename V::type{};
-            for (std::int64_t r = 0; r < d; ++r)
-                sum += double(expected[r]) * V::load(room.precision.data() + r * stride + c);
-            V::store(room.pivot.data() + c, sum);
+        using Type = typename V::type;
+        constexpr std::int64_t lanes = V::lanes;
+        const std::int64_t d = work.prior.unknowns;
+        const double* precision = work.prior.precision;
+        const Systems systems{d, d + 1, room.numbers.data()->lanes, room.meanwhile.data()->lanes};
+        double *side = room.side.data()->lanes, *expected = room.expected.data()->lanes;
+        double *mean = room.mean.data()->lanes, noise[lanes], constant[lanes], real[lanes];
+        for (std::int64_t i = 0; i < lanes; ++i) {
+            const std::int64_t own = std::min(i, count - 1);  // lanes that are left over have the last line once more
+            gather(work, sums + own * work.at.size, work.prior.means + (first + own) * d, systems, room, constant, i);
+            noise[i] = work.prior.noise[first + own];
+            real[i] = i < count;
         }
-        for (std::int64_t r = 0; r < d; ++r) {
-            room.side[r] = weighted[r] - row[d - r];  // the values less the offsets
-            for (std::int64_t c = r; c < d; c += V::lanes) V::store(a + r * stride + c, noise * V::load(row + c - r));
-            row += d + 1 - r;
-        }
-        for (std::int64_t r = 0; r < d; ++r) {
-            for (std::int64_t c = 0; c < r; ++c) a[r * stride + c] = a[c * stride + r];
-            for (std::int64_t c = d; c < stride; ++c) a[r * stride + c] = 0;
-        }
-        for (std::int64_t i = 0; i < d * stride; i += V::lanes)
-            V::store(a + i, V::load(a + i) + V::load(room.precision.data() + i));
-        for (std::int64_t r = 0; r < d; ++r) a[r * stride + d] = noise * room.side[r] + room.pivot[r];
-        return *row - 2 * weighted[d];  // Σ offset² − 2 Σ offset · value
-    }
 
-    // The moments of z = (factors, 1, bias): the unknowns with a 1 before the last.
-    template <int Bytes>
-    static DMC_INLINE void show(const Work& work, std::int64_t line, Room& room, const float* mean) {
-        using V = Vector<float, Bytes>;
-        using D = Vector<double, Bytes>;
-        const std::int64_t k = work.prior.unknowns - 1, stride = room.stride, wide = room.wide, shown = work.at.shown;
-        float *z = room.shown.data(), *known = room.known.data();
-        std::copy_n(mean, k, z);
-        z[k] = 1;
-        z[k + 1] = mean[k];
-        for (std::int64_t r = 0; r <= k; ++r) {
-            const double* from = room.matrix.data() + r * stride;
-            float* to = known + (r < k ? r : k + 1) * wide;
-            for (std::int64_t c = 0; c < stride; c += D::lanes) {
-                const auto half = __builtin_convertvector(D::load(from + c), typename Vector<float, Bytes / 2>::type);
-                std::memcpy(to + c, &half, sizeof half);
+        const Type precise = V::load(noise);
+        double* a = systems.a;
+        for (std::int64_t r = 0; r < d; ++r, a += lanes) {
+            for (std::int64_t c = r; c < d; ++c, a += lanes) V::store(a, precise * V::load(a) + precision[r * d + c]);
+            V::store(a, precise * V::load(side + r * lanes) + product<Bytes>(precision + r * d, expected, d));
+        }
+        systems.factor();
+        systems.solve();
+        systems.invert();
+
+        Type linear = {}, pulled = {}, trace = {};
+        for (std::int64_t r = 0; r < d; ++r) {
+            const Type own = V::load(systems.at(r, d));
+            linear += V::load(side + r * lanes) * own;
+            for (int i = 0; i < lanes; ++i) mean[r * lanes + i] = float(own[i]);
+        }
+        const Type counts = V::load(real);
+        double* total = room.covariance.data()->lanes;
+        for (std::int64_t r = 0; r < d; ++r) {
+            pulled += (V::load(mean + r * lanes) - V::load(expected + r * lanes)) *
+                      product<Bytes>(precision + r * d, mean, d);
+            for (std::int64_t c = r; c < d; ++c, total += kWidest) {
+                const Type own = V::load(systems.at(r, c));
+                V::store(total, V::load(total) + counts * own);
+                trace += (r == c ? 1 : 2) * precision[r * d + c] * own;
             }
         }
-        for (std::int64_t r = 0; r <= k + 1; ++r) {
-            float* to = known + r * wide;
-            to[k + 1] = to[k];
-            to[k] = 0;
+        // With A m = noise·side + P μ: the quadratic form in the sums is what m and the prior leave of it.
+        const Type errors = V::load(constant) - linear + (double(d) - trace - pulled) / precise;
+        for (std::int64_t i = 0; i < count; ++i) {
+            work.out.errors[first + i] = errors[i];
+            show(work, first + i, systems, room, i);
         }
-        float *packed = room.packed.data(), *out = packed;
-        for (std::int64_t r = 0; r < shown; ++r) {
-            for (std::int64_t c = r; c < shown; c += V::lanes)
-                V::store(out + c - r, z[r] * V::load(z + c) + V::load(known + r * wide + c));
-            out += shown - r;
+    }
+
+    // Σ_c row[c] vectors[c].
+    template <int Bytes>
+    static DMC_INLINE typename Vector<double, Bytes>::type product(const double* row, const double* vectors,
+                                                                   std::int64_t count) {
+        using V = Vector<double, Bytes>;
+        typename V::type sum = {};
+        for (std::int64_t c = 0; c < count; ++c) sum += row[c] * V::load(vectors + c * V::lanes);
+        return sum;
+    }
+
+    // What lane i needs to know of its line.
+    template <class Systems>
+    static DMC_INLINE void gather(const Work& work, const double* sums, const float* expected, const Systems& systems,
+                                  Room& room, double* constant, std::int64_t i) {
+        constexpr std::int64_t lanes = Systems::lanes;
+        const std::int64_t d = work.prior.unknowns;
+        const double *row = sums, *weighted = row + work.at.packed;
+        double *a = systems.a + i, *side = room.side.data()->lanes + i, *prior = room.expected.data()->lanes + i;
+        for (std::int64_t r = 0; r < d; ++r, ++row, a += lanes) {
+            for (std::int64_t c = r; c < d; ++c, a += lanes) *a = *row++;
+            side[r * lanes] = weighted[r] - *row;  // the values less the offsets
+            prior[r * lanes] = expected[r];
         }
-        std::fill(out, packed + work.at.packed, 0.0f);
-        std::copy_n(z, shown, packed + work.at.packed);
-        std::fill(packed + work.at.packed + shown, packed + work.at.size, 0.0f);
-        std::copy_n(packed, work.at.size, work.out.moments + line * work.at.size);
+        constant[i] = *row - 2 * weighted[d];  // Σ offset² − 2 Σ offset · value
+    }
+
+    // The mean of a line, and the moments of z = (factors, 1, bias): the unknowns with a 1 before the last.
+    template <class Systems>
+    static DMC_INLINE void show(const Work& work, std::int64_t line, const Systems& systems, Room& room,
+                                std::int64_t i) {
+        constexpr std::int64_t lanes = Systems::lanes;
+        const std::int64_t d = work.prior.unknowns, k = d - 1;
+        float *z = room.shown.data(), *mean = work.out.means + line * d;
+        for (std::int64_t r = 0; r < d; ++r) z[r] = mean[r] = float(room.mean.data()->lanes[r * lanes + i]);
+        const double* a = systems.a + i;
+        float *begin = work.out.moments + line * work.at.size, *out = begin;
+        for (std::int64_t r = 0; r < k; ++r, a += 2 * lanes) {
+            for (std::int64_t c = r; c < k; ++c, a += lanes) *out++ = z[r] * z[c] + float(*a);
+            *out++ = z[r];
+            *out++ = z[r] * z[k] + float(*a);
+        }
+        *out++ = 1;
+        *out++ = z[k];
+        *out++ = z[k] * z[k] + float(*a);
+        z[d] = z[k];
+        z[k] = 1;
+        std::fill(out, begin + work.at.packed, 0.0f);
+        out = std::copy_n(z, d + 1, begin + work.at.packed);
+        std::fill(out, begin + work.at.size, 0.0f);
     }
 };
 
@@ -170,28 +165,30 @@ void posterior(Lines<Index> lines, const float* values, const float* others, Pri
 
     // Few enough sums of covariances to keep, and the same for any number of threads.
     const std::int64_t groups = std::min<std::int64_t>(pieces.size(), 64);
-    std::vector<double> covariances(groups * d * d);
+    const std::int64_t triangle = d * (d + 1) / 2;
+    std::vector<double> covariances(groups * triangle);
     parallel_for(groups, n_threads, [&](std::int64_t g) {
-        Room room(prior, work.at);
-        std::vector<double> sums(line_sums.room());
+        Room room(d);
+        std::vector<double> of_piece(line_sums.room());
         for (std::size_t p = g * pieces.size() / groups; p < (g + 1) * pieces.size() / groups; ++p) {
             const Piece& piece = pieces[p];
             if (line_sums.goes_on(piece)) continue;
-            line_sums.of(p, sums.data());
-            for (std::int64_t i = piece.begin; i < piece.end; ++i) {
-                const double* own = sums.data() + (i - piece.begin) * size;
-                double error = dispatch<Finish>(work, i, own, room);
+            line_sums.of(p, of_piece.data());
+            const double* sums = of_piece.data();
+            dispatch<Finish>(work, piece.begin, piece.end, sums, room);
+            for (std::int64_t i = piece.begin; i < piece.end; ++i)
                 for (std::int64_t e = lines.pointers[i]; e < lines.pointers[i + 1]; ++e)
-                    error += double(values[e]) * double(values[e]);
-                out.errors[i] = error;
-            }
+                    out.errors[i] += double(values[e]) * double(values[e]);
         }
-        for (std::int64_t r = 0; r < d; ++r)
-            std::copy_n(room.covariance.data() + r * room.stride, d, covariances.data() + (g * d + r) * d);
+        for (std::int64_t t = 0; t < triangle; ++t)
+            for (const double of_lane : room.covariance[t].lanes) covariances[g * triangle + t] += of_lane;
     });
     std::fill_n(out.covariance, d * d, 0.0);
-    for (std::int64_t g = 0; g < groups; ++g)
-        for (std::int64_t c = 0; c < d * d; ++c) out.covariance[c] += covariances[g * d * d + c];
+    for (std::int64_t g = 0, t = 0; g < groups; ++g)
+        for (std::int64_t r = 0; r < d; ++r)
+            for (std::int64_t c = r; c < d; ++c, ++t) out.covariance[r * d + c] += covariances[t];
+    for (std::int64_t r = 0; r < d; ++r)
+        for (std::int64_t c = 0; c < r; ++c) out.covariance[r * d + c] = out.covariance[c * d + r];
 }
 
 void moments_of(std::int64_t lines, std::int64_t unknowns, const float* means, float* moments, int n_threads) {

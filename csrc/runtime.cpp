@@ -17,8 +17,16 @@ Isa detect() {
 #ifdef DMC_X86_DISPATCH
     __builtin_cpu_init();
     Isa best = Isa::plain;
-    if (__builtin_cpu_supports("x86-64-v3")) best = Isa::avx2;
-    if (__builtin_cpu_supports("x86-64-v4")) best = Isa::avx512;
+#ifdef __clang__  // knows the levels by name from its version 18 on
+    const bool v3 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("bmi2"),
+               v4 = v3 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+                    __builtin_cpu_supports("avx512cd") && __builtin_cpu_supports("avx512dq") &&
+                    __builtin_cpu_supports("avx512vl");
+#else
+    const bool v3 = __builtin_cpu_supports("x86-64-v3"), v4 = __builtin_cpu_supports("x86-64-v4");
+#endif
+    if (v3) best = Isa::avx2;
+    if (v4) best = Isa::avx512;
     // A wish beyond what the processor has is not granted: it would end in an illegal instruction.
     if (const char* wish = std::getenv("DMC_ISA")) {
         if (!std::strcmp(wish, "plain")) best = Isa::plain;

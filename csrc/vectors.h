@@ -7,8 +7,15 @@
 #include <cstdint>
 #include <cstring>
 
-#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)
+#if defined(__x86_64__) && defined(__GNUC__)
 #define DMC_X86_DISPATCH 1
+#endif
+
+// Both compilers would rather take two halves than one register of 64 bytes, and each is told otherwise in its own way.
+#ifdef __clang__
+#define DMC_AVX512 __attribute__((target("arch=x86-64-v4"), min_vector_width(512)))
+#else
+#define DMC_AVX512 __attribute__((target("arch=x86-64-v4,prefer-vector-width=512")))
 #endif
 
 #define DMC_INLINE inline __attribute__((always_inline))
@@ -56,7 +63,7 @@ DMC_INLINE Real sum(typename Vector<Real, Bytes>::type v) {
 // cuts out of one would not inherit the target.
 #ifdef DMC_X86_DISPATCH
 template <class Kernel, class... Arguments>
-__attribute__((target("arch=x86-64-v4,prefer-vector-width=512"))) auto run_avx512(Arguments&... arguments) {
+DMC_AVX512 auto run_avx512(Arguments&... arguments) {
     return Kernel::template run<64>(arguments...);
 }
 template <class Kernel, class... Arguments>

@@ -118,7 +118,7 @@ def bench(
     names: Annotated[list[str] | None, typer.Argument(help="Runs, or 'all' of them; without: what there is.")] = None,
 ) -> None:
     """Run benches of the source tree by name, each in a process of its own; they write to bench/results."""
-    folder = Path(__file__).parent.parent / "bench"
+    folder = Path(__file__).parents[2] / "bench"
     if not (folder / "_harness.py").is_file():
         raise FileNotFoundError(
             "the benches are in dmc's source tree; say this in an editable install: pip install -e ."

@@ -9,6 +9,7 @@ import sys
 import numpy as np
 import pytest
 from hypothesis import given, settings, strategies as st
+from scipy import sparse
 from threadpoolctl import threadpool_limits
 
 import kernel_suite as suite
@@ -192,7 +193,7 @@ def test_binding_takes_what_is_right():
         ({"indices": lambda a: a + 1}, ValueError, "index 6 is out of range for 6 lines"),
         ({"indices": lambda a: a - 1}, ValueError, "index -1 is out of range for 6 lines"),
         ({"other_lines": lambda _: 5}, ValueError, "index 5 is out of range for 5 lines"),
-        ({"other_lines": lambda _: -5}, ValueError, "index 0 is out of range for -5 lines"),
+        ({"other_lines": lambda _: -5}, ValueError, "other_lines is -5; give 0 or more"),
         ({"pointers": lambda a: a.astype(np.int32)}, TypeError, "incompatible constructor arguments"),
         ({"indices": lambda a: a.astype(np.uint32)}, TypeError, "incompatible constructor arguments"),
     ],
@@ -216,9 +217,9 @@ def test_entries_outlive_the_names_of_their_arrays():
 @pytest.mark.parametrize(
     ("changes", "error", "said"),
     [
-        ({"own": lambda a: a[:, :3].copy()}, ValueError, r"own has shape \(4, 3\) and other \(6, 4\)"),
-        ({"own": lambda a: a[:-1]}, ValueError, "own has 3 lines and other 6; the entries are of 4 and 6"),
-        ({"other": lambda a: a[:-1]}, ValueError, "own has 4 lines and other 5; the entries are of 4 and 6"),
+        ({"own": lambda a: a[:, :3].copy()}, ValueError, r"other has shape \(6, 4\); it has to be \(6, 3\)"),
+        ({"own": lambda a: a[:-1]}, ValueError, r"own has shape \(3, 4\); it has to be \(4, any\)"),
+        ({"other": lambda a: a[:-1]}, ValueError, r"other has shape \(5, 4\); it has to be \(6, 4\)"),
         ({"own": lambda a: a.ravel()}, ValueError, r"own has shape \(16,\)"),
         ({"target": lambda a: a[:-1]}, ValueError, r"target has shape \(23,\)"),
         ({"target": lambda a: a[:, None]}, ValueError, r"target has shape \(24, 1\)"),
@@ -240,6 +241,111 @@ def test_binding_refuses(changes, error, said):
         del given["target"], given["weights"]
         with pytest.raises(error, match=said):
             core.masked_product(**given)
+
+
+def misaligned(array):
+    """A copy that starts one byte after a multiple of its numbers' size."""
+    room = np.empty(array.nbytes + 16, np.uint8)
+    start = -room.ctypes.data % 16 + 1
+    copy = room[start : start + array.nbytes].view(array.dtype).reshape(array.shape)
+    copy[...] = array
+    return copy
+
+
+def sums_arguments(**changes):
+    """Valid arguments of the weighted sums, but for the changes."""
+    given = suite.case(4, mask="all observed")
+    values = {"other": given.right, "coefficients": given.target.by_row}
+    return {"entries": entries(), **values, **{name: change(values[name]) for name, change in changes.items()}}
+
+
+def network_arguments(**changes):
+    """Valid arguments of a whole network's value and gradient, but for the changes."""
+    given = suite.case(4, mask="all observed")
+    by_column = core.Entries(*given.pattern.by_column, 4)
+    values = {"U": given.left, "cores": [np.eye(4)], "V": given.right, "row_bias": np.ones(4)}
+    values |= {"column_bias": np.ones(6), "row_l2": np.ones(4), "column_l2": np.ones(6)}
+    for side, numbers in zip(("row", "column"), given.target, strict=True):
+        values |= {f"target_by_{side}": numbers, f"weights_by_{side}": np.abs(numbers)}
+    values |= {name: change(values[name]) for name, change in changes.items()}
+    return {"by_row": entries(), "by_column": by_column, **values}
+
+
+MISALIGNED = {
+    "entries": (entries, ("pointers", "indices")),
+    "gradient": (lambda **c: core.residual_gradient(**arguments(**c)), ("own", "other", "target", "weights")),
+    "sums": (lambda **c: core.weighted_sums(**sums_arguments(**c)), ("other", "coefficients")),
+    "network": (
+        lambda **c: core.value_and_grad(**network_arguments(**c)),
+        [*"UV", *(f"{side}_{what}" for side in ("row", "column") for what in ("bias", "l2"))]
+        + [f"{what}_by_{side}" for side in ("row", "column") for what in ("target", "weights")],
+    ),
+}
+
+
+@pytest.mark.parametrize(("call", "name"), [(call, name) for call, (_, names) in MISALIGNED.items() for name in names])
+def test_what_is_not_aligned_is_refused_before_it_is_read(call, name):
+    """On x86 it would be read all the same, elsewhere the process would end; the sanitizers look on."""
+    function = MISALIGNED[call][0]
+
+    def spoil(array):
+        return misaligned(np.ones(24) if array is None else array)
+
+    function()
+    with pytest.raises(ValueError, match=rf"{name} is not aligned in memory: .* of [48] bytes plus 1; give a copy"):
+        function(**{name: spoil})
+
+
+def test_a_core_that_is_not_aligned_is_refused():
+    with pytest.raises(ValueError, match="a core is not aligned in memory"):
+        core.value_and_grad(**network_arguments(cores=lambda cores: [misaligned(cores[0])]))
+
+
+def test_without_a_target_every_target_is_zero():
+    for weights in (None, np.arange(24.0)):
+        given = arguments(weights=lambda _, weights=weights: weights)
+        zeros = core.residual_gradient(**{**given, "target": np.zeros(24)})
+        for found in (core.residual_gradient(**{**given, "target": None}), zeros):
+            assert found[0] == zeros[0]
+            np.testing.assert_array_equal(found[1], zeros[1])
+
+
+@pytest.mark.parametrize("index", [np.int32, np.int64])
+@pytest.mark.parametrize("dtype", suite.DTYPES)
+@pytest.mark.parametrize("width", [0, 1, 7, 16, 33, 300])
+def test_weighted_sums_are_those_of_scipy(width, dtype, index):
+    """Lines without entries at both ends and between; one that several threads share; a factor beyond the cache."""
+    rng = np.random.default_rng(width)
+    lengths, others = [0, 3, 100_000 if width < 300 else 40_000, 0, 32_768, 7, *[20] * 300, 0], 5000
+    pointers = np.concatenate([[0], np.cumsum(lengths)])
+    indices = rng.integers(0, others, pointers[-1]).astype(index)
+    other = rng.standard_normal((others, width)).astype(dtype)
+    lines = (core.Entries if index is np.int32 else core.WideEntries)(pointers, indices, others)
+    for coefficients in (None, rng.standard_normal(len(indices)).astype(dtype)):
+        found = [core.weighted_sums(lines, other, coefficients, n_threads) for n_threads in (1, 2)]
+        data = np.ones(len(indices)) if coefficients is None else coefficients.astype(float)
+        wanted = sparse.csr_array((data, indices, pointers), (len(lengths), others)) @ other.astype(float)
+        assert (found[0].dtype, found[0].shape) == (dtype, wanted.shape)
+        np.testing.assert_array_equal(*found)
+        scale = np.maximum(lengths, 1)[:, None]
+        np.testing.assert_allclose(found[0] / scale, wanted / scale, rtol=0, atol=20 * np.finfo(dtype).eps)
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "said"),
+    [
+        ({"other": lambda a: a[:-1]}, ValueError, r"other has shape \(5, 4\); it has to be \(6, any\)"),
+        ({"other": lambda a: a.ravel()}, ValueError, r"other has shape \(24,\)"),
+        ({"coefficients": lambda a: a[:-1]}, ValueError, r"coefficients has shape \(23,\); it has to be \(24,\)"),
+        ({"coefficients": lambda a: a.astype(np.float32)}, TypeError, "incompatible function arguments"),
+        ({"coefficients": lambda a: np.repeat(a, 2)[::2]}, TypeError, "incompatible function arguments"),
+        ({"other": np.asfortranarray}, TypeError, "incompatible function arguments"),
+    ],
+    ids=lambda value: "-".join(value) if isinstance(value, dict) else None,
+)
+def test_weighted_sums_refuse(changes, error, said):
+    with pytest.raises(error, match=said):
+        core.weighted_sums(**sums_arguments(**changes))
 
 
 def rounded(matrix):
@@ -385,7 +491,7 @@ def test_entries_are_taken_or_refused_whatever_they_hold(data):
     wanted = np.zeros_like(own)
     np.add.at(wanted, rows, product[:, None] * other[indices])
     np.testing.assert_allclose(d_own, wanted, atol=1e-10)
-    with pytest.raises(ValueError, match="own has"):
+    with pytest.raises(ValueError, match="own has shape"):
         core.masked_product(entries, rng.standard_normal((len(own) + 1, width)), other)
 
 

@@ -109,10 +109,10 @@ def test_line_sums_are_those_of_scipy(lines, others, long, width, dtype):
 def test_line_sums_refuse_what_is_not_padded():
     lines = step(2)[0]
     for shape, told in (
-        ((50, 15), "multiple of 16 columns"),
-        ((50, 0), "multiple of 16 columns"),
+        ((50, 15), "vectors has 15 columns; give a multiple of 16"),
+        ((50, 0), "vectors has 0 columns; give a multiple of 16"),
         ((49, 16), "it has to be"),
-        ((50,), "give a matrix"),
+        ((50,), "it has to be .50, any"),
     ):
         with pytest.raises(ValueError, match=told):
             _extensions.core.line_sums(posterior.entries_of(lines, 50), np.zeros(shape, np.float32))
@@ -156,6 +156,16 @@ def test_what_does_not_fit_is_refused(place, wrong, told):
     given = list(step(3))
     given[place] = wrong
     with pytest.raises(ValueError, match=told):
+        compiled(*given)
+
+
+@native
+@pytest.mark.parametrize("place", range(1, 6))
+def test_what_is_not_aligned_is_refused(place):
+    given = list(step(3))
+    array = given[place]
+    given[place] = np.empty(array.nbytes + 1, np.uint8)[1:].view(array.dtype).reshape(array.shape)
+    with pytest.raises(ValueError, match="is not aligned in memory"):
         compiled(*given)
 
 

@@ -248,8 +248,8 @@ def changed(at, value):
 @pytest.mark.parametrize(
     ("changes", "error", "said"),
     [
-        ({"left": lambda a: a[:, :2].copy()}, ValueError, r"left has shape \(4, 2\) and right \(6, 3\); give two"),
-        ({"right": lambda a: a.ravel()}, ValueError, r"right \(18,\)"),
+        ({"left": lambda a: a[:, :2].copy()}, ValueError, r"right has shape \(6, 3\); it has to be \(any, 2\)"),
+        ({"right": lambda a: a.ravel()}, ValueError, r"right has shape \(18,\)"),
         ({"left": lambda a: a.astype(np.float32)}, TypeError, "incompatible function arguments"),
         ({"left": np.asfortranarray}, TypeError, "incompatible function arguments"),
         ({"n": lambda _: 0}, ValueError, "n is 0; it has to be at least 1"),
@@ -280,6 +280,26 @@ def test_top_n_refuses(changes, error, said):
         core.top_n(**given)
 
 
+
+def misaligned(array):
+    copy = np.empty(array.nbytes + 1, np.uint8)[1:].view(array.dtype).reshape(array.shape)
+    copy[...] = array
+    return copy
+
+
+@pytest.mark.parametrize("name", ["left", "right", "first", "last", "indices", "among"])
+def test_top_n_refuses_what_is_not_aligned(name):
+    with pytest.raises(ValueError, match=f"{name} is not aligned in memory: it starts at .*; give a copy"):
+        core.top_n(**arguments(**{name: misaligned}))
+
+
+@pytest.mark.parametrize("name", ["left", "right", "rows", "cols"])
+def test_product_at_refuses_what_is_not_aligned(name):
+    given = {"left": np.ones((4, 3)), "right": np.ones((6, 3)), "rows": np.arange(3), "cols": np.arange(3)}
+    with pytest.raises(ValueError, match=f"{name} is not aligned in memory"):
+        core.product_at(**{**given, name: misaligned(given[name])})
+
+
 @pytest.mark.parametrize(
     ("rows", "cols", "error", "said"),
     [
@@ -287,7 +307,7 @@ def test_top_n_refuses(changes, error, said):
         ([0, -1], [0, 0], ValueError, "rows holds -1, which is out of range for 4 lines"),
         ([0, 0], [0, 6], ValueError, "cols holds 6, which is out of range for 6 lines"),
         ([0, 0], [0], ValueError, r"cols has shape \(1,\); it has to be \(2,\)"),
-        ([[0, 0]], [0, 0], ValueError, r"rows has shape \(1, 2\); it has to be \(2,\)"),
+        ([[0, 0]], [0, 0], ValueError, r"rows has shape \(1, 2\); it has to be \(any,\)"),
         ([0.0, 0], [0, 0], TypeError, "incompatible function arguments"),
     ],
 )

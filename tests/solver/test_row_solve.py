@@ -90,6 +90,51 @@ def test_no_size_of_the_matrices_costs_digits(k, size, solver):
     np.testing.assert_allclose(size * row_solve.unpacked(grams, k), np.linalg.inv(full), rtol=1e-11, atol=1e-12)
 
 
+@native
+@pytest.mark.parametrize("condition", [1e2, 1e6, 1e10])
+@pytest.mark.parametrize("k", [2, 5, 9, 16, 40, 128])
+def test_ill_conditioned_systems_are_solved_as_well_as_by_lapack(k, condition):
+    rng = np.random.default_rng(k)
+    basis = np.linalg.qr(rng.standard_normal((11, k, k)))[0]
+    full = (basis * np.geomspace(1, 1 / condition, k)) @ basis.transpose(0, 2, 1)
+    full = (full + full.transpose(0, 2, 1)) / 2
+    sides = (full @ rng.standard_normal((11, k, 1)))[:, :, 0]
+    grams, found = row_solve.packed(full), sides.copy()
+    row_solve.solve(grams, found, inverses=True)
+    left = np.abs((full @ found[:, :, None])[:, :, 0] - sides).max(axis=1)
+    assert (left <= 1e-14 * np.abs(full).max() * np.abs(found).max(axis=1)).all()
+    ours, theirs = (np.abs(full @ x - np.eye(k)).max() for x in (row_solve.unpacked(grams, k), np.linalg.inv(full)))
+    assert ours < 10 * theirs + 1e-14
+
+
+@native
+@pytest.mark.parametrize("k", [2, 3, 16, 40])
+def test_what_rounding_makes_singular_yields_numbers(k):
+    rng = np.random.default_rng(k)
+    root = rng.standard_normal((k, max(k // 2, 1)))
+    at = np.arange(k)
+    full = np.stack([1 / (at[:, None] + at + 1), np.ones((k, k)), root @ root.T])
+    grams, sides = row_solve.packed(full), rng.standard_normal((3, k))
+    row_solve.solve(grams, sides, inverses=True)
+    assert np.isfinite(grams).all()
+    assert np.isfinite(sides).all()
+    assert (np.diagonal(row_solve.unpacked(grams, k), axis1=1, axis2=2) > 0).all()
+
+
+@native
+@pytest.mark.parametrize("k", [3, 16])
+def test_a_system_is_solved_as_if_it_were_alone(k):
+    full, sides = systems(k, 21)
+    full[4], sides[9] = np.nan, np.inf
+    grams, found = row_solve.packed(full), sides.copy()
+    row_solve.solve(grams, found, inverses=True)
+    for i in range(21):
+        own = row_solve.packed(full[i : i + 1]), sides[i : i + 1].copy()
+        row_solve.solve(*own, inverses=True)
+        np.testing.assert_array_equal(own[0][0], grams[i])
+        np.testing.assert_array_equal(own[1][0], found[i])
+
+
 @pytest.mark.parametrize("inverses", [False, True])
 def test_integers_are_solved_without_error(inverses, solver):
     """A matrix whose elimination rounds nothing."""
@@ -131,7 +176,7 @@ def test_the_number_of_threads_changes_no_bit(k, inverses):
 @pytest.mark.parametrize(
     ("grams", "sides", "told"),
     [
-        (np.ones((4, 6)), np.ones(4), r"sides has shape \(4,\); give a matrix"),
+        (np.ones((4, 6)), np.ones(4), r"sides has shape \(4,\); it has to be \(any, any\)"),
         (np.ones((4, 5)), np.ones((4, 3)), r"grams has shape \(4, 5\); it has to be \(4, 6\)"),
         (np.ones((3, 6)), np.ones((4, 3)), r"grams has shape \(3, 6\); it has to be \(4, 6\)"),
         (np.ones(24), np.ones((4, 3)), r"grams has shape \(24,\); it has to be \(4, 6\)"),
