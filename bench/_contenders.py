@@ -331,8 +331,8 @@ def _our_server(U: Any, V: Any, liked: Any) -> Any:
     """A Recommender that has these factors: what `fit` leaves behind, made by hand."""
     import dmc
     from dmc.pattern import SparseIndex
-    from dmc.recommend.state import Course, Fitted, Lazy, State
-    from dmc.recommend.table import Vocabulary
+    from dmc.recommend.state import FitInfo, Fitted, Lazy, State
+    from dmc.recommend.vocabulary import Vocabulary
 
     sides = [np.vstack([side, np.zeros_like(side[:1])]) for side in (U, V)]  # the last: of those who are not known
     served = dmc.Factors(sides[0], (), sides[1], *(np.zeros(len(side), np.float32) for side in sides))
@@ -348,7 +348,7 @@ def _our_server(U: Any, V: Any, liked: Any) -> Any:
         seen=SparseIndex(liked.indptr.astype(np.int64), liked.indices),
         noise=np.nan,
         rank=WIDTH,
-        course=Course(dmc.Status.CONVERGED, 0, np.nan, []),
+        fit_info=FitInfo(dmc.Status.CONVERGED, 0, np.nan, []),
         calibration=None,
         fitted=Lazy.of(Fitted(None, [])),
     )

@@ -140,8 +140,8 @@ def deep_ratings() -> None:
     """MovieLens 100K, network of width 256 trained on and on: test RMSE along the way, with no, two and three cores."""
     import dmc
     from dmc import kernels, metrics
-    from dmc.recommend.network import RATE, START_SCALE
-    from dmc.recommend.table import Vocabulary
+    from dmc.recommend.network import TUNING
+    from dmc.recommend.vocabulary import Vocabulary
     from dmc.solver import initial, steps
 
     train, test = movielens(str(data_folder() / "ml-100k"))
@@ -150,14 +150,17 @@ def deep_ratings() -> None:
     shape = len(users), len(items)
     mean, unit = float(train.rating.mean()), float(train.rating.std())
     observed = dmc.Observations.from_entries(rows, cols, (train.rating - mean) / np.float32(unit), shape)
-    places = users.lines(test.user), items.lines(test.item)
+    places = users.positions(test.user), items.positions(test.item)
     known = places[1] >= 0
     asked, actual = tuple(place[known] for place in places), test.rating[known]
     counts = observed.pattern.row_counts, observed.pattern.column_counts
     biases = dict(zip(("row_bias", "column_bias"), (np.zeros(size, np.float32) for size in shape), strict=True))
 
     # As the Recommender trains, and without its regularisation: then the start has to be small, and the steps.
-    for how, l2, scale, rate in (("regularised", 1.3, START_SCALE, RATE), ("not regularised", 0.0, 0.03, 1e-3)):
+    for how, l2, scale, rate in (
+        ("regularised", 1.3, TUNING.start_scale, TUNING.rate),
+        ("not regularised", 0.0, 0.03, 1e-3),
+    ):
         problem = dmc.MaskedLeastSquares(observed, l2=tuple(l2 * count**0.5 for count in counts))
         for depth in (0, 2, 3):
             start = replace(initial.gaussian(shape, 256, depth, scale, 0, np.float32), **biases)

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 FORMAT = "dmc"
-VERSION = 2
+VERSION = 3  # of recommenders: 3 names the model, and keeps networks as such
 
 
 def save(

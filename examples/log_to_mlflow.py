@@ -40,7 +40,7 @@ def ratings(seed: int = 0) -> dict[str, np.ndarray]:
 def main(tracking_uri: str = "sqlite:///mlflow.db") -> str:
     mlflow.set_tracking_uri(tracking_uri)
     with mlflow.start_run() as run, tempfile.TemporaryDirectory() as folder:
-        rec = dmc.Recommender(16, depth=3, callbacks=[MLflow()])
+        rec = dmc.Recommender(16, model="network", callbacks=[MLflow()])
         mlflow.log_params({"rank": rec.rank, "depth": rec.depth, "l2": rec.l2})
         rec.fit(ratings())
         mlflow.log_metrics({"validation_rmse": rec.validation_rmse_, "rank_found": rec.rank_})

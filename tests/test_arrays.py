@@ -136,7 +136,9 @@ def test_a_gpu_that_is_not_there(observed):
     for use in (
         lambda: dmc.solve(problem, start, steps.Adam(), device="cuda"),
         lambda: dmc.MatrixCompletion(device="cuda").fit(observed),
-        lambda: dmc.Recommender(device="cuda").fit({"user": [1, 2], "item": [1, 2], "rating": [1.0, 2.0]}),
+        lambda: dmc.Recommender(model="network", device="cuda").fit(
+            {"user": [1, 2], "item": [1, 2], "rating": [1.0, 2.0]}
+        ),
         lambda: initial.compressed(observed, 3).to("cuda"),
     ):
         with pytest.raises(ValueError, match=r"device is 'cuda' and torch says: .+; see `dmc doctor`"):
@@ -281,7 +283,9 @@ def test_recommender_on_a_device(device):
     rng = np.random.default_rng(0)
     users, items = rng.integers(0, 40, 900), rng.integers(0, 30, 900)
     table = {"user": users, "item": items, "rating": 3 + np.sin(users) * np.cos(items) + 0.1 * rng.standard_normal(900)}
-    host, there = (dmc.Recommender(depth=3, device=d).fit(table, duplicates="last") for d in (None, device))
+    host, there = (
+        dmc.Recommender(model="network", depth=3, device=d).fit(table, duplicates="last") for d in (None, device)
+    )
     assert isinstance(there.factors_.U, np.ndarray)
     assert there.n_iter_ == host.n_iter_
     a, b = (model.predict(table)["prediction"] for model in (host, there))

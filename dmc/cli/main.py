@@ -20,7 +20,7 @@ import typer
 
 from dmc import __version__, _extensions, datasets, kernels, metrics, plots
 from dmc.cli import models
-from dmc.cli.output import Json, check_output, interactive, show
+from dmc.cli.output import Json, check_output, in_shell_words, interactive, show
 from dmc.completion.estimator import MatrixCompletion
 
 app = typer.Typer(
@@ -33,11 +33,11 @@ app = typer.Typer(
 
 def main() -> None:
     """Run the command line; what goes wrong is said in one sentence, with exit status 1."""
-    warnings.showwarning = lambda message, *_, **__: typer.echo(f"dmc: {message}", err=True)
+    warnings.showwarning = lambda message, *_, **__: typer.echo(f"dmc: {in_shell_words(message)}", err=True)
     try:
         app()
     except (ValueError, TypeError, OSError, ImportError, MemoryError, FloatingPointError) as error:
-        typer.echo(f"dmc: {error}", err=True)
+        typer.echo(f"dmc: {in_shell_words(error)}", err=True)
         sys.exit(1)
 
 

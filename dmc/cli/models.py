@@ -34,12 +34,19 @@ def fit(
     item: ItemColumn = "item",
     rating: RatingColumn = "rating",
     duplicates: Annotated[Literal["error", "mean", "last"], typer.Option(help="Of repeated ratings.")] = "error",
+    model: Annotated[
+        Literal["bayes", "network"] | None,
+        typer.Option(help="Variational Bayes, which is the default, or a compressed deep network."),
+    ] = None,
+    depth: Annotated[int | None, typer.Option(help="Cores of the network; 3 if left out.", min=0)] = None,
     ensemble: Annotated[int, typer.Option(help="Models to average.", min=1)] = 1,
     intervals: Annotated[
         bool, typer.Option("--intervals", help="Learn bounds for `dmc predict --interval` too.")
     ] = False,
     threads: Annotated[int | None, typer.Option(help="Threads to use; all cores if left out.", min=1)] = None,
-    device: Annotated[str | None, typer.Option(help="Where to train: cuda for a GPU; the host if left out.")] = None,
+    device: Annotated[
+        str | None, typer.Option(help="Where to train a network: cuda for a GPU; the host if left out.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Fit a recommender to a file of ratings. Ctrl-C ends with the best so far, saved if -o was given."""
@@ -51,18 +58,31 @@ def fit(
         judged.numbers(rating)
     check_output(output)
     given = Table.open(ratings, columns)
+    if model is None and (depth is not None or device is not None):
+        typer.echo("dmc: this trains a network; say --model network, which the next release asks for", err=True)
+        model = "network"
     began = time.perf_counter()
-    model = Recommender(
-        ensemble=ensemble, intervals=intervals, n_threads=threads, device=device, verbose=interactive()
-    ).fit(given, user, item, rating, duplicates)
+    fitted = Recommender(
+        model=model,
+        depth=depth,
+        ensemble=ensemble,
+        intervals=intervals,
+        n_threads=threads,
+        device=device,
+        verbose=interactive(),
+    ).fit(given, *columns, duplicates)
     seconds = time.perf_counter() - began
     if output is not None:
-        model.save(output)
-    result: dict[str, Any] = {"train_rmse": _rmse(model, given, rating)}
+        fitted.save(output)
+    result = {"train_rmse": _rmse(fitted, given, rating)}
     if judged is not None:
-        result["test_rmse"] = _rmse(model, judged, rating)
-    result |= {
-        "fit_seconds": seconds,
+        result["test_rmse"] = _rmse(fitted, judged, rating)
+    _show_fit(fitted, {**result, "fit_seconds": seconds}, output, as_json)
+
+
+def _show_fit(model: Recommender, figures: dict[str, float], output: Path | None, as_json: bool) -> None:
+    result: dict[str, Any] = {
+        **figures,
         "rank": model.rank_,
         "status": model.status_.name,
         "n_observed": model.n_observed_,
@@ -72,9 +92,9 @@ def fit(
     }
     if as_json:
         typer.echo(json.dumps(result))
-    else:
-        shown = [(key.replace("_", " "), f"{v:.4f}" if isinstance(v, float) else str(v)) for key, v in result.items()]
-        show([*shown, ("model", str(output) if output else "not saved: say -o FILE")])
+        return
+    shown = [(key.replace("_", " "), f"{v:.4f}" if isinstance(v, float) else str(v)) for key, v in result.items()]
+    show([*shown, ("model", str(output) if output else "not saved: say -o FILE")])
 
 
 def _rmse(model: Recommender, table: Table, rating: str) -> float:
@@ -106,8 +126,8 @@ def recommend(
 ) -> None:
     """The best items for a user, of those not rated yet."""
     recommender = Recommender.load(model)
-    known = recommender.users_.lines(np.asarray(user))
-    for name in [u for u, line in zip(user, known, strict=True) if line < 0]:
+    known = recommender.users_.positions(np.asarray(user))
+    for name in [u for u, position in zip(user, known, strict=True) if position < 0]:
         typer.echo(f"dmc: user {name!r} is not known: what is chosen often and rated high follows", err=True)
     write(recommender.recommend(user, n), None, as_json, "recommendations")
 
@@ -124,9 +144,9 @@ def similar(
     name, items = recommender.columns_[1], recommender.items_
     names = item_titles.names(items, titles)
     found = recommender.similar_items(item, n)
-    found[name] = items.ids[items.lines(found[name])]  # as they were in the ratings, not as they were typed
+    found[name] = items.ids[items.positions(found[name])]  # as they were in the ratings, not as they were typed
     if titles is not None:
-        found |= {"title": names[items.lines(found["similar"])]}
+        found |= {"title": names[items.positions(found["similar"])]}
     write(found, None, as_json, "similar")
 
 
@@ -145,9 +165,9 @@ def explain(
     found = recommender.explain(user, item, n)
     prediction = float(recommender.predict({of_users: [user], of_items: [item]})["prediction"][0])
     if titles is not None:
-        found |= {"title": names[recommender.items_.lines(found[of_items])]}
+        found |= {"title": names[recommender.items_.positions(found[of_items])]}
     if not as_json:
-        name = names[recommender.items_.lines([item])[0]]
+        name = names[recommender.items_.positions([item])[0]]
         typer.echo(f"user {user}, item {name}: {prediction:.2f} predicted; {recommender.mean_:.2f} is the mean rating")
     write(found, None, as_json, "contributions", prediction=prediction)
 
@@ -185,22 +205,24 @@ def evaluate(
             train, judged = evaluation.split(train, split, test_fraction, seed, user, timestamp)
         found = evaluation.baselines(
             train, judged, n, relevant, user, item, rating
-        )  # first: it is quick to tell what is wrong
+        )  # first: quick to tell what is wrong
         fitted = Recommender(verbose=interactive()).fit(train, user, item, rating, duplicates)
         found = {"recommender": evaluation.evaluate(fitted, judged, n, relevant), **found}
     if as_json:
         typer.echo(json.dumps({name: verdict.asdict() for name, verdict in found.items()}))
         return
+    _show_verdicts(found)
+
+
+def _show_verdicts(found: dict[str, evaluation.Evaluation]) -> None:
     verdict = found["recommender"]
     typer.echo(
-        f"{verdict.n_ratings:,} test ratings; lists of {n} for {verdict.n_users:,} users with items rated "
+        f"{verdict.n_ratings:,} test ratings; lists of {verdict.n} for {verdict.n_users:,} users with items rated "
         f"{verdict.relevant:.4g} or more"
     )
     measures = ("rmse", "mae", "precision", "recall", "ndcg", "average_precision", "coverage")
-    lines = {name: [getattr(verdict, m) for m in measures] for name, verdict in found.items()}
-    shown = [
-        (name, "  ".join("–".rjust(9) if v is None else f"{v:9.4f}" for v in line)) for name, line in lines.items()
-    ]
+    rows = {name: [getattr(verdict, m) for m in measures] for name, verdict in found.items()}
+    shown = [(name, "  ".join("–".rjust(9) if v is None else f"{v:9.4f}" for v in row)) for name, row in rows.items()]
     show([("", "  ".join(m.replace("average_", "avg ").rjust(9) for m in measures)), *shown])
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,6 +15,19 @@ import numpy as np
 import typer
 
 Json = Annotated[bool, typer.Option("--json", help="End with one line of JSON, for machines.")]
+
+
+# What the library says of its parameters, as the shell has them.
+OPTIONS = re.compile(r"\b(user|item|rating|duplicates|model)='([^']*)'")
+PHRASES = {"fit Recommender(intervals=True) to ratings": "fit it with dmc fit --intervals"}
+
+
+def in_shell_words(message: object) -> str:
+    """A sentence of the library, its remedy being one for the shell."""
+    sentence = OPTIONS.sub(r"--\1 \2", str(message))
+    for phrase, ours in PHRASES.items():
+        sentence = sentence.replace(phrase, ours)
+    return sentence
 
 
 def show(rows: Sequence[tuple[str, str]]) -> None:

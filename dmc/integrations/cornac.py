@@ -10,6 +10,7 @@ from cornac.exception import ScoreException
 from numpy.typing import NDArray
 
 from dmc.recommend.recommender import Recommender
+from dmc.recommend.settings import ModelName
 
 
 class CompressedMF(cornac.models.Recommender):
@@ -21,13 +22,15 @@ class CompressedMF(cornac.models.Recommender):
         What the model is called in tables and folders.
     k : int
         Upper bound of the rank; a generous one does no harm.
+    model : {"bayes", "network"}, optional
+        Variational Bayes, which is the default and takes only the bound of the rank, or a compressed deep network.
     depth : int, optional
-        Train a deep network with so many cores; left out, variational Bayes, which takes only the bound of the rank.
-    lambda_reg : float
-        Regularisation, relative to the ratings' standard deviation.
-    validation_fraction : float
-        Share of the training ratings held out to find the number of steps, so that there is none to give. Cornac's own
-        validation set is left to choose between models.
+        Of the network: cores. Like the next two, refused where it has no effect; see `dmc.Recommender`.
+    lambda_reg : float, optional
+        Of the network: regularisation, relative to the ratings' standard deviation.
+    validation_fraction : float, optional
+        Of the network: share of the training ratings held out to find the number of steps, so that there is none to
+        give. Cornac's own validation set is left to choose between models.
     num_threads : int
         Threads of the fit; 0: all. The result does not depend on it.
     trainable : bool
@@ -48,15 +51,18 @@ class CompressedMF(cornac.models.Recommender):
         name: str = "CompressedMF",
         k: int = 16,
         depth: int | None = None,
-        lambda_reg: float = 1.3,
-        validation_fraction: float = 0.1,
+        lambda_reg: float | None = None,
+        validation_fraction: float | None = None,
         num_threads: int = 0,
         trainable: bool = True,
         verbose: bool = False,
         seed: int | None = 0,
+        *,
+        model: ModelName | None = None,
     ) -> None:
         super().__init__(name=name, trainable=trainable, verbose=verbose)
         self.k = k
+        self.model = model
         self.depth = depth
         self.lambda_reg = lambda_reg
         self.validation_fraction = validation_fraction
@@ -77,6 +83,7 @@ class CompressedMF(cornac.models.Recommender):
         users, items, ratings = train_set.uir_tuple
         self.recommender = Recommender(
             self.k,
+            model=self.model,
             depth=self.depth,
             l2=self.lambda_reg,
             validation_fraction=self.validation_fraction,
@@ -84,7 +91,7 @@ class CompressedMF(cornac.models.Recommender):
             n_threads=self.num_threads or None,
             verbose=self.verbose,
         ).fit({"user": users, "item": items, "rating": ratings})
-        factors = self.recommender.factors_  # Cornac's indices have no gaps: they are the lines of the factors
+        factors = self.recommender.factors_  # Cornac's indices have no gaps: they are the rows of the factors
         self._left, self._right, self._item_bias = factors.left, factors.right, np.asarray(factors.column_bias)
         return self
 

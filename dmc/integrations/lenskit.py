@@ -21,18 +21,22 @@ class CompressedMFConfig(BaseModel, extra="forbid"):
     ----------
     embedding_size : int
         Upper bound of the rank; a generous one does no harm.
+    model : {"bayes", "network"}, optional
+        Variational Bayes, which is the default and takes only the bound of the rank, or a compressed deep network,
+        which is trained on the device that LensKit is set to.
     depth : int, optional
-        Train a deep network with so many cores; left out, variational Bayes, which takes only the bound of the rank.
-    regularization : float
-        Relative to the ratings' standard deviation.
+        Of the network: cores. Like `regularization`, refused where it has no effect; see `dmc.Recommender`.
+    regularization : float, optional
+        Of the network: relative to the ratings' standard deviation.
     user_embeddings : True or "prefer"
         With LensKit's own meaning. "prefer": a user seen in training is scored by what was learnt then. True: anybody
         whose query has a history with ratings is folded in from that, at each query.
     """
 
     embedding_size: PositiveInt = 16
+    model: Literal["bayes", "network"] | None = None
     depth: NonNegativeInt | None = None
-    regularization: NonNegativeFloat = 1.3
+    regularization: NonNegativeFloat | None = None
     user_embeddings: Literal[True, "prefer"] = "prefer"
 
 
@@ -73,13 +77,17 @@ class CompressedMFScorer(Component[ItemList], Trainable):
         if "rating" not in matrix.attribute_names:
             raise ValueError("the dataset's interactions have no attribute 'rating'; give a dataset with ratings")
         ratings = matrix.scipy(attribute="rating", layout="coo")
-        device = options.configured_device()
+        config, device = self.config, None
+        if config.model == "network" or config.depth is not None:
+            configured = options.configured_device()
+            device = None if configured == "cpu" else configured
         self.recommender = Recommender(
-            self.config.embedding_size,
-            depth=self.config.depth,
-            l2=self.config.regularization,
+            config.embedding_size,
+            model=config.model,
+            depth=config.depth,
+            l2=config.regularization,
             random_state=options.random_generator(),
-            device=None if device == "cpu" else device,
+            device=device,
         ).fit({"user": ratings.row, "item": ratings.col, "rating": ratings.data})
         self.users, self.items = data.users, data.items
         factors = self.recommender.factors_
@@ -96,23 +104,23 @@ class CompressedMFScorer(Component[ItemList], Trainable):
         if not self.is_trained():
             raise RuntimeError("this CompressedMFScorer is not trained; call train, or train the pipeline it is in")
         query = RecQuery.create(query)
-        lines = self.recommender.items_.lines(items.numbers(vocabulary=self.items, missing="negative"))
-        known = lines >= 0
+        positions = self.recommender.items_.positions(items.numbers(vocabulary=self.items, missing="negative"))
+        known = positions >= 0
         scores = np.full(len(items), np.nan, np.float32)
-        scores[known] = self._scores(query, lines[known])
+        scores[known] = self._scores(query, positions[known])
         return ItemList(items, scores=scores)
 
-    def _scores(self, query: RecQuery, lines: NDArray[np.int64]) -> NDArray[np.float32]:
-        """(items,) what a user gives to items, which come as lines of the factors."""
+    def _scores(self, query: RecQuery, positions: NDArray[np.int64]) -> NDArray[np.float32]:
+        """(items,) what a user gives to items, which come as rows of the factors."""
         recommender = self.recommender
         number = None if query.user_id is None else self.users.number(query.user_id, missing=None)
-        user = -1 if number is None else int(recommender.users_.lines([number])[0])
+        user = -1 if number is None else int(recommender.users_.positions([number])[0])
         if user < 0 or self.config.user_embeddings is True:
             rated = self._ratings(query.query_items)
             if rated is not None:
-                return np.float32(recommender.mean_) + self._right[lines] @ recommender.user_vector(*rated)
+                return np.float32(recommender.mean_) + self._right[positions] @ recommender.user_vector(*rated)
         mean = np.float32(recommender.mean_)
-        return mean + self._right[lines] @ (self._stranger if user < 0 else self._left[user])
+        return mean + self._right[positions] @ (self._stranger if user < 0 else self._left[user])
 
     def _ratings(self, history: ItemList | None) -> tuple[NDArray[np.int64], NDArray[np.float32]] | None:
         """Known items of a history, once each, and their ratings; None if there are none."""
@@ -120,6 +128,6 @@ class CompressedMFScorer(Component[ItemList], Trainable):
         if history is None or ratings is None:
             return None
         numbers = history.numbers(vocabulary=self.items, missing="negative")
-        usable = (self.recommender.items_.lines(numbers) >= 0) & np.isfinite(ratings)
+        usable = (self.recommender.items_.positions(numbers) >= 0) & np.isfinite(ratings)
         rated, last = np.unique(numbers[usable][::-1], return_index=True)
         return (rated, ratings[usable][::-1][last]) if len(rated) else None

@@ -8,6 +8,7 @@ import numpy as np
 from surprise import AlgoBase, PredictionImpossible, Trainset
 
 from dmc.recommend.recommender import Recommender
+from dmc.recommend.settings import ModelName
 
 
 class CompressedMF(AlgoBase):
@@ -17,12 +18,15 @@ class CompressedMF(AlgoBase):
     ----------
     n_factors : int
         Upper bound of the rank; a generous one does no harm.
+    model : {"bayes", "network"}, optional
+        Variational Bayes, which is the default and takes only the bound of the rank, or a compressed deep network.
     depth : int, optional
-        Train a deep network with so many cores; left out, variational Bayes, which takes only the bound of the rank.
-    reg_all : float
-        Regularisation, relative to the ratings' standard deviation.
-    validation_fraction : float
-        Share of the training ratings held out to find the number of steps, so that there is none to give.
+        Of the network: cores. Like the next two, refused where it has no effect; see `dmc.Recommender`.
+    reg_all : float, optional
+        Of the network: regularisation, relative to the ratings' standard deviation.
+    validation_fraction : float, optional
+        Of the network: share of the training ratings held out to find the number of steps, so that there is none to
+        give.
     random_state : int, numpy.random.Generator or None
         Seed. The same gives the same result.
     verbose : bool
@@ -43,13 +47,16 @@ class CompressedMF(AlgoBase):
         self,
         n_factors: int = 16,
         depth: int | None = None,
-        reg_all: float = 1.3,
-        validation_fraction: float = 0.1,
+        reg_all: float | None = None,
+        validation_fraction: float | None = None,
         random_state: int | np.random.Generator | None = 0,
         verbose: bool = False,
+        *,
+        model: ModelName | None = None,
     ) -> None:
         AlgoBase.__init__(self)
         self.n_factors = n_factors
+        self.model = model
         self.depth = depth
         self.reg_all = reg_all
         self.validation_fraction = validation_fraction
@@ -68,13 +75,14 @@ class CompressedMF(AlgoBase):
         users, items, ratings = (np.asarray(column) for column in zip(*trainset.all_ratings(), strict=True))
         self.recommender = Recommender(
             self.n_factors,
+            model=self.model,
             depth=self.depth,
             l2=self.reg_all,
             validation_fraction=self.validation_fraction,
             random_state=self.random_state,
             verbose=self.verbose,
         ).fit({"user": users, "item": items, "rating": ratings}, duplicates="mean")
-        factors = self.recommender.factors_  # inner ids have no gaps: they are the lines of the factors
+        factors = self.recommender.factors_  # inner ids have no gaps: they are the rows of the factors
         self._left, self._right = factors.left, factors.right
         self._user_bias, self._item_bias = np.asarray(factors.row_bias), np.asarray(factors.column_bias)
         return self

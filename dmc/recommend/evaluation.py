@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal, Protocol
@@ -11,12 +10,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dmc import _checks, metrics
-from dmc.recommend.table import HEADLESS, Table, Vocabulary
+from dmc.factors import Factors
+from dmc.pattern import SparseIndex
+from dmc.recommend.readers import HEADLESS
+from dmc.recommend.table import Table
+from dmc.recommend.vocabulary import Vocabulary
 
 By = Literal["random", "user", "time"]
 DAMPING = 5.0  # ratings' worth of "no bias" that each user and item starts with
 SWEEPS = 10
-CHUNK = 1 << 22  # places looked at a time when recommending
 
 
 @dataclass(frozen=True)
@@ -110,18 +112,12 @@ def split(
     named = ("user" if user in HEADLESS else user, "item", "rating", "timestamp" if time in HEADLESS else time)
     source = Table.open(table, named)
     size = len(source)
-    n_test = round(fraction * size)
     if by == "user":
-        _, rows = Vocabulary.learn(source.ids(user))
-        counts = np.bincount(rows)
-        wanted = np.minimum(np.rint(fraction * counts).astype(np.int64), counts - 1)
-        order = np.lexsort((rng.random(size), rows))
-        places = np.arange(size) - np.repeat(np.cumsum(counts) - counts, counts)
-        test = order[places < wanted[rows[order]]]
+        test = _share_of_each(source.ids(user), fraction, rng)
     elif by == "time":
-        test = np.argsort(_times(source, time), kind="stable")[size - n_test :]
+        test = np.argsort(_times(source, time), kind="stable")[size - round(fraction * size) :]
     else:
-        test = rng.permutation(size)[:n_test]
+        test = rng.permutation(size)[: round(fraction * size)]
     if not 0 < len(test) < size:
         part = "test" if len(test) == 0 else "training"
         raise ValueError(
@@ -131,6 +127,16 @@ def split(
     held_out = np.zeros(size, bool)
     held_out[test] = True
     return source.take(np.flatnonzero(~held_out)), source.take(np.flatnonzero(held_out))
+
+
+def _share_of_each(ids: NDArray[Any], fraction: float, rng: np.random.Generator) -> NDArray[np.int64]:
+    """Rows of the table: a share of each user's, drawn at random, and never all."""
+    _, users = Vocabulary.learn(ids)
+    counts = np.bincount(users)
+    wanted = np.minimum(np.rint(fraction * counts).astype(np.int64), counts - 1)
+    order = np.lexsort((rng.random(len(users)), users))
+    places = np.arange(len(users)) - np.repeat(np.cumsum(counts) - counts, counts)
+    return order[places < wanted[users[order]]]
 
 
 def _times(source: Table, name: str) -> NDArray[Any]:
@@ -302,35 +308,37 @@ class _Baseline:
         self.ranking = np.argsort(-of_item, kind="stable")
 
     @staticmethod
-    def _damped(lines: NDArray[Any], left: NDArray[Any]) -> NDArray[Any]:
-        return np.bincount(lines, left) / (np.bincount(lines) + DAMPING)
+    def _damped(positions: NDArray[Any], residuals: NDArray[Any]) -> NDArray[Any]:
+        return np.bincount(positions, residuals) / (np.bincount(positions) + DAMPING)
 
     def predict(self, table: Any) -> dict[str, Any]:
         user, item, _ = self.columns_
         predicted = (
-            self.mean + self.of_user[self.users_.lines(table[user])] + self.of_item[self.items_.lines(table[item])]
+            self.mean
+            + self.of_user[self.users_.positions(table[user])]
+            + self.of_item[self.items_.positions(table[item])]
         )
         return {"prediction": np.clip(predicted, *self.range)}
 
     def recommend(self, users: Any, n: int) -> dict[str, Any]:
         """The first items of the ranking that a user has not rated."""
         user, item, _ = self.columns_
-        found = list(self._best(self.users_.lines(users[user]), min(n, len(self.items_))))
-        rows, cols = (np.concatenate(part) for part in zip(*found, strict=True))
-        return {user: users[user][rows], item: self.items_.ids[cols]}
+        rows = self.users_.positions(users[user])
+        best, _ = self._scores.top_n(rows % len(self.of_user), n, exclude=self._rated)
+        found = best >= 0
+        return {user: np.repeat(users[user], found.sum(axis=1)), item: self.items_.ids[best[found]]}
 
-    def _best(self, lines: NDArray[Any], n: int) -> Iterator[tuple[NDArray[Any], NDArray[Any]]]:
-        """Rows of `lines` and item numbers, best first, some users at a time."""
-        place = np.argsort(self.ranking)[self.cols]
-        order = np.argsort(self.rows, kind="stable")
-        ends = np.concatenate([[0], np.cumsum(np.bincount(self.rows))])
-        step = max(1, CHUNK // len(self.items_))
-        for begin in range(0, len(lines), step):
-            some = lines[begin : begin + step]
-            rated = [place[order[ends[line] : ends[line + 1]]] if line >= 0 else place[:0] for line in some]
-            width = min(len(self.items_), n + max(map(len, rated)))  # further down nobody looks
-            unseen = np.ones((len(some), width), bool)
-            for row, seen in enumerate(rated):
-                unseen[row, seen[seen < width]] = False
-            rows, places = np.nonzero(unseen & (np.cumsum(unseen, axis=1) <= n))
-            yield begin + rows, self.ranking[places]
+    @property
+    def _scores(self) -> Factors:
+        """The same order of the items for every user, and for those who are not known."""
+        place = np.argsort(self.ranking).astype(np.float64)
+        return Factors(np.ones((len(self.of_user), 1)), (), -place[:, None])
+
+    @property
+    def _rated(self) -> SparseIndex:
+        """What each user has rated; the last, who is not known, nothing."""
+        n_items = len(self.items_)
+        pairs = np.sort(self.rows.astype(np.int64) * n_items + self.cols)
+        pairs = pairs[np.append(True, pairs[1:] > pairs[:-1])]  # once each
+        counts = np.bincount(pairs // n_items, minlength=len(self.of_user))
+        return SparseIndex(np.concatenate([[0], np.cumsum(counts)]), pairs % n_items)

@@ -13,13 +13,40 @@ from scipy.optimize import nnls
 
 from dmc import _checks
 
-# Chosen on held-out parts of the training ratings of MovieLens 100K, Douban and FilmTrust.
-GROUPS, LEAST = 10, 400  # groups by predicted rating at most, and held-out ratings that each should have at least
-TAILS = np.linspace(0, 1, 5)  # shares of what may lie outside that may lie below: the shortest bounds of these count
 BEYOND = 1e9  # times a pair's scale: beyond any rating
-SMALLEST = 1e-3  # squared scale of a pair, relative to the average
 
 Float = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class IntervalTuning:
+    """What was chosen for intervals, on held-out parts of the training ratings of MovieLens 100K, Douban and FilmTrust.
+
+    Attributes
+    ----------
+    held_out : float
+        Share of the ratings that intervals are learnt from.
+    max_held_out : int
+        Ratings that they are learnt from at most.
+    max_groups : int
+        Groups by predicted rating at most.
+    min_group : int
+        Held-out ratings that each group should have at least.
+    tails : tuple of float
+        Shares of what may lie outside the bounds that may lie below them: the shortest bounds of these count.
+    min_scale : float
+        Squared scale of a pair at least, relative to the average.
+    """
+
+    held_out: float = 0.1
+    max_held_out: int = 20_000
+    max_groups: int = 10
+    min_group: int = 400
+    tails: tuple[float, ...] = (0.0, 0.25, 0.5, 0.75, 1.0)
+    min_scale: float = 1e-3
+
+
+TUNING = IntervalTuning()
 
 
 class HeldOut(NamedTuple):
@@ -74,7 +101,7 @@ class Calibration:
         order = np.argsort(predicted, kind="stable")
         predicted, spread, residuals = predicted[order], spread[order], residuals[order]
         n = len(predicted)
-        groups = max(1, min(GROUPS, 2 * n // LEAST - 1))  # each overlaps half of the next
+        groups = max(1, min(TUNING.max_groups, 2 * n // TUNING.min_group - 1))  # each overlaps half of the next
         edges = np.linspace(0, n, groups + 2).round().astype(int)
         centres, parts = [], []
         for first, last in zip(edges[:-2], edges[2:], strict=True):
@@ -136,7 +163,7 @@ def _scale(residuals: Float, of_user: NDArray[Any], of_item: NDArray[Any]) -> Fl
     if not average > 0:
         return np.array([1.0, 0, 0])
     found, _ = nnls(_known(of_user, of_item), squares / average)
-    return average * np.array([max(found[0], SMALLEST), *found[1:]])
+    return average * np.array([max(found[0], TUNING.min_scale), *found[1:]])
 
 
 def _spread(scale: Float, of_user: NDArray[Any], of_item: NDArray[Any]) -> Float:
@@ -160,6 +187,6 @@ def _window(values: Float, probability: float) -> tuple[float, float]:
         return -BEYOND, BEYOND
     least = max(0, int(np.searchsorted(values, 0)) - inside)
     most = min(int(np.searchsorted(values, 0, side="right")) - 1, n + 1 - inside)
-    first = np.clip(np.rint(TAILS * (n + 1 - inside)).astype(int), least, most)
+    first = np.clip(np.rint(np.array(TUNING.tails) * (n + 1 - inside)).astype(int), least, most)
     best = first[np.argmin(values[first + inside] - values[first])]
     return float(values[best]), float(values[best + inside])

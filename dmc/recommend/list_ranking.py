@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -17,14 +18,38 @@ from dmc.recommend.implicit import Preferences
 from dmc.recommend.state import Fitted, Lazy, Origin, Ranking
 from dmc.solver.solution import Status
 
-# Chosen on held-out parts of the training ratings of MovieLens 100K, Douban, FilmTrust and MovieTweetings, with
-# preferences of two kinds of ridge and of weights: what is best goes with the size of the preferences.
-RANK = 64  # of the preferences; 32 lose a tenth of Douban's NDCG, and cost half
-RATING = 0.25  # of the rated pairs' average preference: what a standard deviation of the ratings is worth
-TOLD = 0.125  # above one half: such an area under the curve, or a larger one, lets preferences count in full
-HELD_OUT, MAX_HELD_OUT, MIN_HELD_OUT = 0.1, 20_000, 20  # of the rated pairs: a share, pairs at most and at least
-
 Float = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class ListRankingTuning:
+    """What was chosen for lists from ratings, on held-out parts of the training ratings of MovieLens 100K, Douban,
+    FilmTrust and MovieTweetings, with preferences of two kinds of ridge and of weights: what is best goes with the size
+    of the preferences.
+
+    Attributes
+    ----------
+    rank : int
+        Of the preferences; 32 lose a tenth of Douban's NDCG, and cost half.
+    rating_share : float
+        What a standard deviation of the ratings is worth, of the rated pairs' average preference.
+    full_gain : float
+        Above one half: such an area under the curve, or a larger one, lets preferences count in full.
+    held_out : float
+        Share of the rated pairs that tell that area.
+    min_held_out, max_held_out : int
+        Of these pairs: with fewer lists go by predicted rating.
+    """
+
+    rank: int = 64
+    rating_share: float = 0.25
+    full_gain: float = 0.125
+    held_out: float = 0.1
+    min_held_out: int = 20
+    max_held_out: int = 20_000
+
+
+TUNING = ListRankingTuning()
 
 
 def rank_lists(ratings: Observations, served: Factors, device: str | None, n_threads: int | None) -> Ranking:
@@ -38,7 +63,7 @@ def rank_lists(ratings: Observations, served: Factors, device: str | None, n_thr
     ----------
     ratings : Observations
     served : Factors
-        Whose products, plus the mean, are the predicted ratings; each side with a last line for strangers.
+        Whose products, plus the mean, are the predicted ratings; each side with a last row for those who are not known.
     device : str, optional
         Where to fit.
     n_threads : int, optional
@@ -50,18 +75,18 @@ def rank_lists(ratings: Observations, served: Factors, device: str | None, n_thr
     """
     chosen = chosen_of(ratings)
     try:
-        train, held_out = chosen.split(min(HELD_OUT, MAX_HELD_OUT / chosen.n_observed), 0)
+        train, held_out = chosen.split(min(TUNING.held_out, TUNING.max_held_out / chosen.n_observed), 0)
     except ValueError:  # each pair is the only one of its user or item
         return _by_rating(served)
-    if held_out.n_observed < MIN_HELD_OUT:
+    if held_out.n_observed < TUNING.min_held_out:
         return _by_rating(served)
     with kernels.threads(n_threads):
         first = _fitted(train, device, None)
-        share = min((_area(first.factors, chosen, held_out) - 0.5) / TOLD, 1.0)
+        share = min((_area(first.factors, chosen, held_out) - 0.5) / TUNING.full_gain, 1.0)
         if share <= 0:
             return _by_rating(served)
         found = _fitted(chosen, device, first)
-    weight = RATING * _average(found) / (share * (float(ratings.values.std(dtype=np.float64)) or 1.0))
+    weight = TUNING.rating_share * _average(found) / (share * (float(ratings.values.std(dtype=np.float64)) or 1.0))
     return joined(found, served, weight)
 
 
@@ -76,7 +101,7 @@ def rank_again(
     ratings, served, device, n_threads
         As in `rank_lists`.
     refit : bool
-        Also fit the preferences again from where they stand; else only new and changed lines are placed.
+        Also fit the preferences again from where they stand; else only new and changed rows are placed.
     """
     before = origin.ranking()
     if before.preferences is None:
@@ -147,7 +172,7 @@ def _by_rating(served: Factors) -> Ranking:
 
 
 def _fitted(chosen: Observations, device: str | None, start: Preferences | None) -> Preferences:
-    found = implicit.fit(chosen, RANK, 0, (), device, start)
+    found = implicit.fit(chosen, TUNING.rank, 0, (), device, start)
     if found.status is Status.STOPPED:  # which nothing but Ctrl-C does here
         raise KeyboardInterrupt
     return found

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from dmc.factors import Factors
 from dmc.observations import Observations
@@ -15,15 +17,56 @@ from dmc.solver.loop import Callback, Run, solve_phase
 from dmc.solver.problem import MaskedLeastSquares
 from dmc.solver.solution import Solution, Status
 
-START_SCALE = 0.3  # of the factors' entries, for ratings of unit variance
-RATE = 0.03  # Adam's, for factors of that size
-MAX_STEPS = 1_000
-MAX_HELD_OUT = 200_000  # ratings: more would cost time and tell nothing
-MIN_HELD_OUT = 20  # ratings: with fewer the error says nothing
-FALLBACK_STEPS = 100  # when there are too few ratings to hold any out
-# Bytes of factors beyond the caches, where gathering in half the bytes saves time. The noise of ratings hides the
-# rounding: test errors on MovieLens and Douban are the same to .0005.
-FAR = 1 << 25
+
+@dataclass(frozen=True)
+class NetworkTuning:
+    """What was chosen for networks on ratings, on held-out parts of the training ratings of MovieLens 100K and Douban.
+
+    Attributes
+    ----------
+    rank, depth, l2, validation_fraction
+        Of `NetworkSettings`, where they are not given.
+    start_scale : float
+        Of the factors' entries, for ratings of unit variance.
+    rate : float
+        Adam's, for factors of that size.
+    max_steps : int
+        In which the number of steps is sought.
+    patience : int
+        Looks without a better error that end the search.
+    check_every : int
+        Steps between two looks.
+    min_held_out, max_held_out : int
+        Ratings held out: of fewer the error says nothing, and more would cost time and tell nothing.
+    fallback_steps : int
+        Steps where too few ratings are there to hold any out.
+    gather_bytes : int
+        Bytes of factors beyond the caches, where gathering in half the bytes saves time. The noise of ratings hides
+        the rounding: test errors on MovieLens and Douban are the same to .0005.
+    prior_ridge : float
+        Added to the variances of the priors of users and items, for ratings of unit variance.
+    max_precision : float
+        Of a rating around the network, for ratings of unit variance.
+    """
+
+    rank: int = 16
+    depth: int = 3
+    l2: float = 1.3
+    validation_fraction: float = 0.1
+    start_scale: float = 0.3
+    rate: float = 0.03
+    max_steps: int = 1_000
+    patience: int = 40
+    check_every: int = 5
+    min_held_out: int = 20
+    max_held_out: int = 200_000
+    fallback_steps: int = 100
+    gather_bytes: int = 1 << 25
+    prior_ridge: float = 1e-6
+    max_precision: float = 2e4
+
+
+TUNING = NetworkTuning()
 
 
 @dataclass(frozen=True)
@@ -61,7 +104,7 @@ class NetworkSettings:
     depth : int
         Number of cores.
     l2 : float
-        Relative to the ratings' standard deviation; that of a line grows with the square root of its ratings.
+        Relative to the ratings' standard deviation; that of a user or item grows with the square root of its ratings.
     validation_fraction : float
         Share of the ratings held out to find the number of steps.
     device : str, optional
@@ -77,7 +120,7 @@ class NetworkSettings:
     def fit(self, observations: Observations, rng: np.random.Generator, callbacks: Sequence[Callback]) -> NetworkFit:
         """Train on a part of the ratings, to see how many steps are best, and then on all of them."""
         values = observations.values
-        mean, unit = float(np.mean(values, dtype=np.float64)), float(np.std(values, dtype=np.float64)) or 1.0
+        mean, unit = float(np.mean(values, dtype=np.float64)), unit_of(values)
         scaled = observations.with_values(((values - mean) / unit).astype(np.float32))
         scaled = scaled if self.device is None else scaled.to(self.device)
         start = self._start(scaled, rng)
@@ -87,7 +130,7 @@ class NetworkSettings:
                 run.status = Status.COMPLETED
             if not run.ended:
                 lowest = Lowest()  # a last step may land on a spike
-                n_steps = max(watch.best_step, 1) if watch else FALLBACK_STEPS
+                n_steps = max(watch.best_step, 1) if watch else TUNING.fallback_steps
                 solution = self._train(run, scaled, start, n_steps, lowest, planned=True)
                 solution = replace(solution, factors=lowest.best or solution.factors)
         assert solution is not None
@@ -101,35 +144,40 @@ class NetworkSettings:
     def _start(self, scaled: Observations, rng: np.random.Generator) -> Factors:
         m, n = scaled.shape
         width = 2 * min(self.rank, m, n)
-        start = initial.gaussian((m, n), width, self.depth, START_SCALE, rng, np.float32)
+        start = initial.gaussian((m, n), width, self.depth, TUNING.start_scale, rng, np.float32)
         return replace(start, row_bias=np.zeros(m, np.float32), column_bias=np.zeros(n, np.float32))
 
     def _find_length(
         self, run: Run, scaled: Observations, start: Factors, rng: np.random.Generator
     ) -> tuple[EarlyStopping | None, Solution | None]:
-        fraction = min(self.validation_fraction, MAX_HELD_OUT / scaled.n_observed)
-        if fraction * scaled.n_observed < MIN_HELD_OUT:
+        fraction = min(self.validation_fraction, TUNING.max_held_out / scaled.n_observed)
+        if fraction * scaled.n_observed < TUNING.min_held_out:
             return None, None
         try:
             train, held_out = scaled.split(fraction, rng)
         except ValueError:  # every rating is the only one of its user or item
             return None, None
-        watch = EarlyStopping(held_out, patience=40)
-        return watch, self._train(run, train, start, MAX_STEPS, watch)
+        watch = EarlyStopping(held_out, patience=TUNING.patience)
+        return watch, self._train(run, train, start, TUNING.max_steps, watch)
 
     def _train(
         self, run: Run, scaled: Observations, start: Factors, n_steps: int, watch: Callback, planned: bool = False
     ) -> Solution:
         pattern = scaled.pattern
         l2 = (self.l2 * pattern.row_counts**0.5, self.l2 * pattern.column_counts**0.5)
-        far = (start.U.nbytes + start.V.nbytes) > FAR
+        far = (start.U.nbytes + start.V.nbytes) > TUNING.gather_bytes
         return solve_phase(
             run,
             MaskedLeastSquares(scaled, l2=l2, gathered="bfloat16" if far else None),
             start,
-            steps.Adam(RATE),
+            steps.Adam(TUNING.rate),
             max_steps=n_steps,
-            check_every=5,
+            check_every=TUNING.check_every,
             planned=planned,
             watches=[watch],
         )
+
+
+def unit_of(values: NDArray[Any]) -> float:
+    """The ratings' standard deviation; 1 where they are all the same."""
+    return float(np.std(values, dtype=np.float64)) or 1.0

@@ -16,18 +16,14 @@ from numpy.typing import NDArray
 
 from dmc import _checks
 
-HEADLESS = (
-    "user",
-    "item",
-    "rating",
-    "timestamp",
-)  # what the columns of a file without a header are taken for
+HEADLESS = ("user", "item", "rating", "timestamp")  # what the columns of a file without a header are taken for
 DELIMITERS = ("::", "\t", ",", ";", "|")
 JSON_LINES = (".jsonl", ".ndjson", ".json")
-LINES = 1000  # read at a time: as lists of text, few enough to stay in the caches
-WIDE = 100  # letters: a column with longer texts (titles, reviews) does not give every line the room of the longest
+ROWS = 1000  # read at a time: as lists of text, few enough to stay in the caches
+WIDE = 100  # letters: a column with longer texts (titles, reviews) does not give every row the room of the longest
 
 Columns = tuple[list[str], list[NDArray[Any]]]
+Row = tuple[int, list[str]]  # the number of its line, and its fields
 
 
 def read(path: Path, columns: Sequence[str]) -> Columns:
@@ -43,7 +39,7 @@ def read(path: Path, columns: Sequence[str]) -> Columns:
     Returns
     -------
     names : list of str
-    values : list of (lines,) arrays
+    values : list of (rows,) arrays
         Text; from JSON whatever stands there.
 
     Raises
@@ -68,57 +64,72 @@ def read(path: Path, columns: Sequence[str]) -> Columns:
 
 def _read_fields(file: TextIO, path: Path, columns: Sequence[str]) -> Columns:
     """The columns of delimited text, as text."""
-    head = []  # up to the first line that is not blank; kept, for a pipe cannot be read twice
-    first = ""
-    while not first and (line := file.readline()):
-        head.append(line)
-        first = line if line.strip() else ""
-    delimiter = next((d for d in DELIMITERS if d in first), " ")
-    one = "\t" if delimiter == "::" else delimiter
-    lines: Iterator[str] = chain(head, file)
-    reader = csv.reader(
-        (line.replace("::", "\t") for line in lines) if delimiter == "::" else lines,
-        delimiter=one,
-        skipinitialspace=one != "\t",
-        strict=True,
-    )
-    numbered = ((reader.line_num, row) for row in reader if row)
-    parts: list[list[NDArray[Any]]] = []
+    delimiter, first, lines = _sniff(file)
+    rows = _rows(lines, delimiter)
     try:
-        rows = list(islice(numbered, LINES))
-        if not rows or "\0" in first:
-            reason = "is empty" if not rows else "is not text"
+        some = list(islice(rows, ROWS))
+        if not some or "\0" in first:
+            reason = "is empty" if not some else "is not text"
             raise ValueError(f"{path} {reason}; give one rating a line: user, item, rating")
-        if _header([row for _, row in rows], columns):
-            names = [name.strip() for name in rows.pop(0)[1]]
-        else:
-            guessed = [*columns, *HEADLESS[len(columns) :]]
-            names = [guessed[i] if i < len(guessed) else f"column {i + 1}" for i in range(len(rows[0][1]))]
-        rows = rows or list(islice(numbered, LINES))
-        if not rows:
+        names = _name([fields for _, fields in some], columns)
+        if names is None:
+            names = [name.strip() for name in some.pop(0)[1]]
+        some = some or list(islice(rows, ROWS))
+        if not some:
             raise ValueError(f"{path} has a header and no rating; give one rating a line")
         for name in columns:
             if names.count(name) > 1:
                 raise ValueError(f"{path} has {names.count(name)} columns named {name!r}; rename all but one")
         needed = [names.index(name) for name in columns[:3] if name in names]
-        while rows:
-            fields = list(zip(*(row for _, row in rows), strict=False))
-            whole = {len(row) for _, row in rows} == {len(names)}
-            if not whole or any("" in fields[i] for i in needed):
-                number, row = next(
-                    (number, row) for number, row in rows if len(row) != len(names) or any(row[i] == "" for i in needed)
-                )
-                shown = {"\t": "tab", " ": "space"}.get(delimiter, delimiter)
-                filled = _checks.count(sum(map(bool, row)), "field")
-                raise ValueError(
-                    f"line {number} of {path} has {filled} in place of {len(names)} (separated by {shown}); the file "
-                    "is cut off or mixes formats: mend or remove that line"
-                )
+        parts: list[list[NDArray[Any]]] = []
+        while some:
+            fields = list(zip(*(row for _, row in some), strict=False))  # column by column
+            if {len(row) for _, row in some} != {len(names)} or any("" in fields[i] for i in needed):
+                raise ValueError(_what_is_ragged(some, len(names), needed, path, delimiter))
             parts.append([_as_text(values) for values in fields])
-            rows = list(islice(numbered, LINES))
+            some = list(islice(rows, ROWS))
     except csv.Error as error:
         raise ValueError(f"{path} cannot be read as a table ({error}); give tab- or comma-separated text") from None
     return names, [_join(column) for column in zip(*parts, strict=True)]
+
+
+def _sniff(file: TextIO) -> tuple[str, str, Iterator[str]]:
+    """The delimiter, the first line that is not blank, and all lines: a pipe cannot be read twice."""
+    head, first = [], ""
+    while not first and (line := file.readline()):
+        head.append(line)
+        first = line if line.strip() else ""
+    return next((d for d in DELIMITERS if d in first), " "), first, chain(head, file)
+
+
+def _rows(lines: Iterator[str], delimiter: str) -> Iterator[Row]:
+    """The rows that are not blank, with their line numbers."""
+    letter = "\t" if delimiter == "::" else delimiter  # the reader takes a single one
+    reader = csv.reader(
+        (line.replace("::", "\t") for line in lines) if delimiter == "::" else lines,
+        delimiter=letter,
+        skipinitialspace=letter != "\t",
+        strict=True,
+    )
+    return ((reader.line_num, row) for row in reader if row)
+
+
+def _name(rows: list[list[str]], columns: Sequence[str]) -> list[str] | None:
+    """What the columns are taken for if the first row is no header, and None if it is one."""
+    if _header(rows, columns):
+        return None
+    guessed = [*columns, *HEADLESS[len(columns) :]]
+    return [guessed[i] if i < len(guessed) else f"column {i + 1}" for i in range(len(rows[0]))]
+
+
+def _what_is_ragged(rows: list[Row], width: int, needed: list[int], path: Path, delimiter: str) -> str:
+    """Tells of the first row that has another number of fields, or an empty one where a value is needed."""
+    number, row = next((n, row) for n, row in rows if len(row) != width or any(row[i] == "" for i in needed))
+    shown = {"\t": "tab", " ": "space"}.get(delimiter, delimiter)
+    return (
+        f"line {number} of {path} has {_checks.count(sum(map(bool, row)), 'field')} in place of {width} (separated by "
+        f"{shown}); the file is cut off or mixes formats: mend or remove that line"
+    )
 
 
 def _header(rows: list[list[str]], columns: Sequence[str]) -> bool:
@@ -158,7 +169,7 @@ def _read_objects(file: TextIO, path: Path, columns: Sequence[str]) -> Columns:
     found: dict[str, list[Any]] = {}
     numbered = ((number, line) for number, line in enumerate(file, 1) if line.strip())
     n_before = 0
-    while lines := list(islice(numbered, LINES)):
+    while lines := list(islice(numbered, ROWS)):
         objects = _parse(lines, path)
         for name in dict.fromkeys(chain.from_iterable(objects)):
             found.setdefault(name, [None] * n_before)

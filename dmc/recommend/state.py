@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from threading import Lock
@@ -14,13 +14,12 @@ from numpy.typing import NDArray
 from dmc.factors import Factors
 from dmc.observations import Observations
 from dmc.pattern import SparseIndex
-from dmc.recommend.bayesian import VariationalFactorization
 from dmc.recommend.implicit import Preferences
 from dmc.recommend.intervals import Calibration
-from dmc.recommend.table import Vocabulary
+from dmc.recommend.models import RatingModel
+from dmc.recommend.vocabulary import Vocabulary
 from dmc.solver.solution import Status
 
-Model = VariationalFactorization | Preferences
 T = TypeVar("T")
 
 
@@ -65,7 +64,7 @@ class Lazy(Generic[T]):
         vars(self).update(state, _lock=Lock())
 
 
-class Course(NamedTuple):
+class FitInfo(NamedTuple):
     """What a fit tells of itself."""
 
     status: Status
@@ -73,12 +72,19 @@ class Course(NamedTuple):
     validation_rmse: float
     history: list[dict[str, Any]]
 
+    @classmethod
+    def of(cls, models: Sequence[RatingModel]) -> FitInfo:
+        """The first model's; that the last one was stopped, if so."""
+        first, last = models[0], models[-1]
+        status = last.status if last.status is Status.STOPPED else first.status
+        return cls(status, first.n_iter, first.validation_rmse, first.history)
+
 
 class Fitted(NamedTuple):
     """What serving seldom needs: the ratings, and the models in full."""
 
     observations: Observations
-    members: list[Model]
+    models: Sequence[RatingModel]
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,7 +94,7 @@ class Ranking:
     Attributes
     ----------
     left, right : (users + 1, k) and (items + 1, k) float32
-        Their products order the items; the last lines are of those who are not known.
+        Their products order the items; the last rows are of those who are not known.
     rating_weight : float
         What a unit of rating counts in them.
     preferences : Lazy of Preferences, optional
@@ -123,12 +129,12 @@ class State:
     range : (float, float)
         Lowest and highest rating.
     left, right : (users + 1, k) and (items + 1, k) float32
-        Factors and biases as they are multiplied, with a last line for strangers.
+        Factors and biases as they are multiplied, with a last row for those who are not known.
     seen : SparseIndex
         What each user has rated.
     noise, rank
         Of the first model.
-    course : Course
+    fit_info : FitInfo
     calibration : Calibration, optional
         None: no intervals.
     fitted : Lazy of Fitted
@@ -148,7 +154,7 @@ class State:
     seen: SparseIndex
     noise: float
     rank: int
-    course: Course
+    fit_info: FitInfo
     calibration: Calibration | None
     fitted: Lazy[Fitted]
     ranking: Lazy[Ranking] | None = None
@@ -164,7 +170,7 @@ class State:
 
     @property
     def served(self) -> Factors:
-        """What is added to the mean; its last lines are the strangers'."""
+        """What is added to the mean; the last rows are of those who are not known."""
         return Factors(self.left, (), self.right)
 
     @property
@@ -175,7 +181,7 @@ class State:
 
     @cached_property
     def counts(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """(users + 1,) and (items + 1,) ratings of each; the last are the strangers', who have none."""
+        """(users + 1,) and (items + 1,) ratings of each; the last are of those who are not known: none."""
         of_items = np.bincount(self.seen.indices, minlength=len(self.items))
         return np.append(np.diff(self.seen.indptr), 0), np.append(of_items, 0)
 

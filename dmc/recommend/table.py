@@ -1,12 +1,9 @@
-"""Anyone's table and ids <-> our row and column numbers. The only room that knows of data frames."""
+"""Anyone's table: columns by name, and the same kind of table back. The only module that knows of data frames."""
 
 from __future__ import annotations
 
-import datetime
-import math
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +14,10 @@ from dmc import _checks
 from dmc.recommend import parquet, readers
 from dmc.recommend.parquet import ParquetColumns
 from dmc.recommend.readers import HEADLESS
+from dmc.recommend.vocabulary import as_column, as_ids, parts
 
-TEXT = 1 << 30  # letters of the ids of a table, at most
-TELLING = 0.01  # of the ratings' range: what rounding to float32 may take away
-NOTHING = 1e-14  # of the largest rating: such a range is itself rounding
-DIGITS = 18  # as many as always fit into int64
-PART = 1 << 20  # entries looked at together: what is made of them on the way stays in the caches
+ROUNDING_LOSS = 0.01  # of the ratings' range: what rounding to float32 may take away
+EQUAL = 1e-14  # of the largest rating: a smaller range is itself rounding
 
 
 class Table:
@@ -61,19 +56,27 @@ class Table:
         if isinstance(source, Table):
             return source
         if isinstance(source, (str, os.PathLike)):
-            path, origin = Path(source), f"the file {source}"
-            if path.suffix.lower() in parquet.SUFFIXES:
-                files = ParquetColumns(path)
-                if len(set(files.names)) < len(files.names):
-                    raise ValueError(_repeated(files.names, origin))
-                return cls(files.names, files, origin)
-            names, values = readers.read(path, columns)
-            return cls(names, dict(zip(names, values, strict=True)), origin)
+            return cls._of_file(Path(source), columns)
         if isinstance(source, Mapping):
-            arrays = {str(name): _as_column(values, str(name)) for name, values in source.items()}
+            arrays = {str(name): as_column(values, str(name)) for name, values in source.items()}
             if arrays:
                 _checks.same_length(**arrays)
             return cls(list(arrays), arrays, "the table")
+        return cls._of_frame(source)
+
+    @classmethod
+    def _of_file(cls, path: Path, columns: Sequence[str]) -> Table:
+        origin = f"the file {path}"
+        if path.suffix.lower() not in parquet.SUFFIXES:
+            names, values = readers.read(path, columns)
+            return cls(names, dict(zip(names, values, strict=True)), origin)
+        files = ParquetColumns(path)
+        if len(set(files.names)) < len(files.names):
+            raise ValueError(_repeated(files.names, origin))
+        return cls(files.names, files, origin)
+
+    @classmethod
+    def _of_frame(cls, source: Any) -> Table:
         import narwhals as nw
 
         try:
@@ -122,10 +125,10 @@ class Table:
                 f"the first in row {missing[0]}; drop those rows"
             )
         if given.dtype != np.float32 and len(given):
-            lost = max(float(np.abs(given[part] - values[part]).max()) for part in _parts(len(given)))
+            lost = max(float(np.abs(given[part] - values[part]).max()) for part in parts(len(given)))
             least, most = float(given.min()), float(given.max())
             spread = most - least
-            if lost > TELLING * spread > NOTHING * max(abs(least), abs(most)):
+            if lost > ROUNDING_LOSS * spread > EQUAL * max(abs(least), abs(most)):
                 remedy = f"take {least:.9g} off all of them" if abs(least) > spread else "multiply all of them"
                 raise ValueError(
                     f"column {name!r} holds ratings around {given.mean():g} that differ by less than float32 tells "
@@ -133,16 +136,16 @@ class Table:
                 )
         return values
 
-    def take(self, lines: NDArray[Any]) -> Any:
-        """Some lines of the table, in the order asked for and in the table's own kind; from a file: a dict of arrays.
+    def take(self, rows: NDArray[Any]) -> Any:
+        """Some rows of the table, in the order asked for and in the table's own kind; from a file: a dict of arrays.
 
         Parameters
         ----------
-        lines : (taken,) integers
+        rows : (taken,) integers
         """
         if self._of_arrays:
-            return {name: values[lines] for name, values in self._source.items()}
-        return self._source[lines].to_native()
+            return {name: values[rows] for name, values in self._source.items()}
+        return self._source[rows].to_native()
 
     def with_column(self, name: str, values: NDArray[Any]) -> Any:
         """The table in its own kind, with one more column; from a file: a dict of arrays."""
@@ -160,236 +163,6 @@ class Table:
         import narwhals as nw
 
         return nw.from_dict(dict(columns), backend=self._source.implementation).to_native()
-
-
-LEVELS = 100  # of a column of text, the commonest: each becomes an attribute
-
-
-def attributes(source: Any, name: str) -> tuple[NDArray[Any], NDArray[np.float32]]:
-    """What a table knows of users or items, as numbers of average zero and standard deviation one.
-
-    Parameters
-    ----------
-    source : data frame, mapping, or path of a file
-        A row for each user or item: the column of ids, and columns of numbers or text.
-    name : str
-        The column of ids.
-
-    Returns
-    -------
-    ids : (lines,) array
-    attributes : (lines, attributes) float32
-        A column of numbers or dates is one attribute, a missing one its average; one of text has one for each of its
-        commonest values.
-
-    Raises
-    ------
-    ValueError
-        If an id occurs twice.
-    """
-    table = Table.open(source, (name,))
-    ids = table.ids(name)
-    if len(np.unique(ids)) < len(ids):
-        known, counts = np.unique(ids, return_counts=True)
-        raise ValueError(f"{name} {known[counts > 1][0].item()!r} has several rows of attributes; give one for each")
-    columns = []
-    for other in table.names:
-        if other == name:
-            continue
-        values = table.column(other)
-        try:
-            columns.append(_as_numbers(values))
-        except (TypeError, ValueError):
-            text = np.asarray([str(value) for value in values])
-            levels, counts = np.unique(text, return_counts=True)
-            columns += [text == level for level in levels[np.argsort(-counts, kind="stable")][:LEVELS]]
-    matrix = np.zeros((len(ids), len(columns)), np.float32)
-    for i, column in enumerate(columns):
-        finite = np.isfinite(column)
-        if finite.any() and column[finite].std() > 0:
-            matrix[:, i] = np.where(finite, (column - column[finite].mean()) / column[finite].std(), 0)
-    return ids, matrix[:, matrix.any(axis=0)]
-
-
-def _as_numbers(values: NDArray[Any]) -> NDArray[np.float64]:
-    """A column as numbers, NaN where one is missing: dates too, and what is text because it came from a file."""
-    if values.dtype.kind in "mM":
-        return np.where(np.isnat(values), np.nan, values.astype(np.int64).astype(np.float64))
-    if values.dtype.kind in "UO":
-        given = [math.nan if _is_missing(value) or value == "" else value for value in values.tolist()]
-        return np.asarray(given, object).astype(np.float64)
-    return values.astype(np.float64)
-
-
-@dataclass(frozen=True, eq=False)
-class Vocabulary:
-    """Ids and the numbers 0, 1, … that stand for them.
-
-    Attributes
-    ----------
-    ids : (lines,) int64 or text
-        Sorted; the id of line i is ids[i].
-    """
-
-    ids: NDArray[Any]
-
-    def __len__(self) -> int:
-        return len(self.ids)
-
-    @classmethod
-    def learn(cls, ids: NDArray[Any]) -> tuple[Vocabulary, NDArray[Any]]:
-        """The vocabulary of the ids that occur, and the line number of each; int32 while they fit."""
-        if ids.dtype.kind != "U":
-            return cls._learn_numbers(ids)
-        given = ids.tolist()  # text: hashing all of it and sorting what differs is quicker than sorting all of it
-        known = np.sort(np.asarray(list(set(given)), dtype=str))
-        number = {id: line for line, id in enumerate(known.tolist())}
-        return cls(known), np.fromiter(map(number.__getitem__, given), _checks.index_dtype(len(known)), len(given))
-
-    @classmethod
-    def _learn_numbers(cls, ids: NDArray[np.int64]) -> tuple[Vocabulary, NDArray[Any]]:
-        least, span = (int(ids.min()), int(ids.max()) - int(ids.min()) + 1) if len(ids) else (0, 1)
-        if span > max(len(ids), 1):  # sorting takes less room
-            known, lines = np.unique(ids, return_inverse=True)
-            return cls(known), lines.astype(_checks.index_dtype(len(known)), copy=False)
-        occurs = np.zeros(span, dtype=bool)  # a table of all numbers between: a tenth of the time of sorting
-        for part in _parts(len(ids)):
-            occurs[ids[part] - least] = True
-        known = np.flatnonzero(occurs)
-        number: NDArray[Any] = np.empty(span, _checks.index_dtype(len(known)))
-        number[known] = np.arange(len(known))
-        lines = np.empty(len(ids), number.dtype)
-        for part in _parts(len(ids)):
-            lines[part] = number[ids[part] - least]
-        return cls(known + least), lines
-
-    def extended(self, ids: NDArray[Any]) -> tuple[Vocabulary, NDArray[Any], NDArray[Any]]:
-        """The vocabulary of these and more ids; the new line number of each old line, and that of each id."""
-        known, more = self.ids, ids
-        if (known.dtype.kind == "U") != (more.dtype.kind == "U"):
-            known, more = known.astype(str), more.astype(str)
-        whole, lines = Vocabulary.learn(np.concatenate([known, more]))
-        return whole, lines[: len(known)], lines[len(known) :]
-
-    def lines(self, ids: Any, name: str = "ids") -> NDArray[np.int64]:
-        """(entries,) the line number of each id; −1 for one that is not known. 7 and "7" are the same id."""
-        wanted = as_ids(_as_column(ids, name), name)
-        known, order = self.ids, np.arange(len(self.ids))
-        if (known.dtype.kind == "U") != (wanted.dtype.kind == "U"):
-            known, wanted = known.astype(str), wanted.astype(str)
-            order = np.argsort(known)
-            known = known[order]
-        places = np.minimum(np.searchsorted(known, wanted), len(known) - 1)
-        return np.where(known[places] == wanted, order[places], -1)
-
-
-def as_ids(values: NDArray[Any], name: str) -> NDArray[Any]:
-    """Ids of any dtype as int64 if they are whole numbers, else as text; a missing one is refused."""
-    if values.ndim != 1:
-        raise ValueError(f"column {name!r} has shape {values.shape}; give one id for each entry")
-    if values.dtype.kind in "iub" and (values.dtype != np.uint64 or not len(values) or int(values.max()) < 1 << 63):
-        return values.astype(np.int64, copy=False)
-    if values.dtype.kind == "O" and set(map(type, values)) == {str}:
-        longest = max(values, key=len)
-        if len(longest) * len(values) > TEXT:  # an array of text gives each the room of the longest
-            raise ValueError(
-                f"column {name!r} holds an id of {len(longest):,} letters ({longest[:20]!r}…); shorten the long ones"
-            )
-        values = values.astype(str)
-    if values.dtype.kind == "f":
-        _refuse(np.isnan(values), "missing", name)
-        _refuse(np.isinf(values), "infinite", name)
-    if values.dtype.kind in "MmO":
-        _refuse(np.asarray([_is_missing(value) for value in values], dtype=bool), "missing", name)
-        _refuse(np.asarray([_is_infinite(value) for value in values], dtype=bool), "infinite", name)
-    if values.dtype.kind == "f" and (values == np.floor(values)).all() and (abs(values) < 2.0**63).all():
-        return values.astype(np.int64)
-    text = values if values.dtype.kind == "U" else np.asarray([_as_text(value) for value in values], dtype=str)
-    numbers = _whole_numbers(text)  # that came as text or as floats
-    return text if numbers is None else numbers
-
-
-def _parts(count: int) -> Iterator[slice]:
-    return (slice(first, first + PART) for first in range(0, count, PART))
-
-
-def _refuse(wrong: NDArray[np.bool_], how: str, name: str) -> None:
-    if wrong.any():
-        raise ValueError(
-            f"column {name!r} holds {_checks.count(int(wrong.sum()), f'{how} id')}, the first in row "
-            f"{int(np.argmax(wrong))}; drop those rows"
-        )
-
-
-def _whole_numbers(text: NDArray[Any]) -> NDArray[np.int64] | None:
-    """Texts as int64, if each is a whole number as it is written: "007" and "+7" are not."""
-    if len(text) == 0:
-        return text.astype(np.int64)
-    width = max(text.dtype.itemsize // 4, 1)
-    letters = np.ascontiguousarray(text, dtype=f"U{width}").view(np.uint32).reshape(-1, width)
-    sign = letters[:, 0] == ord("-")
-    length = (letters != 0).sum(axis=1)
-    if (length - sign).max() > DIGITS:
-        try:
-            numbers = text.astype(np.int64)
-        except (ValueError, OverflowError):
-            return None
-        return numbers if np.array_equal(numbers.astype(str), text) else None
-    digits = letters - np.uint32(ord("0"))  # anything else wraps around to far above 9
-    first = digits[np.arange(len(digits)), np.minimum(sign, width - 1)]
-    if (length == sign).any() or (first > 9).any() or ((first == 0) & ((length > sign + 1) | sign)).any():
-        return None
-    numbers = np.zeros(len(text), np.int64)
-    for place in range(width):
-        here = (place < length) & ((place > 0) | ~sign)
-        if (here & (digits[:, place] > 9)).any():
-            return None
-        numbers = np.where(here, 10 * numbers + digits[:, place], numbers)
-    return np.where(sign, -numbers, numbers)
-
-
-def _is_infinite(value: Any) -> bool:
-    return isinstance(value, (float, np.floating)) and math.isinf(value)
-
-
-def _is_missing(value: Any) -> bool:
-    """None, NaN, NaT or pandas' NA, which alone is neither equal to itself nor different."""
-    try:
-        return value is None or bool(value != value)
-    except TypeError:
-        return True
-
-
-def _as_text(value: Any) -> str:
-    """An id as text, so that 7, 7.0 and "7" are the same."""
-    if isinstance(value, bytes):
-        return value.decode("utf-8", "surrogateescape")
-    if isinstance(value, (float, np.floating)) and float(value).is_integer():
-        return str(int(value))
-    if isinstance(value, np.datetime64):
-        return _as_date(str(value))
-    if isinstance(value, datetime.date):  # and times, those of pandas too
-        return _as_date(value.isoformat())
-    return str(value)
-
-
-def _as_date(text: str) -> str:
-    """A date, the same whatever type and precision it came in; with the time of day if that is not midnight."""
-    day, _, clock = text.partition("T")
-    if len(clock) < 8:
-        clock = f"{clock or '00'}:00:00"[:8]
-    elif "." in clock and "+" not in clock and "-" not in clock:
-        clock = clock.rstrip("0").rstrip(".")
-    return day if clock == "00:00:00" else f"{day}T{clock}"
-
-
-def _as_column(values: Any, name: str) -> NDArray[Any]:
-    if isinstance(values, (list, tuple)) and any(isinstance(v, int) and abs(v) > 2**53 for v in values):
-        return np.asarray(values, dtype=object)  # whole numbers that a common dtype might round
-    try:
-        return np.asarray(values)
-    except ValueError:
-        raise ValueError(f"column {name} is not one value for each entry; give a one-dimensional array") from None
 
 
 def _only(names: Sequence[str]) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -17,41 +16,16 @@ from dmc import metrics
 from dmc.plots import FIRST, SECOND, Line, Panel
 from dmc.recommend import evaluation
 from dmc.recommend.recommender import Recommender
-from dmc.recommend.table import Table
+from dmc.recommend.settings import IN_FILES
 from dmc.report import html, titles as item_titles
 from dmc.report.html import Row, Section, written
+from dmc.report.judged import LEVEL, Judged, bins, judge, own_ratings
 
-LEVEL = 0.9  # of the intervals that are judged
-BINS = 10  # of predictions
 LISTED = 12  # items whose neighbours are told,
 NEIGHBOURS = 5  # and how many
 NOTHING = 1e-3  # of the largest direction: one that is not drawn
-SHOWN = 12  # lines of a long table
+SHOWN = 12  # rows of a long table
 POPULARITY = (0, 1, 3, 10, 30, 100, 300, 1000, 3000, 10_000, 100_000)  # where groups of items begin
-
-
-@dataclass(frozen=True)
-class Judged:
-    """Ratings beside their predictions; `lower` and `upper` where the model has learnt intervals.
-
-    Attributes
-    ----------
-    popularity : (ratings,) int64
-        In how many ratings of the fit the item occurs.
-    own : bool
-        Whether these are the ratings that were fitted.
-    """
-
-    popularity: NDArray[np.int64]
-    actual: NDArray[Any]
-    predicted: NDArray[Any]
-    lower: NDArray[Any] | None
-    upper: NDArray[Any] | None
-    own: bool
-
-    @property
-    def named(self) -> str:
-        return "the model's own ratings" if self.own else "the test ratings"
 
 
 def write(
@@ -95,7 +69,7 @@ def write(
             "with dmc evaluate --model"
         )
     names = item_titles.names(model.items_, titles)
-    judged = _judge(model, test)
+    judged = judge(model, test)
     found = [
         _rivals(model, test) if test is not None else None,
         _popularity(model, judged),
@@ -123,28 +97,9 @@ def write(
 # What is told -----------------------------------------------------------------------------------------------------
 
 
-def _own(model: Recommender) -> dict[str, NDArray[Any]]:
-    """The table that was fitted."""
-    known = model.observations_
-    columns = (model.users_.ids[known.rows], model.items_.ids[known.cols], known.values)
-    return dict(zip(model.columns_, columns, strict=True))
-
-
-def _judge(model: Recommender, test: Any) -> Judged:
-    user, item, rating = model.columns_
-    table = Table.open(_own(model) if test is None else test, model.columns_)
-    pairs, actual = {name: table.ids(name) for name in (user, item)}, table.numbers(rating)
-    if len(actual) == 0:
-        raise ValueError("there are no test ratings; give at least one")
-    found = model.predict(pairs, interval=LEVEL if model.intervals else None)
-    n_ratings = np.append(np.bincount(model.observations_.cols, minlength=len(model.items_)), 0)
-    popularity = n_ratings[model.items_.lines(pairs[item])]  # the last is a stranger's
-    return Judged(popularity, actual, found["prediction"], found.get("lower"), found.get("upper"), test is None)
-
-
 def _rivals(model: Recommender, test: Any) -> Section:
     verdicts = {"this model": evaluation.evaluate(model, test)}
-    verdicts |= evaluation.baselines(_own(model), test, 10, None, *model.columns_)
+    verdicts |= evaluation.baselines(own_ratings(model), test, 10, None, *model.columns_)
     measures = ("rmse", "mae", "precision", "recall", "ndcg", "coverage")
     labels = ("RMSE", "MAE", "precision", "recall", "NDCG", "coverage")
     first = verdicts["this model"]
@@ -195,16 +150,9 @@ def _short(label: str) -> str:
     return label.split("–")[0].rstrip("+").replace(",000", "k")
 
 
-def _bins(judged: Judged) -> list[NDArray[np.int64]]:
-    """Places of the ratings, in groups of about equal size by their prediction, low ones first; ties stay together."""
-    edges = np.unique(np.quantile(judged.predicted, np.arange(1, BINS) / BINS))
-    group_of = np.searchsorted(edges, judged.predicted, side="right")
-    return [np.flatnonzero(group_of == group) for group in np.unique(group_of)]
-
-
 def _calibration(judged: Judged) -> Section:
     rows = []
-    for here in _bins(judged):
+    for here in bins(judged):
         actual = judged.actual[here].astype(np.float64)
         error = 2 * float(actual.std()) / math.sqrt(len(here))
         rows.append((len(here), float(judged.predicted[here].mean(dtype=np.float64)), float(actual.mean()), error))
@@ -233,7 +181,7 @@ def _coverage(judged: Judged) -> Section | None:
         return None
     inside = (judged.lower <= judged.actual) & (judged.actual <= judged.upper)
     width = judged.upper - judged.lower
-    groups = _bins(judged)
+    groups = bins(judged)
     rows = [
         (len(here), *(float(of[here].mean(dtype=np.float64)) for of in (judged.predicted, inside, width)))
         for here in groups
@@ -345,13 +293,13 @@ def _nearest(model: Recommender, names: NDArray[np.str_]) -> Section:
     n_ratings = np.bincount(model.observations_.cols, minlength=len(model.items_))
     most = np.argsort(-n_ratings, kind="stable")[:LISTED]
     found = model.similar_items(model.items_.ids[most], NEIGHBOURS)
-    of = model.items_.lines(found[model.columns_[1]])
-    similar = model.items_.lines(found["similar"])
+    of = model.items_.positions(found[model.columns_[1]])
+    similar = model.items_.positions(found["similar"])
     rows = []
-    for line in most.tolist():
-        mine = np.flatnonzero(of == line)
+    for place in most.tolist():
+        mine = np.flatnonzero(of == place)
         near = [f"{names[similar[i]]} {found['similarity'][i]:.2f}" for i in mine]
-        rows.append((str(names[line]), int(n_ratings[line]), "; ".join(near)))
+        rows.append((str(names[place]), int(n_ratings[place]), "; ".join(near)))
     return Section(
         "Nearest items",
         "Items that the same people are predicted to rate alike, for those rated most often; behind each the cosine, "
@@ -387,7 +335,7 @@ def _facts(model: Recommender, judged: Judged) -> dict[str, Any]:
 
 
 def _how(model: Recommender) -> str:
-    network = model.depth is not None or model.device is not None
+    network = model.model == "network"
     kind, steps = ("a compressed deep network", "steps") if network else ("variational Bayes", "sweeps")
     many = f", the mean of {model.ensemble:,} models" if model.ensemble > 1 else ""
     return f"Fitted by {kind}{many}, in {model.n_iter_:,} {steps}; {model.status_}."
@@ -407,7 +355,7 @@ def _notice(judged: Judged) -> str:
 def _settings(model: Recommender) -> Section:
     kinds = (f"column of {kind}" for kind in ("users", "items", "ratings"))
     rows: list[Row] = list(zip(kinds, model.columns_, strict=True))
-    for name in ("rank", "feedback", "depth", "l2", "validation_fraction", "ensemble", "intervals"):
+    for name in IN_FILES:
         value = getattr(model, name)
         rows.append((name.replace("_", " "), "not given" if value is None else str(value)))
     return Section("Settings", "What the fit was told.", ("setting", "value"), rows)

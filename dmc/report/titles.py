@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from dmc.recommend.table import Vocabulary
+from dmc.recommend.vocabulary import Vocabulary
 
 DELIMITERS = ("::", "|", "\t", ",", ";")
 
@@ -38,14 +38,14 @@ def names(items: Vocabulary, path: str | os.PathLike[str] | None = None) -> NDAr
     if path is None:
         return np.asarray(found, dtype=str)
     ids, titles = zip(*_read(Path(path)), strict=True)
-    lines = items.lines(np.asarray(ids, dtype=str))
-    if (lines < 0).all():
+    positions = items.positions(np.asarray(ids, dtype=str))
+    if (positions < 0).all():
         raise ValueError(
             f"{path} has a title for none of the model's items, such as {found[0]!r}; its first field is to be their id"
         )
-    for line, title in zip(lines.tolist(), titles, strict=True):
-        if line >= 0:
-            found[line] = readable(title)
+    for position, title in zip(positions.tolist(), titles, strict=True):
+        if position >= 0:
+            found[position] = readable(title)
     return np.asarray(found, dtype=str)
 
 

@@ -32,7 +32,10 @@ from dmc.kernels import torch_compiled
         ("fit .", ". is a folder; give a file of ratings"),
         ("fit cut.csv", "line 3 of cut.csv has 2 fields in place of 3"),
         ("fit words.csv", "column 'rating' holds 'good', which is not a number"),
-        ("fit repeats.csv", "1 rating repeats a user and an item given before; say duplicates='last'"),
+        (
+            "fit repeats.csv",
+            "1 rating repeats a user and an item given before; say --duplicates last or --duplicates mean",
+        ),
         ("fit train.csv --user who", "the file train.csv has no column 'who', only 'user', 'item', 'rating'"),
         ("fit train.csv --test nope.csv", "there is no file nope.csv"),
         ("fit train.csv --test pairs.csv", "the file pairs.csv has no column 'rating'"),
@@ -52,7 +55,9 @@ from dmc.kernels import torch_compiled
         ("evaluate repeats.csv --relevant nan", "relevant is nan"),
         ("evaluate train.csv -n 0", "n is 0; it has to be at least 1"),
         ("fit repeats.csv --duplicates last --intervals", "2 ratings are too few to hold some out for intervals"),
-        ("predict model pairs.csv --interval 0.9", "this model has learnt no intervals"),
+        ("predict model pairs.csv --interval 0.9", "has learnt no intervals; fit it with dmc fit --intervals"),
+        ("fit train.csv --user who", "say which is meant, as in --user userId, or rename it"),
+        ("fit train.csv --model bayes --depth 2", "model 'bayes' has no depth; leave it out, or say --model network"),
         ("similar model --item 999", "item 999 is not known; ask for those that were rated in fit"),
         ("similar model --item 3 --titles nope.csv", "there is no file nope.csv"),
         ("similar model --item 3 --titles train.csv", "train.csv has a title for none of the model's items"),
@@ -132,10 +137,14 @@ def test_help(command):
 # --- Ctrl-C
 
 
-UNENDING = (  # a fit that never thinks it has arrived
-    "from dataclasses import replace; from dmc import cli; from dmc.recommend import bayesian; "
-    "bayesian.TUNING = replace(bayesian.TUNING, tol=0); cli.app()"
-)
+# A fit that never thinks it has arrived.
+UNENDING = """
+from dataclasses import replace
+from dmc.cli import main
+from dmc.recommend import bayesian
+bayesian.TUNING = replace(bayesian.TUNING, tol=0)
+main.app()
+"""
 
 
 @pytest.fixture

@@ -209,6 +209,16 @@ def test_fit_opens_its_ratings_once(dmc_in, monkeypatch):
     assert sorted(opened) == ["test.csv", "train.csv"]
 
 
+@pytest.mark.parametrize("arguments", ["--model network --depth 1", "--depth 1"])
+def test_fit_a_network(arguments, dmc_in, tmp_path):
+    code, _, err = dmc_in("fit", "train.csv", *arguments.split(), "-o", tmp_path / "model")
+    assert code == 0
+    found = Recommender.load(tmp_path / "model")
+    assert (found.model, found.depth) == ("network", 1)
+    told = "dmc: this trains a network; say --model network, which the next release asks for\n"
+    assert err == ("" if "--model" in arguments else told)
+
+
 def test_fit_an_ensemble(dmc_in, files, tmp_path):
     code, _, err = dmc_in("fit", "train.csv", "--ensemble", "2", "-o", tmp_path / "model")
     assert (code, err) == (0, "")

@@ -43,3 +43,16 @@ def test_check_output(tmp_path):
         output.check_output(tmp_path)
     with pytest.raises(FileNotFoundError, match=r"there is no folder .*nowhere to save file in; make it first"):
         output.check_output(tmp_path / "nowhere" / "file")
+
+
+@pytest.mark.parametrize(
+    ("library", "shell"),
+    [
+        ("say duplicates='last' or duplicates='mean'", "say --duplicates last or --duplicates mean"),
+        ("as in user='userId', or rename it", "as in --user userId, or rename it"),
+        ("no intervals; fit Recommender(intervals=True) to ratings", "no intervals; fit it with dmc fit --intervals"),
+        ("there is no file a user='x", "there is no file a user='x"),
+    ],
+)
+def test_remedies_are_for_the_shell(library, shell):
+    assert output.in_shell_words(ValueError(library)) == shell

@@ -69,7 +69,7 @@ def test_beside_mf_on_movielens(data_folder):
 
 def test_cross_validation(triplets):
     method = CrossValidation(triplets, n_folds=3, rating_threshold=3.5, seed=1, exclude_unknowns=False)
-    experiment = cornac.Experiment(method, [CompressedMF(lambda_reg=0.4)], [RMSE()])
+    experiment = cornac.Experiment(method, [CompressedMF(model="network", lambda_reg=0.4)], [RMSE()])
     experiment.run()
     assert len(experiment.result[0]) == 3
     assert all(fold.metric_avg_results["RMSE"] < 0.5 for fold in experiment.result[0])
@@ -77,7 +77,7 @@ def test_cross_validation(triplets):
 
 def test_grid_search(split):
     search = GridSearch(
-        model=CompressedMF(name="searched"),
+        model=CompressedMF(name="searched", model="network"),
         space=[Discrete("k", [2, 8]), Discrete("lambda_reg", [0.3, 3.0])],
         metric=RMSE(),
         eval_method=split,
@@ -87,7 +87,15 @@ def test_grid_search(split):
 
 
 def test_clone_keeps_every_argument():
-    settings = {"name": "x", "k": 5, "depth": 2, "lambda_reg": 0.7, "validation_fraction": 0.2, "num_threads": 1}
+    settings = {
+        "name": "x",
+        "k": 5,
+        "model": "network",
+        "depth": 2,
+        "lambda_reg": 0.7,
+        "validation_fraction": 0.2,
+        "num_threads": 1,
+    }
     settings |= {"trainable": False, "verbose": True, "seed": 9}
     twin = CompressedMF(**settings).clone()
     assert {name: getattr(twin, name) for name in settings} == settings
@@ -128,7 +136,7 @@ def test_save_and_load(fitted, tmp_path, split):
     np.testing.assert_array_equal(loaded.score(7), fitted.score(7))
 
 
-@pytest.mark.parametrize("settings", [{"k": 0}, {"depth": -1}, {"lambda_reg": -1.0}])
+@pytest.mark.parametrize("settings", [{"k": 0}, {"depth": -1}, {"lambda_reg": -1.0}, {"lambda_reg": 0.1}])
 def test_settings_that_make_no_sense(settings, split):
-    with pytest.raises(ValueError, match=r"is (0|-1); it has to"):
+    with pytest.raises(ValueError, match=r"is (0|-1); it has to|has no l2"):
         CompressedMF(**settings).fit(split.train_set)

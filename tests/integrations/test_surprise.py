@@ -56,7 +56,7 @@ def test_beside_svd_on_movielens(data_folder):
 def test_grid_search(n_jobs, data):
     search = GridSearchCV(
         CompressedMF,
-        {"n_factors": [2, 8], "reg_all": [0.3, 3.0]},
+        {"n_factors": [2, 8], "model": ["network"], "reg_all": [0.3, 3.0]},
         measures=["rmse"],
         cv=KFold(2, random_state=0),
         refit=True,
@@ -108,7 +108,7 @@ def test_every_prediction_of_a_test_set(data):
     assert all(1 <= p.est <= 5 for p in predictions)
 
 
-@pytest.mark.parametrize("settings", [{"n_factors": 0}, {"depth": -1}, {"reg_all": -1.0}])
+@pytest.mark.parametrize("settings", [{"n_factors": 0}, {"depth": -1}, {"reg_all": -1.0}, {"reg_all": 0.1}])
 def test_settings_that_make_no_sense(settings, data):
-    with pytest.raises(ValueError, match=r"is (0|-1); it has to"):
+    with pytest.raises(ValueError, match=r"is (0|-1); it has to|has no l2"):
         CompressedMF(**settings).fit(data.build_full_trainset())

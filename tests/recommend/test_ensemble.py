@@ -18,7 +18,7 @@ def split():
 
 def test_what_is_served_is_the_average_of_the_models(split):
     rec = Recommender(ensemble=3).fit(split[0])
-    members = rec._state.fitted().members
+    members = rec._state.fitted().models
     assert [type(member) for member in members] == [VariationalFactorization] * 3
     each = np.stack([member.served().dense() for member in members])
     np.testing.assert_allclose(served(members).dense(), each.mean(axis=0), atol=1e-5)

@@ -289,7 +289,8 @@ def test_baselines_equal_the_definitions(table):
 def test_lists_do_not_depend_on_the_portions(table, monkeypatch):
     train, test = split(table, "user", 0.3)
     whole = baselines(train, test)
-    monkeypatch.setattr("dmc.evaluation.CHUNK", 1)
+    monkeypatch.setattr("dmc.factors._core_takes", lambda *_: False)
+    monkeypatch.setattr("dmc.factors.SCORES", 1)
     assert baselines(train, test) == whole
 
 

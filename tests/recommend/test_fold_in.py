@@ -32,7 +32,7 @@ def patterned():
     _, observations = communities()
     table = {"user": 2 * observations.rows, "item": 2 * observations.cols, "rating": observations.values}
     model = Recommender().fit(table)
-    assert model._state.fitted().members[0].rows.presence.loadings.shape[1] > 2
+    assert model._state.fitted().models[0].rows.presence.loadings.shape[1] > 2
     return model, table
 
 
@@ -53,8 +53,8 @@ def state(model):
 
 def posterior(model, items, ratings, features):
     """A user's factors and bias by the normal equations, in double: again, once it shows how reliable they are."""
-    (member,) = model._state.fitted().members
-    side, lines = member.columns, model.items_.lines(items)
+    (member,) = model._state.fitted().models
+    side, lines = member.columns, model.items_.positions(items)
     k = side.means.shape[1] - 1
     x = np.column_stack([side.means[lines, :k], np.ones(len(lines))]).astype(float)
     left = (np.asarray(ratings) - member.mean) / member.unit - side.means[lines, k]
@@ -77,9 +77,9 @@ def test_a_new_user_gets_the_mean_of_the_posterior(which, fitted, patterned):
     ratings = [5.0, 1.0, 4.0, 2.5, 3.0]
     user = "new" if which == "planted" else -7  # before all others: numbers of all users move
     folded = model.fold_in({"user": [user] * 5, "item": items, "rating": ratings})
-    of = model._state.fitted().members[0].rows.presence
+    of = model._state.fitted().models[0].rows.presence
     level = np.clip((np.log(5) - of.center) / of.spread, -3, 3)
-    features = np.append([1, level], of.loadings[model.items_.lines(items)].sum(axis=0) / 5**0.25)
+    features = np.append([1, level], of.loadings[model.items_.positions(items)].sum(axis=0) / 5**0.25)
     expected = posterior(model, items, ratings, features)
     asked = {"user": np.full(len(model.items_), user), "item": model.items_.ids}
     np.testing.assert_allclose(folded.predict(asked, clip=False)["prediction"], expected, rtol=1e-4)
@@ -125,9 +125,9 @@ def test_a_repeated_rating_counts_by_its_new_value(split, fitted):
     folded = fitted.fold_in({**row, "rating": [0.5 if row["rating"][0] > 3 else 5.0]})
     assert folded.n_observed_ == fitted.n_observed_
     assert abs(error_of(folded, row)) > abs(error_of(fitted, row))
-    line, own = folded.users_.lines(row["user"])[0], folded._state.seen
+    line, own = folded.users_.positions(row["user"])[0], folded._state.seen
     at = slice(own.indptr[line], own.indptr[line + 1])
-    (place,) = np.flatnonzero(own.indices[at] == folded.items_.lines(row["item"])[0])
+    (place,) = np.flatnonzero(own.indices[at] == folded.items_.positions(row["item"])[0])
     assert folded.observations_.values[at][place] == (0.5 if row["rating"][0] > 3 else 5.0)
     same = fitted.fold_in(row)
     assert same.n_observed_ == fitted.n_observed_
@@ -174,9 +174,9 @@ def test_ids_of_text_and_numbers_mixed(old, new):
         folded.predict(asked)["prediction"][unchanged], model.predict(asked)["prediction"][unchanged], rtol=1e-5
     )
     assert len(folded.users_) == len(set(table["user"].astype(str)) | {str(x).removesuffix(".0") for x in new})
-    assert (folded.users_.lines(new) >= 0).all()
-    assert (folded.users_.lines(table["user"]) >= 0).all()
-    assert (folded.users_.lines(["nobody"]) < 0).all()
+    assert (folded.users_.positions(new) >= 0).all()
+    assert (folded.users_.positions(table["user"]) >= 0).all()
+    assert (folded.users_.positions(["nobody"]) < 0).all()
 
 
 def test_once_more_and_once_more(split, fitted):
@@ -272,7 +272,9 @@ def test_the_new_value_of_a_rating_counts(split):
     assert error_of(model, opposite) < 0.5 < error_of(model, train)
 
 
-@pytest.mark.parametrize("settings", [{"ensemble": 2}, {"depth": 0}, {"rank": 3}, {"intervals": True}], ids=str)
+@pytest.mark.parametrize(
+    "settings", [{"ensemble": 2}, {"model": "network", "depth": 0}, {"rank": 3}, {"intervals": True}], ids=str
+)
 def test_partial_fit_of_every_kind(settings, split):
     train, test = split
     first = np.random.default_rng(0).random(len(train["rating"])) < 0.5
@@ -295,7 +297,9 @@ def test_a_callback_ends_it(split):
 
 
 @pytest.mark.parametrize("how", [copy.copy, copy.deepcopy, lambda m: pickle.loads(pickle.dumps(m))])
-@pytest.mark.parametrize("settings", [{}, {"depth": 0}, {"ensemble": 2, "intervals": True}], ids=str)
+@pytest.mark.parametrize(
+    "settings", [{}, {"model": "network", "depth": 0}, {"ensemble": 2, "intervals": True}], ids=str
+)
 def test_a_copy_is_a_model_of_its_own(how, settings, split):
     train, test = split
     model = Recommender(**settings).fit(train)

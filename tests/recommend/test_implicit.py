@@ -386,7 +386,7 @@ def test_what_was_searched_stays_told_after_more_clicks(tmp_path):
     for model in (rec, loaded):
         model.partial_fit({"user": [1], "item": [0]})
         assert [record for record in model.history_ if "ndcg" in record] == trials
-        assert model._state.fitted().members[0].n_searched == n_clicks
+        assert model._state.fitted().models[0].n_searched == n_clicks
 
 
 def test_who_chose_unknown_items_alone_is_served_as_the_average_user():

@@ -40,7 +40,7 @@ def test_the_product_is_preference_and_rating(planted_tastes):
     assert ranking.rating_weight == pytest.approx(0.25 * average / rec.observations_.values.std(), rel=1e-4)
     # A stranger's: popularity, whose average over what was chosen is that of the preferences.
     counts, (*_, stranger) = np.bincount(chosen.cols), ranking.left @ ranking.right[:-1].T
-    rating = ranking.rating_weight * (served(rec._state.fitted().members).dense()[-1, :-1])
+    rating = ranking.rating_weight * (served(rec._state.fitted().models).dense()[-1, :-1])
     np.testing.assert_allclose((stranger - rating) / counts, ((stranger - rating) / counts)[0], rtol=1e-3)
     assert np.average(stranger - rating, weights=counts) == pytest.approx(average, rel=1e-3)
 
@@ -94,7 +94,7 @@ def test_who_rated_unknown_items_alone_gets_what_is_popular(planted_tastes):
     folded = rec.fold_in({"user": [1000], "item": [1000], "rating": [3.0]})
     ranking = folded._state.ranking()
     width = ranking.preferences().factors.width
-    row = folded.users_.lines([1000])[0]
+    row = folded.users_.positions([1000])[0]
     np.testing.assert_array_equal(ranking.left[row, : width + 1], ranking.left[-1, : width + 1])
 
 

@@ -1,5 +1,7 @@
 """The deep network on ratings: how its training ends, and what it keeps."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from test_recommender import interrupt_at, part, planted
@@ -22,7 +24,7 @@ def split():
 
 @pytest.fixture(scope="module")
 def fitted(split):
-    return Recommender(depth=3).fit(split[0])
+    return Recommender(model="network", depth=3).fit(split[0])
 
 
 def error_of(model, test):
@@ -39,7 +41,7 @@ def test_held_out_ratings_foretell_the_error(split, fitted):
 @pytest.mark.parametrize("settings", [{"depth": 0}, {"depth": 1}, {"rank": 5}, {"rank": 60}, {"random_state": 7}])
 def test_other_settings_are_as_good(settings, split, fitted):
     train, test = split
-    other = Recommender(**{"depth": 3, **settings}).fit(train)
+    other = Recommender(**{"model": "network", "depth": 3, **settings}).fit(train)
     assert error_of(other, test) < 1.1 * error_of(fitted, test)
 
 
@@ -54,7 +56,7 @@ def test_history(fitted):
 def test_ctrl_c_keeps_the_best_so_far(looks_after_best, split, fitted):
     """In either phase the model is as good on new ratings as its history says."""
     train, test = split
-    model = Recommender(depth=3, callbacks=[interrupt_at(len(fitted.history_) + looks_after_best)])
+    model = Recommender(model="network", depth=3, callbacks=[interrupt_at(len(fitted.history_) + looks_after_best)])
     with pytest.warns(UserWarning, match=r"interrupted after \d+ steps: the model holds the best so far") as caught:
         model.fit(train)
     assert caught[0].filename == __file__
@@ -64,7 +66,7 @@ def test_ctrl_c_keeps_the_best_so_far(looks_after_best, split, fitted):
 
 
 def test_a_callback_stops(split):
-    model = Recommender(depth=3, callbacks=[dmc.callbacks.TimeLimit(0)]).fit(split[0])
+    model = Recommender(model="network", depth=3, callbacks=[dmc.callbacks.TimeLimit(0)]).fit(split[0])
     assert model.status_ is Status.STOPPED
     assert model.n_iter_ == 0
 
@@ -72,7 +74,7 @@ def test_a_callback_stops(split):
 @pytest.mark.parametrize("count", [1, 2, 5, 25])
 def test_few_ratings(count):
     table = {"user": [f"u{k % 3}" for k in range(count)], "item": list(range(count)), "rating": np.arange(count) % 5}
-    model = Recommender(depth=3).fit(table)
+    model = Recommender(model="network", depth=3).fit(table)
     assert np.isnan(model.validation_rmse_)
     assert np.isfinite(model.noise_)
     assert np.isfinite(model.predict({"user": ["u0", "?"], "item": [0, 99]})["prediction"]).all()
@@ -83,7 +85,7 @@ def test_few_ratings(count):
 def test_no_rating_can_be_held_out():
     """Each is the only one of its user and of its item."""
     table = {"user": np.arange(300), "item": np.arange(300), "rating": np.arange(300) % 5}
-    model = Recommender(depth=3).fit(table)
+    model = Recommender(model="network", depth=3).fit(table)
     assert np.isnan(model.validation_rmse_)
     assert np.corrcoef(model.predict(table)["prediction"], table["rating"])[0, 1] > 0.9
 
@@ -103,7 +105,7 @@ def test_the_final_training_does_not_end_on_a_spike(seed, split, monkeypatch):
                 looks.clear()  # the last phase is the training on all ratings
             looks.append((info.value, info.factors, info.max_steps))
 
-    monkeypatch.setattr(network, "RATE", 0.1)
+    monkeypatch.setattr(network, "TUNING", replace(network.TUNING, rate=0.1))
     rows, cols = (np.unique(train[name], return_inverse=True)[1] for name in ("user", "item"))
     observations = Observations.from_entries(rows, cols, train["rating"].astype(np.float32))
     trained = TRAINING.fit(observations, np.random.default_rng(seed), [look])
@@ -115,9 +117,9 @@ def test_the_final_training_does_not_end_on_a_spike(seed, split, monkeypatch):
 def test_overflow_is_an_error(monkeypatch, split, fitted):
     train, test = split
     before = fitted.predict(test)["prediction"]
-    monkeypatch.setattr(network, "RATE", 1e30)
+    monkeypatch.setattr(network, "TUNING", replace(network.TUNING, rate=1e30))
     with pytest.raises(FloatingPointError, match="the fit failed: the value is no longer a finite number"):
-        Recommender(depth=3).fit(train)
+        Recommender(model="network", depth=3).fit(train)
     fewer = part(train, train["user"] != train["user"][0])
     with pytest.raises(FloatingPointError):
         fitted.fit(fewer)
@@ -130,21 +132,8 @@ def test_factors_beyond_the_caches_are_gathered_in_half_the_bytes_at_no_loss(mon
     pairs = np.argwhere(rng.random((200, 60)) < 0.4)
     ratings = 3 + np.sum(taste[pairs[:, 0]] * style[pairs[:, 1]], axis=1) + rng.standard_normal(len(pairs)) / 2
     table = {"user": pairs[:, 0], "item": pairs[:, 1], "rating": ratings}
-    near = Recommender(depth=3).fit(table)
-    monkeypatch.setattr(network, "FAR", 0)
-    far = Recommender(depth=3).fit(table)
+    near = Recommender(model="network", depth=3).fit(table)
+    monkeypatch.setattr(network, "TUNING", replace(network.TUNING, gather_bytes=0))
+    far = Recommender(model="network", depth=3).fit(table)
     assert far.validation_rmse_ != near.validation_rmse_  # it makes a difference …
     assert far.validation_rmse_ == pytest.approx(near.validation_rmse_, rel=0.05)  # as another seed would
-
-
-def test_priors_estimated_from_the_lines_place_new_users(split, fitted):
-    """A user's ratings under another name: nearly the same predictions as the network's own for that user."""
-    train, test = split
-    often = [u for u in np.unique(train["user"]) if np.sum(train["user"] == u) >= 30][:20]
-    again = part(train, np.isin(train["user"], often))
-    folded = fitted.fold_in({**again, "user": np.char.add("again ", again["user"])})
-    asked = part(test, np.isin(test["user"], often))
-    old, new = fitted.predict(asked), folded.predict({**asked, "user": np.char.add("again ", asked["user"])})
-    assert dmc.metrics.rmse(new["prediction"], asked["rating"]) < 1.1 * dmc.metrics.rmse(
-        old["prediction"], asked["rating"]
-    )

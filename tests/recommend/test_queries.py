@@ -25,11 +25,11 @@ def fitted(split):
 
 
 def brute_force(model, user, n, candidates, seen):
-    ranking, line = model._state.ranking(), model.users_.lines([user])[0]
+    ranking, line = model._state.ranking(), model.users_.positions([user])[0]
     left = np.array([item for item in candidates if item not in seen])
     if len(left) == 0:
         return [], []
-    scores = (ranking.right[:-1] @ ranking.left[line])[model.items_.lines(left)]
+    scores = (ranking.right[:-1] @ ranking.left[line])[model.items_.positions(left)]
     best = left[np.argsort(-scores, kind="stable")[:n]]
     return best.tolist(), model.predict({"user": np.full(len(best), user), "item": best})["prediction"]
 
@@ -147,12 +147,12 @@ def test_similar_on_any_scale(scale, split, fitted):
 def expectation(model, user, item):
     """What is expected of such a user, before the ratings say more."""
     total = 0.0
-    for member in model._state.fitted().members:
-        row, column = model.users_.lines([user])[0], model.items_.lines([item])[0]
+    for member in model._state.fitted().models:
+        row, column = model.users_.positions([user])[0], model.items_.positions([item])[0]
         prior = member.rows.features[row] @ member.rows.weights
         v = member.columns.means[column].astype(float)
         total += member.mean + member.unit * (v[:-1] @ prior[:-1] + prior[-1] + v[-1])
-    return total / len(model._state.fitted().members)
+    return total / len(model._state.fitted().models)
 
 
 @pytest.mark.parametrize("settings", [{}, {"ensemble": 2}], ids=str)
@@ -327,4 +327,4 @@ def test_dates_find_their_ratings_again(split):
     expected = model.recommend(str(day), 3)
     for form in (day, day.astype("M8[ns]"), pd.Timestamp(day), day.item()):
         np.testing.assert_array_equal(model.recommend(form, 3)["item"], expected["item"])
-    assert model.users_.lines([day]).tolist() == model.users_.lines([pd.Timestamp(day)]).tolist() != [-1]
+    assert model.users_.positions([day]).tolist() == model.users_.positions([pd.Timestamp(day)]).tolist() != [-1]

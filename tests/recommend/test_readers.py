@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from dmc import Recommender
-from dmc.recommend.readers import LINES, WIDE
+from dmc.recommend.readers import ROWS, WIDE
 from dmc.recommend.table import Table
 
 COLUMNS = {"user": ["ann", "bob", "ann"], "item": [10, 7, 7], "rating": [4.0, 2.5, 5.0]}
@@ -117,8 +117,8 @@ def test_json_names_may_come_late_nest_and_be_missing(opened):
     assert table.column("more").tolist() == [None, {"a": [1]}]
     with pytest.raises(ValueError, match="column 'item' holds 1 missing id, the first in row 0"):
         table.ids("item")
-    late = opened(*['{"user": 1}'] * LINES, '{"user": 2, "when": 5}')
-    assert late.column("when").tolist() == [None] * LINES + [5]
+    late = opened(*['{"user": 1}'] * ROWS, '{"user": 2, "when": 5}')
+    assert late.column("when").tolist() == [None] * ROWS + [5]
 
 
 @pytest.mark.parametrize(
@@ -127,7 +127,7 @@ def test_json_names_may_come_late_nest_and_be_missing(opened):
         (["", ""], "is empty; give one object a line"),
         (["{}"], "is empty; give one object a line"),
         (['{"user": 1}', "", '{"user": 2'], "line 3 of PATH is not a JSON object ("),
-        (['{"user": 1}'] * (LINES + 5) + ["{user: 1}"], f"line {LINES + 6} of PATH is not a JSON object ("),
+        (['{"user": 1}'] * (ROWS + 5) + ["{user: 1}"], f"line {ROWS + 6} of PATH is not a JSON object ("),
         (['[{"user": 1}]'], "line 1 of PATH is not a JSON object (a list); give one object a line"),
         (['{"user": 1}', "7"], "line 2 of PATH is not a JSON object (a int)"),
         (["[", '{"user": 1}', "]"], "line 1 of PATH is not a JSON object"),
@@ -158,12 +158,12 @@ def test_gzip_that_is_not_whole(damage, tmp_path, rng):
 # --- text
 
 
-@pytest.mark.parametrize("n", [1, LINES - 1, LINES, LINES + 1, 3 * LINES])
+@pytest.mark.parametrize("n", [1, ROWS - 1, ROWS, ROWS + 1, 3 * ROWS])
 @pytest.mark.parametrize("header", [True, False])
 def test_as_many_lines_as_there_are(n, header, tmp_path):
     """Lines are read some at a time: none is lost where one portion ends, nor after many blank ones."""
     lines = [f"u{i},{i},{i % 5}" for i in range(n)]
-    blank = [""] * (2 * LINES)
+    blank = [""] * (2 * ROWS)
     text = "\n".join([*(["user,item,rating"] if header else []), *lines[: n // 2], *blank, *lines[n // 2 :]])
     (tmp_path / "r.csv").write_text(text)
     table = Table.open(tmp_path / "r.csv")
@@ -185,10 +185,10 @@ def test_a_pipe_can_be_read(tmp_path):
 
 def test_a_long_text_does_not_give_every_line_its_room(tmp_path):
     review = "x" * 50 * WIDE
-    lines = [f"u{i},{i},3,{review if i == LINES else 'short'}" for i in range(3 * LINES)]
+    lines = [f"u{i},{i},3,{review if i == ROWS else 'short'}" for i in range(3 * ROWS)]
     (tmp_path / "r.csv").write_text("user,item,rating,review\n" + "\n".join(lines))
     column = Table.open(tmp_path / "r.csv").column("review")
-    assert column[LINES] == review
+    assert column[ROWS] == review
     assert column[0] == column[-1] == "short"
     assert column.nbytes < len(column) * 4 * WIDE
 

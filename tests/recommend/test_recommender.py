@@ -154,9 +154,9 @@ def test_who_is_not_known_gets_what_is_expected_of_one_without_ratings(split, fi
     train, _ = split
     user, item = train["user"][0], train["item"][0]
     f = fitted.factors_
-    row, column = fitted.users_.lines([user])[0], fitted.items_.lines([item])[0]
+    row, column = fitted.users_.positions([user])[0], fitted.items_.positions([item])[0]
     found = fitted.predict({"user": ["?", user, "?"], "item": [item, "?", "?"]}, clip=False)["prediction"]
-    (model,) = fitted._state.fitted().members
+    (model,) = fitted._state.fitted().models
     expected = []
     for u, v in ((None, column), (row, None), (None, None)):
         a, b = (
@@ -171,7 +171,7 @@ def test_who_is_not_known_gets_what_is_expected_of_one_without_ratings(split, fi
     # Biases in the ratings' units: they rank users and items as their ratings' averages do.
     averages = {u: train["rating"][train["user"] == u].mean() for u in np.unique(train["user"])}
     often = [u for u in averages if np.sum(train["user"] == u) >= 15]
-    bias = [f.row_bias[fitted.users_.lines([u])[0]] for u in often]
+    bias = [f.row_bias[fitted.users_.positions([u])[0]] for u in often]
     assert np.corrcoef(bias, [averages[u] for u in often])[0, 1] > 0.7
 
 
@@ -236,10 +236,10 @@ def test_number_ids_are_the_same_as_text(table):
 
 def brute_force(model, train, user, n):
     """Every unseen item, by its place in the model's ranking, and its prediction."""
-    ranking, line = model._state.ranking(), model.users_.lines([user])[0]
+    ranking, line = model._state.ranking(), model.users_.positions([user])[0]
     scores = ranking.right[:-1] @ ranking.left[line]
     unseen = np.setdiff1d(model.items_.ids, train["item"][train["user"] == user])
-    best = np.argsort(-scores[model.items_.lines(unseen)], kind="stable")[:n]
+    best = np.argsort(-scores[model.items_.positions(unseen)], kind="stable")[:n]
     return unseen[best], model.predict({"user": np.full(len(best), user), "item": unseen[best]})["prediction"]
 
 
@@ -508,7 +508,7 @@ def test_ctrl_c_keeps_the_best_so_far(split, fitted):
     assert error < 1.1 * dmc.metrics.rmse(fitted.predict(test)["prediction"], test["rating"])
 
 
-@pytest.mark.parametrize("settings", [{}, {"depth": 3}, {"ensemble": 3}], ids=["Bayes", "network", "ensemble"])
+@pytest.mark.parametrize("settings", [{}, {"model": "network"}, {"ensemble": 3}], ids=["Bayes", "network", "ensemble"])
 @pytest.mark.parametrize("rows", [slice(5), slice(None)], ids=["few", "many"])
 def test_ctrl_c_at_once(rows, settings, split):
     train = part(split[0], rows)
@@ -535,15 +535,15 @@ def test_progress_bar_only_on_request(capsys):
 
 
 @pytest.mark.parametrize("ids", ["text", "numbers"])
-@pytest.mark.parametrize("depth", [None, 0, 3])
-def test_saved_and_loaded(ids, depth, split, tmp_path):
+@pytest.mark.parametrize("network", [{}, {"depth": 0, "l2": 1.0}, {"depth": 3, "l2": 1.0}], ids=str)
+def test_saved_and_loaded(ids, network, split, tmp_path):
     train, test = split
     if ids == "numbers":
         train, test = (
             {**t, "user": np.array([int(u[5:]) for u in t["user"]]), "item": np.array([int(i[3:]) for i in t["item"]])}
             for t in split
         )
-    model = Recommender(rank=3, depth=depth, l2=1.0).fit(train)
+    model = Recommender(rank=3, model="network" if network else None, **network).fit(train)
     model.save(tmp_path / "model")
     again = Recommender.load(tmp_path / "model")
     for clip in (True, False):
@@ -552,7 +552,7 @@ def test_saved_and_loaded(ids, depth, split, tmp_path):
     users = [*np.unique(train["user"])[:9].tolist(), "nobody"]
     for name, values in again.recommend(users, 7).items():
         np.testing.assert_array_equal(values, model.recommend(users, 7)[name])
-    settings = ("rank", "depth", "l2", "validation_fraction", "ensemble", "intervals")
+    settings = ("rank", "model", "depth", "l2", "validation_fraction", "ensemble", "intervals")
     for name in (*settings, "columns_", "mean_", "noise_", "range_", "rank_", "n_iter_", "status_", "n_observed_"):
         assert getattr(again, name) == getattr(model, name)
     np.testing.assert_equal(again.validation_rmse_, model.validation_rmse_)  # NaN of the default
@@ -562,9 +562,9 @@ def test_saved_and_loaded(ids, depth, split, tmp_path):
     )
 
 
-@pytest.mark.parametrize("depth", [None, 2])
-def test_a_loaded_model_knows_its_history_and_its_ratings(depth, split, tmp_path):
-    model = Recommender(rank=3, depth=depth).fit(split[0])
+@pytest.mark.parametrize("kind", ["bayes", "network"])
+def test_a_loaded_model_knows_its_history_and_its_ratings(kind, split, tmp_path):
+    model = Recommender(rank=3, model=kind).fit(split[0])
     model.save(tmp_path / "model")
     again = Recommender.load(tmp_path / "model")
     assert len(model.history_) > 1

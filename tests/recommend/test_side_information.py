@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 import dmc
-from dmc.recommend.table import attributes
+from dmc.recommend.side_information import attributes
 
 
 @pytest.fixture(scope="module")
@@ -58,8 +58,8 @@ def test_refused(planted):
     twice = {"user": [1, 1], "age": [3, 4]}
     with pytest.raises(ValueError, match="user 1 has several rows of attributes; give one for each"):
         dmc.Recommender().fit(train, user_features=twice)
-    for settings in ({"depth": 2}, {"feedback": "implicit"}):
-        with pytest.raises(ValueError, match="features of user are for ratings and the default model"):
+    for settings in ({"model": "network"}, {"feedback": "implicit"}):
+        with pytest.raises(ValueError, match="features of user are for ratings and model 'bayes'"):
             dmc.Recommender(**settings).fit(train, user_features=of_users)
 
 

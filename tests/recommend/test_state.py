@@ -11,6 +11,7 @@ from sklearn.exceptions import NotFittedError
 from test_recommender import part, planted
 
 from dmc import Recommender
+from dmc.recommend import fitting
 from dmc.recommend.state import Lazy, Origin, grown
 
 
@@ -114,7 +115,7 @@ def test_two_steps_are_one(table):
     for a, b in zip(chain.origin[1:], both.origin[1:], strict=True):
         np.testing.assert_array_equal(a, b)
     np.testing.assert_allclose(*(state.ranking().right[:, :64] for state in (chain, both)), atol=1e-6)
-    after = Recommender._with_more(first, chain, one)
+    after = fitting.fold_in(first._settings(), chain, one)
     assert after.origin.ranking is chain.ranking  # which was made meanwhile
 
 

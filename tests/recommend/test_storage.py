@@ -5,6 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
+from test_network_model import of_version_2
 from test_presence_features import communities
 from test_recommender import part, planted
 
@@ -50,7 +51,9 @@ def same_answers(found, expected, table, more, exact=True):
 
 @pytest.mark.parametrize("mmap", [False, True])
 @pytest.mark.parametrize(
-    "settings", [{}, {"intervals": True, "ensemble": 2}, {"rank": 3}, {"depth": 2, "rank": 4}], ids=str
+    "settings",
+    [{}, {"intervals": True, "ensemble": 2}, {"rank": 3}, {"model": "network", "depth": 2, "rank": 4}],
+    ids=str,
 )
 @pytest.mark.parametrize("ids", ["text", "numbers"])
 def test_a_loaded_model_does_all_that_it_did(ids, settings, mmap, tmp_path):
@@ -139,6 +142,45 @@ def test_a_file_of_version_1(mmap, version_1, tmp_path):
     ):
         with pytest.raises(ValueError, match=r"^the model file was written by a version of dmc [^.]*; fit it again$"):
             use()
+
+
+# --- files of version 2
+
+
+@pytest.mark.parametrize("told", ["depth", "device"])  # by which a network was asked for
+def test_a_network_of_version_2(told, tmp_path, monkeypatch):
+    table = planted()
+    model = Recommender(model="network", rank=4).fit(table)
+    model.save(tmp_path / "new")
+    arrays, header = model_file.load(tmp_path / "new", "Recommender")
+    ratings, (fitted,) = model._state.fitted()
+    arrays = {name: array for name, array in arrays.items() if not name.startswith("model.")}
+    of_model, numbers = of_version_2(fitted, float(ratings.values.std(dtype=np.float64)))
+    arrays |= {f"member.0.{name}": array for name, array in of_model.items()}
+    del header["models"], header["settings"]["model"]
+    header["settings"]["depth"] = 3 if told == "depth" else None
+    monkeypatch.setattr(model_file, "VERSION", 2)
+    model_file.save(tmp_path / "old", "Recommender", arrays, {**header, "members": [numbers]})
+    monkeypatch.undo()
+    again = Recommender.load(tmp_path / "old")
+    assert (again.model, again.depth, again.l2) == ("network", 3, 1.3)
+    same_answers(again, model, table, MORE, exact=False)
+
+
+def test_a_default_model_of_version_2(tmp_path):
+    """What a network would have been trained with was kept, and has no effect."""
+    table = planted()
+    model = Recommender().fit(table)
+    model.save(tmp_path / "new")
+    arrays, header = model_file.load(tmp_path / "new", "Recommender")
+    arrays = {name.replace("model.0.", "member.0."): array for name, array in arrays.items()}
+    del header["settings"]["model"]
+    header["settings"] |= {"l2": 1.3, "validation_fraction": 0.1}
+    header["members"] = header.pop("models")
+    model_file.save(tmp_path / "old", "Recommender", arrays, header)
+    again = Recommender.load(tmp_path / "old")
+    assert (again.model, again.l2, again.validation_fraction) == ("bayes", None, None)
+    same_answers(again, model, table, MORE)
 
 
 # --- mapped

@@ -1,6 +1,5 @@
 """Whatever table the ratings come in and whatever the ids are, the same entries; whatever is wrong, a sentence."""
 
-import datetime
 import re
 
 import numpy as np
@@ -9,8 +8,7 @@ import polars as pl
 import pyarrow as pa
 import pytest
 
-from dmc.recommend import table
-from dmc.recommend.table import Table, Vocabulary, as_ids
+from dmc.recommend.table import Table
 
 USERS, ITEMS, RATINGS = ["ann", "bob", "ann"], [10, 7, 7], [4.0, 2.5, 5.0]
 COLUMNS = {"user": USERS, "item": ITEMS, "rating": RATINGS}
@@ -299,101 +297,6 @@ def test_missing_ratings_of_frames(kind):
 # --- ids
 
 
-@pytest.mark.parametrize(
-    ("given", "expected"),
-    [
-        ([3, 1, 2], [3, 1, 2]),
-        (np.array([3, 900_000_000_000], np.uint64), [3, 900_000_000_000]),
-        ([-5, 0], [-5, 0]),
-        ([2.0, 7.0], [2, 7]),
-        (["3", "10"], [3, 10]),
-        (["a", "b"], ["a", "b"]),
-        (["007", "7"], ["007", "7"]),
-        (["7", "x"], ["7", "x"]),
-        (np.array([7, "7", "x"], object), ["7", "7", "x"]),
-        (np.array([7, 7.0, "7", "x"], object), ["7", "7", "7", "x"]),
-        ([7.0, 7.5], ["7", "7.5"]),
-        (np.array([-7.0, 2.0**53], np.float32), [-7, 2**53]),
-        ([7.0, 2.0**63], ["7", str(2**63)]),
-        (["", "é", "日本"], ["", "é", "日本"]),
-        ([b"ab", b"c"], ["ab", "c"]),
-        ([], []),
-    ],
-)
-def test_ids_are_whole_numbers_or_text(given, expected):
-    ids = as_ids(np.asarray(given), "user")
-    assert ids.tolist() == expected
-    assert ids.dtype.kind in "iU"
-
-
-HUGE = [1, 2**63, 2**63 + 1, 2**63 + 2]
-
-
-@pytest.mark.parametrize(
-    "users",
-    [
-        HUGE,
-        [-1, *HUGE],
-        [*HUGE, 2**70],
-        np.array(HUGE, np.uint64),
-        np.array(HUGE, object),
-        pd.Series(HUGE, dtype="uint64"),
-        pl.Series(HUGE, dtype=pl.UInt64),
-        [str(i) for i in HUGE],
-        [2**53, 2**53 + 1, 2**62 + 1],
-    ],
-)
-def test_huge_ids_are_never_rounded_into_one(users):
-    """Hashes fill 64 bits; as floats, neighbours would become one user without a word."""
-    ids = Table.open({"user": users}).ids("user")
-    assert ids.astype(str).tolist() == [str(i) for i in users]
-    known, lines = Vocabulary.learn(ids)
-    assert len(known) == len(users)
-    np.testing.assert_array_equal(known.lines(users), lines)
-
-
-@pytest.mark.parametrize(
-    "users",
-    [
-        np.array(["a", None, None], object),
-        np.array(["a", np.nan, None], object),
-        np.array([1.0, np.nan, np.nan]),
-        np.array(["a", pd.NA, pd.NA], object),
-        np.array([1, pd.NA, pd.NA], object),
-        np.array(["2020-01-01", "NaT", "NaT"], "M8[D]"),
-        np.array([1, pd.NaT, pd.NaT], object),
-    ],
-)
-def test_missing_ids_are_refused_with_their_number(users):
-    with pytest.raises(ValueError, match="column 'user' holds 2 missing ids, the first in row 1; drop those rows"):
-        as_ids(users, "user")
-
-
-@pytest.mark.parametrize(
-    "users", [np.array([1.0, np.inf, -np.inf]), np.array([1, np.inf, np.float32(-np.inf)], object)], ids=["f", "O"]
-)
-def test_infinite_ids_are_refused(users):
-    with pytest.raises(ValueError, match="column 'user' holds 2 infinite ids, the first in row 1; drop those rows"):
-        as_ids(users, "user")
-    assert as_ids(np.array(["inf", "nan"]), "user").tolist() == ["inf", "nan"]  # names like any other
-
-
-@pytest.mark.parametrize("digits", [1, 5, 17, 18, 19, 20, 25])
-def test_texts_are_whole_numbers_just_when_python_writes_them_so(digits, rng):
-    """Against Python's own int and str, one text at a time, at every length and its edge."""
-    edge = 10**digits
-    texts = [str(v) for v in (edge, edge - 1, 1 - edge, -edge, 2**63 - 1, -(2**63), 2**63, 0, 7)]
-    texts += ["0" * digits, "-0", "-", "", "+7", "1 ", " 1", "1_0", "-07", "1-", "٧", "1.", "x", "1" * digits + "x"]
-    for text in texts:
-        for beside in ("7", "-12"):
-            try:
-                whole = str(int(text)) == text and -(2**63) <= int(text) < 2**63
-            except ValueError:
-                whole = False
-            expected = [int(text), int(beside)] if whole else [text, beside]
-            assert as_ids(np.array([text, beside]), "user").tolist() == expected
-
-
 @pytest.mark.parametrize("ids", [[1, None, 3], ["a", None, "c"]], ids=["numbers", "text"])
 @pytest.mark.parametrize(
     "frame", [pd.DataFrame, lambda columns: pd.DataFrame(columns).convert_dtypes(), pl.DataFrame, pa.table]
@@ -401,102 +304,6 @@ def test_texts_are_whole_numbers_just_when_python_writes_them_so(digits, rng):
 def test_missing_ids_of_frames(frame, ids):
     with pytest.raises(ValueError, match="column 'user' holds 1 missing id, the first in row 1"):
         Table.open(frame({"user": ids})).ids("user")
-
-
-def vocabulary(ids) -> Vocabulary:
-    return Vocabulary.learn(as_ids(np.asarray(ids), "user"))[0]
-
-
-@pytest.mark.parametrize("ids", [[5, 3, 3, 1000, -2], ["b", "a", "b", ""], [10, 9, 100], ["x10", "x9", "7"]])
-def test_vocabulary_numbers_what_occurs(ids):
-    known, lines = Vocabulary.learn(as_ids(np.asarray(ids), "user"))
-    assert len(known) == len(set(ids))
-    assert known.ids[lines].tolist() == ids
-    assert sorted(set(lines.tolist())) == list(range(len(known)))
-    np.testing.assert_array_equal(known.lines(ids), lines)
-    # As text, numbers sort differently: 10 before 9.
-    np.testing.assert_array_equal(known.lines([str(i) for i in ids]), lines)
-
-
-@pytest.mark.parametrize("learned", [[7, 10], ["7", "10"], [7.0, 10.0], ["7", "x"], [7.0, 7.5], ["7", "007"]])
-@pytest.mark.parametrize("asked", [7, "7", 7.0, np.int8(7), np.float32(7)])
-def test_seven_is_seven(learned, asked):
-    known = vocabulary(learned)
-    (line,) = known.lines([asked])
-    assert str(known.ids[line]) == "7"
-
-
-@pytest.mark.parametrize("learned", [[7], ["7"], [7.0], ["7", "x"]])
-@pytest.mark.parametrize("asked", ["007", " 7", "7 ", "+7", "7_0", "", 8, -7, 7.5, 2**64, "x7", "٧"])
-def test_other_ids_are_not_known(learned, asked):
-    np.testing.assert_array_equal(vocabulary(learned).lines([asked]), [-1])
-
-
-def test_known_and_unknown_together():
-    np.testing.assert_array_equal(vocabulary(["a", "b"]).lines(["z", "b", "0", "a"]), [-1, 1, -1, 0])
-    np.testing.assert_array_equal(vocabulary([5, 9]).lines(["z", "9", "5"]), [-1, 1, 0])
-    np.testing.assert_array_equal(vocabulary(["a"]).lines([]), [])
-
-
-@pytest.mark.parametrize(
-    ("learned", "more", "whole"),
-    [
-        ([5, 9], [7, 5, 1, 7], [1, 5, 7, 9]),
-        (["b", "x"], ["a", "x", "c"], ["a", "b", "c", "x"]),
-        ([5, 10], ["a", "10", ""], ["", "10", "5", "a"]),  # numbers become text, and sort as text
-        (["7", "x"], [7, 10, -1], ["-1", "10", "7", "x"]),
-        ([5, 9], [], [5, 9]),
-        ([5, 9], [9.0, 2.0], [2, 5, 9]),
-        ([5, 9], [9.0, 2.5], ["2.5", "5", "9"]),
-        (["a"], ["a much longer one"], ["a", "a much longer one"]),
-        ([2**62], [-(2**62)], [-(2**62), 2**62]),
-    ],
-    ids=str,
-)
-def test_extended(learned, more, whole):
-    known = vocabulary(learned)
-    before = known.ids.copy()
-    extended, old, new = known.extended(as_ids(np.asarray(more), "user"))
-    assert extended.ids.tolist() == whole
-    assert (len(old), len(new)) == (len(known), len(more))
-    assert [str(i) for i in extended.ids[old]] == [str(i) for i in known.ids]
-    np.testing.assert_array_equal(extended.lines(more), new)
-    np.testing.assert_array_equal(extended.lines(known.ids), old)
-    np.testing.assert_array_equal(known.ids, before)
-    assert len(set(old.tolist())) == len(old)
-
-
-def test_a_vocabulary_of_text_is_that_of_numpy(rng):
-    ids = np.array([f"{a:x}é" for a in rng.integers(0, 500, 3000)])
-    known, lines = np.unique(ids, return_inverse=True)
-    vocabulary, found = Vocabulary.learn(ids)
-    np.testing.assert_array_equal(vocabulary.ids, known)
-    np.testing.assert_array_equal(found, lines)
-    assert found.dtype == np.int32
-
-
-@pytest.mark.parametrize(("least", "span"), [(0, 1), (-40, 90), (7, 12_000), (-(2**62), 2**62), (2**63 - 50, 49)])
-def test_a_vocabulary_of_numbers_is_that_of_numpy(rng, least, span):
-    ids = least + rng.integers(0, span, 3000)
-    known, lines = np.unique(ids, return_inverse=True)
-    vocabulary, found = Vocabulary.learn(ids)
-    np.testing.assert_array_equal(vocabulary.ids, known)
-    np.testing.assert_array_equal(found, lines)
-    assert (vocabulary.ids.dtype, found.dtype) == (np.int64, np.int32)
-
-
-def test_long_columns_are_gone_through_in_parts(rng, monkeypatch):
-    monkeypatch.setattr(table, "PART", 7)
-    ids = 40 - rng.integers(0, 90, 300)
-    known, lines = np.unique(ids, return_inverse=True)
-    vocabulary, found = Vocabulary.learn(ids)
-    np.testing.assert_array_equal(vocabulary.ids, known)
-    np.testing.assert_array_equal(found, lines)
-    values = np.repeat([1e8, 1e8 + 8], 9)
-    assert Table.open({"rating": values}).numbers("rating").tolist() == values.tolist()
-    values[-1] += 3  # in the last part alone
-    with pytest.raises(ValueError, match=r"\(they move by up to 3\); take 100000000 off all of them"):
-        Table.open({"rating": values}).numbers("rating")
 
 
 # --- and back
@@ -551,30 +358,6 @@ def test_like(kind):
     assert type(result) is type(source)
     assert Table.open(result).column("a").tolist() == ["x", "y"]
     assert Table.open(result).column("b").tolist() == [1, 2]
-
-
-DAY, HOUR = "2024-01-02", "2024-01-02T08:30"
-
-
-@pytest.mark.parametrize(
-    "ids",
-    [
-        *(np.array([DAY, HOUR], f"M8[{unit}]") for unit in ("m", "s", "us", "ns")),
-        pd.DatetimeIndex(np.array([DAY, HOUR], "M8[ns]")).to_numpy(),
-        np.array([datetime.date(2024, 1, 2), datetime.datetime(2024, 1, 2, 8, 30)], dtype=object),
-        np.array([pd.Timestamp(DAY), np.datetime64(HOUR)], dtype=object),
-        np.array([DAY, f"{HOUR}:00"]),
-    ],
-)
-def test_a_date_is_the_same_id_whatever_it_comes_in(ids):
-    assert as_ids(ids, "user").tolist() == [DAY, f"{HOUR}:00"]
-
-
-def test_days_and_fractions_of_a_second():
-    assert as_ids(np.array([DAY], "M8[D]"), "user").tolist() == [DAY]
-    assert as_ids(np.array([f"{HOUR}:01.250"], "M8[ns]"), "user").tolist() == [f"{HOUR}:01.25"]
-    zoned = pd.Timestamp(f"{HOUR}:01.5", tz="Europe/Paris")
-    assert as_ids(np.array([zoned], dtype=object), "user").tolist() == [zoned.isoformat()]
 
 
 def test_a_table_without_any_column():

@@ -183,7 +183,7 @@ def test_any_ratings(ratings, own, tmp_path):
     assert "nan" not in text
 
 
-@pytest.mark.parametrize("settings", [{"depth": 2}, {"ensemble": 2}])
+@pytest.mark.parametrize("settings", [{"model": "network"}, {"ensemble": 2}])
 def test_other_models(settings, newer, tmp_path):
     model = Recommender(rank=3, **settings).fit(table())
     told = recommender.write(model, tmp_path / "page.html", newer)
@@ -191,7 +191,7 @@ def test_other_models(settings, newer, tmp_path):
     Page(text).check()
     assert told["figures"] == 5  # no intervals
     assert ("mean of 2 models" in text) == ("ensemble" in settings)
-    assert ("error on held-out ratings" in text) == ("depth" in settings)
+    assert ("error on held-out ratings" in text) == ("model" in settings)
 
 
 def test_items_and_users_that_the_model_does_not_know(model, tmp_path):

@@ -1,0 +1,249 @@
+"""A trained network as it is served, and who comes later: folded in under priors of the users and items known."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+
+from dmc.factors import Factors
+from dmc.observations import Observations
+from dmc.pattern import SparseIndex
+from dmc.recommend import network
+from dmc.recommend.network import NetworkFit, unit_of
+from dmc.solver import row_solve
+from dmc.solver.solution import Status
+
+Float = NDArray[np.float64]
+SIDES = ("rows", "columns")
+
+
+class GaussianPrior(NamedTuple):
+    """Where a user, or an item, is to be expected before any of its ratings is seen: N(mean, covariance).
+
+    Of its vector: factors and, last, the bias; in the ratings' units.
+    """
+
+    mean: Float  # (k + 1,)
+    covariance: Float  # (k + 1, k + 1)
+
+    @classmethod
+    def estimated(cls, vectors: NDArray[Any], unit: float) -> GaussianPrior:
+        """From the vectors of those who are known, in ratings of this standard deviation."""
+        vectors, d = vectors.astype(np.float64), vectors.shape[1]
+        scales = np.append(np.full(d - 1, unit), unit**2)  # of variances: two factors make a rating, or one bias
+        covariance = np.cov(vectors, rowvar=False, ddof=0).reshape(d, d)
+        return cls(vectors.mean(axis=0), covariance + np.diag(network.TUNING.prior_ridge * scales))
+
+
+@dataclass(frozen=True, eq=False)
+class NetworkModel:
+    """A trained network as it is served: the nearest two-factor model of its rank.
+
+    New users and items are folded in at the mean of their posterior, under Gaussian priors that are estimated from the
+    vectors of those who were trained: ridge regression on their ratings, the other side given.
+
+    Attributes
+    ----------
+    factors : Factors
+        Two-factor, biases included, in the ratings' units; the mean comes on top.
+    mean : float
+    noise : float
+        Root mean squared error on held-out ratings; without, on those that were trained on.
+    rank : int
+        Directions above a thousandth of the largest one.
+    precision : float
+        Of a rating around the network, when others are folded in.
+    observations : Observations
+        The ratings.
+    rows, columns : GaussianPrior
+        Of the vectors of users and of items.
+    validation_rmse : float
+        On ratings that were held out; NaN without.
+    n_iter : int
+        Steps of the final training.
+    history : list of dict
+        "n_steps" and "validation_rmse" at each look.
+    status : Status
+    stopped_by : str or None
+    """
+
+    factors: Factors
+    mean: float
+    noise: float
+    rank: int
+    precision: float
+    observations: Observations
+    rows: GaussianPrior
+    columns: GaussianPrior
+    validation_rmse: float
+    n_iter: int
+    history: list[dict[str, Any]]
+    status: Status
+    stopped_by: str | None = None
+
+    @classmethod
+    def of(cls, fit: NetworkFit, observations: Observations, rank: int) -> NetworkModel:
+        """What is served of a network, in no more directions than `rank`."""
+        factors, solution, unit = fit.factors, fit.solution, unit_of(observations.values)
+        if solution.status is not Status.NONFINITE:
+            factors = factors.truncate(min(rank, factors.width, *factors.shape))
+        noise = fit.held_out_error
+        if not math.isfinite(noise):
+            noise = math.sqrt(2 * solution.value / observations.n_observed) * float(observations.values.std())
+        return cls(
+            factors=factors,
+            mean=fit.mean,
+            noise=noise,
+            rank=factors.rank(1e-3),
+            precision=_precision(noise, unit),
+            observations=observations,
+            rows=GaussianPrior.estimated(_vectors(factors.U, factors.row_bias), unit),
+            columns=GaussianPrior.estimated(_vectors(factors.V, factors.column_bias), unit),
+            validation_rmse=fit.held_out_error,
+            n_iter=solution.n_steps,
+            history=[{"n_steps": n, "validation_rmse": error} for n, error in fit.errors],
+            status=solution.status,
+            stopped_by=solution.stopped_by,
+        )
+
+    def served(self) -> Factors:
+        """The factors, each side with a last line: what is expected of one without ratings."""
+        f = self.factors
+        rows, columns = (
+            np.vstack([vectors, prior.mean]).astype(np.float32)
+            for vectors, prior in (
+                (_vectors(f.U, f.row_bias), self.rows),
+                (_vectors(f.V, f.column_bias), self.columns),
+            )
+        )
+        return _factors(rows, columns)
+
+    def extended(
+        self,
+        observations: Observations,
+        row_of: NDArray[np.int64],
+        column_of: NDArray[np.int64],
+        changed: NDArray[np.bool_],
+    ) -> NetworkModel:
+        """With more ratings, users and items, none of the others moved; see `RatingModel.extended`."""
+        pattern, f = observations.pattern, self.factors
+        values = pattern.both_orders(observations.values - np.float32(self.mean))
+        rows, columns = (
+            np.where(known_as[:, None] >= 0, vectors[known_as], prior.mean).astype(np.float32)
+            for known_as, vectors, prior in (
+                (row_of, _vectors(f.U, f.row_bias), self.rows),
+                (column_of, _vectors(f.V, f.column_bias), self.columns),
+            )
+        )
+        for own, other, index, residuals, prior, which in (
+            (columns, rows, pattern.by_column, values.by_column, self.columns, column_of < 0),
+            (rows, columns, pattern.by_row, values.by_row, self.rows, (row_of < 0) | changed),
+        ):
+            if which.any():
+                own[which] = self._posterior_means(*_some(index, residuals, which), other, prior)
+        return replace(self, factors=_factors(rows, columns), observations=observations)
+
+    def vector(self, columns: NDArray[Any], values: NDArray[Any]) -> Float:
+        """(k + 2,) the row of `Factors.left` of a user with these ratings alone: the mean of its posterior."""
+        x, surprise, precision = self._evidence(columns, values)
+        moved = np.linalg.solve(precision, self.precision * x.T @ surprise)
+        return np.append(self.rows.mean + moved, 1.0)
+
+    def contributions(self, row: int, column: int) -> Float:
+        """(ratings,) what each of a user's ratings adds to the prediction for an item, by being other than expected."""
+        index = self.observations.pattern.by_row
+        at = slice(index.indptr[row], index.indptr[row + 1])
+        x, surprise, precision = self._evidence(index.indices[at], self.observations.values[at])
+        target = np.append(self.factors.V[column], 1.0)
+        return self.precision * (x @ np.linalg.solve(precision, target)) * surprise
+
+    def _evidence(self, columns: NDArray[Any], values: NDArray[Any]) -> tuple[Float, Float, Float]:
+        """Of one user: the items' vectors, the ratings less what was expected, and the precision of the posterior."""
+        f = self.factors
+        assert f.column_bias is not None
+        x = _vectors(f.V[columns], np.ones(len(columns))).astype(np.float64)
+        surprise = values - self.mean - f.column_bias[columns] - x @ self.rows.mean
+        return x, surprise, np.linalg.inv(self.rows.covariance) + self.precision * x.T @ x
+
+    def _posterior_means(
+        self, index: SparseIndex, values: NDArray[Any], others: NDArray[Any], prior: GaussianPrior
+    ) -> Float:
+        """(rows, k + 1) of rows with such entries, the vectors of the other side given.
+
+        In whitened coordinates: b = mean + root·z with z ~ N(0, I), and for an entry y of a column with factors q and
+        bias c: y − c − ⟨mean, (q, 1)⟩ = ⟨z, rootᵀ(q, 1)⟩ + noise.
+        """
+        root = np.linalg.cholesky(prior.covariance)
+        used, indices = np.unique(index.indices, return_inverse=True)  # of many columns, a few rows have few
+        others = others[used]
+        x = _vectors(others[:, :-1], np.ones(len(used))).astype(np.float64)
+        surprise = values - (others[:, -1] + x @ prior.mean)[indices]
+        shape, features = (len(index.indptr) - 1, len(used)), x @ root
+        weights = sparse.csr_array((np.full(len(indices), self.precision), indices, index.indptr), shape=shape)
+        residuals = sparse.csr_array((surprise, indices, index.indptr), shape=shape)
+        found, _ = row_solve.posteriors(weights, self.precision * (residuals @ features), features)
+        return prior.mean + found @ root.T
+
+    def arrays(self) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
+        """What `from_arrays` needs besides the ratings."""
+        f = self.factors
+        arrays = {"U": f.U, "V": f.V, "row_bias": f.row_bias, "column_bias": f.column_bias}
+        for name, prior in (("rows", self.rows), ("columns", self.columns)):
+            arrays[f"{name}.mean"], arrays[f"{name}.covariance"] = prior
+        return arrays, {"mean": self.mean, "noise": self.noise, "rank": self.rank, "precision": self.precision}
+
+    @classmethod
+    def from_arrays(
+        cls, arrays: Mapping[str, NDArray[Any]], numbers: Mapping[str, Any], observations: Observations
+    ) -> NetworkModel:
+        """The model again; also out of files of versions that kept networks as if they were Bayesian factorisations."""
+        noise, precision = numbers["noise"], numbers.get("precision", math.nan)
+        if "unit" in numbers:
+            unit = numbers["unit"]
+            arrays = _of_old_file(arrays, unit)
+            precision = _precision(noise, unit) if math.isnan(precision) else precision / unit**2
+        factors = Factors(arrays["U"], (), arrays["V"], arrays["row_bias"], arrays["column_bias"])
+        rows, columns = (GaussianPrior(arrays[f"{side}.mean"], arrays[f"{side}.covariance"]) for side in SIDES)
+        own = (factors, numbers["mean"], noise, int(numbers["rank"]), precision, observations, rows, columns)
+        return cls(*own, validation_rmse=math.nan, n_iter=0, history=[], status=Status.CONVERGED)
+
+
+def _of_old_file(arrays: Mapping[str, NDArray[Any]], unit: float) -> dict[str, NDArray[Any]]:
+    """The arrays as they are now: old ones were in units of the ratings' standard deviation."""
+    found: dict[str, NDArray[Any]] = {}
+    for side, factor, bias in (("rows", "U", "row_bias"), ("columns", "V", "column_bias")):
+        means = arrays[f"{side}.means"]
+        units = np.append(np.full(means.shape[1] - 1, math.sqrt(unit)), unit)
+        vectors = (means * units).astype(np.float32)
+        found |= {factor: vectors[:, :-1], bias: vectors[:, -1], f"{side}.mean": arrays[f"{side}.weights"][0] * units}
+        found[f"{side}.covariance"] = arrays[f"{side}.covariance"] * np.outer(units, units)
+    return found
+
+
+def _vectors(factor: NDArray[Any], bias: NDArray[Any] | None) -> NDArray[Any]:
+    """(known, k + 1) factors and, last, the bias."""
+    assert bias is not None
+    return np.column_stack([factor, bias])
+
+
+def _factors(rows: NDArray[Any], columns: NDArray[Any]) -> Factors:
+    """What `_vectors` takes apart."""
+    return Factors(rows[:, :-1], (), columns[:, :-1], rows[:, -1], columns[:, -1])
+
+
+def _precision(noise: float, unit: float) -> float:
+    """Of a rating, for ratings of a standard deviation."""
+    return 1 / max(noise, unit / math.sqrt(network.TUNING.max_precision)) ** 2
+
+
+def _some(index: SparseIndex, values: NDArray[Any], which: NDArray[np.bool_]) -> tuple[SparseIndex, NDArray[Any]]:
+    """Some of the rows, with their values."""
+    counts = np.diff(index.indptr)
+    entries = np.repeat(which, counts)
+    return SparseIndex(np.concatenate([[0], np.cumsum(counts[which])]), index.indices[entries]), values[entries]

@@ -1,0 +1,205 @@
+"""Anybody's ids, of any kind, and the positions 0, 1, … that stand for them."""
+
+from __future__ import annotations
+
+import datetime
+import math
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dmc import _checks
+
+MAX_LETTERS = 1 << 30  # of all ids of a table together, each taking the room of the longest
+DIGITS = 18  # as many as always fit into int64
+PART = 1 << 20  # entries looked at together: what is made of them on the way stays in the caches
+
+
+@dataclass(frozen=True, eq=False)
+class Vocabulary:
+    """Ids and the positions 0, 1, … that stand for them: rows of the users, columns of the items.
+
+    Attributes
+    ----------
+    ids : (known,) int64 or text
+        Sorted; ids[i] stands at position i.
+    """
+
+    ids: NDArray[Any]
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @classmethod
+    def learn(cls, ids: NDArray[Any]) -> tuple[Vocabulary, NDArray[Any]]:
+        """The vocabulary of the ids that occur, and (entries,) the position of each; int32 while they fit."""
+        if ids.dtype.kind != "U":
+            return cls._learn_numbers(ids)
+        given = ids.tolist()  # text: hashing all of it and sorting what differs is quicker than sorting all of it
+        known = np.sort(np.asarray(list(set(given)), dtype=str))
+        number = {id: position for position, id in enumerate(known.tolist())}
+        return cls(known), np.fromiter(map(number.__getitem__, given), _checks.index_dtype(len(known)), len(given))
+
+    @classmethod
+    def _learn_numbers(cls, ids: NDArray[np.int64]) -> tuple[Vocabulary, NDArray[Any]]:
+        least, span = (int(ids.min()), int(ids.max()) - int(ids.min()) + 1) if len(ids) else (0, 1)
+        if span > max(len(ids), 1):  # sorting takes less room
+            known, positions = np.unique(ids, return_inverse=True)
+            return cls(known), positions.astype(_checks.index_dtype(len(known)), copy=False)
+        occurs = np.zeros(span, dtype=bool)  # a table of all numbers between: a tenth of the time of sorting
+        for part in parts(len(ids)):
+            occurs[ids[part] - least] = True
+        known = np.flatnonzero(occurs)
+        number: NDArray[Any] = np.empty(span, _checks.index_dtype(len(known)))
+        number[known] = np.arange(len(known))
+        positions = np.empty(len(ids), number.dtype)
+        for part in parts(len(ids)):
+            positions[part] = number[ids[part] - least]
+        return cls(known + least), positions
+
+    def extended(self, ids: NDArray[Any]) -> tuple[Vocabulary, NDArray[Any], NDArray[Any]]:
+        """The vocabulary of these and more ids; the new position of each known id, and that of each of `ids`."""
+        known, more = self.ids, ids
+        if (known.dtype.kind == "U") != (more.dtype.kind == "U"):
+            known, more = known.astype(str), more.astype(str)
+        whole, positions = Vocabulary.learn(np.concatenate([known, more]))
+        return whole, positions[: len(known)], positions[len(known) :]
+
+    def positions(self, ids: Any, name: str = "ids") -> NDArray[np.int64]:
+        """(entries,) the position of each id; −1 for one that is not known. 7 and "7" are the same id."""
+        wanted = as_ids(as_column(ids, name), name)
+        known, order = self.ids, np.arange(len(self.ids))
+        if (known.dtype.kind == "U") != (wanted.dtype.kind == "U"):
+            known, wanted = known.astype(str), wanted.astype(str)
+            order = np.argsort(known)
+            known = known[order]
+        places = np.minimum(np.searchsorted(known, wanted), len(known) - 1)
+        return np.where(known[places] == wanted, order[places], -1)
+
+    def lines(self, ids: Any, name: str = "ids") -> NDArray[np.int64]:
+        """The name that `positions` had."""
+        warnings.warn("Vocabulary.lines is now Vocabulary.positions; call that", DeprecationWarning, stacklevel=2)
+        return self.positions(ids, name)
+
+
+def as_ids(values: NDArray[Any], name: str) -> NDArray[Any]:
+    """Ids of any dtype as int64 if they are whole numbers, else as text; a missing one is refused."""
+    if values.ndim != 1:
+        raise ValueError(f"column {name!r} has shape {values.shape}; give one id for each entry")
+    if values.dtype.kind in "iub" and (values.dtype != np.uint64 or not len(values) or int(values.max()) < 1 << 63):
+        return values.astype(np.int64, copy=False)
+    if values.dtype.kind == "O" and set(map(type, values)) == {str}:
+        longest = max(values, key=len)
+        if len(longest) * len(values) > MAX_LETTERS:  # an array of text gives each the room of the longest
+            raise ValueError(
+                f"column {name!r} holds an id of {len(longest):,} letters ({longest[:20]!r}…); shorten the long ones"
+            )
+        values = values.astype(str)
+    if values.dtype.kind == "f":
+        _refuse(np.isnan(values), "missing", name)
+        _refuse(np.isinf(values), "infinite", name)
+    if values.dtype.kind in "MmO":
+        _refuse(np.asarray([is_missing(value) for value in values], dtype=bool), "missing", name)
+        _refuse(np.asarray([_is_infinite(value) for value in values], dtype=bool), "infinite", name)
+    if values.dtype.kind == "f" and (values == np.floor(values)).all() and (abs(values) < 2.0**63).all():
+        return values.astype(np.int64)
+    text = values if values.dtype.kind == "U" else np.asarray([_as_text(value) for value in values], dtype=str)
+    numbers = _whole_numbers(text)  # that came as text or as floats
+    return text if numbers is None else numbers
+
+
+def parts(count: int) -> Iterator[slice]:
+    """So many entries, some at a time."""
+    return (slice(first, first + PART) for first in range(0, count, PART))
+
+
+def _refuse(wrong: NDArray[np.bool_], how: str, name: str) -> None:
+    if wrong.any():
+        raise ValueError(
+            f"column {name!r} holds {_checks.count(int(wrong.sum()), f'{how} id')}, the first in row "
+            f"{int(np.argmax(wrong))}; drop those rows"
+        )
+
+
+def _whole_numbers(text: NDArray[Any]) -> NDArray[np.int64] | None:
+    """Texts as int64, if each is a whole number as it is written: "007", "+7" and "-0" are not."""
+    if len(text) == 0:
+        return text.astype(np.int64)
+    width = max(text.dtype.itemsize // 4, 1)
+    letters = np.ascontiguousarray(text, dtype=f"U{width}").view(np.uint32).reshape(-1, width)  # zeros behind the text
+    negative = letters[:, 0] == ord("-")
+    if negative.any():
+        unsigned = np.pad(letters[:, 1:], ((0, 0), (0, 1)))
+        letters = np.where(negative[:, None], unsigned, letters)
+    length = (letters != 0).sum(axis=1)
+    if length.max() > DIGITS:
+        return _long_whole_numbers(text)
+    digits = letters - np.uint32(ord("0"))  # anything else wraps around to far above 9
+    leading_zero = (digits[:, 0] == 0) & ((length > 1) | negative)
+    if (length == 0).any() or leading_zero.any():
+        return None
+    numbers = np.zeros(len(text), np.int64)
+    for place in range(width):
+        inside = place < length
+        if (inside & (digits[:, place] > 9)).any():
+            return None
+        numbers = np.where(inside, 10 * numbers + digits[:, place], numbers)
+    return np.where(negative, -numbers, numbers)
+
+
+def _long_whole_numbers(text: NDArray[Any]) -> NDArray[np.int64] | None:
+    """The same where some may not fit into int64."""
+    try:
+        numbers = text.astype(np.int64)
+    except (ValueError, OverflowError):
+        return None
+    return numbers if np.array_equal(numbers.astype(str), text) else None
+
+
+def _is_infinite(value: Any) -> bool:
+    return isinstance(value, (float, np.floating)) and math.isinf(value)
+
+
+def is_missing(value: Any) -> bool:
+    """None, NaN, NaT or pandas' NA, which alone is neither equal to itself nor different."""
+    try:
+        return value is None or bool(value != value)
+    except TypeError:
+        return True
+
+
+def _as_text(value: Any) -> str:
+    """An id as text, so that 7, 7.0 and "7" are the same."""
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "surrogateescape")
+    if isinstance(value, (float, np.floating)) and float(value).is_integer():
+        return str(int(value))
+    if isinstance(value, np.datetime64):
+        return _as_date(str(value))
+    if isinstance(value, datetime.date):  # and times, those of pandas too
+        return _as_date(value.isoformat())
+    return str(value)
+
+
+def _as_date(text: str) -> str:
+    """A date, the same whatever type and precision it came in; with the time of day if that is not midnight."""
+    day, _, clock = text.partition("T")
+    if len(clock) < 8:
+        clock = f"{clock or '00'}:00:00"[:8]
+    elif "." in clock and "+" not in clock and "-" not in clock:
+        clock = clock.rstrip("0").rstrip(".")
+    return day if clock == "00:00:00" else f"{day}T{clock}"
+
+
+def as_column(values: Any, name: str) -> NDArray[Any]:
+    """An array of what was given for a column, whole numbers exact."""
+    if isinstance(values, (list, tuple)) and any(isinstance(v, int) and abs(v) > 2**53 for v in values):
+        return np.asarray(values, dtype=object)  # whole numbers that a common dtype might round
+    try:
+        return np.asarray(values)
+    except ValueError:
+        raise ValueError(f"column {name} is not one value for each entry; give a one-dimensional array") from None
