@@ -188,7 +188,7 @@ def solver(
     began = time.perf_counter()
     observed = Observations.from_entries(rows, cols, values, test.shape)
     ridge = 2 * NOISE**2 * RANK**0.5  # about that of a prior in which both sides share the size of an entry
-    problem = MaskedLeastSquares(observed, l2=ridge, gathered="bfloat16")
+    problem = MaskedLeastSquares(observed, l2=ridge, gather_dtype="bfloat16")
     start = initial.gaussian(test.shape, 32, 2, 0.1, 0, "float32").to(DEVICE)
     wait()
     prepared = time.perf_counter() - began

@@ -54,7 +54,10 @@ def test_masked_residual_grad(benchmark, observations, name, width):
     kernel = kernels.select(name)
     target = observations.pattern.both_orders(observations.values)
     benchmark.pedantic(
-        kernel.masked_residual_grad, (left, right, observations.pattern, target), rounds=7, warmup_rounds=2
+        partial(kernels.residual_gradients, kernel),
+        (left, right, observations.pattern, target),
+        rounds=7,
+        warmup_rounds=2,
     )
 
 
@@ -158,7 +161,7 @@ def ratios() -> None:
             rng = np.random.default_rng(1)
             left, right = (rng.standard_normal((lines, width), np.float32) for lines in (m, n))
             tensors = torch.from_numpy(left), torch.from_numpy(right)
-            native, numba = (kernels.select(name).masked_residual_grad for name in ("native", "numba"))
+            native, numba = (partial(kernels.residual_gradients, kernels.select(name)) for name in ("native", "numba"))
             arguments = left, right, pattern, target
 
             def alone(native=native, arguments=arguments):
@@ -167,7 +170,7 @@ def ratios() -> None:
 
             contenders = {
                 "native": partial(native, *arguments),
-                "bfloat16": partial(native, *arguments, gathered="bfloat16"),
+                "bfloat16": partial(native, *arguments, gather_dtype="bfloat16"),
                 "numba": partial(numba, *arguments),
                 "torch": partial(rival, *tensors),
             }
@@ -196,7 +199,10 @@ def every_width() -> None:
     """Widths 1 to 130, in cache: time of each over that of the next one up among 8, 16, 32, 64, 128, 130."""
     m, n, count, *_ = SIZES["in cache"]
     observed = drawn(m, n, count)
-    target, native = observed.pattern.both_orders(observed.values), kernels.select("native").masked_residual_grad
+    target, native = (
+        observed.pattern.both_orders(observed.values),
+        partial(kernels.residual_gradients, kernels.select("native")),
+    )
     rng = np.random.default_rng(1)
     sides = [rng.standard_normal((lines, 130), np.float32) for lines in (m, n)]
     contenders = {
@@ -232,7 +238,7 @@ def whole_step() -> None:
 
         def kernel_alone(arguments=(left, right, observed.pattern, target), kernel=kernel):
             for _ in range(100):
-                kernel.masked_residual_grad(*arguments)
+                kernels.residual_gradients(kernel, *arguments)
 
         def solver(problem=problem, start=start, rule=rule):
             solve(problem, start, rule, max_steps=100, tol=0, check_every=100)

@@ -106,6 +106,7 @@ void define(py::module_& m, const char* name) {
 }  // namespace
 
 // Each in a file of its own.
+void bind_gauss_newton(py::module_& m);
 void bind_network(py::module_& m);
 void bind_sorting(py::module_& m);
 void bind_serving(py::module_& m);
@@ -116,6 +117,7 @@ PYBIND11_MODULE(_core, m) {
     m.doc() = "The compiled CPU core of dmc.";
     define<std::int32_t>(m, "Entries");
     define<std::int64_t>(m, "WideEntries");
+    bind_gauss_newton(m);
     bind_network(m);
     bind_sorting(m);
     m.def(

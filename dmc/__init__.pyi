@@ -19,8 +19,10 @@ from .solver import (
     steps as steps,
 )
 from .solver.dense_problems import LeastSquares as LeastSquares, LinearSensing as LinearSensing
+from .solver.gradient_check import check_problem as check_problem
 from .solver.loop import solve as solve
-from .solver.problem import MaskedLeastSquares as MaskedLeastSquares
+from .solver.problem import MaskedLeastSquares as MaskedLeastSquares, Problem as Problem
 from .solver.solution import Solution as Solution, Status as Status, StepInfo as StepInfo
+from .solver.steps import Step as Step
 
 __version__: str

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import numbers
 import os
+import warnings
 from collections.abc import Iterable
 from typing import Any
 
@@ -187,3 +188,12 @@ def memory(n_bytes: int, what: str, remedy: str) -> None:
         raise MemoryError(
             f"{what} would take {n_bytes / 2**30:,.0f} GiB and this machine has {available / 2**30:,.0f}; {remedy}"
         )
+
+
+def renamed(old: str, given: Any, new: str, value: Any) -> Any:
+    """The value of a parameter that may have been given by its old name, which warns."""
+    if given is None:
+        return value
+    # Seen from here: the function that was renamed in, and its caller.
+    warnings.warn(f"{old} is now {new}; give {new}={given!r}", DeprecationWarning, stacklevel=3)
+    return given

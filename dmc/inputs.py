@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import sparse
 
 from dmc import _arrays, _checks
-from dmc.observations import Observations
+from dmc.observations import DuplicateEntries, Observations
 from dmc.pattern import Pattern, SparseIndex
 
 
@@ -40,7 +40,9 @@ def observe(
     ------
     ValueError
         If X is not two-dimensional, is empty, has no observed entry, or an observed value is not finite; if the
-        mask has another shape or other labels; if a sparse matrix stores a position twice.
+        mask has another shape or other labels.
+    DuplicateEntries
+        If a sparse matrix stores a position twice; a ValueError.
     TypeError
         If values are not real numbers; of a data frame the message names the column.
     """
@@ -202,8 +204,6 @@ def _observe_sparse(X: Any, allow_empty: bool, missing_values: float | None) -> 
         return Observations(Pattern.of(X.shape, nothing), np.zeros(0))
     try:
         return Observations.from_entries(entries.row, entries.col, entries.data, X.shape)
-    except ValueError as error:
-        if "repeat" in str(error):
-            hint = str(error).partition("; say")[0]
-            raise ValueError(f"{hint}; call X.sum_duplicates(), or dmc.Observations.from_entries") from None
-        raise
+    except DuplicateEntries as error:
+        remedy = "call X.sum_duplicates(), or dmc.Observations.from_entries"
+        raise DuplicateEntries(error.count, error.row, error.column, remedy) from None

@@ -14,9 +14,29 @@ from scipy.sparse.linalg import LinearOperator, svds
 
 from dmc import _arrays, _checks, _extensions
 from dmc._arrays import Device
-from dmc.pattern import Pattern, SparseIndex, plain, pointers_of
+from dmc.pattern import COLUMNS, ROWS, Pattern, SparseIndex, plain, pointers_of, read_only
 
 Duplicates = Literal["error", "mean", "last", "sum"]
+
+
+class DuplicateEntries(ValueError):
+    """Positions that occur more than once where each has to occur once.
+
+    Attributes
+    ----------
+    count : int
+        Entries that repeat a position given before.
+    row, column : int
+        Where the first of them is.
+    """
+
+    def __init__(self, count: int, row: int, column: int, remedy: str) -> None:
+        super().__init__(count, row, column, remedy)
+        self.count, self.row, self.column, self.remedy = count, row, column, remedy
+
+    def __str__(self) -> str:
+        repeat = _checks.count(self.count, "entry repeats", "entries repeat")
+        return f"{repeat} a position given before, the first at row {self.row}, column {self.column}; {self.remedy}"
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,14 +48,17 @@ class Observations:
     Attributes
     ----------
     pattern : Pattern
-        Where: sorted by row and by column.
+        Where.
     values : (observed,) float32 or float64
-        What, in row order (row by row, columns ascending), in the data's own units; a NumPy array or a torch tensor,
-        as the pattern's.
+        What, in row order (row by row, columns ascending), in the data's own units; a NumPy array, which cannot be
+        written to, or a torch tensor, as the pattern's.
     """
 
     pattern: Pattern
     values: Any
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "values", read_only(self.values))
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -118,14 +141,15 @@ class Observations:
         xp = array_namespace(self.values)
         by_row, by_column = self.pattern.both_orders(self.values)
 
-        def product(vector: NDArray[Any], lines: SparseIndex, values: Any) -> NDArray[Any]:
-            x = xp.astype(_arrays.place(vector.ravel(), self.device), self.dtype)
-            return _arrays.place(xp.segment_reduce(values * x[lines.indices], "sum", offsets=lines.indptr), None)
+        def product(vector: NDArray[Any], side: int, values: Any) -> NDArray[Any]:
+            x, (indptr, indices) = _arrays.place(vector.ravel(), self.device), self.pattern.entries(side)
+            x = xp.astype(x, self.dtype)
+            return _arrays.place(xp.segment_reduce(values * x[indices], "sum", offsets=indptr), None)
 
         return LinearOperator(
             self.shape,
-            lambda x: product(x, self.pattern.by_row, by_row),
-            lambda x: product(x, self.pattern.by_column, by_column),
+            lambda x: product(x, ROWS, by_row),
+            lambda x: product(x, COLUMNS, by_column),
             dtype=_arrays.place(self.values[:0], None).dtype,
         )
 
@@ -275,9 +299,10 @@ class Observations:
 
         Raises
         ------
+        DuplicateEntries
+            If a position occurs twice under ``duplicates="error"``.
         ValueError
-            If there is no entry, an index is out of range, a value is not finite, lengths differ, or a position
-            occurs twice under ``duplicates="error"``.
+            If there is no entry, an index is out of range, a value is not finite, or lengths differ.
         TypeError
             If indices are not integers or values not real numbers.
         """
@@ -297,10 +322,8 @@ class Observations:
             _checks.finite(_arrays.place(v, None), "values")
         if repeats and duplicates == "error":
             row = np.searchsorted(_arrays.place(by_row.indptr, None), first, side="right") - 1
-            raise ValueError(
-                f"{_checks.count(repeats, 'entry repeats', 'entries repeat')} a position given before, the first "
-                f"at row {row}, column {by_row.indices[first]}; say duplicates='mean' or duplicates='last'"
-            )
+            remedy = "say duplicates='mean' or duplicates='last'"
+            raise DuplicateEntries(repeats, int(row), int(by_row.indices[first]), remedy)
         if repeats:
             by_row, ordered = _merge_repeats(by_row, ordered, duplicates)
         return cls(Pattern.of(size, by_row), ordered)

@@ -1,4 +1,4 @@
-"""Which positions of a matrix were observed: sorted by row and by column."""
+"""Which positions of a matrix were observed: sorted by row, and by column once that is asked for."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from dmc._arrays import Device
 
 
 class SparseIndex(NamedTuple):
-    """Entries line by line (a line is a row, or a column): those of line i are indices[indptr[i]:indptr[i+1]]."""
+    """Entries row by row, or column by column: those of row i are in the columns indices[indptr[i]:indptr[i+1]]."""
 
-    indptr: Any  # (lines + 1,) int64
-    indices: Any  # (observed,) int32, or int64 where the other side has 2³¹ lines
+    indptr: Any  # (rows + 1,) int64
+    indices: Any  # (observed,) int32, or int64 where the matrix has 2³¹ columns
 
 
 class BothOrders(NamedTuple):
@@ -29,22 +29,97 @@ class BothOrders(NamedTuple):
     by_column: Any  # (observed,)
 
 
+ROWS, COLUMNS = 0, 1  # the two sides of a matrix, and where in a `BothOrders` their order stands
+
+
 @dataclass(frozen=True, eq=False)
 class Pattern:
-    """The set Ω of observed positions, sorted both ways.
+    """The set Ω of observed positions, sorted by row; what else is made of it is made at first use, and kept.
 
     Attributes
     ----------
     shape : (int, int)
         Rows and columns of the matrix.
-    by_row, by_column : SparseIndex
-        Pointers int64; indices int32 while they fit; ascending within each line; NumPy arrays, or torch tensors of one
-        device. Not to be written to: kernels trust what was checked once.
+    by_row : SparseIndex
+        Of the rows: pointers int64; indices int32 while they fit, ascending within each row; NumPy arrays, which can
+        not be written to, for kernels trust what was checked once, or torch tensors of one device.
     """
 
     shape: tuple[int, int]
     by_row: SparseIndex
-    by_column: SparseIndex
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "by_row", _read_only(self.by_row))
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if name not in ("_core_rows", "_core_columns")}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        for name in {"by_row", "by_column"} & state.keys():  # what is unpickled can be written to
+            vars(self)[name] = _read_only(state[name])
+
+    @cached_property
+    def by_column(self) -> SparseIndex:
+        """Of the columns: as `by_row` of the transposed matrix."""
+        m, n = self.shape
+        indptr, indices = self.by_row
+        if self.device is not None:
+            return SparseIndex(pointers_of(indices, n), self.rows[self.column_order])
+        if _extensions.core is not None:
+            return _read_only(SparseIndex(*_extensions.core.transpose(indptr, indices, n)))
+        matrix = self.csr(np.ones(len(indices), np.int8)).tocsc()
+        own = matrix.indices.astype(_checks.index_dtype(m), copy=False)
+        return _read_only(SparseIndex(matrix.indptr.astype(np.int64), own))
+
+    @property
+    def transposed(self) -> Pattern:
+        """The pattern of the transposed matrix; the orders change places."""
+        m, n = self.shape
+        other = Pattern((n, m), self.by_column)
+        vars(other)["by_column"] = self.by_row  # in the place of the cached property
+        return other
+
+    def entries(self, side: int) -> SparseIndex:
+        """`by_row` for ROWS, `by_column` for COLUMNS."""
+        return self.by_column if side else self.by_row
+
+    def prepared(self, side: int) -> Any:
+        """The entries of a side as the compiled core takes them: indices checked, cut into pieces of work."""
+        return self._core_columns if side else self._core_rows
+
+    @cached_property
+    def _core_rows(self) -> Any:
+        return self._of_core(self.by_row, self.shape[1])
+
+    @cached_property
+    def _core_columns(self) -> Any:
+        return self._of_core(self.by_column, self.shape[0])
+
+    def _of_core(self, entries: SparseIndex, others: int) -> Any:
+        # The core wants one dtype for both sides; int64 is that of a matrix with 2³¹ rows or columns.
+        wide = self.by_row.indices.dtype != np.int32 or _checks.index_dtype(self.shape[0]) != np.int32
+        kind = _extensions.core.WideEntries if wide else _extensions.core.Entries
+        indices = entries.indices.astype(np.int64 if wide else np.int32, copy=False)
+        return kind(plain(entries.indptr), plain(indices), others)
+
+    def positions(self, side: int) -> tuple[Any, Any]:
+        """(observed,) of each entry, in the order of a side: where it stands on that side, and on the other."""
+        if side == ROWS:
+            return self.rows, self.cols
+        return self._columns_of_entries, self.by_column.indices
+
+    @cached_property
+    def _columns_of_entries(self) -> Any:
+        """(observed,) column of each entry, in column order."""
+        return self._repeated(self.shape[1], self.column_counts)
+
+    def _repeated(self, size: int, counts: Any) -> Any:
+        if self.device is None:
+            return np.repeat(np.arange(size, dtype=_checks.index_dtype(size)), counts)
+        xp = array_namespace(counts)
+        dtype = getattr(xp, np.dtype(_checks.index_dtype(size)).name)
+        return xp.repeat(xp.arange(size, dtype=dtype, device=self.device), counts)
 
     @property
     def n_observed(self) -> int:
@@ -59,18 +134,15 @@ class Pattern:
         """The same positions on a device, None being NumPy; see `Observations.to`."""
         if device == self.device:
             return self
-        orders = (SparseIndex(*(_arrays.place(a, device) for a in lines)) for lines in (self.by_row, self.by_column))
-        return Pattern(self.shape, *orders)
+        moved = Pattern(self.shape, _placed(self.by_row, device))
+        if "by_column" in vars(self):
+            vars(moved)["by_column"] = _read_only(_placed(self.by_column, device))
+        return moved
 
     @cached_property
     def rows(self) -> Any:
         """(observed,) row of each entry, in row order."""
-        m = self.shape[0]
-        if self.device is None:
-            return np.repeat(np.arange(m, dtype=_checks.index_dtype(m)), self.row_counts)
-        xp = array_namespace(self.by_row.indptr)
-        rows = xp.repeat(xp.arange(m, device=self.device), self.row_counts)
-        return xp.astype(rows, self.by_column.indices.dtype)
+        return self._repeated(self.shape[0], self.row_counts)
 
     @property
     def cols(self) -> Any:
@@ -111,33 +183,29 @@ class Pattern:
     @classmethod
     def of(cls, shape: tuple[int, int], by_row: SparseIndex) -> Pattern:
         """The pattern whose rows are these, columns ascending within each."""
-        m, n = shape
-        if _arrays.of(by_row.indices) is not None:
-            return cls._of_tensors(shape, by_row)
-        pointers = by_row.indptr.astype(np.int64, copy=False)
-        indices = by_row.indices.astype(_checks.index_dtype(n), copy=False)
-        if _extensions.core is None:
-            matrix = sparse.csr_array((np.ones(len(indices), np.int8), indices, pointers), shape=shape).tocsc()
-            by_column = SparseIndex(
-                matrix.indptr.astype(np.int64), matrix.indices.astype(_checks.index_dtype(m), copy=False)
-            )
-        else:
-            by_column = SparseIndex(*_extensions.core.transpose(pointers, indices, n))
-        return cls(shape, SparseIndex(pointers, indices), by_column)
-
-    @classmethod
-    def _of_tensors(cls, shape: tuple[int, int], by_row: SparseIndex) -> Pattern:
-        """The same on a device: by a stable sort, for which torch has a fast one."""
-        m, n = shape
         xp = array_namespace(by_row.indices)
-        row_type, column_type = (getattr(xp, np.dtype(_checks.index_dtype(size)).name) for size in shape)
-        indices = xp.astype(by_row.indices, column_type, copy=False)
-        order = xp.argsort(indices, stable=True)
-        counts = by_row.indptr[1:] - by_row.indptr[:-1]
-        rows = xp.repeat(xp.arange(m, dtype=row_type, device=indices.device), counts)
-        pattern = cls(shape, SparseIndex(by_row.indptr, indices), SparseIndex(pointers_of(indices, n), rows[order]))
-        vars(pattern)["column_order"] = order  # in the place of the cached property, which would sort again
-        return pattern
+        dtype = getattr(xp, np.dtype(_checks.index_dtype(shape[1])).name)
+        indptr, indices = (
+            xp.astype(array, to, copy=False) for array, to in zip(by_row, (xp.int64, dtype), strict=True)
+        )
+        return cls(shape, SparseIndex(indptr, indices))
+
+
+def _placed(entries: SparseIndex, device: Device) -> SparseIndex:
+    return SparseIndex(*(_arrays.place(array, device) for array in entries))
+
+
+def _read_only(entries: SparseIndex) -> SparseIndex:
+    return SparseIndex(*(read_only(array) for array in entries))
+
+
+def read_only(array: Any) -> Any:
+    """A view of a NumPy array that cannot be written to; torch has none, and a tensor stays as it is."""
+    if not isinstance(array, np.ndarray) or not array.flags.writeable:
+        return array
+    view = array.view()
+    view.flags.writeable = False
+    return view
 
 
 def plain(array: NDArray[Any], dtype: Any = None) -> NDArray[Any]:

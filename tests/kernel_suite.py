@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from dmc.inputs import observe
+from dmc.kernels import residual_gradients
 from dmc.observations import Observations
 from dmc.pattern import BothOrders, Pattern, SparseIndex
 
@@ -16,7 +17,7 @@ DTYPES = (np.float32, np.float64)
 
 
 class Case(NamedTuple):
-    """The arguments of the waist."""
+    """The arguments of a kernel."""
 
     left: Any
     right: Any
@@ -83,7 +84,9 @@ def with_indices(pattern: Pattern, dtype: Any) -> Pattern:
     def cast(lines: SparseIndex) -> SparseIndex:
         return SparseIndex(lines.indptr, lines.indices.astype(dtype))
 
-    return Pattern(pattern.shape, cast(pattern.by_row), cast(pattern.by_column))
+    wide = Pattern(pattern.shape, cast(pattern.by_row))
+    vars(wide)["by_column"] = cast(pattern.by_column)  # in the place of the cached property
+    return wide
 
 
 def dense_answers(given: Case) -> tuple[Any, float, Any, Any]:
@@ -101,7 +104,47 @@ def dense_answers(given: Case) -> tuple[Any, float, Any, Any]:
 
 def answers(kernel: Any, given: Case) -> tuple[Any, float, Any, Any]:
     """Product, loss and both gradients by a kernel."""
-    return kernel.masked_product(*given.inputs), *kernel.masked_residual_grad(*given)
+    return kernel.masked_product(*given.inputs), *residual_gradients(kernel, *given)
+
+
+def one_sided(kernel: Any, given: Case) -> dict[str, Any]:
+    """What a kernel says of one side at a time: by either side, with and without numbers of the entries."""
+    left, right, pattern, target, weights = given
+    found = {}
+    for side, (own, other) in enumerate(((left, right), (right, left))):
+        w = None if weights is None else weights[side]
+        loss, gradient = kernel.residual_gradient(side, own, other, pattern, target[side], w)
+        found |= {f"loss {side}": loss, f"gradient {side}": gradient}
+        loss, product = kernel.residual_gradient(side, own, other, pattern, None, w)
+        found |= {f"loss of zeros {side}": loss, f"gradient of zeros {side}": product}
+        found[f"sums {side}"] = kernel.weighted_sums(side, other, pattern, target[side])
+        found[f"plain sums {side}"] = kernel.weighted_sums(side, other, pattern)
+    return found
+
+
+def dense_one_sided(given: Case) -> dict[str, Any]:
+    """The same by dense float64 matrices."""
+    left, right, pattern, target, weights = given
+    left, right = left.astype(np.float64), right.astype(np.float64)
+    where, found = (pattern.rows, pattern.cols), {}
+    X, W, ones = np.zeros(pattern.shape), np.zeros(pattern.shape), np.zeros(pattern.shape)
+    X[where], W[where], ones[where] = target.by_row, 1 if weights is None else weights.by_row, 1
+    for side, other in enumerate((right, left)):
+        for name, R in (("", left @ right.T - X), (" of zeros", left @ right.T)):
+            found[f"loss{name} {side}"] = 0.5 * float(np.sum(W * R * R))
+            found[f"gradient{name} {side}"] = (W * R if side == 0 else (W * R).T) @ other
+        found[f"sums {side}"] = (X if side == 0 else X.T) @ other
+        found[f"plain sums {side}"] = (ones if side == 0 else ones.T) @ other
+    return found
+
+
+def assert_one_sided(kernel: Any, oracle: Any, given: Case, same: Case | None = None) -> None:
+    """One side at a time a kernel says what another does, of the same numbers as it takes them."""
+    tolerance, wanted = 200 * np.finfo(given.left.dtype).eps, one_sided(oracle, given)
+    for name, got in one_sided(kernel, same or given).items():
+        assert np.shape(got) == np.shape(wanted[name]), name
+        scale = max(np.abs(wanted[name]).max(initial=0), 1)
+        np.testing.assert_allclose(got, wanted[name], rtol=0, atol=tolerance * scale, err_msg=name)
 
 
 def assert_same(got: tuple[Any, float, Any, Any], wanted: tuple[Any, float, Any, Any], dtype: Any) -> None:

@@ -9,7 +9,7 @@ from hypothesis.extra.numpy import array_shapes, arrays
 
 from dmc import _extensions
 from dmc.inputs import observe
-from dmc.observations import Observations
+from dmc.observations import DuplicateEntries, Observations
 from dmc.pattern import SparseIndex
 
 # Two observed zeros among the values, an empty row and an empty column.
@@ -417,3 +417,20 @@ def test_split_refuses_what_would_empty_a_line():
 def test_split_refuses_other_fractions(fraction):
     with pytest.raises(ValueError, match="test_fraction is"):
         observe(np.eye(3)).split(fraction)
+
+
+def test_values_cannot_be_written_to(expected):
+    with pytest.raises(ValueError, match="read-only"):
+        expected.values[0] = 1
+    mine = np.arange(6.0)
+    assert not expected.with_values(mine).values.flags.writeable
+    mine[0] = 3  # the array that was given stays its owner's
+
+
+def test_repeated_positions_are_an_error_of_their_own():
+    with pytest.raises(
+        DuplicateEntries, match="2 entries repeat a position given before, the first at row 0, col"
+    ) as e:
+        Observations.from_entries([2, 0, 2, 0], [2, 1, 2, 1], [1, 2, 3, 4])
+    assert (e.value.count, e.value.row, e.value.column) == (2, 0, 1)
+    assert isinstance(e.value, ValueError)

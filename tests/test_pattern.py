@@ -1,21 +1,28 @@
 """The observed positions: sorted by row and by column, in small types."""
 
+import copy
+import pickle
+
 import numpy as np
 import pytest
 
+from dmc import _extensions
 from dmc.observations import Observations
-from test_observations import COLS, ROWS, SHAPE, VALUES, where
+from dmc.pattern import COLUMNS, ROWS
+from test_observations import COLS, ROWS as ROW_INDICES, SHAPE, VALUES, where
 
 
 @pytest.fixture
 def expected() -> Observations:
-    return Observations.from_entries(ROWS, COLS, VALUES, SHAPE)
+    return Observations.from_entries(ROW_INDICES, COLS, VALUES, SHAPE)
 
 
 def test_sorted_by_row_and_by_column():
     order = np.random.default_rng(0).permutation(6)
-    observed = Observations.from_entries(np.array(ROWS)[order], np.array(COLS)[order], np.array(VALUES)[order], SHAPE)
-    np.testing.assert_array_equal(observed.rows, ROWS)
+    observed = Observations.from_entries(
+        np.array(ROW_INDICES)[order], np.array(COLS)[order], np.array(VALUES)[order], SHAPE
+    )
+    np.testing.assert_array_equal(observed.rows, ROW_INDICES)
     np.testing.assert_array_equal(observed.cols, COLS)
     np.testing.assert_array_equal(observed.values, VALUES)
     by_row, by_column = observed.pattern.by_row, observed.pattern.by_column
@@ -36,3 +43,50 @@ def test_index_types_are_small_and_pointers_wide(expected):
     pattern = expected.pattern
     assert {a.dtype for a in (pattern.rows, pattern.cols, pattern.by_column.indices)} == {np.dtype(np.int32)}
     assert {a.dtype for a in (pattern.by_row.indptr, pattern.by_column.indptr)} == {np.dtype(np.int64)}
+
+
+def test_each_order_is_made_at_first_use_and_kept(expected):
+    pattern = expected.pattern
+    assert "by_column" not in vars(pattern)
+    assert pattern.by_column is pattern.by_column
+    assert pattern.entries(ROWS) is pattern.by_row
+    assert pattern.entries(COLUMNS) is pattern.by_column
+
+
+def test_positions_are_in_the_order_of_the_side(expected):
+    rows, cols = expected.pattern.positions(ROWS)
+    np.testing.assert_array_equal([rows, cols], [ROW_INDICES, COLS])
+    own, other = expected.pattern.positions(COLUMNS)
+    order = expected.pattern.column_order
+    np.testing.assert_array_equal([own, other], [cols[order], rows[order]])
+
+
+def test_transposed_twice_is_the_same(expected):
+    turned = expected.pattern.transposed
+    assert turned.shape == SHAPE[::-1]
+    np.testing.assert_array_equal(turned.csr(np.ones(6)).toarray(), where().T)
+    assert turned.by_column is expected.pattern.by_row
+    for one, other in zip(turned.transposed.by_row, expected.pattern.by_row, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize("made", [lambda p: p, lambda p: pickle.loads(pickle.dumps(p)), copy.deepcopy])
+def test_nothing_that_is_handed_out_can_be_written_to(expected, made):
+    """Compiled code trusts the indices that it checked once."""
+    _ = expected.pattern.by_column
+    pattern = made(expected.pattern)
+    for array in (*pattern.by_row, *pattern.by_column, *pattern.transposed.by_row):
+        with pytest.raises(ValueError, match="read-only"):
+            array[0] = 9
+
+
+def test_the_cores_form_is_made_once_of_each_side_and_travels_nowhere(expected):
+    pattern = expected.pattern
+    if _extensions.core is None:
+        pytest.skip("no compiled core")
+    prepared = pattern.prepared(ROWS)
+    assert "by_column" not in vars(pattern)  # which nobody has asked for
+    assert pattern.prepared(ROWS) is prepared
+    assert pattern.prepared(COLUMNS) is not prepared
+    copied = pickle.loads(pickle.dumps(pattern))
+    assert copied.prepared(ROWS) is not prepared

@@ -327,7 +327,7 @@ class _System:
         return np.zeros((len(self.units), self.width))
 
     def precision(self) -> Any:
-        pattern = Pattern((len(self.units), self.others), self.lines, self.lines)
+        pattern = Pattern((len(self.units), self.others), self.lines)
         return row_solve.matrix(pattern, self.entry_precision)
 
 

@@ -15,6 +15,7 @@ from dmc import _arrays
 from dmc.completion.journal import Journal
 from dmc.factors import Array, Factors
 from dmc.observations import Observations
+from dmc.pattern import COLUMNS, ROWS
 from dmc.solver import initial, steps
 from dmc.solver.callbacks import EarlyStopping, Lowest, Stagnation
 from dmc.solver.loop import solve
@@ -250,7 +251,7 @@ class RankSearch:
         pattern = problem.observations.pattern
         k, bias = model.width, model.column_bias
         _, grad = problem.value_and_grad(model)
-        grams = problem.line_grams(model)[0][..., :k, :k]
+        grams = problem.grams(ROWS, model.V)
         model = replace(model, U=_with_prior(model.U, grams, grad.U, pattern.row_counts, error))
         _, grad = problem.value_and_grad(model)
         xp = array_namespace(model.V)
@@ -259,7 +260,7 @@ class RankSearch:
             assert grad.column_bias is not None
             columns = xp.concat([columns, bias[:, None]], axis=1)
             slopes = xp.concat([slopes, grad.column_bias[:, None]], axis=1)
-        columns = _with_prior(columns, problem.line_grams(model)[1], slopes, pattern.column_counts, error, k)
+        columns = _with_prior(columns, problem.grams(COLUMNS, model.left), slopes, pattern.column_counts, error, k)
         return replace(model, V=columns[:, :k], column_bias=None if bias is None else columns[:, k])
 
     def repeat(self, watch: Any, start: Factors, step: steps.Step, max_steps: int) -> Factors:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from dmc.completion.model import Model
 from dmc.factors import Factors
 from dmc.observations import Observations
-from dmc.pattern import Pattern, SparseIndex
+from dmc.pattern import SparseIndex
 
 Float = NDArray[np.float64]
 
@@ -71,9 +71,7 @@ class Selected:
 
 def transposed(observations: Observations) -> Observations:
     pattern = observations.pattern
-    m, n = pattern.shape
-    values = pattern.both_orders(observations.values).by_column
-    return Observations(Pattern((n, m), pattern.by_column, pattern.by_row), values)
+    return Observations(pattern.transposed, pattern.both_orders(observations.values).by_column)
 
 
 def submatrix(

@@ -17,7 +17,6 @@ from dmc.completion.scaling import WORTH, Scaling, Side, gains
 from dmc.completion.selected import Candidate, Fitted, Selected, submatrix, transposed
 from dmc.factors import Factors
 from dmc.observations import Observations
-from dmc.pattern import Pattern
 from dmc.solver.loop import Run
 
 Float = NDArray[np.float64]
@@ -87,7 +86,7 @@ def _turned(found: Selected, host: Observations) -> Selected:
     model, factors = found.model, found.model.factors
     weights = model.weights
     if weights is not None:
-        weights = Pattern(host.shape[::-1], host.pattern.by_column, host.pattern.by_row).both_orders(weights).by_column
+        weights = host.pattern.transposed.both_orders(weights).by_column
     turned = Factors(factors.V, (), factors.U, factors.column_bias)
     scaled = model.scaling.side == "columns"
     scaling = Scaling.of(host, "none")

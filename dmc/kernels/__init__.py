@@ -1,13 +1,17 @@
-"""The waist: all that touches the observed set Ω goes through two functions, each implemented several times.
+"""All that touches the observed set Ω goes through three functions, each implemented several times.
 
-    masked_product(left, right, pattern)                          -> (observed,) predictions, in row order
-    masked_residual_grad(left, right, pattern, target, weights)   -> loss, d_left, d_right
+    masked_product(left, right, pattern)                -> (observed,) left_i·right_j, in row order
+    weighted_sums(side, other, pattern, coefficients)   -> (own rows, k) Σ_j c_ij other_j
+    residual_gradient(side, own, other, pattern, target, weights, gather_dtype)
+                                                        -> loss, (own rows, k) Σ_j w_ij r_ij other_j
 
-with left (rows, k), right (columns, k) C-ordered arrays of one dtype (float32 or float64); target and weights
-BothOrders of that dtype; residual r = left_i·right_j − target, loss = ½ Σ w r² (a number), and the gradients
-d_left (rows, k) and d_right (columns, k). gathered="bfloat16" (float32 only) allows each of the two passes to round
-the side that it gathers to bfloat16: half the traffic, a relative error of 2⁻⁹; a kernel that has no such form gathers
-in full. Only this file asks what the machine has.
+The last two work for one side at a time: for the rows given the columns (ROWS), or the reverse (COLUMNS). With left
+(rows, k), right (columns, k), own and other these or in turn those: C-ordered arrays of one dtype (float32 or float64);
+coefficients, target and weights are (observed,) of that dtype, in the order of the side, and None stands for ones,
+zeros and ones. Residual r = own_i·other_j − target, loss = ½ Σ w r² (a number). gather_dtype="bfloat16" (float32 only)
+allows the pass to round the side that it gathers: half the traffic, a relative error of 2⁻⁹; a kernel that has no such
+form gathers in full. The gradient by both sides is two calls: `residual_gradients`. Only this file asks what the
+machine has.
 """
 
 from __future__ import annotations
@@ -25,7 +29,8 @@ from threadpoolctl import threadpool_limits
 
 from dmc import _checks, _extensions
 from dmc._arrays import Device
-from dmc.pattern import BothOrders, Pattern
+from dmc.factors import Array
+from dmc.pattern import COLUMNS, ROWS, BothOrders, Pattern
 
 _MODULES = {  # in the order of preference
     "native": "dmc.kernels.native",
@@ -40,22 +45,46 @@ _ON_TENSORS = {name: _MODULES[name] for name in ("reference", "dense")} | {"oper
 class Kernel(Protocol):
     """What an implementation offers; a module is one.
 
-    One that can do a whole network in one call also has ``value_and_grad(factors, pattern, target, weights, l2,
-    gathered)``: on small problems the Python between two kernel calls takes as long as they do. One whose threads are
+    Some can do more in one call: on small problems the Python between two calls takes as long as they do. They also
+    have ``value_and_grad`` (of a whole network), ``solve_normal_equations`` (a whole Gauss–Newton solve), as in
+    `dmc.kernels.native`, or ``residual_gradients`` (of both sides, where these share work). One whose threads are
     neither OpenMP's nor BLAS's has ``threads(count)``, a context.
     """
 
-    def masked_product(self, left: Any, right: Any, pattern: Pattern) -> Any: ...
+    def masked_product(self, left: Array, right: Array, pattern: Pattern) -> Array: ...
 
-    def masked_residual_grad(
+    def weighted_sums(self, side: int, other: Array, pattern: Pattern, coefficients: Array | None = None) -> Array: ...
+
+    def residual_gradient(
         self,
-        left: Any,
-        right: Any,
+        side: int,
+        own: Array,
+        other: Array,
         pattern: Pattern,
-        target: BothOrders,
-        weights: BothOrders | None = None,
-        gathered: str | None = None,
-    ) -> tuple[Any, Any, Any]: ...
+        target: Array | None = None,
+        weights: Array | None = None,
+        gather_dtype: str | None = None,
+    ) -> tuple[Any, Array]: ...
+
+
+def residual_gradients(
+    kernel: Kernel,
+    left: Array,
+    right: Array,
+    pattern: Pattern,
+    target: BothOrders,
+    weights: BothOrders | None = None,
+    gather_dtype: str | None = None,
+) -> tuple[Any, Array, Array]:
+    """The loss and its gradients by both sides: loss, (rows, k), (columns, k)."""
+    both = getattr(kernel, "residual_gradients", None)
+    if both is not None:
+        loss, d_left, d_right = both(left, right, pattern, target, weights, gather_dtype)
+        return loss, d_left, d_right
+    w = (None, None) if weights is None else weights
+    loss, d_left = kernel.residual_gradient(ROWS, left, right, pattern, target[ROWS], w[ROWS], gather_dtype)
+    _, d_right = kernel.residual_gradient(COLUMNS, right, left, pattern, target[COLUMNS], w[COLUMNS], gather_dtype)
+    return loss, d_left, d_right
 
 
 @dataclass(frozen=True)

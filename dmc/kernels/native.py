@@ -1,62 +1,41 @@
-"""The waist in compiled code (dmc._core)."""
+"""The kernel in compiled code (dmc._core)."""
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
-from weakref import WeakKeyDictionary
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dmc._extensions import core
 from dmc.factors import Factors
-from dmc.pattern import BothOrders, Pattern
+from dmc.pattern import COLUMNS, ROWS, BothOrders, Pattern
+
+Real = NDArray[Any]  # float32 or float64
 
 
-class _Entries(NamedTuple):
-    by_row: Any
-    by_column: Any
+def masked_product(left: Real, right: Real, pattern: Pattern) -> Real:
+    out: Real = core.masked_product(pattern.prepared(ROWS), np.ascontiguousarray(left), np.ascontiguousarray(right))
+    return out
 
 
-# Of each pattern what the core made of it: index ranges checked, entries cut into pieces of work.
-_prepared: WeakKeyDictionary[Pattern, _Entries] = WeakKeyDictionary()
+def weighted_sums(side: int, other: Real, pattern: Pattern, coefficients: Real | None = None) -> Real:
+    sums: Real = core.weighted_sums(pattern.prepared(side), np.ascontiguousarray(other), coefficients)
+    return sums
 
 
-def _entries(pattern: Pattern) -> _Entries:
-    found = _prepared.get(pattern)
-    if found is None:
-        m, n = pattern.shape
-        # The core wants one dtype for both; int64 is that of a matrix with 2³¹ lines on one side.
-        dtype = np.result_type(pattern.by_row.indices, pattern.by_column.indices)
-        kind = core.Entries if dtype == np.int32 else core.WideEntries
-        found = _prepared[pattern] = _Entries(
-            *(
-                kind(lines.indptr, lines.indices.astype(dtype, copy=False), others)
-                for lines, others in ((pattern.by_row, n), (pattern.by_column, m))
-            )
-        )
-    return found
-
-
-def masked_product(left: NDArray[Any], right: NDArray[Any], pattern: Pattern) -> NDArray[Any]:
-    return core.masked_product(_entries(pattern).by_row, np.ascontiguousarray(left), np.ascontiguousarray(right))
-
-
-def masked_residual_grad(
-    left: NDArray[Any],
-    right: NDArray[Any],
+def residual_gradient(
+    side: int,
+    own: Real,
+    other: Real,
     pattern: Pattern,
-    target: BothOrders,
-    weights: BothOrders | None = None,
-    gathered: str | None = None,
-) -> tuple[float, NDArray[Any], NDArray[Any]]:
-    left, right = np.ascontiguousarray(left), np.ascontiguousarray(right)
-    w = (None, None) if weights is None else weights
-    run = core.residual_gradient if gathered is None else core.residual_gradient_bfloat16
-    rows, columns = _entries(pattern)
-    loss, d_left = run(rows, left, right, target.by_row, w[0])
-    _, d_right = run(columns, right, left, target.by_column, w[1])
-    return loss, d_left, d_right
+    target: Real | None = None,
+    weights: Real | None = None,
+    gather_dtype: str | None = None,
+) -> tuple[float, Real]:
+    run = core.residual_gradient if gather_dtype is None else core.residual_gradient_bfloat16
+    loss, d_own = run(pattern.prepared(side), np.ascontiguousarray(own), np.ascontiguousarray(other), target, weights)
+    return loss, d_own
 
 
 def value_and_grad(
@@ -64,15 +43,48 @@ def value_and_grad(
     pattern: Pattern,
     target: BothOrders,
     weights: BothOrders | None,
-    l2: tuple[NDArray[Any], NDArray[Any]] | None,
-    gathered: str | None = None,
+    l2: tuple[Real, Real] | None,
+    gather_dtype: str | None = None,
 ) -> tuple[float, Factors]:
     """A whole step's share of a `MaskedLeastSquares` in one call: its value, and its gradient by every factor."""
-    run = core.value_and_grad if gathered is None else core.value_and_grad_bfloat16
+    run = core.value_and_grad if gather_dtype is None else core.value_and_grad_bfloat16
     f = factors.map(np.ascontiguousarray)
     w, penalties = (None, None) if weights is None else weights, (None, None) if l2 is None else l2
-    value, *gradient = run(*_entries(pattern), f.U, f.cores, f.V, f.row_bias, f.column_bias, *target, *w, *penalties)
+    entries = pattern.prepared(ROWS), pattern.prepared(COLUMNS)
+    value, *gradient = run(*entries, f.U, f.cores, f.V, f.row_bias, f.column_bias, *target, *w, *penalties)
     return value, Factors(*gradient)
+
+
+def solve_normal_equations(
+    left: Real,
+    right: Real,
+    pattern: Pattern,
+    weights: Real | None,
+    diagonal: Real,
+    blocks: tuple[Real, Real],
+    right_side: Real,
+    tol: float,
+    max_products: int,
+) -> Real:
+    """The whole solve of `dmc.solver.gauss_newton.NormalEquations` in one call.
+
+    Parameters
+    ----------
+    left, right : (rows, column unknowns) and (columns, row unknowns) arrays
+    weights : (observed,) array or None
+        In row order.
+    diagonal, right_side : (unknowns,) arrays
+    blocks : pair of arrays
+        The matrix' diagonal blocks of the rows and of the columns, packed upper triangles (rows, k(k+1)/2), which
+        get a little ridge; or an inverse (1, k, k) that is common to all.
+    tol, max_products
+        See there.
+    """
+    entries = pattern.prepared(ROWS), pattern.prepared(COLUMNS)
+    sides = np.ascontiguousarray(left), np.ascontiguousarray(right)
+    given = (pattern.column_order, *sides, weights, diagonal, *blocks, right_side)
+    solution: Real = core.solve_normal_equations(*entries, *given, tol, max_products)[0]
+    return solution
 
 
 def describe() -> str:

@@ -1,4 +1,4 @@
-"""The waist compiled by numba: for machines where the compiled core was not built."""
+"""The kernel compiled by numba: for machines where the compiled core was not built."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from numba.core import cgutils, types
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
-from dmc.pattern import BothOrders, Pattern
+from dmc.pattern import Pattern
 
 # Allow re-association and fused multiply-add, which vectorise the dot products; keep NaN, infinities and denormals.
 _MATH = {"reassoc", "contract", "nsz"}
@@ -43,23 +43,32 @@ def masked_product(left: NDArray[Any], right: NDArray[Any], pattern: Pattern) ->
     return out
 
 
-def masked_residual_grad(
-    left: NDArray[Any],
-    right: NDArray[Any],
+def weighted_sums(
+    side: int, other: NDArray[Any], pattern: Pattern, coefficients: NDArray[Any] | None = None
+) -> NDArray[Any]:
+    sums = np.empty((pattern.shape[side], other.shape[1]), other.dtype)
+    pointers, indices = pattern.entries(side)
+    weights = np.empty(0, other.dtype) if coefficients is None else coefficients
+    with _aligned(other, pattern) as gathered:
+        _sums(pointers, indices, gathered, weights, _pieces(pointers), sums)
+    return sums
+
+
+def residual_gradient(
+    side: int,
+    own: NDArray[Any],
+    other: NDArray[Any],
     pattern: Pattern,
-    target: BothOrders,
-    weights: BothOrders | None = None,
-    gathered: str | None = None,
-) -> tuple[float, NDArray[Any], NDArray[Any]]:
-    d_left, d_right = np.empty_like(left), np.empty_like(right)
-    w = BothOrders(np.empty(0, left.dtype), np.empty(0, left.dtype)) if weights is None else weights
-    pieces = _pieces(pattern.by_row.indptr)
-    with _aligned(right, pattern) as other:
-        losses = _pass(*pattern.by_row, left, other, target.by_row, w.by_row, pieces, d_left)
-    pieces = _pieces(pattern.by_column.indptr)
-    with _aligned(left, pattern) as other:
-        _pass(*pattern.by_column, right, other, target.by_column, w.by_column, pieces, d_right)
-    return float(losses.sum()), d_left, d_right
+    target: NDArray[Any] | None = None,
+    weights: NDArray[Any] | None = None,
+    gather_dtype: str | None = None,
+) -> tuple[float, NDArray[Any]]:
+    d_own, nothing = np.empty_like(own), np.empty(0, own.dtype)
+    pointers, indices = pattern.entries(side)
+    given = (nothing if array is None else array for array in (target, weights))
+    with _aligned(other, pattern) as gathered:
+        losses = _pass(pointers, indices, own, gathered, *given, _pieces(pointers), d_own)
+    return float(losses.sum()), d_own
 
 
 def _pieces(pointers: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -127,7 +136,7 @@ def _product(pointers, indices, left, right, pieces, out):  # type: ignore[no-un
 def _pass(pointers, indices, own, other, target, weights, pieces, d_own):  # type: ignore[no-untyped-def]
     """Prediction, residual, loss and the gradient of `own`, line by line; the other side is only gathered."""
     losses = np.zeros(len(pieces) - 1)
-    weighted = len(weights) > 0
+    weighted, aimed = len(weights) > 0, len(target) > 0
     far = other.size * other.itemsize > _CACHE
     for piece in numba.prange(len(pieces) - 1):
         loss, last = 0.0, pointers[pieces[piece + 1]]
@@ -137,7 +146,7 @@ def _pass(pointers, indices, own, other, target, weights, pieces, d_own):  # typ
                 if far and e + _AHEAD < last:
                     _fetch(other, np.int64(indices[e + _AHEAD]))  # type: ignore[call-arg]
                 j = indices[e]
-                residual = -target[e]
+                residual = -target[e] if aimed else own.dtype.type(0)
                 for c in range(own.shape[1]):
                     residual += own[i, c] * other[j, c]
                 scaled = weights[e] * residual if weighted else residual
@@ -146,3 +155,21 @@ def _pass(pointers, indices, own, other, target, weights, pieces, d_own):  # typ
                     d_own[i, c] += scaled * other[j, c]
         losses[piece] = loss
     return losses
+
+
+@numba.njit(parallel=True, fastmath=_MATH, cache=True)  # pragma: no cover
+def _sums(pointers, indices, other, weights, pieces, sums):  # type: ignore[no-untyped-def]
+    """Line by line the sum of the other side's vectors, each times its entry's weight."""
+    weighted = len(weights) > 0
+    far = other.size * other.itemsize > _CACHE
+    for piece in numba.prange(len(pieces) - 1):
+        last = pointers[pieces[piece + 1]]
+        for i in range(pieces[piece], pieces[piece + 1]):
+            sums[i, :] = 0
+            for e in range(pointers[i], pointers[i + 1]):
+                if far and e + _AHEAD < last:
+                    _fetch(other, np.int64(indices[e + _AHEAD]))  # type: ignore[call-arg]
+                j = indices[e]
+                weight = weights[e] if weighted else other.dtype.type(1)
+                for c in range(other.shape[1]):
+                    sums[i, c] += weight * other[j, c]

@@ -1,26 +1,55 @@
-"""The waist on torch tensors, by the operators of torch.ops.dmc: on the processor, or on a GPU."""
+"""The kernel on torch tensors, on the processor or on a GPU: compiled passes where there are any, else plain torch."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from dmc.kernels import torch_operators
+from dmc.factors import Array
+from dmc.kernels import reference, torch_compiled, torch_operators
 from dmc.pattern import BothOrders, Pattern
 
 
-def masked_product(left: Any, right: Any, pattern: Pattern) -> Any:
+def masked_product(left: Array, right: Array, pattern: Pattern) -> Array:
     return torch_operators.masked_product(left, right, *torch_operators.pattern_tensors(pattern))
 
 
-def masked_residual_grad(
-    left: Any,
-    right: Any,
+def weighted_sums(side: int, other: Array, pattern: Pattern, coefficients: Array | None = None) -> Array:
+    pointers, indices = pattern.entries(side)
+    passes = torch_operators.passes_for(other, indices)
+    if passes is None:
+        return reference.weighted_sums(side, other, pattern, coefficients)
+    return passes.sums(pointers, indices, other, coefficients)
+
+
+def residual_gradient(
+    side: int,
+    own: Array,
+    other: Array,
+    pattern: Pattern,
+    target: Array | None = None,
+    weights: Array | None = None,
+    gather_dtype: str | None = None,
+) -> tuple[Any, Array]:
+    """The loss stays on the device: to read it is to wait for the device."""
+    pointers, indices = pattern.entries(side)
+    passes = torch_operators.passes_for(own, indices)
+    if passes is not None:
+        return passes.gradient(pointers, indices, own, other, target, weights, gather_dtype, True)
+    if gather_dtype is not None:
+        other = other.to(torch_compiled.HALVES[gather_dtype]).to(other.dtype)
+    loss, d_own = reference.residual_gradient(side, own, other, pattern, target, weights)
+    return own.new_tensor(loss), d_own
+
+
+def residual_gradients(
+    left: Array,
+    right: Array,
     pattern: Pattern,
     target: BothOrders,
     weights: BothOrders | None = None,
-    gathered: str | None = None,
-) -> tuple[Any, Any, Any]:
-    """The loss stays on the device: to read it is to wait for the device."""
+    gather_dtype: str | None = None,
+) -> tuple[Any, Array, Array]:
+    """Both sides, by the operator of torch.ops.dmc, whose second pass has no loss to add up."""
     w = (None, None) if weights is None else weights
     tensors = torch_operators.pattern_tensors(pattern)
-    return torch_operators.masked_residual_grad(left, right, *tensors, *target, *w, gathered)
+    return torch_operators.masked_residual_grad(left, right, *tensors, *target, *w, gather_dtype)

@@ -1,4 +1,4 @@
-"""The two functions of the waist in a few lines of array code: the oracle of the others, and the last resort.
+"""The kernel in a few lines of array code: the oracle of the others, and the last resort.
 
 Forms (chunk, k) temporaries, but never (observed, k) ones; works on NumPy arrays and torch tensors alike.
 """
@@ -10,47 +10,57 @@ from typing import Any
 import array_api_compat
 import numpy as np
 
-from dmc.pattern import BothOrders, Pattern
+from dmc.factors import Array
+from dmc.pattern import ROWS, Pattern
 
 CHUNK = 1 << 18  # entries at a time
 
 
-def masked_product(left: Any, right: Any, pattern: Pattern) -> Any:
-    xp = array_api_compat.array_namespace(left)
-    rows, cols = pattern.rows, pattern.cols
-    parts = [xp.sum(left[rows[s]] * right[cols[s]], axis=1) for s in _chunks(pattern.n_observed)]
-    return xp.concat(parts)
+def masked_product(left: Array, right: Array, pattern: Pattern) -> Array:
+    return _product(left, right, *pattern.positions(ROWS))
 
 
-def masked_residual_grad(
-    left: Any,
-    right: Any,
-    pattern: Pattern,
-    target: BothOrders,
-    weights: BothOrders | None = None,
-    gathered: str | None = None,
-) -> tuple[float, Any, Any]:
-    xp = array_api_compat.array_namespace(left)
-    d_left, d_right = xp.zeros_like(left), xp.zeros_like(right)
-    loss = 0.0
+def weighted_sums(side: int, other: Array, pattern: Pattern, coefficients: Array | None = None) -> Array:
+    xp = array_api_compat.array_namespace(other)
+    at_own, at_other = pattern.positions(side)
+    size = (pattern.shape[side], other.shape[1])
+    sums = xp.zeros(size, dtype=other.dtype, device=array_api_compat.device(other))
     for s in _chunks(pattern.n_observed):
-        rows, cols = pattern.rows[s], pattern.cols[s]
-        residual = xp.sum(left[rows] * right[cols], axis=1) - target.by_row[s]
-        weighted = residual if weights is None else weights.by_row[s] * residual
-        loss += 0.5 * float(xp.sum(weighted * residual, dtype=xp.float64))
-        _add_at(d_left, rows, weighted[:, None] * right[cols])
-        _add_at(d_right, cols, weighted[:, None] * left[rows])
-    return loss, d_left, d_right
+        terms = other[at_other[s]]
+        _add_at(sums, at_own[s], terms if coefficients is None else coefficients[s][:, None] * terms)
+    return sums
 
 
-def _add_at(total: Any, lines: Any, terms: Any) -> None:
-    """total[lines] += terms, where a line may occur more than once."""
+def residual_gradient(
+    side: int,
+    own: Array,
+    other: Array,
+    pattern: Pattern,
+    target: Array | None = None,
+    weights: Array | None = None,
+    gather_dtype: str | None = None,
+) -> tuple[float, Array]:
+    xp = array_api_compat.array_namespace(own)
+    residual = _product(own, other, *pattern.positions(side))
+    residual = residual if target is None else residual - target
+    weighted = residual if weights is None else weights * residual
+    loss = 0.5 * sum(float(xp.sum(weighted[s] * residual[s], dtype=xp.float64)) for s in _chunks(len(residual)))
+    return loss, weighted_sums(side, other, pattern, weighted)
+
+
+def _product(own: Array, other: Array, at_own: Any, at_other: Any) -> Array:
+    xp = array_api_compat.array_namespace(own)
+    return xp.concat([xp.sum(own[at_own[s]] * other[at_other[s]], axis=1) for s in _chunks(len(at_own))])
+
+
+def _add_at(total: Array, rows: Any, terms: Array) -> None:
+    """total[rows] += terms, where a row may occur more than once."""
     if isinstance(total, np.ndarray):
-        np.add.at(total, lines, terms)
+        np.add.at(total, rows, terms)
     else:
         xp = array_api_compat.array_namespace(total)
-        total.index_add_(0, xp.asarray(lines, dtype=xp.int64, device=total.device), terms)
+        total.index_add_(0, xp.asarray(rows, dtype=xp.int64, device=total.device), terms)
 
 
 def _chunks(n: int) -> list[slice]:
-    return [slice(start, start + CHUNK) for start in range(0, n, CHUNK)]
+    return [slice(start, start + CHUNK) for start in range(0, max(n, 1), CHUNK)]

@@ -31,12 +31,14 @@ class Passes(NamedTuple):
 
     ``serves(own, *indices)``: whether the kernels take such arguments, which are of the dtypes that the operators take;
     ``product(pointers, indices, own, other)``: (observed,) own_i·other_j; ``gradient(pointers, indices, own, other,
-    target, weights, gathered, with_loss)``: () ½ Σ w r² (None if not wanted) and (lines, k) Σ w r other_j.
+    target, weights, gathered, with_loss)``: () ½ Σ w r² (None if not wanted) and (lines, k) Σ w r other_j, target None:
+    all zero; ``sums(pointers, indices, other, coefficients)``: (lines, k) Σ c other_j, None: all one.
     """
 
     serves: Callable[..., bool]
     product: Callable[..., Tensor]
     gradient: Callable[..., tuple[Tensor | None, Tensor]]
+    sums: Callable[..., Tensor]
 
 
 def check_lines(pointers: Tensor, indices: Tensor, other_lines: int) -> None:
@@ -104,7 +106,7 @@ def _core_gradient(
     indices: Tensor,
     own: Tensor,
     other: Tensor,
-    target: Tensor,
+    target: Tensor | None,
     weights: Tensor | None,
     gathered: str | None,
     with_loss: bool,
@@ -113,12 +115,18 @@ def _core_gradient(
     if gathered == "float16":  # a form that the core does not have: rounded, and gathered in full
         other = other.half().float()
     run = _extensions.core.residual_gradient_bfloat16 if gathered == "bfloat16" else _extensions.core.residual_gradient
-    w = None if weights is None else _array(weights)
-    loss, d_own = run(entries, _array(own), _array(other), _array(target), w, torch.get_num_threads())
+    by_entry = (None if a is None else _array(a) for a in (target, weights))
+    loss, d_own = run(entries, _array(own), _array(other), *by_entry, torch.get_num_threads())
     return torch.tensor(loss, dtype=own.dtype) if with_loss else None, torch.from_numpy(d_own)
 
 
-core = Passes(_core_serves, _core_product, _core_gradient)
+def _core_sums(pointers: Tensor, indices: Tensor, other: Tensor, coefficients: Tensor | None) -> Tensor:
+    entries = _plan(_core_plan, pointers, indices, len(other))
+    c = None if coefficients is None else _array(coefficients)
+    return torch.from_numpy(_extensions.core.weighted_sums(entries, _array(other), c, torch.get_num_threads()))
+
+
+core = Passes(_core_serves, _core_product, _core_gradient, _core_sums)
 
 
 # A GPU ------------------------------------------------------------------------------------------------------------
@@ -217,7 +225,7 @@ def _cuda_gradient(
     indices: Tensor,
     own: Tensor,
     other: Tensor,
-    target: Tensor,
+    target: Tensor | None,
     weights: Tensor | None,
     gathered: str | None,
     with_loss: bool,
@@ -229,6 +237,7 @@ def _cuda_gradient(
         other_filled = other_filled.view(torch.int16)  # the array interface has no name for bfloat16
     d_own = torch.empty_like(own_filled)
     loss = own.new_empty((), dtype=torch.float64) if with_loss else None
+    target = other.new_zeros(indices.shape) if target is None else target
     by_entry = (None if a is None else a.detach().contiguous() for a in (target, weights))
     with torch.cuda.device_of(own):
         plan, stream = _prepared(pointers, indices, other)
@@ -241,7 +250,14 @@ def _cuda_gradient(
     return None if loss is None else loss.to(own.dtype), d_own
 
 
-cuda = Passes(_cuda_serves, _cuda_product, _cuda_gradient)
+def _cuda_sums(pointers: Tensor, indices: Tensor, other: Tensor, coefficients: Tensor | None) -> Tensor:
+    """By the gradient, which is all that the GPU has: against a side of zeros the residual is minus the target."""
+    own = other.new_zeros((len(pointers) - 1, other.shape[1]))
+    target = other.new_full(indices.shape, -1) if coefficients is None else -coefficients
+    return _cuda_gradient(pointers, indices, own, other, target, None, None, False)[1]
+
+
+cuda = Passes(_cuda_serves, _cuda_product, _cuda_gradient, _cuda_sums)
 
 
 def cuda_obstacle(device: int = 0) -> Obstacle | None:

@@ -124,8 +124,18 @@ masked_residual_grad = torch.library.custom_op(
 # The compiled kernels ----------------------------------------------------------------------------------------------
 
 
+_PASSES: dict[str, torch_compiled.Passes] = {}  # by the kind of device
+
+
+def passes_for(own: Tensor, *indices: Tensor) -> torch_compiled.Passes | None:
+    """The compiled kernels that serve such tensors; None where there are none."""
+    passes = _PASSES.get(own.device.type)
+    return passes if passes is not None and passes.serves(own, *indices) else None
+
+
 def register(device: str, passes: torch_compiled.Passes) -> None:
     """Let compiled kernels serve one kind of device; what they do not take is left to plain torch."""
+    _PASSES[device] = passes
 
     def product(left: Tensor, right: Tensor, *pattern: Tensor) -> Tensor:
         _check(left, right, pattern)
@@ -139,13 +149,8 @@ def register(device: str, passes: torch_compiled.Passes) -> None:
         row_pointers, column_indices, column_pointers, row_indices, column_order = pattern
         if not passes.serves(left, column_indices, row_indices):
             return _plain_sums(values, left, right, *pattern)
-        # Against a side that is zero the residual is minus the target, and its gradient Σ v other.
-        by_row = -values
-        by_column = by_row.index_select(0, column_order)
-        rows, columns = left.new_zeros(left.shape), right.new_zeros(right.shape)
-        _, left_sums = passes.gradient(row_pointers, column_indices, rows, right, by_row, None, None, False)
-        _, right_sums = passes.gradient(column_pointers, row_indices, columns, left, by_column, None, None, False)
-        return left_sums, right_sums
+        by_row = passes.sums(row_pointers, column_indices, right, values)
+        return by_row, passes.sums(column_pointers, row_indices, left, values.index_select(0, column_order))
 
     def residual_grad(left: Tensor, right: Tensor, *rest: Any) -> tuple[Tensor | None, Tensor, Tensor]:
         pattern, by_entry, gathered = _parted(rest)

@@ -340,7 +340,7 @@ def _fit_on_device(
         begin = Descent.beginning(problem, start.factors, start.factors.width, rng).factors().map(np.ascontiguousarray)
     course = History()
     solution = solve(
-        MaskedLeastSquares(chosen, weights, problem.ridges, unobserved=settings.unobserved, device=device),
+        MaskedLeastSquares(chosen, weights, problem.ridges, unobserved_weight=settings.unobserved, device=device),
         begin,
         steps.AlternatingLeastSquares(TUNING.device_products),
         max_steps=TUNING.device_max_steps,

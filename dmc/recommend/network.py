@@ -168,7 +168,7 @@ class NetworkSettings:
         far = (start.U.nbytes + start.V.nbytes) > TUNING.gather_bytes
         return solve_phase(
             run,
-            MaskedLeastSquares(scaled, l2=l2, gathered="bfloat16" if far else None),
+            MaskedLeastSquares(scaled, l2=l2, gather_dtype="bfloat16" if far else None),
             start,
             steps.Adam(TUNING.rate),
             max_steps=n_steps,

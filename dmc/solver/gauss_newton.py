@@ -1,47 +1,40 @@
-"""The Gauss–Newton system of a two-factor model, matrix-free: one pass of the kernel for a product with its matrix."""
+"""The Gauss–Newton system of a two-factor model, matrix-free, on flat arrays."""
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from functools import cached_property
 
-import array_api_compat
+import numpy as np
+from array_api_compat import array_namespace, device as where
 
 from dmc.factors import Array, Factors
+from dmc.pattern import COLUMNS, ROWS
+from dmc.solver.conjugate_gradients import conjugate_gradients
+from dmc.solver.problem import MaskedLeastSquares, Problem
 
-BLOCKED = 16  # widths up to it take the preconditioner of lines, whose Gram matrices cost width² / 2 columns of a pass
-
-
-class Linearised(Protocol):
-    """What the system asks of a problem: see `dmc.solver.problem.MaskedLeastSquares`."""
-
-    @property
-    def curvature(self) -> float: ...
-
-    @property
-    def homogeneous(self) -> Any: ...
-
-    def line_grams(self, factors: Factors) -> tuple[Array, Array]: ...
-
-    def average_grams(self, factors: Factors) -> tuple[Array, Array]: ...
+BLOCKED = 16  # widths up to it take the preconditioner of rows, whose Gram matrices cost width² / 2 columns of a pass
 
 
-def check_applies(step: str, problem: object, factors: Factors) -> None:
-    """Two-factor models of masked least squares problems are what the system is for; the step says so."""
+def check_applies(step: str, problem: Problem, factors: Factors) -> MaskedLeastSquares:
+    """The problem, if it is of the kind that the system is for, with a two-factor model; the step says so."""
     if factors.cores or factors.row_bias is not None:
         raise ValueError(
             f"{step} moves two-factor models without cores and row biases; these are {factors!r}: start from "
             "factors.truncate(rank), or take DiscrepantDescent"
         )
-    if not hasattr(problem, "line_grams"):
+    if not isinstance(problem, MaskedLeastSquares):
         raise TypeError(f"{step} is for MaskedLeastSquares and this is {type(problem).__name__}; take another step")
+    return problem
 
 
 class NormalEquations:
     """(JᵀWJ + D) δ = −gradient at a two-factor model X̂ = U·Vᵀ, with J(dU, dV) = dU·Vᵀ + U·dVᵀ on the entries.
 
-    J of a direction is itself a two-factor model, [dU U]·[V dV]ᵀ, so that the gradient of the problem with data of
-    zero there holds JᵀWJ times the direction in two of its four blocks. A column bias c of the model is one more
-    unknown of each column, beside its line of V, and adds 1·dcᵀ to J.
+    J of a direction is itself a two-factor model, [dU U]·[V dV]ᵀ: one product at the entries, and of these weighted
+    sums of V for the rows and of U for the columns. A column bias c of the model is one more unknown of each column,
+    beside its row of V, and adds 1·dcᵀ to J: to V stands then [U 1].
+
+    Unknowns are one flat array: dU row by row, then dV, each row with its bias.
 
     Parameters
     ----------
@@ -52,39 +45,79 @@ class NormalEquations:
         D: a ridge for each column of both factors, in the units of the curvature times U²; a bias has none.
     """
 
-    def __init__(self, problem: Linearised, factors: Factors, penalty: Array | None = None) -> None:
-        xp = array_api_compat.array_namespace(factors.U)
-        self._homogeneous = problem.homogeneous
-        self._factors = factors
-        self._penalty = factors.U[0] * 0 if penalty is None else penalty
-        self._blocked = factors.width <= BLOCKED and penalty is None
-        k, of_rows = factors.width, self._penalty
-        grams = list(problem.line_grams(factors) if self._blocked else problem.average_grams(factors))
-        of_columns = of_rows if factors.column_bias is None else xp.concat([of_rows, of_rows[:1] * 0])
-        grams[0] = grams[0][..., :k, :k]  # a bias that stands beside V is no unknown of the rows
-        self._inverses = [
-            inverse(gram + _diagonal(xp, d)) for gram, d in zip(grams, (of_rows, of_columns), strict=True)
-        ]
+    def __init__(self, problem: MaskedLeastSquares, factors: Factors, penalty: Array | None = None) -> None:
+        xp = array_namespace(factors.U)
+        self._problem, self._biased = problem, factors.column_bias is not None
+        self._left, self._right = factors.left, factors.V  # what the columns' unknowns, and the rows', stand beside
+        of_rows = factors.U[0] * 0 if penalty is None else penalty
+        of_columns = xp.concat([of_rows, of_rows[:1] * 0]) if self._biased else of_rows
+        self._ridges = of_rows, of_columns
+        self._kernel = problem.kernel_for(self._left.shape[1] + self._right.shape[1])
+        l2 = problem.l2
+        self._diagonal = self._flat(l2[ROWS][:, None] + of_rows, l2[COLUMNS][:, None] + of_columns)
+        self.blocked = factors.width <= BLOCKED and penalty is None
 
-    def product(self, direction: Factors) -> Factors:
-        """(JᵀWJ + D) times a direction."""
-        U, V, k = self._factors.U, self._factors.V, self._factors.width
-        xp = array_api_compat.array_namespace(U)
-        wide = xp.concat([direction.U, U], axis=1), (), xp.concat([V, direction.V], axis=1)
-        _, grad = self._homogeneous.value_and_grad(Factors(*wide, column_bias=direction.column_bias))
-        d = self._penalty
-        dU, dV = grad.U[:, :k] + d * direction.U, grad.V[:, k:] + d * direction.V
-        return Factors(dU, (), dV, column_bias=grad.column_bias)
-
-    def precondition(self, residual: Factors) -> Factors:
-        """The residual times the inverse of the matrix' diagonal blocks: of every line, or of their average."""
-        xp, bias, k = array_api_compat.array_namespace(residual.U), residual.column_bias, residual.width
-        columns = residual.V if bias is None else xp.concat([residual.V, bias[:, None]], axis=1)
-        U, V = (
-            (inverse @ side[:, :, None])[:, :, 0] if self._blocked else side @ inverse
-            for inverse, side in zip(self._inverses, (residual.U, columns), strict=True)
+    @cached_property
+    def _inverses(self) -> tuple[Array, ...]:
+        """Of the diagonal blocks, (rows, k, k) and (columns, k, k); or of their averages, twice (1, k, k)."""
+        others = enumerate((self._right, self._left))
+        if self.blocked:
+            return tuple(inverse(self._problem.grams(side, other)) for side, other in others)
+        return tuple(
+            inverse(self._problem.average_gram(side, other) + _diagonal(ridge))[None]
+            for (side, other), ridge in zip(others, self._ridges, strict=True)
         )
-        return Factors(U, (), V[:, :k], column_bias=None if bias is None else V[:, k])
+
+    def _packed_blocks(self) -> tuple[Array, ...]:
+        """What the compiled solve makes the same inverses of; or those of the averages."""
+        if not self.blocked:
+            return tuple(map(np.ascontiguousarray, self._inverses))
+        return tuple(self._problem.packed_grams(s, v) for s, v in enumerate((self._right, self._left)))
+
+    def flatten(self, factors: Factors) -> Array:
+        """(unknowns,) from a direction or gradient."""
+        xp, bias = array_namespace(factors.U), factors.column_bias
+        columns = factors.V if bias is None else xp.concat([factors.V, bias[:, None]], axis=1)
+        return self._flat(factors.U, columns)
+
+    def unflatten(self, unknowns: Array) -> Factors:
+        U, columns = self._parts(unknowns)
+        k = U.shape[1]
+        return Factors(U, (), columns[:, :k], column_bias=columns[:, k] if self._biased else None)
+
+    def _flat(self, rows: Array, columns: Array) -> Array:
+        return array_namespace(rows).concat([rows.reshape(-1), columns.reshape(-1)])
+
+    def _parts(self, unknowns: Array) -> tuple[Array, Array]:
+        """(rows, k) and (columns, k), the latter with biases."""
+        (m, column_width), (n, row_width) = self._left.shape, self._right.shape
+        return unknowns[: m * row_width].reshape(m, row_width), unknowns[m * row_width :].reshape(n, column_width)
+
+    def product(self, direction: Array) -> Array:
+        """(unknowns,) (JᵀWJ + D) times a direction."""
+        rows, columns = self._parts(direction)
+        problem, left, right = self._problem, self._left, self._right
+        pattern, weights, xp = problem.pattern, problem.weights, array_namespace(direction)
+        along = self._kernel.masked_product(
+            xp.concat([rows, left], axis=1), xp.concat([right, columns], axis=1), pattern
+        )
+        both = pattern.both_orders(along if weights is None else weights.by_row * along)
+        of_rows = self._kernel.weighted_sums(ROWS, right, pattern, both.by_row)
+        of_columns = self._kernel.weighted_sums(COLUMNS, left, pattern, both.by_column)
+        if problem.unobserved_weight:
+            everywhere = rows @ (right.T @ right) + left @ (columns.T @ right)
+            of_rows = of_rows + problem.unobserved_weight * everywhere
+            everywhere = columns @ (left.T @ left) + right @ (rows.T @ left)
+            of_columns = of_columns + problem.unobserved_weight * everywhere
+        return self._flat(of_rows, of_columns) + self._diagonal * direction
+
+    def precondition(self, residual: Array) -> Array:
+        """(unknowns,) a residual times the inverse of the diagonal blocks: of every row, or of their average."""
+        parts = zip(self._inverses, self._parts(residual), strict=True)
+        of_rows, of_columns = (
+            (inverse @ side[:, :, None])[:, :, 0] if len(inverse) > 1 else side @ inverse[0] for inverse, side in parts
+        )
+        return self._flat(of_rows, of_columns)
 
     def solve(self, gradient: Factors, tol: float, max_products: int) -> Factors:
         """The direction δ by preconditioned conjugate gradients, from zero.
@@ -99,43 +132,34 @@ class NormalEquations:
         max_products : int
             Products with the matrix at most.
         """
-        delta = gradient.map(lambda g: 0 * g)
-        residual = gradient.map(lambda g: -g)
-        z = self.precondition(residual)
-        direction, size = z, _dot(residual, z)
-        goal = tol**2 * size
-        for _ in range(max_products):
-            if not size > goal:
-                break
-            product = self.product(direction)
-            bend = _dot(direction, product)
-            if not bend > 0:
-                break
-            length = size / bend
-            delta = delta.map(lambda x, d, a=length: x + a * d, direction)
-            residual = residual.map(lambda r, h, a=length: r - a * h, product)
-            z = self.precondition(residual)
-            previous, size = size, _dot(residual, z)
-            direction = z.map(lambda x, d, b=size / previous: x + b * d, direction)
-        return delta
+        problem, right_side = self._problem, -self.flatten(gradient)
+        native = None if problem.unobserved_weight else getattr(self._kernel, "solve_normal_equations", None)
+        if native is None:
+            found = conjugate_gradients(
+                lambda d: self.product(d[0])[None],
+                lambda r: self.precondition(r[0])[None],
+                right_side[None],
+                tol,
+                max_products,
+            )
+            return self.unflatten(found[0])
+        weights = None if problem.weights is None else problem.weights.by_row
+        given = self._left, self._right, problem.pattern, weights, self._diagonal, self._packed_blocks(), right_side
+        return self.unflatten(native(*given, tol, max_products))
 
 
-def _dot(a: Factors, b: Factors) -> float:
-    return sum(float((x * y).sum()) for x, y in zip(a.arrays, b.arrays, strict=True))
-
-
-def _diagonal(xp: Any, values: Array) -> Array:
-    return values * xp.eye(values.shape[0], dtype=values.dtype, device=array_api_compat.device(values))
+def _diagonal(values: Array) -> Array:
+    return values * array_namespace(values).eye(len(values), dtype=values.dtype, device=where(values))
 
 
 def inverse(gram: Array) -> Array:
-    """Inverses of one matrix or of many. Lines with few entries have singular ones and get a little ridge: of the size
+    """Inverses of one matrix or of many. Rows with few entries have singular ones and get a little ridge: of the size
     of what rounding leaves in their own, for theirs may be larger than all others together."""
-    xp = array_api_compat.array_namespace(gram)
+    xp = array_namespace(gram)
     k = gram.shape[-1]
     traces = xp.linalg.trace(gram)
     mean = xp.mean(traces)
     ridge = 100 * xp.finfo(gram.dtype).eps * xp.where(traces > mean, traces, traces * 0 + mean) / max(k, 1)
     ridge = xp.where(ridge > 0, ridge, ridge * 0 + 1)  # numbers that may live on a device: nobody waits for them
-    eye = xp.eye(k, dtype=gram.dtype, device=array_api_compat.device(gram))
+    eye = xp.eye(k, dtype=gram.dtype, device=where(gram))
     return xp.linalg.inv(gram + ridge[..., None, None] * eye)

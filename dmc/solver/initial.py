@@ -60,8 +60,8 @@ def compressed(target: Target, rank: int, depth: int = 3, scale: float = 1e-2, s
 def compressed_from(network: Factors, gradient: Factors, rank: int) -> Factors:
     """The compressed start of a given full-width network, as published (Yaras et al., arXiv 2406.04112, section 3).
 
-    With G the gradient by W_1 at the start, V spans the complement of N(G) ∩ N(Gᵀ W_1(0)), cut at `rank`, and
-    U = W_L⋯W_1(0)·V/ε^L. Costs O(d³).
+    With G the gradient by W_1 at the start of N layers, V spans the complement of N(G) ∩ N(Gᵀ W_1(0)), cut at `rank`,
+    and U = W_N⋯W_1(0)·V/ε^N. Costs O(d³).
 
     Parameters
     ----------
@@ -78,40 +78,56 @@ def compressed_from(network: Factors, gradient: Factors, rank: int) -> Factors:
         With as many cores as the network has layers, each ε times the identity.
     """
     rank = _checks.rank(rank, network.shape)
-    depth = network.depth + 2
+    layers = network.depth + 2
     W_1 = network.V.T
     scale = float(np.linalg.norm(W_1, 2))
     left, _, right = np.linalg.svd(gradient.V.T, full_matrices=False)  # of G = ∇_{W_1}, (hidden, columns)
     V = np.linalg.qr(np.hstack([right[:rank].T, W_1.T @ left[:, :rank] / scale]))[0]
-    U = network.left @ (W_1 @ V) / scale**depth
-    return Factors(U, _identities(V, depth, scale), V)
+    U = network.left @ (W_1 @ V) / scale**layers
+    return Factors(U, _identities(V, layers, scale), V)
 
 
 def orthogonal(
-    shape: tuple[int, int], depth: int = 3, scale: float = 1e-2, seed: Seed = 0, dtype: Any = np.float64
+    shape: tuple[int, int],
+    layers: int = 3,
+    scale: float = 1e-2,
+    seed: Seed = 0,
+    dtype: Any = np.float64,
+    *,
+    depth: int | None = None,
 ) -> Factors:
-    """The full-width deep network W_L⋯W_1 with ε-orthogonal layers: U = W_L, square cores, V = W_1ᵀ.
+    """The full-width deep network W_N⋯W_1 with ε-orthogonal layers: U = W_N, square cores, V = W_1ᵀ.
 
     Parameters
     ----------
     shape : (int, int)
         Rows and columns of the matrix. The hidden width is the larger of the two.
-    depth : int
-        Number of layers L, at least 2; the Factors have L − 2 cores.
+    layers : int
+        Number of layers N, at least 2; the Factors have N − 2 cores.
     scale : float
         ε: every layer is ε times a matrix with orthonormal rows or columns.
     seed : int or numpy.random.Generator
     dtype : dtype
         float32 or float64.
+    depth : int
+        Old name of `layers`; deprecated.
     """
+    layers = _checks.renamed("depth", depth, "layers", layers)
     m, n = _checks.shape(shape)
-    return _semi_orthogonal(m, n, max(m, n), depth, scale, seed, dtype)
+    return _semi_orthogonal(m, n, max(m, n), layers, scale, seed, dtype)
 
 
 def narrow(
-    shape: tuple[int, int], width: int, depth: int = 3, scale: float = 1e-2, seed: Seed = 0, dtype: Any = np.float64
+    shape: tuple[int, int],
+    width: int,
+    layers: int = 3,
+    scale: float = 1e-2,
+    seed: Seed = 0,
+    dtype: Any = np.float64,
+    *,
+    depth: int | None = None,
 ) -> Factors:
-    """A deep network W_L⋯W_1 that is narrow from the beginning, with random ε-orthogonal layers.
+    """A deep network W_N⋯W_1 that is narrow from the beginning, with random ε-orthogonal layers.
 
     Parameters
     ----------
@@ -119,19 +135,24 @@ def narrow(
         Rows and columns of the matrix.
     width : int
         Hidden width k, at most the smaller of the two.
-    depth : int
-        Number of layers L, at least 2; the Factors have L − 2 cores.
+    layers : int
+        Number of layers N, at least 2; the Factors have N − 2 cores.
     scale : float
         ε: every layer is ε times a matrix with orthonormal rows or columns.
     seed : int or numpy.random.Generator
     dtype : dtype
         float32 or float64.
+    depth : int
+        Old name of `layers`; deprecated.
     """
+    layers = _checks.renamed("depth", depth, "layers", layers)
     m, n = _checks.shape(shape)
-    return _semi_orthogonal(m, n, _checks.integer(width, "width", 1, min(m, n)), depth, scale, seed, dtype)
+    return _semi_orthogonal(m, n, _checks.integer(width, "width", 1, min(m, n)), layers, scale, seed, dtype)
 
 
-def singular(target: Target, rank: int, depth: int = 3, scale: float = 1e-2, seed: Seed = 0) -> Factors:
+def singular(
+    target: Target, rank: int, layers: int = 3, scale: float = 1e-2, seed: Seed = 0, *, depth: int | None = None
+) -> Factors:
     """The start of Kwon et al.: every layer of the network at scale ε on the target's leading singular vectors.
 
     U = εP, V = εQ and cores ε times the r̂×r̂ identity, with P and Q the leading singular vectors (Kwon et al.,
@@ -142,17 +163,19 @@ def singular(target: Target, rank: int, depth: int = 3, scale: float = 1e-2, see
     target : Observations or (rows, columns) array
     rank : int
         r̂, here also the width.
-    depth : int
-        Number of layers L, at least 2; the Factors have L − 2 cores.
+    layers : int
+        Number of layers N, at least 2; the Factors have N − 2 cores.
     scale : float
         ε.
     seed : int or numpy.random.Generator
+    depth : int
+        Old name of `layers`; deprecated.
     """
     rank = _checks.rank(rank, target.shape)
-    depth = _checks.integer(depth, "depth", 2)
+    layers = _checks.integer(_checks.renamed("depth", depth, "layers", layers), "layers", 2)
     scale = _checks.real(scale, "scale", 0, open_ends=True)
     P, _, Q = _truncated_svd(target, rank, np.random.default_rng(seed))
-    return Factors(P * scale, _identities(P, depth - 2, scale), Q * scale)
+    return Factors(P * scale, _identities(P, layers - 2, scale), Q * scale)
 
 
 def spectral(target: Target, rank: int, seed: Seed = 0) -> Factors:
@@ -253,8 +276,8 @@ def _identities(like: Array, count: int, scale: float) -> tuple[Array, ...]:
     return (scale * xp.eye(like.shape[1], dtype=like.dtype, device=array_api_compat.device(like)),) * count
 
 
-def _semi_orthogonal(m: int, n: int, width: int, depth: int, scale: float, seed: Seed, dtype: Any) -> Factors:
-    depth = _checks.integer(depth, "depth", 2)
+def _semi_orthogonal(m: int, n: int, width: int, layers: int, scale: float, seed: Seed, dtype: Any) -> Factors:
+    layers = _checks.integer(layers, "layers", 2)
     scale = _checks.real(scale, "scale", 0, open_ends=True)
     rng = np.random.default_rng(seed)
 
@@ -263,7 +286,7 @@ def _semi_orthogonal(m: int, n: int, width: int, depth: int, scale: float, seed:
         Q = np.linalg.qr(rng.standard_normal((larger, min(rows, columns))))[0]
         return (scale * (Q if rows >= columns else Q.T)).astype(dtype)
 
-    return Factors(layer(m, width), [layer(width, width) for _ in range(depth - 2)], layer(n, width))
+    return Factors(layer(m, width), [layer(width, width) for _ in range(layers - 2)], layer(n, width))
 
 
 def _complement(basis: Array, columns: int, rng: np.random.Generator) -> Array:

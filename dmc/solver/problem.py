@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
@@ -15,13 +14,40 @@ from numpy.typing import ArrayLike
 
 from dmc import _arrays, _checks, kernels
 from dmc._arrays import Device
-from dmc.factors import Factors
+from dmc.factors import Array, Factors
 from dmc.observations import Observations
-from dmc.pattern import BothOrders
+from dmc.pattern import COLUMNS, ROWS
 
 
 class Problem(Protocol):
-    """What the solver and the step rules ask of a problem."""
+    """What is minimised by `dmc.solve`: a function of the factors, with its gradient and its scales.
+
+    To write one's own, derive from it and say at least `value_and_grad`, `curvature` and `target_norm`; what is left
+    out is that of a problem of NumPy arrays. `dmc.check_problem` compares the gradient with finite differences. Step
+    rules that need more than this ask for it by type: `GaussNewton`, `AlternatingLeastSquares` and `RankPath` move
+    `MaskedLeastSquares` and what is derived from it.
+
+    Examples
+    --------
+    The distance from a given matrix, to be minimised over its factors:
+
+    >>> import numpy as np, dmc
+    >>> class Distance(dmc.Problem):
+    ...     curvature = 1.0
+    ...
+    ...     def __init__(self, matrix):
+    ...         self.matrix, self.target_norm = matrix, float(np.linalg.norm(matrix, 2))
+    ...
+    ...     def value_and_grad(self, factors):
+    ...         residual = factors.left @ factors.right.T - self.matrix
+    ...         gradient = factors.pull_back(residual @ factors.right, residual.T @ factors.left)
+    ...         return 0.5 * np.sum(residual**2), gradient
+    >>> problem, start = Distance(np.ones((4, 3))), dmc.initial.gaussian((4, 3), 2, depth=1)
+    >>> dmc.check_problem(problem, start) < 1e-6
+    True
+    >>> dmc.solve(problem, start, dmc.steps.DiscrepantDescent()).value < 1e-9
+    True
+    """
 
     @property
     def curvature(self) -> float:
@@ -33,27 +59,31 @@ class Problem(Protocol):
         """About the spectral norm of the matrix sought, in the data's own units."""
         ...
 
+    def value_and_grad(self, factors: Factors) -> tuple[Any, Factors]:
+        """The value, a number that may still be on the device, and the gradient by every factor."""
+        ...
+
+    def value(self, factors: Factors) -> float:
+        """The value alone."""
+        return float(self.value_and_grad(factors)[0])
+
     @property
     def device(self) -> Device:
         """Where it computes, and factors have to be: None (NumPy), or torch's name of a device."""
-        ...
+        return None
 
     def to(self, device: Device) -> Problem:
         """The same problem on a device."""
-        ...
-
-    def value(self, factors: Factors) -> float: ...
-
-    def value_and_grad(self, factors: Factors) -> tuple[Any, Factors]:
-        """The value, a number that may still be on the device, and the gradient."""
-        ...
+        if _arrays.checked(device) != self.device:
+            raise ValueError(f"{type(self).__name__} computes on the host only and device is {device!r}; leave it out")
+        return self
 
     def sharing_cores(self, factors: Factors) -> AbstractContextManager[object]:
         """While it is open, BLAS and the kernel do not fight for the processor's cores."""
-        ...
+        return nullcontext()
 
 
-class MaskedLeastSquares:
+class MaskedLeastSquares(Problem):
     """Least squares on the observed entries of a matrix.
 
     With left and right the two sides of the model (X̂ = left·rightᵀ, see `Factors`) the value is
@@ -62,22 +92,22 @@ class MaskedLeastSquares:
 
     The penalty acts on the two sides and not on the single factors: at any depth its minimum over all factorizations
     of one X̂ is the (weighted) nuclear norm, while cores that grow would escape a penalty on U and V alone. A bias
-    counts as one more coordinate of its line.
+    counts as one more coordinate of its row or column.
 
     Parameters
     ----------
     observations : Observations
     weights : (observed,) array, optional
         Non-negative weight w of each entry, in the order of ``observations.values``; all one if left out.
-    unobserved : float
+    unobserved_weight : float
         w₀, with which every entry that was not observed counts as a zero: for clicks and plays, where absence says a
         little too (Hu, Koren & Volinsky, 2008). All of them together cost two products of Gram matrices, as
         Σ_ij X̂_ij² = ⟨leftᵀ left, rightᵀ right⟩. Below the smallest weight.
     l2 : float or pair of arrays
-        λ of every line, or (λ (rows,), μ (columns,)); in units of the data (data times a: l2 times a).
+        λ of every row and column, or (λ (rows,), μ (columns,)); in units of the data (data times a: l2 times a).
     kernel : {"native", "numba", "reference", "dense"}, optional
         The implementation of the masked product; if left out, the best available for the width.
-    gathered : {"bfloat16", "float16"}, optional
+    gather_dtype : {"bfloat16", "float16"}, optional
         The form in which factors may be gathered entry by entry; if left out, their own. Half precision (float32 data
         only) halves the traffic where they exceed the cache. Each prediction is then off by about 2⁻⁹ of its terms
         (float16: 2⁻¹², while no number exceeds 65,504), and so is each residual, however small: enough for noisy data,
@@ -85,6 +115,17 @@ class MaskedLeastSquares:
     device : str, optional
         Where to compute: "cpu" or "cuda" by torch. Left out: where the observations are, by compiled code on the host
         if they are NumPy arrays.
+    gathered, unobserved
+        Old names of `gather_dtype` and `unobserved_weight`; deprecated.
+
+    Attributes
+    ----------
+    pattern : Pattern
+    target, weights : BothOrders
+        Of the observed entries' own terms, in both orders; weights None: all one. With `unobserved_weight` what is left
+        of them beside the term of all entries.
+    l2 : pair of arrays
+        λ (rows,) and μ (columns,).
 
     Raises
     ------
@@ -101,55 +142,71 @@ class MaskedLeastSquares:
         weights: ArrayLike | None = None,
         l2: float | tuple[ArrayLike, ArrayLike] = 0.0,
         kernel: str | None = None,
-        gathered: str | None = None,
+        gather_dtype: str | None = None,
         device: Device = None,
-        unobserved: float = 0.0,
+        unobserved_weight: float = 0.0,
+        *,
+        gathered: str | None = None,
+        unobserved: float | None = None,
     ) -> None:
-        self.observations = observations = observations if device is None else observations.to(device)
-        self._pattern = observations.pattern
-        self._target = self._pattern.both_orders(observations.values)
-        self._weights: BothOrders | None = None
-        if weights is not None:
-            self._weights = self._pattern.both_orders(
-                self._non_negative(weights, "weights", observations.n_observed, "one for each observed entry")
-            )
-        self._unobserved = _checks.real(unobserved, "unobserved", 0)
-        self._given_weights = None if self._weights is None else self._weights.by_row
-        self._offset = 0.0
-        if unobserved:
-            self._count_zeros()
-        m, n = observations.shape
-        if isinstance(l2, (tuple, list)) and len(l2) == 2:
-            row_l2, column_l2 = l2
-        elif np.ndim(l2) == 0:
-            row_l2, column_l2 = np.full(m, l2), np.full(n, l2)
-        else:
-            raise ValueError(f"l2 has shape {np.shape(l2)}; give a number, or a pair of arrays (rows, columns)")
-        self._row_l2 = self._non_negative(row_l2, "l2 of the rows", m, "one for each row")
-        self._column_l2 = self._non_negative(column_l2, "l2 of the columns", n, "one for each column")
-        self._penalised = bool(self._row_l2.any() or self._column_l2.any())
+        gather_dtype = _checks.renamed("gathered", gathered, "gather_dtype", gather_dtype)
+        unobserved_weight = _checks.renamed("unobserved", unobserved, "unobserved_weight", unobserved_weight)
+        self.observations = observations if device is None else observations.to(device)
+        self.pattern = self.observations.pattern
+        self.l2 = self._checked_penalties(l2)
+        self._penalised = any(bool(penalty.any()) for penalty in self.l2)
+        self._given_weights = None if weights is None else self._checked_weights(weights)
+        self.unobserved_weight = _checks.real(unobserved_weight, "unobserved_weight", 0)
+        own_weights, own_target, self._offset = self._own_terms()
+        self.weights = None if own_weights is None else self.pattern.both_orders(own_weights)
+        self.target = self.pattern.both_orders(own_target)
+        self.gather_dtype = self._checked_gather_dtype(gather_dtype)
         self._kernel_name, self._kernel = kernel, kernels.select(kernel, self.device)
-        self._gathered = gathered
-        if gathered is not None:
-            _checks.choice(gathered, "gathered", ("bfloat16", "float16"))
-            if _arrays.numpy_dtype(observations.dtype) != np.float32:
-                raise ValueError(f"gathered is {gathered!r} and the data are {observations.dtype}; make them float32")
         self._wide_kernel = self._kernel if kernel else kernels.select("dense", self.device)
 
-    def _count_zeros(self) -> None:
-        """An observed entry counts as a zero too, with weight w₀, among all entries: so its own term is to be
-        w (X̂ − X)² − w₀ X̂² = (w − w₀) (X̂ − w X / (w − w₀))² + a constant."""
+    def _own_terms(self) -> tuple[Array | None, Array, float]:
+        """Weights and targets of the observed entries' own terms, and what these lack to the value.
+
+        Where every entry counts as a zero of weight w₀, an observed one does too, so that its own term is
+        w (X̂ − X)² − w₀ X̂² = (w − w₀) (X̂ − w X / (w − w₀))² + a constant.
+        """
         xp, values = array_namespace(self.observations.values), self.observations.values
-        weights = xp.ones_like(values) if self._weights is None else self._weights.by_row
+        if not self.unobserved_weight:
+            return self._given_weights, values, 0.0
+        weights = xp.ones_like(values) if self._given_weights is None else self._given_weights
         least = float(xp.min(weights)) if len(values) else math.inf
-        if least <= self._unobserved:
+        if least <= self.unobserved_weight:
             raise ValueError(
-                f"unobserved is {self._unobserved:g} and the smallest weight {least:g}; weigh observed entries higher"
+                f"unobserved_weight is {self.unobserved_weight:g} and the smallest weight {least:g}; weigh observed "
+                "entries higher"
             )
-        rest = weights - self._unobserved
-        target = weights * values / rest
-        self._weights, self._target = self._pattern.both_orders(rest), self._pattern.both_orders(target)
-        self._offset = 0.5 * float(xp.sum(weights * values * (values - target), dtype=xp.float64))
+        own = weights - self.unobserved_weight
+        target = weights * values / own
+        return own, target, 0.5 * float(xp.sum(weights * values * (values - target), dtype=xp.float64))
+
+    def _checked_weights(self, weights: ArrayLike) -> Array:
+        return self._non_negative(weights, "weights", self.observations.n_observed, "one for each observed entry")
+
+    def _checked_penalties(self, l2: Any) -> tuple[Array, Array]:
+        m, n = self.observations.shape
+        if isinstance(l2, (tuple, list)) and len(l2) == 2:
+            of_rows, of_columns = l2
+        elif np.ndim(l2) == 0:
+            of_rows, of_columns = np.full(m, l2), np.full(n, l2)
+        else:
+            raise ValueError(f"l2 has shape {np.shape(l2)}; give a number, or a pair of arrays (rows, columns)")
+        return (
+            self._non_negative(of_rows, "l2 of the rows", m, "one for each row"),
+            self._non_negative(of_columns, "l2 of the columns", n, "one for each column"),
+        )
+
+    def _checked_gather_dtype(self, gather_dtype: str | None) -> str | None:
+        if gather_dtype is not None:
+            _checks.choice(gather_dtype, "gather_dtype", ("bfloat16", "float16"))
+            dtype = self.observations.dtype
+            if _arrays.numpy_dtype(dtype) != np.float32:
+                raise ValueError(f"gather_dtype is {gather_dtype!r} and the data are {dtype}; make them float32")
+        return gather_dtype
 
     def _non_negative(self, values: ArrayLike, name: str, length: int, what: str) -> Any:
         # A copy: one order of the entries would follow what the caller writes to the array later, the other not.
@@ -178,138 +235,171 @@ class MaskedLeastSquares:
         observations = self.observations.to(device)
         if observations is self.observations:
             return self
-        l2 = self._row_l2, self._column_l2
         return MaskedLeastSquares(
-            observations, self._given_weights, l2, self._kernel_name, self._gathered, unobserved=self._unobserved
+            observations,
+            self._given_weights,
+            self.l2,
+            self._kernel_name,
+            self.gather_dtype,
+            unobserved_weight=self.unobserved_weight,
         )
 
     @cached_property
     def curvature(self) -> float:
         """Mean weight of an entry of the whole matrix; without weights, the share that was observed."""
-        total = self.observations.n_observed if self._weights is None else float(self._weights.by_row.sum())
+        total = self.observations.n_observed if self.weights is None else float(self.weights.by_row.sum())
         m, n = self.observations.shape
-        return total / (m * n) + self._unobserved
+        return total / (m * n) + self.unobserved_weight
 
     @cached_property
     def target_norm(self) -> float:
         """Spectral norm of the weighted observed matrix over its curvature."""
         weighted = self.observations
-        if self._weights is not None:
-            weighted = weighted.with_values(self._target.by_row * self._weights.by_row)
+        if self.weights is not None:
+            weighted = weighted.with_values(self.target.by_row * self.weights.by_row)
         return weighted.spectral_norm() / self.curvature if self.curvature > 0 else 0.0
 
     def residual(self, factors: Factors) -> Any:
         """(observed,) X̂ − X at the observed entries, in the order of ``observations.values``."""
         return self._predicted(factors) - self.observations.values
 
-    def _predicted(self, factors: Factors) -> Any:
+    def _predicted(self, factors: Factors) -> Array:
         check_fit(factors, self.observations.shape, self.observations.values)
-        return self._for(factors).masked_product(factors.left, factors.right, self._pattern)
+        return self._for(factors).masked_product(factors.left, factors.right, self.pattern)
+
+    def _weighted_residual(self, factors: Factors) -> tuple[Array, Array]:
+        """(observed,) residual of the own terms, and the same times the weights."""
+        residual = self._predicted(factors) - self.target.by_row
+        return residual, residual if self.weights is None else self.weights.by_row * residual
 
     def value(self, factors: Factors) -> float:
         """The value at these factors: a sum over entries plus the penalty."""
-        residual = self._predicted(factors) - self._target.by_row
-        weighted = residual if self._weights is None else self._weights.by_row * residual
+        residual, weighted = self._weighted_residual(factors)
         xp = array_namespace(residual)
         loss = 0.5 * float(xp.sum(weighted * residual, dtype=xp.float64))
-        if self._unobserved:
+        if self.unobserved_weight:
             loss += float(self._zeros(factors.left, factors.right)[0])
         return loss + float(self._penalty(factors, factors.left, factors.right)[0]) if self._penalised else loss
 
-    def _zeros(self, left: Any, right: Any) -> tuple[Any, Any, Any]:
+    def _zeros(self, left: Array, right: Array) -> tuple[Array, Array, Array]:
         """The term of all entries as zeros, and its gradients by left and right."""
         of_left, of_right = left.T @ left, right.T @ right
-        value = 0.5 * self._unobserved * dot(of_left, of_right) + self._offset
-        return value, self._unobserved * (left @ of_right), self._unobserved * (right @ of_left)
+        value = 0.5 * self.unobserved_weight * dot(of_left, of_right) + self._offset
+        return value, self.unobserved_weight * (left @ of_right), self.unobserved_weight * (right @ of_left)
 
     def value_and_grad(self, factors: Factors) -> tuple[Any, Factors]:
         """The value (on a device: a tensor without dimensions there), and its gradient by every factor (as Factors)."""
         check_fit(factors, self.observations.shape, self.observations.values)
         kernel = self._for(factors)
         whole = getattr(kernel, "value_and_grad", None)
-        if (
-            whole is not None and not self._unobserved and factors.width <= kernels.NARROW
-        ):  # products of wide cores are BLAS's
-            l2 = (self._row_l2, self._column_l2) if self._penalised else None
-            return whole(factors, self._pattern, self._target, self._weights, l2, self._gathered)
+        # Products of wide cores are BLAS's.
+        if whole is not None and not self.unobserved_weight and factors.width <= kernels.NARROW:
+            l2 = self.l2 if self._penalised else None
+            value, gradient = whole(factors, self.pattern, self.target, self.weights, l2, self.gather_dtype)
+            return value, gradient
         left, right = factors.left, factors.right
-        loss, d_left, d_right = kernel.masked_residual_grad(
-            left, right, self._pattern, self._target, self._weights, self._gathered
+        loss, d_left, d_right = kernels.residual_gradients(
+            kernel, left, right, self.pattern, self.target, self.weights, self.gather_dtype
         )
         if self._penalised:
             penalty, more_left, more_right = self._penalty(factors, left, right)
             loss, d_left, d_right = loss + penalty, d_left + more_left, d_right + more_right
-        if self._unobserved:
+        if self.unobserved_weight:
             zeros, more_left, more_right = self._zeros(left, right)
             loss, d_left, d_right = loss + zeros, d_left + more_left, d_right + more_right
         return loss, factors.pull_back(d_left, d_right)
 
-    @cached_property
-    def homogeneous(self) -> MaskedLeastSquares:
-        """The same problem with data of zero: its gradient is linear in X̂."""
-        other = copy.copy(self)
-        other._target, other._offset = self._constant(0.0), 0.0
-        return other
+    def side_gradient(self, factors: Factors, side: int) -> Array:
+        """The gradient by one side of the model: by `left` (rows, k) for ROWS, by `right` (columns, k) for COLUMNS."""
+        check_fit(factors, self.observations.shape, self.observations.values)
+        own, other = (factors.left, factors.right) if side == ROWS else (factors.right, factors.left)
+        w = None if self.weights is None else self.weights[side]
+        kernel, target = self._for(factors), self.target[side]
+        gradient = kernel.residual_gradient(side, own, other, self.pattern, target, w, self.gather_dtype)[1]
+        return gradient + self._quadratic(side, own, other)
 
-    def _constant(self, value: float) -> BothOrders:
-        target = array_namespace(self.observations.values).full_like(self.observations.values, value)
-        return BothOrders(target, target)
+    def _quadratic(self, side: int, own: Array, other: Array) -> Array:
+        """(rows, k) what the penalty and the term of all entries add to a gradient, or to a product, of one side."""
+        terms = self.l2[side][:, None] * own
+        return terms + self.unobserved_weight * (own @ (other.T @ other)) if self.unobserved_weight else terms
 
-    def line_grams(self, factors: Factors) -> tuple[Any, Any]:
-        """Of every line, the matrix of its own least squares problem with the other side of the model fixed.
+    def gradient_products(self, factors: Factors) -> Callable[[int, Array], Array]:
+        """The gradient by X̂ without the penalty, (rows, columns), by its products with matrices.
 
         Returns
         -------
-        (rows, k, k) array, (columns, k, k) array
-            Σ_j w_ij v_j v_jᵀ + λ_i I over all entries of row i, with v_j the rows of `factors.right`; and the same of
-            the columns, with `factors.left`.
+        callable
+            (ROWS, (columns, b) array) to (rows, b), and (COLUMNS, (rows, b) array) to (columns, b) by the transpose.
         """
-        check_fit(factors, self.observations.shape, self.observations.values)
-        left, right = factors.left, factors.right
-        width, xp = left.shape[1], array_namespace(left)
-        first, second = (_arrays.place(a, self.device) for a in np.triu_indices(width))
-        ones = self._constant(-1.0)  # less a product of zero: residuals of one, which add up the other side
+        both = self.pattern.both_orders(self._weighted_residual(factors)[1])
+        sides = factors.left, factors.right
 
-        def grams(l2: Any, by_row: bool) -> Any:
-            other = right if by_row else left
-            products = other[:, first] * other[:, second]
-            nothing = xp.zeros((len(l2), products.shape[1]), dtype=products.dtype, device=where(products))
-            sides = (nothing, products) if by_row else (products, nothing)
-            sums = self._kernel.masked_residual_grad(sides[0], sides[1], self._pattern, ones, self._weights)
-            result = xp.empty((len(l2), width, width), dtype=products.dtype, device=where(products))
-            result[:, first, second] = result[:, second, first] = sums[1 if by_row else 2]
-            result += self._unobserved * (other.T @ other)
-            return result + l2[:, None, None] * xp.eye(width, dtype=products.dtype, device=where(products))
-
-        return grams(self._row_l2, True), grams(self._column_l2, False)
-
-    def average_grams(self, factors: Factors) -> tuple[Any, Any]:
-        """About what `line_grams` has for a row and for a column on average: (k, k) arrays."""
-        left, right = factors.left, factors.right
-        eye = array_namespace(left).eye(left.shape[1], dtype=left.dtype, device=where(left))
-
-        def gram(other: Any, l2: Any) -> Any:
-            return self.curvature * (other.T @ other) + array_namespace(other).mean(l2) * eye
-
-        return gram(right, self._row_l2), gram(left, self._column_l2)
-
-    def line_products(self, factors: Factors, side: int) -> Callable[[Any], Any]:
-        """The map of (lines, k) directions of one side (0: rows, 1: columns) to their products with `line_grams`."""
-        check_fit(factors, self.observations.shape, self.observations.values)
-        other = (factors.right, factors.left)[side]
-        l2 = (self._row_l2, self._column_l2)[side][:, None]
-        zeros, gram, kernel = self._constant(0.0), self._unobserved * (other.T @ other), self._for(factors)
-
-        def product(direction: Any) -> Any:
-            left, right = (direction, other) if side == 0 else (other, direction)
-            sums = kernel.masked_residual_grad(left, right, self._pattern, zeros, self._weights)[1 + side]
-            return sums + l2 * direction + (direction @ gram if self._unobserved else 0)
+        def product(side: int, vectors: Array) -> Array:
+            sums = self._kernel.weighted_sums(side, vectors, self.pattern, both[side])
+            if self.unobserved_weight:
+                sums = sums + self.unobserved_weight * (sides[side] @ (sides[1 - side].T @ vectors))
+            return sums
 
         return product
 
-    def _penalty(self, factors: Factors, left: Any, right: Any) -> tuple[Any, Any, Any]:
+    def packed_grams(self, side: int, other: Array) -> Array:
+        """Of every row, the matrix of its own least squares problem with the other side of the model fixed.
+
+        Parameters
+        ----------
+        side : int
+            ROWS, or COLUMNS: then every column's.
+        other : (columns, k) or (rows, k) array
+            Vectors v_j of the other side: `factors.right`, or `factors.left`.
+
+        Returns
+        -------
+        (rows, k(k+1)/2) array
+            The upper triangles, row by row, of Σ_j w_ij v_j v_jᵀ + λ_i I over the entries of row i.
+        """
+        if other.shape[0] != self.pattern.shape[1 - side]:
+            m, n = self.pattern.shape
+            raise ValueError(f"the other side has {other.shape[0]} vectors and the data are {m}×{n}; give one for each")
+        xp, k = array_namespace(other), int(other.shape[1])
+        products = xp.concat([other[:, i : i + 1] * other[:, i:] for i in range(k)] or [other], axis=1)
+        w = None if self.weights is None else self.weights[side]
+        grams = self._kernel.weighted_sums(side, products, self.pattern, w)
+        if self.unobserved_weight:
+            gram = self.unobserved_weight * (other.T @ other)
+            grams = grams + xp.concat([gram[i, i:] for i in range(k)] or [gram[:, 0]])
+        if self._penalised:
+            grams[:, np.cumsum([0, *range(k, 1, -1)])[:k]] += self.l2[side][:, None]
+        return grams
+
+    def grams(self, side: int, other: Array) -> Array:
+        """(rows, k, k) what `packed_grams` has, unpacked."""
+        packed, k, xp = self.packed_grams(side, other), other.shape[1], array_namespace(other)
+        first, second = (_arrays.place(a, self.device) for a in np.triu_indices(k))
+        full = xp.empty((len(packed), k, k), dtype=packed.dtype, device=where(packed))
+        full[:, first, second] = full[:, second, first] = packed
+        return full
+
+    def average_gram(self, side: int, other: Array) -> Array:
+        """(k, k) about what `grams` has of a row on average."""
+        xp = array_namespace(other)
+        eye = xp.eye(other.shape[1], dtype=other.dtype, device=where(other))
+        return self.curvature * (other.T @ other) + xp.mean(self.l2[side]) * eye
+
+    def gram_products(self, factors: Factors, side: int) -> Callable[[Array], Array]:
+        """The map of (rows, k) directions of one side to their products with every row's matrix, as `grams` has it."""
+        check_fit(factors, self.observations.shape, self.observations.values)
+        other, kernel = factors.right if side == ROWS else factors.left, self._for(factors)
+        w = None if self.weights is None else self.weights[side]
+
+        def product(direction: Array) -> Array:
+            sums = kernel.residual_gradient(side, direction, other, self.pattern, None, w)[1]
+            return sums + self._quadratic(side, direction, other)
+
+        return product
+
+    def _penalty(self, factors: Factors, left: Array, right: Array) -> tuple[Array, Array, Array]:
         """The penalty and its gradients by left and right; constant columns weigh nothing by pull_back's choice."""
-        d_left, d_right = self._row_l2[:, None] * left, self._column_l2[:, None] * right
+        d_left, d_right = self.l2[ROWS][:, None] * left, self.l2[COLUMNS][:, None] * right
         value = 0.5 * (dot(d_left, left) + dot(d_right, right))
         # The columns of ones that carry the other side's bias are no parameters.
         value = value - 0.5 * self._l2_sums[0] * (factors.column_bias is not None)
@@ -317,10 +407,14 @@ class MaskedLeastSquares:
 
     @cached_property
     def _l2_sums(self) -> tuple[float, float]:
-        return float(self._row_l2.sum()), float(self._column_l2.sum())
+        return float(self.l2[ROWS].sum()), float(self.l2[COLUMNS].sum())
+
+    def kernel_for(self, width: int) -> kernels.Kernel:
+        """The kernel for factors of that width."""
+        return self._wide_kernel if kernels.wide(width, self.pattern) else self._kernel
 
     def _for(self, factors: Factors) -> kernels.Kernel:
-        return self._wide_kernel if kernels.wide(int(factors.V.shape[1]), self._pattern) else self._kernel
+        return self.kernel_for(int(factors.V.shape[1]))
 
     def sharing_cores(self, factors: Factors) -> AbstractContextManager[object]:
         return kernels.sharing_cores(factors.width) if self.device is None else nullcontext()

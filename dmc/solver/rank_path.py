@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
 
 import array_api_compat
 import numpy as np
 
 from dmc import _arrays, _checks
 from dmc.factors import Array, Factors
+from dmc.pattern import COLUMNS, ROWS
 from dmc.solver.gauss_newton import NormalEquations, check_applies
-from dmc.solver.steps import Scales, Step
+from dmc.solver.problem import MaskedLeastSquares, Problem
+from dmc.solver.steps import Step, backtrack
 
 FIRST_LEVEL = 0.7  # of the spectral norm: just below where the first direction joins
 JOINS = 1.02  # of the level: what is in the model already may be left unexplained up to the level itself
@@ -67,19 +69,19 @@ class RankPath(Step):
         _checks.real(self.level, "level", 0, open_ends=True)
         _checks.real(self.decay, "decay", 0, 1)
 
-    def init(self, problem: Scales, factors: Factors) -> _Walk:
-        check_applies("RankPath", problem, factors)
+    def init(self, problem: Problem, factors: Factors) -> _Walk:
+        masked = check_applies("RankPath", problem, factors)
         n = factors.shape[1]
         probes = np.random.default_rng(self.seed).standard_normal((n, min(PROBES, self.bound, n)))
         probes = _arrays.place(probes.astype(_arrays.numpy_dtype(factors.V.dtype)), factors.device)
-        walk = _Walk(problem, problem.target_norm, self.level, probes)
+        gradient = masked.gradient_products(factors)
         for _ in range(3):
-            walk = replace(walk, probes=_leading(problem, factors, walk.probes)[2])
-        return walk
+            probes = _leading(gradient, probes)[2]
+        return _Walk(masked, masked.target_norm, self.level, probes)
 
     def __call__(self, factors: Factors, value: float, grad: Factors, state: _Walk) -> tuple[Factors, _Walk]:
         problem, level = state.problem, state.level * state.size
-        P, s, Q = _leading(problem, factors, state.probes)
+        P, s, Q = _leading(problem.gradient_products(factors), state.probes)
         state = replace(state, probes=Q, level=state.level * self.decay)
         if level == 0 or problem.curvature == 0:
             return factors, state
@@ -92,16 +94,20 @@ class RankPath(Step):
         slope = problem.curvature * level * (level / (_squares(factors) / 2 + level)) ** (1 - q)
         penalised = replace(grad, U=grad.U + slope * factors.U, V=grad.V + slope * factors.V)
         delta = NormalEquations(problem, factors, slope).solve(penalised, TOL, MAX_PRODUCTS)
-        moved = _descend(problem, factors, delta, slope, float(value))
-        strong = int((moved.singular_values() > WEAK * level).sum())
-        return moved.truncate(max(strong, 1)), state
+
+        def penalised_value(at: Factors) -> float:
+            return problem.value(at) + _penalty(at, slope)
+
+        proposed, before = factors.map(lambda a, d: a + d, delta), float(value) + _penalty(factors, slope)
+        moved = backtrack(penalised_value, factors, proposed, before, SHORTEST)
+        return _without_weak(moved, WEAK * level), state
 
 
 @dataclass(frozen=True)
 class _Walk:
     """Where the path has got to."""
 
-    problem: Any
+    problem: MaskedLeastSquares
     size: float  # spectral norm of the matrix sought, about
     level: float  # in units of the size
     probes: Array  # (columns, probes) orthonormal after a power iteration: the residual's leading directions
@@ -112,39 +118,28 @@ def _squares(factors: Factors) -> Array:
     return (factors.U**2).sum(0) + (factors.V**2).sum(0)
 
 
-def _leading(problem: Any, factors: Factors, probes: Array) -> tuple[Array, Array, Array]:
-    """One power iteration: (P, s, Q) with P·diag(s)·Qᵀ the leading part of what the model leaves unexplained.
+def _penalty(factors: Factors, slope: Array) -> float:
+    return 0.5 * float(slope @ _squares(factors))
 
-    The gradient by a column of U that is zero is the gradient by X̂ times its column of V.
-    """
-    xp, (m, n), b = array_api_compat.array_namespace(probes), factors.shape, probes.shape[1]
 
-    def zeros(lines: int, columns: int) -> Array:
-        return xp.zeros((lines, columns), dtype=probes.dtype, device=array_api_compat.device(probes))
-
-    _, grad = problem.value_and_grad(_beside(factors, zeros(m, b), probes))
-    P = xp.linalg.qr(grad.U[:, -b:])[0]
-    _, grad = problem.value_and_grad(_beside(factors, P, zeros(n, P.shape[1])))
-    Q, s, turn = xp.linalg.svd(-grad.V[:, -P.shape[1] :], full_matrices=False)
+def _leading(gradient: Callable[[int, Array], Array], probes: Array) -> tuple[Array, Array, Array]:
+    """One power iteration: (P, s, Q) with P·diag(s)·Qᵀ the leading part of what the model leaves unexplained: of minus
+    the gradient by X̂, given by its products."""
+    xp = array_api_compat.array_namespace(probes)
+    P = xp.linalg.qr(gradient(ROWS, probes))[0]
+    Q, s, turn = xp.linalg.svd(-gradient(COLUMNS, P), full_matrices=False)
     return P @ turn.T, s, Q
+
+
+def _without_weak(factors: Factors, least: float) -> Factors:
+    """Balanced factors without the directions of singular values up to the least, but for the first."""
+    P, s, Q = factors.svd()
+    strong = max(int((s > least).sum()), 1)
+    root = s[:strong] ** 0.5
+    return replace(factors, U=P[:, :strong] * root, V=Q[:, :strong] * root)
 
 
 def _beside(factors: Factors, U: Array, V: Array) -> Factors:
     """The factors, wider by some columns."""
     xp = array_api_compat.array_namespace(U)
     return replace(factors, U=xp.concat([factors.U, U], axis=1), V=xp.concat([factors.V, V], axis=1))
-
-
-def _descend(problem: Any, factors: Factors, delta: Factors, slope: Any, value: float) -> Factors:
-    """The longest step, halved from the whole, that does not raise the loss plus penalty; none if there is none."""
-
-    def penalty(at: Factors) -> float:
-        return 0.5 * float(slope @ _squares(at))
-
-    before, share = value + penalty(factors), 1.0
-    while share >= SHORTEST:
-        moved = factors.map(lambda a, d, h=share: a + h * d, delta)
-        if problem.value(moved) + penalty(moved) <= before:
-            return moved
-        share /= 2
-    return factors

@@ -7,34 +7,45 @@ and `Backtracking` are steps around another step.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import reduce
-from typing import Any, Protocol
+from typing import Any
 
 import array_api_compat
 
 from dmc import _checks
 from dmc.factors import Array, Factors
-from dmc.solver.alternating import towards_minimum
+from dmc.pattern import COLUMNS, ROWS
+from dmc.solver.alternating import conjugate_gradient_rows
 from dmc.solver.gauss_newton import NormalEquations, check_applies
-
-
-class Scales(Protocol):
-    """What a step asks of a problem: see `dmc.solver.problem.Problem`."""
-
-    @property
-    def curvature(self) -> float: ...
-
-    @property
-    def target_norm(self) -> float: ...
+from dmc.solver.problem import MaskedLeastSquares, Problem
 
 
 class Step:
-    """A rule of movement; knows nothing of the problem but its scales."""
+    """A rule of movement: frozen settings, `init` for the state before the first step, and a call that makes a step.
 
-    def init(self, problem: Scales, factors: Factors) -> Any:
+    To write one's own, derive from it and say the call, and `init` where there is a state. What a rule knows of the
+    problem is what it keeps of it in its state: most take no more than its scales, `curvature` and `target_norm`.
+
+    Examples
+    --------
+    >>> import dmc
+    >>> class Descent(dmc.Step):
+    ...     def init(self, problem, factors):
+    ...         return 0.2 / (problem.curvature * problem.target_norm)
+    ...
+    ...     def __call__(self, factors, value, grad, state):
+    ...         return factors.map(lambda a, g: a - state * g, grad), state
+    >>> observed = dmc.datasets.planted((20, 15), 1, 1.0).observations
+    >>> start = dmc.initial.spectral(observed, 1).scaled(0.5)
+    >>> dmc.solve(dmc.MaskedLeastSquares(observed), start, Descent()).status.name
+    'CONVERGED'
+    """
+
+    def init(self, problem: Problem, factors: Factors) -> Any:
         """The state before the first step."""
-        raise NotImplementedError
+        return None
 
     def __call__(self, factors: Factors, value: float, grad: Factors, state: Any) -> tuple[Factors, Any]:
         """The next factors and the next state, from the value and the gradient at these factors."""
@@ -110,7 +121,7 @@ class DiscrepantDescent(Step):
         _checks.real(self.weight_decay, "weight_decay", 0)
         _checks.real(self.stability, "stability", 0, 1, open_ends=True)
 
-    def init(self, problem: Scales, factors: Factors) -> tuple[float, float]:
+    def init(self, problem: Problem, factors: Factors) -> tuple[float, float]:
         return (1.0, 1.0) if self.rate is not None else (problem.curvature, problem.target_norm)
 
     def __call__(
@@ -185,7 +196,7 @@ class ScaledDescent(Step):
         _checks.real(self.rate, "rate", 0, open_ends=True)
         _checks.real(self.damping, "damping", 0)
 
-    def init(self, problem: Scales, factors: Factors) -> float:
+    def init(self, problem: Problem, factors: Factors) -> float:
         if factors.cores:
             raise ValueError(
                 f"ScaledDescent moves two-factor models; these factors have {_checks.count(factors.depth, 'core')}: "
@@ -241,7 +252,7 @@ class Adam(Step):
             if _checks.real(beta, "each of betas", 0, 1) == 1:
                 raise ValueError("one of betas is 1: nothing would ever be forgotten; take numbers below 1")
 
-    def init(self, problem: Scales, factors: Factors) -> tuple[Factors, Factors, int]:
+    def init(self, problem: Problem, factors: Factors) -> tuple[Factors, Factors, int]:
         zero = factors.map(lambda a: a * 0)
         return zero, zero, 0
 
@@ -281,7 +292,7 @@ class Momentum(Step):
         if self.beta == 1:
             raise ValueError("beta is 1: nothing would ever be forgotten; take a number below 1")
 
-    def init(self, problem: Scales, factors: Factors) -> tuple[Any, Factors]:
+    def init(self, problem: Problem, factors: Factors) -> tuple[Any, Factors]:
         return self.step.init(problem, factors), factors.map(lambda a: a * 0)
 
     def __call__(
@@ -320,13 +331,12 @@ class GaussNewton(Step):
         _checks.real(self.tol, "tol", 0, 1, open_ends=True)
         _checks.integer(self.max_products, "max_products", 1)
 
-    def init(self, problem: Scales, factors: Factors) -> tuple[Any, float]:
-        check_applies("GaussNewton", problem, factors)
-        return problem, math.inf
+    def init(self, problem: Problem, factors: Factors) -> tuple[MaskedLeastSquares, float]:
+        return check_applies("GaussNewton", problem, factors), math.inf
 
     def __call__(
-        self, factors: Factors, value: float, grad: Factors, state: tuple[Any, float]
-    ) -> tuple[Factors, tuple[Any, float]]:
+        self, factors: Factors, value: float, grad: Factors, state: tuple[MaskedLeastSquares, float]
+    ) -> tuple[Factors, tuple[MaskedLeastSquares, float]]:
         problem, before = state
         value = float(value)
         floor = math.sqrt(float(array_api_compat.array_namespace(grad.U).finfo(grad.U.dtype).eps))
@@ -340,7 +350,7 @@ class GaussNewton(Step):
 class AlternatingLeastSquares(Step):
     """Least squares for the rows, then for the columns, of a two-factor model: what recommenders are often fitted with.
 
-    Each line's system is solved loosely, by a few conjugate gradients from where the line is; no step raises the value.
+    Each row's system is solved loosely, by a few conjugate gradients from where the row is; no step raises the value.
 
     Parameters
     ----------
@@ -358,14 +368,45 @@ class AlternatingLeastSquares(Step):
     def __post_init__(self) -> None:
         _checks.integer(self.products, "products", 1)
 
-    def init(self, problem: Scales, factors: Factors) -> Any:
-        check_applies("AlternatingLeastSquares", problem, factors)
-        return problem
+    def init(self, problem: Problem, factors: Factors) -> MaskedLeastSquares:
+        return check_applies("AlternatingLeastSquares", problem, factors)
 
-    def __call__(self, factors: Factors, value: float, grad: Factors, state: Any) -> tuple[Factors, Any]:
-        factors = Factors(towards_minimum(state, factors, grad.U, 0, self.products), (), factors.V)
-        _, grad = state.value_and_grad(factors)
-        return Factors(factors.U, (), towards_minimum(state, factors, grad.V, 1, self.products)), state
+    def __call__(
+        self, factors: Factors, value: float, grad: Factors, state: MaskedLeastSquares
+    ) -> tuple[Factors, MaskedLeastSquares]:
+        U = conjugate_gradient_rows(state, factors, grad.U, ROWS, self.products)
+        factors = Factors(U, (), factors.V)
+        by_V = state.side_gradient(factors, COLUMNS)
+        return Factors(U, (), conjugate_gradient_rows(state, factors, by_V, COLUMNS, self.products)), state
+
+
+def partway(factors: Factors, proposed: Factors, share: float) -> Factors:
+    """The point that lies at a share of the way to what was proposed."""
+    return factors.map(lambda a, b: a + share * (b - a), proposed) if share < 1 else proposed
+
+
+def backtrack(
+    value: Callable[[Factors], float], factors: Factors, proposed: Factors, before: float, shortest: float
+) -> Factors:
+    """The longest step towards what was proposed, halved from the whole, that does not raise a value.
+
+    Parameters
+    ----------
+    value : callable
+        Of factors.
+    factors, proposed : Factors
+    before : float
+        The value at `factors`.
+    shortest : float
+        Share of the way below which no step is taken.
+    """
+    share = 1.0
+    while share >= shortest:
+        moved = partway(factors, proposed, share)
+        if value(moved) <= before:
+            return moved
+        share /= 2
+    return factors
 
 
 @dataclass(frozen=True)
@@ -399,7 +440,7 @@ class Backtracking(Step):
         _checks.real(self.slack, "slack", 0)
         _checks.real(self.growth, "growth", 1)
 
-    def init(self, problem: Scales, factors: Factors) -> _Accepted:
+    def init(self, problem: Problem, factors: Factors) -> _Accepted:
         return _Accepted(None, math.inf, None, None, self.step.init(problem, factors), 1.0)
 
     def accepted_point(
@@ -424,5 +465,4 @@ class Backtracking(Step):
         else:
             proposed, inner = self.step(factors, value, grad, state.inner)
             state = _Accepted(factors, value, grad, proposed, inner, min(1.0, state.share * self.growth))
-        share = state.share
-        return factors.map(lambda a, b: a + share * (b - a), proposed) if share < 1 else proposed, state
+        return partway(factors, proposed, state.share), state

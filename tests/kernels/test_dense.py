@@ -18,12 +18,14 @@ def test_every_width_equals_reference(width, dtype, weighted):
     got = suite.answers(dense, given)
     suite.assert_types(given, got)
     suite.assert_same(got, suite.answers(reference, given), dtype)
+    suite.assert_one_sided(dense, reference, given)
 
 
 @pytest.mark.parametrize("mask", suite.ODD)
 def test_odd_patterns_equal_reference(mask):
     given = suite.case(5, np.float64, True, mask)
     suite.assert_same(suite.answers(dense, given), suite.answers(reference, given), np.float64)
+    suite.assert_one_sided(dense, reference, given)
 
 
 def test_it_serves_wide_factors_of_matrices_that_are_not_sparse():

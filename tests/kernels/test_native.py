@@ -13,7 +13,7 @@ from scipy import sparse
 from threadpoolctl import threadpool_limits
 
 import kernel_suite as suite
-from dmc import Factors, MaskedLeastSquares, Observations, _extensions
+from dmc import Factors, MaskedLeastSquares, Observations, _extensions, kernels
 from dmc._extensions import core
 from dmc.kernels import native, reference
 
@@ -31,6 +31,7 @@ def test_every_width_equals_reference(width, dtype, weighted):
     got = suite.answers(native, given)
     suite.assert_types(given, got)
     suite.assert_same(got, suite.answers(reference, given), dtype)
+    suite.assert_one_sided(native, reference, given)
 
 
 @pytest.mark.parametrize("weighted", [False, True])
@@ -40,6 +41,7 @@ def test_odd_patterns_equal_reference(mask, dtype, weighted):
     for width in (1, 5, 16, 130):
         given = suite.case(width, dtype, weighted, mask)
         suite.assert_same(suite.answers(native, given), suite.answers(reference, given), dtype)
+        suite.assert_one_sided(native, reference, given)
 
 
 @pytest.mark.parametrize("weighted", [False, True])
@@ -76,7 +78,7 @@ def test_int64_indices(dtype):
 def test_width_zero_predicts_zero():
     given = suite.case(3, mask="all observed")
     left, right = given.left[:, :0], given.right[:, :0]
-    loss, d_left, d_right = native.masked_residual_grad(left, right, given.pattern, given.target)
+    loss, d_left, d_right = kernels.residual_gradients(native, left, right, given.pattern, given.target)
     assert not native.masked_product(left, right, given.pattern).any()
     assert loss == pytest.approx(0.5 * np.sum(given.target.by_row**2))
     assert (d_left.shape, d_right.shape) == (left.shape, right.shape)
@@ -359,9 +361,9 @@ def rounded(matrix):
 def test_bfloat16_rounds_the_side_that_is_gathered_and_nothing_else(width, mask):
     given = suite.case(width, np.float32, weighted=True, mask=mask)
     left, right, *rest = given
-    got = native.masked_residual_grad(*given, gathered="bfloat16")
-    loss, d_left, _ = reference.masked_residual_grad(left, rounded(right), *rest)
-    _, _, d_right = reference.masked_residual_grad(rounded(left), right, *rest)
+    got = kernels.residual_gradients(native, *given, gather_dtype="bfloat16")
+    loss, d_left, _ = kernels.residual_gradients(reference, left, rounded(right), *rest)
+    _, _, d_right = kernels.residual_gradients(reference, rounded(left), right, *rest)
     suite.assert_same((0.0, *got), (0.0, loss, d_left, d_right), np.float32)
 
 
@@ -370,7 +372,7 @@ def test_bfloat16_keeps_what_is_not_finite():
     for bad in (np.nan, np.inf, np.float32(3.4e38)):  # the last rounds up to infinity
         given.right[1, 2] = bad
         with np.errstate(all="ignore"):
-            loss, d_left, _ = native.masked_residual_grad(*given, gathered="bfloat16")
+            loss, d_left, _ = kernels.residual_gradients(native, *given, gather_dtype="bfloat16")
         assert not np.isfinite(loss)
         assert not np.isfinite(d_left).any()
 
@@ -444,7 +446,7 @@ def test_whole_network_is_the_same_for_any_number_of_threads(gathered):
     pattern = observations.pattern
     observations = Observations(pattern, observations.values.astype(np.float32))
     factors = network(observations.shape, (96, 80), True, True, np.float32)
-    problem = MaskedLeastSquares(observations, l2=0.1, kernel="native", gathered=gathered)
+    problem = MaskedLeastSquares(observations, l2=0.1, kernel="native", gather_dtype=gathered)
     found = []
     for n_threads in (1, 2, 3):
         with threadpool_limits(limits=n_threads, user_api="openmp"):
@@ -508,7 +510,8 @@ def test_memory_kept_between_calls_is_that_of_one_call():
         "obs = dmc.Observations.from_entries(lines, lines, np.ones(len(lines)))\n"
         "target = obs.pattern.both_orders(obs.values)\n"
         "def peak(): return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10\n"
-        "def run(k): native.masked_residual_grad(*(np.ones((len(lines), k)) for _ in range(2)), obs.pattern, target)\n"
+        "def run(k):\n"
+        " kernels.residual_gradients(native, *(np.ones((len(lines), k)) for _ in range(2)), obs.pattern, target)\n"
         "run(33); before = peak()\n"
         "for k in range(31, 16, -1): run(k)\n"
         "print(peak() - before)"
@@ -546,7 +549,7 @@ def test_a_forked_process_does_not_hang():
         "obs = suite.many_entries()\n"
         "factors = [np.ones((lines, 40)) for lines in obs.shape]\n"
         "target = obs.pattern.both_orders(obs.values)\n"
-        "def loss(_): return native.masked_residual_grad(*factors, obs.pattern, target)[0]\n"
+        "def loss(_): return kernels.residual_gradients(native, *factors, obs.pattern, target)[0]\n"
         "before = loss(0)\n"
         "with multiprocessing.get_context('fork').Pool(2) as pool:\n"
         "    print(pool.map_async(loss, range(4)).get(timeout=60) == [before] * 4, loss(0) == before)\n"

@@ -16,6 +16,7 @@ def test_every_width_equals_reference(width, dtype, weighted):
     got = suite.answers(numba_cpu, given)
     suite.assert_types(given, got)
     suite.assert_same(got, suite.answers(reference, given), dtype)
+    suite.assert_one_sided(numba_cpu, reference, given)
 
 
 @pytest.mark.parametrize("weighted", [False, True])
@@ -23,6 +24,7 @@ def test_every_width_equals_reference(width, dtype, weighted):
 def test_odd_patterns_equal_reference(mask, weighted):
     given = suite.case(5, np.float64, weighted, mask)
     suite.assert_same(suite.answers(numba_cpu, given), suite.answers(reference, given), np.float64)
+    suite.assert_one_sided(numba_cpu, reference, given)
 
 
 @pytest.mark.parametrize("dtype", suite.DTYPES)

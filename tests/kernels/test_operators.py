@@ -1,4 +1,4 @@
-"""The waist on torch tensors against the reference."""
+"""The kernel on torch tensors against the reference."""
 
 import numpy as np
 import pytest
@@ -25,6 +25,7 @@ def assert_same_as_reference(given):
     assert {a.dtype for a in (product, *gradients)} == {on_torch(given).left.dtype}
     got = (product.numpy(), float(loss), *(g.numpy() for g in gradients))
     suite.assert_same(got, suite.answers(reference, given), given.left.dtype)
+    suite.assert_one_sided(operators, reference, given, on_torch(given))
 
 
 @pytest.mark.parametrize("weighted", [False, True])

@@ -280,7 +280,6 @@ def test_top_n_refuses(changes, error, said):
         core.top_n(**given)
 
 
-
 def misaligned(array):
     copy = np.empty(array.nbytes + 1, np.uint8)[1:].view(array.dtype).reshape(array.shape)
     copy[...] = array

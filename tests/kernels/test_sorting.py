@@ -179,7 +179,12 @@ def test_binding_takes_what_is_right():
         (sort, {"n": lambda _: 0}, IndexError, "outside"),
         (sort, {"m": lambda _: -1}, ValueError, "m is -1; no matrix has as many"),
         (sort, {"n": lambda _: 2**62}, ValueError, "n is 4611686018427387904; no matrix has as many"),
-        (sort, {"rows": unaligned}, ValueError, r"rows is not aligned in memory: it starts at a multiple of 4 bytes plus \d; give a copy"),
+        (
+            sort,
+            {"rows": unaligned},
+            ValueError,
+            r"rows is not aligned in memory: it starts at a multiple of 4 bytes plus \d; give a copy",
+        ),
         (sort, {"values": unaligned}, ValueError, "values is not aligned"),
         (sort, {"rows": lambda a: a.astype(np.int64)}, TypeError, "incompatible function arguments"),
         (sort, {"rows": lambda a: np.repeat(a, 2)[::2]}, TypeError, "incompatible function arguments"),

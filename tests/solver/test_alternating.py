@@ -6,6 +6,7 @@ import pytest
 from dmc import datasets, solve
 from dmc.factors import Factors
 from dmc.inputs import observe
+from dmc.pattern import COLUMNS, ROWS
 from dmc.solver import alternating, initial, steps
 from dmc.solver.dense_problems import LeastSquares
 from dmc.solver.problem import MaskedLeastSquares
@@ -24,7 +25,7 @@ def problem_of(weighted=True, l2=0.3, unobserved=0.2):
     observed = observe(rng.standard_normal(SHAPE), mask)
     weights = rng.uniform(0.5, 2, observed.n_observed) if weighted else None
     return MaskedLeastSquares(
-        observed, weights, (l2 * np.linspace(1, 2, m), l2 * np.linspace(0.5, 1, n)), unobserved=unobserved
+        observed, weights, (l2 * np.linspace(1, 2, m), l2 * np.linspace(0.5, 1, n)), unobserved_weight=unobserved
     )
 
 
@@ -33,28 +34,53 @@ def factors(k=3, seed=1):
     return Factors(rng.standard_normal((m, k)), (), rng.standard_normal((n, k)))
 
 
+def all_grams(problem, at):
+    return problem.grams(ROWS, at.V), problem.grams(COLUMNS, at.U)
+
+
+@every_form
+def test_the_gradient_of_a_side_is_its_part_of_the_whole(weighted, l2, unobserved):
+    problem, at = problem_of(weighted, l2, unobserved), factors()
+    for side, wanted in enumerate(problem.value_and_grad(at)[1].arrays):
+        np.testing.assert_allclose(problem.side_gradient(at, side), wanted, rtol=0, atol=1e-12)
+
+
+@every_form
+def test_products_with_the_gradient_by_the_matrix_are_those_of_the_dense_one(weighted, l2, unobserved):
+    """By the columns of widened factors: the gradient by a column of U that is zero is ∇ times its column of V."""
+    problem, at, probes = problem_of(weighted, l2, unobserved), factors(), factors(seed=3)
+    product = problem.gradient_products(at)
+    for side, probe in ((ROWS, probes.V), (COLUMNS, probes.U)):
+        zeros = np.zeros((SHAPE[side], 3))
+        U, V = (zeros, probe) if side == ROWS else (probe, zeros)
+        wide = Factors(np.hstack([at.U, U]), (), np.hstack([at.V, V]))
+        wanted = problem.value_and_grad(wide)[1].arrays[side][:, 3:]
+        np.testing.assert_allclose(product(side, probe), wanted, rtol=0, atol=1e-12)
+
+
 @every_form
 def test_products_are_those_with_every_lines_matrix(weighted, l2, unobserved):
     problem, at, direction = problem_of(weighted, l2, unobserved), factors(), factors(seed=2)
-    for side, grams in enumerate(problem.line_grams(at)):
+    for side, grams in enumerate(all_grams(problem, at)):
         d = direction.arrays[side]
         expected = np.einsum("lij,lj->li", grams, d)
-        np.testing.assert_allclose(problem.line_products(at, side)(d), expected, rtol=0, atol=1e-12)
+        np.testing.assert_allclose(problem.gram_products(at, side)(d), expected, rtol=0, atol=1e-12)
 
 
 def test_the_average_line_is_that_of_a_matrix_without_gaps():
     rng = np.random.default_rng(0)
     problem, at = MaskedLeastSquares(observe(rng.standard_normal(SHAPE)), l2=0.3), factors()
-    for average, grams in zip(problem.average_grams(at), problem.line_grams(at), strict=True):
+    for side, (other, grams) in enumerate(zip((at.V, at.U), all_grams(problem, at), strict=True)):
+        average = problem.average_gram(side, other)
         np.testing.assert_allclose(grams, np.broadcast_to(average, grams.shape), rtol=1e-12)
 
 
 @every_form
 def test_with_enough_products_every_line_is_at_its_minimum(weighted, l2, unobserved):
     problem, at = problem_of(weighted, l2, unobserved), factors()
-    for side, grams in enumerate(problem.line_grams(at)):
+    for side, grams in enumerate(all_grams(problem, at)):
         gradient = problem.value_and_grad(at)[1].arrays[side]
-        found = alternating.towards_minimum(problem, at, gradient, side, 12)
+        found = alternating.conjugate_gradient_rows(problem, at, gradient, side, 12)
         for own, start, gram, g in zip(found, at.arrays[side], grams, gradient, strict=True):
             if not gram.any():  # nothing is known of it
                 np.testing.assert_array_equal(own, start)

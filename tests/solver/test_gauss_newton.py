@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from dmc import datasets
+from dmc import datasets, kernels
 from dmc.factors import Factors
 from dmc.inputs import observe
 from dmc.observations import Observations
@@ -15,6 +15,7 @@ SHAPE = m, n = 12, 9
 every_form = pytest.mark.parametrize(
     ("weighted", "l2", "penalised"), [(w, p, d) for w in (False, True) for p in (0.0, 0.3) for d in (False, True)]
 )
+every_kernel = pytest.mark.parametrize("kernel", [entry.name for entry in kernels.report() if entry.available])
 
 
 def observations(seed=0) -> Observations:
@@ -56,54 +57,116 @@ def jacobian(observed: Observations, at: Factors) -> np.ndarray:
     return J
 
 
-def system(at: Factors, weighted, l2, penalised):
+def system(at: Factors, weighted, l2, penalised, kernel=None, unobserved=0.0):
     """A problem with its columns' penalty, and the dense matrix of the system."""
     observed = observations()
     weights = np.random.default_rng(1).random(observed.n_observed) + 0.1
     row_l2, column_l2 = l2 * np.linspace(1, 2, m), l2 * np.linspace(0.5, 1, n)
     penalty = np.linspace(0.2, 1, at.width)
-    problem = MaskedLeastSquares(observed, weights if weighted else None, (row_l2, column_l2))
+    given = weights if weighted else None if not unobserved else np.ones(observed.n_observed)
+    problem = MaskedLeastSquares(observed, given, (row_l2, column_l2), kernel, unobserved_weight=unobserved)
     J = jacobian(observed, at)
     ridge = np.zeros(at.width) + penalised * penalty
     diagonal = flat(Factors(row_l2[:, None] + ridge, (), column_l2[:, None] + ridge))
-    dense = J.T @ ((weights if weighted else np.ones(len(J)))[:, None] * J) + np.diag(diagonal)
+    own = (weights if weighted else np.ones(len(J))) - unobserved
+    dense = J.T @ (own[:, None] * J) + np.diag(diagonal)
+    if unobserved:
+        everywhere = jacobian(observe(np.ones(SHAPE)), at)
+        dense += unobserved * everywhere.T @ everywhere
     return problem, penalty if penalised else None, dense
 
 
+@every_kernel
+@pytest.mark.parametrize("unobserved", [0.0, 0.05])
 @every_form
-def test_product_is_that_with_the_dense_matrix(weighted, l2, penalised):
+def test_product_is_that_with_the_dense_matrix(weighted, l2, penalised, unobserved, kernel):
     at = random()
-    problem, penalty, dense = system(at, weighted, l2, penalised)
+    problem, penalty, dense = system(at, weighted, l2, penalised, kernel, unobserved)
     equations = NormalEquations(problem, at, penalty)
     for seed in (1, 2):
-        direction = random(seed=seed)
-        np.testing.assert_allclose(flat(equations.product(direction)), dense @ flat(direction), rtol=0, atol=1e-11)
+        direction = flat(random(seed=seed))
+        np.testing.assert_allclose(equations.product(direction), dense @ direction, rtol=0, atol=1e-11)
+
+
+def biased(k=3, seed=0) -> Factors:
+    at = random(k, seed)
+    return Factors(at.U, (), at.V, column_bias=np.random.default_rng(seed + 9).standard_normal(n))
+
+
+@every_kernel
+def test_with_a_bias_of_the_columns_the_product_is_that_of_the_gradients_of_a_linear_problem(kernel):
+    """The gradient of a quadratic is linear: its change along a direction is the product, but for what J lacks."""
+    problem, at, direction = MaskedLeastSquares(observations(), kernel=kernel), biased(), biased(seed=1)
+    residual_free = MaskedLeastSquares(observe(at.dense(), observations().to_scipy().toarray() != 0), kernel=kernel)
+    h = 1e-6
+    up, down = (residual_free.value_and_grad(at.map(lambda a, d, s=s: a + s * h * d, direction))[1] for s in (1, -1))
+    equations = NormalEquations(problem, at)
+    got = equations.unflatten(equations.product(equations.flatten(direction)))
+    for g, u, d in zip(got.arrays, up.arrays, down.arrays, strict=True):
+        np.testing.assert_allclose(g, (u - d) / (2 * h), rtol=0, atol=1e-5)
 
 
 @every_form
 def test_matrix_is_symmetric_and_the_preconditioner_too(weighted, l2, penalised):
-    at, a, b = random(), random(seed=1), random(seed=2)
+    at, a, b = random(), flat(random(seed=1)), flat(random(seed=2))
     problem, penalty, _ = system(at, weighted, l2, penalised)
     equations = NormalEquations(problem, at, penalty)
     for f in (equations.product, equations.precondition):
-        assert flat(f(a)) @ flat(b) == pytest.approx(flat(a) @ flat(f(b)), rel=1e-10)
-        assert flat(f(a)) @ flat(a) > 0
+        assert f(a) @ b == pytest.approx(a @ f(b), rel=1e-10)
+        assert f(a) @ a > 0
 
 
+@pytest.mark.parametrize("unobserved", [0.0, 0.05])
 @pytest.mark.parametrize("blocked", [True, False])
 @every_form
-def test_solution_is_that_of_dense_least_squares(weighted, l2, penalised, blocked, monkeypatch):
+def test_solution_is_that_of_dense_least_squares(weighted, l2, penalised, blocked, unobserved, monkeypatch):
     """With either preconditioner."""
     if not blocked:
         monkeypatch.setattr(gauss_newton, "BLOCKED", 0)
     at = random()
-    problem, penalty, dense = system(at, weighted, l2, penalised)
+    problem, penalty, dense = system(at, weighted, l2, penalised, unobserved=unobserved)
     _, gradient = problem.value_and_grad(at)
     equations = NormalEquations(problem, at, penalty)
-    assert equations._blocked == (blocked and not penalised)
+    assert equations.blocked == (blocked and not penalised)
     wanted = change(at, unflat(at, np.linalg.lstsq(dense, -flat(gradient), rcond=1e-12)[0]))
     got = change(at, equations.solve(gradient, 1e-12, 500))
     np.testing.assert_allclose(got, wanted, rtol=0, atol=1e-8 * np.abs(wanted).max())
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("blocked", [True, False])
+@pytest.mark.parametrize("with_bias", [True, False])
+@pytest.mark.parametrize(("weighted", "penalised"), [(w, d) for w in (False, True) for d in (False, True)])
+def test_every_kernel_takes_the_same_steps(weighted, penalised, with_bias, blocked, dtype, monkeypatch):
+    """Step by step, the compiled solve as that in NumPy; with empty rows, and rows of fewer entries than unknowns."""
+    if not blocked:
+        monkeypatch.setattr(gauss_newton, "BLOCKED", 0)
+    observed = gappy()
+    observed = observed.with_values(observed.values.astype(dtype))
+    weights = np.random.default_rng(1).uniform(0.5, 2, observed.n_observed) if weighted else None
+    at = (biased() if with_bias else random()).map(lambda a: a.astype(dtype))
+    penalty = np.array([0.2, 0.5, 1], dtype) if penalised else None
+    for most in (0, 1, 2, 5):
+        found = []
+        for name in [entry.name for entry in kernels.report() if entry.available]:
+            problem = MaskedLeastSquares(observed, weights, 0.1, kernel=name)
+            equations = NormalEquations(problem, at, penalty)
+            found.append(equations.flatten(equations.solve(problem.value_and_grad(at)[1], 1e-12, most)))
+        for other in found[1:]:
+            np.testing.assert_allclose(other, found[0], rtol=0, atol=2e4 * np.finfo(dtype).eps)
+
+
+@pytest.mark.parametrize("width", [1, 4, 7, 8, 9, 16])
+def test_the_compiled_solve_serves_every_width(width):
+    if kernels.chosen() != "native":
+        pytest.skip("no compiled core")
+    observed = datasets.planted((40, 30), 3, 0.6).observations
+    at = random(width, shape=(40, 30))
+    found = []
+    for name in ("native", "reference"):
+        problem = MaskedLeastSquares(observed, l2=0.5, kernel=name)
+        found.append(flat(NormalEquations(problem, at).solve(problem.value_and_grad(at)[1], 1e-12, 4)))
+    np.testing.assert_allclose(*found, rtol=0, atol=1e-10)
 
 
 def test_wide_models_take_the_average_preconditioner_and_solve_as_well():
@@ -112,8 +175,8 @@ def test_wide_models_take_the_average_preconditioner_and_solve_as_well():
     _, gradient = problem.value_and_grad(at)
     equations = NormalEquations(problem, at)
     delta = equations.solve(gradient, 1e-8, 1000)
-    assert equations._inverses[0].shape == (k, k)
-    np.testing.assert_allclose(flat(equations.product(delta)), -flat(gradient), atol=1e-5 * np.abs(gradient.U).max())
+    assert not equations.blocked
+    np.testing.assert_allclose(equations.product(flat(delta)), -flat(gradient), atol=1e-5 * np.abs(gradient.U).max())
 
 
 def test_preconditioner_of_lines_is_exact_where_only_one_side_moves():
@@ -122,7 +185,7 @@ def test_preconditioner_of_lines_is_exact_where_only_one_side_moves():
     problem, _, _ = system(at, True, 0.3, False)
     equations = NormalEquations(problem, at)
     for name, direction in (("U", Factors(random().U, (), 0 * at.V)), ("V", Factors(0 * at.U, (), random().V))):
-        back = equations.precondition(equations.product(direction))
+        back = equations.unflatten(equations.precondition(equations.product(flat(direction))))
         np.testing.assert_allclose(getattr(back, name), getattr(direction, name), rtol=1e-9)
 
 
@@ -130,7 +193,7 @@ def test_average_preconditioner_is_exact_where_nothing_is_missing():
     at, penalty = random(), np.array([0.1, 1, 3])
     equations = NormalEquations(MaskedLeastSquares(observe(np.ones(SHAPE))), at, penalty)
     for name, direction in (("U", Factors(random().U, (), 0 * at.V)), ("V", Factors(0 * at.U, (), random().V))):
-        back = equations.precondition(equations.product(direction))
+        back = equations.unflatten(equations.precondition(equations.product(flat(direction))))
         np.testing.assert_allclose(getattr(back, name), getattr(direction, name), rtol=1e-9)
 
 
@@ -153,15 +216,15 @@ def test_lines_with_few_entries_or_none_are_no_problem(blocked, monkeypatch):
 @pytest.mark.parametrize("tol", [0.3, 1e-2, 1e-4])
 def test_solve_ends_at_its_tolerance_and_not_far_below(tol):
     at = random()
-    problem, _, _ = system(at, True, 0.0, False)
+    problem, _, _ = system(at, True, 0.0, False, "reference")
     equations, products = NormalEquations(problem, at), []
     product = equations.product
     equations.product = lambda direction: products.append(1) or product(direction)
     _, gradient = problem.value_and_grad(at)
 
     def size(most):
-        residual = product(equations.solve(gradient, tol, most)).map(np.add, gradient)
-        return np.sqrt(flat(residual) @ flat(equations.precondition(residual)))
+        residual = product(flat(equations.solve(gradient, tol, most))) + flat(gradient)
+        return np.sqrt(residual @ equations.precondition(residual))
 
     before, after = size(0), size(1000)
     needed = len(products)
@@ -187,7 +250,7 @@ def test_single_precision_stays_single(penalty):
     low = at.map(lambda a: a.astype(np.float32))
     delta = NormalEquations(single, low, penalty).solve(single.value_and_grad(low)[1], 1e-4, 200)
     assert {a.dtype for a in delta.arrays} == {np.dtype(np.float32)}
-    assert NormalEquations(single, low, penalty).product(delta).U.dtype == np.float32
+    assert NormalEquations(single, low, penalty).product(flat(delta)).dtype == np.float32
     wanted = NormalEquations(double, at, penalty).solve(double.value_and_grad(at)[1], 1e-4, 200)
     seen = observed.rows, observed.cols
     scale = np.abs(change(at, wanted)[seen]).max()

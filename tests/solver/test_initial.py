@@ -284,8 +284,25 @@ def test_an_array_is_a_fully_observed_matrix():
             np.testing.assert_allclose(one, other, atol=1e-10)
 
 
-def test_depth_of_a_network_is_at_least_two():
-    with pytest.raises(ValueError, match="depth is 1"):
+def test_a_network_has_at_least_two_layers():
+    with pytest.raises(ValueError, match="layers is 1"):
         initial.orthogonal((3, 3), 1)
     with pytest.raises(ValueError, match="width is 4"):
         initial.narrow((3, 5), 4)
+
+
+@pytest.mark.parametrize(
+    "start",
+    [
+        lambda **given: initial.orthogonal((6, 5), **given),
+        lambda **given: initial.narrow((6, 5), 2, **given),
+        lambda **given: initial.singular(np.random.default_rng(0).standard_normal((6, 5)), 2, **given),
+    ],
+)
+def test_depth_was_once_the_number_of_layers(start):
+    with pytest.warns(DeprecationWarning, match="depth is now layers; give layers=4"):
+        old = start(depth=4)
+    new = start(layers=4)
+    assert old.depth == new.depth == 2
+    for one, other in zip(old.arrays, new.arrays, strict=True):
+        np.testing.assert_array_equal(one, other)

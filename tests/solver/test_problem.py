@@ -9,7 +9,8 @@ from dmc import kernels
 from dmc.factors import Factors
 from dmc.inputs import observe
 from dmc.observations import Observations
-from dmc.solver.problem import MaskedLeastSquares
+from dmc.pattern import COLUMNS, ROWS
+from dmc.solver.problem import MaskedLeastSquares, Problem
 
 SHAPE = (7, 5)
 DEPTHS = range(5)
@@ -259,48 +260,72 @@ def test_a_pair_may_be_a_list():
 
 
 @every_form
-def test_homogeneous_problem_is_that_of_data_of_zero(depth, biases, l2, weighted):
-    problem, at, observed = make(weighted, l2), factors(depth, BIASES[biases]), observations()
-    before = problem.value(at)
-    value, gradient = problem.homogeneous.value_and_grad(at)
-    zero = observed.with_values(np.zeros(observed.n_observed))
-    weights = weights_of(observed) if weighted else None
-    wanted, gradients = MaskedLeastSquares(zero, weights, PENALTIES[l2]).value_and_grad(at)
-    assert value == pytest.approx(wanted, rel=1e-12)
-    for g, w in zip(gradient.arrays, gradients.arrays, strict=True):
-        np.testing.assert_allclose(g, w, rtol=1e-12, atol=1e-12)
-    if l2 == "none":
-        seen = at.dense()[observed.rows, observed.cols]
-        assert value == pytest.approx(0.5 * np.sum((1 if weights is None else weights) * seen**2), rel=1e-12)
-    assert problem.value(at) == before  # whose data stay
-
-
-@every_form
-def test_line_grams_are_sums_over_the_entries_of_each_line(depth, biases, l2, weighted):
+def test_grams_are_sums_over_the_entries_of_each_row_and_column(depth, biases, l2, weighted):
     problem, at, observed = make(weighted, l2), factors(depth, BIASES[biases]), observations()
     penalty = PENALTIES[l2] if isinstance(PENALTIES[l2], tuple) else (PENALTIES[l2],) * 2
     weights = np.zeros(SHAPE)
     weights[observed.rows, observed.cols] = weights_of(observed) if weighted else 1.0
-    k = at.left.shape[1]
     sides = (weights, at.right, SHAPE[0], penalty[0]), (weights.T, at.left, SHAPE[1], penalty[1])
-    for got, (w, other, count, strength) in zip(problem.line_grams(at), sides, strict=True):
+    for side, (w, other, count, strength) in enumerate(sides):
+        got, k = problem.grams(side, other), other.shape[1]
         assert got.shape == (count, k, k)
         wanted = np.einsum("ij,ja,jb->iab", w, other, other)
         wanted += np.multiply.outer(np.broadcast_to(strength, count), np.eye(k))
         np.testing.assert_allclose(got, wanted, rtol=1e-11, atol=1e-11)
+        first, second = np.triu_indices(k)
+        np.testing.assert_array_equal(problem.packed_grams(side, other), got[:, first, second])
 
 
-def test_line_grams_of_a_line_without_entries_hold_its_penalty_alone():
+def test_grams_of_a_row_or_column_without_entries_hold_its_penalty_alone():
     mask = np.ones(SHAPE, bool)
     mask[2] = mask[:, 1] = False
     problem = MaskedLeastSquares(observe(np.ones(SHAPE, np.float32), mask), l2=PENALTIES["per line"])
-    rows, columns = problem.line_grams(factors(dtype=np.float32))
+    at = factors(dtype=np.float32)
+    rows, columns = problem.grams(ROWS, at.right), problem.grams(COLUMNS, at.left)
     assert rows.dtype == columns.dtype == np.float32
     np.testing.assert_allclose(rows[2], PENALTIES["per line"][0][2] * np.eye(3), rtol=1e-6)
     np.testing.assert_allclose(columns[1], PENALTIES["per line"][1][1] * np.eye(3), rtol=1e-6)
 
 
-@pytest.mark.parametrize("method", ["value", "value_and_grad", "residual", "line_grams"])
+@pytest.mark.parametrize("kernel", ["native", "reference"])
+def test_grams_of_vectors_that_are_not_those_of_the_other_side_are_refused(kernel):
+    if kernel not in [entry.name for entry in kernels.report() if entry.available]:
+        pytest.skip(f"no {kernel} kernel")
+    problem = MaskedLeastSquares(observations(), kernel=kernel)
+    with pytest.raises(ValueError, match="the other side has 4 vectors and the data are 7×5; give one for each"):
+        problem.grams(ROWS, np.ones((4, 3)))
+
+
+def test_old_names_of_parameters_serve_and_warn():
+    observed, at = observations(np.float32), factors(dtype=np.float32)
+    with pytest.warns(DeprecationWarning, match="gathered is now gather_dtype; give gather_dtype='bfloat16'") as seen:
+        old = MaskedLeastSquares(observed, gather_dtype="bfloat16")
+    assert seen[0].filename == __file__
+    assert old.value_and_grad(at)[0] == MaskedLeastSquares(observed, gather_dtype="bfloat16").value_and_grad(at)[0]
+    with pytest.warns(DeprecationWarning, match="unobserved is now unobserved_weight; give unobserved_weight=0.5"):
+        old = MaskedLeastSquares(observed, unobserved=0.5)
+    assert old.value(at) == MaskedLeastSquares(observed, unobserved_weight=0.5).value(at)
+
+
+def test_a_problem_of_ones_own_needs_little():
+    class Distance(Problem):
+        curvature = target_norm = 1.0
+
+        def value_and_grad(self, factors):
+            return 2.0, factors
+
+    mine = Distance()
+    assert mine.value(factors()) == 2.0
+    assert mine.device is None
+    assert mine.to(None) is mine
+    with mine.sharing_cores(factors()):
+        pass
+    pytest.importorskip("torch")
+    with pytest.raises(ValueError, match="Distance computes on the host only and device is 'cpu'; leave it out"):
+        mine.to("cpu")
+
+
+@pytest.mark.parametrize("method", ["value", "value_and_grad", "residual", "gradient_products"])
 @pytest.mark.parametrize("shape", [(7, 4), (6, 5), (8, 5), (5, 7)])
 def test_factors_of_another_shape(method, shape):
     """Also where a kernel would read beyond the end of the smaller side."""

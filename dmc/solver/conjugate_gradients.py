@@ -1,0 +1,63 @@
+"""Preconditioned conjugate gradients on flat arrays, for one system or for many at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from array_api_compat import array_namespace
+
+from dmc.factors import Array
+
+
+def conjugate_gradients(
+    product: Callable[[Array], Array],
+    precondition: Callable[[Array], Array],
+    right_side: Array,
+    tol: float,
+    max_products: int,
+) -> Array:
+    """The solution, from zero.
+
+    Where a matrix is singular the iterates have no part in what it maps to zero.
+
+    Parameters
+    ----------
+    product, precondition : callables
+        Each system's matrix, which is symmetric and nowhere negative, and about its inverse, times (systems, unknowns).
+    right_side : (systems, unknowns) array
+        Each system takes steps of its own length. With one system the host waits for each of them, which may be the
+        last; with several all products are taken, for what is looked at may live on a device.
+    tol : float
+        A system has arrived when its preconditioned residual is at most `tol` times what it was at the start.
+    max_products : int
+        Products at most.
+
+    Returns
+    -------
+    (systems, unknowns) array
+    """
+    xp, alone = array_namespace(right_side), len(right_side) == 1
+    solution, residual = 0 * right_side, right_side
+    direction = precondition(residual)
+    size = xp.vecdot(residual, direction)
+    goal = tol**2 * size
+    for _ in range(max_products):
+        if alone and not size[0] > goal[0]:
+            break
+        bent = product(direction)
+        bend = xp.vecdot(direction, bent)
+        if alone and not bend[0] > 0:
+            break
+        length = _ratio(xp.where(size > goal, size, 0 * size), bend)
+        solution = solution + length * direction
+        residual = residual - length * bent
+        z = precondition(residual)
+        before, size = size, xp.vecdot(residual, z)
+        direction = z + _ratio(size, before) * direction
+    return solution
+
+
+def _ratio(a: Array, b: Array) -> Array:
+    """(systems, 1) a/b where b is positive, else 0: that system has arrived."""
+    xp = array_namespace(a)
+    return xp.where(b > 0, a / xp.where(b > 0, b, 0 * b + 1), 0 * b)[:, None]
