@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import time
 from functools import partial
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +14,6 @@ from dmc.completion.results import Candidate, Fitted, submatrix
 from dmc.completion.scaling import Scaling
 from dmc.factors import Factors
 from dmc.observations import Observations
-from dmc.solver.solution import Status, StepInfo
 
 Float = NDArray[np.float64]
 
@@ -138,38 +135,13 @@ class Analyses:
         relevance: bool,
         start: FactorAnalysis | None = None,
     ) -> tuple[Fitted, FactorAnalysis]:
-        phases, entries = self.phases, Entries.of(scaling.standardised(host), weights)
-        most, began = factor_analysis.most_sweeps(entries, width), time.perf_counter()
-        course = factor_analysis.sweeps(entries, width, relevance=relevance, start=start)
-        sweep, found = 0, next(course)
-
-        def info(status: Status | None = None) -> StepInfo:
-            factors = Factors(found.factors, (), found.loadings, None, found.intercept)
-            noise = float(found.noise.mean())
-            return StepInfo(sweep, most, noise, 1.0, time.perf_counter() - began, factors, status)
-
-        stopped: list[Any] = []
-        status, stopped_by = Status.CONVERGED, None
-        try:
-            while not (stopped := [callback for callback in phases.callbacks if callback(info())]):
-                found = next(course)
-                sweep += 1
-        except StopIteration:
-            status = Status.COMPLETED if sweep >= most or start is not None else Status.CONVERGED
-        except KeyboardInterrupt:
-            status, stopped_by = Status.STOPPED, "interrupt"
-        if stopped:
-            name = getattr(stopped[0], "name", None) or getattr(stopped[0], "__name__", type(stopped[0]).__name__)
-            status, stopped_by = Status.STOPPED, str(name)
-        try:
-            for callback in phases.callbacks:
-                callback(info(status))
-        except KeyboardInterrupt:
-            status, stopped_by = Status.STOPPED, "interrupt"
-        found = factor_analysis.finished(entries, found)
+        run, entries = self.phases.run, Entries.of(scaling.standardised(host), weights)
+        analysis, first = factor_analysis.Analysis(entries, width, relevance=relevance, start=start), run.n_steps
+        status = run.phase(analysis.sweep, analysis.look, analysis.max_sweeps, planned=True)
+        found = factor_analysis.finished(entries, analysis.model)
         fitted = Factors(found.factors, (), found.loadings, None, found.intercept)
         value = float(found.noise.mean())
-        phases.add(Phase("factor analysis", fitted, status, sweep, value, None, stopped_by))
+        self.phases.add(Phase("factor analysis", fitted, status, run.n_steps - first, value, None, run.stopped_by))
         factors = scaling.restored(fitted)
         noise = np.sqrt(found.noise) * scaling.spread * ~scaling.constant
         return Fitted(factors.map(lambda factor: factor.astype(self.host.dtype)), noise, status), found

@@ -26,7 +26,7 @@ from dmc.completion.tables import Bounds, Labels, read, repetitions, weighted
 from dmc.inputs import GappedArray, aligned
 from dmc.observations import Observations
 from dmc.solver.callbacks import Progress
-from dmc.solver.loop import Callback
+from dmc.solver.loop import Callback, Run
 from dmc.solver.solution import Status
 
 
@@ -207,9 +207,13 @@ class MatrixCompletion(CompletionQueries):
         self._unit = 2.0 ** math.frexp(float(abs(counted.values).max()) or 1.0)[1]
         counted = counted.with_values(counted.values / self._unit)
         repeats = repetitions(sample_weight, observations.shape[0]) if weights is None else None
-        phases = Phases([*self.callbacks, *([Progress()] if self.verbose else [])])
         # One thread for BLAS also between the phases: their thin decompositions gain nothing.
-        with kernels.threads(self.n_threads), kernels.sharing_cores(2 * settings.bound):
+        with (
+            kernels.threads(self.n_threads),
+            kernels.sharing_cores(2 * settings.bound),
+            Run([*self.callbacks, *([Progress()] if self.verbose else [])]) as run,
+        ):
+            phases = Phases(run)
             selected, outliers = fit_repeated(counted, entry_weights, repeats, settings, rng, phases)
         status = selected.status if phases.ending is None else phases.ending.status
         if status is Status.NONFINITE:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -13,8 +12,11 @@ from scipy import sparse
 from scipy.sparse.linalg import svds
 
 from dmc.completion import tuning
+from dmc.factors import Factors
 from dmc.observations import Observations
 from dmc.solver import row_solve
+from dmc.solver.loop import Look, Run
+from dmc.solver.solution import Status
 
 Float = NDArray[np.float64]
 
@@ -107,10 +109,8 @@ class FactorAnalysis:
         return np.asarray(np.einsum("ij,ij->i", self.factors[rows], self.loadings[cols]) + self.intercept[cols])
 
 
-def sweeps(
-    entries: Entries, width: int, *, relevance: bool = False, start: FactorAnalysis | None = None
-) -> Iterator[FactorAnalysis]:
-    """The course of a fit to standardised entries: its start, from the leading singular vectors, and each sweep.
+class Analysis:
+    """A fit to standardised entries, from the leading singular vectors on: swept, and looked at, by a `Run`.
 
     Parameters
     ----------
@@ -121,22 +121,37 @@ def sweeps(
         Whether the width of the prior is learnt for each direction.
     start : FactorAnalysis, optional
         Of a sample of the rows, standardised alike: a sweep over all of them then does.
+
+    Attributes
+    ----------
+    model : FactorAnalysis
+        As it stands.
+    max_sweeps : int
     """
-    model = _start(entries, width) if start is None else start
-    width = model.width
-    alpha = np.full(width, tuning.FACTOR_ANALYSIS.loading_precision)
-    most = tuning.FACTOR_ANALYSIS.sweeps_from_sample if start else most_sweeps(entries, width)
-    before = np.full(len(entries.rows), np.inf)
-    yield model
-    for _ in range(most):
-        U, S = model.rows(entries.weights, entries.weighted, covariances=True)
+
+    def __init__(
+        self, entries: Entries, width: int, *, relevance: bool = False, start: FactorAnalysis | None = None
+    ) -> None:
+        self.entries, self._relevance = entries, relevance
+        self.model = _start(entries, width) if start is None else start
+        self.max_sweeps = tuning.FACTOR_ANALYSIS.sweeps_from_sample if start else most_sweeps(entries, self.model.width)
+        self._alpha = np.full(self.model.width, tuning.FACTOR_ANALYSIS.loading_precision)
+        self._before, self._move = np.full(len(entries.rows), np.inf), math.inf
+
+    def sweep(self) -> None:
+        """All rows, then all columns."""
+        U, S = self.model.rows(self.entries.weights, self.entries.weighted, covariances=True)
         assert S is not None
-        model, alpha = _columns(entries, U, S, model.noise, alpha, relevance)
-        yield model
-        now = model.at(entries.rows, entries.cols)
-        if math.sqrt(float(np.mean((now - before) ** 2))) < tuning.FACTOR_ANALYSIS.tol:
-            break
-        before = now
+        self.model, self._alpha = _columns(self.entries, U, S, self.model.noise, self._alpha, self._relevance)
+        now = self.model.at(self.entries.rows, self.entries.cols)
+        self._move, self._before = math.sqrt(float(np.mean((now - self._before) ** 2))), now
+
+    def look(self) -> Look:
+        """The mean variance of the noise; CONVERGED, where predictions hardly move."""
+        model = self.model
+        status = Status.CONVERGED if self._move < tuning.FACTOR_ANALYSIS.tol else None
+        factors = Factors(model.factors, (), model.loadings, None, model.intercept)
+        return Look(float(model.noise.mean()), 1.0, lambda: factors, status)
 
 
 def most_sweeps(entries: Entries, width: int) -> int:
@@ -160,9 +175,10 @@ def finished(entries: Entries, model: FactorAnalysis) -> FactorAnalysis:
 
 
 def fit(entries: Entries, width: int, *, relevance: bool = False) -> FactorAnalysis:
-    """The end of `sweeps`."""
-    *_, model = sweeps(entries, width, relevance=relevance)
-    return finished(entries, model)
+    """The end of an `Analysis`."""
+    analysis = Analysis(entries, width, relevance=relevance)
+    Run().phase(analysis.sweep, analysis.look, analysis.max_sweeps, planned=True)
+    return finished(entries, analysis.model)
 
 
 def _start(entries: Entries, width: int) -> FactorAnalysis:

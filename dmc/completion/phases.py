@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from dmc.factors import Factors
-from dmc.solver.loop import Callback
+from dmc.solver.loop import Run
 from dmc.solver.solution import Status
 
 
@@ -47,10 +46,15 @@ class Phase:
 
 
 class Phases:
-    """The phases of one fit so far, whoever ran them, and the callbacks that look on in each."""
+    """The phases of one fit so far, whoever ran them: all of one run, in whose block they have to be.
 
-    def __init__(self, callbacks: Sequence[Callback]) -> None:
-        self.callbacks = list(callbacks)
+    Parameters
+    ----------
+    run : Run
+    """
+
+    def __init__(self, run: Run) -> None:
+        self.run = run
         self.history: list[dict[str, Any]] = []
         self.ending: Phase | None = None  # the one after which the fit ends with what it has
         self._began = time.perf_counter()

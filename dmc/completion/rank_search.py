@@ -21,11 +21,10 @@ from dmc.observations import Observations
 from dmc.pattern import COLUMNS, ROWS
 from dmc.solver import initial, steps
 from dmc.solver.callbacks import EarlyStopping, Lowest, Stagnation
-from dmc.solver.loop import Callback, solve
+from dmc.solver.loop import solve_phase
 from dmc.solver.problem import MaskedLeastSquares
 from dmc.solver.rank_path import FIRST_LEVEL, RankPath
 from dmc.solver.row_solve import towards_prior
-from dmc.solver.solution import Status
 
 POLISH = steps.Backtracking(steps.GaussNewton())
 
@@ -248,21 +247,22 @@ class RankSearch:
         judge : callable, optional
             The held-out error of its result; left out: the best that `watch` has seen, if that is an `EarlyStopping`.
         """
-        callbacks: list[Callback] = [
-            *self.phases.callbacks,
-            watch,
-        ]  # one that asks for the end goes before one that ends the phase
-        solution = solve(problem, start, step, callbacks=callbacks, max_steps=max_steps, tol=1e-14, check_every=1)
-        status, stopped_by = solution.status, solution.stopped_by
-        if stopped_by == watch.name:
-            status, stopped_by = Status.CONVERGED, None
-        elif planned and status is Status.MAX_STEPS:
-            status = Status.COMPLETED
+        found = solve_phase(
+            self.phases.run,
+            problem,
+            start,
+            step,
+            max_steps=max_steps,
+            tol=1e-14,
+            check_every=1,
+            planned=planned,
+            watches=[watch],
+        )
         zero = 0.5 * problem.observations.n_observed * rms(problem.observations.values) ** 2
-        value = solution.value / max(zero, np.finfo(float).tiny)
+        value = found.value / max(zero, np.finfo(float).tiny)
         error = watch.best_error if isinstance(watch, EarlyStopping) else None
-        error = error if judge is None else judge(solution.factors)
-        return self.phases.add(Phase(name, solution.factors, status, solution.n_steps, value, error, stopped_by))
+        error = error if judge is None else judge(found.factors)
+        return self.phases.add(Phase(name, found.factors, found.status, found.n_steps, value, error, found.stopped_by))
 
     def _to_rounding(self, left: Observations) -> bool:
         return rms(left.values) <= self._tolerance * self.size

@@ -4,8 +4,8 @@ The value is, with predictions x = U Vᵀ,
 
     ½ Σ_chosen w (x − 1)²  +  ½ w₀ Σ_others x²  +  ½ Σ_i λ_i ‖u_i‖²  +  ½ Σ_j μ_j ‖v_j‖²
 
-Half a sweep moves all lines of one side, some coordinates after the other to their minimum (iALS++). The zeros enter by
-the other side's Gram matrix, and the chosen pairs by their predictions, which are kept from one block to the next.
+Half a sweep moves all rows of U, or of V, some coordinates after the other to their minimum (iALS++). The zeros enter
+by the other side's Gram matrix, and the chosen pairs by their predictions, which are kept from one block to the next.
 
 References
 ----------
@@ -16,8 +16,6 @@ S. Rendle et al., "iALS++: speeding up matrix factorization with subspace optimi
 from __future__ import annotations
 
 import math
-import time
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -28,24 +26,25 @@ from numpy.typing import NDArray
 from dmc import _extensions
 from dmc.factors import Factors
 from dmc.pattern import BothOrders, Pattern, SparseIndex, plain
-from dmc.solver.solution import Status, StepInfo
+from dmc.solver.loop import Look, Run
+from dmc.solver.solution import Status
 
 BLOCK = 16  # coordinates: wider ones go no further in a sweep (MovieLens, CiteULike) and cost more
 PLAIN_ENTRIES = 4096  # whose moments NumPy makes at a time
-SCALE = 1.0  # norm of a random line: much smaller ones, which must grow first, cost sweeps and leave directions behind
+START_NORM = 1.0  # of a random row: much smaller ones, which must grow first, cost sweeps and leave directions behind
 
 Float = NDArray[np.float32]
 
 
 class Settings(NamedTuple):
-    """How much zeros count, and how strongly lines are drawn to the origin."""
+    """How much zeros count, and how strongly the factors are drawn to the origin."""
 
     unobserved: float  # weight of a pair that was not chosen
-    ridge: float  # of a line: times its total weight
+    ridge: float  # of a row or column: times its total weight
     power: float = 1.0  # of the total weight
 
     def ridges(self, weights: Any, others: int) -> Any:
-        """λ of lines whose chosen pairs weigh so much, with so many lines on the other side."""
+        """λ of rows whose chosen pairs weigh so much, with so many columns (or the reverse)."""
         return self.ridge * (weights + self.unobserved * others) ** self.power
 
 
@@ -211,27 +210,6 @@ def plain_half_sweep(
     return fall
 
 
-class Course:
-    """The sweeps of a fit, whatever problems it solves on its way: told to the callbacks, which may end it."""
-
-    def __init__(self, callbacks: Sequence[Any] = ()) -> None:
-        self.callbacks = callbacks
-        self.n_sweeps = 0
-        self.stopped = False
-        self.latest: Descent | None = None
-        self._began = time.perf_counter()
-
-    def look(self, at: Descent, most: int, status: Status | None = None) -> bool:
-        """Tell what has been reached; whether to stop."""
-        self.latest = at
-        if self.callbacks:
-            seconds, factors = time.perf_counter() - self._began, at.factors().map(np.copy)
-            moved = at.falls[-1] / (max(at.falls) or 1.0) if at.falls else 1.0
-            info = StepInfo(self.n_sweeps, most, at.value, moved, seconds, factors, status)
-            self.stopped |= sum(bool(callback(info)) for callback in self.callbacks) > 0
-        return self.stopped
-
-
 class Descent:
     """Factors on their way to a problem's minimum, which move in place.
 
@@ -253,15 +231,15 @@ class Descent:
     def beginning(cls, problem: AllPairs, at: Factors | None, rank: int, rng: np.random.Generator) -> Descent:
         """From some factors as wide at most, or none, with new columns up to the rank.
 
-        They are zeros beside U, which goes first, and random numbers beside V; lines without entries get none. Lines
-        of V that have entries and are zero become random: users who chose such items alone would else stay at zero too.
+        They are zeros beside U, which goes first, and random numbers beside V; what has no entries gets none. Rows of V
+        that have entries and are zero become random: users who chose such items alone would else stay at zero too.
         """
         m, n = problem.pattern.shape
         U, V = (np.zeros((m, 0), np.float32), np.zeros((n, 0), np.float32)) if at is None else (at.U, at.V)
-        fresh = SCALE / math.sqrt(rank) * rng.standard_normal((n, rank - V.shape[1]), np.float32)
+        fresh = START_NORM / math.sqrt(rank) * rng.standard_normal((n, rank - V.shape[1]), np.float32)
         U, V = np.pad(U, ((0, 0), (0, rank - U.shape[1]))), np.hstack([V, fresh])
         unplaced = (problem.pattern.column_counts > 0) & ~V.any(axis=1)
-        V[unplaced] = SCALE / math.sqrt(rank) * rng.standard_normal((int(unplaced.sum()), rank), np.float32)
+        V[unplaced] = START_NORM / math.sqrt(rank) * rng.standard_normal((int(unplaced.sum()), rank), np.float32)
         for side, counts in ((U, problem.pattern.row_counts), (V, problem.pattern.column_counts)):
             side[counts == 0] = 0
         return cls(problem, U, V)
@@ -283,19 +261,26 @@ class Descent:
         """After each sweep."""
         return [self.value + sum(self.falls[n:]) for n in range(1, len(self.falls) + 1)]
 
-    def run(self, course: Course, sweeps: int, tol: float) -> Status:
-        """Sweep until one takes no more than `tol` of the value off it, or so many times."""
-        most = course.n_sweeps + sweeps
-        if course.look(self, most):
-            return Status.STOPPED
-        for _ in range(sweeps):
-            self.falls.append(self.problem.sweep(self.U, self.V, self._predicted))
-            course.n_sweeps += 1
-            stop = course.look(self, most)
-            if not math.isfinite(self.falls[-1]):
-                return Status.NONFINITE
-            if tol > 0 and self.falls[-1] <= tol * self.value:
-                return Status.CONVERGED
-            if stop:
-                return Status.STOPPED
-        return Status.MAX_STEPS
+    def records(self, phase: str, n_steps: int) -> list[dict[str, Any]]:
+        """What was measured after each sweep, the last of which was step `n_steps` of the run."""
+        first = n_steps - len(self.falls) + 1
+        return [{"phase": phase, "n_steps": first + n, "value": value} for n, value in enumerate(self.values)]
+
+    def sweep(self) -> None:
+        self.falls.append(self.problem.sweep(self.U, self.V, self._predicted))
+
+    def run(self, run: Run, sweeps: int, tol: float = 0.0) -> Status:
+        """A phase of a run: sweep until one takes no more than `tol` of the value off it, or, without `tol`, so many
+        times."""
+        first = len(self.falls)
+
+        def look() -> Look:
+            status, falls = None, self.falls[first:]
+            if falls and not math.isfinite(falls[-1]):
+                status = Status.NONFINITE
+            elif tol > 0 and falls and falls[-1] <= tol * self.value:
+                status = Status.CONVERGED
+            moved = falls[-1] / (max(falls) or 1.0) if falls else 1.0
+            return Look(self.value if run.callbacks else math.nan, moved, lambda: self.factors().map(np.copy), status)
+
+        return run.phase(self.sweep, look, sweeps, planned=tol == 0)

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import math
 import sys
-import time
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
@@ -16,9 +15,7 @@ from numpy.typing import NDArray
 from dmc import _checks, kernels
 from dmc.factors import Factors
 from dmc.observations import Observations
-from dmc.pattern import SparseIndex
 from dmc.recommend.bayesian_model import (
-    ALIVE,
     MAX_PRECISION,
     VariationalFactorization,
     factors_of,
@@ -26,40 +23,88 @@ from dmc.recommend.bayesian_model import (
     strengths,
     typical_count,
 )
+from dmc.recommend.bayesian_sample import as_of_all_rows, begin_from_sample, keep_largest, some_rows
 from dmc.recommend.factor_posterior import FactorPosterior
 from dmc.recommend.presence_features import pattern_features
+from dmc.solver.loop import Callback, Look, Run
 from dmc.solver.solution import Status, StepInfo
 
-# How wide the model begins, how it grows, and when it has arrived: chosen on held-out tenths of the training parts of
-# MovieLens 100K and Douban and of instruments, FilmTrust and MovieTweetings (seeds 100–102).
-NARROWEST, START_WIDTH = 6, 10  # to begin with; between them
-ENTRIES = 12  # of a typical line for each direction
-GROWTH = 1.5  # times as many directions, while most of them are alive
-MOST = 0.9  # share of the directions
-NEW_VARIANCE = 0.3  # of the prior of those that join: a wide one drowns the weak ones that are there
-PERIOD = 5  # sweeps of one width before it is asked
-FIXED_SWEEPS = 3  # before the priors are learnt
-MAX_SWEEPS = 80  # of the last width
-TOL = 0.04  # of the noise: predictions that have less than this before them have arrived
-SETTLED = 0.01  # relative change of the noise in a sweep: so has it
-SLOWEST = 0.9  # ratio of two moves that is believed
-MUCH = 1.2  # times as many observations, or as wide a spread, as a model was fitted to: it begins anew
-WATCHED = 20_000  # entries whose predictions are watched
-# Entries from which on the first sweeps are of some rows only, and about how many those have: columns, priors and the
-# width need no more to begin with.
-LARGE, SAMPLE = 12_000_000, 4_000_000
-FAINT = 0.1  # times the strength at which noise hides a direction: such ones of the sample are not taken on
+
+@dataclass(frozen=True)
+class VariationalTuning:
+    """How wide the model begins, how it grows, and when it has arrived.
+
+    Chosen on held-out tenths of the training parts of MovieLens 100K and Douban and of instruments, FilmTrust and
+    MovieTweetings (seeds 100–102).
+
+    Attributes
+    ----------
+    min_start_width, max_start_width : int
+        Directions to begin with.
+    entries_per_direction : float
+        Entries of a typical row or column for each direction to begin with, between those bounds.
+    growth : float
+        Times as many directions, while most of them are alive.
+    min_alive_share : float
+        Which share is most of them.
+    min_signal_to_noise : float
+        Strength of a direction that is alive, over that at which noise hides one.
+    new_variance : float
+        Of the prior of directions that join: a wide one drowns the weak ones that are there.
+    sweeps_before_priors : int
+        Of one width, before the priors are learnt.
+    sweeps_before_growth : int
+        After those, before it is asked whether more directions are to join.
+    max_sweeps : int
+        After those before the priors, of the last width.
+    tol : float
+        Of the noise: predictions that have less than this before them have arrived.
+    noise_tol : float
+        Relative change of the noise in a sweep: one that is below has arrived.
+    max_contraction : float
+        Ratio of two moves that is believed.
+    refit_ratio : float
+        Times as many observations, or as wide a spread, as a model was fitted to: it begins anew.
+    watched_entries : int
+        Whose predictions are watched.
+    large, sample : int
+        Entries from which on the first sweeps are of some rows only, and about how many those have: columns, priors and
+        the width need no more to begin with.
+    min_sample_signal_to_noise : float
+        Directions of the sample that are weaker are not taken on.
+    """
+
+    min_start_width: int = 6
+    max_start_width: int = 10
+    entries_per_direction: float = 12
+    growth: float = 1.5
+    min_alive_share: float = 0.9
+    min_signal_to_noise: float = 0.8
+    new_variance: float = 0.3
+    sweeps_before_priors: int = 3
+    sweeps_before_growth: int = 5
+    max_sweeps: int = 80
+    tol: float = 0.04
+    noise_tol: float = 0.01
+    max_contraction: float = 0.9
+    refit_ratio: float = 1.2
+    watched_entries: int = 20_000
+    large: int = 12_000_000
+    sample: int = 4_000_000
+    min_sample_signal_to_noise: float = 0.1
+
+
+TUNING = VariationalTuning()
 
 Float = NDArray[np.float32]
 Attributes = tuple[Float | None, Float | None]
-Callbacks = Sequence[Callable[[StepInfo], object]]
 
 
 def fit(
     observations: Observations,
     rank: int | None = None,
     seed: int | np.random.Generator = 0,
-    callbacks: Callbacks = (),
+    callbacks: Sequence[Callback] = (),
     start: VariationalFactorization | None = None,
     attributes: Attributes = (None, None),
 ) -> VariationalFactorization:
@@ -69,8 +114,8 @@ def fit(
     features, noise, and how reliable each row's entries are, are those under which the observations are likeliest (a
     variational bound on it). Sweeps give the posterior of all columns, then of all rows. Directions join while most of
     those that are there stand out of the noise, and shrink to nothing under the learnt covariance where the
-    observations do not support them, so that the rank need not be known; nothing is held out. Ctrl-C ends it with what
-    was reached.
+    observations do not support them, so that the rank need not be known; nothing is held out. Ctrl-C ends the sweeps,
+    with what was reached (`stopped_by`).
 
     Parameters
     ----------
@@ -81,20 +126,20 @@ def fit(
     seed : int or numpy.random.Generator
         Of the first factors.
     callbacks : sequence of callables
-        Each is called after each sweep with a `StepInfo`, whose value is the noise and whose factors come without the
-        mean, both in the data's units; a true return value ends the fit. While the sweeps are of some of the rows, the
-        others stand where these do on average.
+        Each is called after each sweep, and once more at the end, with a `StepInfo`, whose value is the noise and whose
+        factors come without the mean, both in the data's units; a true return value ends the fit. While the sweeps are
+        of some of the rows, the others stand where these do on average. A second start goes on with the count.
     start : VariationalFactorization, optional
         A model of these observations to begin with, from its `extended`. One that has arrived stays about as it is; if
         a fifth of the observations is new, or their mean or spread is another, the fit begins anew.
     attributes : pair of (rows, any) and (columns, any) float32 arrays, optional
-        What else is known of the lines, each column of average zero: further features of the prior, so that lines
-        without entries have more to go by than the average. Of a `start` they are known already.
+        Side information, each column of average zero: further features of the prior, so that rows and columns without
+        entries have more to go by than the average. Of a `start` they are known already.
 
     Warns
     -----
     UserWarning
-        If it was interrupted, or has not settled after so many sweeps.
+        If it has not settled after so many sweeps.
 
     References
     ----------
@@ -107,27 +152,37 @@ def fit(
         raise TypeError(f"the observations are {observations.dtype}; make them float32")
     if start is not None and not _goes_on(start, observations):
         attributes, start = (start.rows.attributes, start.columns.attributes), None
-    with kernels.sharing_cores(START_WIDTH):
+    with kernels.sharing_cores(TUNING.max_start_width), Run(callbacks) as run:
         rng = _checks.generator(seed)
-        cold = partial(_Run.cold, observations, bound, rng, attributes, callbacks)
-        run = _Run.warm(start, observations, bound, rng) if start else cold()
-        status = run.to_the_end(callbacks)
-        if status is Status.MAX_STEPS and start is None:  # some starts lead nowhere: another seldom does as well
-            again = cold()
-            status_again = again.to_the_end(callbacks)
-            if status_again is Status.CONVERGED or again.errors[-1] < run.errors[-1]:
-                run = again
-            status = status if status_again is Status.NONFINITE else status_again
-    if status is Status.MAX_STEPS:
-        warn(f"the fit had not settled after {len(run.errors)} sweeps: predictions still move, and may be off")
-    return run.model(status)
+        begin = partial(_Fit.cold, run, observations, bound, rng, attributes)
+        found = _Fit.warm(run, start, bound, rng) if start else begin()
+        if found.to_the_end() is Status.MAX_STEPS and start is None:
+            found = _with_second_start(run, found, begin)
+    if run.status is Status.MAX_STEPS:
+        warn(f"the fit had not settled after {len(found.errors)} sweeps: predictions still move, and may be off")
+    return found.model()
 
 
-class _Run:
-    """The sweeps of a fit: both sides, the noise, and what tells when they have arrived."""
+def _with_second_start(run: Run, first: _Fit, begin: Callable[[], _Fit]) -> _Fit:
+    """Some starts lead nowhere; another seldom does as well: the better one of a fit and of one that begins anew."""
+    told, second = run.info, None
+    with run.until_interrupted():
+        second = begin()
+        second.to_the_end()
+    if second is not None and (run.status is Status.CONVERGED or second.noise < first.noise):
+        return second
+    run.info = told
+    if run.status is Status.NONFINITE:  # but the first is not
+        run.status = Status.MAX_STEPS
+    return first
+
+
+class _Fit:
+    """Both sides, the noise, and what tells when they have arrived: begun, swept, looked at, and grown, by a `Run`."""
 
     def __init__(
         self,
+        run: Run,
         rows: FactorPosterior,
         columns: FactorPosterior,
         mean: float,
@@ -136,186 +191,196 @@ class _Run:
         rng: np.random.Generator,
         precision: float,
     ) -> None:
-        self.rows, self.columns, self.mean, self.unit, self.bound, self.rng = rows, columns, mean, unit, bound, rng
-        self.precision, self.errors = precision, list[float]()
-        self.learn_from, self.grown_at, self.growing = FIXED_SWEEPS, 0, True
-        self.moves, self.began, self.ended = list[float](), time.perf_counter(), False
-        pointers, entries = rows.lines.indptr, int(rows.lines.indptr[-1])
-        sample = rng.integers(0, entries, WATCHED)
+        self.run, self.rows, self.columns, self.bound, self.rng = run, rows, columns, bound, rng
+        self.mean, self.unit, self.precision = mean, unit, precision
+        self.errors, self.moves = list[float](), list[float]()  # after each sweep
+        self.priors_from, self.grown_at, self.growing, self.joining = TUNING.sweeps_before_priors, 0, True, 0
+        self.as_shown: Callable[[Factors], Factors] = lambda factors: factors
+        indptr, entries = rows.index.indptr, int(rows.index.indptr[-1])
+        sample = rng.integers(0, entries, TUNING.watched_entries)
         # The rows of all entries would be as many numbers as the entries.
-        self.watched = np.searchsorted(pointers, sample, side="right") - 1, rows.lines.indices[sample]
-        self.before = np.zeros(WATCHED, np.float32)
+        self.watched = np.searchsorted(indptr, sample, side="right") - 1, rows.index.indices[sample]
+        self.before = np.zeros(TUNING.watched_entries, np.float32)
+        self._swept = False  # since the last look
+
+    # --- its beginnings
 
     @classmethod
     def cold(
-        cls,
-        observations: Observations,
-        bound: int,
-        rng: np.random.Generator,
-        attributes: Attributes = (None, None),
-        callbacks: Callbacks = (),
-    ) -> _Run:
+        cls, run: Run, observations: Observations, bound: int, rng: np.random.Generator, attributes: Attributes
+    ) -> _Fit:
         """From small random factors; of many observations, from what some of the rows tell of the columns."""
-        if observations.n_observed > LARGE:
-            return cls._of_sample(observations, bound, rng, attributes, callbacks)
-        return cls._of_nothing(observations, bound, rng, attributes)
+        if observations.n_observed > TUNING.large:
+            return cls._of_sample(run, observations, bound, rng, attributes)
+        return cls._of_nothing(run, observations, bound, rng, attributes)
 
     @classmethod
     def _of_nothing(
-        cls, observations: Observations, bound: int, rng: np.random.Generator, attributes: Attributes
-    ) -> _Run:
+        cls, run: Run, observations: Observations, bound: int, rng: np.random.Generator, attributes: Attributes
+    ) -> _Fit:
         mean, unit, rows, columns = _sides(observations, rng, attributes)
-        width = int(np.clip(typical_count(rows, columns) / ENTRIES, NARROWEST, START_WIDTH))
+        width = typical_count(rows, columns) / TUNING.entries_per_direction
+        width = int(np.clip(width, TUNING.min_start_width, TUNING.max_start_width))
         for side in (rows, columns):
-            side.widen(min(bound, width), rng)
-        return cls(rows, columns, mean, unit, bound, rng, 1.0)
+            side.add_directions(min(bound, width), rng)
+        return cls(run, rows, columns, mean, unit, bound, rng, 1.0)
 
     @classmethod
-    def warm(
-        cls, start: VariationalFactorization, observations: Observations, bound: int, rng: np.random.Generator
-    ) -> _Run:
+    def warm(cls, run: Run, start: VariationalFactorization, bound: int, rng: np.random.Generator) -> _Fit:
         """From a model of most of these observations, which settles how sure the sides are and then goes on."""
         rows, columns = replace(start.rows), replace(start.columns)
-        run = cls(rows, columns, start.mean, start.unit, bound, rng, start.precision)
-        run.before = run.factors().at(*run.watched) * np.float32(1 / run.unit)
-        return run
+        fit = cls(run, rows, columns, start.mean, start.unit, bound, rng, start.precision)
+        fit.before = fit._watched_predictions(fit.factors())
+        return fit
 
     @classmethod
     def _of_sample(
-        cls,
-        observations: Observations,
-        bound: int,
-        rng: np.random.Generator,
-        attributes: Attributes,
-        callbacks: Callbacks,
-    ) -> _Run:
+        cls, run: Run, observations: Observations, bound: int, rng: np.random.Generator, attributes: Attributes
+    ) -> _Fit:
         mean, unit, rows, columns = _sides(observations, rng, attributes)
-        chosen, of_chosen = _some_rows(observations, rng)
-        part = cls._of_nothing(of_chosen, bound, rng, (None, attributes[1]))
-        looking_on = [_as_of_all_rows(callbacks, chosen, len(rows.means), part.mean - mean)] if callbacks else []
-        ended = part.to_the_end(looking_on) is Status.STOPPED
-        width = int(np.sum(strengths(part.rows, part.columns, part.precision) > FAINT))
-        _cut(part.rows, part.columns, width)
-        ratio = part.unit / unit
-        columns.means, columns.covariance = part.columns.means * np.float32(ratio**0.5), part.columns.covariance * ratio
-        columns.means[:, -1] *= np.float32(ratio**0.5)
-        columns.means[:, -1] += np.float32((part.mean - mean) / unit)
-        columns.regard(columns.of_lines)
-        rows.widen(width, rng)
-        spread = np.atleast_2d(np.cov(part.rows.means, rowvar=False, ddof=0)) * ratio
-        rows.covariance = spread + part.rows.covariance * ratio
-        rows.weights[0] = part.rows.means.mean(axis=0) * ratio**0.5
-        rows.update(columns, part.precision)
-        rows.learn()
-        run = cls(rows, columns, mean, unit, bound, rng, part.precision)
-        run.before = run.factors().at(*run.watched) * np.float32(1 / unit)
-        run.errors, run.moves, run.began, run.ended = part.errors, part.moves, part.began, ended
-        run.growing, run.learn_from, run.grown_at = False, len(run.errors), len(run.errors)
-        return run
+        chosen, of_chosen = some_rows(observations, TUNING.sample, rng)
+        part = cls._of_nothing(run, of_chosen, bound, rng, (None, attributes[1]))
+        part.as_shown = partial(as_of_all_rows, chosen, len(rows.means), part.mean - mean)
+        if part.to_the_end() is Status.NONFINITE:
+            return cls._of_nothing(run, observations, bound, rng, attributes)
+        found = strengths(part.rows, part.columns, part.precision)
+        width = int(np.sum(found > TUNING.min_sample_signal_to_noise))
+        keep_largest(part.rows, part.columns, width)
+        begin_from_sample((rows, columns), (part.rows, part.columns), (part.mean - mean) / unit, part.unit / unit, rng)
+        rows.update_posterior(columns, part.precision)
+        rows.update_prior()
+        fit = cls(run, rows, columns, mean, unit, bound, rng, part.precision)
+        fit.before = fit._watched_predictions(fit.factors())
+        fit.errors, fit.moves = part.errors, part.moves
+        fit.growing, fit.priors_from, fit.grown_at = False, len(fit.errors), len(fit.errors)
+        return fit
 
-    def to_the_end(self, callbacks: Callbacks) -> Status:
+    # --- its course
+
+    def to_the_end(self) -> Status:
         """Sweep until it has arrived, and can grow no more, or somebody ends it."""
-        status = Status.STOPPED if self.ended else None
-        try:
-            while status is None:
-                self.sweep()
-                arrived = self.look()
-                if not math.isfinite(self.moves[-1] + self.errors[-1]):
-                    status = Status.NONFINITE
-                elif not self.grow(arrived) and arrived:
-                    status = Status.CONVERGED
-                elif len(self.errors) >= self.grown_at + FIXED_SWEEPS + MAX_SWEEPS:
-                    status = Status.MAX_STEPS
-                info = self.info(status)
-                asked = [callback(info) for callback in callbacks]  # every one of them
-                if any(asked) and status is None:
-                    status = Status.STOPPED
-        except KeyboardInterrupt:
-            warn_of_interrupt(len(self.errors))
-            status, self.errors = Status.STOPPED, self.errors or [self.unit]
-        return status
+        most = TUNING.sweeps_before_priors + TUNING.max_sweeps
+        if self.run.callbacks and self.run.info is None:  # to be told if it ends before its first look
+            factors = self.as_shown(self.factors())
+            self.run.info = StepInfo(0, most, self.noise, 1.0, 0.0, factors)
+        return self.run.phase(self.sweep, self.look, most)
 
     def sweep(self) -> None:
         """All columns, all rows, and what they teach of the priors and the noise."""
-        learn, entries = len(self.errors) >= self.learn_from, int(self.rows.lines.indptr[-1])
+        if self.joining:
+            self.grow()
+        learn, entries = len(self.errors) >= self.priors_from, int(self.rows.index.indptr[-1])
         for side, other in ((self.columns, self.rows), (self.rows, self.columns)):
-            errors = side.update(other, self.precision, learn)
+            errors = side.update_posterior(other, self.precision, learn_reliability=learn)
             if learn:
-                side.learn()
+                side.update_prior()
         weighted = errors if self.rows.reliability is None else errors * self.rows.reliability
         if self.errors:
             # No model is worse than the mean, and none more certain than its numbers.
             self.precision = float(np.clip(entries / max(weighted.sum(), 1e-300), 1.0, MAX_PRECISION))
         noise = math.sqrt(max(errors.sum() / entries, 1 / MAX_PRECISION))
         self.errors.append(self.unit * min(noise, 1.0))
+        self._swept = True
 
-    def look(self) -> bool:
-        """Whether predictions and noise have arrived."""
-        predicted = self.factors().at(*self.watched) * np.float32(1 / self.unit)
+    def look(self) -> Look | None:
+        """Whether predictions and noise have arrived, and no more directions are to join."""
+        if not self._swept:
+            return None
+        self._swept, factors = False, self.factors()
+        predicted = self._watched_predictions(factors)
         squares = np.square(predicted - self.before)
         if self.rows.reliability is not None:
             squares *= self.rows.reliability[self.watched[0]]  # each entry's move in units of its own noise
-        moved = math.sqrt(float(np.mean(squares)) * self.precision)
-        moves, self.before = self.moves, predicted
-        slowing = min(math.sqrt(moved / moves[-2]), SLOWEST) if len(moves) > 1 and moves[-2] else SLOWEST
-        moves.append(moved)
-        if len(self.errors) <= self.learn_from + 1:
-            return False
-        # What is still before the predictions is the sum of a geometric series.
-        return moved < TOL * (1 - slowing) and abs(self.errors[-1] / self.errors[-2] - 1) < SETTLED
+        self.before = predicted
+        self.moves.append(math.sqrt(float(np.mean(squares)) * self.precision))
+        status = None
+        if not math.isfinite(self.moves[-1] + self.noise):
+            status = Status.NONFINITE
+        else:
+            arrived = self._has_arrived()
+            if not self._is_to_grow(arrived) and arrived:
+                status = Status.CONVERGED
+        ratio = self.moves[-1] / (max(self.moves) or 1.0)
+        return Look(self.noise, ratio, lambda: self.as_shown(factors), status)
 
-    def grow(self, arrived: bool) -> bool:
-        """More directions, if most of those that are there are alive; whether it may still come to that."""
-        if not self.growing or not (arrived or len(self.errors) >= self.grown_at + FIXED_SWEEPS + PERIOD):
+    def _has_arrived(self) -> bool:
+        if len(self.errors) <= self.priors_from + 1:
+            return False
+        most, moves = TUNING.max_contraction, self.moves
+        contraction = min(math.sqrt(moves[-1] / moves[-3]), most) if len(moves) > 2 and moves[-3] else most
+        # What is still before the predictions is the sum of a geometric series.
+        still = abs(self.errors[-1] / self.errors[-2] - 1) < TUNING.noise_tol
+        return moves[-1] < TUNING.tol * (1 - contraction) and still
+
+    def _is_to_grow(self, arrived: bool) -> bool:
+        """Whether more directions join, as most of those that are there are alive, or it may still come to that."""
+        lasted = len(self.errors) - self.grown_at
+        due = arrived or lasted >= TUNING.sweeps_before_priors + TUNING.sweeps_before_growth
+        if not self.growing or not due:
             return self.growing
         width = self.rows.means.shape[1] - 1
-        alive = np.sum(strengths(self.rows, self.columns, self.precision) > ALIVE)
-        if width >= self.bound or alive < MOST * width:
+        if width >= self.bound or self._n_alive() < TUNING.min_alive_share * width:
             self.growing = False
             return False
-        more = min(math.ceil(GROWTH * width), self.bound) - width
-        sides = self.rows, self.columns
-        wider = [side.wider(more, self.rng, NEW_VARIANCE) for side in sides]
-        for side, parts in zip(sides, wider, strict=True):  # Ctrl-C seldom comes between
-            side.become(parts)
+        self.joining = min(math.ceil(TUNING.growth * width), self.bound) - width
         self.grown_at = len(self.errors)
-        self.learn_from = self.grown_at + FIXED_SWEEPS
+        self.priors_from = self.grown_at + TUNING.sweeps_before_priors
+        self.run.max_steps = self.run.n_steps + TUNING.sweeps_before_priors + TUNING.max_sweeps
         return True
+
+    def grow(self) -> None:
+        """The directions that are to join do so, on both sides or on none."""
+        sides = self.rows, self.columns
+        wider = [side.with_directions(self.joining, self.rng, TUNING.new_variance) for side in sides]
+        for side, parts in zip(sides, wider, strict=True):  # Ctrl-C seldom comes between
+            side.replace_parts(parts)
+        self.joining = 0
+
+    def _n_alive(self) -> int:
+        found = strengths(self.rows, self.columns, self.precision)
+        return int(np.sum(found > TUNING.min_signal_to_noise))
+
+    # --- what it has found
+
+    @property
+    def noise(self) -> float:
+        return self.errors[-1] if self.errors else self.unit
 
     def factors(self) -> Factors:
         return factors_of(self.rows, self.columns, self.unit)
 
-    def info(self, status: Status | None) -> StepInfo:
-        most = self.grown_at + FIXED_SWEEPS + MAX_SWEEPS
-        ratio, seconds = self.moves[-1] / (max(self.moves) or 1.0), time.perf_counter() - self.began
-        return StepInfo(len(self.errors), most, self.errors[-1], ratio, seconds, self.factors(), status)
+    def _watched_predictions(self, factors: Factors) -> Float:
+        return factors.at(*self.watched) * np.float32(1 / self.unit)
 
-    def model(self, status: Status) -> VariationalFactorization:
-        rank = 0
+    def model(self) -> VariationalFactorization:
+        rank, status = 0, self.run.status
+        assert status is not None
         if status is not Status.NONFINITE:
-            rank = int(np.sum(strengths(self.rows, self.columns, self.precision) > ALIVE))
+            rank = self._n_alive()
             for side, other in ((self.columns, self.rows), (self.rows, self.columns)):
-                side.place_newcomers(other)
+                side.place_cold_starts(other)
         return VariationalFactorization(
             self.factors(),
             self.mean,
-            self.errors[-1],
+            self.noise,
             rank,
             self.rows,
             self.columns,
             self.unit,
             self.precision,
-            int(self.rows.lines.indptr[-1]),
+            int(self.rows.index.indptr[-1]),
             self.errors,
             status,
+            self.run.stopped_by,
         )
 
 
 def _goes_on(start: VariationalFactorization, observations: Observations) -> bool:
     """Whether these are, by and large, the observations that a model was fitted to."""
     mean, unit, _ = scaled(observations)
-    alike = 1 / MUCH < unit / start.unit < MUCH and abs(mean - start.mean) < (MUCH - 1) * start.unit
-    return alike and observations.n_observed <= MUCH * start.n_fitted
+    most = TUNING.refit_ratio
+    alike = 1 / most < unit / start.unit < most and abs(mean - start.mean) < (most - 1) * start.unit
+    return alike and observations.n_observed <= most * start.n_fitted
 
 
 def _sides(
@@ -326,52 +391,17 @@ def _sides(
     mean, unit, values = scaled(observations)
     both = pattern.both_orders(values)
     features = pattern_features(pattern, rng)
-    rows = FactorPosterior.begin(pattern.by_row, both.by_row, features[0], attributes[0], reliabilities=True)
-    columns = FactorPosterior.begin(pattern.by_column, both.by_column, features[1], attributes[1], reliabilities=False)
+    rows = FactorPosterior.without_directions(
+        pattern.by_row, both.by_row, features[0], attributes[0], reliabilities=True
+    )
+    columns = FactorPosterior.without_directions(
+        pattern.by_column, both.by_column, features[1], attributes[1], reliabilities=False
+    )
     return mean, unit, rows, columns
 
 
-def _as_of_all_rows(
-    callbacks: Callbacks, chosen: NDArray[np.int64], count: int, shift: float
-) -> Callable[[StepInfo], object]:
-    """The callbacks of a fit to some of the rows: told of all, the others standing where those do on average."""
-
-    def callback(info: StepInfo) -> bool:
-        some = info.factors
-        assert some.row_bias is not None
-        assert some.column_bias is not None
-        U, bias = np.repeat(some.U.mean(axis=0)[None], count, axis=0), np.full(count, some.row_bias.mean())
-        U[chosen], bias[chosen] = some.U, some.row_bias
-        told = replace(info, factors=Factors(U, (), some.V, bias, some.column_bias + np.float32(shift)), status=None)
-        asked = [callback(told) for callback in callbacks]  # every one of them
-        return any(asked)
-
-    return callback
-
-
-def _some_rows(observations: Observations, rng: np.random.Generator) -> tuple[NDArray[np.int64], Observations]:
-    """Rows drawn by chance, ascending, that have about SAMPLE entries in all; and these entries."""
-    by_row = observations.pattern.by_row
-    counts = np.diff(by_row.indptr)
-    order = rng.permutation(len(counts))
-    chosen = np.sort(order[: int(np.searchsorted(np.cumsum(counts[order]), SAMPLE)) + 1])
-    pointers = np.concatenate([[0], np.cumsum(counts[chosen])])
-    places = np.repeat(by_row.indptr[chosen] - pointers[:-1], counts[chosen]) + np.arange(pointers[-1])
-    lines = SparseIndex(pointers, by_row.indices[places])
-    return chosen, Observations.from_lines(lines, observations.values[places], (len(chosen), observations.shape[1]))
-
-
-def _cut(rows: FactorPosterior, columns: FactorPosterior, width: int) -> None:
-    """Leave the directions in which the model is largest."""
-    R, T = (np.linalg.qr(side.means[:, :-1].astype(np.float64))[1] for side in (rows, columns))
-    P, s, Qt = np.linalg.svd(R @ T.T)
-    root = np.sqrt(s[:width])
-    rows.turn(np.linalg.pinv(R) @ P[:, :width] * root)
-    columns.turn(np.linalg.pinv(T) @ Qt[:width].T * root)
-
-
 def warn_of_interrupt(n_steps: int) -> None:
-    """Ctrl-C ended a fit."""
+    """Ctrl-C ended the fit of the model that the caller has."""
     warn(f"interrupted after {n_steps} steps: the model holds the best so far")
 
 

@@ -14,14 +14,13 @@ from dmc.factors import Factors
 from dmc.observations import Observations
 from dmc.pattern import SparseIndex
 from dmc.recommend.factor_posterior import FactorPosterior, reliability
-from dmc.recommend.presence_features import Features
+from dmc.recommend.presence_features import PresenceFeatures
 from dmc.solver.solution import Status
 
 # Of an entry, in units of the data's standard deviation: what float32 moments carry. Of 49 fits to clean planted
 # ratings (ranks 1–5, kinds × sorts) 7 diverge with 1e6; with 1e5 and 2e4 none of 200 does, and of 169 with enough
 # entries all but two are predicted. What is cleaner is finished by `noise_free`.
 MAX_PRECISION = 2e4
-ALIVE = 0.8  # times the strength at which noise hides a direction
 PART = 1 << 20  # entries squared together
 PARTS = ("means", "covariance", "weights", "variances", "attributes")  # of a side, in a file
 
@@ -51,6 +50,8 @@ class VariationalFactorization:
         The noise, in the data's units, after each sweep.
     status : Status
         How the fit ended.
+    stopped_by : str or None
+        With STOPPED: the callback that asked for it, or "interrupt" for Ctrl-C.
     """
 
     factors: Factors
@@ -64,6 +65,7 @@ class VariationalFactorization:
     n_fitted: int
     errors: list[float]
     status: Status
+    stopped_by: str | None = None
     validation_rmse = math.nan  # nothing is held out
 
     @property
@@ -83,7 +85,7 @@ class VariationalFactorization:
         column_of: NDArray[np.int64],
         changed: NDArray[np.bool_],
     ) -> VariationalFactorization:
-        """The model with more entries and more lines, none of the others fitted again.
+        """The model with more entries, rows and columns, none of the others fitted again.
 
         New columns are told by their entries with known rows, then new and changed rows by all of theirs: each gets the
         mean of its posterior under the priors that were learnt.
@@ -93,7 +95,7 @@ class VariationalFactorization:
         observations : Observations
             All entries, old and new, in the data's units.
         row_of, column_of : (rows,) and (columns,) int64
-            Which line of this model each one is; −1 for a new one.
+            Which row or column of this model each one is; −1 for a new one.
         changed : (rows,) bool
             Known rows that have new entries.
         """
@@ -103,24 +105,24 @@ class VariationalFactorization:
             self.rows.extended(pattern.by_row, both.by_row, row_of, column_of),
             self.columns.extended(pattern.by_column, both.by_column, column_of, row_of),
         )
-        sides[1].update_some(column_of < 0, sides[0], self.precision)
-        sides[0].update_some((row_of < 0) | changed, sides[1], self.precision)
+        sides[1].fold_in(column_of < 0, sides[0], self.precision)
+        sides[0].fold_in((row_of < 0) | changed, sides[1], self.precision)
         return replace(self, rows=sides[0], columns=sides[1], factors=factors_of(*sides, self.unit))
 
     def served(self) -> Factors:
-        """The factors, each side with a last line: what is expected of one without entries."""
+        """The factors, each side with one row more: what is expected of a user or item without entries."""
         root = np.float32(self.unit**0.5)
         (P, b), (Q, c) = (
             (means[:, :-1] * root, means[:, -1] * np.float32(self.unit))
-            for means in (np.vstack([side.means, side.stranger]) for side in (self.rows, self.columns))
+            for means in (np.vstack([side.means, side.cold_start_mean]) for side in (self.rows, self.columns))
         )
         return Factors(P, (), Q, b, c)
 
     def vector(self, columns: NDArray[Any], values: NDArray[Any]) -> NDArray[np.float64]:
-        """(k + 2,) the line of `Factors.left` of a row with these entries alone: the mean of its posterior."""
-        lines, side = SparseIndex(np.array([0, len(columns)]), columns), self.rows
+        """(k + 2,) the row of `Factors.left` of a user with these entries alone: the mean of its posterior."""
+        index, side = SparseIndex(np.array([0, len(columns)]), columns), self.rows
         x = np.column_stack([self.columns.means[columns, :-1], np.ones(len(columns))]).astype(np.float64)
-        expected = (side.of_lines(lines) @ side.weights[: 2 + side.of_lines.loadings.shape[1]])[0]
+        expected = (side.presence(index) @ side.weights[: 2 + side.presence.loadings.shape[1]])[0]
         surprise = (values - self.mean) / self.unit - self.columns.means[columns, -1] - x @ expected
         of_prior, gram, steady = np.linalg.inv(side.covariance), x.T @ x, 1.0
         for _ in range(2):  # once more when it shows how reliable its entries are
@@ -136,9 +138,9 @@ class VariationalFactorization:
 
         The posterior mean is what the prior expects plus a sum over the entries; in the data's units.
         """
-        lines, side = self.rows.lines, self.columns
-        at = slice(lines.indptr[row], lines.indptr[row + 1])
-        known = lines.indices[at]
+        index, side = self.rows.index, self.columns
+        at = slice(index.indptr[row], index.indptr[row + 1])
+        known = index.indices[at]
         vectors = np.column_stack([side.means[:, :-1], np.ones(len(side.means))]).astype(np.float64)
         x, target = vectors[known], vectors[column]
         expected = self.rows.features[row] @ self.rows.weights
@@ -149,24 +151,24 @@ class VariationalFactorization:
 
     @classmethod
     def of(cls, factors: Factors, observations: Observations, mean: float, noise: float) -> VariationalFactorization:
-        """A two-factor model with biases that was fitted in another way, under priors estimated from its lines."""
+        """A two-factor model with biases that was fitted in another way, under priors estimated from its factors."""
         unit = float(np.std(observations.values, dtype=np.float64)) or 1.0
         pattern = observations.pattern
         both = pattern.both_orders((observations.values - np.float32(mean)) * np.float32(1 / unit))
         sides: list[FactorPosterior] = []
-        for lines, values, U, bias, others in (
+        for index, values, U, bias, others in (
             (pattern.by_row, both.by_row, factors.U, factors.row_bias, observations.shape[1]),
             (pattern.by_column, both.by_column, factors.V, factors.column_bias, observations.shape[0]),
         ):
             assert bias is not None
             means = np.column_stack([U / unit**0.5, bias / unit]).astype(np.float32)
-            of_lines = Features.of(np.diff(lines.indptr), np.zeros((others, 0), np.float32))
+            presence = PresenceFeatures.of(np.diff(index.indptr), np.zeros((others, 0), np.float32))
             d = means.shape[1]
             covariance = np.cov(means, rowvar=False, ddof=0).reshape(d, d) + 1e-6 * np.eye(d)
             weights = np.vstack([means.mean(axis=0), np.zeros(d)])
             nothing = np.zeros((len(means), 0), np.float32)
             sides.append(
-                FactorPosterior(lines, values, of_lines, means, covariance, weights, np.ones(2), nothing, None)
+                FactorPosterior(index, values, presence, means, covariance, weights, np.ones(2), nothing, None)
             )
         rows, columns = sides
         rank, precision = factors.rank(1e-3), precision_of(noise, unit)
@@ -192,10 +194,10 @@ class VariationalFactorization:
         for name, side in (("rows", self.rows), ("columns", self.columns)):
             arrays[f"{name}.means"], arrays[f"{name}.covariance"] = side.means, side.covariance
             arrays[f"{name}.weights"], arrays[f"{name}.variances"] = side.weights, side.variances
-            arrays[f"{name}.loadings"], arrays[f"{name}.attributes"] = side.of_lines.loadings, side.attributes
+            arrays[f"{name}.loadings"], arrays[f"{name}.attributes"] = side.presence.loadings, side.attributes
             if side.reliability is not None:
                 arrays[f"{name}.reliability"] = side.reliability
-            numbers[f"{name}.center"], numbers[f"{name}.spread"] = side.of_lines.center, side.of_lines.spread
+            numbers[f"{name}.center"], numbers[f"{name}.spread"] = side.presence.center, side.presence.spread
         return arrays, numbers
 
     @classmethod
@@ -206,14 +208,16 @@ class VariationalFactorization:
         unit, pattern = numbers["unit"], observations.pattern
         both = pattern.both_orders((observations.values - np.float32(numbers["mean"])) * np.float32(1 / unit))
         sides: list[FactorPosterior] = []
-        for name, lines, values in (
+        for name, index, values in (
             ("rows", pattern.by_row, both.by_row),
             ("columns", pattern.by_column, both.by_column),
         ):
-            of_lines = Features(arrays[f"{name}.loadings"], numbers[f"{name}.center"], numbers[f"{name}.spread"])
+            presence = PresenceFeatures(
+                arrays[f"{name}.loadings"], numbers[f"{name}.center"], numbers[f"{name}.spread"]
+            )
             kept = {part: arrays[f"{name}.{part}"] for part in PARTS}
             reliability = arrays.get(f"{name}.reliability")
-            sides.append(FactorPosterior(lines, values, of_lines, **kept, reliability=reliability))
+            sides.append(FactorPosterior(index, values, presence, **kept, reliability=reliability))
         rank, noise = int(numbers["rank"]), numbers["noise"]
         rows, columns = sides
         precision = numbers.get("precision", precision_of(noise, unit))  # files of versions before have none
@@ -253,7 +257,7 @@ def strengths(rows: FactorPosterior, columns: FactorPosterior, precision: float)
 
 
 def typical_count(rows: FactorPosterior, columns: FactorPosterior) -> float:
-    """The geometric mean of the entries of a row and of a column, lines weighing as their entries."""
+    """The geometric mean of the entries of a row and of a column, each weighing as its entries."""
     squares = (float(np.sum(np.square(side.counts, dtype=np.float64)) / side.counts.sum()) for side in (rows, columns))
     return math.sqrt(math.prod(squares))
 

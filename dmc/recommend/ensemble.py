@@ -55,6 +55,8 @@ def fit(
         model = _fit_one(settings, observations, rng, start, side_information)
         if model.status is Status.NONFINITE:
             raise FloatingPointError(f"the fit failed: {model.status}")
+        if model.stopped_by == "interrupt":
+            bayesian.warn_of_interrupt(model.n_iter)
         models.append(model)
         if model.status is Status.STOPPED:
             break
@@ -77,8 +79,6 @@ def _fit_one(
     if settings.kind == "network":
         how = settings.network
         fitted = how.fit(observations, rng, watchers)
-        if fitted.solution.stopped_by == "interrupt":
-            bayesian.warn_of_interrupt(fitted.solution.n_steps)
         return NetworkModel.of(fitted, observations, how.rank)
     before = start if isinstance(start, VariationalFactorization) else None
     model = bayesian.fit(observations, settings.rank, rng, watchers, before, side_information)
@@ -87,7 +87,7 @@ def _fit_one(
 
 def _warn_of_preferences(found: Preferences, counts: Observations) -> None:
     if found.status is Status.MAX_STEPS:
-        bayesian.warn(f"the preferences had not settled after {found.n_iter} sweeps; lists may still change")
+        bayesian.warn(f"the preferences had not settled after {len(found.errors)} sweeps; lists may still change")
     if not found.factors.U.any():
         bayesian.warn("every preference is 0: the fit ended before its first sweep; fit again")
     elif counts.density == 1:

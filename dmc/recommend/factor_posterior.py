@@ -13,57 +13,102 @@ from scipy.sparse.linalg import LinearOperator, cg
 
 from dmc.kernels import posterior
 from dmc.pattern import SparseIndex
-from dmc.recommend.presence_features import Features
+from dmc.recommend.presence_features import PresenceFeatures
 from dmc.solver import row_solve
 
-START_SIZE = 0.1  # of the first factors
-START_VARIANCE = 1.0  # of the factors' prior, for ratings of unit variance: directions die of a small one
-SMALLEST = 1e-8  # variance of a feature's weights, and of a direction
-# Entries that count for a row being as precise as all others, chosen on held-out parts of five sets among 3, 5, 10 and
-# what is learnt: rows that are all alike (instruments, most of them 5) mislead that to below 1.
-LIKE_ALL = 40.0
-# Lines of a typical number of entries, for each attribute, that count for its telling nothing of newcomers: chosen
-# between .2 and 2 on cold items of MovieLens 100K's training part (seeds 100, 101), where 1,300, 300, 100 or 40 items
-# are known and 40 attributes of noise are among theirs, or none.
-NEWCOMER_RIDGE = 0.6
-
-
+SMALLEST = 1e-8  # variance of a feature's weights, and of a direction: what float32 means still carry
 Float = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class PriorTuning:
+    """What the fit does not learn of the priors.
+
+    Attributes
+    ----------
+    start_size : float
+        Standard deviation of the first factors, in units of the data's standard deviation (as all variances here).
+    start_variance : float
+        Of the factors' prior, to begin with: directions die of a small one.
+    reliability_entries : float
+        Entries that count for a row being as precise as all others. Chosen on held-out parts of five sets among 3, 5,
+        10 and what is learnt: rows that are all alike (instruments, most of them 5) mislead that to below 1.
+    cold_start_ridge : float
+        Rows of a typical number of entries, for each attribute, that count for its telling nothing of rows without
+        entries. Chosen between .2 and 2 on cold items of MovieLens 100K's training part (seeds 100, 101), where 1,300,
+        300, 100 or 40 items are known and 40 attributes of noise are among theirs, or none.
+    """
+
+    start_size: float = 0.1
+    start_variance: float = 1.0
+    reliability_entries: float = 40.0
+    cold_start_ridge: float = 0.6
+
+
+TUNING = PriorTuning()
 
 
 @dataclass(eq=False)
 class FactorPosterior:
-    """The rows, or the columns: their prior N(features·weights, covariance), their posterior means and moments.
+    """The rows in a Bayesian fit, or, of the transposed matrix, the columns: prior, posterior means and moments.
 
-    A line's unknowns are its factors and, last, its bias. Lines may differ in how precisely their entries are
-    predicted, as users do: then `reliability` is that of each line's entries, relative to a typical line's.
+    A row's unknowns are its factors and, last, its bias. A priori they are N(features · weights, covariance).
+
+    Attributes
+    ----------
+    index : SparseIndex
+        Where the entries of each row are.
+    values : (entries,) float32
+        Row by row.
+    presence : PresenceFeatures
+        What the index alone says of a row.
+    means : (rows, unknowns) float32
+        Of the posterior.
+    covariance : (unknowns, unknowns) float64
+        Of the prior.
+    weights : (features, unknowns) float64
+        What the prior expects: the features' regression on the unknowns.
+    variances : (features,) float64
+        Of their weights a priori, relative to the covariance.
+    attributes : (rows, attributes) float32
+        Side information: further features, of average zero.
+    reliability : (rows,) float64 or None
+        How precisely the entries of a row are predicted, relative to a typical row's, as users differ in it; None: the
+        same for all.
     """
 
-    lines: SparseIndex
+    index: SparseIndex
     values: Float
-    of_lines: Features
+    presence: PresenceFeatures
     means: Float
-    covariance: NDArray[Any]  # (unknowns, unknowns) float64
-    weights: NDArray[Any]  # (features, unknowns) float64
-    variances: NDArray[Any]  # (features,) of their weights, relative to the covariance
-    attributes: Float  # (lines, attributes) further features, which somebody knows; of average zero
-    reliability: NDArray[np.float64] | None  # (lines,) or the same for all
-    _entries: Any = field(default=None, init=False, repr=False)
-    _spread: Any = field(default=None, init=False, repr=False)  # covariances of the lines, summed
+    covariance: NDArray[np.float64]
+    weights: NDArray[np.float64]
+    variances: NDArray[np.float64]
+    attributes: Float
+    reliability: NDArray[np.float64] | None
+    _entries: Any = field(default=None, init=False, repr=False)  # the index as the compiled core takes it
+    _spread: Any = field(default=None, init=False, repr=False)  # covariances of the rows' posteriors, summed
 
     @classmethod
-    def begin(
-        cls, lines: SparseIndex, values: Float, of_lines: Features, attributes: Float | None, *, reliabilities: bool
+    def without_directions(
+        cls,
+        index: SparseIndex,
+        values: Float,
+        presence: PresenceFeatures,
+        attributes: Float | None,
+        *,
+        reliabilities: bool,
     ) -> FactorPosterior:
-        count = len(lines.indptr) - 1
+        """Of biases alone, all zero."""
+        count = len(index.indptr) - 1
         attributes = np.zeros((count, 0), np.float32) if attributes is None else attributes
-        width = 2 + of_lines.loadings.shape[1] + attributes.shape[1]
+        width = 2 + presence.loadings.shape[1] + attributes.shape[1]
         return cls(
-            lines,
+            index,
             values,
-            of_lines,
+            presence,
             np.zeros((count, 1), np.float32),
-            np.eye(1) * START_VARIANCE,
+            np.eye(1) * TUNING.start_variance,
             np.zeros((width, 1)),
             np.ones(width),
             attributes,
@@ -72,26 +117,26 @@ class FactorPosterior:
 
     @property
     def counts(self) -> NDArray[np.int64]:
-        """(lines,) entries of each."""
-        return np.diff(self.lines.indptr)
+        """(rows,) entries of each."""
+        return np.diff(self.index.indptr)
 
     @cached_property
     def features(self) -> Float:
-        """(lines, features)."""
-        return np.hstack([self.of_lines(self.lines), self.attributes])
+        """(rows, features)."""
+        return np.hstack([self.presence(self.index), self.attributes])
 
     def __getstate__(self) -> dict[str, Any]:
         return vars(self) | {"_entries": None}  # of the compiled core, which makes them again
 
     @property
-    def stranger(self) -> Float:
-        """(1, unknowns) what is expected of a line that nothing is known of: not that it has few entries either."""
+    def cold_start_mean(self) -> Float:
+        """(1, unknowns) what is expected of a row that nothing is known of: not that it has few entries either."""
         return self.weights[:1].astype(np.float32)
 
     @cached_property
     def moments(self) -> Float:
-        """What the lines show to the other side, times their reliability: of the means alone, until `update` knows how
-        sure they are."""
+        """What the rows show to the columns, times their reliability: of the means alone, until the first
+        `update_posterior`, which knows how sure they are."""
         return self._weighted(posterior.moments_of(self.means))
 
     def _weighted(self, moments: Float) -> Float:
@@ -99,14 +144,14 @@ class FactorPosterior:
             moments *= self.reliability[:, None].astype(np.float32)
         return moments
 
-    def widen(self, by: int, rng: np.random.Generator, variance: float = START_VARIANCE) -> None:
-        """New directions join: small random factors under a prior of this variance, before the bias."""
-        self.become(self.wider(by, rng, variance))
+    def add_directions(self, by: int, rng: np.random.Generator, variance: float | None = None) -> None:
+        """New directions: small random factors under a prior of this variance, before the bias."""
+        self.replace_parts(self.with_directions(by, rng, TUNING.start_variance if variance is None else variance))
 
-    def wider(self, by: int, rng: np.random.Generator, variance: float) -> dict[str, Any]:
+    def with_directions(self, by: int, rng: np.random.Generator, variance: float) -> dict[str, NDArray[Any]]:
         """Means, weights and covariance with new directions."""
         k = self.means.shape[1] - 1
-        new = START_SIZE * rng.standard_normal((len(self.means), by), dtype=np.float32)
+        new = TUNING.start_size * rng.standard_normal((len(self.means), by), dtype=np.float32)
         covariance, kept = np.eye(k + by + 1) * variance, np.append(np.arange(k), k + by)
         covariance[np.ix_(kept, kept)] = self.covariance
         return {
@@ -115,88 +160,91 @@ class FactorPosterior:
             "covariance": covariance,
         }
 
-    def become(self, parts: dict[str, Any]) -> None:
+    def replace_parts(self, parts: dict[str, NDArray[Any]]) -> None:
         """Take all of these parts at once: whoever is interrupted has the old ones or the new."""
         vars(self).pop("moments", None)
         vars(self).update(parts)
 
-    def turn(self, by: NDArray[Any]) -> None:
+    def rotate(self, by: NDArray[Any]) -> None:
         """Factors times a matrix (directions, new directions); the bias stays."""
         k, new = by.shape
-        turn = np.zeros((k + 1, new + 1))
-        turn[:k, :new], turn[k, new] = by, 1
-        self.means = self.means @ turn.astype(np.float32)
-        self.weights = self.weights @ turn
+        rotation = np.zeros((k + 1, new + 1))
+        rotation[:k, :new], rotation[k, new] = by, 1
+        self.means = self.means @ rotation.astype(np.float32)
+        self.weights = self.weights @ rotation
         # Directions may be of zeros only.
-        self.covariance = turn.T @ self.covariance @ turn + SMALLEST * np.eye(new + 1)
+        self.covariance = rotation.T @ self.covariance @ rotation + SMALLEST * np.eye(new + 1)
         vars(self).pop("moments", None)
 
-    def regard(self, of_lines: Features) -> None:
+    def set_features(self, presence: PresenceFeatures) -> None:
         """Take other features, with the weights that tell the means best."""
-        self.of_lines = of_lines
+        self.presence = presence
         vars(self).pop("features", None)
         F = self.features.astype(np.float64)
         self.variances = np.ones(F.shape[1])
-        self.weights = np.linalg.solve(F.T @ F + np.eye(F.shape[1]), F.T @ self.means)
+        self.weights = np.linalg.solve(F.T @ F + np.eye(F.shape[1]), F.T @ self.means).astype(np.float64, copy=False)
 
     def extended(
-        self, lines: SparseIndex, values: Float, line_of: NDArray[np.int64], other_of: NDArray[np.int64]
+        self, index: SparseIndex, values: Float, row_of: NDArray[np.int64], column_of: NDArray[np.int64]
     ) -> FactorPosterior:
-        """With other entries, and with more lines, which stand where their features let expect them."""
-        known = line_of >= 0
-        attributes = np.where(known[:, None], self.attributes[line_of], np.float32(0))
-        features = self.of_lines.renumbered(other_of)
-        reliability = None if self.reliability is None else np.where(known, self.reliability[line_of], 1.0)
+        """With other entries, and with more rows, which stand where their features let expect them.
+
+        `row_of` and `column_of` say which of the rows and columns of before each one is, −1 for a new one.
+        """
+        known = row_of >= 0
+        attributes = np.where(known[:, None], self.attributes[row_of], np.float32(0))
+        presence = self.presence.renumbered(column_of)
+        reliability = None if self.reliability is None else np.where(known, self.reliability[row_of], 1.0)
         more = replace(
-            self, lines=lines, values=values, of_lines=features, attributes=attributes, reliability=reliability
+            self, index=index, values=values, presence=presence, attributes=attributes, reliability=reliability
         )
-        means = np.where(known[:, None], self.means[line_of], more.features @ self.weights)
+        means = np.where(known[:, None], self.means[row_of], more.features @ self.weights)
         more.means = means.astype(np.float32)
         return more
 
-    def update_some(self, which: NDArray[np.bool_], other: FactorPosterior, precision: float) -> None:
-        """The posterior means of some lines, given the means of the other side; how reliable they are comes with it."""
+    def fold_in(self, which: NDArray[np.bool_], other: FactorPosterior, precision: float) -> None:
+        """The posterior means of some rows, given the columns' means; how reliable they are comes with it."""
         counts = self.counts
         entries = np.repeat(which, counts)
-        pointers = np.concatenate([[0], np.cumsum(counts[which])])
+        indptr = np.concatenate([[0], np.cumsum(counts[which])])
         part = replace(
             self,
-            lines=SparseIndex(pointers, self.lines.indices[entries]),
+            index=SparseIndex(indptr, self.index.indices[entries]),
             values=self.values[entries],
             means=self.means[which],
             attributes=self.attributes[which],
-            reliability=None if self.reliability is None else np.ones(len(pointers) - 1),
+            reliability=None if self.reliability is None else np.ones(len(indptr) - 1),
         )
         other = replace(other)  # a copy, which knows nothing but the means
-        part.update(other, precision, learn=True)
+        part.update_posterior(other, precision, learn_reliability=True)
         if self.reliability is not None:
-            part.update(other, precision)
+            part.update_posterior(other, precision)
             self.reliability[which] = part.reliability
         self.means[which] = part.means
 
-    def update(self, other: FactorPosterior, precision: float, learn: bool = False) -> NDArray[np.float64]:
-        """The posterior of every line, given the other side, and if that is to be learnt how reliable each is.
+    def update_posterior(
+        self, other: FactorPosterior, precision: float, *, learn_reliability: bool = False
+    ) -> NDArray[np.float64]:
+        """The posterior of every row, given the columns, and if that is to be learnt how reliable each is.
 
-        Returns the expected sums of squared errors (lines,), which mean nothing if the other side has reliabilities.
+        Returns the expected sums of squared errors (rows,), which mean nothing if the columns have reliabilities.
         """
-        if self._entries is None:
-            self._entries = posterior.entries_of(self.lines, len(other.means))
         expected = self.features @ self.weights.astype(np.float32)
         of_prior = np.linalg.inv(self.covariance)
         noise = precision * (np.ones(len(expected)) if self.reliability is None else self.reliability)
         self.means, self._spread, errors = posterior.step(
-            self._entries, self.values, other.moments, of_prior, expected, noise, self.moments
+            self._entries_beside(other), self.values, other.moments, of_prior, expected, noise, self.moments
         )
-        if learn and self.reliability is not None:
+        if learn_reliability and self.reliability is not None:
             self.reliability = reliability(errors, self.counts, precision)
         self._weighted(self.moments)
         return errors
 
-    def learn(self) -> None:
+    def update_prior(self) -> None:
         """The prior under which the posteriors are likeliest: ridge regression on the features, each with its own
         variance, and what is left over as the covariance."""
         F, precision = self.features, np.linalg.inv(self.covariance)
-        among = np.linalg.inv((F.T @ F).astype(np.float64) + np.diag(1 / self.variances))
+        among = np.asarray(np.linalg.inv((F.T @ F).astype(np.float64) + np.diag(1 / self.variances)), np.float64)
         self.weights = among @ (F.T @ self.means).astype(np.float64)
         left = self.means - F @ self.weights.astype(np.float32)
         of_weights = (self.weights.T / self.variances) @ self.weights
@@ -204,33 +252,37 @@ class FactorPosterior:
         d = len(precision)
         sizes = np.einsum("fi,ij,fj->f", self.weights, precision, self.weights) / d + np.diag(among)
         self.covariance = np.asarray(total / (len(F) + F.shape[1]), dtype=np.float64) + SMALLEST * np.eye(d)
-        self.variances = np.maximum(sizes, SMALLEST)
+        self.variances = np.maximum(sizes, SMALLEST).astype(np.float64, copy=False)
 
-    def place_newcomers(self, other: FactorPosterior) -> None:
-        """Lines without entries, by their attributes: where lines like them would explain their entries best.
+    def _entries_beside(self, other: FactorPosterior) -> Any:
+        if self._entries is None:
+            self._entries = posterior.entries_of(self.index, len(other.means))
+        return self._entries
 
-        What the prior expects of a line is what is expected of all lines, most of which have few entries; who will meet
-        a newcomer is somebody who makes entries, so here every entry counts the same. Least squares over the entries,
-        the other side given, for the weights W (unknowns, 1 + attributes) of value ≈ ⟨x, W a⟩ + offset, drawn to zero
-        where lines are few for so many attributes.
+    def place_cold_starts(self, other: FactorPosterior) -> None:
+        """Rows without entries, by their attributes: where rows like them would explain their entries best.
+
+        What the prior expects of a row is what is expected of all rows, most of which have few entries; who will meet a
+        new one is somebody who makes entries, so here every entry counts the same. Least squares over the entries, the
+        columns given, for the weights W (unknowns, 1 + attributes) of value ≈ ⟨x, W a⟩ + offset, drawn to zero where
+        rows are few for so many attributes.
         """
         new = self.counts == 0
         if not new.any() or self.attributes.shape[1] == 0:
             return
-        if self._entries is None:
-            self._entries = posterior.entries_of(self.lines, len(other.means))
+        entries = self._entries_beside(other)
         A = np.column_stack([np.ones(len(new)), self.attributes]).astype(np.float64)
         A /= np.sqrt(np.maximum(self.counts @ A**2 / self.counts.sum(), SMALLEST))
         x = np.column_stack([other.means[:, :-1], np.ones(len(other.means))]).astype(np.float64)
         d, q = x.shape[1], A.shape[1]
-        # Entries of a line are not independent: their line has something of its own, which they tell again and again.
-        ridge = NEWCOMER_RIDGE * q * float(self.counts @ self.counts / self.counts.sum())
+        # Entries of a row are not independent: their row has something of its own, which they tell again and again.
+        ridge = TUNING.cold_start_ridge * q * float(self.counts @ self.counts / self.counts.sum())
         weights = np.ones(len(x)) if other.reliability is None else other.reliability
-        values = sparse.csr_array((self.values, self.lines.indices, self.lines.indptr), shape=(len(A), len(x)))
+        values = sparse.csr_array((self.values, self.index.indices, self.index.indptr), shape=(len(A), len(x)))
         offsets = (weights * other.means[:, -1])[:, None] * x
-        targets = values @ (weights[:, None] * x) - posterior.line_sums(self._entries, offsets.astype(np.float32))
+        targets = values @ (weights[:, None] * x) - posterior.line_sums(entries, offsets.astype(np.float32))
         moments = (weights[:, None] * row_solve.seconds(x)).astype(np.float32)
-        grams = row_solve.unpacked(posterior.line_sums(self._entries, moments).astype(np.float64), d)
+        grams = row_solve.unpacked(posterior.line_sums(entries, moments).astype(np.float64), d)
 
         def product(W: NDArray[Any]) -> NDArray[Any]:
             W = W.reshape(d, q)
@@ -243,6 +295,7 @@ class FactorPosterior:
 
 
 def reliability(errors: Any, counts: Any, precision: float) -> Any:
-    """Posterior means of the precisions of lines' entries, relative to a typical line's, from their expected squared
-    errors: under a Gamma prior of mean one, worth LIKE_ALL entries."""
-    return (LIKE_ALL + counts) / (LIKE_ALL + precision * np.maximum(errors, 0))
+    """Posterior means of the precisions of rows' entries, relative to a typical row's, from their expected squared
+    errors: under a Gamma prior of mean one, worth as many entries as the tuning says."""
+    prior = TUNING.reliability_entries
+    return (prior + counts) / (prior + precision * np.maximum(errors, 0))

@@ -21,6 +21,7 @@ from dmc.recommend.side_information import SideInformation, attributes
 from dmc.recommend.state import FitInfo, Fitted, Lazy, Origin, Ranking, State, grown, read_only
 from dmc.recommend.table import Table
 from dmc.recommend.vocabulary import Vocabulary
+from dmc.solver.solution import Status
 
 RATING = "rating"  # the column of ratings, unless another is named
 Columns = tuple[str, str, str]  # of users, items and ratings
@@ -53,7 +54,10 @@ def fit(
         starts: Sequence[RatingModel] = ()
         if settings.intervals:
             calibration, starts = ensemble.calibrate(settings, observations, rng, side_information)
-        models, info = ensemble.fit(settings, observations, rng, starts, side_information)
+        if starts and starts[-1].status is Status.STOPPED:  # somebody ended all of it
+            models, info = list(starts), FitInfo.of(starts)
+        else:
+            models, info = ensemble.fit(settings, observations, rng, starts, side_information)
     return _served(settings, columns, (users, items), Fitted(observations, models), info, calibration)
 
 

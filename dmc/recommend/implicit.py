@@ -14,21 +14,56 @@ from dmc import _checks
 from dmc.factors import Factors
 from dmc.observations import Observations
 from dmc.pattern import SparseIndex
-from dmc.recommend import bayesian
-from dmc.recommend.all_pairs import BLOCK, AllPairs, Course, Descent, Settings, entries, half_sweep, line_sums
-from dmc.recommend.implicit_search import FIRST_RANK, MAX_RANK, Search, settings_for
+from dmc.recommend import implicit_search
+from dmc.recommend.all_pairs import BLOCK, AllPairs, Descent, Settings, entries, half_sweep, line_sums
+from dmc.recommend.implicit_search import Search, settings_for
 from dmc.solver import initial, steps
-from dmc.solver.loop import Callback, solve
+from dmc.solver.callbacks import History
+from dmc.solver.loop import Callback, Run, solve
 from dmc.solver.problem import MaskedLeastSquares
 from dmc.solver.solution import Status
 
-MAX_SWEEPS, TOL = 30, 1e-3  # a sweep takes so little off the value that lists no longer change for better or worse
-DEVICE_RANK, PRODUCTS, MAX_STEPS, DEVICE_TOL = 64, 1, 15, 1e-4
-FOLD_IN_PASSES, FOLD_IN_TOL = 30, 1e-6
-OUTGROWN = 2  # times as many counts as settings were found with ask for others
 FIRST_SETTINGS = Settings(0.2, 0.4, 0.5)  # of files of versions that kept none
 
 Float = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class ImplicitTuning:
+    """When the fit to all counts has arrived; what is tried before it is tuned in `implicit_search`.
+
+    Attributes
+    ----------
+    max_sweeps : int
+        Of the last fit.
+    tol : float
+        Share of the value that the last sweep takes off: with so little lists no longer change for better or worse.
+    device_rank : int
+        Width of the factors on a device, where nothing is searched for.
+    device_products : int
+        Passes over the entries of a half-sweep there.
+    device_max_steps : int
+        Sweeps there, at most.
+    device_tol : float
+        Of the gradient there, over the largest.
+    fold_in_passes, fold_in_tol : int, float
+        Of a row that is placed alone: as `passes` and `tol` of `all_pairs.half_sweep`.
+    research_ratio : float
+        Times as many counts as settings were found with ask for others.
+    """
+
+    max_sweeps: int = 30
+    tol: float = 1e-3
+    device_rank: int = 64
+    device_products: int = 1
+    device_max_steps: int = 15
+    device_tol: float = 1e-4
+    fold_in_passes: int = 30
+    fold_in_tol: float = 1e-6
+    research_ratio: float = 2.0
+
+
+TUNING = ImplicitTuning()
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,15 +77,23 @@ class Preferences:
     counts : Observations
         What was fitted.
     errors : list of float
-        The value after each step.
+        The value after each step of the last fit, to all counts.
     status : Status
     settings : Settings
         With which it was fitted, and others are folded in.
     searched : list of dict
         How the settings were found, a fit to nine tenths of the counts each: its "rank" and "ridge", the "ndcg" of the
-        tenth that was held out, and the "noise" (standard error) of the difference between that and the best before.
+        tenth that was held out, and the "noise" (standard error) of the difference between that and the best before;
+        with "phase" and "n_steps" as in `history`.
     n_searched : int
         Of how many counts that was.
+    history : list of dict
+        What was measured, in its order: "phase" ("search", or "fit" to all counts), "n_steps" and "value" after each
+        step, and among them what was searched.
+    n_iter : int
+        Steps of all phases.
+    stopped_by : str or None
+        With STOPPED: the callback that asked for it, or "interrupt" for Ctrl-C.
     """
 
     factors: Factors
@@ -60,18 +103,11 @@ class Preferences:
     settings: Settings = FIRST_SETTINGS
     searched: list[dict[str, Any]] = field(default_factory=list)
     n_searched: int = 0
+    history: list[dict[str, Any]] = field(default_factory=list)
+    n_iter: int = 0
+    stopped_by: str | None = None
     mean = 0.0
     noise = validation_rmse = float("nan")
-
-    @property
-    def n_iter(self) -> int:
-        """Steps of the last fit."""
-        return len(self.errors)
-
-    @property
-    def history(self) -> list[dict[str, Any]]:
-        """See `searched`."""
-        return self.searched
 
     @property
     def rank(self) -> int:
@@ -84,7 +120,7 @@ class Preferences:
         return int((squares > 1e-6 * squares[-1]).sum()) if squares[-1] > 0 else 0
 
     def served(self) -> Factors:
-        """The factors, each side with a last line for those who are not known: the average user, and no item.
+        """The factors, each side with one row more for those who are not known: the average user, and no item.
 
         Users of whom nothing is known are average too: without a count, or with counts of unknown items alone.
         """
@@ -94,12 +130,12 @@ class Preferences:
 
     @cached_property
     def known(self) -> NDArray[np.bool_]:
-        """(rows,) users with a line of their own: not those without counts, or with counts of unplaced items alone."""
+        """(rows,) users with factors of their own: not those without counts, or with counts of unplaced items alone."""
         return (self.counts.pattern.row_counts > 0) & self.factors.U.any(axis=1)
 
     @cached_property
     def _average(self) -> Float:
-        """(k,) the average user's line."""
+        """(k,) of the average user."""
         return self.factors.U[self.known].sum(axis=0) / np.float32(max(self.known.sum(), 1))
 
     def extended(
@@ -109,30 +145,31 @@ class Preferences:
         column_of: NDArray[np.int64],
         changed: NDArray[np.bool_],
     ) -> Preferences:
-        """With more counts and lines, none of the others fitted again; see `VariationalFactorization.extended`."""
+        """With more counts, users and items, none of the others fitted again: `VariationalFactorization.extended`."""
         weights = observations.pattern.both_orders(confidence(observations.values))
         U, V = (
-            np.where(line_of[:, None] >= 0, factor[line_of], np.float32(0))
-            for factor, line_of in ((self.factors.U, row_of), (self.factors.V, column_of))
+            np.where(old[:, None] >= 0, factor[old], np.float32(0))
+            for factor, old in ((self.factors.U, row_of), (self.factors.V, column_of))
         )
-        for side, other, lines, w, which in (
+        for side, other, index, w, which in (
             (V, U, observations.pattern.by_column, weights.by_column, column_of < 0),
             (U, V, observations.pattern.by_row, weights.by_row, (row_of < 0) | changed),
         ):
-            side[which] = self._lines(other, *_some(lines, w, np.flatnonzero(which)))
+            side[which] = self._folded_in(other, *_some(index, w, np.flatnonzero(which)))
         return replace(self, factors=Factors(U, (), V), counts=observations)
 
-    def _lines(self, other: Float, lines: SparseIndex, weights: Float) -> Float:
-        """(lines, k) of those with such entries, the other side being known."""
-        ridge = self.settings.ridges(line_sums(weights, lines), len(other)).astype(np.float32)
+    def _folded_in(self, other: Float, index: SparseIndex, weights: Float) -> Float:
+        """(rows, k) factors of those with such entries, the columns' being known (or the reverse)."""
+        ridge = self.settings.ridges(line_sums(weights, index), len(other)).astype(np.float32)
         known = np.pad(other, ((0, 0), (0, -other.shape[1] % BLOCK)))
         own = np.zeros((len(ridge), known.shape[1]), np.float32)
-        of, predicted = entries(lines, len(other)), np.zeros(len(weights), np.float32)
-        half_sweep(of, weights, self.settings.unobserved, ridge, known, own, predicted, FOLD_IN_PASSES, FOLD_IN_TOL)
+        of, predicted = entries(index, len(other)), np.zeros(len(weights), np.float32)
+        until = TUNING.fold_in_passes, TUNING.fold_in_tol
+        half_sweep(of, weights, self.settings.unobserved, ridge, known, own, predicted, *until)
         return own[:, : other.shape[1]]
 
     def vector(self, columns: NDArray[Any], values: NDArray[Any]) -> NDArray[np.float64]:
-        """(k + 2,) the line of `Factors.left` of a row with these counts alone; without any the average user's."""
+        """(k + 2,) the row of `Factors.left` of a user with these counts alone; without any the average user's."""
         weights = confidence(values).astype(np.float64)
         system, known = self._system(columns, weights)
         own = np.linalg.solve(system, known.T @ weights) if known.any() else self._average
@@ -140,16 +177,16 @@ class Preferences:
 
     def contributions(self, row: int, column: int) -> NDArray[np.float64]:
         """(entries,) what each of a row's counts adds to its preference for a column; their sum is the preference."""
-        lines = self.counts.pattern.by_row
-        at = slice(lines.indptr[row], lines.indptr[row + 1])
+        index = self.counts.pattern.by_row
+        at = slice(index.indptr[row], index.indptr[row + 1])
         weights = confidence(self.counts.values[at]).astype(np.float64)
-        system, known = self._system(lines.indices[at], weights)
+        system, known = self._system(index.indices[at], weights)
         return weights * (known @ np.linalg.solve(system, self.factors.V[column].astype(np.float64)))
 
     def _system(
         self, columns: NDArray[Any], weights: NDArray[np.float64]
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """The matrix of one row's least squares problem, and the columns' lines in it."""
+        """The matrix of one row's least squares problem, and the columns' factors in it."""
         known = self.factors.V[columns].astype(np.float64)
         own = known.T @ ((weights - self.settings.unobserved)[:, None] * known)
         ridge = self.settings.ridges(weights.sum(), len(self.factors.V))
@@ -172,7 +209,8 @@ class Preferences:
         """The model again."""
         settings = Settings(*(numbers[name] for name in Settings._fields)) if numbers else FIRST_SETTINGS
         factors = Factors(arrays["U"], (), arrays["V"])
-        searched, n_searched = numbers.get("searched", []), numbers.get("n_searched", observations.n_observed)
+        searched = [{"phase": "search"} | trial for trial in numbers.get("searched", [])]  # older files do not say it
+        n_searched = numbers.get("n_searched", observations.n_observed)
         return cls(factors, observations, [], Status.CONVERGED, settings, searched, n_searched)
 
 
@@ -219,8 +257,8 @@ def fit(
     seed : int or numpy.random.Generator
         Of what is held out, and of the first factors.
     callbacks : sequence of callables
-        See `dmc.solve`; called in all of these fits, the steps being numbered through. One that returns true ends them
-        all.
+        See `dmc.solve`; called before and after each sweep of all of these fits, the steps being numbered through. One
+        that returns true ends them all.
     device : str, optional
         Where to compute, by conjugate gradients; nothing is searched for there.
     start : Preferences, optional
@@ -230,7 +268,7 @@ def fit(
     Returns
     -------
     Preferences
-        Ctrl-C ends the fit as STOPPED, with what was reached.
+        Ctrl-C ends the search or the sweeps as STOPPED, with what was reached (`stopped_by`).
 
     Raises
     ------
@@ -242,50 +280,46 @@ def fit(
     Y. Hu, Y. Koren, C. Volinsky, "Collaborative filtering for implicit feedback datasets", 2008;
     S. Rendle et al., "Revisiting the performance of iALS on item recommendation benchmarks", 2022 (arXiv 2110.14037).
     """
-    most = min(MAX_RANK if rank is None else _checks.integer(rank, "rank", 1), *counts.shape)
-    weights, rng, course = confidence(counts.values), np.random.default_rng(seed), Course(callbacks)
-    if start is not None and counts.n_observed > OUTGROWN * start.n_searched:
+    most = min(implicit_search.TUNING.max_rank if rank is None else _checks.integer(rank, "rank", 1), *counts.shape)
+    weights, rng = confidence(counts.values), np.random.default_rng(seed)
+    if start is not None and counts.n_observed > TUNING.research_ratio * start.n_searched:
         start = None
     if device is not None:
-        return _fit_on_device(counts, weights, min(most, rank or DEVICE_RANK), rng, callbacks, device, start)
-    searched, n_searched = ([], counts.n_observed) if start is None else (start.searched, start.n_searched)
-    last, status = None, Status.STOPPED
-    try:
+        return _fit_on_device(counts, weights, min(most, rank or TUNING.device_rank), rng, callbacks, device, start)
+    with Run(callbacks) as run:
         if start is None:
-            search = Search(counts, weights, rng, course)
-            searched = search.trials
-            settings, begin, width = _found(search, counts, weights, most, rank is None)
+            settings, begin, width, history = _found(run, counts, weights, most, rank is None, rng)
+            searched, n_searched = [record for record in history if "ndcg" in record], counts.n_observed
         else:
-            settings, begin = start.settings, start.factors
+            settings, begin, history = start.settings, start.factors, list(start.searched)
             width = begin.width if rank is None else max(begin.width, most)
+            searched, n_searched = start.searched, start.n_searched
         problem = AllPairs(counts.pattern, counts.pattern.both_orders(weights), settings)
         last = Descent.beginning(problem, begin, width, rng)
-        status = last.run(course, MAX_SWEEPS, TOL)
-    except KeyboardInterrupt:
-        bayesian.warn_of_interrupt(course.n_sweeps)
-        last = course.latest or Descent.beginning(_usual(counts, weights), None, min(most, FIRST_RANK), rng)
-    course.look(last, course.n_sweeps, status)
-    factors = last.factors().map(np.ascontiguousarray)
-    return Preferences(factors, counts, last.values, status, last.problem.settings, searched, n_searched)
-
-
-def _usual(counts: Observations, weights: Float) -> AllPairs:
-    return AllPairs(counts.pattern, counts.pattern.both_orders(weights), settings_for(counts.density, weights))
+        last.run(run, TUNING.max_sweeps, TUNING.tol)
+    assert run.status is not None
+    factors, history = last.factors().map(np.ascontiguousarray), history + last.records("fit", run.n_steps)
+    ending = history, run.n_steps, run.stopped_by
+    return Preferences(factors, counts, last.values, run.status, settings, searched, n_searched, *ending)
 
 
 def _found(
-    search: Search, counts: Observations, weights: Float, most: int, any_rank: bool
-) -> tuple[Settings, Factors | None, int]:
-    """What held-out counts say: the settings, where to begin, and the rank."""
-    if search.possible:
-        search.find_ridge(min(FIRST_RANK, most))
-        if any_rank:
-            search.find_rank(most)
-    settings = settings_for(counts.density, weights, search.ridge)
-    if search.best is None:
-        return settings, None, min(most, FIRST_RANK) if any_rank else most
+    run: Run, counts: Observations, weights: Float, most: int, any_rank: bool, rng: np.random.Generator
+) -> tuple[Settings, Factors | None, int, list[dict[str, Any]]]:
+    """What held-out counts say: the settings, where to begin, and the rank; and what was measured on the way."""
+    search, first_rank = None, min(implicit_search.TUNING.first_rank, most)
+    with run.until_interrupted():
+        search = Search(counts, weights, rng, run)
+        if search.possible:
+            search.find_ridge(first_rank)
+            if any_rank:
+                search.find_rank(most)
+    if search is None or search.best is None:
+        history = [] if search is None else search.history
+        return settings_for(counts.density, weights), None, first_rank if any_rank else most, history
     begin = search.best.factors()
-    return settings, begin, begin.width if any_rank else most
+    width = begin.width if any_rank else most
+    return settings_for(counts.density, weights, search.ridge), begin, width, search.history
 
 
 def _fit_on_device(
@@ -304,24 +338,27 @@ def _fit_on_device(
         begin = initial.spectral(chosen, rank, rng).scaled(chosen.density)
     else:
         begin = Descent.beginning(problem, start.factors, start.factors.width, rng).factors().map(np.ascontiguousarray)
+    course = History()
     solution = solve(
         MaskedLeastSquares(chosen, weights, problem.ridges, unobserved_weight=settings.unobserved, device=device),
         begin,
-        steps.AlternatingLeastSquares(PRODUCTS),
-        max_steps=MAX_STEPS,
-        tol=DEVICE_TOL,
-        callbacks=callbacks,
+        steps.AlternatingLeastSquares(TUNING.device_products),
+        max_steps=TUNING.device_max_steps,
+        tol=TUNING.device_tol,
+        callbacks=[course, *callbacks],
         check_every=1,
     )
-    if solution.stopped_by == "interrupt":
-        bayesian.warn_of_interrupt(solution.n_steps)
-    errors, n_searched = [solution.value] * solution.n_steps, counts.n_observed if start is None else start.n_searched
-    return Preferences(solution.factors, counts, errors, solution.status, settings, [], n_searched)
+    n_searched = counts.n_observed if start is None else start.n_searched
+    looks = course.records[1:]  # the first is of the start
+    errors = [look["value"] for look in looks]
+    history = [{"phase": "fit", "n_steps": look["n_steps"], "value": look["value"]} for look in looks]
+    ending = history, solution.n_steps, solution.stopped_by
+    return Preferences(solution.factors, counts, errors, solution.status, settings, [], n_searched, *ending)
 
 
-def _some(lines: SparseIndex, weights: Float, which: NDArray[np.int64]) -> tuple[SparseIndex, Float]:
-    """Some of the lines, with their weights."""
-    counts = np.diff(lines.indptr)[which]
-    pointers = np.concatenate([[0], np.cumsum(counts)])
-    at = np.arange(pointers[-1]) + np.repeat(lines.indptr[which] - pointers[:-1], counts)
-    return SparseIndex(pointers, lines.indices[at]), weights[at]
+def _some(index: SparseIndex, weights: Float, which: NDArray[np.int64]) -> tuple[SparseIndex, Float]:
+    """The entries of some of the rows, with their weights."""
+    counts = np.diff(index.indptr)[which]
+    indptr = np.concatenate([[0], np.cumsum(counts)])
+    at = np.arange(indptr[-1]) + np.repeat(index.indptr[which] - indptr[:-1], counts)
+    return SparseIndex(indptr, index.indices[at]), weights[at]

@@ -2,40 +2,89 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dmc.observations import Observations
-from dmc.recommend.all_pairs import AllPairs, Course, Descent, Settings
+from dmc.recommend.all_pairs import AllPairs, Descent, Settings
+from dmc.solver.loop import Run
+from dmc.solver.solution import Status
 
-# Chosen on training parts of CiteULike, MovieLens 100K, Douban, MovieTweetings and Amazon instruments.
-ZEROS = 10.0  # what a line's pairs without a count weigh together, on average, over what those with one do
-HEAVIEST = 0.5  # a zero at most, over the lightest count
-RIDGE = 0.024  # of a line's total weight; where the search begins
-LONG_STEP, SHORT_STEP = 2.0, 2**0.5  # between two ridges that are tried: a short one may cost lists 2 %
-LEAST_RIDGE, MOST_RIDGE = RIDGE / 16, RIDGE * 8
-HELD_OUT = 0.1  # share of the counts
-MIN_HELD_OUT = 200  # fewer tell too little; then the ridge is that of small data:
-SMALL_RIDGE = 4 * RIDGE
-JUDGES = 2_000  # users whose lists are judged, at most
-PLACES = 50  # of a list that count: more than anybody looks at, for a smoother measure
-FIRST_RANK, MAX_RANK = 64, 1024  # a ridge that is the best for 32 directions is too strong for more
-FIRST_SWEEPS, MORE_SWEEPS = 4, 3  # from a random start, and from the best so far
+
+@dataclass(frozen=True)
+class SearchTuning:
+    """What is tried, and how it is judged.
+
+    Chosen on training parts of CiteULike, MovieLens 100K, Douban, MovieTweetings and Amazon instruments.
+
+    Attributes
+    ----------
+    unobserved_ratio : float
+        What a user's pairs without a count weigh together, on average, over what those with one do.
+    max_unobserved_weight : float
+        Of one pair without a count, over the lightest count.
+    ridge : float
+        Of a row's total weight; where the search begins.
+    min_ridge_ratio, max_ridge_ratio : float
+        Of the ridges that are tried, over that one.
+    long_step, short_step : float
+        Ratios of two ridges that are tried: a short one may cost lists 2 %.
+    held_out : float
+        Share of the counts.
+    min_held_out : int
+        Counts: fewer tell too little; then
+    small_data_ratio : float
+        over `ridge` is the ridge.
+    max_judges : int
+        Users whose lists are judged.
+    places : int
+        Of a list that count: more than anybody looks at, for a smoother measure.
+    first_rank, max_rank : int
+        Where the search for a rank begins and ends: a ridge that is the best for 32 directions is too strong for more.
+    first_sweeps, more_sweeps : int
+        From a random start, and from the best so far.
+    """
+
+    unobserved_ratio: float = 10.0
+    max_unobserved_weight: float = 0.5
+    ridge: float = 0.024
+    min_ridge_ratio: float = 1 / 16
+    max_ridge_ratio: float = 8.0
+    long_step: float = 2.0
+    short_step: float = 2**0.5
+    held_out: float = 0.1
+    min_held_out: int = 200
+    small_data_ratio: float = 4.0
+    max_judges: int = 2_000
+    places: int = 50
+    first_rank: int = 64
+    max_rank: int = 1024
+    first_sweeps: int = 4
+    more_sweeps: int = 3
+
+    @property
+    def small_data_ridge(self) -> float:
+        return self.small_data_ratio * self.ridge
+
+
+TUNING = SearchTuning()
 
 Float = NDArray[np.float32]
 
 
-def settings_for(density: float, weights: Float, ridge: float = SMALL_RIDGE) -> Settings:
+def settings_for(density: float, weights: Float, ridge: float | None = None) -> Settings:
     """Weights that mean the same at any density.
 
     References
     ----------
     S. Rendle et al., "Revisiting the performance of iALS on item recommendation benchmarks", 2021 (arXiv 2110.14037).
     """
-    zero = ZEROS * density * float(weights.mean(dtype=np.float64))
-    return Settings(min(zero, HEAVIEST * float(weights.min())), ridge)
+    zero = TUNING.unobserved_ratio * density * float(weights.mean(dtype=np.float64))
+    zero = min(zero, TUNING.max_unobserved_weight * float(weights.min()))
+    return Settings(zero, TUNING.small_data_ridge if ridge is None else ridge)
 
 
 class Search:
@@ -46,7 +95,8 @@ class Search:
     counts : Observations
     weights : (observed,) float32
     rng : numpy.random.Generator
-    course : Course
+    run : Run
+        Of which each fit is a phase.
 
     Attributes
     ----------
@@ -54,20 +104,20 @@ class Search:
         Whether there is enough to hold out.
     best : Descent or None
         The best fit so far.
-    trials : list of dict
-        "rank", "ridge", "ndcg" and "noise" of each: see `dmc.recommend.implicit.Preferences`.
+    history : list of dict
+        What was measured after each sweep, and of each fit: see `dmc.recommend.implicit.Preferences`.
     """
 
-    def __init__(self, counts: Observations, weights: Float, rng: np.random.Generator, course: Course) -> None:
-        held = rng.random(counts.n_observed) < HELD_OUT
-        self.possible = MIN_HELD_OUT <= held.sum() < counts.n_observed
+    def __init__(self, counts: Observations, weights: Float, rng: np.random.Generator, run: Run) -> None:
+        held = rng.random(counts.n_observed) < TUNING.held_out
+        self.possible = TUNING.min_held_out <= held.sum() < counts.n_observed
         self.best: Descent | None = None
-        self.trials: list[dict[str, Any]] = []
-        self._rng, self._course = rng, course
+        self.history: list[dict[str, Any]] = []
+        self._rng, self._run = rng, run
         train, weights = counts.take(~held), weights[~held]
         first = settings_for(train.density, weights) if self.possible else Settings(0.0, 0.0)
         self._problem = AllPairs(train.pattern, train.pattern.both_orders(weights), first)
-        self._judges = np.sort(rng.permutation(np.unique(counts.rows[held]))[:JUDGES])
+        self._judges = np.sort(rng.permutation(np.unique(counts.rows[held]))[: TUNING.max_judges])
         judged = held & np.isin(counts.rows, self._judges)
         self._of, self._sought = np.searchsorted(self._judges, counts.rows[judged]), counts.cols[judged]
         self._scores = np.zeros(len(self._judges))  # of the best
@@ -75,27 +125,33 @@ class Search:
     @property
     def ridge(self) -> float:
         """The best one so far."""
-        return SMALL_RIDGE if self.best is None else self.best.problem.settings.ridge
+        return TUNING.small_data_ridge if self.best is None else self.best.problem.settings.ridge
+
+    @property
+    def trials(self) -> list[dict[str, Any]]:
+        """The records of the fits alone."""
+        return [record for record in self.history if "ndcg" in record]
 
     def find_ridge(self, rank: int) -> None:
         """From the usual one up, or else down, for as long as that helps: in long steps, then in short ones."""
-        self._try(rank, RIDGE)
-        self._walk(rank, LONG_STEP)
-        self._walk(rank, SHORT_STEP)
+        self._try(rank, TUNING.ridge)
+        self._walk(rank, TUNING.long_step)
+        self._walk(rank, TUNING.short_step)
 
     def find_rank(self, most: int) -> None:
         """Twice as wide for as long as that helps by more than its noise; then another ridge may be better."""
-        assert self.best is not None
+        if self.best is None:  # somebody ended the search
+            return
         rank = self.best.rank
         while rank < most and self._try(min(2 * rank, most), self.ridge):
             rank = self.best.rank
-        if rank > FIRST_RANK:
-            self._walk(rank, SHORT_STEP)
+        if rank > TUNING.first_rank:
+            self._walk(rank, TUNING.short_step)
 
     def _walk(self, rank: int, step: float) -> None:
-        began = self.ridge
+        began, least, most = self.ridge, TUNING.ridge * TUNING.min_ridge_ratio, TUNING.ridge * TUNING.max_ridge_ratio
         for factor in (step, 1 / step):
-            while LEAST_RIDGE <= self.ridge * factor <= MOST_RIDGE and self._try(rank, self.ridge * factor):
+            while least <= self.ridge * factor <= most and self._try(rank, self.ridge * factor):
                 pass
             if self.ridge != began:
                 return
@@ -103,26 +159,34 @@ class Search:
     def _try(self, rank: int, ridge: float) -> bool:
         """One more fit, from the best; whether it is better."""
         known = any(trial["rank"] == rank and abs(trial["ridge"] / ridge - 1) < 0.01 for trial in self.trials)
-        if self._course.stopped or known:
+        if self._run.ended or known:
             return False
         best, first = self.best, self.best is None
         problem = self._problem.with_settings(self._problem.settings._replace(ridge=ridge))
         tried = Descent.beginning(problem, None if best is None else best.factors(), rank, self._rng)
         wider = best is not None and rank > best.rank
-        tried.run(self._course, FIRST_SWEEPS if first else MORE_SWEEPS, 0.0)
+        tried.run(self._run, TUNING.first_sweeps if first else TUNING.more_sweeps)
+        self.history += tried.records("search", self._run.n_steps)
+        if self._run.status is Status.NONFINITE:  # with these settings; with others it may go well
+            self._run.status = Status.COMPLETED
+            return False
+        if self._run.ended:
+            self.best = self.best or tried
+            return False
         scores = self._judge(tried)
         gains = scores - self._scores
         noise = float(gains.std() / np.sqrt(len(gains)))
-        freer = wider or ridge <= self.ridge / LONG_STEP  # which has to be worth it
+        freer = wider or ridge <= self.ridge / TUNING.long_step  # which has to be worth it
         better = first or gains.mean() > (noise if freer else 0)
-        self.trials.append({"rank": rank, "ridge": ridge, "ndcg": float(scores.mean()), "noise": noise})
+        found = {"rank": rank, "ridge": ridge, "ndcg": float(scores.mean()), "noise": noise}
+        self.history.append({"phase": "search", "n_steps": self._run.n_steps} | found)
         if better:
             self.best, self._scores = tried, scores
         return bool(better)
 
     def _judge(self, tried: Descent) -> NDArray[np.float64]:
         """(judges,) NDCG of their first places."""
-        lists, _ = tried.factors().top_n(self._judges, PLACES, exclude=self._problem.pattern.by_row)
+        lists, _ = tried.factors().top_n(self._judges, TUNING.places, exclude=self._problem.pattern.by_row)
         worth = 1 / np.log2(np.arange(lists.shape[1]) + 2)
         found = (lists[self._of] == self._sought[:, None]) @ worth
         count = len(self._judges)

@@ -30,6 +30,8 @@ class RatingModel(Protocol):
         Directions that count.
     status : Status
         How the fit ended.
+    stopped_by : str or None
+        With STOPPED: the callback that asked for it, or "interrupt" for Ctrl-C.
     n_iter : int
         Sweeps, or steps, that it took.
     validation_rmse : float
@@ -52,6 +54,9 @@ class RatingModel(Protocol):
 
     @property
     def status(self) -> Status: ...
+
+    @property
+    def stopped_by(self) -> str | None: ...
 
     @property
     def n_iter(self) -> int: ...

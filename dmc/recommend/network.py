@@ -13,7 +13,7 @@ from dmc.factors import Factors
 from dmc.observations import Observations
 from dmc.solver import initial, steps
 from dmc.solver.callbacks import EarlyStopping, Lowest
-from dmc.solver.loop import Callback, solve
+from dmc.solver.loop import Callback, Run, solve_phase
 from dmc.solver.problem import MaskedLeastSquares
 from dmc.solver.solution import Solution, Status
 
@@ -124,17 +124,19 @@ class NetworkSettings:
         scaled = observations.with_values(((values - mean) / unit).astype(np.float32))
         scaled = scaled if self.device is None else scaled.to(self.device)
         start = self._start(scaled, rng)
-        watch, solution = self._find_length(scaled, start, rng, callbacks)
-        if solution is None or solution.stopped_by in (None, EarlyStopping.name):
-            lowest = Lowest()  # a last step may land on a spike
-            n_steps = max(watch.best_step, 1) if watch else TUNING.fallback_steps
-            solution = self._train(scaled, start, n_steps, lowest, callbacks)
-            solution = replace(solution, factors=lowest.best or solution.factors)
+        with Run(callbacks) as run:
+            watch, solution = self._find_length(run, scaled, start, rng)
+            if run.status is Status.NONFINITE:  # behind what was best, which is trained again
+                run.status = Status.COMPLETED
+            if not run.ended:
+                lowest = Lowest()  # a last step may land on a spike
+                n_steps = max(watch.best_step, 1) if watch else TUNING.fallback_steps
+                solution = self._train(run, scaled, start, n_steps, lowest, planned=True)
+                solution = replace(solution, factors=lowest.best or solution.factors)
+        assert solution is not None
         factors = solution.factors
         if solution.status is Status.STOPPED and watch is not None and watch.best is not None:
             factors = watch.best  # somebody asked to stop: better the best so far than an unfinished final training
-        if solution.status is Status.MAX_STEPS:  # the number that it was given: that is its end
-            solution = replace(solution, status=Status.CONVERGED)
         errors = [(n, error * unit) for n, error in (watch.errors if watch else [])]
         best = watch.best_error * unit if watch else float("nan")
         return NetworkFit(factors.to(None).scaled(unit), mean, best, errors, solution)
@@ -146,7 +148,7 @@ class NetworkSettings:
         return replace(start, row_bias=np.zeros(m, np.float32), column_bias=np.zeros(n, np.float32))
 
     def _find_length(
-        self, scaled: Observations, start: Factors, rng: np.random.Generator, callbacks: Sequence[Callback]
+        self, run: Run, scaled: Observations, start: Factors, rng: np.random.Generator
     ) -> tuple[EarlyStopping | None, Solution | None]:
         fraction = min(self.validation_fraction, TUNING.max_held_out / scaled.n_observed)
         if fraction * scaled.n_observed < TUNING.min_held_out:
@@ -156,21 +158,23 @@ class NetworkSettings:
         except ValueError:  # every rating is the only one of its user or item
             return None, None
         watch = EarlyStopping(held_out, patience=TUNING.patience)
-        return watch, self._train(train, start, TUNING.max_steps, watch, callbacks)
+        return watch, self._train(run, train, start, TUNING.max_steps, watch)
 
     def _train(
-        self, scaled: Observations, start: Factors, n_steps: int, watch: Callback, callbacks: Sequence[Callback]
+        self, run: Run, scaled: Observations, start: Factors, n_steps: int, watch: Callback, planned: bool = False
     ) -> Solution:
         pattern = scaled.pattern
         l2 = (self.l2 * pattern.row_counts**0.5, self.l2 * pattern.column_counts**0.5)
         far = (start.U.nbytes + start.V.nbytes) > TUNING.gather_bytes
-        return solve(
+        return solve_phase(
+            run,
             MaskedLeastSquares(scaled, l2=l2, gather_dtype="bfloat16" if far else None),
             start,
             steps.Adam(TUNING.rate),
             max_steps=n_steps,
-            callbacks=[watch, *callbacks],
             check_every=TUNING.check_every,
+            planned=planned,
+            watches=[watch],
         )
 
 

@@ -70,6 +70,7 @@ class NetworkModel:
     history : list of dict
         "n_steps" and "validation_rmse" at each look.
     status : Status
+    stopped_by : str or None
     """
 
     factors: Factors
@@ -84,6 +85,7 @@ class NetworkModel:
     n_iter: int
     history: list[dict[str, Any]]
     status: Status
+    stopped_by: str | None = None
 
     @classmethod
     def of(cls, fit: NetworkFit, observations: Observations, rank: int) -> NetworkModel:
@@ -107,6 +109,7 @@ class NetworkModel:
             n_iter=solution.n_steps,
             history=[{"n_steps": n, "validation_rmse": error} for n, error in fit.errors],
             status=solution.status,
+            stopped_by=solution.stopped_by,
         )
 
     def served(self) -> Factors:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from dmc.factors import Factors
 from dmc.kernels import posterior
 from dmc.observations import Observations
-from dmc.recommend import bayesian
 from dmc.recommend.bayesian_model import MAX_PRECISION, VariationalFactorization, factors_of
 from dmc.recommend.factor_posterior import FactorPosterior
 from dmc.solver import row_solve, steps
@@ -19,11 +18,33 @@ from dmc.solver.loop import Callback, solve
 from dmc.solver.problem import MaskedLeastSquares
 from dmc.solver.solution import Status
 
-MAX_STEPS = 50
-MATCHED = 1e-5  # of the ratings' spread, beside the rounding of the ratings themselves
-ENOUGH = 1.2  # entries for each degree of freedom: with fewer a match may be an accident
-FIXED = 1e-4  # of the variances of a line's unknowns: one below is no unknown
-SURE = 0.05  # of what a typical line knows of its worst known direction: below, what lines have in common counts
+
+@dataclass(frozen=True)
+class NoiseFreeTuning:
+    """When ratings count as free of noise.
+
+    Attributes
+    ----------
+    max_steps : int
+        Of Gauss–Newton: it settles within a few, or not at all.
+    match_tol : float
+        Error of a match, in units of the ratings' spread, beside the rounding of the ratings themselves.
+    min_oversampling : float
+        Entries for each degree of freedom: with fewer a match may be an accident.
+    min_variance_share : float
+        Of the variances of a row's unknowns, over their sum: one below is no unknown.
+    min_information : float
+        Of what a typical row knows of its worst known direction: below, what rows have in common counts.
+    """
+
+    max_steps: int = 50
+    match_tol: float = 1e-5
+    min_oversampling: float = 1.2
+    min_variance_share: float = 1e-4
+    min_information: float = 0.05
+
+
+TUNING = NoiseFreeTuning()
 
 
 def finish(
@@ -44,7 +65,7 @@ def finish(
     freedom = width * (m + n - width) + n
     described = any(side.attributes.shape[1] for side in (model.rows, model.columns))
     clean = model.precision >= MAX_PRECISION and model.status is Status.CONVERGED
-    if not clean or described or width > min(m, n) or observations.n_observed < ENOUGH * freedom:
+    if not clean or described or width > min(m, n) or observations.n_observed < TUNING.min_oversampling * freedom:
         return model
     values = observations.values.astype(np.float64) - model.mean
     f = model.factors.map(lambda a: a.astype(np.float64))
@@ -54,29 +75,30 @@ def finish(
     start = replace(Factors(U, (), V).truncate(width), column_bias=f.column_bias)
     rule = steps.Backtracking(steps.GaussNewton())
     problem = MaskedLeastSquares(observations.with_values(values))
-    solution = solve(problem, start, rule, max_steps=MAX_STEPS, tol=1e-14, callbacks=callbacks, check_every=1)
+    solution = solve(problem, start, rule, max_steps=TUNING.max_steps, tol=1e-14, callbacks=callbacks, check_every=1)
     if solution.stopped_by == "interrupt":
-        bayesian.warn_of_interrupt(len(model.errors))
-        model = replace(model, status=Status.STOPPED)
+        model = replace(model, status=Status.STOPPED, stopped_by="interrupt")
     error = (2 * solution.value / observations.n_observed) ** 0.5
     rounding = float(np.finfo(np.float32).eps * np.abs(observations.values).max())
-    if not error <= MATCHED * model.unit + rounding:
+    if not error <= TUNING.match_tol * model.unit + rounding:
         return model
     found = replace(solution.factors, row_bias=np.zeros(m)).map(lambda a: a.astype(np.float32))
     exact = VariationalFactorization.of(found, observations, model.mean, error)
     for side, other in ((exact.columns, exact.rows), (exact.rows, exact.columns)):
-        side.update_some(_unsure(side, other), other, exact.precision)
+        side.fold_in(_unsure(side, other), other, exact.precision)
     factors = factors_of(exact.rows, exact.columns, exact.unit)
-    return replace(exact, factors=factors, rank=model.rank, errors=[*model.errors, error], status=model.status)
+    exact = replace(exact, factors=factors, rank=model.rank, errors=[*model.errors, error])
+    return replace(exact, status=model.status, stopped_by=model.stopped_by)
 
 
 def _unsure(side: FactorPosterior, other: FactorPosterior) -> NDArray[np.bool_]:
-    """(lines,) whose entries leave a direction open: few ones, or ones that are all alike."""
+    """(rows,) whose entries leave a direction open: few ones, or ones that are all alike."""
     x = np.column_stack([other.means[:, :-1], np.ones(len(other.means))]).astype(np.float64)
-    entries = posterior.entries_of(side.lines, len(x))
+    entries = posterior.entries_of(side.index, len(x))
     sums = posterior.line_sums(entries, row_solve.seconds(x).astype(np.float32))
-    free = np.diagonal(side.covariance) > FIXED * np.trace(side.covariance)  # the rows' biases are among the factors
+    # The rows' biases are among the factors.
+    free = np.diagonal(side.covariance) > TUNING.min_variance_share * np.trace(side.covariance)
     root = np.linalg.cholesky(side.covariance[np.ix_(free, free)])
     grams = row_solve.unpacked(sums.astype(np.float64), x.shape[1])[:, free][:, :, free]
     known = np.linalg.eigvalsh(root.T @ grams @ root)[:, 0]
-    return np.asarray(known < SURE * np.median(known))
+    return np.asarray(known < TUNING.min_information * np.median(known))

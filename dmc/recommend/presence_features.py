@@ -13,26 +13,48 @@ from dmc import _checks
 from dmc.kernels.posterior import entries_of, line_sums
 from dmc.pattern import Pattern, SparseIndex
 
-FEATURES = 48  # of the pattern, at most
-TAMED = 0.25  # power of the counts by which lines are divided, before the pattern's singular vectors are taken
-POWER_STEPS = 4
-FARTHEST = 3.0  # standard deviations of a count: what is beyond was not seen
 ROUNDING = 1e-4  # of the largest singular value: what is below it float32 does not tell from zero
 
 Float = NDArray[np.float32]
 
 
-@dataclass(frozen=True, eq=False)
-class Features:
-    """What the pattern alone says about a line: 1, the logarithm of its count, and coordinates among those like it.
-
-    The coordinates are the singular vectors of the pattern, its lines divided by a power of their counts; those of a
-    line are linear in the lines of the other side that it was observed with, so that new lines have them too.
+@dataclass(frozen=True)
+class PresenceTuning:
+    """How much of the pattern is told.
 
     Attributes
     ----------
-    loadings : (other lines, coordinates) float32
-        What an entry with a line of the other side adds.
+    max_coordinates : int
+        Singular vectors of the pattern.
+    count_power : float
+        Of the counts by which rows and columns are divided before the singular vectors are taken.
+    power_steps : int
+        Subspace iterations for them.
+    max_level : float
+        Standard deviations of a count's logarithm: what is beyond was not seen.
+    """
+
+    max_coordinates: int = 48
+    count_power: float = 0.25
+    power_steps: int = 4
+    max_level: float = 3.0
+
+
+TUNING = PresenceTuning()
+
+
+@dataclass(frozen=True, eq=False)
+class PresenceFeatures:
+    """What the pattern alone says of a row: 1, the logarithm of its count, and coordinates among those like it.
+
+    The coordinates are the singular vectors of the pattern, its rows and columns divided by a power of their counts;
+    those of a row are linear in the columns that it was observed with, so that new rows have them too. For columns the
+    same, of the transposed pattern.
+
+    Attributes
+    ----------
+    loadings : (columns, coordinates) float32
+        What an entry with a column adds.
     center, spread : float
         Mean and standard deviation of the logarithms of the counts.
     """
@@ -41,65 +63,79 @@ class Features:
     center: float
     spread: float
 
-    def __call__(self, lines: SparseIndex) -> Float:
-        """(lines, 2 + coordinates) the features of lines, known or new."""
-        counts = np.diff(lines.indptr)
-        level = np.clip((np.log(np.maximum(counts, 1)) - self.center) / self.spread, -FARTHEST, FARTHEST)
+    def __call__(self, index: SparseIndex) -> Float:
+        """(rows, 2 + coordinates) the features of rows, known or new."""
+        counts, most = np.diff(index.indptr), TUNING.max_level
+        level = np.clip((np.log(np.maximum(counts, 1)) - self.center) / self.spread, -most, most)
         level[counts == 0] = 0  # nobody has looked yet: that is not to be looked at little
-        columns = np.column_stack([np.ones(len(counts)), level]).astype(np.float32)
+        activity = np.column_stack([np.ones(len(counts)), level]).astype(np.float32)
         if self.loadings.shape[1] == 0:
-            return columns
-        sums = line_sums(entries_of(lines, len(self.loadings)), self.loadings)
-        return np.hstack([columns, sums * _tamed(counts, TAMED)[:, None]])
+            return activity
+        sums = line_sums(entries_of(index, len(self.loadings)), self.loadings)
+        return np.hstack([activity, sums * _inverse_power(counts, TUNING.count_power)[:, None]])
 
-    def renumbered(self, line_of: NDArray[np.int64]) -> Features:
-        """With the other lines in another order, new ones (−1) among them: those add nothing."""
-        loadings = np.zeros((len(line_of), self.loadings.shape[1]), np.float32)
-        loadings[line_of >= 0] = self.loadings[line_of[line_of >= 0]]
+    def renumbered(self, column_of: NDArray[np.int64]) -> PresenceFeatures:
+        """With the columns in another order, new ones (−1) among them: those add nothing."""
+        loadings = np.zeros((len(column_of), self.loadings.shape[1]), np.float32)
+        loadings[column_of >= 0] = self.loadings[column_of[column_of >= 0]]
         return replace(self, loadings=loadings)
 
     @classmethod
-    def of(cls, counts: NDArray[Any], loadings: Float) -> Features:
+    def of(cls, counts: NDArray[Any], loadings: Float) -> PresenceFeatures:
         logarithms = np.log(counts[counts > 0])
         spread = float(logarithms.std())
         return cls(loadings, float(logarithms.mean()), spread if spread > ROUNDING else 1.0)
 
 
-def pattern_features(pattern: Pattern, seed: int | np.random.Generator = 0) -> tuple[Features, Features]:
+def pattern_features(
+    pattern: Pattern, seed: int | np.random.Generator = 0
+) -> tuple[PresenceFeatures, PresenceFeatures]:
     """The features of rows and of columns.
 
-    No coordinates where the pattern is no more than how active rows are and how popular columns: then its second
-    singular value, rows and columns divided by the roots of their counts, is that of noise.
+    The leading singular vectors only say how active rows are and how popular columns, which the counts say already, so
+    that coordinates begin with the second. There are none where that is no more than noise would have, rows and columns
+    divided by the roots of their counts.
     """
     rng = _checks.generator(seed)
-    (m, n), N = pattern.shape, pattern.n_observed
-    by_row, by_column = entries_of(pattern.by_row, n), entries_of(pattern.by_column, m)
-    counts = pattern.row_counts, pattern.column_counts
-
-    def leading(power: float, width: int, steps: int) -> tuple[Any, Any, Any]:
-        a, b = (_tamed(c, power)[:, None] for c in counts)
-        Q = rng.standard_normal((n, width), dtype=np.float32)
-        Q[:, 0] = np.sqrt(counts[1])
-        for _ in range(steps):
-            P = np.linalg.qr(a * line_sums(by_row, b * Q))[0]
-            Q, s, turn = np.linalg.svd(b * line_sums(by_column, a * P), full_matrices=False)
-        return P @ turn.T, s, Q
-
-    noise = sum(math.sqrt((c > 0).sum()) for c in counts) / math.sqrt(N)
+    (m, n), counts = pattern.shape, (pattern.row_counts, pattern.column_counts)
+    of_rows, of_columns = np.zeros((n, 0), np.float32), np.zeros((m, 0), np.float32)
+    matrices = entries_of(pattern.by_row, n), entries_of(pattern.by_column, m)
     few = min(8, m, n)
-    informative = few > 2 and leading(0.5, few, 2)[1][1] > noise
-    width = min(FEATURES, m // 4, n // 4) if informative else 0
-    if width == 0:
-        of_rows, of_columns = (np.zeros((lines, 0), np.float32) for lines in (n, m))
-    else:
-        P, s, Q = leading(TAMED, min(width + 9, m, n), POWER_STEPS)
-        kept = slice(1, min(width + 1, int(np.sum(s > ROUNDING * s[0]))))
-        P, s, Q = P[:, kept], s[kept], Q[:, kept]
+    noise = sum(math.sqrt((c > 0).sum()) for c in counts) / math.sqrt(pattern.n_observed)
+    informative = few > 2 and _singular_vectors(matrices, counts, 0.5, few, 2, rng)[1][1] > noise
+    width = min(TUNING.max_coordinates, m // 4, n // 4) if informative else 0
+    if width > 0:
+        power = TUNING.count_power
+        P, s, Q = _singular_vectors(matrices, counts, power, min(width + 9, m, n), TUNING.power_steps, rng)
+        distinct = int(np.sum(s > ROUNDING * s[0]))
+        after_activity = slice(1, min(1 + width, distinct))
+        P, s, Q = P[:, after_activity], s[after_activity], Q[:, after_activity]
         # P = A Q / s, scaled to a mean square of one; and so for the columns.
-        of_rows = (_tamed(counts[1], TAMED)[:, None] * Q * (math.sqrt(m) / s)).astype(np.float32)
-        of_columns = (_tamed(counts[0], TAMED)[:, None] * P * (math.sqrt(n) / s)).astype(np.float32)
-    return Features.of(counts[0], of_rows), Features.of(counts[1], of_columns)
+        of_rows = (_inverse_power(counts[1], power)[:, None] * Q * (math.sqrt(m) / s)).astype(np.float32)
+        of_columns = (_inverse_power(counts[0], power)[:, None] * P * (math.sqrt(n) / s)).astype(np.float32)
+    return PresenceFeatures.of(counts[0], of_rows), PresenceFeatures.of(counts[1], of_columns)
 
 
-def _tamed(counts: NDArray[Any], power: float) -> Float:
+def _singular_vectors(
+    matrices: tuple[Any, Any],
+    counts: tuple[NDArray[Any], NDArray[Any]],
+    power: float,
+    width: int,
+    steps: int,
+    rng: np.random.Generator,
+) -> tuple[Float, Float, Float]:
+    """The leading ones of the pattern, divided by this power of the counts, by subspace iteration: left, values, right.
+
+    `matrices` and `counts` are those of its rows and of its columns.
+    """
+    (by_row, by_column), (a, b) = matrices, (_inverse_power(c, power)[:, None] for c in counts)
+    Q = rng.standard_normal((len(b), width), dtype=np.float32)
+    Q[:, 0] = np.sqrt(counts[1])  # about where the first one is
+    for _ in range(steps):
+        P = np.linalg.qr(a * line_sums(by_row, b * Q))[0]
+        Q, s, turn = np.linalg.svd(b * line_sums(by_column, a * P), full_matrices=False)
+    return P @ turn.T, s, Q
+
+
+def _inverse_power(counts: NDArray[Any], power: float) -> Float:
     return np.where(counts > 0, np.maximum(counts, 1.0) ** -power, 0).astype(np.float32)

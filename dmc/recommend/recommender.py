@@ -121,8 +121,9 @@ class Recommender:
     validation_rmse_ : float
         Root mean squared error on the ratings that were held out; NaN where none were.
     history_ : list of dict
-        "n_steps" and "noise" after each sweep; of a network "n_steps" and "validation_rmse"; of preferences "rank",
-        "ridge", "ndcg" on held-out clicks and its "noise" for each setting that was tried.
+        "n_steps" and "noise" after each sweep; of a network "n_steps" and "validation_rmse"; of preferences "phase"
+        ("search" or "fit"), "n_steps" and "value" after each sweep, and "rank", "ridge", "ndcg" on held-out clicks and
+        its "noise" for each setting that was tried.
     """
 
     rank: int | None

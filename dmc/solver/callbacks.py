@@ -40,6 +40,7 @@ class Progress:
         first = self._bar is None
         if first:
             self._bar = tqdm(total=info.max_steps, desc=self.label, unit="step", file=self.file, leave=False)
+        self._bar.total = info.max_steps  # which grows, where a fit has several phases
         self._bar.set_postfix_str(f"value {info.value:.3g}", refresh=first)
         self._bar.update(info.n_steps - self._bar.n)
         if info.status is not None:

@@ -4,17 +4,178 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from types import TracebackType
+from typing import Any
 
 import numpy as np
 
 from dmc import _arrays, _checks
-from dmc.factors import Factors
+from dmc.factors import Array, Factors
 from dmc.solver.problem import Problem
 from dmc.solver.solution import Solution, Status, StepInfo
 from dmc.solver.steps import Step
 
-Callback = Callable[[StepInfo], bool | None]
+Callback = Callable[[StepInfo], object]
+
+
+@dataclass(frozen=True)
+class Look:
+    """What a phase measured at its present point.
+
+    Attributes
+    ----------
+    value, gradient_ratio : float
+        As in `StepInfo`.
+    factors : callable
+        Without arguments; returns the `Factors`. Called at once, and only if somebody looks on.
+    status : Status or None
+        How the phase ends here, by what was measured; None: it goes on. A point that is NONFINITE is shown to nobody.
+    """
+
+    value: float
+    gradient_ratio: float
+    factors: Callable[[], Factors]
+    status: Status | None = None
+
+
+class Run:
+    """A run of one phase or of several: the clock, the count of steps, the callbacks, Ctrl-C, and the ending.
+
+    ``with Run(callbacks) as run:`` and in it ``run.phase(advance, look, max_steps)``, as often as there are phases: the
+    steps are numbered through, and once somebody asked for the end, phases to come end before they begin. Leaving the
+    block, however that happens, calls every callback once more, with the status.
+
+    Parameters
+    ----------
+    callbacks : sequence of callables
+        Each is called with a `StepInfo` at every look; a true return value ends the run.
+
+    Attributes
+    ----------
+    n_steps, max_steps : int
+        Steps taken, and those after which the phase ends; a phase may move its own end, while it lasts.
+    status : Status or None
+        How the last phase ended; None in a phase.
+    stopped_by : str or None
+        With STOPPED: the callback that asked for it, or "interrupt" for Ctrl-C.
+    info : StepInfo or None
+        What was told last, and is again at the end; whoever goes back to an earlier point puts that one here.
+    seconds : float
+        Wall-clock seconds, once it has ended.
+    """
+
+    def __init__(self, callbacks: Sequence[Callback] = ()) -> None:
+        self.callbacks = list(callbacks)
+        self.n_steps = self.max_steps = 0
+        self.status: Status | None = None
+        self.stopped_by: str | None = None
+        self.info: StepInfo | None = None
+        self.seconds = 0.0
+        self._began = time.perf_counter()
+
+    @property
+    def ended(self) -> bool:
+        """Whether no further phase is to come: somebody asked for the end, or the numbers overflowed."""
+        return self.status in (Status.STOPPED, Status.NONFINITE)
+
+    def phase(
+        self,
+        advance: Callable[[], object],
+        look: Callable[[], Look | None],
+        max_steps: int,
+        *,
+        check_every: int = 1,
+        planned: bool = False,
+        watches: Sequence[Callback] = (),
+    ) -> Status:
+        """Advance and look, until what is measured, somebody who looks on, or the number of steps says that it is over.
+
+        Parameters
+        ----------
+        advance : callable
+            One step.
+        look : callable
+            Measures the present point; None where there is nothing to tell yet.
+        max_steps : int
+            Steps of this phase.
+        check_every : int
+            Steps between two looks, the first before any step, the last at the last step.
+        planned : bool
+            Whether `max_steps` is what the phase is to take (COMPLETED), or a bound that it should not reach
+            (MAX_STEPS).
+        watches : sequence of callables
+            Callbacks of this phase alone, with a count of its own; one that asks for the end ends the phase, as
+            CONVERGED. They are not called at the end.
+
+        Returns
+        -------
+        Status
+            Ctrl-C ends it as STOPPED.
+        """
+        if self.ended:
+            assert self.status is not None
+            return self.status
+        self.status, first, self.max_steps = None, self.n_steps, self.n_steps + max_steps
+        with self.until_interrupted():
+            while self.status is None:
+                if (self.n_steps - first) % check_every == 0 or self.n_steps == self.max_steps:
+                    self.status = self._shown(look(), first, watches)
+                if self.status is None and self.n_steps >= self.max_steps:
+                    self.status = Status.COMPLETED if planned else Status.MAX_STEPS
+                if self.status is None:
+                    advance()
+                    self.n_steps += 1
+        assert self.status is not None
+        return self.status
+
+    def _shown(self, seen: Look | None, first: int, watches: Sequence[Callback]) -> Status | None:
+        """Show a point to all who look on; how the phase ends here, if it does."""
+        if seen is None or seen.status is Status.NONFINITE:
+            return None if seen is None else seen.status
+        if not self.callbacks and not watches:
+            return seen.status
+        seconds, factors = time.perf_counter() - self._began, seen.factors()
+        self.info = StepInfo(self.n_steps, self.max_steps, seen.value, seen.gradient_ratio, seconds, factors)
+        asked = [callback for callback in self.callbacks if callback(self.info)]  # every one of them is called
+        of_phase = replace(self.info, n_steps=self.n_steps - first, max_steps=self.max_steps - first)
+        done = [watch for watch in watches if watch(of_phase)]
+        if seen.status is None and asked:
+            self.stopped_by = _name(asked[0])
+            return Status.STOPPED
+        return Status.CONVERGED if seen.status is None and done else seen.status
+
+    @contextmanager
+    def until_interrupted(self) -> Iterator[None]:
+        """Ctrl-C in here ends the run, and the block, but not the program."""
+        try:
+            yield
+        except KeyboardInterrupt:
+            self.status, self.stopped_by = Status.STOPPED, "interrupt"
+
+    def __enter__(self) -> Run:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if isinstance(error, KeyboardInterrupt):
+            self.status, self.stopped_by = Status.STOPPED, "interrupt"
+        elif error is not None:
+            self.status, self.stopped_by = Status.FAILED, None
+        self.seconds = time.perf_counter() - self._began
+        if self.info is None:
+            return
+        self.info = replace(self.info, n_steps=self.n_steps, seconds=self.seconds, status=self.status)
+        try:
+            with self.until_interrupted(), ExitStack() as calls:  # which makes each call, whatever the others raise
+                for callback in reversed(self.callbacks):
+                    calls.callback(callback, self.info)
+        except Exception:
+            if error is None:  # else that one is on its way already
+                raise
 
 
 def solve(
@@ -68,59 +229,78 @@ def solve(
     max_steps = _checks.integer(max_steps, "max_steps", 0)
     check_every = _checks.integer(check_every, "check_every", 1)
     tol = _checks.real(tol, "tol", 0)
-    began = time.perf_counter()
-    home = start.device
-    problem = problem if device is None else problem.to(device)
+    with Run(callbacks) as run:
+        problem = problem if device is None else problem.to(device)
+        found = solve_phase(run, problem, start, step, max_steps=max_steps, tol=tol, check_every=check_every)
+    assert run.status is not None
+    return replace(found, status=run.status, seconds=run.seconds, stopped_by=run.stopped_by)
+
+
+def solve_phase(
+    run: Run,
+    problem: Problem,
+    start: Factors,
+    step: Step,
+    *,
+    max_steps: int,
+    tol: float = 1e-8,
+    check_every: int = 10,
+    planned: bool = False,
+    watches: Sequence[Callback] = (),
+) -> Solution:
+    """`solve` as one phase of a run, whose callbacks look on; see `Run.phase` for `planned` and `watches`."""
+    first, began, home = run.n_steps, time.perf_counter(), start.device
     start = start.to(problem.device)
-    largest = 0.0
-    factors, status, stopped_by, n = start, None, None, 0
-    info = StepInfo(0, max_steps, math.nan, 1.0, 0.0, start)
-    ceiling = math.inf  # the start's value
-    try:
-        # An overflow is an outcome, told by the status.
-        with (
-            problem.sharing_cores(start),
-            _arrays.words_for_full_memory(problem.device),
-            np.errstate(over="ignore", invalid="ignore", divide="ignore"),
-        ):
-            state = step.init(problem, start)
-            while status is None:
-                value, grad = problem.value_and_grad(factors)
-                if n % check_every == 0 or n == max_steps:
-                    standing, level, slope = step.standing(factors, value, grad, state)
-                    level, norm = float(level), _norm(slope)
-                    if not (math.isfinite(level) and math.isfinite(norm)):
-                        status = Status.NONFINITE
-                        break
-                    ratio = norm / (largest or norm) if norm > 0 else 0.0
-                    # A gradient that explodes above the start's value must not make later ones look small.
-                    ceiling = level if n == 0 else ceiling
-                    largest = max(largest, norm) if level <= ceiling else largest
-                    info = StepInfo(n, max_steps, level, ratio, time.perf_counter() - began, standing)
-                    stopped_by = next((_name(c) for c in [c for c in callbacks if c(info)]), None)
-                    status = _ending(level, ratio, tol, stopped_by, n, max_steps)
-                if status is None:
-                    factors, state = step(factors, value, grad, state)
-                    n += 1
-    except KeyboardInterrupt:
-        status, stopped_by = Status.STOPPED, "interrupt"
-    assert status is not None
-    seconds = time.perf_counter() - began
-    try:
-        for callback in callbacks:
-            callback(StepInfo(n, max_steps, info.value, info.gradient_ratio, seconds, info.factors, status))
-    except KeyboardInterrupt:
-        status, stopped_by = Status.STOPPED, "interrupt"
-    factors, stopped_by = info.factors.to(home), stopped_by if status is Status.STOPPED else None
-    return Solution(factors, info.value, status, n, seconds, stopped_by)
+    descent = _Descent(problem, start, step, tol)
+    run.info = run.info or StepInfo(0, max_steps, math.nan, 1.0, 0.0, start)  # if it ends before its first look
+    # An overflow is an outcome, told by the status.
+    with (
+        problem.sharing_cores(start),
+        _arrays.words_for_full_memory(problem.device),
+        np.errstate(over="ignore", invalid="ignore", divide="ignore"),
+    ):
+        status = run.phase(
+            descent.advance, descent.look, max_steps, check_every=check_every, planned=planned, watches=watches
+        )
+    n_steps, seconds = run.n_steps - first, time.perf_counter() - began
+    return Solution(descent.accepted.to(home), descent.value, status, n_steps, seconds, run.stopped_by)
 
 
-def _ending(value: float, ratio: float, tol: float, stopped_by: str | None, n: int, max_steps: int) -> Status | None:
-    if value == 0 or ratio <= tol:
-        return Status.CONVERGED
-    if stopped_by is not None:
-        return Status.STOPPED
-    return Status.MAX_STEPS if n >= max_steps else None
+class _Descent:
+    """Factors on their way down a problem: how they move, and what is measured."""
+
+    def __init__(self, problem: Problem, start: Factors, step: Step, tol: float) -> None:
+        self.problem, self.step, self.tol = problem, step, tol
+        self.factors = self.accepted = start
+        self.value = math.nan  # at the accepted point: the last that counts, and is finite
+        self._state: Any = None
+        self._at: tuple[Array | float, Factors] | None = None  # value and gradient at the factors, once they are known
+        self._largest, self._ceiling = 0.0, math.nan
+
+    def _value_and_grad(self) -> tuple[Any, Factors]:
+        if self._at is None:
+            self._at = self.problem.value_and_grad(self.factors)
+        return self._at
+
+    def advance(self) -> None:
+        self.factors, self._state = self.step(self.factors, *self._value_and_grad(), self._state)
+        self._at = None
+
+    def look(self) -> Look:
+        first = math.isnan(self._ceiling)
+        if first:
+            self._state = self.step.init(self.problem, self.factors)
+        accepted, value, grad = self.step.accepted_point(self.factors, *self._value_and_grad(), self._state)
+        value, norm = float(value), _norm(grad)
+        if not (math.isfinite(value) and math.isfinite(norm)):
+            return Look(value, norm, lambda: accepted, Status.NONFINITE)
+        ratio = norm / (self._largest or norm) if norm > 0 else 0.0
+        # A gradient that explodes above the start's value must not make later ones look small.
+        self._ceiling = value if first else self._ceiling
+        self._largest = max(self._largest, norm) if value <= self._ceiling else self._largest
+        self.accepted, self.value = accepted, value
+        converged = value == 0 or ratio <= self.tol
+        return Look(value, ratio, lambda: accepted, Status.CONVERGED if converged else None)
 
 
 def _norm(grad: Factors) -> float:

@@ -22,6 +22,7 @@ class Status(Enum):
     NONFINITE = (
         "the value is no longer a finite number; take a smaller step (rate), a smaller start (scale), or scale the data"
     )
+    FAILED = "ended by an error, which the caller gets; callbacks are told so that they can close what they opened"
 
     def __str__(self) -> str:
         return self.value
@@ -29,18 +30,19 @@ class Status(Enum):
 
 @dataclass(frozen=True)
 class StepInfo:
-    """What a callback sees, every `check_every` steps and once at the end.
+    """What a callback sees at each look, every `check_every` steps, and once more at the end.
 
     Attributes
     ----------
     n_steps : int
-        Steps taken so far; at the first call 0.
+        Steps taken so far, over all the phases of a fit.
     max_steps : int
-        Steps allowed.
+        Steps at most, as far as is known: a fit of several phases, or one that takes directions in, may raise it.
     value : float
-        The problem's value at `factors`.
+        At `factors`: the problem's value; of a Bayesian fit the noise, in the data's units.
     gradient_ratio : float
-        Norm of the gradient over the largest at earlier looks; above 1 while it still grows.
+        Norm of the gradient over the largest at earlier looks; above 1 while it still grows. Of sweeps, which have no
+        gradient, how far the last one moved, in the same way.
     seconds : float
         Wall-clock seconds since the loop began.
     factors : Factors

@@ -51,8 +51,11 @@ class Step:
         """The next factors and the next state, from the value and the gradient at these factors."""
         raise NotImplementedError
 
-    def standing(self, factors: Factors, value: float, grad: Factors, state: Any) -> tuple[Factors, float, Factors]:
-        """What counts of the present point: itself, unless the rule is about to take back the step that led to it."""
+    def accepted_point(
+        self, factors: Factors, value: float, grad: Factors, state: Any
+    ) -> tuple[Factors, float, Factors]:
+        """The last point that counts, with value and gradient: the present one, unless the rule will take the step that
+        led to it back."""
         return factors, value, grad
 
 
@@ -440,7 +443,7 @@ class Backtracking(Step):
     def init(self, problem: Problem, factors: Factors) -> _Accepted:
         return _Accepted(None, math.inf, None, None, self.step.init(problem, factors), 1.0)
 
-    def standing(
+    def accepted_point(
         self, factors: Factors, value: float, grad: Factors, state: _Accepted
     ) -> tuple[Factors, float, Factors]:
         if not self._refused(value, state):

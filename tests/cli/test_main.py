@@ -139,9 +139,10 @@ def test_help(command):
 
 # A fit that never thinks it has arrived.
 UNENDING = """
+from dataclasses import replace
 from dmc.cli import main
 from dmc.recommend import bayesian
-bayesian.TOL = 0
+bayesian.TUNING = replace(bayesian.TUNING, tol=0)
 main.app()
 """
 

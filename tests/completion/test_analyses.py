@@ -8,6 +8,7 @@ from dmc.completion import tuning
 from dmc.completion.analyses import Analyses
 from dmc.completion.phases import Phases
 from dmc.completion.scaling import Scaling
+from dmc.solver.loop import Run
 
 
 def table(rows=200, noise=0.3) -> np.ndarray:
@@ -18,7 +19,7 @@ def table(rows=200, noise=0.3) -> np.ndarray:
 
 def analyses(x: np.ndarray, width=3, callbacks=()) -> Analyses:
     host = observe(x)
-    return Analyses(host, None, Scaling.of(host, "columns"), width, True, Phases(callbacks))
+    return Analyses(host, None, Scaling.of(host, "columns"), width, True, Phases(Run(callbacks)))
 
 
 def test_means_are_those_of_columns_and_of_rows():

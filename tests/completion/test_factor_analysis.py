@@ -11,9 +11,10 @@ from scipy import sparse
 
 from dmc import Factors, Observations, observe
 from dmc.completion import factor_analysis, tuning
-from dmc.completion.factor_analysis import Entries, FactorAnalysis, finished, fit, sweeps
+from dmc.completion.factor_analysis import Analysis, Entries, FactorAnalysis, finished, fit
 from dmc.completion.scaling import Scaling
 from dmc.pattern import SparseIndex
+from dmc.solver.loop import Run
 from dmc.solver.row_solve import DENSE
 
 
@@ -31,6 +32,18 @@ class Table(NamedTuple):
         hidden = np.ones(self.X.shape, bool)
         hidden[self.observations.rows, self.observations.cols] = False
         return hidden
+
+
+def sweeps(entries, width, **how):
+    """The course of a fit: its start, and each sweep."""
+    analysis, course = Analysis(entries, width, **how), []
+
+    def look():
+        course.append(analysis.model)
+        return analysis.look()
+
+    Run().phase(analysis.sweep, look, analysis.max_sweeps)
+    return course
 
 
 def planted(shape=(600, 12), width=2, share=0.7, noise=(0.1, 0.6), seed=0) -> Table:

@@ -6,12 +6,13 @@ import pytest
 from dmc import datasets
 from dmc.completion.fit import Settings, fit, fit_repeated
 from dmc.completion.phases import Phases
+from dmc.solver.loop import Run
 
 SETTINGS = Settings("auto", "squared", 8, 3, 0.05)
 
 
 def run(observed, settings=SETTINGS, repeats=None):
-    how = np.random.default_rng(0), Phases([])
+    how = np.random.default_rng(0), Phases(Run())
     if repeats is None:
         return fit(observed, None, settings, *how)
     return fit_repeated(observed, None, repeats, settings, *how)

@@ -5,6 +5,7 @@ import pytest
 
 from dmc import Factors, Status
 from dmc.completion.phases import Phase, Phases
+from dmc.solver.loop import Run
 
 
 def phase(name="path", width=3, status=Status.CONVERGED, n_steps=7, value=0.5, error=None, stopped_by=None) -> Phase:
@@ -13,7 +14,7 @@ def phase(name="path", width=3, status=Status.CONVERGED, n_steps=7, value=0.5, e
 
 
 def test_phases_add_up():
-    phases = Phases([])
+    phases = Phases(Run())
     phases.add(phase())
     phases.add(phase("final", 2, n_steps=4, value=0.1, error=0.2))
     assert phases.n_steps == 11
@@ -26,13 +27,13 @@ def test_phases_add_up():
 
 @pytest.mark.parametrize("status", list(Status))
 def test_only_what_was_stopped_or_failed_ends_the_phases_to_come(status):
-    phases = Phases([])
+    phases = Phases(Run())
     added = phases.add(phase(status=status))
     assert phases.ended == added.ended == (status in (Status.STOPPED, Status.NONFINITE))
 
 
 def test_that_somebody_asked_for_the_end_stays_whatever_comes_after():
-    phases = Phases([])
+    phases = Phases(Run())
     first = phases.add(phase(status=Status.STOPPED, stopped_by="time limit"))
     phases.add(phase())
     phases.add(phase(status=Status.NONFINITE))

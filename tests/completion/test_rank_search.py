@@ -13,13 +13,14 @@ from dmc.completion.rank_search import RankSearch
 from dmc.factors import Factors
 from dmc.observations import Observations
 from dmc.solver.gauss_newton import inverse
+from dmc.solver.loop import Run
 from dmc.solver.solution import Status
 
 FAST = tuning.RANK_SEARCH.path_decay
 
 
 def discover(observed: Observations, bound=12, depth=3, callbacks=(), **settings) -> RankSearch:
-    return RankSearch(observed, bound, depth, np.random.default_rng(0), Phases(callbacks), **settings)
+    return RankSearch(observed, bound, depth, np.random.default_rng(0), Phases(Run(callbacks)), **settings)
 
 
 def parted(observed: Observations, fraction=0.1) -> tuple[Observations, Observations]:

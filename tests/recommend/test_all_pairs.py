@@ -8,7 +8,8 @@ from dmc import _extensions
 from dmc.observations import Observations
 from dmc.pattern import SparseIndex
 from dmc.recommend import all_pairs
-from dmc.recommend.all_pairs import BLOCK, AllPairs, Course, Descent, Settings
+from dmc.recommend.all_pairs import BLOCK, AllPairs, Descent, Settings
+from dmc.solver.loop import Run
 from dmc.solver.solution import Status
 
 native = pytest.mark.skipif(
@@ -196,32 +197,42 @@ def test_the_value_is_that_of_the_dense_problem():
 
 
 def test_a_descent_falls_to_a_point_that_no_longer_moves():
-    course, descent = Course(), Descent.beginning(problem(), None, 20, np.random.default_rng(0))
+    run, descent = Run(), Descent.beginning(problem(), None, 20, np.random.default_rng(0))
     assert descent.U.shape == (60, 32)
-    assert descent.run(course, 500, 1e-7) is Status.CONVERGED
+    assert descent.run(run, 500, 1e-7) is Status.CONVERGED
     values = np.array(descent.values)
     assert (np.diff(values) <= 1e-6 * values[0]).all()
     factors = descent.factors()
     again = Descent(problem(), factors.U, factors.V)
     assert again.value == pytest.approx(values[-1], rel=1e-5)
-    assert again.run(course, 1, 1e-6) is Status.CONVERGED
+    assert again.run(run, 1, 1e-6) is Status.CONVERGED
     np.testing.assert_allclose(again.factors().dense(), factors.dense(), atol=1e-3)
     assert not descent.U[:, 20:].any()
 
 
 def test_a_descent_that_did_not_arrive_says_so():
     descent = Descent.beginning(problem(), None, 8, np.random.default_rng(0))
-    assert descent.run(Course(), 2, 1e-9) is Status.MAX_STEPS
+    assert descent.run(Run(), 2, 1e-9) is Status.MAX_STEPS
     assert len(descent.values) == 2
+
+
+def test_sweeps_by_plan_are_told_as_such():
+    run, descent = Run(), Descent.beginning(problem(), None, 8, np.random.default_rng(0))
+    run.phase(lambda: None, lambda: None, 5)
+    assert descent.run(run, 3) is Status.COMPLETED
+    records = descent.records("search", run.n_steps)
+    assert [record["n_steps"] for record in records] == [6, 7, 8]
+    assert [record["value"] for record in records] == descent.values
+    assert {record["phase"] for record in records} == {"search"}
 
 
 def test_wider_factors_begin_where_the_narrower_ended():
     rng = np.random.default_rng(0)
     narrow = Descent.beginning(problem(), None, 8, rng)
-    narrow.run(Course(), 5, 0)
+    narrow.run(Run(), 5, 0)
     wide = Descent.beginning(problem(), narrow.factors(), 40, rng)
     np.testing.assert_allclose(wide.factors().dense(), narrow.factors().dense(), atol=1e-6)
-    wide.run(Course(), 5, 0)
+    wide.run(Run(), 5, 0)
     assert wide.value < narrow.value
 
 
@@ -232,20 +243,22 @@ def test_callbacks_are_told_of_every_sweep_and_may_stop():
         told.append(info)
         return info.n_steps == 3
 
-    course, descent = Course([watch]), Descent.beginning(problem(), None, 8, np.random.default_rng(0))
-    assert descent.run(course, 10, 0) is Status.STOPPED
+    run, descent = Run([watch]), Descent.beginning(problem(), None, 8, np.random.default_rng(0))
+    assert descent.run(run, 10, 0) is Status.STOPPED
     assert [info.n_steps for info in told] == [0, 1, 2, 3]
     assert told[0].value > told[1].value > told[3].value
     assert told[1].factors.shape == (60, 40)
-    assert course.stopped
+    assert run.ended
+    assert descent.run(run, 10, 0) is Status.STOPPED
+    assert len(told) == 4  # nobody is asked again
 
 
 def test_without_the_core_numpy_stands_in(monkeypatch):
     ours = Descent.beginning(problem(), None, 24, np.random.default_rng(0))
-    ours.run(Course(), 4, 0)
+    ours.run(Run(), 4, 0)
     monkeypatch.setattr(_extensions, "core", None)
     plain = Descent.beginning(problem(), None, 24, np.random.default_rng(0))
-    plain.run(Course(), 4, 0)
+    plain.run(Run(), 4, 0)
     np.testing.assert_allclose(plain.factors().dense(), ours.factors().dense(), atol=2e-3)
     given = half(32)
     lines, weights, unobserved, ridge, other, own, predicted = given

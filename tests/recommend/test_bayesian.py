@@ -1,5 +1,7 @@
 """Bayesian factorisation: what the fit finds out by itself."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from test_presence_features import communities, expected_of
@@ -7,7 +9,7 @@ from test_presence_features import communities, expected_of
 from dmc import _extensions
 from dmc.observations import Observations
 from dmc.recommend import bayesian, presence_features
-from dmc.recommend.factor_posterior import LIKE_ALL
+from dmc.recommend.factor_posterior import TUNING
 from dmc.solver.solution import Status
 
 
@@ -38,7 +40,7 @@ def test_rank_and_noise_are_found_whatever_the_bound(bound):
 
 
 def test_more_directions_join_while_all_are_alive(monkeypatch):
-    monkeypatch.setattr(bayesian, "START_WIDTH", 2)
+    monkeypatch.setattr(bayesian, "TUNING", replace(bayesian.TUNING, max_start_width=2))
     truth, observations = ratings(rank=6, share=0.4)
     fit = bayesian.fit(observations)
     assert (fit.rank, fit.factors.width) == (6, 8)
@@ -48,7 +50,7 @@ def test_more_directions_join_while_all_are_alive(monkeypatch):
 def test_spare_directions_do_not_ask_for_more():
     truth, observations = ratings()
     fit = bayesian.fit(observations, 32)
-    assert fit.factors.width == bayesian.NARROWEST
+    assert fit.factors.width == bayesian.TUNING.min_start_width
     assert excess(fit, truth) < 0.25
 
 
@@ -76,7 +78,8 @@ def test_the_callback_is_told_and_may_end_the_fit():
     told = []
     also = []
     fit = bayesian.fit(ratings()[1], callbacks=[lambda info: told.append(info) or info.n_steps == 2, also.append])
-    assert [info.n_steps for info in told] == [1, 2]
+    assert [info.n_steps for info in told] == [1, 2, 2]
+    assert [info.status for info in told] == [None, None, Status.STOPPED]
     assert also == told  # every one of them is asked
     assert told[-1].value == fit.errors[-1] == fit.noise
     np.testing.assert_array_equal(told[-1].factors.dense(), fit.factors.dense())
@@ -86,14 +89,16 @@ def test_the_callback_is_told_and_may_end_the_fit():
 def test_the_last_call_tells_the_status():
     told = []
     fit = bayesian.fit(ratings()[1], callbacks=[told.append])
-    assert [info.status for info in told] == [None] * (len(told) - 1) + [Status.CONVERGED]
-    assert [info.value for info in told] == fit.errors
+    *looks, last = told
+    assert [info.status for info in told] == [None] * len(looks) + [Status.CONVERGED]
+    assert [info.value for info in looks] == fit.errors
+    assert last.value == fit.noise
     assert all(0 <= info.gradient_ratio <= 1 for info in told)
 
 
 def test_directions_join_after_the_last_sweep_of_a_width_too(monkeypatch):
-    monkeypatch.setattr(bayesian, "START_WIDTH", 3)
-    monkeypatch.setattr(bayesian, "MAX_SWEEPS", 6)  # too few to arrive
+    monkeypatch.setattr(bayesian, "TUNING", replace(bayesian.TUNING, max_start_width=3))
+    monkeypatch.setattr(bayesian, "TUNING", replace(bayesian.TUNING, max_sweeps=6))  # too few to arrive
     truth, observations = ratings(rank=6, share=0.4)
     told = []
     fit = bayesian.fit(observations, callbacks=[told.append])
@@ -112,7 +117,7 @@ def test_double_precision_is_refused():
 def test_the_pattern_helps_where_it_tells_something(monkeypatch):
     truth, observations = communities()
     with_it = excess(bayesian.fit(observations), truth)
-    monkeypatch.setattr(presence_features, "FEATURES", 0)
+    monkeypatch.setattr(presence_features, "TUNING", replace(presence_features.TUNING, max_coordinates=0))
     assert with_it < 0.9 * excess(bayesian.fit(observations), truth)
 
 
@@ -134,7 +139,7 @@ def test_a_row_without_entries_gets_what_rows_have_on_average():
     _, observations = ratings()
     fit = bayesian.fit(observations)
     k = fit.factors.width
-    new = fit.rows.stranger[0]
+    new = fit.rows.cold_start_mean[0]
     expected = fit.columns.means[:, :k] @ new[:k] + fit.columns.means[:, k] + new[k]
     popular = fit.factors.dense().mean(axis=0)
     assert np.corrcoef(expected, popular)[0, 1] > 0.95
@@ -172,8 +177,8 @@ def test_an_extended_model_is_the_posterior_wherever_new_lines_stand():
     for side, of, other_of, own in zip(
         (fit.rows, fit.columns), (row_of, column_of), (column_of, row_of), lines, strict=True
     ):
-        loadings = np.where(other_of[:, None] >= 0, side.of_lines.loadings[other_of], 0)
-        prior = expected_of(side.of_lines, own, loadings) @ side.weights
+        loadings = np.where(other_of[:, None] >= 0, side.presence.loadings[other_of], 0)
+        prior = expected_of(side.presence, own, loadings) @ side.weights
         means.append((np.where(of[:, None] >= 0, side.means[of], prior), prior))
 
     def posterior(line, own, value, other, prior, covariance, weights, rounds):
@@ -186,7 +191,7 @@ def test_an_extended_model_is_the_posterior_wherever_new_lines_stand():
             gram = precision + steady * x.T @ (w[:, None] * x)
             mean = np.linalg.solve(gram, precision @ prior + steady * x.T @ (w * (value[at] - z[:, k])))
             errors = np.sum((value[at] - z[:, k] - x @ mean) ** 2) + np.trace(np.linalg.solve(gram, x.T @ x))
-            steady = (LIKE_ALL + len(z)) / (LIKE_ALL + fit.precision * errors)
+            steady = (TUNING.reliability_entries + len(z)) / (TUNING.reliability_entries + fit.precision * errors)
         return mean
 
     (all_rows, row_prior), (all_cols, column_prior) = means

@@ -74,8 +74,8 @@ def test_strengths_do_not_depend_on_how_directions_are_turned(rng):
     fit = bayesian.fit(ratings()[1])
     before = strengths(fit.rows, fit.columns, fit.precision)
     turn = rng.standard_normal((fit.factors.width, fit.factors.width))
-    fit.rows.turn(turn)
-    fit.columns.turn(np.linalg.inv(turn).T)
+    fit.rows.rotate(turn)
+    fit.columns.rotate(np.linalg.inv(turn).T)
     np.testing.assert_allclose(strengths(fit.rows, fit.columns, fit.precision)[:3], before[:3], rtol=1e-3)
 
 

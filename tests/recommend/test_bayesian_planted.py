@@ -1,6 +1,7 @@
 """Bayesian factorisation on planted ratings: what has to be found, and what must not harm."""
 
 import warnings
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -27,7 +28,8 @@ def test_reliabilities_are_the_planted_ones_and_help(monkeypatch):
     truth, observations, noise = of_unequal_users()
     fit = bayesian.fit(observations)
     assert spearmanr(fit.rows.reliability, noise).statistic < -0.95
-    monkeypatch.setattr(factor_posterior, "LIKE_ALL", 1e9)  # entries: then no row is other than the others
+    # Then no row is other than the others.
+    monkeypatch.setattr(factor_posterior, "TUNING", replace(factor_posterior.TUNING, reliability_entries=1e9))
     equal = bayesian.fit(observations)
     np.testing.assert_allclose(equal.rows.reliability, 1, atol=1e-3)
     assert excess(fit, truth) < 0.8 * excess(equal, truth)
@@ -73,8 +75,8 @@ def test_more_directions_never_hurt(shape, share, rank):
 def test_a_width_far_too_large_does_not_hurt_either(width, monkeypatch):
     truth, observations = ratings(share=0.15)
     few = excess(bayesian.fit(observations), truth)
-    monkeypatch.setattr(bayesian, "START_WIDTH", width)
-    monkeypatch.setattr(bayesian, "NARROWEST", width)
+    monkeypatch.setattr(bayesian, "TUNING", replace(bayesian.TUNING, max_start_width=width))
+    monkeypatch.setattr(bayesian, "TUNING", replace(bayesian.TUNING, min_start_width=width))
     fit = bayesian.fit(observations)
     assert (fit.rank, fit.factors.width) == (3, width)
     assert excess(fit, truth) < 1.01 * few
@@ -82,7 +84,7 @@ def test_a_width_far_too_large_does_not_hurt_either(width, monkeypatch):
 
 def test_one_weak_direction_does_not_end_the_growth(monkeypatch):
     """Of ten directions that are there one may be asleep: others are still looked for."""
-    monkeypatch.setattr(bayesian, "NARROWEST", 10)  # and no wider
+    monkeypatch.setattr(bayesian, "TUNING", replace(bayesian.TUNING, min_start_width=10))  # and no wider
     truth, observations = ratings(rank=14, share=0.6)
     strengths = bayesian.strengths
     asked = []
@@ -101,7 +103,7 @@ def test_one_weak_direction_does_not_end_the_growth(monkeypatch):
 
 
 def test_two_weak_directions_of_ten_end_it(monkeypatch):
-    monkeypatch.setattr(bayesian, "NARROWEST", 10)  # and no wider
+    monkeypatch.setattr(bayesian, "TUNING", replace(bayesian.TUNING, min_start_width=10))  # and no wider
     fit = bayesian.fit(ratings(rank=8, share=0.4)[1])
     assert (fit.rank, fit.factors.width) == (8, 10)
 
@@ -209,7 +211,7 @@ def test_units_do_not_matter(scale, shift):
 
 
 def test_after_so_many_sweeps_it_is_told_once_at_the_callers_line(monkeypatch):
-    monkeypatch.setattr(bayesian, "MAX_SWEEPS", 1)
+    monkeypatch.setattr(bayesian, "TUNING", replace(bayesian.TUNING, max_sweeps=1))
     _, observations = ratings()
     with warnings.catch_warnings(record=True) as told:
         warnings.simplefilter("always")

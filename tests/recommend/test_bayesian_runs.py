@@ -1,4 +1,4 @@
-"""The course of a Bayesian fit: it begins on a sample or from a model, is looked at, and is ended."""
+"""The course of a Bayesian fit: it begins anew or from a model, is looked at, and is ended."""
 
 import pickle
 import warnings
@@ -11,110 +11,10 @@ from test_presence_features import communities
 
 from dmc import kernels
 from dmc.observations import Observations
-from dmc.recommend import bayesian
+from dmc.recommend import bayesian, factor_posterior
 from dmc.recommend.bayesian_model import VariationalFactorization
-from dmc.recommend.factor_posterior import START_VARIANCE, FactorPosterior
+from dmc.recommend.factor_posterior import FactorPosterior
 from dmc.solver.solution import Status
-
-
-@pytest.fixture
-def sampled(monkeypatch):
-    """Everything above 5,000 entries begins on about 4,000."""
-    monkeypatch.setattr(bayesian, "LARGE", 5_000)
-    monkeypatch.setattr(bayesian, "SAMPLE", 4_000)
-
-
-def with_lone_lines(seed=0):
-    """Planted ratings of a long tail: the last columns have an entry or two, so that a sample lacks some of them."""
-    truth, observations = ratings((600, 150), share=0.15, seed=seed)
-    rng = np.random.default_rng(seed)
-    keep = (observations.cols < 100) | (rng.random(len(observations.cols)) < 0.02)
-    rows, cols = observations.rows[keep], observations.cols[keep]
-    return truth, Observations.from_entries(rows, cols, observations.values[keep], observations.shape)
-
-
-# --- the sample
-
-
-@pytest.mark.parametrize(
-    "make",
-    [lambda: ratings((600, 200)), with_lone_lines, lambda: communities(shape=(1500, 200))],
-    ids=["planted", "long tail", "communities"],
-)
-def test_it_ends_where_the_whole_would(make, monkeypatch):
-    truth, observations = make()
-    whole = bayesian.fit(observations)
-    monkeypatch.setattr(bayesian, "LARGE", 3_000)
-    monkeypatch.setattr(bayesian, "SAMPLE", observations.n_observed // 3)
-    fit = bayesian.fit(observations)
-    assert fit.status is Status.CONVERGED
-    assert (fit.rank, fit.factors.shape) == (whole.rank, observations.shape)
-    assert fit.noise == pytest.approx(whole.noise, rel=0.01)
-    assert excess(fit, truth) ** 2 + whole.noise**2 < 1.01**2 * (excess(whole, truth) ** 2 + whole.noise**2)
-
-
-def test_rows_drawn_keep_all_of_their_entries(sampled, rng):
-    _, observations = ratings((600, 200))
-    chosen, some = bayesian._some_rows(observations, rng)
-    assert 4_000 <= some.n_observed < 4_100
-    assert (np.diff(chosen) > 0).all()
-    dense, part = np.full(observations.shape, np.nan), np.full(some.shape, np.nan)
-    dense[observations.rows, observations.cols] = observations.values
-    part[some.rows, some.cols] = some.values
-    np.testing.assert_array_equal(part, dense[chosen])
-
-
-@pytest.mark.parametrize("shape", [(1, 9000), (2, 4500), (9000, 1)])
-def test_a_sample_may_be_all_there_is(shape, sampled):
-    m, n = shape
-    rng = np.random.default_rng(0)
-    rows, cols = np.divmod(np.arange(m * n), n)
-    values = rng.standard_normal(m * n).astype(np.float32)
-    fit = bayesian.fit(Observations.from_entries(rows, cols, values, shape))
-    assert (fit.status, fit.factors.shape, fit.rank) == (Status.CONVERGED, shape, 0)
-
-
-def test_a_sample_without_any_interaction_leaves_the_biases(sampled):
-    truth, observations = ratings((600, 200), rank=0)
-    fit = bayesian.fit(observations)
-    assert fit.rank == 0
-    assert excess(fit, truth) < 0.1
-
-
-def test_attributes_are_known_to_the_sample_too(sampled):
-    """New columns by their attributes, as well as without a sample."""
-    rng = np.random.default_rng(0)
-    m, n, cold = 600, 150, 30
-    told = rng.standard_normal((n, 3)).astype(np.float32)
-    told -= told.mean(axis=0)
-    truth = 3 + 0.5 * told @ np.array([1, 0.5, 0]) + 0.5 * rng.standard_normal((m, 1)) * told[:, 2]
-    rows, cols = np.nonzero((rng.random((m, n)) < 0.15) & (np.arange(n) >= cold))
-    values = truth[rows, cols] + 0.3 * rng.standard_normal(len(rows))
-    observations = Observations.from_entries(rows, cols, values.astype(np.float32), (m, n))
-    fit = bayesian.fit(observations, attributes=(None, told))
-    found = fit.factors.dense()[:, :cold] + fit.mean
-    assert np.sqrt(np.mean((found - truth[:, :cold]) ** 2)) < 0.25 * truth[:, :cold].std()
-
-
-def test_the_callbacks_see_the_sample_as_one_course_of_whole_models(sampled):
-    truth, observations = ratings((600, 200))
-    told = []
-    fit = bayesian.fit(observations, callbacks=[told.append])
-    assert [info.n_steps for info in told] == list(range(1, len(told) + 1))
-    assert [info.value for info in told] == fit.errors
-    assert [info.status for info in told] == [None] * (len(told) - 1) + [Status.CONVERGED]
-    assert {info.factors.shape for info in told} == {observations.shape}
-    assert all(0 <= info.gradient_ratio <= 1 for info in told)
-    assert sorted(info.seconds for info in told) == [info.seconds for info in told]
-    assert excess(replace(fit, factors=told[4].factors), truth) < truth.std()  # about the mean of all
-
-
-def test_looking_on_changes_nothing(sampled):
-    _, observations = ratings((600, 200))
-    seen, alone = bayesian.fit(observations, callbacks=[lambda info: False]), bayesian.fit(observations)
-    for ours, theirs in zip(seen.factors.arrays, alone.factors.arrays, strict=True):
-        np.testing.assert_array_equal(ours, theirs)
-
 
 # --- the end
 
@@ -123,7 +23,7 @@ def at(step, wish):
     """A callback that is through with it at a step: by true, or by Ctrl-C."""
 
     def callback(info):
-        if info.n_steps == step and wish == "ctrl-c":
+        if info.n_steps == step and info.status is None and wish == "ctrl-c":
             raise KeyboardInterrupt
         return info.n_steps == step
 
@@ -137,17 +37,14 @@ def test_whoever_ends_it_gets_a_whole_model(step, wish, begin, monkeypatch):
     truth, observations = ratings((600, 200))
     start = bayesian.fit(observations) if begin == "warm" else None
     if begin == "sample":
-        monkeypatch.setattr(bayesian, "LARGE", 5_000)
-        monkeypatch.setattr(bayesian, "SAMPLE", 4_000)
+        monkeypatch.setattr(bayesian, "TUNING", replace(bayesian.TUNING, large=5_000))
+        monkeypatch.setattr(bayesian, "TUNING", replace(bayesian.TUNING, sample=4_000))
     if begin == "warm":
-        monkeypatch.setattr(bayesian, "TOL", 0)  # it would be at home before
-    with warnings.catch_warnings(record=True) as told:
-        warnings.simplefilter("always")
-        fit = bayesian.fit(observations, callbacks=[at(step, wish)], start=start)
-    assert [str(warning.message) for warning in told] == (
-        [f"interrupted after {step} steps: the model holds the best so far"] if wish == "ctrl-c" else []
-    )
-    assert all(warning.filename == __file__ for warning in told)
+        monkeypatch.setattr(bayesian, "TUNING", replace(bayesian.TUNING, tol=0))  # it would be at home before
+    told = []
+    fit = bayesian.fit(observations, callbacks=[told.append, at(step, wish)], start=start)
+    assert fit.stopped_by == ("interrupt" if wish == "ctrl-c" else "callback")
+    assert [info.status for info in told] == [None] * step + [Status.STOPPED]
     assert (fit.status, len(fit.errors), fit.factors.shape) == (Status.STOPPED, step, observations.shape)
     assert fit.n_fitted == observations.n_observed
     assert excess(fit, truth) < (truth.std() if step < 5 else 0.5 * truth.std())
@@ -158,9 +55,9 @@ def test_whoever_ends_it_gets_a_whole_model(step, wish, begin, monkeypatch):
 def test_ctrl_c_within_a_sweep(n_sweeps, begin, monkeypatch):
     truth, observations = ratings((600, 200))
     if begin == "sample":
-        monkeypatch.setattr(bayesian, "LARGE", 5_000)
-        monkeypatch.setattr(bayesian, "SAMPLE", 4_000)
-    sweep, swept = bayesian._Run.sweep, []
+        monkeypatch.setattr(bayesian, "TUNING", replace(bayesian.TUNING, large=5_000))
+        monkeypatch.setattr(bayesian, "TUNING", replace(bayesian.TUNING, sample=4_000))
+    sweep, swept = bayesian._Fit.sweep, []
 
     def interrupted(run):
         if len(swept) == n_sweeps:
@@ -168,30 +65,32 @@ def test_ctrl_c_within_a_sweep(n_sweeps, begin, monkeypatch):
         swept.append(run)
         sweep(run)
 
-    monkeypatch.setattr(bayesian._Run, "sweep", interrupted)
-    with pytest.warns(UserWarning, match=f"interrupted after {n_sweeps} steps") as told:
-        fit = bayesian.fit(observations)
-    assert len(told) == 1
+    monkeypatch.setattr(bayesian._Fit, "sweep", interrupted)
+    told = []
+    fit = bayesian.fit(observations, callbacks=[told.append])
+    assert (fit.stopped_by, len(fit.errors)) == ("interrupt", n_sweeps)
+    assert [info.status for info in told] == [None] * n_sweeps + [Status.STOPPED]
+    assert {info.factors.shape for info in told} == {observations.shape}
     assert (fit.status, fit.factors.shape) == (Status.STOPPED, observations.shape)
     assert excess(fit, truth) < 1.1 * truth.std()
 
 
 @pytest.mark.parametrize("call", [1, 2])
 def test_ctrl_c_while_directions_join(call, monkeypatch):
-    monkeypatch.setattr(bayesian, "START_WIDTH", 2)
+    monkeypatch.setattr(bayesian, "TUNING", replace(bayesian.TUNING, max_start_width=2))
     truth, observations = ratings(rank=6, share=0.4)
-    wider, calls = FactorPosterior.wider, []
+    wider, calls = FactorPosterior.with_directions, []
 
     def interrupted(side, by, rng, variance):
-        if variance != START_VARIANCE:  # not the first ones
+        if variance != factor_posterior.TUNING.start_variance:  # not the first ones
             calls.append(side)
             if len(calls) == call:
                 raise KeyboardInterrupt
         return wider(side, by, rng, variance)
 
-    monkeypatch.setattr(FactorPosterior, "wider", interrupted)
-    with pytest.warns(UserWarning, match="interrupted"):
-        fit = bayesian.fit(observations)
+    monkeypatch.setattr(FactorPosterior, "with_directions", interrupted)
+    fit = bayesian.fit(observations)
+    assert fit.stopped_by == "interrupt"
     assert (fit.status, fit.factors.width, fit.rank) == (Status.STOPPED, 2, 2)
     assert excess(fit, truth) < truth.std()
 
@@ -199,21 +98,30 @@ def test_ctrl_c_while_directions_join(call, monkeypatch):
 @pytest.mark.parametrize("second", ["ctrl-c", "nonfinite", "worse", "better"])
 def test_a_second_start_replaces_the_first_only_if_it_is_better(second, monkeypatch):
     truth, observations = ratings()
-    monkeypatch.setattr(bayesian, "MAX_SWEEPS", 3)
-    ends, starts = bayesian._Run.to_the_end, []
+    monkeypatch.setattr(bayesian, "TUNING", replace(bayesian.TUNING, max_sweeps=3))
+    ends, starts = bayesian._Fit.to_the_end, []
 
-    def end(run, callbacks):
-        starts.append(run)
-        ends(run, callbacks)
+    def end(fit):
+        starts.append(fit)
+        ends(fit)
         if len(starts) == 1:
-            return Status.MAX_STEPS
-        run.errors[-1] = {"worse": 1e3, "ctrl-c": 1e3, "nonfinite": np.nan, "better": 1e-3}[second]
-        return {"ctrl-c": Status.STOPPED, "nonfinite": Status.NONFINITE}.get(second, Status.MAX_STEPS)
+            fit.run.status = Status.MAX_STEPS
+        else:
+            fit.errors[-1] = {"worse": 1e3, "ctrl-c": 1e3, "nonfinite": np.nan, "better": 1e-3}[second]
+            endings = {"ctrl-c": Status.STOPPED, "nonfinite": Status.NONFINITE}
+            fit.run.status = endings.get(second, Status.MAX_STEPS)
+        return fit.run.status
 
-    monkeypatch.setattr(bayesian._Run, "to_the_end", end)
+    monkeypatch.setattr(bayesian._Fit, "to_the_end", end)
+    looks = []
     with warnings.catch_warnings(record=True) as told:
         warnings.simplefilter("always")
-        fit = bayesian.fit(observations)
+        fit = bayesian.fit(observations, callbacks=[looks.append])
+    n_steps = [len(start.errors) for start in starts]
+    assert [info.n_steps for info in looks] == [*range(1, sum(n_steps) + 1), sum(n_steps)]  # counted through
+    assert [info.status for info in looks] == [None] * sum(n_steps) + [fit.status]  # and told of one end
+    if second != "better":  # of the model that is handed out
+        assert looks[-1].value == looks[n_steps[0] - 1].value
     assert fit.status is (Status.STOPPED if second == "ctrl-c" else Status.MAX_STEPS)
     assert len(told) == (second != "ctrl-c")
     assert fit.errors is starts[second == "better"].errors
@@ -309,8 +217,8 @@ def test_a_file_of_the_version_before_serves_folds_in_and_is_fitted_again():
 @pytest.mark.parametrize("begin", ["cold", "sample"])
 def test_the_number_of_threads_changes_no_bit(begin, monkeypatch):
     if begin == "sample":
-        monkeypatch.setattr(bayesian, "LARGE", 5_000)
-        monkeypatch.setattr(bayesian, "SAMPLE", 4_000)
+        monkeypatch.setattr(bayesian, "TUNING", replace(bayesian.TUNING, large=5_000))
+        monkeypatch.setattr(bayesian, "TUNING", replace(bayesian.TUNING, sample=4_000))
     _, observations = ratings((600, 200))
     found = []
     for n_threads in (1, 2, 3):

@@ -8,7 +8,7 @@ from test_bayesian import ratings
 
 from dmc.observations import Observations
 from dmc.recommend import bayesian
-from dmc.recommend.factor_posterior import LIKE_ALL, NEWCOMER_RIDGE, SMALLEST, START_VARIANCE, reliability
+from dmc.recommend.factor_posterior import SMALLEST, TUNING, reliability
 
 
 @pytest.fixture
@@ -21,12 +21,12 @@ def test_new_directions_stand_before_the_bias_and_leave_the_others_as_they_are(s
     rows, _ = sides
     means, covariance, weights = rows.means.copy(), rows.covariance.copy(), rows.weights.copy()
     k = means.shape[1] - 1
-    rows.widen(2, rng)
+    rows.add_directions(2, rng)
     kept = np.append(np.arange(k), k + 2)
     np.testing.assert_array_equal(rows.means[:, kept], means)
     np.testing.assert_array_equal(rows.covariance[np.ix_(kept, kept)], covariance)
     np.testing.assert_array_equal(rows.weights[:, kept], weights)
-    assert (rows.covariance[k, k], rows.covariance[k, 0]) == (START_VARIANCE, 0)
+    assert (rows.covariance[k, k], rows.covariance[k, 0]) == (TUNING.start_variance, 0)
     assert not rows.weights[:, k : k + 2].any()
 
 
@@ -35,24 +35,24 @@ def test_turning_both_sides_leaves_the_model_and_its_biases(sides, rng):
     k = rows.means.shape[1] - 1
     product, biases = rows.means[:, :k] @ columns.means[:, :k].T, rows.means[:, k].copy()
     turn = rng.standard_normal((k, k))
-    rows.turn(turn)
-    columns.turn(np.linalg.inv(turn).T)
+    rows.rotate(turn)
+    columns.rotate(np.linalg.inv(turn).T)
     np.testing.assert_allclose(rows.means[:, :k] @ columns.means[:, :k].T, product, atol=1e-3)
     np.testing.assert_array_equal(rows.means[:, k], biases)
 
 
 def test_a_direction_turned_to_nothing_keeps_a_prior(sides):
     rows, columns = sides
-    rows.turn(np.zeros((rows.means.shape[1] - 1, 2)))
+    rows.rotate(np.zeros((rows.means.shape[1] - 1, 2)))
     assert np.linalg.eigvalsh(rows.covariance)[0] >= 0.99 * SMALLEST
-    columns.turn(np.zeros((columns.means.shape[1] - 1, 2)))
-    assert np.isfinite(rows.update(columns, 1.0)).all()
+    columns.rotate(np.zeros((columns.means.shape[1] - 1, 2)))
+    assert np.isfinite(rows.update_posterior(columns, 1.0)).all()
 
 
 def test_what_is_learnt_is_the_ridge_regression_of_the_means_on_the_features(sides):
     rows, _ = sides
     F, variances = rows.features.astype(float), rows.variances.copy()
-    rows.learn()
+    rows.update_prior()
     wanted = np.linalg.solve(F.T @ F + np.diag(1 / variances), F.T @ rows.means)
     np.testing.assert_allclose(rows.weights, wanted, rtol=1e-3, atol=1e-4)
 
@@ -87,18 +87,18 @@ def test_newcomers_stand_where_least_squares_over_the_entries_put_them(with_reli
         rows = replace(rows, reliability=None)
     old, known = np.flatnonzero(columns.counts), columns.means.copy()
     columns.means[columns.counts == 0] = np.nan
-    columns.place_newcomers(rows)
+    columns.place_cold_starts(rows)
     np.testing.assert_array_equal(columns.means[old], known[old])
 
     j = np.repeat(np.arange(50), columns.counts)
     A = np.column_stack([np.ones(50), told]).astype(float)
     A /= np.sqrt(np.mean(A[j] ** 2, axis=0))  # every entry counts the same
-    of = rows.means[columns.lines.indices].astype(float)
+    of = rows.means[columns.index.indices].astype(float)
     x = np.column_stack([of[:, :-1], np.ones(len(of))])
-    weight = np.sqrt(rows.reliability[columns.lines.indices] if with_reliability else np.ones(len(of)))
+    weight = np.sqrt(rows.reliability[columns.index.indices] if with_reliability else np.ones(len(of)))
     equations = weight[:, None] * (x[:, :, None] * A[j][:, None, :]).reshape(len(j), -1)
     typical = np.mean(columns.counts[j])  # entries of a line, as an entry meets it
-    ridge = np.sqrt(NEWCOMER_RIDGE * A.shape[1] * typical) * np.eye(equations.shape[1])
+    ridge = np.sqrt(TUNING.cold_start_ridge * A.shape[1] * typical) * np.eye(equations.shape[1])
     targets = np.append(weight * (columns.values - of[:, -1]), np.zeros(len(ridge)))
     W = np.linalg.lstsq(np.vstack([equations, ridge]), targets, rcond=None)[0].reshape(x.shape[1], -1)
     np.testing.assert_allclose(columns.means[:10], A[:10] @ W.T, rtol=1e-2, atol=1e-3)
@@ -174,11 +174,11 @@ def test_attributes_of_noise_do_not_carry_newcomers_away(known):
 
 @pytest.mark.parametrize("noise", [0.1, 1.0, 10.0])
 def test_reliability_is_the_mean_of_a_gamma_posterior(noise):
-    """By a sum over a grid: prior Gamma(LIKE_ALL / 2, LIKE_ALL / 2) of the precision, normal errors."""
+    """By a sum over a grid: prior Gamma(worth / 2, worth / 2) of the precision, normal errors."""
     precision, count = 2.0, 30
     errors = count * noise**2
     grid = np.linspace(1e-4, 20, 200_000)
-    log = (LIKE_ALL / 2 - 1) * np.log(grid) - LIKE_ALL / 2 * grid
+    log = (TUNING.reliability_entries / 2 - 1) * np.log(grid) - TUNING.reliability_entries / 2 * grid
     log += count / 2 * np.log(grid) - grid * precision * errors / 2
     weight = np.exp(log - log.max())
     assert reliability(errors, count, precision) == pytest.approx((grid * weight).sum() / weight.sum(), rel=1e-3)
@@ -189,15 +189,15 @@ def test_a_line_without_entries_is_as_reliable_as_all():
 
 
 def test_lines_are_updated_as_all_of_them_would_be(sides):
-    """`update_some` of every line once more: what `update` tells with the other side taken for certain."""
+    """`fold_in` of every line once more: what `update_posterior` tells with the other side taken for certain."""
     rows, columns = sides
     some, precision = replace(rows, means=rows.means.copy(), reliability=rows.reliability.copy()), 4.0
     which = np.zeros(len(rows.means), bool)
     which[::3] = True
-    some.update_some(which, columns, precision)
+    some.fold_in(which, columns, precision)
     whole = replace(rows, reliability=np.ones(len(rows.means)))
-    whole.update(replace(columns), precision, learn=True)
-    whole.update(replace(columns), precision)
+    whole.update_posterior(replace(columns), precision, learn_reliability=True)
+    whole.update_posterior(replace(columns), precision)
     np.testing.assert_allclose(some.means[which], whole.means[which], rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(some.reliability[which], whole.reliability[which], rtol=1e-5)
     np.testing.assert_array_equal(some.means[~which], rows.means[~which])

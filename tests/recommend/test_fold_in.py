@@ -10,7 +10,7 @@ from test_recommender import part, planted
 
 import dmc
 from dmc import Recommender, Status
-from dmc.recommend.factor_posterior import LIKE_ALL
+from dmc.recommend.factor_posterior import TUNING
 from dmc.recommend.table import Table
 
 
@@ -32,7 +32,7 @@ def patterned():
     _, observations = communities()
     table = {"user": 2 * observations.rows, "item": 2 * observations.cols, "rating": observations.values}
     model = Recommender().fit(table)
-    assert model._state.fitted().models[0].rows.of_lines.loadings.shape[1] > 2
+    assert model._state.fitted().models[0].rows.presence.loadings.shape[1] > 2
     return model, table
 
 
@@ -65,7 +65,7 @@ def posterior(model, items, ratings, features):
         covariance = np.linalg.inv(precision + b * x.T @ x)
         u = covariance @ (precision @ (features @ member.rows.weights) + b * x.T @ left)
         errors = np.sum((left - x @ u) ** 2) + np.trace(covariance @ x.T @ x)
-        steady = (LIKE_ALL + len(items)) / (LIKE_ALL + member.precision * errors)
+        steady = (TUNING.reliability_entries + len(items)) / (TUNING.reliability_entries + member.precision * errors)
     all_items = np.column_stack([side.means[:, :k], np.ones(len(side.means))])
     return member.mean + member.unit * (all_items @ u + side.means[:, k])
 
@@ -77,7 +77,7 @@ def test_a_new_user_gets_the_mean_of_the_posterior(which, fitted, patterned):
     ratings = [5.0, 1.0, 4.0, 2.5, 3.0]
     user = "new" if which == "planted" else -7  # before all others: numbers of all users move
     folded = model.fold_in({"user": [user] * 5, "item": items, "rating": ratings})
-    of = model._state.fitted().models[0].rows.of_lines
+    of = model._state.fitted().models[0].rows.presence
     level = np.clip((np.log(5) - of.center) / of.spread, -3, 3)
     features = np.append([1, level], of.loadings[model.items_.positions(items)].sum(axis=0) / 5**0.25)
     expected = posterior(model, items, ratings, features)
@@ -289,7 +289,7 @@ def test_a_callback_ends_it(split):
     told = []
     model = Recommender(callbacks=[lambda info: told.append(info) or info.n_steps == 3]).fit(part(train, slice(4000)))
     model.partial_fit(part(train, slice(4000, None)))
-    assert [info.n_steps for info in told] == [1, 2, 3, 1, 2, 3]
+    assert [info.n_steps for info in told] == [1, 2, 3, 3] * 2  # each fit has a last call
     assert model.status_ is Status.STOPPED
 
 

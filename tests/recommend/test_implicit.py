@@ -6,6 +6,7 @@ import pytest
 import dmc
 from dmc import Factors, MaskedLeastSquares, Observations, kernels
 from dmc.recommend import implicit
+from dmc.recommend.implicit_search import Search
 from dmc.solver.solution import Status
 
 
@@ -177,13 +178,13 @@ def test_the_same_seed_gives_the_same_model_for_any_number_of_threads():
 def test_what_was_searched_is_told():
     counts, *_ = tastes(m=300, n=200)
     rec = dmc.Recommender(feedback="implicit").fit({"user": counts.rows, "item": counts.cols})
-    trials = rec.history_
-    assert {"rank", "ridge", "ndcg", "noise"} == set(trials[0])
+    trials = [record for record in rec.history_ if "ndcg" in record]
+    assert {"phase", "n_steps", "rank", "ridge", "ndcg", "noise"} == set(trials[0])
     assert {64, 128} <= {trial["rank"] for trial in trials}
     best = max((trial for trial in trials if trial["rank"] == 64), key=lambda trial: trial["ndcg"])
     assert best["ndcg"] > trials[0]["ndcg"] - 1e-9
     given = dmc.Recommender(32, feedback="implicit").fit({"user": counts.rows, "item": counts.cols})
-    assert {trial["rank"] for trial in given.history_} == {32}
+    assert {trial["rank"] for trial in given.history_ if "ndcg" in trial} == {32}
     assert given.factors_.U.shape[1] == 32
 
 
@@ -243,10 +244,43 @@ def test_an_interrupt_ends_the_fit_with_what_was_reached():
             if info.n_steps == when and info.status is None:
                 raise KeyboardInterrupt
 
-        with pytest.warns(UserWarning, match=f"interrupted after {when} steps"):
-            model = implicit.fit(counts, callbacks=[interrupt])
-        assert model.status is Status.STOPPED
+        model = implicit.fit(counts, callbacks=[interrupt])
+        assert (model.status, model.stopped_by, model.n_iter) == (Status.STOPPED, "interrupt", when)
         assert np.isfinite(model.factors.dense()).all()
+
+
+def test_an_interrupt_between_two_fits_keeps_the_best_of_them(monkeypatch):
+    counts, *_ = tastes(m=300, n=200)
+    judge, judged = Search._judge, []
+
+    def interrupted(search, tried):
+        judged.append(tried)
+        if len(judged) == 3:
+            raise KeyboardInterrupt
+        return judge(search, tried)
+
+    monkeypatch.setattr(Search, "_judge", interrupted)
+    model = implicit.fit(counts)
+    assert (model.status, model.stopped_by) == (Status.STOPPED, "interrupt")
+    assert len(model.searched) == 2
+    best = max(model.searched, key=lambda trial: trial["ndcg"])
+    assert model.settings.ridge == best["ridge"]
+    assert model.factors.U.any()
+
+
+def test_history_is_what_was_measured_in_its_order():
+    counts, *_ = tastes(m=300, n=200)
+    told = []
+    model = implicit.fit(counts, callbacks=[told.append])
+    sweeps = [record for record in model.history if "value" in record]
+    assert [record["n_steps"] for record in sweeps] == list(range(1, model.n_iter + 1))
+    assert [record["value"] for record in sweeps if record["phase"] == "fit"] == model.errors
+    assert sweeps[-1]["value"] == pytest.approx(told[-1].value)
+    assert [record["n_steps"] for record in model.history] == sorted(record["n_steps"] for record in model.history)
+    trials = [record for record in model.history if "ndcg" in record]
+    assert trials == model.searched
+    assert {record["phase"] for record in trials} == {"search"}
+    assert sum(record["phase"] == "fit" for record in model.history) == len(model.errors)
 
 
 def test_a_callback_ends_the_search_too():
@@ -337,13 +371,13 @@ def test_a_rank_that_was_asked_for_is_reached_when_there_are_as_many_items():
 
 def test_what_was_searched_stays_told_after_more_clicks(tmp_path):
     rec = dmc.Recommender(8, feedback="implicit").fit(clicks_of(300, 80))
-    trials, n_clicks = rec.history_, rec.n_observed_
+    trials, n_clicks = [record for record in rec.history_ if "ndcg" in record], rec.n_observed_
     assert trials
     rec.save(tmp_path / "model")
     loaded = dmc.Recommender.load(tmp_path / "model")
     for model in (rec, loaded):
         model.partial_fit({"user": [1], "item": [0]})
-        assert model.history_ == trials
+        assert [record for record in model.history_ if "ndcg" in record] == trials
         assert model._state.fitted().models[0].n_searched == n_clicks
 
 

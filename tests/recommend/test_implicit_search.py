@@ -5,8 +5,8 @@ import pytest
 
 from dmc.observations import Observations
 from dmc.recommend import implicit_search
-from dmc.recommend.all_pairs import Course
 from dmc.recommend.implicit_search import Search, settings_for
+from dmc.solver.loop import Run
 
 
 def groups(count, m=1500, n=1000, each=12, seed=0):
@@ -19,7 +19,7 @@ def groups(count, m=1500, n=1000, each=12, seed=0):
 
 
 def search(counts):
-    return Search(counts, np.ones(counts.n_observed, np.float32), np.random.default_rng(0), Course())
+    return Search(counts, np.ones(counts.n_observed, np.float32), np.random.default_rng(0), Run())
 
 
 def test_weights_mean_the_same_at_any_density():
@@ -56,8 +56,8 @@ def test_the_ridge_found_is_the_best_tried():
     assert found.ridge == best["ridge"]
     ridges = sorted(trial["ridge"] for trial in found.trials)
     assert len(set(ridges)) == len(ridges)
-    assert min(ridges) >= implicit_search.LEAST_RIDGE
-    assert max(ridges) <= implicit_search.MOST_RIDGE
+    assert min(ridges) >= implicit_search.TUNING.ridge * implicit_search.TUNING.min_ridge_ratio
+    assert max(ridges) <= implicit_search.TUNING.ridge * implicit_search.TUNING.max_ridge_ratio
 
 
 def test_a_list_is_judged_by_where_the_held_out_stand():
@@ -77,4 +77,4 @@ def test_too_few_counts_tell_nothing():
     few = groups(2, m=20, n=10, each=3)
     found = search(few)
     assert not found.possible
-    assert found.ridge == implicit_search.SMALL_RIDGE
+    assert found.ridge == implicit_search.TUNING.small_data_ridge

@@ -5,8 +5,9 @@ import pandas as pd
 import pytest
 from test_recommender import part
 
-from dmc import Recommender, Status, model_file
-from dmc.recommend import evaluation, list_ranking
+from dmc import Recommender, model_file
+from dmc.recommend import evaluation
+from dmc.recommend.all_pairs import AllPairs
 from dmc.recommend.ensemble import served
 from dmc.recommend.implicit import Preferences
 
@@ -126,13 +127,16 @@ def test_it_waits_until_a_list_is_wanted(planted_tastes):
 
 
 def test_ctrl_c_keeps_no_half_of_it(planted_tastes, monkeypatch):
-    rec, fit = Recommender().fit(planted_tastes[1]), list_ranking.implicit.fit
+    """Nor does it say that the model, which was fitted long before, holds the best so far (a warning is an error)."""
+    rec, sweep, swept = Recommender().fit(planted_tastes[1]), AllPairs.sweep, []
 
     def interrupted(*arguments):
-        found = fit(*arguments)
-        return Preferences(found.factors, found.counts, found.errors, Status.STOPPED)
+        swept.append(arguments)
+        if len(swept) == 6:
+            raise KeyboardInterrupt
+        return sweep(*arguments)
 
-    monkeypatch.setattr(list_ranking.implicit, "fit", interrupted)
+    monkeypatch.setattr(AllPairs, "sweep", interrupted)
     with pytest.raises(KeyboardInterrupt):
         rec.recommend(0)
     assert not rec._state.ranking.made

@@ -34,7 +34,7 @@ def error_of(model, test):
 def test_held_out_ratings_foretell_the_error(split, fitted):
     assert fitted.validation_rmse_ == pytest.approx(error_of(fitted, split[1]), rel=0.1)
     assert fitted.noise_ == fitted.validation_rmse_
-    assert fitted.status_ is Status.CONVERGED
+    assert fitted.status_ is Status.COMPLETED  # the number of steps that held-out ratings say
     assert fitted.factors_.width == 16
 
 
@@ -101,9 +101,9 @@ def test_the_final_training_does_not_end_on_a_spike(seed, split, monkeypatch):
 
     def look(info):
         if info.status is None:
-            if info.n_steps == 0:
-                looks.clear()  # the last run is the training on all ratings
-            looks.append((info.value, info.factors))
+            if looks and info.max_steps != looks[-1][2]:
+                looks.clear()  # the last phase is the training on all ratings
+            looks.append((info.value, info.factors, info.max_steps))
 
     monkeypatch.setattr(network, "TUNING", replace(network.TUNING, rate=0.1))
     rows, cols = (np.unique(train[name], return_inverse=True)[1] for name in ("user", "item"))

@@ -38,14 +38,14 @@ def test_a_pattern_that_tells_kinds_apart_gives_coordinates():
 
 
 def expected_of(features, lines, others):
-    """The features of `Features`, in other words: each line a loop."""
+    """The features of `PresenceFeatures`, in other words: each line a loop."""
     counts = np.diff(lines.indptr)
     out = np.zeros((len(counts), 2 + others.shape[1]))
     for i, count in enumerate(counts):
         level = (np.log(max(count, 1)) - features.center) / features.spread
-        out[i, :2] = 1, np.clip(level, -presence_features.FARTHEST, presence_features.FARTHEST)
+        out[i, :2] = 1, np.clip(level, -presence_features.TUNING.max_level, presence_features.TUNING.max_level)
         own = lines.indices[lines.indptr[i] : lines.indptr[i + 1]]
-        out[i, 2:] = others[own].sum(axis=0) * (count**-presence_features.TAMED if count else 0)
+        out[i, 2:] = others[own].sum(axis=0) * (count**-presence_features.TUNING.count_power if count else 0)
     return out
 
 

@@ -160,7 +160,7 @@ def test_who_is_not_known_gets_what_is_expected_of_one_without_ratings(split, fi
     expected = []
     for u, v in ((None, column), (row, None), (None, None)):
         a, b = (
-            side.stranger[0] if line is None else side.means[line]
+            side.cold_start_mean[0] if line is None else side.means[line]
             for side, line in ((model.rows, u), (model.columns, v))
         )
         expected.append(fitted.mean_ + model.unit * (a[:-1] @ b[:-1] + a[-1] + b[-1]))

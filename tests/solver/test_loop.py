@@ -10,7 +10,7 @@ import pytest
 from dmc.factors import Factors
 from dmc.inputs import observe
 from dmc.solver import initial, steps
-from dmc.solver.loop import solve
+from dmc.solver.loop import Look, Run, solve, solve_phase
 from dmc.solver.problem import MaskedLeastSquares
 from dmc.solver.solution import Status
 
@@ -297,8 +297,8 @@ def test_the_cores_are_shared_for_the_loop_and_given_back():
     problem = Bowl(3, lambda value, factors: (_ for _ in ()).throw(ZeroDivisionError()))
     problem.sharing_cores = lambda factors: Context()
     with pytest.raises(ZeroDivisionError):
-        solve(problem, START, HALVE, callbacks=[lambda info: events.append("look")])
-    assert events == ["open", "look", "close"]
+        solve(problem, START, HALVE, callbacks=[lambda info: events.append(info.status)])
+    assert events == ["open", None, "close", Status.FAILED]
 
 
 def test_the_same_run_twice_gives_the_same_to_the_bit():
@@ -331,3 +331,128 @@ def test_the_same_run_twice_gives_the_same_to_the_bit():
 def test_bad_settings(settings, error, said):
     with pytest.raises(error, match=said):
         solve(Bowl(), START, HALVE, **settings)
+
+
+# --- a run of several phases
+
+
+class Count:
+    """A phase that counts down; its look says so."""
+
+    def __init__(self, left, ends=None):
+        self.left, self.ends = left, ends
+
+    def step(self):
+        self.left -= 1
+
+    def look(self):
+        return Look(float(self.left), 0.5, lambda: START, self.ends if self.left == 0 else None)
+
+
+def test_phases_are_counted_through_and_told_of_one_end():
+    watch, first, second = Watch(), Count(3, Status.CONVERGED), Count(9)
+    with Run([watch]) as run:
+        assert run.phase(first.step, first.look, 10) is Status.CONVERGED
+        assert run.n_steps == 3
+        assert run.phase(second.step, second.look, 4, check_every=2, planned=True) is Status.COMPLETED
+    assert watch.steps == [0, 1, 2, 3, 3, 5, 7, 7]
+    assert [info.status for info in watch.seen] == [None] * 7 + [Status.COMPLETED]
+    assert [info.max_steps for info in watch.seen] == [10] * 4 + [7] * 4
+    assert (run.status, run.stopped_by, run.info) == (Status.COMPLETED, None, watch.seen[-1])
+
+
+def test_whoever_ends_a_run_ends_its_phases_to_come():
+    watch, later = Watch(2), Count(5)
+    with Run([watch]) as run:
+        first = Count(5)
+        assert run.phase(first.step, first.look, 10) is Status.STOPPED
+        assert run.phase(later.step, later.look, 10) is Status.STOPPED
+    assert (later.left, run.stopped_by, watch.steps) == (5, "watch", [0, 1, 2, 2])
+
+
+def test_a_watch_ends_its_phase_alone_by_a_count_of_its_own():
+    outer, inner, phase = Watch(), Watch(2), Count(9)
+    with Run([outer]) as run:
+        for _ in range(2):
+            assert run.phase(phase.step, phase.look, 5, watches=[inner]) is Status.CONVERGED
+    assert inner.steps == [0, 1, 2] * 2
+    assert {info.max_steps for info in inner.seen} == {5}
+    assert outer.steps == [0, 1, 2, 2, 3, 4, 4]
+    assert (run.n_steps, run.stopped_by) == (4, None)
+
+
+def test_a_phase_may_move_its_own_end():
+    phase = Count(9)
+    run = Run()
+
+    def look():
+        if run.n_steps == 2:
+            run.max_steps = 6
+        return phase.look()
+
+    assert run.phase(phase.step, look, 3) is Status.MAX_STEPS
+    assert run.n_steps == 6
+
+
+def test_where_there_is_nothing_to_tell_nobody_is_told():
+    watch, phase = Watch(), Count(9)
+    with Run([watch]) as run:
+        run.phase(phase.step, lambda: phase.look() if phase.left < 8 else None, 3)
+    assert watch.steps == [2, 3, 3]
+
+
+def test_factors_are_made_for_those_who_look_on_only():
+    def never():
+        raise AssertionError
+
+    phase = Count(3)
+    assert Run().phase(phase.step, lambda: Look(1.0, 1.0, never), 3) is Status.MAX_STEPS
+
+
+def test_ctrl_c_between_two_phases_is_told_and_goes_on_to_the_caller():
+    watch, phase = Watch(), Count(3)
+
+    def interrupted():
+        with Run([watch]) as run:
+            run.phase(phase.step, phase.look, 2)
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert watch.seen[-1].status is Status.STOPPED
+    with Run([watch]) as run:
+        with run.until_interrupted():
+            raise KeyboardInterrupt
+        assert run.ended
+    assert (run.status, run.stopped_by) == (Status.STOPPED, "interrupt")
+
+
+def test_ctrl_c_in_the_last_call_is_an_ending_too():
+    def impatient(info):
+        if info.status is not None:
+            raise KeyboardInterrupt
+
+    watch = Watch()
+    solution = solve(Bowl(), START, HALVE, max_steps=3, callbacks=[impatient, watch])
+    assert (solution.status, solution.stopped_by) == (Status.STOPPED, "interrupt")
+    assert watch.seen[-1].status is Status.MAX_STEPS  # as it was when it was called
+
+
+def test_an_error_is_not_hidden_by_another_in_the_last_call():
+    def broken(info):
+        if info.status is not None:
+            raise ValueError
+
+    with pytest.raises(ZeroDivisionError):
+        solve(Bowl(), START, HALVE, callbacks=[broken, Watch(0, ZeroDivisionError())])
+
+
+def test_solves_are_phases_of_a_run():
+    watch = Watch()
+    with Run([watch]) as run:
+        first = solve_phase(run, Bowl(), START, HALVE, max_steps=4, tol=0, check_every=2)
+        second = solve_phase(run, Bowl(), first.factors, HALVE, max_steps=2, tol=0, check_every=2, planned=True)
+    assert (first.status, first.n_steps) == (Status.MAX_STEPS, 4)
+    assert (second.status, second.n_steps) == (Status.COMPLETED, 2)
+    assert watch.steps == [0, 2, 4, 4, 6, 6]
+    np.testing.assert_allclose(second.factors.U, 2.0**-6)

@@ -10,8 +10,16 @@ FACTORS = Factors(np.ones((2, 1)), (), np.ones((3, 1)))
 
 
 def test_the_endings_are_these():
-    assert {status.name for status in Status} == {"CONVERGED", "UNDETERMINED", "MAX_STEPS", "STOPPED", "NONFINITE"}
-    assert len({str(status) for status in Status}) == 5
+    assert {status.name for status in Status} == {
+        "CONVERGED",
+        "UNDETERMINED",
+        "MAX_STEPS",
+        "COMPLETED",
+        "STOPPED",
+        "NONFINITE",
+        "FAILED",
+    }
+    assert len({str(status) for status in Status}) == 7
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,70 @@
+"""A Bayesian fit of very many ratings begins on some of the rows: how these are drawn, shown, and gone on from."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dmc.factors import Factors
+from dmc.observations import Observations
+from dmc.pattern import SparseIndex
+from dmc.recommend.factor_posterior import FactorPosterior
+
+
+def as_of_all_rows(chosen: NDArray[np.int64], count: int, shift: float, some: Factors) -> Factors:
+    """Factors of some of the rows as those of all, the others standing where these do on average."""
+    assert some.row_bias is not None
+    assert some.column_bias is not None
+    U, bias = np.repeat(some.U.mean(axis=0)[None], count, axis=0), np.full(count, some.row_bias.mean())
+    U[chosen], bias[chosen] = some.U, some.row_bias
+    return Factors(U, (), some.V, bias, some.column_bias + np.float32(shift))
+
+
+def some_rows(
+    observations: Observations, n_entries: int, rng: np.random.Generator
+) -> tuple[NDArray[np.int64], Observations]:
+    """Rows drawn by chance, ascending, that have about so many entries in all; and these entries."""
+    by_row = observations.pattern.by_row
+    counts = np.diff(by_row.indptr)
+    order = rng.permutation(len(counts))
+    chosen = np.sort(order[: int(np.searchsorted(np.cumsum(counts[order]), n_entries)) + 1])
+    indptr = np.concatenate([[0], np.cumsum(counts[chosen])])
+    places = np.repeat(by_row.indptr[chosen] - indptr[:-1], counts[chosen]) + np.arange(indptr[-1])
+    index = SparseIndex(indptr, by_row.indices[places])
+    return chosen, Observations.from_lines(index, observations.values[places], (len(chosen), observations.shape[1]))
+
+
+def keep_largest(rows: FactorPosterior, columns: FactorPosterior, width: int) -> None:
+    """Drop all directions but those in which the model is largest."""
+    R, T = (np.linalg.qr(side.means[:, :-1].astype(np.float64))[1] for side in (rows, columns))
+    P, s, Qt = np.linalg.svd(R @ T.T)
+    root = np.sqrt(s[:width])
+    rows.rotate(np.linalg.pinv(R) @ P[:, :width] * root)
+    columns.rotate(np.linalg.pinv(T) @ Qt[:width].T * root)
+
+
+def begin_from_sample(
+    sides: tuple[FactorPosterior, FactorPosterior],
+    of_sample: tuple[FactorPosterior, FactorPosterior],
+    shift: float,
+    ratio: float,
+    rng: np.random.Generator,
+) -> None:
+    """Columns, and the prior of the rows, as a fit to some of the rows has left them.
+
+    Parameters
+    ----------
+    sides, of_sample : (rows, columns)
+    shift, ratio : float
+        The sample's mean, and its unit, in units of all.
+    rng : numpy.random.Generator
+    """
+    (rows, columns), (some_rows, same_columns), root = sides, of_sample, np.float32(ratio**0.5)
+    columns.means, columns.covariance = same_columns.means * root, same_columns.covariance * ratio
+    columns.means[:, -1] *= root
+    columns.means[:, -1] += np.float32(shift)
+    columns.set_features(columns.presence)
+    rows.add_directions(columns.means.shape[1] - 1, rng)
+    spread = np.atleast_2d(np.cov(some_rows.means, rowvar=False, ddof=0)) * ratio
+    rows.covariance = spread + some_rows.covariance * ratio
+    rows.weights[0] = some_rows.means.mean(axis=0) * ratio**0.5
