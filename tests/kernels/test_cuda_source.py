@@ -167,7 +167,7 @@ def test_lines_refuse(changes, error, said, cuda_stand_in):
         ({"own": Seen(np.ones((2, 16), np.float32))}, ValueError, r"other has shape \(3, 8\); it has to be \(3, 16\)"),
         ({"own": Seen(np.ones((3, 8), np.float32))}, ValueError, r"own has shape \(3, 8\); it has to be \(2, any\)"),
         ({"other": Seen(np.ones((3, 16), np.float32)[:, ::2])}, ValueError, "other has gaps in memory"),
-        ({"other": Seen(aligned(np.ones((3, 8), np.float32), 4))}, ValueError, "other is not aligned .* 16 bytes plus 4"),
+        ({"other": Seen(aligned(np.ones((3, 8), np.float32), 4))}, ValueError, "other is not aligned .* bytes plus 4"),
         ({"target": Seen(np.ones(3, np.float32))}, ValueError, r"target has shape \(3,\); it has to be \(2,\)"),
         ({"weights": Seen(np.ones(3, np.float32))}, ValueError, r"weights has shape \(3,\); it has to be \(2,\)"),
         ({"d_own": Seen(np.ones((2, 7), np.float32))}, ValueError, r"d_own has shape \(2, 7\); it has to be \(2, 8\)"),
