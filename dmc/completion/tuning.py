@@ -190,9 +190,8 @@ class FactorAnalysisTuning:
 class RobustTuning:
     """Which entries are grossly wrong.
 
-    The deviations were chosen on planted matrices with 1 % and 5 % of the entries off by ten spreads. What the others
-    were chosen on was not noted; `bench/tune.py` judges them on planted matrices with noise and 1 % and 10 % of the
-    entries wrong.
+    What they were chosen on was not noted; `bench/tune.py` judges them on planted matrices with noise and 1 % and 10 %
+    of the entries wrong.
 
     Attributes
     ----------
@@ -226,7 +225,7 @@ class RobustTuning:
 class WarningTuning:
     """What a user is told of a fit.
 
-    Set by what deserves a word, not by measurement: no error tells of them.
+    What they were chosen on, if on anything, was not noted; no error tells of them, and `bench/tune.py` leaves them out.
 
     Attributes
     ----------

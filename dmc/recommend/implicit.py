@@ -32,9 +32,8 @@ Float = NDArray[np.float32]
 class ImplicitTuning:
     """When the fit to all counts has arrived; what is tried before it is tuned in `implicit_search`.
 
-    The first two were chosen with `implicit_search.TUNING` and are judged on the same data; those of a device on
-    held-out clicks of MovieLens 100K's training part, and of planted tastes with long tails. The others were not
-    measured.
+    What they were chosen on was not noted; `bench/tune.py` judges the first two on synthetic clicks and on the data of
+    `implicit_search.SearchTuning`.
 
     Attributes
     ----------
