@@ -225,7 +225,7 @@ class RobustTuning:
 class WarningTuning:
     """What a user is told of a fit.
 
-    What they were chosen on, if on anything, was not noted; no error tells of them, and `bench/tune.py` leaves them out.
+    What they were chosen on was not noted; no error tells of them, and `bench/tune.py` leaves them out.
 
     Attributes
     ----------
