@@ -13,8 +13,9 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 demo: .venv/.plot
 	$(BIN)/dmc demo
 
+# A thread for each of two processes: those of one would wait for the other's.
 test: .venv/.test
-	$(BIN)/python -m pytest -n 2 --dist loadfile --cov --cov-report=term
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --cov --cov-report=term
 
 bench: .venv/.test lab
 	$(BIN)/dmc bench all
