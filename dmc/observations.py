@@ -175,14 +175,9 @@ class Observations:
 
     def repeat_rows(self, times: NDArray[np.int64]) -> tuple[Observations, NDArray[np.int64]]:
         """Each row as often as `times` (rows,) says, of NumPy arrays; and (new rows,) which row each of them was."""
-        pointers = self.pattern.by_row.indptr
         origin = np.repeat(np.arange(self.shape[0]), times)
-        counts = np.diff(pointers)[origin]
-        ends = np.concatenate([[0], np.cumsum(counts)])
-        entries = np.arange(ends[-1]) + np.repeat(pointers[origin] - ends[:-1], counts)
-        return self.from_lines(
-            SparseIndex(ends, self.cols[entries]), self.values[entries], (len(origin), self.shape[1])
-        ), origin
+        by_row, entries = self.pattern.by_row.take(origin)
+        return self.from_lines(by_row, self.values[entries], (len(origin), self.shape[1])), origin
 
     def locate(self, rows: ArrayLike, cols: ArrayLike) -> NDArray[np.int64]:
         """Where in `values` the entries at given positions stand.

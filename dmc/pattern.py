@@ -21,6 +21,14 @@ class SparseIndex(NamedTuple):
     indptr: Any  # (rows + 1,) int64
     indices: Any  # (observed,) int32, or int64 where the matrix has 2³¹ columns
 
+    def take(self, rows: NDArray[Any]) -> tuple[SparseIndex, NDArray[np.int64]]:
+        """Some rows, by number or as a mask, of NumPy arrays; and which of the entries are theirs."""
+        rows = np.flatnonzero(rows) if rows.dtype == bool else rows
+        counts = np.diff(self.indptr)[rows]
+        ends = np.concatenate([[0], np.cumsum(counts)])
+        entries = np.arange(ends[-1]) + np.repeat(self.indptr[rows] - ends[:-1], counts)
+        return SparseIndex(ends, self.indices[entries]), entries
+
 
 class BothOrders(NamedTuple):
     """A value for each observed entry, in row order and again in column order: no pass needs a permutation."""
