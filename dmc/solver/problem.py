@@ -17,6 +17,7 @@ from dmc._arrays import Device
 from dmc.factors import Array, Factors
 from dmc.observations import Observations
 from dmc.pattern import COLUMNS, ROWS
+from dmc.solver import row_solve
 
 
 class Problem(Protocol):
@@ -212,12 +213,7 @@ class MaskedLeastSquares(Problem):
         # A copy: one order of the entries would follow what the caller writes to the array later, the other not.
         given = _arrays.place(values, None) if _arrays.is_tensor(values) else values
         array = _checks.as_float(given, name).astype(_arrays.numpy_dtype(self.observations.dtype))
-        if array.shape != (length,):
-            raise ValueError(f"{name}: shape {array.shape}; give ({length},), {what}")
-        _checks.finite(array, name)
-        if (array < 0).any():
-            raise ValueError(f"{name}: the smallest is {array.min():g}; none may be negative")
-        return _arrays.place(array, self.device)
+        return _arrays.place(_checks.non_negative(array, name, (length,), what), self.device)
 
     @property
     def device(self) -> Device:
@@ -368,16 +364,12 @@ class MaskedLeastSquares(Problem):
             gram = self.unobserved_weight * (other.T @ other)
             grams = grams + xp.concat([gram[i, i:] for i in range(k)] or [gram[:, 0]])
         if self._penalised:
-            grams[:, np.cumsum([0, *range(k, 1, -1)])[:k]] += self.l2[side][:, None]
+            grams[:, row_solve.diagonal(k)] += self.l2[side][:, None]
         return grams
 
     def grams(self, side: int, other: Array) -> Array:
         """(rows, k, k) what `packed_grams` has, unpacked."""
-        packed, k, xp = self.packed_grams(side, other), other.shape[1], array_namespace(other)
-        first, second = (_arrays.place(a, self.device) for a in np.triu_indices(k))
-        full = xp.empty((len(packed), k, k), dtype=packed.dtype, device=where(packed))
-        full[:, first, second] = full[:, second, first] = packed
-        return full
+        return row_solve.unpacked(self.packed_grams(side, other), other.shape[1])
 
     def average_gram(self, side: int, other: Array) -> Array:
         """(k, k) about what `grams` has of a row on average."""

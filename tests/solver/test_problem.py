@@ -227,19 +227,19 @@ N = observations().n_observed
 @pytest.mark.parametrize(
     ("settings", "error", "said"),
     [
-        ({"weights": np.ones(3)}, ValueError, rf"weights: shape \(3,\); give \({N},\), one for each observed entry"),
-        ({"weights": np.ones(SHAPE)}, ValueError, r"weights: shape \(7, 5\)"),
+        ({"weights": np.ones(3)}, ValueError, rf"weights has shape \(3,\); give \({N},\), one for each observed entry"),
+        ({"weights": np.ones(SHAPE)}, ValueError, r"weights has shape \(7, 5\)"),
         ({"weights": -np.ones(N)}, ValueError, "weights: the smallest is -1; none may be negative"),
         ({"weights": np.full(N, np.nan)}, ValueError, f"weights holds {N} values that are not finite"),
         ({"weights": ["heavy"] * N}, TypeError, "weights holds 'heavy', which is not a number"),
         ({"l2": -0.1}, ValueError, "l2 of the rows: the smallest is -0.1; none may be negative"),
         ({"l2": np.inf}, ValueError, "l2"),
         ({"l2": "strong"}, TypeError, "l2 .*'strong'"),
-        ({"l2": (np.ones(5), np.ones(5))}, ValueError, r"l2 of the rows: shape \(5,\); give \(7,\), one for each row"),
+        ({"l2": (np.ones(5), np.ones(5))}, ValueError, r"l2 of the rows has shape \(5,\); give \(7,\), one for each row"),
         (
             {"l2": (np.ones(7), np.ones(7))},
             ValueError,
-            r"l2 of the columns: shape \(7,\); give \(5,\), one for each column",
+            r"l2 of the columns has shape \(7,\); give \(5,\), one for each column",
         ),
         ({"l2": (np.ones(7), -np.ones(5))}, ValueError, "l2 of the columns: the smallest is -1"),
         ({"l2": np.ones(7)}, ValueError, "l2.*pair"),
