@@ -14,7 +14,7 @@ from scipy import sparse
 from dmc import _arrays, _checks
 from dmc._arrays import Device
 from dmc.factors import Factors
-from dmc.solver.problem import Problem, check_fit, dot
+from dmc.solver.protocol import Problem, check_fit, dot
 
 
 class LeastSquares(Problem):
