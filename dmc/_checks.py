@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 import numbers
 import os
-import warnings
 from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from dmc._warn import warn
 
 
 def count(n: int, noun: str, plural: str | None = None) -> str:
@@ -205,6 +206,5 @@ def renamed(old: str, given: Any, new: str, value: Any) -> Any:
     """The value of a parameter that may have been given by its old name, which warns."""
     if given is None:
         return value
-    # Seen from here: the function that was renamed in, and its caller.
-    warnings.warn(f"{old} is now {new}; give {new}={given!r}", DeprecationWarning, stacklevel=3)
+    warn(f"{old} is now {new}; give {new}={given!r}", DeprecationWarning)
     return given

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import sys
-import warnings
-from types import FrameType
 from typing import Any
 
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
 from dmc import _checks
+from dmc._warn import warn
 from dmc.completion import tuning
 from dmc.completion.phases import Phases
 from dmc.completion.results import Selected
@@ -167,19 +166,15 @@ class Findings:
 
 def tell(kind: str, message: str, category: type[Warning] = UserWarning) -> None:
     """Warn at the line that called for the fit; in a search of scikit-learn's once, and not for every fold."""
-    level, caller, search = 1, None, None
-    frame: FrameType | None = sys._getframe()
+    search, frame = None, sys._getframe().f_back
     while frame is not None:
-        name = frame.f_globals.get("__name__", "")
-        if name.startswith("sklearn.model_selection"):
+        if frame.f_globals.get("__name__", "").startswith("sklearn.model_selection"):
             search = frame
-        if caller is None and not name.startswith(("dmc.", "sklearn.", "joblib.")):
-            caller = level
-        level, frame = level + 1, frame.f_back
+        frame = frame.f_back
     if search is not None:
         # Kept with the call of the search itself, so that it is forgotten when that ends.
         told = search.f_locals.setdefault("told by dmc", set())
         if kind in told:
             return
         told.add(kind)
-    warnings.warn(message, category, stacklevel=caller or 2)
+    warn(message, category)
