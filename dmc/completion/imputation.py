@@ -92,7 +92,7 @@ def fold_in(
 ) -> tuple[Factors, Float | None]:
     """`Model.fold_in` of NumPy observations in the model's units, by all entries or those that agree."""
     if robustly:
-        return robust.fold_in(model, observations, covariances=covariances)[:2]
+        return robust.fold_in(model, observations, covariances=covariances)
     return model.fold_in(observations, covariances=covariances)
 
 

@@ -262,7 +262,7 @@ class RankSearch:
         value = found.value / max(zero, np.finfo(float).tiny)
         error = watch.best_error if isinstance(watch, EarlyStopping) else None
         error = error if judge is None else judge(found.factors)
-        return self.phases.add(Phase(name, found.factors, found.status, found.n_steps, value, error, found.stopped_by))
+        return self.phases.add(Phase(name, found.factors, found.status, found.n_steps, value, error))
 
     def _to_rounding(self, left: Observations) -> bool:
         return rms(left.values) <= self._tolerance * self.size
