@@ -64,6 +64,7 @@ class GappedArray:
 
     values: NDArray[Any]
     observed: NDArray[np.bool_]
+    device = None  # on the host
 
     @property
     def shape(self) -> tuple[int, int]:

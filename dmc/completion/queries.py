@@ -89,7 +89,7 @@ class CompletionQueries(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         table = self._rows_of(rows, None)
         if not return_std:
             predicted = imputation.predict(self._model, table, self._unit, robustly=self.loss == "robust")
-            return _arrays.place(self._bounds.clipped(predicted), imputation.device(table))
+            return _arrays.place(self._bounds.clipped(predicted), table.device)
         observations = table.observations() if isinstance(table, GappedArray) else table
         scaled = observations.to(None)
         scaled = scaled.with_values(scaled.values / self._unit)
@@ -194,7 +194,7 @@ class CompletionQueries(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         rows = self._rows_of(X, mask)
         predicted = imputation.predict(self._model, rows, self._unit, robustly=self.loss == "robust")
         completed = imputation.with_observed(self._bounds.clipped(predicted), rows)
-        return Labels.of(X).around(_arrays.place(completed, imputation.device(rows)))
+        return Labels.of(X).around(_arrays.place(completed, rows.device))
 
     def score(self, X: Any, y: None = None, *, mask: Any = None) -> float:
         """How well missing entries are imputed: minus the root mean squared error on held-out ones; higher is better.

@@ -109,7 +109,7 @@ def _suspected(host: Observations, weights: Float | None, width: int) -> NDArray
         host.with_values(np.clip(z, -tuning.ROBUST.clipped, tuning.ROBUST.clipped)),
         1 / (1 + (z / tuning.ROBUST.clipped) ** 2),
     )
-    missed, root = np.abs(z), np.sqrt(given)
+    root = np.sqrt(given)
     for _ in range(tuning.ROBUST.reweighted):
         entries = Entries.of(standard, given * trust)
         found = factor_analysis.fit(entries, width, relevance=True) if width else None
