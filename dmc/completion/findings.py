@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from types import FrameType
 from typing import Any
 
 import numpy as np
@@ -171,7 +172,8 @@ class Findings:
 
 def tell(kind: str, message: str, category: type[Warning] = UserWarning) -> None:
     """Warn at the line that called for the fit; in a search of scikit-learn's once, and not for every fold."""
-    search, frame = None, sys._getframe().f_back
+    search: FrameType | None = None
+    frame = sys._getframe().f_back
     while frame is not None:
         if frame.f_globals.get("__name__", "").startswith("sklearn.model_selection"):
             search = frame
