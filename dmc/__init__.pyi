@@ -21,8 +21,8 @@ from .solver import (
 from .solver.dense_problems import LeastSquares as LeastSquares, LinearSensing as LinearSensing
 from .solver.gradient_check import check_problem as check_problem
 from .solver.loop import solve as solve
-from .solver.problem import MaskedLeastSquares as MaskedLeastSquares, Problem as Problem
+from .solver.problem import MaskedLeastSquares as MaskedLeastSquares
+from .solver.protocol import Problem as Problem, Step as Step
 from .solver.solution import Solution as Solution, Status as Status, StepInfo as StepInfo
-from .solver.steps import Step as Step
 
 __version__: str

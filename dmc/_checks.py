@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 import numbers
 import os
-import warnings
 from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from dmc._warn import warn
 
 
 def count(n: int, noun: str, plural: str | None = None) -> str:
@@ -51,10 +52,10 @@ def choice(value: Any, name: str, allowed: Iterable[str]) -> str:
     return str(value)
 
 
-def rank(value: Any, shape: tuple[int, int], name: str = "rank") -> int:
+def rank(value: Any, shape: tuple[int, int]) -> int:
     """A rank bound for a matrix of that shape."""
     m, n = shape
-    return integer(value, name, 1, min(m, n), f"a {m}×{n} matrix has no rank outside this range")
+    return integer(value, "rank", 1, min(m, n), f"a {m}×{n} matrix has no rank outside this range")
 
 
 def as_float(values: Any, name: str) -> NDArray[Any]:
@@ -95,7 +96,7 @@ def same_length(**arrays: NDArray[Any]) -> None:
         raise ValueError(f"the arrays differ in length: {lengths}; give one value for each entry")
 
 
-def finite(values: NDArray[Any], name: str, where: str = "entry") -> None:
+def finite(values: NDArray[Any], name: str) -> None:
     """No NaN and no infinity; names the first one and their number."""
     # The sum is finite if every value is; the mask is built only when it is not (or when it overflows).
     with np.errstate(over="ignore", invalid="ignore"):
@@ -105,8 +106,19 @@ def finite(values: NDArray[Any], name: str, where: str = "entry") -> None:
     if len(bad):
         raise ValueError(
             f"{name} holds {count(len(bad), 'value')} that {'is' if len(bad) == 1 else 'are'} not finite, the first "
-            f"({values.ravel()[bad[0]]}) at {where} {bad[0]}; drop them, or mark them as missing"
+            f"({values.ravel()[bad[0]]}) at entry {bad[0]}; drop them, or mark them as missing"
         )
+
+
+def non_negative(values: Any, name: str, shape: tuple[int, ...], what: str) -> NDArray[Any]:
+    """`as_float` of finite numbers of at least 0, in an array of that shape: `what` says of what there is one each."""
+    array = as_float(values, name)
+    if array.shape != shape:
+        raise ValueError(f"{name} has shape {array.shape}; give {shape}, {what}")
+    finite(array, name)
+    if (array < 0).any():
+        raise ValueError(f"{name}: the smallest is {array.min():g}; none may be negative")
+    return array
 
 
 def indices(values: Any, size: int, axis: str) -> NDArray[Any]:
@@ -194,6 +206,5 @@ def renamed(old: str, given: Any, new: str, value: Any) -> Any:
     """The value of a parameter that may have been given by its old name, which warns."""
     if given is None:
         return value
-    # Seen from here: the function that was renamed in, and its caller.
-    warnings.warn(f"{old} is now {new}; give {new}={given!r}", DeprecationWarning, stacklevel=3)
+    warn(f"{old} is now {new}; give {new}={given!r}", DeprecationWarning)
     return given

@@ -64,6 +64,7 @@ class GappedArray:
 
     values: NDArray[Any]
     observed: NDArray[np.bool_]
+    device = None  # on the host
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -100,6 +101,10 @@ def read_matrix(
         if mask is not None:
             raise ValueError("a mask was given with a sparse matrix, where stored means observed; leave the mask out")
         return _observe_sparse(X, allow_empty, missing_values)
+    return _read_array(X, mask, allow_empty, missing_values)
+
+
+def _read_array(X: Any, mask: Any, allow_empty: bool, missing_values: float | None) -> GappedArray:
     masked = np.ma.isMaskedArray(X)
     if masked:
         if mask is not None:

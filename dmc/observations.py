@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Any
 
 import numpy as np
-from array_api_compat import array_namespace, device as device_of
+from array_api_compat import array_namespace
 from numpy.typing import ArrayLike, NDArray
 from scipy import sparse
 from scipy.sparse.linalg import LinearOperator, svds
 
 from dmc import _arrays, _checks, _extensions
 from dmc._arrays import Device
-from dmc.pattern import COLUMNS, ROWS, Pattern, SparseIndex, plain, pointers_of, read_only
-
-Duplicates = Literal["error", "mean", "last", "sum"]
+from dmc.entries import Duplicates, merge_repeats, sort_entries
+from dmc.pattern import COLUMNS, ROWS, Pattern, SparseIndex, plain, read_only
 
 
 class DuplicateEntries(ValueError):
@@ -175,14 +174,9 @@ class Observations:
 
     def repeat_rows(self, times: NDArray[np.int64]) -> tuple[Observations, NDArray[np.int64]]:
         """Each row as often as `times` (rows,) says, of NumPy arrays; and (new rows,) which row each of them was."""
-        pointers = self.pattern.by_row.indptr
         origin = np.repeat(np.arange(self.shape[0]), times)
-        counts = np.diff(pointers)[origin]
-        ends = np.concatenate([[0], np.cumsum(counts)])
-        entries = np.arange(ends[-1]) + np.repeat(pointers[origin] - ends[:-1], counts)
-        return self.from_lines(
-            SparseIndex(ends, self.cols[entries]), self.values[entries], (len(origin), self.shape[1])
-        ), origin
+        by_row, entries = self.pattern.by_row.take(origin)
+        return self.from_lines(by_row, self.values[entries], (len(origin), self.shape[1])), origin
 
     def locate(self, rows: ArrayLike, cols: ArrayLike) -> NDArray[np.int64]:
         """Where in `values` the entries at given positions stand.
@@ -315,7 +309,7 @@ class Observations:
         size = (max(int(i.max()) + 1, 1), max(int(j.max()) + 1, 1)) if shape is None else _checks.shape(shape)
         remedy = "number rows and columns from 0 without gaps, or take dmc.Recommender for ids of any kind"
         _checks.memory(8 * sum(size), f"an index of the lines of a {size[0]}×{size[1]} matrix", remedy)
-        by_row, ordered, repeats, first = _sort_entries(i, j, v, size)
+        by_row, ordered, repeats, first = sort_entries(i, j, v, size)
         with np.errstate(over="ignore"):
             total = float(v.sum())
         if not math.isfinite(total):  # by one of them, or by their number: the host tells
@@ -325,7 +319,7 @@ class Observations:
             remedy = "say duplicates='mean' or duplicates='last'"
             raise DuplicateEntries(repeats, int(row), int(by_row.indices[first]), remedy)
         if repeats:
-            by_row, ordered = _merge_repeats(by_row, ordered, duplicates)
+            by_row, ordered = merge_repeats(by_row, ordered, duplicates)
         return cls(Pattern.of(size, by_row), ordered)
 
 
@@ -350,78 +344,3 @@ def _as_indices(given: Any, name: str, like: Any) -> Any:
             return _arrays.place(given, device)
         given = _arrays.place(given, None)
     return _arrays.place(_checks.as_indices(given, name), device)
-
-
-class _Sorted(NamedTuple):
-    """Entries row by row, columns ascending within a row, equal positions in the order given."""
-
-    by_row: SparseIndex
-    values: Any
-    repeats: int  # entries that repeat the position before them
-    first: int  # the first of these
-
-
-def _sort_entries(rows: Any, cols: Any, values: Any, shape: tuple[int, int]) -> _Sorted:
-    m, n = shape
-    if _arrays.of(values) is not None:
-        return _sort_tensors(rows, cols, values, shape)
-    if _extensions.core is not None:
-        index = np.int32 if rows.dtype == cols.dtype == np.int32 else np.int64
-        given = plain(rows, index), plain(cols, index), plain(values)
-        try:
-            pointers, indices, ordered, *repeats = _extensions.core.sort_entries(*given, m, n)
-        except IndexError:  # which only says that one is out of range: these say which
-            _checks.indices(rows, m, "row")
-            _checks.indices(cols, n, "column")
-            raise
-        return _Sorted(SparseIndex(pointers, indices), ordered, *repeats)
-    rows, cols = _checks.indices(rows, m, "row"), _checks.indices(cols, n, "column")
-    # By column, then by row: a conversion of SciPy's is a stable counting sort. Here each line of `given` is one entry.
-    given = sparse.csr_array((values, cols, np.arange(len(values) + 1)), shape=(len(values), n)).tocsc()
-    columns = sparse.csc_array((given.data, rows[given.indices], given.indptr), shape=shape)
-    matrix = columns.tocsr()
-    again = np.flatnonzero(~_new(matrix.indptr, matrix.indices))
-    return _Sorted(
-        SparseIndex(matrix.indptr, matrix.indices), matrix.data, len(again), int(again[0]) if len(again) else -1
-    )
-
-
-def _sort_tensors(rows: Any, cols: Any, values: Any, shape: tuple[int, int]) -> _Sorted:
-    xp = array_namespace(values)
-    for axis, given, size in (("row", rows, shape[0]), ("column", cols, shape[1])):
-        if not 0 <= int(given.min()) <= int(given.max()) < size:
-            _checks.indices(_arrays.place(given, None), size, axis)  # says which
-    order = xp.argsort(cols, stable=True)
-    order = order[xp.argsort(rows[order], stable=True)]
-    indices = xp.astype(cols[order], getattr(xp, np.dtype(_checks.index_dtype(shape[1])).name))
-    by_row = SparseIndex(pointers_of(rows, shape[0]), indices)
-    (again,) = xp.nonzero(~_new(*by_row))
-    return _Sorted(by_row, values[order], len(again), int(again[0]) if len(again) else -1)
-
-
-def _new(pointers: Any, indices: Any) -> Any:
-    """(observed,) whether an entry stands at another position than the one before it."""
-    xp = array_namespace(indices)
-    new = xp.ones(len(indices), dtype=xp.bool, device=device_of(indices))
-    new[1:] = indices[1:] != indices[:-1]
-    new[pointers[:-1][pointers[1:] > pointers[:-1]]] = True
-    return new
-
-
-def _merge_repeats(by_row: SparseIndex, values: Any, duplicates: Duplicates) -> tuple[SparseIndex, Any]:
-    xp = array_namespace(values)
-    (first,) = xp.nonzero(_new(*by_row))
-    ends = xp.concat([first[1:], by_row.indptr[-1:]])
-    if duplicates == "last":
-        merged = values[ends - 1]
-    else:
-        with np.errstate(over="ignore"):
-            sums = (
-                np.add.reduceat(values, first)
-                if isinstance(values, np.ndarray)
-                else xp.segment_reduce(values, "sum", lengths=ends - first)
-            )
-        if not bool(xp.isfinite(sums).all()):
-            raise ValueError(f"values of repeated entries add up to more than {values.dtype} holds; divide all of them")
-        merged = sums if duplicates == "sum" else sums / xp.astype(ends - first, values.dtype)
-    return SparseIndex(xp.searchsorted(first, by_row.indptr), by_row.indices[first]), merged

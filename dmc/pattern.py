@@ -21,6 +21,19 @@ class SparseIndex(NamedTuple):
     indptr: Any  # (rows + 1,) int64
     indices: Any  # (observed,) int32, or int64 where the matrix has 2³¹ columns
 
+    def compiled(self, others: int) -> Any:
+        """As the core takes entries, with so many on the other side: indices checked, cut into pieces of work."""
+        kind = _extensions.core.Entries if self.indices.dtype == np.int32 else _extensions.core.WideEntries
+        return kind(plain(self.indptr), plain(self.indices), others)
+
+    def take(self, rows: NDArray[Any]) -> tuple[SparseIndex, NDArray[np.int64]]:
+        """Some rows, by number or as a mask, of NumPy arrays; and which of the entries are theirs."""
+        rows = np.flatnonzero(rows) if rows.dtype == bool else rows
+        counts = np.diff(self.indptr)[rows]
+        ends = np.concatenate([[0], np.cumsum(counts)])
+        entries = np.arange(ends[-1]) + np.repeat(self.indptr[rows] - ends[:-1], counts)
+        return SparseIndex(ends, self.indices[entries]), entries
+
 
 class BothOrders(NamedTuple):
     """A value for each observed entry, in row order and again in column order: no pass needs a permutation."""
@@ -99,9 +112,8 @@ class Pattern:
     def _of_core(self, entries: SparseIndex, others: int) -> Any:
         # The core wants one dtype for both sides; int64 is that of a matrix with 2³¹ rows or columns.
         wide = self.by_row.indices.dtype != np.int32 or _checks.index_dtype(self.shape[0]) != np.int32
-        kind = _extensions.core.WideEntries if wide else _extensions.core.Entries
         indices = entries.indices.astype(np.int64 if wide else np.int32, copy=False)
-        return kind(plain(entries.indptr), plain(indices), others)
+        return entries._replace(indices=indices).compiled(others)
 
     def positions(self, side: int) -> tuple[Any, Any]:
         """(observed,) of each entry, in the order of a side: where it stands on that side, and on the other."""

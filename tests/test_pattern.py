@@ -5,10 +5,11 @@ import pickle
 
 import numpy as np
 import pytest
+from scipy import sparse
 
 from dmc import _extensions
 from dmc.observations import Observations
-from dmc.pattern import COLUMNS, ROWS
+from dmc.pattern import COLUMNS, ROWS, SparseIndex
 from test_observations import COLS, ROWS as ROW_INDICES, SHAPE, VALUES, where
 
 
@@ -90,3 +91,14 @@ def test_the_cores_form_is_made_once_of_each_side_and_travels_nowhere(expected):
     assert pattern.prepared(COLUMNS) is not prepared
     copied = pickle.loads(pickle.dumps(pattern))
     assert copied.prepared(ROWS) is not prepared
+
+
+@pytest.mark.parametrize("rows", [np.array([2, 0, 2]), np.array([True, False, True]), np.zeros(0, np.int64)])
+def test_some_rows_have_their_entries(rows):
+    dense = np.array([[1, 0, 2, 3], [4, 5, 0, 0], [0, 6, 0, 7]])
+    matrix = sparse.csr_array(dense)
+    some, entries = SparseIndex(matrix.indptr.astype(np.int64), matrix.indices).take(rows)
+    np.testing.assert_array_equal(
+        sparse.csr_array((matrix.data[entries], some.indices, some.indptr), (len(some.indptr) - 1, 4)).toarray(),
+        dense[rows],
+    )

@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 
+from dmc import _arrays
 from dmc.kernels import torch_operators
 from kernel_suite import Case
 
@@ -16,7 +17,7 @@ def tensors(case: Case, device: str = "cpu") -> list[torch.Tensor]:
     given = (
         *map(torch.from_numpy, sides),
         *torch_operators.pattern_tensors(case.pattern),
-        *map(torch.from_numpy, orders),
+        *(_arrays.place(values, "cpu") for values in orders),  # which may be read-only
     )
     return [tensor.to(device) for tensor in given]
 

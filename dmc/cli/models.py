@@ -20,6 +20,13 @@ from dmc.report import recommender as reports, titles as item_titles
 UserColumn = Annotated[str, typer.Option("--user", help="Column of the users.")]
 ItemColumn = Annotated[str, typer.Option("--item", help="Column of the items.")]
 RatingColumn = Annotated[str, typer.Option("--rating", help="Column of the ratings.")]
+Duplicates = Annotated[Literal["error", "mean", "last"], typer.Option(help="Of repeated ratings.")]
+Kind = Annotated[
+    Literal["bayes", "network"] | None,
+    typer.Option(help="Variational Bayes, which is the default, or a compressed deep network."),
+]
+Intervals = Annotated[bool, typer.Option("--intervals", help="Learn bounds for `dmc predict --interval` too.")]
+Device = Annotated[str | None, typer.Option(help="Where to train a network: cuda for a GPU; the host if left out.")]
 Model = Annotated[Path, typer.Argument(help="A model that `dmc fit -o` saved.")]
 Titles = Annotated[
     Path | None, typer.Option("--titles", help="File with an item's id and title in each line, such as u.item.")
@@ -33,29 +40,18 @@ def fit(
     user: UserColumn = "user",
     item: ItemColumn = "item",
     rating: RatingColumn = "rating",
-    duplicates: Annotated[Literal["error", "mean", "last"], typer.Option(help="Of repeated ratings.")] = "error",
-    model: Annotated[
-        Literal["bayes", "network"] | None,
-        typer.Option(help="Variational Bayes, which is the default, or a compressed deep network."),
-    ] = None,
+    duplicates: Duplicates = "error",
+    model: Kind = None,
     depth: Annotated[int | None, typer.Option(help="Cores of the network; 3 if left out.", min=0)] = None,
     ensemble: Annotated[int, typer.Option(help="Models to average.", min=1)] = 1,
-    intervals: Annotated[
-        bool, typer.Option("--intervals", help="Learn bounds for `dmc predict --interval` too.")
-    ] = False,
+    intervals: Intervals = False,
     threads: Annotated[int | None, typer.Option(help="Threads to use; all cores if left out.", min=1)] = None,
-    device: Annotated[
-        str | None, typer.Option(help="Where to train a network: cuda for a GPU; the host if left out.")
-    ] = None,
+    device: Device = None,
     as_json: Json = False,
 ) -> None:
     """Fit a recommender to a file of ratings. Ctrl-C ends with the best so far, saved if -o was given."""
     columns = (user, item, rating)
-    judged = Table.open(test, columns) if test else None
-    if judged is not None:  # what is wrong with it is told before the work
-        for column in (user, item):
-            judged.ids(column)
-        judged.numbers(rating)
+    judged = _opened(test, columns) if test else None
     check_output(output)
     given = Table.open(ratings, columns)
     if model is None and (depth is not None or device is not None):
@@ -78,6 +74,15 @@ def fit(
     if judged is not None:
         result["test_rmse"] = _rmse(fitted, judged, rating)
     _show_fit(fitted, {**result, "fit_seconds": seconds}, output, as_json)
+
+
+def _opened(test: Path, columns: tuple[str, str, str]) -> Table:
+    """Ratings to judge by; what is wrong with them is told now, before the work."""
+    judged, (user, item, rating) = Table.open(test, columns), columns
+    for column in (user, item):
+        judged.ids(column)
+    judged.numbers(rating)
+    return judged
 
 
 def _show_fit(model: Recommender, figures: dict[str, float], output: Path | None, as_json: bool) -> None:
@@ -190,7 +195,7 @@ def evaluate(
     item: ItemColumn = "item",
     rating: RatingColumn = "rating",
     timestamp: Annotated[str, typer.Option("--time", help="Column of the times, for --split time.")] = "timestamp",
-    duplicates: Annotated[Literal["error", "mean", "last"], typer.Option(help="Of repeated ratings.")] = "error",
+    duplicates: Duplicates = "error",
     as_json: Json = False,
 ) -> None:
     """Judge a recommender by ratings that it has not seen, beside simple rivals; without --model, one is fitted."""

@@ -141,7 +141,7 @@ class Analyses:
         found = factor_analysis.finished(entries, analysis.model)
         fitted = Factors(found.factors, (), found.loadings, None, found.intercept)
         value = float(found.noise.mean())
-        self.phases.add(Phase("factor analysis", fitted, status, run.n_steps - first, value, None, run.stopped_by))
+        self.phases.add(Phase("factor analysis", fitted, status, run.n_steps - first, value))
         factors = scaling.restored(fitted)
         noise = np.sqrt(found.noise) * scaling.spread * ~scaling.constant
         return Fitted(factors.map(lambda factor: factor.astype(self.host.dtype)), noise, status), found

@@ -207,32 +207,24 @@ class MatrixCompletion(CompletionQueries):
         self._unit = 2.0 ** math.frexp(float(abs(counted.values).max()) or 1.0)[1]
         counted = counted.with_values(counted.values / self._unit)
         repeats = repetitions(sample_weight, observations.shape[0]) if weights is None else None
+        phases = Phases(Run([*self.callbacks, *([Progress()] if self.verbose else [])]))
         # One thread for BLAS also between the phases: their thin decompositions gain nothing.
-        with (
-            kernels.threads(self.n_threads),
-            kernels.sharing_cores(2 * settings.bound),
-            Run([*self.callbacks, *([Progress()] if self.verbose else [])]) as run,
-        ):
-            phases = Phases(run)
+        with kernels.threads(self.n_threads), kernels.sharing_cores(2 * settings.bound), phases.run as run:
             selected, outliers = fit_repeated(counted, entry_weights, repeats, settings, rng, phases)
-        status = selected.status if phases.ending is None else phases.ending.status
-        if status is Status.NONFINITE:
-            raise FloatingPointError(f"the fit failed after {phases.n_steps} steps: {status}")
+        status = _ending(run, selected)
         self._labels, self._bounds, self._observations = labels, bounds, observations.to(None)
         host = counted.to(None)
         fitted = host.take(~outliers) if outliers.any() else host
         # Rows that do not count are still rows; entries that do not are none.
-        uncounted = np.zeros(observations.shape[0], bool)
-        if sample_weight is not None and weights is None and not outliers.any():
-            uncounted = np.asarray(sample_weight) == 0
-        self._keep(selected, fitted, uncounted)
+        rows_count = sample_weight is None or weights is not None or outliers.any()
+        self._keep(selected, fitted, None if rows_count else np.asarray(sample_weight) == 0)
         self.factors_ = in_units(self._model.factors, self._unit).to(home)
         self.outliers_ = np.column_stack([array[outliers] for array in (host.rows, host.cols)]).astype(np.int64)
-        self.n_iter_, self.history_ = phases.n_steps, phases.history
+        self.n_iter_, self.history_ = run.n_steps, phases.history
         complete = self.identifiability_.whole or not fitted.values.any()
         determined = status in (Status.CONVERGED, Status.COMPLETED) and not complete
         self.status_ = Status.UNDETERMINED if determined else status
-        findings.of_ending(phases, status, self.rank_)
+        findings.of_ending(run, status, self.rank_)
         findings.of_model(self, selected, fitted if self.loss == "squared" else None)
         return self
 
@@ -251,11 +243,11 @@ class MatrixCompletion(CompletionQueries):
         _checks.callables(self.callbacks, "callbacks")
         return Settings(self.scale, self.loss, bound, self.depth, self.validation_fraction)
 
-    def _keep(self, selected: Selected, fitted: Observations, uncounted: NDArray[np.bool_]) -> None:
+    def _keep(self, selected: Selected, fitted: Observations, uncounted: NDArray[np.bool_] | None) -> None:
         """What was selected, and what is told of it."""
         model, unit, said = selected.model, self._unit, selected.held_out
         factors, determining = model.factors, fitted
-        if uncounted.any():
+        if uncounted is not None and uncounted.any():
             determining = self._observations
             factors = imputation.with_rows(model, determining.with_values(determining.values / unit), uncounted)
         self._model = replace(model, factors=filled(factors, determining))
@@ -308,3 +300,11 @@ class MatrixCompletion(CompletionQueries):
         tags.input_tags.allow_nan = True
         tags.input_tags.sparse = True
         return tags
+
+
+def _ending(run: Run, selected: Selected) -> Status:
+    """How a fit ended; a FloatingPointError, if it overflowed."""
+    status = run.status if run.status is not None and run.ended else selected.status
+    if status is Status.NONFINITE:
+        raise FloatingPointError(f"the fit failed after {run.n_steps} steps: {status}")
+    return status

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import warnings
 from types import FrameType
 from typing import Any
 
@@ -11,12 +10,13 @@ import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
 from dmc import _checks
+from dmc._warn import warn
 from dmc.completion import tuning
-from dmc.completion.phases import Phases
 from dmc.completion.results import Selected
 from dmc.completion.robust import gross
 from dmc.completion.tables import Labels
 from dmc.observations import Observations
+from dmc.solver.loop import Run
 from dmc.solver.solution import Status
 
 
@@ -40,24 +40,9 @@ class Findings:
 
     def of_data(self, masked: bool) -> None:
         """What the data look like, whatever the fit."""
-        observations, pattern = self._observations, self._observations.pattern
+        observations = self._observations
         values, n = observations.values, observations.n_observed
-        empty_rows, empty = np.flatnonzero(pattern.row_counts == 0), np.flatnonzero(pattern.column_counts == 0)
-        if len(empty_rows) or len(empty):
-            parts = [
-                f"{len(lines):,} of {_checks.count(of, noun)}"
-                for lines, of, noun in (
-                    (empty_rows, len(pattern.row_counts), "row"),
-                    (empty, len(pattern.column_counts), "column"),
-                )
-                if len(lines)
-            ]
-            which = f" ({self._labels.named(empty.tolist())})" if len(empty) else ""
-            tell(
-                "empty",
-                f"{' and '.join(parts)} have no observed entry{which}: there the average of the others is predicted; "
-                "leave them out, or observe at least one entry of each",
-            )
+        self._of_empty()
         whole = n == observations.shape[0] * observations.shape[1]
         if n >= tuning.WARNINGS.several and not whole and (values == values[0]).all():
             where = (
@@ -81,6 +66,26 @@ class Findings:
         if self._missing is not None and self._missing == self._missing and self._occurs() is False:
             tell("placeholder", f"missing_values is {self._missing:g}, which no entry of X is; check the number")
 
+    def _of_empty(self) -> None:
+        """Rows and columns that nothing is known of."""
+        pattern = self._observations.pattern
+        empty_rows, empty = np.flatnonzero(pattern.row_counts == 0), np.flatnonzero(pattern.column_counts == 0)
+        if len(empty_rows) or len(empty):
+            parts = [
+                f"{len(lines):,} of {_checks.count(of, noun)}"
+                for lines, of, noun in (
+                    (empty_rows, len(pattern.row_counts), "row"),
+                    (empty, len(pattern.column_counts), "column"),
+                )
+                if len(lines)
+            ]
+            which = f" ({self._labels.named(empty.tolist())})" if len(empty) else ""
+            tell(
+                "empty",
+                f"{' and '.join(parts)} have no observed entry{which}: there the average of the others is predicted; "
+                "leave them out, or observe at least one entry of each",
+            )
+
     def _occurs(self) -> bool | None:
         """Whether the number that stands for missing entries is there; None where that cannot be told."""
         X = getattr(self._given, "data", None) if self._sparse else self._given
@@ -89,14 +94,14 @@ class Findings:
         except (TypeError, ValueError):
             return None
 
-    def of_ending(self, phases: Phases, status: Status, rank: int) -> None:
+    def of_ending(self, run: Run, status: Status, rank: int) -> None:
         """How the fit ended."""
-        if phases.ending is not None and phases.ending.stopped_by == "interrupt":
-            tell("interrupt", f"interrupted after {phases.n_steps} steps: the model holds what was reached")
+        if run.stopped_by == "interrupt":
+            tell("interrupt", f"interrupted after {run.n_steps} steps: the model holds what was reached")
         if status is Status.MAX_STEPS:
             tell(
                 "max steps",
-                f"not converged after {phases.n_steps} steps: the entries may be too few for rank {rank}; observe "
+                f"not converged after {run.n_steps} steps: the entries may be too few for rank {rank}; observe "
                 "more of them, or give a smaller rank",
                 ConvergenceWarning,
             )
@@ -167,19 +172,16 @@ class Findings:
 
 def tell(kind: str, message: str, category: type[Warning] = UserWarning) -> None:
     """Warn at the line that called for the fit; in a search of scikit-learn's once, and not for every fold."""
-    level, caller, search = 1, None, None
-    frame: FrameType | None = sys._getframe()
+    search: FrameType | None = None
+    frame = sys._getframe().f_back
     while frame is not None:
-        name = frame.f_globals.get("__name__", "")
-        if name.startswith("sklearn.model_selection"):
+        if frame.f_globals.get("__name__", "").startswith("sklearn.model_selection"):
             search = frame
-        if caller is None and not name.startswith(("dmc.", "sklearn.", "joblib.")):
-            caller = level
-        level, frame = level + 1, frame.f_back
+        frame = frame.f_back
     if search is not None:
         # Kept with the call of the search itself, so that it is forgotten when that ends.
         told = search.f_locals.setdefault("told by dmc", set())
         if kind in told:
             return
         told.add(kind)
-    warnings.warn(message, category, stacklevel=caller or 2)
+    warn(message, category)

@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dmc import kernels
-from dmc._arrays import Device
 from dmc.completion import robust
 from dmc.completion.model import Model, in_units
 from dmc.completion.results import rms
@@ -92,7 +91,7 @@ def fold_in(
 ) -> tuple[Factors, Float | None]:
     """`Model.fold_in` of NumPy observations in the model's units, by all entries or those that agree."""
     if robustly:
-        return robust.fold_in(model, observations, covariances=covariances)[:2]
+        return robust.fold_in(model, observations, covariances=covariances)
     return model.fold_in(observations, covariances=covariances)
 
 
@@ -102,11 +101,6 @@ def with_rows(model: Model, observations: Observations, which: NDArray[np.bool_]
     folded, _ = model.fold_in(observations.take(which[observations.rows]))
     bias = None if factors.row_bias is None else np.where(which, folded.row_bias, factors.row_bias)
     return replace(factors, U=np.where(which[:, None], folded.U, factors.U), row_bias=bias)
-
-
-def device(rows: Rows) -> Device:
-    """Where the rows were given."""
-    return None if isinstance(rows, GappedArray) else rows.device
 
 
 def _in_model_units(rows: Observations, unit: float) -> Observations:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from dmc.completion.scaling import Scaling
 from dmc.factors import Factors
 from dmc.observations import Observations
-from dmc.pattern import Pattern, SparseIndex
+from dmc.pattern import Pattern
 from dmc.solver import row_solve
 from dmc.solver.row_solve import LEAST_NOISE, RowEntries, RowModel
 
@@ -100,10 +100,8 @@ class Model:
             freedom = -float(width**2)
             trial = replace(self, noise=noise * spread)
             for side in (0, 1):
-                system = _System.of(trial, side)
-                _, found = row_solve.posteriors(system.precision(), system.zeros, system.features, covariances=True)
-                assert found is not None
-                freedom += float((1 - found[:, row_solve.diagonal(system.width)]).sum())
+                found, root, _ = _whitened_covariances(trial, side)
+                freedom += float((1 - found[:, row_solve.diagonal(len(root))]).sum())
             noise = np.sqrt(squares / (n - min(max(freedom, 0.0), MOST_FREEDOM * n)))
         return np.asarray(noise * spread * ~self.scaling.constant)
 
@@ -181,15 +179,13 @@ class Model:
 
     def covariances(self, side: int, lines: NDArray[Any] | None = None) -> Float:
         """(lines, coordinates, coordinates) of the rows' (0) or columns' (1) factors and bias, given the other side."""
-        system = _System.of(self, side, lines)
-        _, found = row_solve.posteriors(system.precision(), system.zeros, system.features, covariances=True)
-        assert found is not None
-        turned = system.spread @ row_solve.unpacked(found, system.width) @ system.spread.T
+        found, spread, units = _whitened_covariances(self, side, lines)
+        turned = spread @ row_solve.unpacked(found, len(spread)) @ spread.T
         own = _coordinates(self.factors, side)[0]
         # A line has no part in directions that are those of other blocks, and none is open there.
         present = (own if lines is None else own[lines]) != 0
         turned = turned * present[:, :, None] * present[:, None, :]
-        return np.asarray(turned * (system.units**2)[:, None, None])
+        return np.asarray(turned * (units**2)[:, None, None])
 
     def deviations(self, rows: NDArray[Any], cols: NDArray[Any]) -> Float:
         """(pairs,) standard deviations of entries as they would be measured, in the data's units."""
@@ -264,61 +260,41 @@ def _coordinates(factors: Factors, side: int) -> tuple[Float, Float]:
     return np.column_stack([own, bias]), np.column_stack([other, np.ones(len(other))])
 
 
-@dataclass(frozen=True, eq=False)
-class _System:
-    """What `row_solve.posteriors` needs for the lines of one side, in coordinates in which their prior is N(0, I)."""
+def _whitened_covariances(model: Model, side: int, lines: NDArray[Any] | None = None) -> tuple[Float, Float, Float]:
+    """Of the lines of one side: packed covariances in coordinates in which the prior is N(0, I), what turns these into
+    the unknowns, and (lines,) the units of each line's unknowns."""
+    factors, pattern, scaled = model.factors, model.pattern, model.scaling.side
+    own, features = _coordinates(factors, side)
+    units = np.ones(len(own))
+    if scaled == ("rows", "columns")[side]:
+        units = model.scaling.spread
+        own = own.copy()
+        own[:, -1] -= model.scaling.location
+    scaled_own = own / units[:, None]
+    values, vectors = np.linalg.eigh(scaled_own.T @ scaled_own / max(len(own), 1))
+    spread = vectors * np.sqrt(np.maximum(values, 0))
+    entries, precision = (pattern.by_row, pattern.by_column)[side], _entry_precision(model)
+    if side:
+        precision = pattern.both_orders(precision).by_column
+    if lines is not None:
+        entries, kept = entries.take(lines)
+        precision, units = precision[kept], units[lines]
+    precision = precision * np.repeat(units, np.diff(entries.indptr)) ** 2
+    weights = row_solve.matrix(Pattern((len(units), len(features)), entries), precision)
+    nothing = np.zeros((len(units), features.shape[1]))
+    _, found = row_solve.posteriors(weights, nothing, features @ spread, covariances=True)
+    assert found is not None
+    return found, spread, units
 
-    lines: SparseIndex
-    others: int
-    entry_precision: Float
-    features: Float
-    spread: Float
-    units: Float  # (lines,) of each line's unknowns
 
-    @classmethod
-    def of(cls, model: Model, side: int, lines: NDArray[Any] | None = None) -> _System:
-        factors, pattern = model.factors, model.pattern
-        own, features = _coordinates(factors, side)
-        units = np.ones(len(own))
-        if model.scaling.side == ("rows", "columns")[side]:
-            units = model.scaling.spread
-            own = own.copy()
-            own[:, -1] -= model.scaling.location
-        scaled = own / units[:, None]
-        second = scaled.T @ scaled / max(len(scaled), 1)
-        values, vectors = np.linalg.eigh(second)
-        spread = vectors * np.sqrt(np.maximum(values, 0))
-        entries = (pattern.by_row, pattern.by_column)[side]
-        weights = np.ones(pattern.n_observed) if model.weights is None else model.weights
-        noise = model._noise_at(pattern.rows, pattern.cols)
-        at = pattern.rows if model.scaling.side == "rows" else pattern.cols
-        size = np.zeros(len(model.scaling.spread))  # of each line's predictions: units may differ between them
-        np.maximum.at(size, at, np.abs(factors.at(pattern.rows, pattern.cols)))
-        floor = LEAST_NOISE * np.where(size > 0, size, 1.0)
-        precision = weights / np.maximum(noise, floor[at]) ** 2
-        if side:
-            precision = pattern.both_orders(precision).by_column
-        if lines is not None and len(lines) < len(own):
-            counts = np.diff(entries.indptr)
-            wanted = np.zeros(len(own), bool)
-            wanted[lines] = True
-            kept = np.repeat(wanted, counts)
-            pointers = np.concatenate([[0], np.cumsum(counts[wanted])])
-            entries, precision, units = SparseIndex(pointers, entries.indices[kept]), precision[kept], units[wanted]
-        own_lines = np.repeat(np.arange(len(units)), np.diff(entries.indptr))
-        return cls(entries, len(features), precision * units[own_lines] ** 2, features @ spread, spread, units)
-
-    @property
-    def width(self) -> int:
-        return self.features.shape[1]
-
-    @property
-    def zeros(self) -> Float:
-        return np.zeros((len(self.units), self.width))
-
-    def precision(self) -> Any:
-        pattern = Pattern((len(self.units), self.others), self.lines)
-        return row_solve.matrix(pattern, self.entry_precision)
+def _entry_precision(model: Model) -> Float:
+    """(observed,) of each entry around the model, bounded by what rounding leaves."""
+    pattern = model.pattern
+    at = pattern.rows if model.scaling.side == "rows" else pattern.cols
+    size = np.zeros(len(model.scaling.spread))  # of each line's predictions: units may differ between them
+    np.maximum.at(size, at, np.abs(model.factors.at(pattern.rows, pattern.cols)))
+    noise = np.maximum(model.noise, LEAST_NOISE * np.where(size > 0, size, 1.0))[at]
+    return np.asarray((1.0 if model.weights is None else model.weights) / noise**2)
 
 
 def in_units(factors: Factors, unit: float) -> Factors:

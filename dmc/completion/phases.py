@@ -27,8 +27,6 @@ class Phase:
         Relative to that at zero; of factor analysis the share of noise.
     held_out_error : float or None
         Root mean square error on held-out entries.
-    stopped_by : str or None
-        With STOPPED: the callback that asked for the end, or "interrupt" for Ctrl-C.
     """
 
     name: str
@@ -37,7 +35,6 @@ class Phase:
     n_steps: int
     value: float
     held_out_error: float | None = None
-    stopped_by: str | None = None
 
     @property
     def ended(self) -> bool:
@@ -56,13 +53,10 @@ class Phases:
     def __init__(self, run: Run) -> None:
         self.run = run
         self.history: list[dict[str, Any]] = []
-        self.ending: Phase | None = None  # the one after which the fit ends with what it has
         self._began = time.perf_counter()
 
     def add(self, phase: Phase) -> Phase:
         """The phase, which has ended."""
-        if self.ending is None and phase.ended:
-            self.ending = phase
         self.history.append(
             {
                 "phase": phase.name,
@@ -77,8 +71,5 @@ class Phases:
 
     @property
     def ended(self) -> bool:
-        return self.ending is not None
-
-    @property
-    def n_steps(self) -> int:
-        return sum(entry["n_steps"] for entry in self.history)
+        """Whether the fit ends with what it has."""
+        return self.run.ended

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import warnings
 from typing import Any
 
 import numpy as np
@@ -13,6 +12,7 @@ from sklearn.base import BaseEstimator, OneToOneFeatureMixin, TransformerMixin
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from dmc import _arrays, _checks
+from dmc._warn import warn
 from dmc.completion import imputation
 from dmc.completion.identifiability import Identifiability
 from dmc.completion.model import Model, in_units
@@ -42,7 +42,7 @@ class CompletionQueries(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
     @property
     def solvability_(self) -> Identifiability:
         """The former name of `identifiability_`."""
-        warnings.warn("solvability_ is now called identifiability_", DeprecationWarning, stacklevel=2)
+        warn("solvability_ is now called identifiability_", DeprecationWarning)
         return self.identifiability_
 
     def predict(self, rows: Any, cols: ArrayLike | None = None, *, return_std: bool = False) -> Any:
@@ -89,7 +89,7 @@ class CompletionQueries(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         table = self._rows_of(rows, None)
         if not return_std:
             predicted = imputation.predict(self._model, table, self._unit, robustly=self.loss == "robust")
-            return _arrays.place(self._bounds.clipped(predicted), imputation.device(table))
+            return _arrays.place(self._bounds.clipped(predicted), table.device)
         observations = table.observations() if isinstance(table, GappedArray) else table
         scaled = observations.to(None)
         scaled = scaled.with_values(scaled.values / self._unit)
@@ -106,10 +106,9 @@ class CompletionQueries(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         nothing |= ~blocks.known(rows, cols)
         if nothing.any():
             deviations[nothing] = np.nan
-            warnings.warn(
+            warn(
                 f"{_checks.count(int(nothing.sum()), 'position')} of {len(rows):,} cannot be known from the observed "
                 "entries: their standard deviation is NaN; see complete(unknown=np.nan)",
-                stacklevel=3,
             )
         return deviations
 
@@ -195,7 +194,7 @@ class CompletionQueries(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         rows = self._rows_of(X, mask)
         predicted = imputation.predict(self._model, rows, self._unit, robustly=self.loss == "robust")
         completed = imputation.with_observed(self._bounds.clipped(predicted), rows)
-        return Labels.of(X).around(_arrays.place(completed, imputation.device(rows)))
+        return Labels.of(X).around(_arrays.place(completed, rows.device))
 
     def score(self, X: Any, y: None = None, *, mask: Any = None) -> float:
         """How well missing entries are imputed: minus the root mean squared error on held-out ones; higher is better.

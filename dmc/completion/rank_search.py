@@ -15,13 +15,13 @@ from dmc import _arrays
 from dmc.completion import tuning
 from dmc.completion.phases import Phase, Phases
 from dmc.completion.results import rms
-from dmc.completion.stopping import Patience, Settled, Watch
+from dmc.completion.stopping import Patience, Settled
 from dmc.factors import Array, Factors
 from dmc.observations import Observations
 from dmc.pattern import COLUMNS, ROWS
 from dmc.solver import initial, steps
 from dmc.solver.callbacks import EarlyStopping, Lowest, Stagnation
-from dmc.solver.loop import solve_phase
+from dmc.solver.loop import Callback, solve_phase
 from dmc.solver.problem import MaskedLeastSquares
 from dmc.solver.rank_path import FIRST_LEVEL, RankPath
 from dmc.solver.row_solve import towards_prior
@@ -195,7 +195,7 @@ class RankSearch:
         assert path.best is not None
         return replace(reached, factors=path.best) if reached.ended else reached
 
-    def _final(self, watch: Watch, start: Factors, step: steps.Step, n_steps: int) -> Phase:
+    def _final(self, watch: Callback, start: Factors, step: steps.Step, n_steps: int) -> Phase:
         """A phase on all entries that was judged on some: as far as was best then."""
         return self.solve("final", self._problem, watch, start, step, n_steps, planned=True)
 
@@ -228,7 +228,7 @@ class RankSearch:
         self,
         name: str,
         problem: MaskedLeastSquares,
-        watch: Watch,
+        watch: Callback,
         start: Factors,
         step: steps.Step,
         max_steps: int,
@@ -262,7 +262,7 @@ class RankSearch:
         value = found.value / max(zero, np.finfo(float).tiny)
         error = watch.best_error if isinstance(watch, EarlyStopping) else None
         error = error if judge is None else judge(found.factors)
-        return self.phases.add(Phase(name, found.factors, found.status, found.n_steps, value, error, found.stopped_by))
+        return self.phases.add(Phase(name, found.factors, found.status, found.n_steps, value, error))
 
     def _to_rounding(self, left: Observations) -> bool:
         return rms(left.values) <= self._tolerance * self.size

@@ -109,7 +109,7 @@ def _suspected(host: Observations, weights: Float | None, width: int) -> NDArray
         host.with_values(np.clip(z, -tuning.ROBUST.clipped, tuning.ROBUST.clipped)),
         1 / (1 + (z / tuning.ROBUST.clipped) ** 2),
     )
-    missed, root = np.abs(z), np.sqrt(given)
+    root = np.sqrt(given)
     for _ in range(tuning.ROBUST.reweighted):
         entries = Entries.of(standard, given * trust)
         found = factor_analysis.fit(entries, width, relevance=True) if width else None
@@ -134,18 +134,8 @@ def _minority(deviations: Float, host: Observations, columns: bool = True) -> ND
     return outliers
 
 
-def fold_in(
-    model: Model, observations: Observations, *, covariances: bool = False
-) -> tuple[Factors, Float | None, NDArray[np.bool_]]:
-    """Rows with these NumPy entries, as far as they agree with each other and with the columns.
-
-    Returns
-    -------
-    Factors, covariances
-        As `Model.fold_in` gives them.
-    (observed,) bool
-        Which entries were left out.
-    """
+def fold_in(model: Model, observations: Observations, *, covariances: bool = False) -> tuple[Factors, Float | None]:
+    """`Model.fold_in` of NumPy entries, as far as these agree with each other and with the columns."""
     trust = np.ones(observations.n_observed)
     for _ in range(tuning.ROBUST.reweighted):
         folded, _ = model.fold_in(observations, trust)
@@ -156,8 +146,7 @@ def fold_in(
             tuning.ROBUST.freedom + (missed / np.maximum(typical[observations.rows], least)) ** 2
         )
     outliers = _minority(missed / least, observations, columns=False)
-    folded, of_rows = model.fold_in(observations.take(~outliers), covariances=covariances)
-    return folded, of_rows, outliers
+    return model.fold_in(observations.take(~outliers), covariances=covariances)
 
 
 def _noise(model: Model, observations: Observations) -> Float:

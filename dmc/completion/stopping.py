@@ -2,20 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Protocol
-
 from dmc.observations import Observations
 from dmc.solver.callbacks import EarlyStopping
 from dmc.solver.solution import StepInfo
-
-
-class Watch(Protocol):
-    """A callback with a name."""
-
-    @property
-    def name(self) -> str: ...
-
-    def __call__(self, info: StepInfo, /) -> bool: ...
 
 
 class Settled:
@@ -25,7 +14,6 @@ class Settled:
     stuck when the value no longer falls either.
     """
 
-    name = "settled"
     looks, fall, little = 5, 0.97, 1e-3
 
     def __init__(self, bound: int, zero: float) -> None:

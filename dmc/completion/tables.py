@@ -152,13 +152,8 @@ def weighted(observations: Observations, sample_weight: Any, weights: Any) -> tu
 
 
 def _non_negative(values: Any, name: str, shape: tuple[int, ...], what: str) -> Float:
-    array = _checks.as_float(_arrays.place(values, None) if _arrays.is_tensor(values) else values, name)
-    if array.shape != shape:
-        raise ValueError(f"{name} has shape {array.shape}; give {shape}, {what}")
-    _checks.finite(array, name)
-    if (array < 0).any():
-        raise ValueError(f"{name}: the smallest is {array.min():g}; none may be negative")
-    return array.astype(np.float64)
+    values = _arrays.place(values, None) if _arrays.is_tensor(values) else values
+    return _checks.non_negative(values, name, shape, what).astype(np.float64)
 
 
 @dataclass(frozen=True, eq=False)

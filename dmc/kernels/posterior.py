@@ -18,10 +18,7 @@ Float = NDArray[np.float32]
 
 def entries_of(lines: SparseIndex, others: int) -> Any:
     """The entries as a step and `line_sums` take them."""
-    if _extensions.core is None:
-        return incidence(lines, others)
-    kind = _extensions.core.Entries if lines.indices.dtype == np.int32 else _extensions.core.WideEntries
-    return kind(lines.indptr, lines.indices, others)
+    return incidence(lines, others) if _extensions.core is None else lines.compiled(others)
 
 
 def incidence(lines: SparseIndex, others: int) -> Any:

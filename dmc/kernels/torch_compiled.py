@@ -18,6 +18,7 @@ from torch.utils.weak import TensorWeakRef, WeakTensorKeyDictionary
 
 from dmc import _extensions
 from dmc._extensions import Obstacle
+from dmc.pattern import SparseIndex
 
 HALVES = {"bfloat16": torch.bfloat16, "float16": torch.float16}  # forms to which the gathered side may be rounded
 
@@ -82,8 +83,7 @@ def _plan(make: Callable[..., Any], pointers: Tensor, indices: Tensor, other_lin
 
 
 def _core_plan(pointers: Tensor, indices: Tensor, other_lines: int) -> Any:
-    kind = _extensions.core.Entries if indices.dtype == torch.int32 else _extensions.core.WideEntries
-    return kind(_array(pointers), _array(indices), other_lines)
+    return SparseIndex(_array(pointers), _array(indices)).compiled(other_lines)
 
 
 def _array(tensor: Tensor) -> np.ndarray:

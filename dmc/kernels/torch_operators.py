@@ -29,10 +29,8 @@ import torch
 from torch import Tensor
 
 from dmc import _arrays, _checks, _extensions
-from dmc.kernels import torch_compiled
-from dmc.pattern import Pattern
-
-CHUNK = 1 << 18  # entries at a time in plain torch: bounds the (entries, width) temporaries
+from dmc.kernels import reference, torch_compiled
+from dmc.pattern import COLUMNS, ROWS, Pattern, SparseIndex
 
 _PATTERN = "Tensor row_pointers, Tensor column_indices, Tensor column_pointers, Tensor row_indices, Tensor column_order"
 _N_PATTERN = 5
@@ -60,44 +58,39 @@ def pattern_tensors(pattern: Pattern) -> tuple[Tensor, Tensor, Tensor, Tensor, T
 
 def _plain_product(left: Tensor, right: Tensor, *pattern: Tensor) -> Tensor:
     _check(left, right, pattern)
-    rows, cols = _positions(left, right, pattern)
-    parts = [(left[i] * right[j]).sum(1) for i, j in zip(rows.split(CHUNK), cols.split(CHUNK), strict=True)]
-    return torch.cat(parts)
+    return reference.masked_product(left, right, _pattern(left, right, pattern))
 
 
 def _plain_sums(values: Tensor, left: Tensor, right: Tensor, *pattern: Tensor) -> tuple[Tensor, Tensor]:
     _check(left, right, pattern, values=values)
-    rows, cols = _positions(left, right, pattern)
-    by_row, by_column = left.new_zeros(left.shape), right.new_zeros(right.shape)
-    for v, i, j in zip(values.split(CHUNK), rows.split(CHUNK), cols.split(CHUNK), strict=True):
-        by_row.index_add_(0, i, v[:, None] * right[j])
-        by_column.index_add_(0, j, v[:, None] * left[i])
-    return by_row, by_column
+    checked, by_column = _pattern(left, right, pattern), values.index_select(0, pattern[-1])
+    return (
+        reference.weighted_sums(ROWS, right, checked, values),
+        reference.weighted_sums(COLUMNS, left, checked, by_column),
+    )
 
 
 def _plain_residual_grad(left: Tensor, right: Tensor, *rest: Any) -> tuple[Tensor, Tensor, Tensor]:
     pattern, by_entry, gathered = _parted(rest)
     _check(left, right, pattern, gathered, **by_entry._asdict())
-
-    def of(left: Tensor, right: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        residual = _plain_product(left, right, *pattern) - by_entry.target_by_row
-        weighted = residual if by_entry.weights_by_row is None else by_entry.weights_by_row * residual
-        loss = 0.5 * (weighted * residual).sum(dtype=torch.float64)
-        return loss.to(left.dtype), *_plain_sums(weighted, left, right, *pattern)
-
-    if gathered is None:
-        return of(left, right)
-    half = torch_compiled.HALVES[gathered]
-    loss, d_left, _ = of(left, right.to(half).to(right.dtype))
-    return loss, d_left, of(left.to(half).to(left.dtype), right)[2]
+    checked, half = _pattern(left, right, pattern), torch_compiled.HALVES.get(gathered or "", left.dtype)
+    target, target_by_column, w, w_by_column = by_entry
+    rows = left, right.to(half).to(right.dtype)
+    columns = right, left.to(half).to(left.dtype)
+    loss, d_left = reference.residual_gradient(ROWS, *rows, checked, target, w)
+    _, d_right = reference.residual_gradient(COLUMNS, *columns, checked, target_by_column, w_by_column)
+    return left.new_tensor(loss), d_left, d_right
 
 
-def _positions(left: Tensor, right: Tensor, pattern: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
-    """(observed,) row and column of each entry in row order, int64."""
-    row_pointers, column_indices, column_pointers, row_indices, _ = pattern
+def _pattern(left: Tensor, right: Tensor, pattern: tuple[Tensor, ...]) -> Pattern:
+    """What `pattern_tensors` took apart, its indices checked."""
+    row_pointers, column_indices, column_pointers, row_indices, column_order = pattern
     torch_compiled.check_lines(row_pointers, column_indices, len(right))
     torch_compiled.check_lines(column_pointers, row_indices, len(left))
-    return torch.repeat_interleave(row_pointers.diff()), column_indices.long()
+    found = Pattern((len(left), len(right)), SparseIndex(row_pointers, column_indices))
+    made = {"by_column": SparseIndex(column_pointers, row_indices), "column_order": column_order}
+    vars(found).update(made)  # in the place of the cached properties
+    return found
 
 
 masked_product = torch.library.custom_op(

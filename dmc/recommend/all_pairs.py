@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from dmc import _extensions
 from dmc.factors import Factors
-from dmc.pattern import BothOrders, Pattern, SparseIndex, plain
+from dmc.pattern import BothOrders, Pattern, SparseIndex
 from dmc.solver.loop import Look, Run
 from dmc.solver.solution import Status
 
@@ -134,10 +134,7 @@ def line_sums(values: NDArray[Any], lines: SparseIndex) -> NDArray[Any]:
 
 def entries(lines: SparseIndex, others: int) -> Any:
     """Lines with so many on the other side, as `half_sweep` takes them."""
-    if _extensions.core is None:
-        return lines
-    index = _extensions.core.Entries if lines.indices.dtype == np.int32 else _extensions.core.WideEntries
-    return index(plain(lines.indptr), plain(lines.indices), others)
+    return lines if _extensions.core is None else lines.compiled(others)
 
 
 def half_sweep(

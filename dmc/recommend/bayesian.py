@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-import sys
-import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -13,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dmc import _checks, kernels
+from dmc._warn import warn
 from dmc.factors import Factors
 from dmc.observations import Observations
 from dmc.recommend.bayesian_model import (
@@ -398,16 +397,3 @@ def _sides(
         pattern.by_column, both.by_column, features[1], attributes[1], reliabilities=False
     )
     return mean, unit, rows, columns
-
-
-def warn_of_interrupt(n_steps: int) -> None:
-    """Ctrl-C ended the fit of the model that the caller has."""
-    warn(f"interrupted after {n_steps} steps: the model holds the best so far")
-
-
-def warn(message: str) -> None:
-    """Told at the line that called for the fit, whichever room of dmc it went through."""
-    level, frame = 2, sys._getframe(1)
-    while frame.f_back is not None and frame.f_globals["__name__"].startswith("dmc."):
-        level, frame = level + 1, frame.f_back
-    warnings.warn(message, stacklevel=level)

@@ -7,7 +7,6 @@ from numpy.typing import NDArray
 
 from dmc.factors import Factors
 from dmc.observations import Observations
-from dmc.pattern import SparseIndex
 from dmc.recommend.factor_posterior import FactorPosterior
 
 
@@ -24,13 +23,10 @@ def some_rows(
     observations: Observations, n_entries: int, rng: np.random.Generator
 ) -> tuple[NDArray[np.int64], Observations]:
     """Rows drawn by chance, ascending, that have about so many entries in all; and these entries."""
-    by_row = observations.pattern.by_row
-    counts = np.diff(by_row.indptr)
+    counts = observations.pattern.row_counts
     order = rng.permutation(len(counts))
     chosen = np.sort(order[: int(np.searchsorted(np.cumsum(counts[order]), n_entries)) + 1])
-    indptr = np.concatenate([[0], np.cumsum(counts[chosen])])
-    places = np.repeat(by_row.indptr[chosen] - indptr[:-1], counts[chosen]) + np.arange(indptr[-1])
-    index = SparseIndex(indptr, by_row.indices[places])
+    index, places = observations.pattern.by_row.take(chosen)
     return chosen, Observations.from_lines(index, observations.values[places], (len(chosen), observations.shape[1]))
 
 

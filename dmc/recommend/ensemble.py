@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from dmc import _checks
+from dmc._warn import warn
 from dmc.factors import Factors
 from dmc.observations import Observations
 from dmc.recommend import bayesian, implicit, intervals, network, noise_free
@@ -56,7 +57,7 @@ def fit(
         if model.status is Status.NONFINITE:
             raise FloatingPointError(f"the fit failed: {model.status}")
         if model.stopped_by == "interrupt":
-            bayesian.warn_of_interrupt(model.n_iter)
+            warn(f"interrupted after {model.n_iter} steps: the model holds the best so far")
         models.append(model)
         if model.status is Status.STOPPED:
             break
@@ -87,12 +88,12 @@ def _fit_one(
 
 def _warn_of_preferences(found: Preferences, counts: Observations) -> None:
     if found.status is Status.MAX_STEPS:
-        bayesian.warn(f"the preferences had not settled after {len(found.errors)} sweeps; lists may still change")
+        warn(f"the preferences had not settled after {len(found.errors)} sweeps; lists may still change")
     if not found.factors.U.any():
-        bayesian.warn("every preference is 0: the fit ended before its first sweep; fit again")
+        warn("every preference is 0: the fit ended before its first sweep; fit again")
     elif counts.density == 1:
         users, items = map(_checks.count, counts.shape, ("user", "item"))
-        bayesian.warn(f"{users} chose all of {items}: preferences tell nothing apart; give more items")
+        warn(f"{users} chose all of {items}: preferences tell nothing apart; give more items")
 
 
 def calibrate(

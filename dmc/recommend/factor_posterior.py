@@ -147,9 +147,9 @@ class FactorPosterior:
             moments *= self.reliability[:, None].astype(np.float32)
         return moments
 
-    def add_directions(self, by: int, rng: np.random.Generator, variance: float | None = None) -> None:
-        """New directions: small random factors under a prior of this variance, before the bias."""
-        self.replace_parts(self.with_directions(by, rng, TUNING.start_variance if variance is None else variance))
+    def add_directions(self, by: int, rng: np.random.Generator) -> None:
+        """New directions: small random factors under the prior to begin with, before the bias."""
+        self.replace_parts(self.with_directions(by, rng, TUNING.start_variance))
 
     def with_directions(self, by: int, rng: np.random.Generator, variance: float) -> dict[str, NDArray[Any]]:
         """Means, weights and covariance with new directions."""
@@ -207,16 +207,14 @@ class FactorPosterior:
 
     def fold_in(self, which: NDArray[np.bool_], other: FactorPosterior, precision: float) -> None:
         """The posterior means of some rows, given the columns' means; how reliable they are comes with it."""
-        counts = self.counts
-        entries = np.repeat(which, counts)
-        indptr = np.concatenate([[0], np.cumsum(counts[which])])
+        index, entries = self.index.take(which)
         part = replace(
             self,
-            index=SparseIndex(indptr, self.index.indices[entries]),
+            index=index,
             values=self.values[entries],
             means=self.means[which],
             attributes=self.attributes[which],
-            reliability=None if self.reliability is None else np.ones(len(indptr) - 1),
+            reliability=None if self.reliability is None else np.ones(np.count_nonzero(which)),
         )
         other = replace(other)  # a copy, which knows nothing but the means
         part.update_posterior(other, precision, learn_reliability=True)

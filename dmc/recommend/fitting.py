@@ -12,13 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dmc import _checks, kernels
-from dmc.observations import DuplicateEntries, Duplicates, Observations
+from dmc.entries import Duplicates
+from dmc.observations import DuplicateEntries, Observations
 from dmc.recommend import ensemble, implicit, list_ranking
 from dmc.recommend.intervals import Calibration
 from dmc.recommend.models import RatingModel
 from dmc.recommend.settings import RecommenderSettings
 from dmc.recommend.side_information import SideInformation, attributes
-from dmc.recommend.state import FitInfo, Fitted, Lazy, Origin, Ranking, State, grown, read_only
+from dmc.recommend.state import FitInfo, Fitted, Lazy, Origin, Ranking, State, grown
 from dmc.recommend.table import Table
 from dmc.recommend.vocabulary import Vocabulary
 from dmc.solver.solution import Status
@@ -117,7 +118,6 @@ def _served(
 ) -> State:
     """What is served, from fitted models and their ratings; with the ranking of lists from scratch, or grown."""
     observations, models = fitted
-    observations = observations.with_values(read_only(observations.values))
     explicit, served = settings.feedback == "explicit", ensemble.served(models)
     ranking: Lazy[Ranking] | None = None
     where = (settings.device, settings.n_threads)

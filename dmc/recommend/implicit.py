@@ -158,7 +158,8 @@ class Preferences:
             (V, U, observations.pattern.by_column, weights.by_column, column_of < 0),
             (U, V, observations.pattern.by_row, weights.by_row, (row_of < 0) | changed),
         ):
-            side[which] = self._folded_in(other, *_some(index, w, np.flatnonzero(which)))
+            of_these, places = index.take(which)
+            side[which] = self._folded_in(other, of_these, w[places])
         return replace(self, factors=Factors(U, (), V), counts=observations)
 
     def _folded_in(self, other: Float, index: SparseIndex, weights: Float) -> Float:
@@ -357,11 +358,3 @@ def _fit_on_device(
     history = [{"phase": "fit", "n_steps": look["n_steps"], "value": look["value"]} for look in looks]
     ending = history, solution.n_steps, solution.stopped_by
     return Preferences(solution.factors, counts, errors, solution.status, settings, [], n_searched, *ending)
-
-
-def _some(index: SparseIndex, weights: Float, which: NDArray[np.int64]) -> tuple[SparseIndex, Float]:
-    """The entries of some of the rows, with their weights."""
-    counts = np.diff(index.indptr)[which]
-    indptr = np.concatenate([[0], np.cumsum(counts)])
-    at = np.arange(indptr[-1]) + np.repeat(index.indptr[which] - indptr[:-1], counts)
-    return SparseIndex(indptr, index.indices[at]), weights[at]

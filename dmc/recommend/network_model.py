@@ -146,7 +146,8 @@ class NetworkModel:
             (rows, columns, pattern.by_row, values.by_row, self.rows, (row_of < 0) | changed),
         ):
             if which.any():
-                own[which] = self._posterior_means(*_some(index, residuals, which), other, prior)
+                of_these, entries = index.take(which)
+                own[which] = self._posterior_means(of_these, residuals[entries], other, prior)
         return replace(self, factors=_factors(rows, columns), observations=observations)
 
     def vector(self, columns: NDArray[Any], values: NDArray[Any]) -> Float:
@@ -240,10 +241,3 @@ def _factors(rows: NDArray[Any], columns: NDArray[Any]) -> Factors:
 def _precision(noise: float, unit: float) -> float:
     """Of a rating, for ratings of a standard deviation."""
     return 1 / max(noise, unit / math.sqrt(network.TUNING.max_precision)) ** 2
-
-
-def _some(index: SparseIndex, values: NDArray[Any], which: NDArray[np.bool_]) -> tuple[SparseIndex, NDArray[Any]]:
-    """Some of the rows, with their values."""
-    counts = np.diff(index.indptr)
-    entries = np.repeat(which, counts)
-    return SparseIndex(np.concatenate([[0], np.cumsum(counts[which])]), index.indices[entries]), values[entries]

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dmc import _checks, model_file
-from dmc.observations import Duplicates
+from dmc.entries import Duplicates
 from dmc.recommend import fitting, queries, storage
 from dmc.recommend.fitting import RATING
 from dmc.recommend.settings import Feedback, ModelName, RecommenderSettings

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
@@ -10,6 +9,7 @@ from typing import Any, Literal
 import numpy as np
 
 from dmc import _checks
+from dmc._warn import warn
 from dmc.recommend import network
 from dmc.recommend.network import NetworkSettings
 from dmc.solver.callbacks import Progress
@@ -82,11 +82,10 @@ class RecommenderSettings:
             return self.model
         for name in ("depth", "device"):  # which chose the model before there was `model`
             if getattr(self, name) is not None:
-                warnings.warn(
+                warn(
                     f"{name} is {getattr(self, name)!r}, which trains a network although no model is named, and will "
                     "not in the next release; say model='network'",
                     DeprecationWarning,
-                    stacklevel=4,  # who made the Recommender
                 )
                 return "network"
         return "bayes"

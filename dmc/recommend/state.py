@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from dmc.factors import Factors
 from dmc.observations import Observations
-from dmc.pattern import SparseIndex
+from dmc.pattern import SparseIndex, read_only
 from dmc.recommend.implicit import Preferences
 from dmc.recommend.intervals import Calibration
 from dmc.recommend.models import RatingModel
@@ -210,10 +210,3 @@ def grown(before: State, step: Origin) -> Origin:
         np.where(column_known, root.column_of[step.column_of], -1),
         step.changed | (known & root.changed[step.row_of]),
     )
-
-
-def read_only(array: NDArray[Any]) -> NDArray[Any]:
-    """A view that cannot be written to."""
-    view = array.view()
-    view.flags.writeable = False
-    return view

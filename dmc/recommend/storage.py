@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,80 +23,7 @@ from dmc.solver.solution import Status
 
 Arrays = Mapping[str, NDArray[Any]]
 Numbers = dict[str, Any]  # what JSON holds of a model
-
-
-@dataclass(frozen=True)
-class Header:
-    """What a file holds besides arrays.
-
-    Attributes
-    ----------
-    settings : RecommenderSettings
-    columns, mean, noise, range, rank, fit_info
-        As in `State`.
-    models : sequence of dict
-        The numbers of each model; none in files of version 1, which kept neither models nor ratings.
-    ranking : dict, optional
-        The numbers of the ranking of lists; None in files of versions that had none, and of preferences.
-    network_depth : int, optional
-        In files of version 1: the cores of the network, which itself is served.
-    """
-
-    settings: RecommenderSettings
-    columns: tuple[str, str, str]
-    mean: float
-    noise: float
-    range: tuple[float, float]
-    rank: int
-    fit_info: FitInfo
-    models: list[Numbers]
-    ranking: Numbers | None
-    network_depth: int | None = None
-
-    @classmethod
-    def of(cls, settings: RecommenderSettings, state: State, models: list[Numbers], ranking: Numbers | None) -> Header:
-        """Of what is served."""
-        own = (state.columns, state.mean, state.noise, state.range, state.rank, state.fit_info)
-        return cls(settings, *own, models, ranking)
-
-    @classmethod
-    def read(cls, found: Mapping[str, Any]) -> Header:
-        """From a file of any version."""
-        info = FitInfo(Status[found["status"]], found["n_iter"], found["validation_rmse"], found.get("history", []))
-        user, item, rating = found["columns"]
-        least, most = found["range"]
-        kept = found.get("models", found.get("members"))  # which they were called up to version 2
-        return cls(
-            settings=_settings(found["settings"], info),
-            columns=(user, item, rating),
-            mean=found["mean"],
-            noise=found.get("noise", found["validation_rmse"]),
-            range=(least, most),
-            rank=found["rank"],
-            fit_info=info,
-            models=kept or [],
-            ranking=found.get("ranking"),
-            network_depth=found["settings"]["depth"] if kept is None else None,
-        )
-
-    def asdict(self) -> dict[str, Any]:
-        """What `read` reads."""
-        status, n_iter, validation_rmse, history = self.fit_info
-        found = {
-            "written_by": f"dmc {__version__}",
-            "settings": self.settings.for_file(),
-            "columns": self.columns,
-            "mean": self.mean,
-            "noise": self.noise,
-            "range": self.range,
-            "rank": self.rank,
-            "status": status.name,
-            "n_iter": n_iter,
-            "validation_rmse": validation_rmse,
-            "history": history,
-            "models": self.models,
-        }
-        return found if self.ranking is None else {**found, "ranking": self.ranking}
+SERVED = ("columns", "mean", "noise", "range", "rank")  # of the state, as they are
 
 
 def _settings(found: Mapping[str, Any], info: FitInfo) -> RecommenderSettings:
@@ -111,58 +37,60 @@ def _settings(found: Mapping[str, Any], info: FitInfo) -> RecommenderSettings:
     return RecommenderSettings(**known).checked()
 
 
-class Found(NamedTuple):
-    """What a file holds."""
-
-    settings: RecommenderSettings
-    state: State
-
-
 def write(settings: RecommenderSettings, state: State, path: str | os.PathLike[str]) -> None:
     """What a `Recommender` with these settings serves, into a file."""
     ratings, fitted = state.fitted()
     arrays = {"left": state.left, "right": state.right, "users": state.users.ids, "items": state.items.ids}
     arrays |= {"seen.pointers": state.seen.indptr, "seen.indices": state.seen.indices, "ratings": ratings.values}
-    numbers, ranking = [], None
+    header: dict[str, Any] = {"written_by": f"dmc {__version__}", "settings": settings.for_file(), "models": []}
+    header |= {name: getattr(state, name) for name in SERVED}
+    header |= state.fit_info._asdict() | {"status": state.fit_info.status.name}
     for i, model in enumerate(fitted):
-        of_model, its_numbers = model.arrays()
+        of_model, numbers = model.arrays()
         arrays |= _below(f"model.{i}.", of_model)
-        numbers.append(its_numbers)
+        header["models"].append(numbers)
     if state.calibration is not None:
         arrays |= _below("intervals.", state.calibration.arrays())
     if state.ranking is not None:
-        of_ranking, ranking = list_ranking.arrays(state.ranking())
+        of_ranking, header["ranking"] = list_ranking.arrays(state.ranking())
         arrays |= _below("ranking.", of_ranking)
-    model_file.save(path, "Recommender", arrays, Header.of(settings, state, numbers, ranking).asdict())
+    model_file.save(path, "Recommender", arrays, header)
 
 
-def read(path: str | os.PathLike[str], mmap: bool) -> Found:
-    """Settings and state out of a file; the models stay there until they are asked for."""
-    arrays, found = model_file.load(path, "Recommender", mmap=mmap)
-    header = Header.read(found)
-    if header.network_depth is None:
-        served = Factors(arrays["left"], (), arrays["right"])
+def read(path: str | os.PathLike[str], mmap: bool) -> tuple[RecommenderSettings, State]:
+    """Settings and state out of a file of any version; the models stay there until they are asked for."""
+    arrays, header = model_file.load(path, "Recommender", mmap=mmap)
+    info = FitInfo(Status[header["status"]], header["n_iter"], header["validation_rmse"], header.get("history", []))
+    settings = _settings(header["settings"], info)
+    numbers = header.get("models", header.get("members"))  # which they were called up to version 2
+    if numbers is None:  # version 1 kept neither models nor ratings, and served the network itself
+        served = _network_of_version_1(arrays, header["settings"]["depth"])
     else:
-        served = _network_of_version_1(arrays, header.network_depth)
+        served = Factors(arrays["left"], (), arrays["right"])
     users, items = Vocabulary(arrays["users"]), Vocabulary(arrays["items"])
-    fitted = Lazy(partial(_fitted, arrays, header, (len(users), len(items))))
+    fitted = Lazy(partial(_fitted, arrays, settings.kind, numbers or [], (len(users), len(items))))
+    ranking: Lazy[Ranking] | None = None
+    if numbers and settings.feedback == "explicit":
+        ranking = _ranking(arrays, header.get("ranking"), served, fitted)
+    user, item, rating = header["columns"]
+    least, most = header["range"]
     state = State(
-        columns=header.columns,
+        columns=(user, item, rating),
         users=users,
         items=items,
-        mean=header.mean,
-        range=header.range,
+        mean=header["mean"],
+        range=(least, most),
         left=served.U,
         right=served.V,
         seen=SparseIndex(arrays["seen.pointers"], arrays["seen.indices"]),
-        noise=header.noise,
-        rank=header.rank,
-        fit_info=header.fit_info,
-        calibration=_calibration(arrays, header.range),
+        noise=header.get("noise", info.validation_rmse),
+        rank=header["rank"],
+        fit_info=info,
+        calibration=_calibration(arrays, (least, most)),
         fitted=fitted,
-        ranking=_ranking(arrays, header, served, fitted),
+        ranking=ranking,
     )
-    return Found(header.settings, state)
+    return settings, state
 
 
 def _network_of_version_1(arrays: Arrays, depth: int) -> Factors:
@@ -183,20 +111,17 @@ def _calibration(arrays: Arrays, ends: tuple[float, float]) -> Calibration | Non
     return Calibration.of_sizes(sizes, ends) if len(sizes) else None
 
 
-def _ranking(arrays: Arrays, header: Header, served: Factors, fitted: Lazy[Fitted]) -> Lazy[Ranking] | None:
-    if not header.models or header.settings.feedback == "implicit":
-        return None
-    if header.ranking is not None:
-        ours = _under(arrays, "ranking.")
-        return Lazy.of(list_ranking.from_arrays(ours, header.ranking, served, fitted))
-    return Lazy(partial(_ranked, served, fitted))  # of a version that had none
+def _ranking(arrays: Arrays, numbers: Numbers | None, served: Factors, fitted: Lazy[Fitted]) -> Lazy[Ranking]:
+    if numbers is None:
+        return Lazy(partial(_ranked, served, fitted))  # of a version that had none
+    return Lazy.of(list_ranking.from_arrays(_under(arrays, "ranking."), numbers, served, fitted))
 
 
 def _ranked(served: Factors, fitted: Lazy[Fitted]) -> Ranking:
     return list_ranking.rank_lists(fitted().observations, served, None, None)
 
 
-def _fitted(arrays: Arrays, header: Header, shape: tuple[int, int]) -> Fitted:
+def _fitted(arrays: Arrays, kind: str, numbers: list[Numbers], shape: tuple[int, int]) -> Fitted:
     """The ratings and the models that a file holds.
 
     Raises
@@ -204,14 +129,14 @@ def _fitted(arrays: Arrays, header: Header, shape: tuple[int, int]) -> Fitted:
     ValueError
         If it is of a version that kept none.
     """
-    if not header.models:
+    if not numbers:
         raise ValueError("the model file was written by a version of dmc that did not keep its ratings; fit it again")
     by_row = SparseIndex(arrays["seen.pointers"], arrays["seen.indices"])
     ratings = Observations.from_lines(by_row, arrays["ratings"], shape)
     found = []
-    for i, numbers in enumerate(header.models):
+    for i, of_model in enumerate(numbers):
         ours = _under(arrays, f"model.{i}.") or _under(arrays, f"member.{i}.")  # up to version 2
-        found.append(models.read(header.settings.kind, ours, numbers, ratings))
+        found.append(models.read(kind, ours, of_model, ratings))
     return Fitted(ratings, found)
 
 

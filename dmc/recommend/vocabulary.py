@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime
 import math
-import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dmc import _checks
+from dmc._warn import warn
 
 MAX_LETTERS = 1 << 30  # of all ids of a table together, each taking the room of the longest
 DIGITS = 18  # as many as always fit into int64
@@ -82,7 +82,7 @@ class Vocabulary:
 
     def lines(self, ids: Any, name: str = "ids") -> NDArray[np.int64]:
         """The name that `positions` had."""
-        warnings.warn("Vocabulary.lines is now Vocabulary.positions; call that", DeprecationWarning, stacklevel=2)
+        warn("Vocabulary.lines is now Vocabulary.positions; call that", DeprecationWarning)
         return self.positions(ids, name)
 
 

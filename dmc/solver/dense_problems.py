@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-from contextlib import AbstractContextManager, nullcontext
 from functools import cached_property
 from typing import Any
 
@@ -15,10 +14,10 @@ from scipy import sparse
 from dmc import _arrays, _checks
 from dmc._arrays import Device
 from dmc.factors import Factors
-from dmc.solver.problem import check_fit, dot
+from dmc.solver.protocol import Problem, check_fit, dot
 
 
-class LeastSquares:
+class LeastSquares(Problem):
     """Least squares on a fully observed matrix: ½ ‖X̂ − X‖², the case in which the theory of compression is exact.
 
     No index is stored; X and the residual are the only arrays of the matrix' size.
@@ -71,11 +70,8 @@ class LeastSquares:
         residual -= self.matrix
         return residual
 
-    def sharing_cores(self, factors: Factors) -> AbstractContextManager[object]:
-        return nullcontext()  # nothing but BLAS is at work
 
-
-class LinearSensing:
+class LinearSensing(Problem):
     """Least squares on linear measurements of a matrix: ½ Σ (⟨A_i, X̂⟩ − y_i)².
 
     Forms X̂, a dense matrix.
@@ -172,9 +168,6 @@ class LinearSensing:
     def _residual(self, factors: Factors) -> Any:
         check_fit(factors, self.shape, self.y)
         return self._A @ (factors.left @ factors.right.T).reshape(-1) - self.y
-
-    def sharing_cores(self, factors: Factors) -> AbstractContextManager[object]:
-        return nullcontext()  # nothing but BLAS is at work
 
 
 def _dense_pull_back(factors: Factors, gradient: Any) -> Factors:

@@ -1,16 +1,20 @@
-"""The Gauss–Newton system of a two-factor model, matrix-free, on flat arrays."""
+"""Gauss–Newton steps of a two-factor model, and their system: matrix-free, on flat arrays."""
 
 from __future__ import annotations
 
+import math
+from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 from array_api_compat import array_namespace, device as where
 
+from dmc import _checks
 from dmc.factors import Array, Factors
 from dmc.pattern import COLUMNS, ROWS
 from dmc.solver.conjugate_gradients import conjugate_gradients
-from dmc.solver.problem import MaskedLeastSquares, Problem
+from dmc.solver.problem import MaskedLeastSquares
+from dmc.solver.protocol import Problem, Step
 
 BLOCKED = 16  # widths up to it take the preconditioner of rows, whose Gram matrices cost width² / 2 columns of a pass
 
@@ -25,6 +29,48 @@ def check_applies(step: str, problem: Problem, factors: Factors) -> MaskedLeastS
     if not isinstance(problem, MaskedLeastSquares):
         raise TypeError(f"{step} is for MaskedLeastSquares and this is {type(problem).__name__}; take another step")
     return problem
+
+
+@dataclass(frozen=True)
+class GaussNewton(Step):
+    """Gauss–Newton steps of a two-factor model: superlinear where the entries can be matched, at any condition number.
+
+    Each step solves the linearised least squares problem, matrix-free, by preconditioned conjugate gradients: loosely
+    far from the solution, and the closer the more exactly (Eisenstat & Walker, 1996). Wants `Backtracking` around it,
+    and to be looked at every step.
+
+    Parameters
+    ----------
+    tol : float
+        Relative residual of the loosest solve.
+    max_products : int
+        Passes over the entries for one step at most.
+
+    References
+    ----------
+    P. Zilber, B. Nadler, "GNMR: a provable one-line algorithm for low rank matrix recovery", 2022 (arXiv 2106.12933).
+    """
+
+    tol: float = 0.1
+    max_products: int = 100
+
+    def __post_init__(self) -> None:
+        _checks.real(self.tol, "tol", 0, 1, open_ends=True)
+        _checks.integer(self.max_products, "max_products", 1)
+
+    def init(self, problem: Problem, factors: Factors) -> tuple[MaskedLeastSquares, float]:
+        return check_applies("GaussNewton", problem, factors), math.inf
+
+    def __call__(
+        self, factors: Factors, value: float, grad: Factors, state: tuple[MaskedLeastSquares, float]
+    ) -> tuple[Factors, tuple[MaskedLeastSquares, float]]:
+        problem, before = state
+        value = float(value)
+        floor = math.sqrt(float(array_namespace(grad.U).finfo(grad.U.dtype).eps))
+        # What the last step gained, this one's solve may miss; below the floor there is only rounding.
+        tol = max(min(self.tol, math.sqrt(value / before)), floor) if 0 < before < math.inf else self.tol
+        delta = NormalEquations(problem, factors).solve(grad, tol, self.max_products)
+        return factors.map(lambda a, d: a + d, delta), (problem, value)
 
 
 class NormalEquations:

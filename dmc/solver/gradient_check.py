@@ -10,7 +10,7 @@ from array_api_compat import array_namespace
 
 from dmc import _arrays, _checks
 from dmc.factors import Factors
-from dmc.solver.problem import Problem
+from dmc.solver.protocol import Problem
 
 DIRECTIONS = 3  # for each factor: one may happen to be orthogonal to what is wrong
 

@@ -14,9 +14,8 @@ import numpy as np
 
 from dmc import _arrays, _checks
 from dmc.factors import Array, Factors
-from dmc.solver.problem import Problem
+from dmc.solver.protocol import Problem, Step
 from dmc.solver.solution import Solution, Status, StepInfo
-from dmc.solver.steps import Step
 
 Callback = Callable[[StepInfo], object]
 

@@ -1,4 +1,4 @@
-"""What is minimised: half the sum (not the mean) of squares, over observed entries, all entries, or measurements."""
+"""What is minimised: half the sum (not the mean) of squares over the observed entries of a matrix."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from functools import cached_property
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from array_api_compat import array_namespace, device as where
@@ -17,70 +17,8 @@ from dmc._arrays import Device
 from dmc.factors import Array, Factors
 from dmc.observations import Observations
 from dmc.pattern import COLUMNS, ROWS
-
-
-class Problem(Protocol):
-    """What is minimised by `dmc.solve`: a function of the factors, with its gradient and its scales.
-
-    To write one's own, derive from it and say at least `value_and_grad`, `curvature` and `target_norm`; what is left
-    out is that of a problem of NumPy arrays. `dmc.check_problem` compares the gradient with finite differences. Step
-    rules that need more than this ask for it by type: `GaussNewton`, `AlternatingLeastSquares` and `RankPath` move
-    `MaskedLeastSquares` and what is derived from it.
-
-    Examples
-    --------
-    The distance from a given matrix, to be minimised over its factors:
-
-    >>> import numpy as np, dmc
-    >>> class Distance(dmc.Problem):
-    ...     curvature = 1.0
-    ...
-    ...     def __init__(self, matrix):
-    ...         self.matrix, self.target_norm = matrix, float(np.linalg.norm(matrix, 2))
-    ...
-    ...     def value_and_grad(self, factors):
-    ...         residual = factors.left @ factors.right.T - self.matrix
-    ...         gradient = factors.pull_back(residual @ factors.right, residual.T @ factors.left)
-    ...         return 0.5 * np.sum(residual**2), gradient
-    >>> problem, start = Distance(np.ones((4, 3))), dmc.initial.gaussian((4, 3), 2, depth=1)
-    >>> dmc.check_problem(problem, start) < 1e-6
-    True
-    >>> dmc.solve(problem, start, dmc.steps.DiscrepantDescent()).value < 1e-9
-    True
-    """
-
-    @property
-    def curvature(self) -> float:
-        """c such that the loss is about ½ c ‖X̂ − X‖² over the whole matrix: what step sizes are scaled by."""
-        ...
-
-    @property
-    def target_norm(self) -> float:
-        """About the spectral norm of the matrix sought, in the data's own units."""
-        ...
-
-    def value_and_grad(self, factors: Factors) -> tuple[Any, Factors]:
-        """The value, a number that may still be on the device, and the gradient by every factor."""
-        ...
-
-    def value(self, factors: Factors) -> float:
-        """The value alone."""
-        return float(self.value_and_grad(factors)[0])
-
-    @property
-    def device(self) -> Device:
-        """Where it computes, and factors have to be: None (NumPy), or torch's name of a device."""
-        return None
-
-    def to(self, device: Device) -> Problem:
-        """The same problem on a device."""
-        if _arrays.checked(device) != self.device:
-            raise ValueError(f"{type(self).__name__} computes on the host only and device is {device!r}; leave it out")
-        return self
-
-    def sharing_cores(self, factors: Factors) -> AbstractContextManager[object]:
-        """While it is open, BLAS and the kernel do not fight for the processor's cores."""
-        return nullcontext()
+from dmc.solver import row_solve
+from dmc.solver.protocol import Problem, check_fit, dot
 
 
 class MaskedLeastSquares(Problem):
@@ -212,12 +150,7 @@ class MaskedLeastSquares(Problem):
         # A copy: one order of the entries would follow what the caller writes to the array later, the other not.
         given = _arrays.place(values, None) if _arrays.is_tensor(values) else values
         array = _checks.as_float(given, name).astype(_arrays.numpy_dtype(self.observations.dtype))
-        if array.shape != (length,):
-            raise ValueError(f"{name}: shape {array.shape}; give ({length},), {what}")
-        _checks.finite(array, name)
-        if (array < 0).any():
-            raise ValueError(f"{name}: the smallest is {array.min():g}; none may be negative")
-        return _arrays.place(array, self.device)
+        return _arrays.place(_checks.non_negative(array, name, (length,), what), self.device)
 
     @property
     def device(self) -> Device:
@@ -368,16 +301,12 @@ class MaskedLeastSquares(Problem):
             gram = self.unobserved_weight * (other.T @ other)
             grams = grams + xp.concat([gram[i, i:] for i in range(k)] or [gram[:, 0]])
         if self._penalised:
-            grams[:, np.cumsum([0, *range(k, 1, -1)])[:k]] += self.l2[side][:, None]
+            grams[:, row_solve.diagonal(k)] += self.l2[side][:, None]
         return grams
 
     def grams(self, side: int, other: Array) -> Array:
         """(rows, k, k) what `packed_grams` has, unpacked."""
-        packed, k, xp = self.packed_grams(side, other), other.shape[1], array_namespace(other)
-        first, second = (_arrays.place(a, self.device) for a in np.triu_indices(k))
-        full = xp.empty((len(packed), k, k), dtype=packed.dtype, device=where(packed))
-        full[:, first, second] = full[:, second, first] = packed
-        return full
+        return row_solve.unpacked(self.packed_grams(side, other), other.shape[1])
 
     def average_gram(self, side: int, other: Array) -> Array:
         """(k, k) about what `grams` has of a row on average."""
@@ -418,29 +347,3 @@ class MaskedLeastSquares(Problem):
 
     def sharing_cores(self, factors: Factors) -> AbstractContextManager[object]:
         return kernels.sharing_cores(factors.width) if self.device is None else nullcontext()
-
-
-def dot(a: Any, b: Any) -> Any:
-    """Σ a b, in float64 but for what is lost within the sum of a float32 dot product."""
-    xp = array_namespace(a)
-    return xp.astype(xp.vecdot(a.reshape(-1), b.reshape(-1)), xp.float64)
-
-
-def check_fit(factors: Factors, shape: tuple[int, ...], data: Any) -> None:
-    """Factors of the data's shape, dtype and device."""
-    if factors.shape != tuple(shape):
-        raise ValueError(
-            f"the factors make a {factors.shape[0]}×{factors.shape[1]} matrix, the data are {shape[0]}×{shape[1]}"
-        )
-    if factors.device != _arrays.of(data):
-        here, there = ("the host (NumPy)" if d is None else d for d in (factors.device, _arrays.of(data)))
-        raise ValueError(
-            f"the factors are on {here} and the data on {there}; move them with factors.to({_arrays.of(data)!r})"
-        )
-    dtypes = {array.dtype for array in factors.arrays}
-    if dtypes != {data.dtype}:
-        names = " and ".join(sorted(map(str, dtypes)))
-        raise TypeError(
-            f"the factors are {names} and the data {data.dtype}; make them one dtype, with "
-            f"factors.map(lambda a: a.astype('{data.dtype}'))"
-        )

@@ -13,8 +13,9 @@ from dmc import _arrays, _checks
 from dmc.factors import Array, Factors
 from dmc.pattern import COLUMNS, ROWS
 from dmc.solver.gauss_newton import NormalEquations, check_applies
-from dmc.solver.problem import MaskedLeastSquares, Problem
-from dmc.solver.steps import Step, backtrack
+from dmc.solver.problem import MaskedLeastSquares
+from dmc.solver.protocol import Problem, Step
+from dmc.solver.steps import partway
 
 FIRST_LEVEL = 0.7  # of the spectral norm: just below where the first direction joins
 JOINS = 1.02  # of the level: what is in the model already may be left unexplained up to the level itself
@@ -99,7 +100,7 @@ class RankPath(Step):
             return problem.value(at) + _penalty(at, slope)
 
         proposed, before = factors.map(lambda a, d: a + d, delta), float(value) + _penalty(factors, slope)
-        moved = backtrack(penalised_value, factors, proposed, before, SHORTEST)
+        moved = _backtrack(penalised_value, factors, proposed, before, SHORTEST)
         return _without_weak(moved, WEAK * level), state
 
 
@@ -111,6 +112,30 @@ class _Walk:
     size: float  # spectral norm of the matrix sought, about
     level: float  # in units of the size
     probes: Array  # (columns, probes) orthonormal after a power iteration: the residual's leading directions
+
+
+def _backtrack(
+    value: Callable[[Factors], float], factors: Factors, proposed: Factors, before: float, shortest: float
+) -> Factors:
+    """The longest step towards what was proposed, halved from the whole, that does not raise a value.
+
+    Parameters
+    ----------
+    value : callable
+        Of factors.
+    factors, proposed : Factors
+    before : float
+        The value at `factors`.
+    shortest : float
+        Share of the way below which no step is taken.
+    """
+    share = 1.0
+    while share >= shortest:
+        moved = partway(factors, proposed, share)
+        if value(moved) <= before:
+            return moved
+        share /= 2
+    return factors
 
 
 def _squares(factors: Factors) -> Array:

@@ -42,10 +42,11 @@ def packed(matrices: Float) -> Float:
     return np.ascontiguousarray(matrices[..., first, second])
 
 
-def unpacked(triangles: Float, k: int) -> Float:
-    """(…, k, k) what `packed` took."""
-    first, second = np.triu_indices(k)
-    full = np.empty((*triangles.shape[:-1], k, k))
+def unpacked(triangles: Any, k: int) -> Any:
+    """(…, k, k) what `packed` took, or tensors of that form."""
+    xp, where = array_namespace(triangles), device(triangles)
+    first, second = (_arrays.place(places, _arrays.of(triangles)) for places in np.triu_indices(k))
+    full = xp.empty((*triangles.shape[:-1], k, k), dtype=triangles.dtype, device=where)
     full[..., first, second] = full[..., second, first] = triangles
     return full
 

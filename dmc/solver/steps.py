@@ -1,13 +1,13 @@
 """How to move: from factors and their gradient to the next factors. Step sizes are scaled to the data here.
 
 A step is a rule (frozen settings) with `init`, which makes the state, and a call that uses and returns it. `Momentum`
-and `Backtracking` are steps around another step.
+and `Backtracking` are steps around another step. Those that solve systems stand beside these: `GaussNewton` in
+`dmc.solver.gauss_newton`, `AlternatingLeastSquares` in `dmc.solver.alternating`.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import reduce
 from typing import Any
@@ -16,48 +16,21 @@ import array_api_compat
 
 from dmc import _checks
 from dmc.factors import Array, Factors
-from dmc.pattern import COLUMNS, ROWS
-from dmc.solver.alternating import conjugate_gradient_rows
-from dmc.solver.gauss_newton import NormalEquations, check_applies
-from dmc.solver.problem import MaskedLeastSquares, Problem
+from dmc.solver.alternating import AlternatingLeastSquares
+from dmc.solver.gauss_newton import GaussNewton
+from dmc.solver.protocol import Problem, Step
 
-
-class Step:
-    """A rule of movement: frozen settings, `init` for the state before the first step, and a call that makes a step.
-
-    To write one's own, derive from it and say the call, and `init` where there is a state. What a rule knows of the
-    problem is what it keeps of it in its state: most take no more than its scales, `curvature` and `target_norm`.
-
-    Examples
-    --------
-    >>> import dmc
-    >>> class Descent(dmc.Step):
-    ...     def init(self, problem, factors):
-    ...         return 0.2 / (problem.curvature * problem.target_norm)
-    ...
-    ...     def __call__(self, factors, value, grad, state):
-    ...         return factors.map(lambda a, g: a - state * g, grad), state
-    >>> observed = dmc.datasets.planted((20, 15), 1, 1.0).observations
-    >>> start = dmc.initial.spectral(observed, 1).scaled(0.5)
-    >>> dmc.solve(dmc.MaskedLeastSquares(observed), start, Descent()).status.name
-    'CONVERGED'
-    """
-
-    def init(self, problem: Problem, factors: Factors) -> Any:
-        """The state before the first step."""
-        return None
-
-    def __call__(self, factors: Factors, value: float, grad: Factors, state: Any) -> tuple[Factors, Any]:
-        """The next factors and the next state, from the value and the gradient at these factors."""
-        raise NotImplementedError
-
-    def accepted_point(
-        self, factors: Factors, value: float, grad: Factors, state: Any
-    ) -> tuple[Factors, float, Factors]:
-        """The last point that counts, with value and gradient: the present one, unless the rule will take the step that
-        led to it back."""
-        return factors, value, grad
-
+__all__ = [
+    "Adam",
+    "AlternatingLeastSquares",
+    "Backtracking",
+    "DiscrepantDescent",
+    "GaussNewton",
+    "Momentum",
+    "ScaledDescent",
+    "Step",
+    "partway",
+]
 
 SQUARINGS = 7
 
@@ -304,109 +277,9 @@ class Momentum(Step):
         return factors, (inner, velocity)
 
 
-@dataclass(frozen=True)
-class GaussNewton(Step):
-    """Gauss–Newton steps of a two-factor model: superlinear where the entries can be matched, at any condition number.
-
-    Each step solves the linearised least squares problem, matrix-free, by preconditioned conjugate gradients: loosely
-    far from the solution, and the closer the more exactly (Eisenstat & Walker, 1996). Wants `Backtracking` around it,
-    and to be looked at every step.
-
-    Parameters
-    ----------
-    tol : float
-        Relative residual of the loosest solve.
-    max_products : int
-        Passes over the entries for one step at most.
-
-    References
-    ----------
-    P. Zilber, B. Nadler, "GNMR: a provable one-line algorithm for low rank matrix recovery", 2022 (arXiv 2106.12933).
-    """
-
-    tol: float = 0.1
-    max_products: int = 100
-
-    def __post_init__(self) -> None:
-        _checks.real(self.tol, "tol", 0, 1, open_ends=True)
-        _checks.integer(self.max_products, "max_products", 1)
-
-    def init(self, problem: Problem, factors: Factors) -> tuple[MaskedLeastSquares, float]:
-        return check_applies("GaussNewton", problem, factors), math.inf
-
-    def __call__(
-        self, factors: Factors, value: float, grad: Factors, state: tuple[MaskedLeastSquares, float]
-    ) -> tuple[Factors, tuple[MaskedLeastSquares, float]]:
-        problem, before = state
-        value = float(value)
-        floor = math.sqrt(float(array_api_compat.array_namespace(grad.U).finfo(grad.U.dtype).eps))
-        # What the last step gained, this one's solve may miss; below the floor there is only rounding.
-        tol = max(min(self.tol, math.sqrt(value / before)), floor) if 0 < before < math.inf else self.tol
-        delta = NormalEquations(problem, factors).solve(grad, tol, self.max_products)
-        return factors.map(lambda a, d: a + d, delta), (problem, value)
-
-
-@dataclass(frozen=True)
-class AlternatingLeastSquares(Step):
-    """Least squares for the rows, then for the columns, of a two-factor model: what recommenders are often fitted with.
-
-    Each row's system is solved loosely, by a few conjugate gradients from where the row is; no step raises the value.
-
-    Parameters
-    ----------
-    products : int
-        Passes over the entries for one side at most.
-
-    References
-    ----------
-    G. Takács, I. Pilászy, D. Tikk, "Applications of the conjugate gradient method for implicit feedback collaborative
-    filtering", 2011.
-    """
-
-    products: int = 3
-
-    def __post_init__(self) -> None:
-        _checks.integer(self.products, "products", 1)
-
-    def init(self, problem: Problem, factors: Factors) -> MaskedLeastSquares:
-        return check_applies("AlternatingLeastSquares", problem, factors)
-
-    def __call__(
-        self, factors: Factors, value: float, grad: Factors, state: MaskedLeastSquares
-    ) -> tuple[Factors, MaskedLeastSquares]:
-        U = conjugate_gradient_rows(state, factors, grad.U, ROWS, self.products)
-        factors = Factors(U, (), factors.V)
-        by_V = state.side_gradient(factors, COLUMNS)
-        return Factors(U, (), conjugate_gradient_rows(state, factors, by_V, COLUMNS, self.products)), state
-
-
 def partway(factors: Factors, proposed: Factors, share: float) -> Factors:
     """The point that lies at a share of the way to what was proposed."""
     return factors.map(lambda a, b: a + share * (b - a), proposed) if share < 1 else proposed
-
-
-def backtrack(
-    value: Callable[[Factors], float], factors: Factors, proposed: Factors, before: float, shortest: float
-) -> Factors:
-    """The longest step towards what was proposed, halved from the whole, that does not raise a value.
-
-    Parameters
-    ----------
-    value : callable
-        Of factors.
-    factors, proposed : Factors
-    before : float
-        The value at `factors`.
-    shortest : float
-        Share of the way below which no step is taken.
-    """
-    share = 1.0
-    while share >= shortest:
-        moved = partway(factors, proposed, share)
-        if value(moved) <= before:
-            return moved
-        share /= 2
-    return factors
 
 
 @dataclass(frozen=True)

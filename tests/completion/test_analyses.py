@@ -46,8 +46,8 @@ def test_some_rows_do_where_there_are_many():
 def test_a_callback_ends_an_analysis():
     found = analyses(table(), callbacks=[lambda info: info.n_steps >= 1])
     assert found.of_all(False).status is Status.STOPPED
-    assert found.phases.ending.stopped_by == "<lambda>"
-    assert found.phases.n_steps == 1
+    assert found.phases.run.stopped_by == "<lambda>"
+    assert found.phases.run.n_steps == 1
 
 
 def test_a_converged_analysis_says_so():

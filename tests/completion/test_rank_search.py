@@ -108,7 +108,7 @@ def test_exploring_finds_the_planted_rank_exactly(shape, rank, share, depth):
     assert relative_error(found, problem) < 1e-7
     assert set(phases(run)) == {"path", "polish"}
     assert all(phase["held_out_error"] is None for phase in run.phases.history)
-    assert run.phases.n_steps == sum(phase["n_steps"] for phase in run.phases.history)
+    assert run.phases.run.n_steps == sum(phase["n_steps"] for phase in run.phases.history)
 
 
 def test_what_a_first_round_leaves_is_found_by_the_next():
@@ -223,10 +223,9 @@ def test_a_callback_ends_everything():
     run = discover(noise(), callbacks=[lambda info: True])
     reached = run.explore(FAST)
     assert run.phases.ended
-    assert run.phases.ending is reached
     assert reached.status is Status.STOPPED
     assert len(run.phases.history) == 1
-    assert reached.stopped_by == "<lambda>"
+    assert run.phases.run.stopped_by == "<lambda>"
 
 
 @pytest.mark.parametrize(

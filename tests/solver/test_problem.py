@@ -10,7 +10,7 @@ from dmc.factors import Factors
 from dmc.inputs import observe
 from dmc.observations import Observations
 from dmc.pattern import COLUMNS, ROWS
-from dmc.solver.problem import MaskedLeastSquares, Problem
+from dmc.solver.problem import MaskedLeastSquares
 
 SHAPE = (7, 5)
 DEPTHS = range(5)
@@ -227,19 +227,23 @@ N = observations().n_observed
 @pytest.mark.parametrize(
     ("settings", "error", "said"),
     [
-        ({"weights": np.ones(3)}, ValueError, rf"weights: shape \(3,\); give \({N},\), one for each observed entry"),
-        ({"weights": np.ones(SHAPE)}, ValueError, r"weights: shape \(7, 5\)"),
+        ({"weights": np.ones(3)}, ValueError, rf"weights has shape \(3,\); give \({N},\), one for each observed entry"),
+        ({"weights": np.ones(SHAPE)}, ValueError, r"weights has shape \(7, 5\)"),
         ({"weights": -np.ones(N)}, ValueError, "weights: the smallest is -1; none may be negative"),
         ({"weights": np.full(N, np.nan)}, ValueError, f"weights holds {N} values that are not finite"),
         ({"weights": ["heavy"] * N}, TypeError, "weights holds 'heavy', which is not a number"),
         ({"l2": -0.1}, ValueError, "l2 of the rows: the smallest is -0.1; none may be negative"),
         ({"l2": np.inf}, ValueError, "l2"),
         ({"l2": "strong"}, TypeError, "l2 .*'strong'"),
-        ({"l2": (np.ones(5), np.ones(5))}, ValueError, r"l2 of the rows: shape \(5,\); give \(7,\), one for each row"),
+        (
+            {"l2": (np.ones(5), np.ones(5))},
+            ValueError,
+            r"l2 of the rows has shape \(5,\); give \(7,\), one for each row",
+        ),
         (
             {"l2": (np.ones(7), np.ones(7))},
             ValueError,
-            r"l2 of the columns: shape \(7,\); give \(5,\), one for each column",
+            r"l2 of the columns has shape \(7,\); give \(5,\), one for each column",
         ),
         ({"l2": (np.ones(7), -np.ones(5))}, ValueError, "l2 of the columns: the smallest is -1"),
         ({"l2": np.ones(7)}, ValueError, "l2.*pair"),
@@ -305,24 +309,6 @@ def test_old_names_of_parameters_serve_and_warn():
     with pytest.warns(DeprecationWarning, match="unobserved is now unobserved_weight; give unobserved_weight=0.5"):
         old = MaskedLeastSquares(observed, unobserved=0.5)
     assert old.value(at) == MaskedLeastSquares(observed, unobserved_weight=0.5).value(at)
-
-
-def test_a_problem_of_ones_own_needs_little():
-    class Distance(Problem):
-        curvature = target_norm = 1.0
-
-        def value_and_grad(self, factors):
-            return 2.0, factors
-
-    mine = Distance()
-    assert mine.value(factors()) == 2.0
-    assert mine.device is None
-    assert mine.to(None) is mine
-    with mine.sharing_cores(factors()):
-        pass
-    pytest.importorskip("torch")
-    with pytest.raises(ValueError, match="Distance computes on the host only and device is 'cpu'; leave it out"):
-        mine.to("cpu")
 
 
 @pytest.mark.parametrize("method", ["value", "value_and_grad", "residual", "gradient_products"])

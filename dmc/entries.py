@@ -1,0 +1,89 @@
+"""Entries given in any order: sorted row by row, and what to do with those that repeat a position."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+from array_api_compat import array_namespace, device as device_of
+from scipy import sparse
+
+from dmc import _arrays, _checks, _extensions
+from dmc.pattern import SparseIndex, plain, pointers_of
+
+Duplicates = Literal["error", "mean", "last", "sum"]
+
+
+class SortedEntries(NamedTuple):
+    """Entries row by row, columns ascending within a row, equal positions in the order given."""
+
+    by_row: SparseIndex
+    values: Any
+    repeats: int  # entries that repeat the position before them
+    first: int  # the first of these
+
+
+def sort_entries(rows: Any, cols: Any, values: Any, shape: tuple[int, int]) -> SortedEntries:
+    m, n = shape
+    if _arrays.of(values) is not None:
+        return _sort_tensors(rows, cols, values, shape)
+    if _extensions.core is not None:
+        index = np.int32 if rows.dtype == cols.dtype == np.int32 else np.int64
+        given = plain(rows, index), plain(cols, index), plain(values)
+        try:
+            pointers, indices, ordered, *repeats = _extensions.core.sort_entries(*given, m, n)
+        except IndexError:  # which only says that one is out of range: these say which
+            _checks.indices(rows, m, "row")
+            _checks.indices(cols, n, "column")
+            raise
+        return SortedEntries(SparseIndex(pointers, indices), ordered, *repeats)
+    rows, cols = _checks.indices(rows, m, "row"), _checks.indices(cols, n, "column")
+    # By column, then by row: a conversion of SciPy's is a stable counting sort. Here each line of `given` is one entry.
+    given = sparse.csr_array((values, cols, np.arange(len(values) + 1)), shape=(len(values), n)).tocsc()
+    columns = sparse.csc_array((given.data, rows[given.indices], given.indptr), shape=shape)
+    matrix = columns.tocsr()
+    again = np.flatnonzero(~_new(matrix.indptr, matrix.indices))
+    return SortedEntries(
+        SparseIndex(matrix.indptr, matrix.indices), matrix.data, len(again), int(again[0]) if len(again) else -1
+    )
+
+
+def _sort_tensors(rows: Any, cols: Any, values: Any, shape: tuple[int, int]) -> SortedEntries:
+    xp = array_namespace(values)
+    for axis, given, size in (("row", rows, shape[0]), ("column", cols, shape[1])):
+        if not 0 <= int(given.min()) <= int(given.max()) < size:
+            _checks.indices(_arrays.place(given, None), size, axis)  # says which
+    order = xp.argsort(cols, stable=True)
+    order = order[xp.argsort(rows[order], stable=True)]
+    indices = xp.astype(cols[order], getattr(xp, np.dtype(_checks.index_dtype(shape[1])).name))
+    by_row = SparseIndex(pointers_of(rows, shape[0]), indices)
+    (again,) = xp.nonzero(~_new(*by_row))
+    return SortedEntries(by_row, values[order], len(again), int(again[0]) if len(again) else -1)
+
+
+def _new(pointers: Any, indices: Any) -> Any:
+    """(observed,) whether an entry stands at another position than the one before it."""
+    xp = array_namespace(indices)
+    new = xp.ones(len(indices), dtype=xp.bool, device=device_of(indices))
+    new[1:] = indices[1:] != indices[:-1]
+    new[pointers[:-1][pointers[1:] > pointers[:-1]]] = True
+    return new
+
+
+def merge_repeats(by_row: SparseIndex, values: Any, duplicates: Duplicates) -> tuple[SparseIndex, Any]:
+    xp = array_namespace(values)
+    (first,) = xp.nonzero(_new(*by_row))
+    ends = xp.concat([first[1:], by_row.indptr[-1:]])
+    if duplicates == "last":
+        merged = values[ends - 1]
+    else:
+        with np.errstate(over="ignore"):
+            sums = (
+                np.add.reduceat(values, first)
+                if isinstance(values, np.ndarray)
+                else xp.segment_reduce(values, "sum", lengths=ends - first)
+            )
+        if not bool(xp.isfinite(sums).all()):
+            raise ValueError(f"values of repeated entries add up to more than {values.dtype} holds; divide all of them")
+        merged = sums if duplicates == "sum" else sums / xp.astype(ends - first, values.dtype)
+    return SparseIndex(xp.searchsorted(first, by_row.indptr), by_row.indices[first]), merged

@@ -1,0 +1,139 @@
+"""What one derives from to take part in the loop: `Problem`, what is minimised, and `Step`, how to move."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, Protocol
+
+from array_api_compat import array_namespace
+
+from dmc import _arrays
+from dmc._arrays import Device
+from dmc.factors import Factors
+
+
+class Problem(Protocol):
+    """What is minimised by `dmc.solve`: a function of the factors, with its gradient and its scales.
+
+    To write one's own, derive from it and say at least `value_and_grad`, `curvature` and `target_norm`; what is left
+    out is that of a problem of NumPy arrays. `dmc.check_problem` compares the gradient with finite differences. Step
+    rules that need more than this ask for it by type: `GaussNewton`, `AlternatingLeastSquares` and `RankPath` move
+    `MaskedLeastSquares` and what is derived from it.
+
+    Examples
+    --------
+    The distance from a given matrix, to be minimised over its factors:
+
+    >>> import numpy as np, dmc
+    >>> class Distance(dmc.Problem):
+    ...     curvature = 1.0
+    ...
+    ...     def __init__(self, matrix):
+    ...         self.matrix, self.target_norm = matrix, float(np.linalg.norm(matrix, 2))
+    ...
+    ...     def value_and_grad(self, factors):
+    ...         residual = factors.left @ factors.right.T - self.matrix
+    ...         gradient = factors.pull_back(residual @ factors.right, residual.T @ factors.left)
+    ...         return 0.5 * np.sum(residual**2), gradient
+    >>> problem, start = Distance(np.ones((4, 3))), dmc.initial.gaussian((4, 3), 2, depth=1)
+    >>> dmc.check_problem(problem, start) < 1e-6
+    True
+    >>> dmc.solve(problem, start, dmc.steps.DiscrepantDescent()).value < 1e-9
+    True
+    """
+
+    @property
+    def curvature(self) -> float:
+        """c such that the loss is about ½ c ‖X̂ − X‖² over the whole matrix: what step sizes are scaled by."""
+        ...
+
+    @property
+    def target_norm(self) -> float:
+        """About the spectral norm of the matrix sought, in the data's own units."""
+        ...
+
+    def value_and_grad(self, factors: Factors) -> tuple[Any, Factors]:
+        """The value, a number that may still be on the device, and the gradient by every factor."""
+        ...
+
+    def value(self, factors: Factors) -> float:
+        """The value alone."""
+        return float(self.value_and_grad(factors)[0])
+
+    @property
+    def device(self) -> Device:
+        """Where it computes, and factors have to be: None (NumPy), or torch's name of a device."""
+        return None
+
+    def to(self, device: Device) -> Problem:
+        """The same problem on a device."""
+        if _arrays.checked(device) != self.device:
+            raise ValueError(f"{type(self).__name__} computes on the host only and device is {device!r}; leave it out")
+        return self
+
+    def sharing_cores(self, factors: Factors) -> AbstractContextManager[object]:
+        """While it is open, BLAS and the kernel do not fight for the processor's cores."""
+        return nullcontext()
+
+
+class Step:
+    """A rule of movement: frozen settings, `init` for the state before the first step, and a call that makes a step.
+
+    To write one's own, derive from it and say the call, and `init` where there is a state. What a rule knows of the
+    problem is what it keeps of it in its state: most take no more than its scales, `curvature` and `target_norm`.
+
+    Examples
+    --------
+    >>> import dmc
+    >>> class Descent(dmc.Step):
+    ...     def init(self, problem, factors):
+    ...         return 0.2 / (problem.curvature * problem.target_norm)
+    ...
+    ...     def __call__(self, factors, value, grad, state):
+    ...         return factors.map(lambda a, g: a - state * g, grad), state
+    >>> observed = dmc.datasets.planted((20, 15), 1, 1.0).observations
+    >>> start = dmc.initial.spectral(observed, 1).scaled(0.5)
+    >>> dmc.solve(dmc.MaskedLeastSquares(observed), start, Descent()).status.name
+    'CONVERGED'
+    """
+
+    def init(self, problem: Problem, factors: Factors) -> Any:
+        """The state before the first step."""
+        return None
+
+    def __call__(self, factors: Factors, value: float, grad: Factors, state: Any) -> tuple[Factors, Any]:
+        """The next factors and the next state, from the value and the gradient at these factors."""
+        raise NotImplementedError
+
+    def accepted_point(
+        self, factors: Factors, value: float, grad: Factors, state: Any
+    ) -> tuple[Factors, float, Factors]:
+        """The last point that counts, with value and gradient: the present one, unless the rule will take the step that
+        led to it back."""
+        return factors, value, grad
+
+
+def dot(a: Any, b: Any) -> Any:
+    """Σ a b, in float64 but for what is lost within the sum of a float32 dot product."""
+    xp = array_namespace(a)
+    return xp.astype(xp.vecdot(a.reshape(-1), b.reshape(-1)), xp.float64)
+
+
+def check_fit(factors: Factors, shape: tuple[int, ...], data: Any) -> None:
+    """Factors of the data's shape, dtype and device."""
+    if factors.shape != tuple(shape):
+        raise ValueError(
+            f"the factors make a {factors.shape[0]}×{factors.shape[1]} matrix, the data are {shape[0]}×{shape[1]}"
+        )
+    if factors.device != _arrays.of(data):
+        here, there = ("the host (NumPy)" if d is None else d for d in (factors.device, _arrays.of(data)))
+        raise ValueError(
+            f"the factors are on {here} and the data on {there}; move them with factors.to({_arrays.of(data)!r})"
+        )
+    dtypes = {array.dtype for array in factors.arrays}
+    if dtypes != {data.dtype}:
+        names = " and ".join(sorted(map(str, dtypes)))
+        raise TypeError(
+            f"the factors are {names} and the data {data.dtype}; make them one dtype, with "
+            f"factors.map(lambda a: a.astype('{data.dtype}'))"
+        )
