@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from functools import cached_property
 
-import numpy as np
 from array_api_compat import array_namespace, device as where
 
 from dmc.factors import Array, Factors
