@@ -129,8 +129,11 @@ struct Work {
 
 template <int Bytes, int Blocks, bool Half, bool Sums, class Real, class Stored, class Index>
 DMC_INLINE double run_lines(const Work<Sums, Real, Stored, Index>& work, const Piece& piece) {
-    const std::int64_t width = work.width, bytes = width * std::int64_t(sizeof(Stored));
-    Line<Real, Stored, Bytes, Blocks, Half> line;
+    using Own = Line<Real, Stored, Bytes, Blocks, Half>;
+    // A constant, where a case is one of a single width.
+    const std::int64_t width = Blocks >= 0 ? Own::unit * (2 * Blocks + Half) / 2 : work.width;
+    const std::int64_t bytes = width * std::int64_t(sizeof(Stored));
+    Own line;
     line.width = width;
     double loss = 0;
     for (std::int64_t i = piece.begin; i < piece.end; ++i) {
