@@ -1,17 +1,16 @@
 #include "gauss_newton.h"
 
 #include <algorithm>
-#include <cmath>
 #include <limits>
 #include <vector>
 
+#include "cholesky.h"
 #include "parallel.h"
 
 namespace dmc {
 namespace {
 
 constexpr std::int64_t kChunk = 1 << 12;         // numbers in a piece of a vector: sums are added in their order
-constexpr double kLeastPivot = 1e-15;            // of a number on the diagonal: what elimination leaves of nothing
 constexpr std::int64_t kWorkOfThread = 1 << 20;  // multiplications for which a further thread is woken
 
 // body(begin, end) for pieces of 0 … size−1; the sum of what they return, in their order.
@@ -44,6 +43,16 @@ struct Add {
     }
 };
 
+// Where row p begins in a packed upper triangle: with its diagonal.
+DMC_INLINE std::int64_t place_of(std::int64_t p, std::int64_t k) { return p * k - p * (p - 1) / 2; }
+
+template <class Real>
+double trace_of(const Real* block, std::int64_t k) {
+    double trace = 0;
+    for (std::int64_t p = 0; p < k; ++p) trace += block[place_of(p, k)];
+    return trace;
+}
+
 // The inverses of the packed blocks of lines begin … end−1, in rows of `stride` numbers. Lines with few entries have
 // singular blocks and get a little ridge: of the size of what rounding leaves in their own, for theirs may be larger
 // than all others together.
@@ -58,52 +67,38 @@ struct Inversion {
 struct Invert {
     template <int Bytes, class Real>
     static DMC_INLINE int run(const Inversion<Real>& work, const std::int64_t& begin, const std::int64_t& end) {
+        using Systems = Cholesky<double, Bytes>;
+        constexpr std::int64_t lanes = Systems::lanes;
         const std::int64_t k = work.width, size = k * (k + 1) / 2;
-        const double eps = std::numeric_limits<Real>::epsilon();
-        std::vector<double> factor_room(size), inverse_room(size), least_room(k);
-        double *factor = factor_room.data(), *inverse = inverse_room.data(), *least = least_room.data();
-        for (std::int64_t i = begin; i < end; ++i) {
-            std::copy_n(work.blocks + i * size, size, factor);
-            double trace = 0;
-            for (std::int64_t p = 0; p < k; ++p) trace += factor[at(p, k)];
-            const double needed = 100 * eps * std::max(trace, work.mean_trace) / k, ridge = needed > 0 ? needed : 1;
-            for (std::int64_t p = 0; p < k; ++p) least[p] = kLeastPivot * (factor[at(p, k)] += ridge);
-            for (std::int64_t p = 0; p < k; ++p) {  // Cholesky: Rᵀ·R
-                double* row = factor + at(p, k);
-                const double scale = 1 / std::sqrt(std::max(row[0], least[p]));
-                row[0] = 1 / scale;
-                for (std::int64_t c = 1; c < k - p; ++c) row[c] *= scale;
-                for (std::int64_t r = 1; r < k - p; ++r) {
-                    double* below = factor + at(p + r, k);
-                    for (std::int64_t c = r; c < k - p; ++c) below[c - r] -= row[r] * row[c];
-                }
+        std::vector<Wide<double>> numbers(size + 1), room(k + 1);
+        const Systems systems{k, k, numbers.data()->lanes, room.data()->lanes};
+        for (std::int64_t first = begin; first < end; first += lanes) {
+            const std::int64_t count = std::min(lanes, end - first);
+            for (std::int64_t i = 0; i < lanes; ++i)  // lanes that are left over have the last block once more
+                fill(systems.a + i, lanes, work, first + std::min(i, count - 1));
+            systems.factor();
+            systems.invert();
+            for (std::int64_t i = 0; i < count; ++i) {
+                Real* to = work.inverses + (first + i) * k * work.stride;
+                for (std::int64_t r = 0; r < k; ++r)
+                    for (std::int64_t c = r; c < k; ++c)
+                        to[r * work.stride + c] = to[c * work.stride + r] = Real(systems.at(r, c)[i]);
             }
-            for (std::int64_t p = k - 1; p >= 0; --p) {  // R·T = I, from below
-                const double* row = factor + at(p, k);
-                double* out = inverse + at(p, k);
-                std::fill_n(out, k - p, 0.0);
-                out[0] = 1;
-                for (std::int64_t q = 1; q < k - p; ++q) {
-                    const double* below = inverse + at(p + q, k);
-                    for (std::int64_t c = q; c < k - p; ++c) out[c] -= row[q] * below[c - q];
-                }
-                const double scale = 1 / row[0];
-                for (std::int64_t c = 0; c < k - p; ++c) out[c] *= scale;
-            }
-            Real* to = work.inverses + i * k * work.stride;
-            for (std::int64_t r = 0; r < k; ++r)  // T·Tᵀ
-                for (std::int64_t c = r; c < k; ++c) {
-                    const double *x = inverse + at(r, k) + (c - r), *y = inverse + at(c, k);
-                    double sum = 0;
-                    for (std::int64_t q = 0; q < k - c; ++q) sum += x[q] * y[q];
-                    to[r * work.stride + c] = to[c * work.stride + r] = Real(sum);
-                }
         }
         return 0;
     }
 
-    // Where row p begins in a packed upper triangle: with its diagonal.
-    static DMC_INLINE std::int64_t at(std::int64_t p, std::int64_t k) { return p * k - p * (p - 1) / 2; }
+    // One lane: a block and its ridge.
+    template <class Real>
+    static DMC_INLINE void fill(double* a, std::int64_t lanes, const Inversion<Real>& work, std::int64_t line) {
+        const std::int64_t k = work.width;
+        const Real* block = work.blocks + line * (k * (k + 1) / 2);
+        const double eps = std::numeric_limits<Real>::epsilon();
+        const double needed = 100 * eps * std::max(trace_of(block, k), work.mean_trace) / k;
+        const double ridge = needed > 0 ? needed : 1;
+        for (std::int64_t r = 0; r < k; ++r)
+            for (std::int64_t c = r; c < k; ++c, a += lanes) *a = double(*block++) + (r == c ? ridge : 0);
+    }
 };
 
 // Some lines of one side, and the inverses that their residuals are multiplied by.
@@ -136,8 +131,7 @@ struct Precondition {
         const Real *from = part.residual + i * k, *inverse = part.inverses + i * part.step + c;
         typename V::type sums[Vectors] = {};
         for (std::int64_t r = 0; r < k; ++r)
-            for (int v = 0; v < Vectors; ++v)
-                sums[v] += from[r] * V::load(inverse + r * part.stride + v * V::lanes);
+            for (int v = 0; v < Vectors; ++v) sums[v] += from[r] * V::load(inverse + r * part.stride + v * V::lanes);
         Real room[Vectors * V::lanes];
         for (int v = 0; v < Vectors; ++v) V::store(room + v * V::lanes, sums[v]);
         if (c < k) std::copy_n(room, std::min<std::int64_t>(Vectors * V::lanes, k - c), part.out + i * k + c);
@@ -157,9 +151,17 @@ class Side {
     // Of the widened model [rows left]·[right columns]ᵀ this side's part has its unknowns at `place`.
     Side(Lines<Index> lines, const Real* basis, std::int64_t width, std::int64_t start, std::int64_t place,
          const Real* model, std::int64_t model_width, std::int64_t wide, Blocks<Real> blocks, int n_threads)
-        : lines_(lines), width_(width), padded_(padded_width<Real, Real>(width)), start_(start), place_(place),
-          wide_(wide), common_(blocks.common_inverse), stride_(rounded_up<Real>(width)), basis_(*lines.pool, lines.other_lines * padded_),
-          widened_(*lines.pool, lines.count * wide), sums_(*lines.pool, lines.count * padded_) {
+        : lines_(lines),
+          width_(width),
+          padded_(padded_width<Real, Real>(width)),
+          start_(start),
+          place_(place),
+          wide_(wide),
+          common_(blocks.common_inverse),
+          stride_(rounded_up<Real>(width)),
+          basis_(*lines.pool, lines.other_lines * padded_),
+          widened_(*lines.pool, lines.count * wide),
+          sums_(*lines.pool, lines.count * padded_) {
         for (std::int64_t j = 0; j < lines.other_lines; ++j) {
             std::copy_n(basis + j * width, width, &basis_[j * padded_]);
             std::fill_n(&basis_[j * padded_] + width, padded_ - width, Real(0));
@@ -195,8 +197,14 @@ class Side {
 
     void precondition(const Real* residual, Real* out, int n_threads) {
         for_lines(n_threads, [&](std::int64_t begin, std::int64_t end) {
-            const Part<Real> part{residual + start_, out + start_,     begin, end, width_,
-                                  stride_,           inverses_.data(), common_ ? 0 : width_ * stride_};
+            const Part<Real> part{residual + start_,
+                                  out + start_,
+                                  begin,
+                                  end,
+                                  width_,
+                                  stride_,
+                                  inverses_.data(),
+                                  common_ ? 0 : width_ * stride_};
             dispatch<Precondition>(part);
             return 0.0;
         });
@@ -212,8 +220,7 @@ class Side {
             return;
         }
         double total = 0;
-        for (std::int64_t i = 0; i < count; ++i)
-            for (std::int64_t p = 0; p < width_; ++p) total += blocks.data[i * size + Invert::at(p, width_)];
+        for (std::int64_t i = 0; i < count; ++i) total += trace_of(blocks.data + i * size, width_);
         const Inversion<Real> work{blocks.data, inverses_.data(), width_, stride_, count ? total / count : 0};
         for_lines(n_threads, [&](std::int64_t begin, std::int64_t end) {
             dispatch<Invert>(work, begin, end);
@@ -239,11 +246,14 @@ template <class Real, class Index>
 class System {
   public:
     System(const NormalEquations<Real, Index>& eq, int n_threads)
-        : eq_(eq), n_threads_(n_threads), wide_(padded_width<Real, Real>(eq.row_width + eq.column_width)),
+        : eq_(eq),
+          n_threads_(n_threads),
+          wide_(padded_width<Real, Real>(eq.row_width + eq.column_width)),
           rows_(eq.by_row, eq.right, eq.row_width, 0, 0, eq.left, eq.column_width, wide_, eq.row_blocks, n_threads),
           columns_(eq.by_column, eq.left, eq.column_width, eq.row_unknowns(), eq.row_width, eq.right, eq.row_width,
                    wide_, eq.column_blocks, n_threads),
-          by_row_(*eq.by_row.pool, eq.by_row.entries()), by_column_(*eq.by_row.pool, eq.by_row.entries()) {}
+          by_row_(*eq.by_row.pool, eq.by_row.entries()),
+          by_column_(*eq.by_row.pool, eq.by_row.entries()) {}
 
     void multiply(const Real* direction, Real* product) {
         const std::int64_t entries = eq_.by_row.entries();
@@ -318,9 +328,9 @@ std::int64_t solve_normal_equations(const NormalEquations<Real, Index>& equation
     return max_products;
 }
 
-#define DMC_INSTANTIATE(Real, Index)                                                                                 \
-    template std::int64_t solve_normal_equations<Real, Index>(const NormalEquations<Real, Index>&, const Real*, double, \
-                                                              std::int64_t, Real*, int);
+#define DMC_INSTANTIATE(Real, Index)                                                                            \
+    template std::int64_t solve_normal_equations<Real, Index>(const NormalEquations<Real, Index>&, const Real*, \
+                                                              double, std::int64_t, Real*, int);
 DMC_INSTANTIATE(float, std::int32_t)
 DMC_INSTANTIATE(float, std::int64_t)
 DMC_INSTANTIATE(double, std::int32_t)

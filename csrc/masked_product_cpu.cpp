@@ -129,8 +129,11 @@ struct Work {
 
 template <int Bytes, int Blocks, bool Half, bool Sums, class Real, class Stored, class Index>
 DMC_INLINE double run_lines(const Work<Sums, Real, Stored, Index>& work, const Piece& piece) {
-    const std::int64_t width = work.width, bytes = width * std::int64_t(sizeof(Stored));
-    Line<Real, Stored, Bytes, Blocks, Half> line;
+    using Own = Line<Real, Stored, Bytes, Blocks, Half>;
+    // A constant, where a case is one of a single width.
+    const std::int64_t width = Blocks >= 0 ? Own::unit * (2 * Blocks + Half) / 2 : work.width;
+    const std::int64_t bytes = width * std::int64_t(sizeof(Stored));
+    Own line;
     line.width = width;
     double loss = 0;
     for (std::int64_t i = piece.begin; i < piece.end; ++i) {
@@ -163,26 +166,45 @@ DMC_INLINE double run_lines(const Work<Sums, Real, Stored, Index>& work, const P
     return loss;
 }
 
-struct AnyWidth {
-    template <int Bytes, bool Sums, class Real, class Stored, class Index>
-    static DMC_INLINE double run(const Work<Sums, Real, Stored, Index>& work, const Piece& piece) {
-        if constexpr (Bytes > 16)
-            if (work.width % Line<Real, Stored, Bytes, 0, false>::unit) return run_blocks<Bytes, true>(work, piece);
-        return run_blocks<Bytes, false>(work, piece);
-    }
+std::int64_t vector_bytes() { return isa() == Isa::avx512 ? 64 : isa() == Isa::avx2 ? 32 : 16; }
 
-    // A case for every number of units up to kUnits, and for every second one up to twice as many: see `padded_width`.
-    template <int Bytes, bool Half, int Blocks = 0, bool Sums, class Real, class Stored, class Index>
-    static DMC_INLINE double run_blocks(const Work<Sums, Real, Stored, Index>& work, const Piece& piece) {
-        if (work.width / Line<Real, Stored, Bytes, 0, false>::unit == Blocks)
+template <class Real, class Stored>
+std::int64_t unit_of() {
+    return vector_bytes() / std::int64_t(sizeof(Real)) * (std::is_same_v<Real, Stored> ? 1 : 2);
+}
+
+// The kernel of one width, Blocks units and perhaps half a one: a function of its own, for all of them in one would
+// take the compiler longer than one by one.
+template <int Blocks, bool Half>
+struct OfWidth {
+    template <int Bytes, class AnyWork>
+    static DMC_INLINE double run(const AnyWork& work, const Piece& piece) {
+        if constexpr (Half && Bytes == 16) {
+            return 0;  // never asked for: see `padded_width`
+        } else {
             return run_lines<Bytes, Blocks, Half>(work, piece);
-        if constexpr (Blocks < kUnits<Real, Stored>)
-            return run_blocks<Bytes, Half, Blocks + 1>(work, piece);
-        else if constexpr (Blocks < 2 * kUnits<Real, Stored> && !Half)
-            return run_blocks<Bytes, Half, Blocks + 2>(work, piece);
-        return run_lines<Bytes, -1, Half>(work, piece);
+        }
     }
 };
+
+// A case for every number of units up to kUnits, and for every second one up to twice as many: see `padded_width`.
+// Indices of eight bytes, which only sides of 2³¹ lines need, have one case for all.
+template <bool Half, int Blocks = 1 - Half, bool Sums, class Real, class Stored, class Index>
+double run_width(const Work<Sums, Real, Stored, Index>& work, const Piece& piece, std::int64_t units) {
+    constexpr int most = kUnits<Real, Stored>;
+    if constexpr (sizeof(Index) > 4 || Blocks > (Half ? most : 2 * most)) {
+        return dispatch<OfWidth<-1, Half>>(work, piece);
+    } else {
+        if (units == Blocks) return dispatch<OfWidth<Blocks, Half>>(work, piece);
+        return run_width<Half, Blocks + (Blocks < most || Half ? 1 : 2)>(work, piece, units);
+    }
+}
+
+template <bool Sums, class Real, class Stored, class Index>
+double run_piece(const Work<Sums, Real, Stored, Index>& work, const Piece& piece) {
+    const std::int64_t unit = unit_of<Real, Stored>(), units = work.width / unit;
+    return work.width % unit ? run_width<true>(work, piece, units) : run_width<false>(work, piece, units);
+}
 
 template <bool Sums, class Real, class Stored, class Index>
 double run_parallel(Work<Sums, Real, Stored, Index> work, int n_threads) {
@@ -195,7 +217,7 @@ double run_parallel(Work<Sums, Real, Stored, Index> work, int n_threads) {
     work.far = work.lines.other_lines * width * std::int64_t(sizeof(Stored)) > kCache;
     std::vector<double> losses(pieces.size(), 0.0);
     parallel_for(std::int64_t(pieces.size()), threads_for(work.lines.entries() * width, kWorkOfThread, n_threads),
-                 [&](std::int64_t p) { losses[p] = dispatch<AnyWidth>(work, pieces[p]); });
+                 [&](std::int64_t p) { losses[p] = run_piece(work, pieces[p]); });
     double loss = 0;
     for (double part : losses) loss += part;
     if (!work.products)  // in the order of the segments
@@ -208,8 +230,6 @@ double run_parallel(Work<Sums, Real, Stored, Index> work, int n_threads) {
                 }
     return loss;
 }
-
-std::int64_t vector_bytes() { return isa() == Isa::avx512 ? 64 : isa() == Isa::avx2 ? 32 : 16; }
 
 struct ToPairs {
     template <int Bytes>
@@ -289,7 +309,7 @@ double run(Lines<Index> lines, Sides<Real> sides, const Real* target, const Real
 
 template <class Real, class Stored>
 std::int64_t padded_width(std::int64_t width) {
-    const std::int64_t unit = vector_bytes() / std::int64_t(sizeof(Real)) * (std::is_same_v<Real, Stored> ? 1 : 2);
+    const std::int64_t unit = unit_of<Real, Stored>();
     // Half a unit, but no less than 16 bytes.
     std::int64_t grain = vector_bytes() == 16 ? unit : unit / 2;
     if (width > kUnits<Real, Stored> * unit) grain = 2 * unit;

@@ -12,6 +12,7 @@ import numpy as np
 
 from dmc import _arrays, _checks, _extensions
 from dmc._arrays import Device
+from dmc.pattern import plain
 
 Array = Any  # a NumPy array or a torch tensor: most lines are `@`
 
@@ -185,8 +186,8 @@ class Factors:
         left, right = self.left, self.right
         if _core_takes(left, right):
             kind = np.result_type(rows, cols)
-            rows, cols = (np.ascontiguousarray(indices, dtype=kind) for indices in (rows, cols))
-            return _extensions.core.product_at(np.ascontiguousarray(left), np.ascontiguousarray(right), rows, cols)
+            rows, cols = (plain(indices, dtype=kind) for indices in (rows, cols))
+            return _extensions.core.product_at(plain(left), plain(right), rows, cols)
         xp = array_api_compat.array_namespace(left)
         parts = [
             xp.sum(left[rows[i : i + CHUNK]] * right[cols[i : i + CHUNK]], axis=1)
@@ -228,7 +229,7 @@ class Factors:
         asked = replace(self, U=self.U[rows], row_bias=row_bias)  # no product with the rest of U
         left, right = (_arrays.place(a, None) for a in (asked.left, asked.right))
         kind = np.result_type(left, right, np.float32)
-        left, right = np.ascontiguousarray(left, dtype=kind), np.ascontiguousarray(right, dtype=kind)
+        left, right = plain(left, dtype=kind), plain(right, dtype=kind)
         if among is not None:
             among = np.unique(_checks.indices(among, columns, "column")).astype(np.int64)
         first = last = np.zeros(len(rows), np.int64)
@@ -243,7 +244,7 @@ class Factors:
             excluded = _checks.as_indices(exclude.indices, "the indices of exclude")
             if excluded.dtype != np.int32:
                 excluded = excluded.astype(np.int64, copy=False)
-            excluded = np.ascontiguousarray(excluded)
+            excluded = plain(excluded)
         run = _extensions.core.top_n if _core_takes(left, right) else _top_n
         return run(left, right, n, first, last, excluded, among)
 

@@ -7,9 +7,11 @@ import numpy as np
 import pytest
 from scipy import sparse
 
-from dmc import _extensions
+from dmc import MaskedLeastSquares, _extensions, solve
+from dmc.factors import Factors
 from dmc.observations import Observations
 from dmc.pattern import COLUMNS, ROWS, SparseIndex
+from dmc.solver import steps
 from test_observations import COLS, ROWS as ROW_INDICES, SHAPE, VALUES, where
 
 
@@ -102,3 +104,44 @@ def test_some_rows_have_their_entries(rows):
         sparse.csr_array((matrix.data[entries], some.indices, some.indptr), (len(some.indptr) - 1, 4)).toarray(),
         dense[rows],
     )
+
+
+def from_records(array):
+    """The field of a structured array: with gaps, and not aligned."""
+    records = np.zeros(array.shape, [("kind", "i1"), ("value", array.dtype)])
+    records["value"] = array
+    return records["value"]
+
+
+def from_a_file(array):
+    """What stands behind one byte of a head: without gaps, and not aligned."""
+    return np.frombuffer(b"!" + array.tobytes(), array.dtype, offset=1).reshape(array.shape)
+
+
+@pytest.mark.parametrize("given", [from_records, from_a_file])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("step", [steps.Adam(), steps.GaussNewton(), steps.AlternatingLeastSquares()])
+def test_arrays_that_are_not_aligned_are_taken_as_those_that_are(given, dtype, step):
+    rng = np.random.default_rng(0)
+    aligned = Factors(rng.standard_normal((9, 2)).astype(dtype), (), rng.standard_normal((7, 2)).astype(dtype))
+    factors = aligned.map(given)
+    assert not factors.U.flags.aligned
+    rows, cols = np.nonzero(rng.random((9, 7)) < 0.7)
+    values, weights = rng.standard_normal((2, len(rows))).astype(dtype)
+    expected = Observations.from_entries(rows, cols, values, (9, 7))
+    observed = Observations.from_entries(given(rows), given(cols), given(values), (9, 7))
+    np.testing.assert_array_equal(observed.values, expected.values)
+    np.testing.assert_array_equal(factors.at(given(rows), given(cols)), aligned.at(rows, cols))
+    seen = expected.pattern.by_row
+    for got, wanted in zip(
+        factors.top_n(given(np.arange(9)), 3, SparseIndex(*map(given, seen)), given(np.arange(5))),
+        aligned.top_n(np.arange(9), 3, seen, np.arange(5)),
+        strict=True,
+    ):
+        np.testing.assert_array_equal(got, wanted)
+    weights, penalties = weights**2, (np.linspace(1, 2, 9, dtype=dtype), np.linspace(1, 3, 7, dtype=dtype))
+    found = solve(
+        MaskedLeastSquares(observed, given(weights), tuple(map(given, penalties))), factors, step, max_steps=3
+    )
+    wanted = solve(MaskedLeastSquares(expected, weights, penalties), aligned, step, max_steps=3)
+    np.testing.assert_array_equal(found.factors.U, wanted.factors.U)

@@ -4,23 +4,22 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from dmc._extensions import core
 from dmc.factors import Factors
-from dmc.pattern import COLUMNS, ROWS, BothOrders, Pattern
+from dmc.pattern import COLUMNS, ROWS, BothOrders, Pattern, plain
 
 Real = NDArray[Any]  # float32 or float64
 
 
 def masked_product(left: Real, right: Real, pattern: Pattern) -> Real:
-    out: Real = core.masked_product(pattern.prepared(ROWS), np.ascontiguousarray(left), np.ascontiguousarray(right))
+    out: Real = core.masked_product(pattern.prepared(ROWS), plain(left), plain(right))
     return out
 
 
 def weighted_sums(side: int, other: Real, pattern: Pattern, coefficients: Real | None = None) -> Real:
-    sums: Real = core.weighted_sums(pattern.prepared(side), np.ascontiguousarray(other), coefficients)
+    sums: Real = core.weighted_sums(pattern.prepared(side), plain(other), coefficients)
     return sums
 
 
@@ -34,7 +33,7 @@ def residual_gradient(
     gather_dtype: str | None = None,
 ) -> tuple[float, Real]:
     run = core.residual_gradient if gather_dtype is None else core.residual_gradient_bfloat16
-    loss, d_own = run(pattern.prepared(side), np.ascontiguousarray(own), np.ascontiguousarray(other), target, weights)
+    loss, d_own = run(pattern.prepared(side), plain(own), plain(other), target, weights)
     return loss, d_own
 
 
@@ -48,7 +47,7 @@ def value_and_grad(
 ) -> tuple[float, Factors]:
     """A whole step's share of a `MaskedLeastSquares` in one call: its value, and its gradient by every factor."""
     run = core.value_and_grad if gather_dtype is None else core.value_and_grad_bfloat16
-    f = factors.map(np.ascontiguousarray)
+    f = factors.map(plain)
     w, penalties = (None, None) if weights is None else weights, (None, None) if l2 is None else l2
     entries = pattern.prepared(ROWS), pattern.prepared(COLUMNS)
     value, *gradient = run(*entries, f.U, f.cores, f.V, f.row_bias, f.column_bias, *target, *w, *penalties)
@@ -81,7 +80,7 @@ def solve_normal_equations(
         See there.
     """
     entries = pattern.prepared(ROWS), pattern.prepared(COLUMNS)
-    sides = np.ascontiguousarray(left), np.ascontiguousarray(right)
+    sides = plain(left), plain(right)
     given = (pattern.column_order, *sides, weights, diagonal, *blocks, right_side)
     solution: Real = core.solve_normal_equations(*entries, *given, tol, max_products)[0]
     return solution

@@ -18,7 +18,7 @@ from torch.utils.weak import TensorWeakRef, WeakTensorKeyDictionary
 
 from dmc import _extensions
 from dmc._extensions import Obstacle
-from dmc.pattern import SparseIndex
+from dmc.pattern import SparseIndex, plain
 
 HALVES = {"bfloat16": torch.bfloat16, "float16": torch.float16}  # forms to which the gathered side may be rounded
 
@@ -87,8 +87,8 @@ def _core_plan(pointers: Tensor, indices: Tensor, other_lines: int) -> Any:
 
 
 def _array(tensor: Tensor) -> np.ndarray:
-    """The tensor's memory as an array; copied only if it has gaps."""
-    return tensor.detach().contiguous().numpy()
+    """The tensor's memory as an array; copied only if it has gaps or is not aligned."""
+    return plain(tensor.detach().contiguous().numpy())
 
 
 def _core_serves(own: Tensor, *indices: Tensor) -> bool:

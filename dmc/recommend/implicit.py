@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from dmc import _checks
 from dmc.factors import Factors
 from dmc.observations import Observations
-from dmc.pattern import SparseIndex
+from dmc.pattern import SparseIndex, plain
 from dmc.recommend import implicit_search
 from dmc.recommend.all_pairs import BLOCK, AllPairs, Descent, Settings, entries, half_sweep, line_sums
 from dmc.recommend.implicit_search import Search, settings_for
@@ -302,7 +302,7 @@ def fit(
         last = Descent.beginning(problem, begin, width, rng)
         last.run(run, TUNING.max_sweeps, TUNING.tol)
     assert run.status is not None
-    factors, history = last.factors().map(np.ascontiguousarray), history + last.records("fit", run.n_steps)
+    factors, history = last.factors().map(plain), history + last.records("fit", run.n_steps)
     ending = history, run.n_steps, run.stopped_by
     return Preferences(factors, counts, last.values, run.status, settings, searched, n_searched, *ending)
 
@@ -341,7 +341,7 @@ def _fit_on_device(
     if start is None:
         begin = initial.spectral(chosen, rank, rng).scaled(chosen.density)
     else:
-        begin = Descent.beginning(problem, start.factors, start.factors.width, rng).factors().map(np.ascontiguousarray)
+        begin = Descent.beginning(problem, start.factors, start.factors.width, rng).factors().map(plain)
     course = History()
     solution = solve(
         MaskedLeastSquares(chosen, weights, problem.ridges, unobserved_weight=settings.unobserved, device=device),

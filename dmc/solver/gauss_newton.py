@@ -6,12 +6,11 @@ import math
 from dataclasses import dataclass
 from functools import cached_property
 
-import numpy as np
 from array_api_compat import array_namespace, device as where
 
 from dmc import _checks
 from dmc.factors import Array, Factors
-from dmc.pattern import COLUMNS, ROWS
+from dmc.pattern import COLUMNS, ROWS, plain
 from dmc.solver.conjugate_gradients import conjugate_gradients
 from dmc.solver.problem import MaskedLeastSquares
 from dmc.solver.protocol import Problem, Step
@@ -117,7 +116,7 @@ class NormalEquations:
     def _packed_blocks(self) -> tuple[Array, ...]:
         """What the compiled solve makes the same inverses of; or those of the averages."""
         if not self.blocked:
-            return tuple(map(np.ascontiguousarray, self._inverses))
+            return tuple(map(plain, self._inverses))
         return tuple(self._problem.packed_grams(s, v) for s, v in enumerate((self._right, self._left)))
 
     def flatten(self, factors: Factors) -> Array:
