@@ -51,7 +51,7 @@ def choice(value: Any, name: str, allowed: Iterable[str]) -> str:
     return str(value)
 
 
-def rank(value: Any, shape: tuple[int, int], name: str = "rank") -> int:
+def rank(value: Any, shape: tuple[int, ...], name: str = "rank") -> int:
     """A rank bound for a matrix of that shape."""
     m, n = shape
     return integer(value, name, 1, min(m, n), f"a {m}×{n} matrix has no rank outside this range")

@@ -11,9 +11,9 @@ import array_api_compat
 import numpy as np
 
 from dmc import _arrays, _checks, _extensions
-from dmc._arrays import Device
+from dmc._arrays import Array, Device
 
-Array = Any  # a NumPy array or a torch tensor: most lines are `@`
+__all__ = ["Array", "Factors"]
 
 CHUNK = 1 << 16  # pairs predicted at a time: bounds the (pairs, width) temporary
 SCORES = 1 << 22  # computed at a time where there is no compiled core
@@ -150,7 +150,7 @@ class Factors:
         d_left, dV = d_left[:, :k], d_right[:, :k]
         if not self.cores:
             return Factors(d_left, (), dV, row_bias, column_bias)
-        before = [None]  # before[i] = product of the cores that stand left of cores[i]
+        before: list[Array | None] = [None]  # before[i] = product of the cores that stand left of cores[i]
         for W in self.cores[:-1]:
             before.append(W if before[-1] is None else before[-1] @ W)
         d_cores: list[Array] = []

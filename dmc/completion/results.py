@@ -170,7 +170,7 @@ def submatrix(
 def filled(factors: Factors, observations: Observations) -> Factors:
     """NumPy factors in which a row or column of which nothing is known has the average of the others."""
 
-    def fill(factor: NDArray[np.floating] | None, counts: NDArray[np.int64]) -> Any:
+    def fill(factor: Array | None, counts: Array) -> Any:
         known = counts > 0
         if factor is None or known.all() or not known.any():
             return factor

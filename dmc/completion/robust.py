@@ -27,7 +27,8 @@ def standardised_residuals(
 ) -> Float:
     """(observed,) the size of each NumPy entry's residual over the typical one: of its line or of all, the larger, and
     not below the noise (lines,), if it is given: a wide model leaves less of it in the entries that were fitted."""
-    missed = np.abs(model.factors.at(observations.rows, observations.cols).astype(np.float64) - observations.values)
+    predicted = np.asarray(model.factors.at(observations.rows, observations.cols))
+    missed = np.abs(predicted.astype(np.float64) - observations.values)
     rows = model.scaling.side == "rows"
     at = observations.rows if rows else observations.cols
     scaled = missed / model.scaling.spread[at]
@@ -80,7 +81,7 @@ def select_robustly(
     host = observations.to(None)
     outliers = np.zeros(host.n_observed, bool)
     if side == "rows":
-        of_columns = None if weights is None else host.pattern.both_orders(weights).by_column
+        of_columns = None if weights is None else np.asarray(host.pattern.both_orders(weights).by_column)
         outliers[host.pattern.column_order] = _suspected(transposed(host), of_columns, width)
     else:
         outliers = _suspected(host, weights, width)
@@ -149,7 +150,8 @@ def fold_in(
     trust = np.ones(observations.n_observed)
     for _ in range(tuning.ROBUST.reweighted):
         folded, _ = model.fold_in(observations, trust)
-        missed = np.abs(folded.at(observations.rows, observations.cols).astype(np.float64) - observations.values)
+        predicted = np.asarray(folded.at(observations.rows, observations.cols))
+        missed = np.abs(predicted.astype(np.float64) - observations.values)
         least = _noise(model, observations)
         typical = MEDIAN_TO_DEVIATION * _medians(missed, observations.rows, observations.shape[0])
         trust = (tuning.ROBUST.freedom + 1) / (

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from torch import Tensor
+
 from dmc.factors import Array
 from dmc.kernels import reference, torch_compiled, torch_operators
 from dmc.pattern import BothOrders, Pattern
@@ -13,8 +15,8 @@ def masked_product(left: Array, right: Array, pattern: Pattern) -> Array:
     return torch_operators.masked_product(left, right, *torch_operators.pattern_tensors(pattern))
 
 
-def weighted_sums(side: int, other: Array, pattern: Pattern, coefficients: Array | None = None) -> Array:
-    pointers, indices = pattern.entries(side)
+def weighted_sums(side: int, other: Tensor, pattern: Pattern, coefficients: Array | None = None) -> Array:
+    pointers, indices = torch_operators.line_tensors(pattern, side)
     passes = torch_operators.passes_for(other, indices)
     if passes is None:
         return reference.weighted_sums(side, other, pattern, coefficients)
@@ -23,15 +25,15 @@ def weighted_sums(side: int, other: Array, pattern: Pattern, coefficients: Array
 
 def residual_gradient(
     side: int,
-    own: Array,
-    other: Array,
+    own: Tensor,
+    other: Tensor,
     pattern: Pattern,
     target: Array | None = None,
     weights: Array | None = None,
     gather_dtype: str | None = None,
 ) -> tuple[Any, Array]:
     """The loss stays on the device: to read it is to wait for the device."""
-    pointers, indices = pattern.entries(side)
+    pointers, indices = torch_operators.line_tensors(pattern, side)
     passes = torch_operators.passes_for(own, indices)
     if passes is not None:
         return passes.gradient(pointers, indices, own, other, target, weights, gather_dtype, True)

@@ -27,7 +27,8 @@ def entries_of(lines: SparseIndex, others: int) -> Any:
 def incidence(lines: SparseIndex, others: int) -> Any:
     """The pattern as a sparse matrix of ones."""
     ones = np.ones(len(lines.indices), np.float32)
-    pointers = lines.indptr.astype(_checks.index_dtype(len(ones)))  # of another dtype SciPy copies the indices
+    index = _checks.index_dtype(len(ones))  # of another dtype SciPy copies the indices
+    pointers = np.asarray(lines.indptr).astype(index)
     return sparse.csr_array((ones, lines.indices, pointers), shape=(len(pointers) - 1, others))
 
 

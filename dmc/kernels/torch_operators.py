@@ -23,7 +23,7 @@ it needs the pattern's tensors as long as it is replayed.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor
@@ -53,6 +53,12 @@ def pattern_tensors(pattern: Pattern) -> tuple[Tensor, Tensor, Tensor, Tensor, T
     arrays = (*pattern.by_row, *pattern.by_column, pattern.column_order)
     rp, ci, cp, ri, order = (_arrays.place(array, pattern.device or "cpu") for array in arrays)
     return rp, ci, cp, ri, order
+
+
+def line_tensors(pattern: Pattern, side: int) -> tuple[Tensor, Tensor]:
+    """Pointers and indices of one side of a pattern of tensors, as the compiled passes take them."""
+    pointers, indices = pattern.entries(side)
+    return cast(Tensor, pointers), cast(Tensor, indices)
 
 
 # Plain torch, any device -----------------------------------------------------------------------------------------

@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dmc import _extensions
-from dmc.factors import Factors
+from dmc.factors import Array, Factors
 from dmc.pattern import BothOrders, Pattern, SparseIndex, plain
 from dmc.solver.loop import Look, Run
 from dmc.solver.solution import Status
@@ -82,7 +82,7 @@ class AllPairs:
         return rows, columns
 
     @cached_property
-    def _totals(self) -> tuple[Any, Any]:
+    def _totals(self) -> tuple[NDArray[Any], NDArray[Any]]:
         rows, columns = (line_sums(w, lines) for w, lines in zip(self.weights, self._orders, strict=True))
         return rows, columns
 
@@ -99,11 +99,11 @@ class AllPairs:
 
     def predictions(self, U: Float, V: Float) -> Float:
         """(chosen,) in row order."""
-        return Factors(U, (), V).at(self.pattern.rows, self.pattern.cols)
+        return np.asarray(Factors(U, (), V).at(self.pattern.rows, self.pattern.cols))
 
     def value(self, U: Float, V: Float, predicted: Float) -> float:
         """The value at factors whose predictions of the chosen pairs are these."""
-        w, x, zero = self.weights.by_row.astype(np.float64), predicted.astype(np.float64), self.settings.unobserved
+        w, x, zero = np.asarray(self.weights.by_row, np.float64), predicted.astype(np.float64), self.settings.unobserved
         total = w @ (x - 1) ** 2 - zero * (x @ x)
         begun = U.any(axis=0)  # the others are new, and products with them are dear
         P, Q = (U, V) if begun.all() else (U[:, begun], V[:, begun])
@@ -115,7 +115,7 @@ class AllPairs:
     def sweep(self, U: Float, V: Float, predicted: Float) -> float:
         """Both sides once, in place; returns by how much the value fell."""
         zero, order = self.settings.unobserved, self.pattern.column_order
-        (rows, columns), (by_row, by_column) = self._entries, self.weights
+        (rows, columns), (by_row, by_column) = self._entries, map(np.asarray, self.weights)
         fall = half_sweep(rows, by_row, zero, self.ridges[0], V, U, predicted)
         turned = predicted[order]
         fall += half_sweep(columns, by_column, zero, self.ridges[1], U, V, turned)
@@ -123,7 +123,7 @@ class AllPairs:
         return fall
 
 
-def line_sums(values: NDArray[Any], lines: SparseIndex) -> NDArray[Any]:
+def line_sums(values: Array, lines: SparseIndex) -> NDArray[Any]:
     """Sums of the values of each line's entries."""
     filled = np.diff(lines.indptr) > 0
     sums = np.zeros(len(filled))

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dmc import _checks
-from dmc.factors import Factors
+from dmc.factors import Array, Factors
 from dmc.observations import Observations
 from dmc.pattern import SparseIndex
 from dmc.recommend import implicit_search
@@ -200,7 +200,7 @@ class Preferences:
     def arrays(self) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
         """What `from_arrays` needs besides the counts."""
         found = {**self.settings._asdict(), "searched": self.searched, "n_searched": self.n_searched}
-        return {"U": self.factors.U, "V": self.factors.V}, found
+        return {"U": np.asarray(self.factors.U), "V": np.asarray(self.factors.V)}, found
 
     @classmethod
     def from_arrays(
@@ -356,7 +356,7 @@ def _fit_on_device(
     return Preferences(solution.factors, counts, errors, solution.status, settings, [], n_searched, *ending)
 
 
-def _some(index: SparseIndex, weights: Float, which: NDArray[np.int64]) -> tuple[SparseIndex, Float]:
+def _some(index: SparseIndex, weights: Array, which: NDArray[np.int64]) -> tuple[SparseIndex, Float]:
     """The entries of some of the rows, with their weights."""
     counts = np.diff(index.indptr)[which]
     indptr = np.concatenate([[0], np.cumsum(counts)])

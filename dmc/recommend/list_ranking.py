@@ -168,7 +168,7 @@ def chosen_of(ratings: Observations) -> Observations:
 
 
 def _by_rating(served: Factors) -> Ranking:
-    return Ranking(served.left, served.right, 1.0, None)
+    return Ranking(np.asarray(served.left), np.asarray(served.right), 1.0, None)
 
 
 def _fitted(chosen: Observations, device: str | None, start: Preferences | None) -> Preferences:

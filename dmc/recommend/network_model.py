@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from dmc.factors import Factors
+from dmc.factors import Array, Factors
 from dmc.observations import Observations
 from dmc.pattern import SparseIndex
 from dmc.recommend import network
@@ -193,7 +193,8 @@ class NetworkModel:
     def arrays(self) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
         """What `from_arrays` needs besides the ratings."""
         f = self.factors
-        arrays = {"U": f.U, "V": f.V, "row_bias": f.row_bias, "column_bias": f.column_bias}
+        named = {"U": f.U, "V": f.V, "row_bias": f.row_bias, "column_bias": f.column_bias}
+        arrays = {name: np.asarray(array) for name, array in named.items()}
         for name, prior in (("rows", self.rows), ("columns", self.columns)):
             arrays[f"{name}.mean"], arrays[f"{name}.covariance"] = prior
         return arrays, {"mean": self.mean, "noise": self.noise, "rank": self.rank, "precision": self.precision}
@@ -226,7 +227,7 @@ def _of_old_file(arrays: Mapping[str, NDArray[Any]], unit: float) -> dict[str, N
     return found
 
 
-def _vectors(factor: NDArray[Any], bias: NDArray[Any] | None) -> NDArray[Any]:
+def _vectors(factor: Array, bias: Array | None) -> NDArray[Any]:
     """(known, k + 1) factors and, last, the bias."""
     assert bias is not None
     return np.column_stack([factor, bias])
@@ -242,7 +243,7 @@ def _precision(noise: float, unit: float) -> float:
     return 1 / max(noise, unit / math.sqrt(network.TUNING.max_precision)) ** 2
 
 
-def _some(index: SparseIndex, values: NDArray[Any], which: NDArray[np.bool_]) -> tuple[SparseIndex, NDArray[Any]]:
+def _some(index: SparseIndex, values: Array, which: NDArray[np.bool_]) -> tuple[SparseIndex, NDArray[Any]]:
     """Some of the rows, with their values."""
     counts = np.diff(index.indptr)
     entries = np.repeat(which, counts)

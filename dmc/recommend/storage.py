@@ -122,7 +122,10 @@ def write(settings: RecommenderSettings, state: State, path: str | os.PathLike[s
     """What a `Recommender` with these settings serves, into a file."""
     ratings, fitted = state.fitted()
     arrays = {"left": state.left, "right": state.right, "users": state.users.ids, "items": state.items.ids}
-    arrays |= {"seen.pointers": state.seen.indptr, "seen.indices": state.seen.indices, "ratings": ratings.values}
+    arrays |= {
+        name: np.asarray(array) for name, array in zip(("seen.pointers", "seen.indices"), state.seen, strict=True)
+    }
+    arrays |= {"ratings": ratings.values}
     numbers, ranking = [], None
     for i, model in enumerate(fitted):
         of_model, its_numbers = model.arrays()
@@ -152,8 +155,8 @@ def read(path: str | os.PathLike[str], mmap: bool) -> Found:
         items=items,
         mean=header.mean,
         range=header.range,
-        left=served.U,
-        right=served.V,
+        left=np.asanyarray(served.U),
+        right=np.asanyarray(served.V),
         seen=SparseIndex(arrays["seen.pointers"], arrays["seen.indices"]),
         noise=header.noise,
         rank=header.rank,

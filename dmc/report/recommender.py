@@ -268,7 +268,7 @@ def _training(model: Recommender) -> Section | None:
 
 def _spectrum(model: Recommender) -> Section:
     f = model.factors_
-    sizes = f.singular_values().astype(np.float64) / math.sqrt(math.prod(f.shape))
+    sizes = np.asarray(f.singular_values()).astype(np.float64) / math.sqrt(math.prod(f.shape))
     kept = sizes[: max(2 * model.rank_, 20)]
     kept = kept[: max(1, int((kept > NOTHING * kept[:1]).sum()))]
     numbers = np.arange(1, len(kept) + 1)

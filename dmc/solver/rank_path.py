@@ -72,8 +72,8 @@ class RankPath(Step):
     def init(self, problem: Problem, factors: Factors) -> _Walk:
         masked = check_applies("RankPath", problem, factors)
         n = factors.shape[1]
-        probes = np.random.default_rng(self.seed).standard_normal((n, min(PROBES, self.bound, n)))
-        probes = _arrays.place(probes.astype(_arrays.numpy_dtype(factors.V.dtype)), factors.device)
+        draw = np.random.default_rng(self.seed).standard_normal((n, min(PROBES, self.bound, n)))
+        probes = _arrays.place(draw.astype(_arrays.numpy_dtype(factors.V.dtype)), factors.device)
         gradient = masked.gradient_products(factors)
         for _ in range(3):
             probes = _leading(gradient, probes)[2]

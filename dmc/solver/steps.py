@@ -133,7 +133,8 @@ class DiscrepantDescent(Step):
             else self._normalised(factors, grad, *state)
         )
 
-        def move(factor: Array, gradient: Array, rate: float) -> Array:
+        def move(factor: Array, gradient: Array | None, rate: Array | float) -> Array:
+            assert gradient is not None  # there is one for each factor
             return (1 - rate * self.weight_decay) * factor - rate * gradient
 
         moved = Factors(
