@@ -59,6 +59,8 @@ class Array(Protocol):
     def __bool__(self) -> bool: ...
 
     def __neg__(self) -> Any: ...
+    def __abs__(self) -> Any: ...
+    def __invert__(self) -> Any: ...
     def __add__(self, other: Any, /) -> Any: ...
     def __radd__(self, other: Any, /) -> Any: ...
     def __sub__(self, other: Any, /) -> Any: ...
@@ -104,12 +106,12 @@ def numpy_dtype(dtype: Any) -> np.dtype[Any]:
     return np.dtype(str(dtype).removeprefix("torch."))
 
 
-def is_tensor(value: Any) -> bool:
+def is_tensor(value: object) -> bool:
     """Whether it is one of torch's tensors; torch is not loaded for the question."""
     return type(value).__module__.partition(".")[0] == "torch" and hasattr(value, "detach")
 
 
-def checked(device: Any) -> Device:
+def checked(device: object) -> Device:
     """A device that is there, as torch names it; None passes.
 
     Raises

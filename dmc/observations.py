@@ -13,7 +13,7 @@ from scipy import sparse
 from scipy.sparse.linalg import LinearOperator, svds
 
 from dmc import _arrays, _checks, _extensions
-from dmc._arrays import Device
+from dmc._arrays import Array, Device
 from dmc.pattern import COLUMNS, ROWS, Pattern, SparseIndex, plain, pointers_of, read_only
 
 Duplicates = Literal["error", "mean", "last", "sum"]
@@ -55,7 +55,7 @@ class Observations:
     """
 
     pattern: Pattern
-    values: Any
+    values: Array
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "values", read_only(self.values))
@@ -93,12 +93,12 @@ class Observations:
         return Observations(self.pattern.to(device), _arrays.place(self.values, device))
 
     @property
-    def rows(self) -> Any:
+    def rows(self) -> Array:
         """(observed,) row of each entry, int32 while it fits, ascending."""
         return self.pattern.rows
 
     @property
-    def cols(self) -> Any:
+    def cols(self) -> Array:
         """(observed,) column of each entry, int32 while it fits, ascending within a row."""
         return self.pattern.cols
 
@@ -122,7 +122,7 @@ class Observations:
         where = "" if self.device is None else f", {self.device}"
         return f"Observations({m}×{n}, {self.n_observed:,} observed = {100 * self.density:.3g} %, {self.dtype}{where})"
 
-    def with_values(self, values: Any) -> Observations:
+    def with_values(self, values: ArrayLike | Array) -> Observations:
         """Other values (observed,), in row order, at the same positions; moved to where these are."""
         values = values if _arrays.is_tensor(values) else np.asarray(values)
         return Observations(self.pattern, _arrays.place(values, self.device))
@@ -141,7 +141,7 @@ class Observations:
         xp = array_namespace(self.values)
         by_row, by_column = self.pattern.both_orders(self.values)
 
-        def product(vector: NDArray[Any], side: int, values: Any) -> NDArray[Any]:
+        def product(vector: NDArray[Any], side: int, values: Array) -> NDArray[Any]:
             x, (indptr, indices) = _arrays.place(vector.ravel(), self.device), self.pattern.entries(side)
             x = xp.astype(x, self.dtype)
             return _arrays.place(xp.segment_reduce(values * x[indices], "sum", offsets=indptr), None)
@@ -166,7 +166,7 @@ class Observations:
         start = np.random.default_rng(0).standard_normal(min(self.shape)).astype(matrix.dtype)
         return largest * float(svds(matrix, 1, tol=1e-2, v0=start, return_singular_vectors=False)[0])
 
-    def take(self, keep: Any) -> Observations:
+    def take(self, keep: Array) -> Observations:
         """The entries where `keep` (observed,) is true, in a matrix of the same shape."""
         xp = array_namespace(self.values)
         (kept,) = xp.nonzero(_arrays.place(keep, self.device))
@@ -329,7 +329,7 @@ class Observations:
         return cls(Pattern.of(size, by_row), ordered)
 
 
-def _as_float(values: Any, name: str) -> Any:
+def _as_float(values: Any, name: str) -> Array:
     """`_checks.as_float`, for tensors on their device."""
     if not _arrays.is_tensor(values):
         return _checks.as_float(values, name)
@@ -341,7 +341,7 @@ def _as_float(values: Any, name: str) -> Any:
     return _arrays.place(_checks.as_float(_arrays.place(values, None), name), _arrays.of(values))
 
 
-def _as_indices(given: Any, name: str, like: Any) -> Any:
+def _as_indices(given: Any, name: str, like: Array) -> Array:
     """`_checks.as_indices`, where the values are."""
     device = _arrays.of(like)
     if _arrays.is_tensor(given):
@@ -356,12 +356,12 @@ class _Sorted(NamedTuple):
     """Entries row by row, columns ascending within a row, equal positions in the order given."""
 
     by_row: SparseIndex
-    values: Any
+    values: Array
     repeats: int  # entries that repeat the position before them
     first: int  # the first of these
 
 
-def _sort_entries(rows: Any, cols: Any, values: Any, shape: tuple[int, int]) -> _Sorted:
+def _sort_entries(rows: Array, cols: Array, values: Array, shape: tuple[int, int]) -> _Sorted:
     m, n = shape
     if _arrays.of(values) is not None:
         return _sort_tensors(rows, cols, values, shape)
@@ -386,7 +386,7 @@ def _sort_entries(rows: Any, cols: Any, values: Any, shape: tuple[int, int]) -> 
     )
 
 
-def _sort_tensors(rows: Any, cols: Any, values: Any, shape: tuple[int, int]) -> _Sorted:
+def _sort_tensors(rows: Array, cols: Array, values: Array, shape: tuple[int, int]) -> _Sorted:
     xp = array_namespace(values)
     for axis, given, size in (("row", rows, shape[0]), ("column", cols, shape[1])):
         if not 0 <= int(given.min()) <= int(given.max()) < size:
@@ -399,7 +399,7 @@ def _sort_tensors(rows: Any, cols: Any, values: Any, shape: tuple[int, int]) -> 
     return _Sorted(by_row, values[order], len(again), int(again[0]) if len(again) else -1)
 
 
-def _new(pointers: Any, indices: Any) -> Any:
+def _new(pointers: Array, indices: Array) -> Array:
     """(observed,) whether an entry stands at another position than the one before it."""
     xp = array_namespace(indices)
     new = xp.ones(len(indices), dtype=xp.bool, device=device_of(indices))
@@ -408,7 +408,7 @@ def _new(pointers: Any, indices: Any) -> Any:
     return new
 
 
-def _merge_repeats(by_row: SparseIndex, values: Any, duplicates: Duplicates) -> tuple[SparseIndex, Any]:
+def _merge_repeats(by_row: SparseIndex, values: Array, duplicates: Duplicates) -> tuple[SparseIndex, Array]:
     xp = array_namespace(values)
     (first,) = xp.nonzero(_new(*by_row))
     ends = xp.concat([first[1:], by_row.indptr[-1:]])

@@ -168,7 +168,8 @@ class Model:
         """
         given, dtype, cols = self.row_model, self.factors.U.dtype, observations.cols
         own = Scaling.of(observations, "rows", weights) if self.scaling.side == "rows" else None
-        values = observations.values.astype(np.float64) if own is None else own.standardised(observations).values
+        given_values = np.asarray(observations.values)
+        values = given_values.astype(np.float64) if own is None else own.standardised(observations).values
         w = None if weights is None else weights / weights.mean()
         entries = RowEntries.of(observations.pattern, w, (values - given.base[cols]) / given.noise[cols])
         a, of_rows = given.posterior(entries, covariances=covariances)

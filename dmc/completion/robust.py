@@ -13,7 +13,7 @@ from dmc.completion.model import Model
 from dmc.completion.phases import Phases
 from dmc.completion.results import Selected, transposed
 from dmc.completion.scaling import Scaling, Side
-from dmc.factors import Factors
+from dmc.factors import Array, Factors
 from dmc.observations import Observations
 from dmc.solver.row_solve import LEAST_NOISE
 
@@ -98,7 +98,7 @@ def select_robustly(
 def _suspected(host: Observations, weights: Float | None, width: int) -> NDArray[np.bool_]:
     """(observed,) entries that a robust factor analysis misses by far."""
     n = host.shape[1]
-    x, at = host.values.astype(np.float64), host.cols
+    x, at = np.asarray(host.values).astype(np.float64), host.cols
     level = _medians(x, at, n)
     spread = MEDIAN_TO_DEVIATION * _medians(np.abs(x - level[at]), at, n)
     counts = np.maximum(np.bincount(at, minlength=n), 1)
@@ -183,7 +183,7 @@ def _flags(host: Observations) -> NDArray[np.bool_]:
     return np.asarray((np.bincount(host.cols, between, n) == 0)[host.cols])
 
 
-def _medians(values: Float, at: NDArray[np.integer], count: int) -> Float:
+def _medians(values: Float, at: Array, count: int) -> Float:
     """(count,) the median of the values at each place; 0 where there is none."""
     order = np.lexsort((values, at))
     counts = np.bincount(at, minlength=count)

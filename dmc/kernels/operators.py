@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from torch import Tensor
 
 from dmc.factors import Array
@@ -31,16 +29,18 @@ def residual_gradient(
     target: Array | None = None,
     weights: Array | None = None,
     gather_dtype: str | None = None,
-) -> tuple[Any, Array]:
+) -> tuple[Array | float, Array]:
     """The loss stays on the device: to read it is to wait for the device."""
     pointers, indices = torch_operators.line_tensors(pattern, side)
     passes = torch_operators.passes_for(own, indices)
     if passes is not None:
-        return passes.gradient(pointers, indices, own, other, target, weights, gather_dtype, True)
+        loss, d_own = passes.gradient(pointers, indices, own, other, target, weights, gather_dtype, True)
+        assert loss is not None  # it was asked for
+        return loss, d_own
     if gather_dtype is not None:
         other = other.to(torch_compiled.HALVES[gather_dtype]).to(other.dtype)
-    loss, d_own = reference.residual_gradient(side, own, other, pattern, target, weights)
-    return own.new_tensor(loss), d_own
+    host_loss, gradient = reference.residual_gradient(side, own, other, pattern, target, weights)
+    return own.new_tensor(host_loss), gradient
 
 
 def residual_gradients(
@@ -50,7 +50,7 @@ def residual_gradients(
     target: BothOrders,
     weights: BothOrders | None = None,
     gather_dtype: str | None = None,
-) -> tuple[Any, Array, Array]:
+) -> tuple[Array | float, Array, Array]:
     """Both sides, by the operator of torch.ops.dmc, whose second pass has no loss to add up."""
     w = (None, None) if weights is None else weights
     tensors = torch_operators.pattern_tensors(pattern)

@@ -24,7 +24,7 @@ def entries_of(lines: SparseIndex, others: int) -> Any:
     return kind(lines.indptr, lines.indices, others)
 
 
-def incidence(lines: SparseIndex, others: int) -> Any:
+def incidence(lines: SparseIndex, others: int) -> sparse.csr_array:
     """The pattern as a sparse matrix of ones."""
     ones = np.ones(len(lines.indices), np.float32)
     index = _checks.index_dtype(len(ones))  # of another dtype SciPy copies the indices
@@ -72,7 +72,13 @@ def moments_of(means: Float, covariances: NDArray[Any] | None = None) -> Float:
 
 
 def step(
-    entries: Any, values: Float, others: Float, precision: Any, expected: Float, noise: Any, moments: Float
+    entries: Any,
+    values: Float,
+    others: Float,
+    precision: NDArray[np.floating],
+    expected: Float,
+    noise: NDArray[np.float64],
+    moments: Float,
 ) -> tuple[Float, NDArray[np.float64], NDArray[np.float64]]:
     """The posterior of every line.
 
@@ -108,14 +114,20 @@ def step(
 
 
 def plain_step(
-    entries: Any, values: Float, others: Any, precision: Any, expected: Float, noise: Any, moments: Float
+    entries: Any,
+    values: Float,
+    others: Float,
+    precision: NDArray[np.floating],
+    expected: Float,
+    noise: NDArray[np.float64],
+    moments: Float,
 ) -> tuple[Float, NDArray[np.float64], NDArray[np.float64]]:
     """What the compiled core does; entries is the pattern as a SciPy matrix."""
     d = len(precision)
     packed = _up((d + 1) * (d + 2) // 2)
     first, second = np.triu_indices(d + 1)
 
-    def weighted(by: Any) -> Any:
+    def weighted(by: NDArray[Any]) -> sparse.csr_array:
         return sparse.csr_array((by, entries.indices, entries.indptr), shape=entries.shape)
 
     others = others.astype(np.float64)  # sums in float32 would lose what tells the directions of a long line apart

@@ -11,8 +11,8 @@ from collections.abc import Callable
 from functools import cache
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.weak import TensorWeakRef, WeakTensorKeyDictionary
 
@@ -60,7 +60,7 @@ def check_lines(pointers: Tensor, indices: Tensor, other_lines: int) -> None:
 class _Made(NamedTuple):
     plan: Any
     pointers: TensorWeakRef
-    stamp: tuple[Any, ...]  # the maker, lines of the other side, and how often each tensor had been written to
+    stamp: tuple[object, ...]  # the maker, lines of the other side, and how often each tensor had been written to
 
 
 _made = WeakTensorKeyDictionary()  # by the indices; a plan holds their memory, but not the tensor it is kept under
@@ -86,7 +86,7 @@ def _core_plan(pointers: Tensor, indices: Tensor, other_lines: int) -> Any:
     return kind(_array(pointers), _array(indices), other_lines)
 
 
-def _array(tensor: Tensor) -> np.ndarray:
+def _array(tensor: Tensor) -> NDArray[Any]:
     """The tensor's memory as an array; copied only if it has gaps."""
     return tensor.detach().contiguous().numpy()
 

@@ -117,7 +117,7 @@ def _served(
 ) -> State:
     """What is served, from fitted models and their ratings; with the ranking of lists from scratch, or grown."""
     observations, models = fitted
-    observations = observations.with_values(read_only(observations.values))
+    observations = observations.with_values(read_only(np.asanyarray(observations.values)))
     explicit, served = settings.feedback == "explicit", ensemble.served(models)
     ranking: Lazy[Ranking] | None = None
     where = (settings.device, settings.n_threads)

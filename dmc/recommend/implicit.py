@@ -214,7 +214,7 @@ class Preferences:
         return cls(factors, observations, [], Status.CONVERGED, settings, searched, n_searched)
 
 
-def confidence(counts: NDArray[Any]) -> Float:
+def confidence(counts: Array) -> Float:
     """Weight of a pair with so many clicks: 1 for one, or for a part of one, and one more for each power of e.
 
     Raises
@@ -226,7 +226,7 @@ def confidence(counts: NDArray[Any]) -> Float:
     return (1 + np.log(np.maximum(counts, 1))).astype(np.float32)
 
 
-def refuse_nothing(counts: NDArray[Any]) -> None:
+def refuse_nothing(counts: Array) -> None:
     """Raise a ValueError if a count is not above 0."""
     if (counts <= 0).any():
         raise ValueError(

@@ -95,7 +95,7 @@ class NetworkModel:
             factors = factors.truncate(min(rank, factors.width, *factors.shape))
         noise = fit.held_out_error
         if not math.isfinite(noise):
-            noise = math.sqrt(2 * solution.value / observations.n_observed) * float(observations.values.std())
+            noise = math.sqrt(2 * solution.value / observations.n_observed) * float(np.std(observations.values))
         return cls(
             factors=factors,
             mean=fit.mean,

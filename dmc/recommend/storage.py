@@ -122,10 +122,8 @@ def write(settings: RecommenderSettings, state: State, path: str | os.PathLike[s
     """What a `Recommender` with these settings serves, into a file."""
     ratings, fitted = state.fitted()
     arrays = {"left": state.left, "right": state.right, "users": state.users.ids, "items": state.items.ids}
-    arrays |= {
-        name: np.asarray(array) for name, array in zip(("seen.pointers", "seen.indices"), state.seen, strict=True)
-    }
-    arrays |= {"ratings": ratings.values}
+    pointers, indices, values = (np.asarray(array) for array in (*state.seen, ratings.values))
+    arrays |= {"seen.pointers": pointers, "seen.indices": indices, "ratings": values}
     numbers, ranking = [], None
     for i, model in enumerate(fitted):
         of_model, its_numbers = model.arrays()

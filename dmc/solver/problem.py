@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from functools import cached_property
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 from array_api_compat import array_namespace, device as where
@@ -59,7 +59,7 @@ class Problem(Protocol):
         """About the spectral norm of the matrix sought, in the data's own units."""
         ...
 
-    def value_and_grad(self, factors: Factors) -> tuple[Any, Factors]:
+    def value_and_grad(self, factors: Factors) -> tuple[Array | float, Factors]:
         """The value, a number that may still be on the device, and the gradient by every factor."""
         ...
 
@@ -187,7 +187,7 @@ class MaskedLeastSquares(Problem):
     def _checked_weights(self, weights: ArrayLike) -> Array:
         return self._non_negative(weights, "weights", self.observations.n_observed, "one for each observed entry")
 
-    def _checked_penalties(self, l2: Any) -> tuple[Array, Array]:
+    def _checked_penalties(self, l2: float | tuple[ArrayLike, ArrayLike]) -> tuple[Array, Array]:
         m, n = self.observations.shape
         if isinstance(l2, (tuple, list)) and len(l2) == 2:
             of_rows, of_columns = l2
@@ -208,7 +208,7 @@ class MaskedLeastSquares(Problem):
                 raise ValueError(f"gather_dtype is {gather_dtype!r} and the data are {dtype}; make them float32")
         return gather_dtype
 
-    def _non_negative(self, values: ArrayLike, name: str, length: int, what: str) -> Any:
+    def _non_negative(self, values: ArrayLike, name: str, length: int, what: str) -> Array:
         # A copy: one order of the entries would follow what the caller writes to the array later, the other not.
         given = _arrays.place(values, None) if _arrays.is_tensor(values) else values
         array = _checks.as_float(given, name).astype(_arrays.numpy_dtype(self.observations.dtype))
@@ -259,7 +259,7 @@ class MaskedLeastSquares(Problem):
             weighted = weighted.with_values(self.target.by_row * self.weights.by_row)
         return weighted.spectral_norm() / self.curvature if self.curvature > 0 else 0.0
 
-    def residual(self, factors: Factors) -> Any:
+    def residual(self, factors: Factors) -> Array:
         """(observed,) X̂ − X at the observed entries, in the order of ``observations.values``."""
         return self._predicted(factors) - self.observations.values
 
@@ -287,7 +287,7 @@ class MaskedLeastSquares(Problem):
         value = 0.5 * self.unobserved_weight * dot(of_left, of_right) + self._offset
         return value, self.unobserved_weight * (left @ of_right), self.unobserved_weight * (right @ of_left)
 
-    def value_and_grad(self, factors: Factors) -> tuple[Any, Factors]:
+    def value_and_grad(self, factors: Factors) -> tuple[Array | float, Factors]:
         """The value (on a device: a tensor without dimensions there), and its gradient by every factor (as Factors)."""
         check_fit(factors, self.observations.shape, self.observations.values)
         kernel = self._for(factors)
@@ -420,13 +420,13 @@ class MaskedLeastSquares(Problem):
         return kernels.sharing_cores(factors.width) if self.device is None else nullcontext()
 
 
-def dot(a: Any, b: Any) -> Any:
+def dot(a: Array, b: Array) -> Array:
     """Σ a b, in float64 but for what is lost within the sum of a float32 dot product."""
     xp = array_namespace(a)
     return xp.astype(xp.vecdot(a.reshape(-1), b.reshape(-1)), xp.float64)
 
 
-def check_fit(factors: Factors, shape: tuple[int, ...], data: Any) -> None:
+def check_fit(factors: Factors, shape: tuple[int, ...], data: Array) -> None:
     """Factors of the data's shape, dtype and device."""
     if factors.shape != tuple(shape):
         raise ValueError(

@@ -89,7 +89,8 @@ class RankPath(Step):
         if new > 0:
             root = math.sqrt(NEWCOMER * level)
             factors = _beside(factors, root * P[:, :new], root * Q[:, :new])
-            value, grad = problem.value_and_grad(factors)
+            there, grad = problem.value_and_grad(factors)
+            value = float(there)
         q = 2 / (self.depth + 2)
         slope = problem.curvature * level * (level / (_squares(factors) / 2 + level)) ** (1 - q)
         penalised = replace(grad, U=grad.U + slope * factors.U, V=grad.V + slope * factors.V)
