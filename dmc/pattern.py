@@ -13,6 +13,7 @@ from scipy import sparse
 
 from dmc import _arrays, _checks, _extensions
 from dmc._arrays import Array, Device
+from dmc._extensions import Entries
 
 
 class SparseIndex(NamedTuple):
@@ -84,19 +85,19 @@ class Pattern:
         """`by_row` for ROWS, `by_column` for COLUMNS."""
         return self.by_column if side else self.by_row
 
-    def prepared(self, side: int) -> Any:
+    def prepared(self, side: int) -> Entries:
         """The entries of a side as the compiled core takes them: indices checked, cut into pieces of work."""
         return self._core_columns if side else self._core_rows
 
     @cached_property
-    def _core_rows(self) -> Any:
+    def _core_rows(self) -> Entries:
         return self._of_core(self.by_row, self.shape[1])
 
     @cached_property
-    def _core_columns(self) -> Any:
+    def _core_columns(self) -> Entries:
         return self._of_core(self.by_column, self.shape[0])
 
-    def _of_core(self, entries: SparseIndex, others: int) -> Any:
+    def _of_core(self, entries: SparseIndex, others: int) -> Entries:
         # The core wants one dtype for both sides; int64 is that of a matrix with 2³¹ rows or columns.
         wide = self.by_row.indices.dtype != np.int32 or _checks.index_dtype(self.shape[0]) != np.int32
         kind = _extensions.core.WideEntries if wide else _extensions.core.Entries

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from typing import Any
 
 from dmc.factors import Factors
 from dmc.solver.loop import Run
-from dmc.solver.solution import Status
+from dmc.solver.solution import Record, Status
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,7 +54,7 @@ class Phases:
 
     def __init__(self, run: Run) -> None:
         self.run = run
-        self.history: list[dict[str, Any]] = []
+        self.history: list[Record] = []
         self.ending: Phase | None = None  # the one after which the fit ends with what it has
         self._began = time.perf_counter()
 

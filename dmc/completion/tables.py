@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from dmc import _arrays, _checks
+from dmc._arrays import Array
 from dmc.inputs import GappedArray, read_matrix
 from dmc.observations import Observations
 
@@ -199,7 +200,7 @@ class Bounds:
                 f"{host.rows[first]}, {labels.named([j])}; widen the bounds, or mark such entries as missing"
             )
 
-    def clipped(self, values: Any, cols: Any = None) -> Any:
+    def clipped(self, values: Array, cols: Array | None = None) -> Any:
         """Values of columns, or of all columns of a matrix, within their bounds."""
         if self.none:
             return values

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from dmc import _checks, _extensions
+from dmc._extensions import Entries
 from dmc.pattern import SparseIndex
 
 GRAIN = 16  # as in csrc/posterior.h
@@ -16,7 +17,7 @@ GRAIN = 16  # as in csrc/posterior.h
 Float = NDArray[np.float32]
 
 
-def entries_of(lines: SparseIndex, others: int) -> Any:
+def entries_of(lines: SparseIndex, others: int) -> Entries | sparse.csr_array:
     """The entries as a step and `line_sums` take them."""
     if _extensions.core is None:
         return incidence(lines, others)
@@ -32,7 +33,7 @@ def incidence(lines: SparseIndex, others: int) -> sparse.csr_array:
     return sparse.csr_array((ones, lines.indices, pointers), shape=(len(pointers) - 1, others))
 
 
-def line_sums(entries: Any, vectors: Float) -> Float:
+def line_sums(entries: Entries | sparse.csr_array, vectors: Float) -> Float:
     """(lines, any) the sum over each line's entries of the vectors (other lines, any) of the other side."""
     if _extensions.core is None:
         return np.asarray(entries @ vectors)
@@ -72,7 +73,7 @@ def moments_of(means: Float, covariances: NDArray[Any] | None = None) -> Float:
 
 
 def step(
-    entries: Any,
+    entries: Entries | sparse.csr_array,
     values: Float,
     others: Float,
     precision: NDArray[np.floating],
@@ -114,7 +115,7 @@ def step(
 
 
 def plain_step(
-    entries: Any,
+    entries: sparse.csr_array,
     values: Float,
     others: Float,
     precision: NDArray[np.floating],

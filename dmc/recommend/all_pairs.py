@@ -24,10 +24,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dmc import _extensions
+from dmc._extensions import Entries
 from dmc.factors import Array, Factors
 from dmc.pattern import BothOrders, Pattern, SparseIndex, plain
 from dmc.solver.loop import Look, Run
-from dmc.solver.solution import Status
+from dmc.solver.solution import Record, Status
 
 BLOCK = 16  # coordinates: wider ones go no further in a sweep (MovieLens, CiteULike) and cost more
 PLAIN_ENTRIES = 4096  # whose moments NumPy makes at a time
@@ -43,7 +44,7 @@ class Settings(NamedTuple):
     ridge: float  # of a row or column: times its total weight
     power: float = 1.0  # of the total weight
 
-    def ridges(self, weights: Any, others: int) -> Any:
+    def ridges(self, weights: NDArray[Any], others: int) -> NDArray[Any]:
         """λ of rows whose chosen pairs weigh so much, with so many columns (or the reverse)."""
         return self.ridge * (weights + self.unobserved * others) ** self.power
 
@@ -91,7 +92,7 @@ class AllPairs:
         return self.pattern.by_row, self.pattern.by_column
 
     @cached_property
-    def _entries(self) -> tuple[Any, Any]:
+    def _entries(self) -> tuple[Entries | SparseIndex, Entries | SparseIndex]:
         rows, columns = (
             entries(lines, others) for lines, others in zip(self._orders, reversed(self.pattern.shape), strict=True)
         )
@@ -132,7 +133,7 @@ def line_sums(values: Array, lines: SparseIndex) -> NDArray[Any]:
     return sums
 
 
-def entries(lines: SparseIndex, others: int) -> Any:
+def entries(lines: SparseIndex, others: int) -> Entries | SparseIndex:
     """Lines with so many on the other side, as `half_sweep` takes them."""
     if _extensions.core is None:
         return lines
@@ -141,7 +142,7 @@ def entries(lines: SparseIndex, others: int) -> Any:
 
 
 def half_sweep(
-    of: Any,
+    of: Entries | SparseIndex,
     weights: Float,
     unobserved: float,
     ridge: Float,
@@ -261,7 +262,7 @@ class Descent:
         """After each sweep."""
         return [self.value + sum(self.falls[n:]) for n in range(1, len(self.falls) + 1)]
 
-    def records(self, phase: str, n_steps: int) -> list[dict[str, Any]]:
+    def records(self, phase: str, n_steps: int) -> list[Record]:
         """What was measured after each sweep, the last of which was step `n_steps` of the run."""
         first = n_steps - len(self.falls) + 1
         return [{"phase": phase, "n_steps": first + n, "value": value} for n, value in enumerate(self.values)]

@@ -15,7 +15,7 @@ from dmc.observations import Observations
 from dmc.pattern import SparseIndex
 from dmc.recommend.factor_posterior import FactorPosterior, reliability
 from dmc.recommend.presence_features import PresenceFeatures
-from dmc.solver.solution import Status
+from dmc.solver.solution import Record, Status
 
 # Of an entry, in units of the data's standard deviation: what float32 moments carry. Of 49 fits to clean planted
 # ratings (ranks 1–5, kinds × sorts) 7 diverge with 1e6; with 1e5 and 2e4 none of 200 does, and of 169 with enough
@@ -74,7 +74,7 @@ class VariationalFactorization:
         return len(self.errors)
 
     @property
-    def history(self) -> list[dict[str, Any]]:
+    def history(self) -> list[Record]:
         """The "n_steps" and "noise" after each sweep."""
         return [{"n_steps": n + 1, "noise": noise} for n, noise in enumerate(self.errors)]
 

@@ -21,7 +21,7 @@ from dmc.solver import initial, steps
 from dmc.solver.callbacks import History
 from dmc.solver.loop import Callback, Run, solve
 from dmc.solver.problem import MaskedLeastSquares
-from dmc.solver.solution import Status
+from dmc.solver.solution import Record, Status
 
 FIRST_SETTINGS = Settings(0.2, 0.4, 0.5)  # of files of versions that kept none
 
@@ -101,9 +101,9 @@ class Preferences:
     errors: list[float]
     status: Status
     settings: Settings = FIRST_SETTINGS
-    searched: list[dict[str, Any]] = field(default_factory=list)
+    searched: list[Record] = field(default_factory=list)
     n_searched: int = 0
-    history: list[dict[str, Any]] = field(default_factory=list)
+    history: list[Record] = field(default_factory=list)
     n_iter: int = 0
     stopped_by: str | None = None
     mean = 0.0
@@ -305,7 +305,7 @@ def fit(
 
 def _found(
     run: Run, counts: Observations, weights: Float, most: int, any_rank: bool, rng: np.random.Generator
-) -> tuple[Settings, Factors | None, int, list[dict[str, Any]]]:
+) -> tuple[Settings, Factors | None, int, list[Record]]:
     """What held-out counts say: the settings, where to begin, and the rank; and what was measured on the way."""
     search, first_rank = None, min(implicit_search.TUNING.first_rank, most)
     with run.until_interrupted():

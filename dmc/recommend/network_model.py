@@ -17,7 +17,7 @@ from dmc.pattern import SparseIndex
 from dmc.recommend import network
 from dmc.recommend.network import NetworkFit, unit_of
 from dmc.solver import row_solve
-from dmc.solver.solution import Status
+from dmc.solver.solution import Record, Status
 
 Float = NDArray[np.float64]
 SIDES = ("rows", "columns")
@@ -83,7 +83,7 @@ class NetworkModel:
     columns: GaussianPrior
     validation_rmse: float
     n_iter: int
-    history: list[dict[str, Any]]
+    history: list[Record]
     status: Status
     stopped_by: str | None = None
 

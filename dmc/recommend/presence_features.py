@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dmc import _checks
+from dmc._extensions import Entries
 from dmc.factors import Array
 from dmc.kernels.posterior import entries_of, line_sums
 from dmc.pattern import Pattern, SparseIndex
@@ -118,7 +118,7 @@ def pattern_features(
 
 
 def _singular_vectors(
-    matrices: tuple[Any, Any],
+    matrices: tuple[Entries, Entries],
     counts: tuple[Array, Array],
     power: float,
     width: int,

@@ -18,7 +18,7 @@ from dmc.recommend.implicit import Preferences
 from dmc.recommend.intervals import Calibration
 from dmc.recommend.models import RatingModel
 from dmc.recommend.vocabulary import Vocabulary
-from dmc.solver.solution import Status
+from dmc.solver.solution import Record, Status
 
 T = TypeVar("T")
 
@@ -70,7 +70,7 @@ class FitInfo(NamedTuple):
     status: Status
     n_iter: int
     validation_rmse: float
-    history: list[dict[str, Any]]
+    history: list[Record]
 
     @classmethod
     def of(cls, models: Sequence[RatingModel]) -> FitInfo:

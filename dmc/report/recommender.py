@@ -212,7 +212,7 @@ def _distribution(model: Recommender, judged: Judged) -> Section:
     distinct = np.unique(judged.actual)
     if len(distinct) <= 20:
         centres = distinct.astype(np.float64)
-        labels: list[Any] = [f"{value:.6g}" for value in distinct.tolist()]
+        labels: list[object] = [f"{value:.6g}" for value in distinct.tolist()]
     else:
         low, high = min(judged.actual.min(), judged.predicted.min()), max(judged.actual.max(), judged.predicted.max())
         ends = np.linspace(low, high, 21)
@@ -318,7 +318,7 @@ def _some(rows: Sequence[Row]) -> list[Row]:
 # The head of the page, and its end --------------------------------------------------------------------------------
 
 
-def _facts(model: Recommender, judged: Judged) -> dict[str, Any]:
+def _facts(model: Recommender, judged: Judged) -> dict[str, object]:
     where = "own ratings" if judged.own else "test ratings"
     return {
         "ratings": model.n_observed_,
