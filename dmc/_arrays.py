@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, Protocol
+from typing import Any, Protocol, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -86,6 +86,10 @@ def of(array: Any) -> Device:
     return None if isinstance(array, (np.ndarray, np.generic)) else str(array.device)
 
 
+@overload
+def place(array: Any, device: None) -> NDArray[Any]: ...
+@overload
+def place(array: Any, device: Device) -> Any: ...
 def place(array: Any, device: Device) -> Any:
     """The array on a device; itself if it is there, else a copy. Derivatives end here."""
     if isinstance(array, (np.ndarray, np.generic)):
