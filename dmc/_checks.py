@@ -7,12 +7,14 @@ import numbers
 import os
 import warnings
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dmc._arrays import Array
+
+T = TypeVar("T")
 
 
 def count(n: int, noun: str, plural: str | None = None) -> str:
@@ -192,7 +194,7 @@ def memory(n_bytes: int, what: str, remedy: str) -> None:
         )
 
 
-def renamed(old: str, given: Any, new: str, value: object) -> Any:
+def renamed(old: str, given: T | None, new: str, value: T) -> T:
     """The value of a parameter that may have been given by its old name, which warns."""
     if given is None:
         return value

@@ -318,7 +318,7 @@ class _System:
     def zeros(self) -> Float:
         return np.zeros((len(self.units), self.width))
 
-    def precision(self) -> Any:
+    def precision(self) -> row_solve.Matrix:
         pattern = Pattern((len(self.units), self.others), self.lines)
         return row_solve.matrix(pattern, self.entry_precision)
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from scipy import sparse
 
 from dmc import _arrays, _checks
@@ -96,7 +96,7 @@ class Labels:
         return f"{'columns' if len(columns) > 1 else 'column'} {', '.join(names)}{more}"
 
 
-def repetitions(sample_weight: Any, rows: int) -> NDArray[np.int64] | None:
+def repetitions(sample_weight: ArrayLike | None, rows: int) -> NDArray[np.int64] | None:
     """(rows,) how often each row counts, if that is a small whole number for all of them; else None.
 
     Then it stands there so often: as scikit-learn means it, two rows with the same entries are more than one that is
@@ -117,7 +117,9 @@ def repetitions(sample_weight: Any, rows: int) -> NDArray[np.int64] | None:
     return array.astype(np.int64)
 
 
-def weighted(observations: Observations, sample_weight: Any, weights: Any) -> tuple[Observations, Float | None]:
+def weighted(
+    observations: Observations, sample_weight: ArrayLike | None, weights: Any
+) -> tuple[Observations, Float | None]:
     """The entries that count, and the weight of each; None if all weigh the same.
 
     Parameters
@@ -152,7 +154,7 @@ def weighted(observations: Observations, sample_weight: Any, weights: Any) -> tu
     return observations, None if (total == total[0]).all() else total / total.mean()
 
 
-def _non_negative(values: Any, name: str, shape: tuple[int, ...], what: str) -> Float:
+def _non_negative(values: ArrayLike, name: str, shape: tuple[int, ...], what: str) -> Float:
     array = _checks.as_float(_arrays.place(values, None) if _arrays.is_tensor(values) else values, name)
     if array.shape != shape:
         raise ValueError(f"{name} has shape {array.shape}; give {shape}, {what}")
@@ -210,7 +212,7 @@ class Bounds:
         return _arrays.place(np.clip(array, low, high).astype(array.dtype), home)
 
 
-def _bound(value: Any, name: str, n: int, none: float) -> Float:
+def _bound(value: ArrayLike | None, name: str, n: int, none: float) -> Float:
     if value is None:
         return np.full(n, none)
     array = _checks.as_float(value, name).astype(np.float64)
