@@ -1,5 +1,9 @@
 """The rivals that bench/ has in a few lines of NumPy are what their papers say; its splits hold out what they say."""
 
+import sys
+from dataclasses import replace
+from types import ModuleType
+
 import numpy as np
 import pytest
 from scipy import sparse
@@ -95,3 +99,70 @@ def test_lists_leave_out_what_was_clicked(clicks: np.ndarray) -> None:
         if name == "popularity":
             best = np.where(clicks[7], -1, clicks.sum(axis=0))
             assert sorted(best[what[to == 7]]) == sorted(np.sort(best)[-3:])
+
+
+def test_every_alternative_is_a_field_beside_its_present_value() -> None:
+    from tune import CONCERNS
+
+    for concern in CONCERNS.values():
+        present = concern.present()
+        for name, values in concern.alternatives.items():
+            now = getattr(present, name)  # so it is a field
+            assert all(getattr(replace(present, **{name: value}), name) != now for value in values)
+            if len(values) == 2 and not isinstance(now, tuple):
+                assert values[0] < now < values[1], name
+
+
+def _holders(instance: object) -> set[tuple[str, str]]:
+    return {
+        (module, name)
+        for module, held in list(sys.modules.items())
+        if module.partition(".")[0] == "dmc"
+        for name, value in vars(held).items()
+        if value is instance
+    }
+
+
+def test_a_replaced_instance_is_so_wherever_it_is_held_and_only_inside(monkeypatch: pytest.MonkeyPatch) -> None:
+    from tune import CONCERNS, replaced
+
+    for concern in CONCERNS.values():
+        present = concern.present()
+        copied, late = ModuleType("dmc.copied"), ModuleType("dmc.late")
+        copied.BY_NAME = present  # as `from module import TUNING as BY_NAME` does
+        monkeypatch.setitem(sys.modules, "dmc.copied", copied)
+        monkeypatch.delitem(sys.modules, "dmc.late", raising=False)
+        before, other = _holders(present), replace(present)
+        assert {(concern.module, concern.instance), ("dmc.copied", "BY_NAME")} <= before
+        with replaced(present, other):
+            assert (_holders(present), _holders(other)) == (set(), before)
+            late.TUNING = concern.present()
+            monkeypatch.setitem(sys.modules, "dmc.late", late)  # loaded while another stood in its place
+        assert (_holders(present), _holders(other)) == (before | {("dmc.late", "TUNING")}, set())
+
+
+def test_an_alternative_is_compared_with_the_present_value_on_each_set() -> None:
+    from dmc.recommend import implicit
+    from tune import Concern, compare
+
+    concern = Concern("dmc.recommend.implicit", "TUNING", lambda: iter([("a", cost), ("a", cost), ("b", cost)]), {})
+    concern.alternatives["max_sweeps"] = (15, 60)
+
+    def cost() -> float:
+        return implicit.TUNING.max_sweeps / 100
+
+    less, more = compare(concern, "max_sweeps")
+    assert (less["value"], less["present"], more["value"]) == (15, 30, 60)
+    assert less["losses"] == {"a": 0.15, "b": 0.15}
+    assert more["ratios"] == {"a": 2.0, "b": 2.0}
+    assert less["ratio"] == pytest.approx(0.5)
+    assert implicit.TUNING.max_sweeps == 30
+
+
+def test_nothing_is_tuned_on_what_is_reported() -> None:
+    import _judges
+    import recovery
+    import sparse_ratings
+    import tables
+
+    assert not set(_judges.SEEDS) & {*sparse_ratings.SEEDS, *tables.SEEDS, *range(recovery.SEEDS)}

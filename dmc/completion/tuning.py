@@ -78,6 +78,9 @@ class RankSearchTuning:
 class SelectionTuning:
     """How a kind of model is chosen.
 
+    What they were chosen on was not noted; `bench/tune.py` judges them on the seven tables of bench/tables.py and on
+    planted matrices.
+
     Attributes
     ----------
     parts : tuple of (int, int)
@@ -187,6 +190,9 @@ class FactorAnalysisTuning:
 class RobustTuning:
     """Which entries are grossly wrong.
 
+    What they were chosen on was not noted; `bench/tune.py` judges them on planted matrices with noise and 1 % and 10 %
+    of the entries wrong.
+
     Attributes
     ----------
     deviations : float
@@ -218,6 +224,8 @@ class RobustTuning:
 @dataclass(frozen=True)
 class WarningTuning:
     """What a user is told of a fit.
+
+    What they were chosen on was not noted; no error tells of them, and `bench/tune.py` leaves them out.
 
     Attributes
     ----------

@@ -25,6 +25,9 @@ Float = NDArray[np.float32]
 class PriorTuning:
     """What the fit does not learn of the priors.
 
+    What the first two were chosen on was not noted; `bench/tune.py` judges them on the data of
+    `bayesian.VariationalTuning`.
+
     Attributes
     ----------
     start_size : float

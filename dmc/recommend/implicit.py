@@ -32,6 +32,9 @@ Float = NDArray[np.float32]
 class ImplicitTuning:
     """When the fit to all counts has arrived; what is tried before it is tuned in `implicit_search`.
 
+    What they were chosen on was not noted; `bench/tune.py` judges the first two on synthetic clicks and on the data of
+    `implicit_search.SearchTuning`.
+
     Attributes
     ----------
     max_sweeps : int

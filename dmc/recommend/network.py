@@ -44,7 +44,8 @@ class NetworkTuning:
     prior_ridge : float
         Added to the variances of the priors of users and items, for ratings of unit variance.
     max_precision : float
-        Of a rating around the network, for ratings of unit variance.
+        Of a rating around the network, for ratings of unit variance: as `bayesian_model.MAX_PRECISION`, which float32
+        moments carry.
     """
 
     rank: int = 16

@@ -23,6 +23,8 @@ from dmc.solver.solution import Status
 class NoiseFreeTuning:
     """When ratings count as free of noise.
 
+    What they were chosen on was not noted; `bench/tune.py` judges them on planted ratings without noise.
+
     Attributes
     ----------
     max_steps : int

@@ -23,6 +23,8 @@ Float = NDArray[np.float32]
 class PresenceTuning:
     """How much of the pattern is told.
 
+    What they were chosen on was not noted; `bench/tune.py` judges them on the data of `bayesian.VariationalTuning`.
+
     Attributes
     ----------
     max_coordinates : int
