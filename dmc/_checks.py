@@ -6,7 +6,7 @@ import math
 import numbers
 import os
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +19,7 @@ def count(n: int, noun: str, plural: str | None = None) -> str:
     return f"{n:,} {noun if n == 1 else plural or noun + 's'}"
 
 
-def integer(value: Any, name: str, minimum: int, maximum: int | None = None, remedy: str = "") -> int:
+def integer(value: object, name: str, minimum: int, maximum: int | None = None, remedy: str = "") -> int:
     """A whole number within bounds (both included)."""
     if isinstance(value, (bool, np.bool_)) or not isinstance(value, numbers.Integral):
         raise TypeError(f"{name} is {value!r}; give a whole number of at least {minimum}")
@@ -31,7 +31,7 @@ def integer(value: Any, name: str, minimum: int, maximum: int | None = None, rem
 
 
 def real(
-    value: Any, name: str, minimum: float = -math.inf, maximum: float = math.inf, open_ends: bool = False
+    value: object, name: str, minimum: float = -math.inf, maximum: float = math.inf, open_ends: bool = False
 ) -> float:
     """A finite number within bounds; `open_ends` leaves the bounds themselves out."""
     if isinstance(value, (bool, np.bool_)) or not isinstance(value, numbers.Real):
@@ -44,7 +44,7 @@ def real(
     return number
 
 
-def choice(value: Any, name: str, allowed: Iterable[str]) -> str:
+def choice(value: object, name: str, allowed: Iterable[str]) -> str:
     """One of a few words."""
     words = list(allowed)
     if value not in words:
@@ -58,7 +58,7 @@ def rank(value: Any, shape: tuple[int, int]) -> int:
     return integer(value, "rank", 1, min(m, n), f"a {m}×{n} matrix has no rank outside this range")
 
 
-def as_float(values: Any, name: str) -> NDArray[Any]:
+def as_float(values: object, name: str) -> NDArray[Any]:
     """An array of float32 (if it was float32 or float16) or float64; anything not a real number is refused."""
     try:
         array = np.asarray(values)
@@ -86,7 +86,7 @@ def is_number(value: Any) -> bool:
     return True
 
 
-def same_length(**arrays: NDArray[Any]) -> None:
+def same_length(**arrays: Array) -> None:
     """One-dimensional arrays of one length."""
     for name, array in arrays.items():
         if array.ndim != 1:
@@ -137,7 +137,7 @@ def indices(values: Any, size: int, axis: str) -> NDArray[Any]:
     return array.astype(index_dtype(size), copy=False)
 
 
-def as_indices(values: Any, name: str) -> NDArray[Any]:
+def as_indices(values: object, name: str) -> NDArray[Any]:
     """Whole numbers in a one-dimensional array, whatever their dtype."""
     array = np.asarray(values)
     if array.ndim == 0:
@@ -170,7 +170,7 @@ def shape(value: Any) -> tuple[int, int]:
     return integer(m, "the number of rows", 1), integer(n, "the number of columns", 1)
 
 
-def generator(seed: Any, name: str = "random_state") -> np.random.Generator:
+def generator(seed: object, name: str = "random_state") -> np.random.Generator:
     """A random generator: the one given, or one from a seed (None: another at each call)."""
     if seed is not None and not isinstance(seed, (int, np.integer, np.random.Generator)):
         raise TypeError(f"{name} is {seed!r}; give a whole number, a numpy.random.Generator or None")
@@ -179,7 +179,7 @@ def generator(seed: Any, name: str = "random_state") -> np.random.Generator:
     return np.random.default_rng(seed)
 
 
-def callables(values: Any, name: str) -> None:
+def callables(values: object, name: str) -> None:
     """A sequence of things that can be called."""
     if not isinstance(values, (list, tuple)):
         raise TypeError(f"{name} is {values!r}; give a list")
@@ -202,7 +202,7 @@ def memory(n_bytes: int, what: str, remedy: str) -> None:
         )
 
 
-def renamed(old: str, given: Any, new: str, value: Any) -> Any:
+def renamed(old: str, given: T | None, new: str, value: T) -> T:
     """The value of a parameter that may have been given by its old name, which warns."""
     if given is None:
         return value

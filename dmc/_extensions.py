@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 core: Any
 cuda: Any
 missing: str | None  # why there is no core
 cuda_missing: str | None
+
+# The core's index of one side's entries: checked, cut into pieces of work, and without types as the core is.
+Entries: TypeAlias = Any
 
 REMEDY = "install a C++17 compiler (g++ or clang++), then install dmc again (pip install --force-reinstall --no-deps .)"
 CUDA_REMEDY = (

@@ -5,19 +5,29 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
+from typing import Protocol
 
 import array_api_compat
 import numpy as np
+from numpy.typing import ArrayLike
 
 from dmc import _arrays, _checks, _extensions
 from dmc._arrays import Device
 from dmc.pattern import plain
 
-Array = Any  # a NumPy array or a torch tensor: most lines are `@`
+__all__ = ["Array", "Factors"]
 
 CHUNK = 1 << 16  # pairs predicted at a time: bounds the (pairs, width) temporary
 SCORES = 1 << 22  # computed at a time where there is no compiled core
+
+
+class _Lines(Protocol):
+    """Of a `dmc.pattern.SparseIndex`, or a SciPy matrix by rows, what `Factors.top_n` reads."""
+
+    @property
+    def indptr(self) -> Array: ...
+    @property
+    def indices(self) -> Array: ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -151,7 +161,7 @@ class Factors:
         d_left, dV = d_left[:, :k], d_right[:, :k]
         if not self.cores:
             return Factors(d_left, (), dV, row_bias, column_bias)
-        before = [None]  # before[i] = product of the cores that stand left of cores[i]
+        before: list[Array | None] = [None]  # before[i] = product of the cores that stand left of cores[i]
         for W in self.cores[:-1]:
             before.append(W if before[-1] is None else before[-1] @ W)
         d_cores: list[Array] = []
@@ -161,7 +171,7 @@ class Factors:
             d_after = d_after @ W.T
         return Factors(d_left @ self.core.T, tuple(reversed(d_cores)), dV, row_bias, column_bias)
 
-    def at(self, rows: Any, cols: Any) -> Array:
+    def at(self, rows: ArrayLike | Array, cols: ArrayLike | Array) -> Array:
         """Predicted values at pairs.
 
         Parameters
@@ -179,10 +189,10 @@ class Factors:
             If an index is out of range or the lengths differ.
         """
         m, n = self.shape
-        rows, cols = (_arrays.place(a, None) if _arrays.is_tensor(a) else a for a in (rows, cols))
-        rows, cols = _checks.indices(rows, m, "row"), _checks.indices(cols, n, "column")
-        _checks.same_length(rows=rows, cols=cols)
-        rows, cols = (_arrays.place(a, self.device) for a in (rows, cols))
+        i, j = (_arrays.place(a, None) if _arrays.is_tensor(a) else a for a in (rows, cols))
+        i, j = _checks.indices(i, m, "row"), _checks.indices(j, n, "column")
+        _checks.same_length(rows=i, cols=j)
+        i, j = (_arrays.place(a, self.device) for a in (i, j))
         left, right = self.left, self.right
         if _core_takes(left, right):
             kind = np.result_type(rows, cols)
@@ -190,12 +200,14 @@ class Factors:
             return _extensions.core.product_at(plain(left), plain(right), rows, cols)
         xp = array_api_compat.array_namespace(left)
         parts = [
-            xp.sum(left[rows[i : i + CHUNK]] * right[cols[i : i + CHUNK]], axis=1)
-            for i in range(0, max(len(rows), 1), CHUNK)
+            xp.sum(left[i[start : start + CHUNK]] * right[j[start : start + CHUNK]], axis=1)
+            for start in range(0, max(len(i), 1), CHUNK)
         ]
         return xp.concat(parts)
 
-    def top_n(self, rows: Any, n: int, exclude: Any = None, among: Any = None) -> tuple[Array, Array]:
+    def top_n(
+        self, rows: ArrayLike | Array, n: int, exclude: _Lines | None = None, among: ArrayLike | None = None
+    ) -> tuple[Array, Array]:
         """The n columns of largest predicted value in each of some rows, without forming the rows.
 
         Parameters

@@ -54,7 +54,7 @@ class Observations:
     """
 
     pattern: Pattern
-    values: Any
+    values: Array
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "values", read_only(self.values))
@@ -92,12 +92,12 @@ class Observations:
         return Observations(self.pattern.to(device), _arrays.place(self.values, device))
 
     @property
-    def rows(self) -> Any:
+    def rows(self) -> Array:
         """(observed,) row of each entry, int32 while it fits, ascending."""
         return self.pattern.rows
 
     @property
-    def cols(self) -> Any:
+    def cols(self) -> Array:
         """(observed,) column of each entry, int32 while it fits, ascending within a row."""
         return self.pattern.cols
 
@@ -121,7 +121,7 @@ class Observations:
         where = "" if self.device is None else f", {self.device}"
         return f"Observations({m}×{n}, {self.n_observed:,} observed = {100 * self.density:.3g} %, {self.dtype}{where})"
 
-    def with_values(self, values: Any) -> Observations:
+    def with_values(self, values: ArrayLike | Array) -> Observations:
         """Other values (observed,), in row order, at the same positions; moved to where these are."""
         values = values if _arrays.is_tensor(values) else np.asarray(values)
         return Observations(self.pattern, _arrays.place(values, self.device))
@@ -140,7 +140,7 @@ class Observations:
         xp = array_namespace(self.values)
         by_row, by_column = self.pattern.both_orders(self.values)
 
-        def product(vector: NDArray[Any], side: int, values: Any) -> NDArray[Any]:
+        def product(vector: NDArray[Any], side: int, values: Array) -> NDArray[Any]:
             x, (indptr, indices) = _arrays.place(vector.ravel(), self.device), self.pattern.entries(side)
             x = xp.astype(x, self.dtype)
             return _arrays.place(xp.segment_reduce(values * x[indices], "sum", offsets=indptr), None)
@@ -165,7 +165,7 @@ class Observations:
         start = np.random.default_rng(0).standard_normal(min(self.shape)).astype(matrix.dtype)
         return largest * float(svds(matrix, 1, tol=1e-2, v0=start, return_singular_vectors=False)[0])
 
-    def take(self, keep: Any) -> Observations:
+    def take(self, keep: Array) -> Observations:
         """The entries where `keep` (observed,) is true, in a matrix of the same shape."""
         xp = array_namespace(self.values)
         (kept,) = xp.nonzero(_arrays.place(keep, self.device))
@@ -323,7 +323,7 @@ class Observations:
         return cls(Pattern.of(size, by_row), ordered)
 
 
-def _as_float(values: Any, name: str) -> Any:
+def _as_float(values: Any, name: str) -> Array:
     """`_checks.as_float`, for tensors on their device."""
     if not _arrays.is_tensor(values):
         return _checks.as_float(values, name)
@@ -335,7 +335,7 @@ def _as_float(values: Any, name: str) -> Any:
     return _arrays.place(_checks.as_float(_arrays.place(values, None), name), _arrays.of(values))
 
 
-def _as_indices(given: Any, name: str, like: Any) -> Any:
+def _as_indices(given: Any, name: str, like: Array) -> Array:
     """`_checks.as_indices`, where the values are."""
     device = _arrays.of(like)
     if _arrays.is_tensor(given):

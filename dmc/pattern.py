@@ -8,18 +8,19 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from array_api_compat import array_namespace
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 from scipy import sparse
 
 from dmc import _arrays, _checks, _extensions
-from dmc._arrays import Device
+from dmc._arrays import Array, Device
+from dmc._extensions import Entries
 
 
 class SparseIndex(NamedTuple):
     """Entries row by row, or column by column: those of row i are in the columns indices[indptr[i]:indptr[i+1]]."""
 
-    indptr: Any  # (rows + 1,) int64
-    indices: Any  # (observed,) int32, or int64 where the matrix has 2³¹ columns
+    indptr: Array  # (rows + 1,) int64
+    indices: Array  # (observed,) int32, or int64 where the matrix has 2³¹ columns
 
     def compiled(self, others: int) -> Any:
         """As the core takes entries, with so many on the other side: indices checked, cut into pieces of work."""
@@ -38,8 +39,8 @@ class SparseIndex(NamedTuple):
 class BothOrders(NamedTuple):
     """A value for each observed entry, in row order and again in column order: no pass needs a permutation."""
 
-    by_row: Any  # (observed,)
-    by_column: Any  # (observed,)
+    by_row: Array  # (observed,)
+    by_column: Array  # (observed,)
 
 
 ROWS, COLUMNS = 0, 1  # the two sides of a matrix, and where in a `BothOrders` their order stands
@@ -97,36 +98,36 @@ class Pattern:
         """`by_row` for ROWS, `by_column` for COLUMNS."""
         return self.by_column if side else self.by_row
 
-    def prepared(self, side: int) -> Any:
+    def prepared(self, side: int) -> Entries:
         """The entries of a side as the compiled core takes them: indices checked, cut into pieces of work."""
         return self._core_columns if side else self._core_rows
 
     @cached_property
-    def _core_rows(self) -> Any:
+    def _core_rows(self) -> Entries:
         return self._of_core(self.by_row, self.shape[1])
 
     @cached_property
-    def _core_columns(self) -> Any:
+    def _core_columns(self) -> Entries:
         return self._of_core(self.by_column, self.shape[0])
 
-    def _of_core(self, entries: SparseIndex, others: int) -> Any:
+    def _of_core(self, entries: SparseIndex, others: int) -> Entries:
         # The core wants one dtype for both sides; int64 is that of a matrix with 2³¹ rows or columns.
         wide = self.by_row.indices.dtype != np.int32 or _checks.index_dtype(self.shape[0]) != np.int32
         indices = entries.indices.astype(np.int64 if wide else np.int32, copy=False)
         return entries._replace(indices=indices).compiled(others)
 
-    def positions(self, side: int) -> tuple[Any, Any]:
+    def positions(self, side: int) -> tuple[Array, Array]:
         """(observed,) of each entry, in the order of a side: where it stands on that side, and on the other."""
         if side == ROWS:
             return self.rows, self.cols
         return self._columns_of_entries, self.by_column.indices
 
     @cached_property
-    def _columns_of_entries(self) -> Any:
+    def _columns_of_entries(self) -> Array:
         """(observed,) column of each entry, in column order."""
         return self._repeated(self.shape[1], self.column_counts)
 
-    def _repeated(self, size: int, counts: Any) -> Any:
+    def _repeated(self, size: int, counts: Array) -> Array:
         if self.device is None:
             return np.repeat(np.arange(size, dtype=_checks.index_dtype(size)), counts)
         xp = array_namespace(counts)
@@ -152,33 +153,33 @@ class Pattern:
         return moved
 
     @cached_property
-    def rows(self) -> Any:
+    def rows(self) -> Array:
         """(observed,) row of each entry, in row order."""
         return self._repeated(self.shape[0], self.row_counts)
 
     @property
-    def cols(self) -> Any:
+    def cols(self) -> Array:
         """(observed,) column of each entry, in row order."""
         return self.by_row.indices
 
     @property
-    def row_counts(self) -> Any:
+    def row_counts(self) -> Array:
         """(rows,) observed entries in each row, int64."""
         return self.by_row.indptr[1:] - self.by_row.indptr[:-1]
 
     @property
-    def column_counts(self) -> Any:
+    def column_counts(self) -> Array:
         """(columns,) observed entries in each column, int64."""
         return self.by_column.indptr[1:] - self.by_column.indptr[:-1]
 
     @cached_property
-    def column_order(self) -> Any:
+    def column_order(self) -> Array:
         """(observed,) int64 place in row order of each entry in column order."""
         if self.device is None:
             return self.both_orders(np.arange(self.n_observed)).by_column
         return array_namespace(self.cols).argsort(self.cols, stable=True)
 
-    def both_orders(self, values: Any) -> BothOrders:
+    def both_orders(self, values: Array) -> BothOrders:
         """Values given in row order (observed,), in both orders."""
         if self.device is not None:
             return BothOrders(values, values[self.column_order])
@@ -211,7 +212,7 @@ def _read_only(entries: SparseIndex) -> SparseIndex:
     return SparseIndex(*(read_only(array) for array in entries))
 
 
-def read_only(array: Any) -> Any:
+def read_only(array: Array) -> Array:
     """A view of a NumPy array that cannot be written to; torch has none, and a tensor stays as it is."""
     if not isinstance(array, np.ndarray) or not array.flags.writeable:
         return array
@@ -220,12 +221,12 @@ def read_only(array: Any) -> Any:
     return view
 
 
-def plain(array: NDArray[Any], dtype: Any = None) -> NDArray[Any]:
+def plain(array: Array, dtype: DTypeLike | None = None) -> NDArray[Any]:
     """As the core takes arrays: without gaps, aligned; a copy only where they are not."""
     return np.require(array, dtype, ["C", "A"])
 
 
-def pointers_of(lines: Any, count: int) -> Any:
+def pointers_of(lines: Array, count: int) -> Array:
     """(count + 1,) where each line's entries begin among all of them, from the line of each entry; on a device."""
     xp = array_namespace(lines)
     return xp.cumulative_sum(xp.bincount(lines, minlength=count), include_initial=True)

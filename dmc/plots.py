@@ -8,17 +8,21 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from html import escape
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 # What lines and bars are drawn in, and by which name a page may choose other colours for them: see `svg`.
 FIRST, SECOND = "#2b6cb0", "#c05621"
 _CHOSEN = {"#000000": "ink", "#b0b0b0": "rule", FIRST: "first", SECOND: "second"}
 
 
-def _figure(**settings: Any) -> Any:
+def _figure(**settings: Any) -> Figure:
     try:
         from matplotlib.figure import Figure
     except ImportError:
@@ -129,7 +133,7 @@ def svg(panel: Panel, name: str, alt: str) -> str:
     return f'<svg role="img" aria-label="{escape(alt)}" viewBox="0 0 {width:g} {height:g}">{inside.strip()}'
 
 
-def _draw(axes: Any, panel: Panel) -> None:
+def _draw(axes: Axes, panel: Panel) -> None:
     for line in panel.lines:
         if line.bars is not None:
             axes.bar(line.x, line.y, line.bars, label=line.label or None, **line.style)

@@ -55,7 +55,7 @@ def demo(
         typer.echo(json.dumps(found))
 
 
-def _demo_planted() -> dict[str, Any]:
+def _demo_planted() -> dict[str, object]:
     typer.echo(
         "A planted matrix: 2,000 × 1,500, rank 5, 10 % of its entries observed; told only that the rank is at most 10"
     )
@@ -77,7 +77,7 @@ def _demo_planted() -> dict[str, Any]:
     return {"relative_error": error, "rank": model.rank_, "seconds": seconds, "status": model.status_.name}
 
 
-def _demo_photograph(output: Path) -> dict[str, Any]:
+def _demo_photograph(output: Path) -> dict[str, object]:
     typer.echo("\nA photograph: 427 × 640 pixels, 70 % of them missing; each colour a matrix, no rank given")
     image, mask = datasets.photograph(0.3)
     began = time.perf_counter()
@@ -182,7 +182,7 @@ def doctor(as_json: Json = False) -> None:
     )
 
 
-def _cuda() -> dict[str, Any]:
+def _cuda() -> dict[str, object]:
     """Whether the CUDA kernels serve torch tensors on a GPU here, why or why not, and what to do."""
     obstacle = _extensions.cuda_obstacle()
     if obstacle is None and importlib.util.find_spec("torch") is None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import numpy as np
 import typer
@@ -86,7 +86,7 @@ def _opened(test: Path, columns: tuple[str, str, str]) -> Table:
 
 
 def _show_fit(model: Recommender, figures: dict[str, float], output: Path | None, as_json: bool) -> None:
-    result: dict[str, Any] = {
+    result: dict[str, object] = {
         **figures,
         "rank": model.rank_,
         "status": model.status_.name,

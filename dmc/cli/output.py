@@ -9,10 +9,11 @@ import re
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import numpy as np
 import typer
+from numpy.typing import ArrayLike
 
 Json = Annotated[bool, typer.Option("--json", help="End with one line of JSON, for machines.")]
 
@@ -37,7 +38,7 @@ def show(rows: Sequence[tuple[str, str]]) -> None:
         typer.echo(f"  {name:{width}}  {value}")
 
 
-def write(columns: Mapping[str, Any], output: Path | None, as_json: bool, name: str, **more: Any) -> None:
+def write(columns: Mapping[str, ArrayLike], output: Path | None, as_json: bool, name: str, **more: object) -> None:
     """Columns as CSV to a file or the screen; as JSON: a list of rows under `name`, after what else is given."""
     rows = list(zip(*(np.asarray(values).tolist() for values in columns.values()), strict=True))
     text = io.StringIO()

@@ -34,7 +34,7 @@ def blocks_of(pattern: Pattern) -> list[Part]:
     last part.
     """
     m, n = pattern.shape
-    label = connected(pattern.rows, pattern.cols, pattern.shape)
+    label = connected(np.asarray(pattern.rows), np.asarray(pattern.cols), pattern.shape)
     count = label.max() + 1
     entries = np.bincount(label[pattern.rows], minlength=count)
     filled = np.flatnonzero(entries)
@@ -66,7 +66,7 @@ def _single_vectors(block: Observations, weights: Float | None) -> Selected | No
 
 
 def _counts(host: Observations) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    return host.pattern.row_counts, host.pattern.column_counts
+    return np.asarray(host.pattern.row_counts), np.asarray(host.pattern.column_counts)
 
 
 def select_blocks(

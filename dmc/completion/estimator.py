@@ -254,7 +254,7 @@ class MatrixCompletion(CompletionQueries):
         self._spreads = unit * Scaling.of(fitted, "columns").spread
         self.n_features_in_ = fitted.shape[1]
         self.rank_, self.scale_ = factors.width, model.scaling.side
-        missed = factors.at(fitted.rows, fitted.cols).astype(np.float64) - fitted.values
+        missed = np.asarray(factors.at(fitted.rows, fitted.cols)).astype(np.float64) - fitted.values
         errors, cols = (missed, fitted.cols) if selected.exact else (said.errors, said.cols)
         self.residual_rms_, self.held_out_rmse_ = unit * rms(missed), unit * rms(errors)
         self.column_errors_ = unit * rms_of_columns(errors, cols, self.n_features_in_)

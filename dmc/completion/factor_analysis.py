@@ -12,7 +12,7 @@ from scipy import sparse
 from scipy.sparse.linalg import svds
 
 from dmc.completion import tuning
-from dmc.factors import Factors
+from dmc.factors import Array, Factors
 from dmc.observations import Observations
 from dmc.solver import row_solve
 from dmc.solver.loop import Look, Run
@@ -37,8 +37,8 @@ class Entries:
         Some observed positions.
     """
 
-    weights: Any
-    weighted: Any
+    weights: row_solve.Matrix
+    weighted: row_solve.Matrix
     squares: Float
     counts: NDArray[np.int64]
     rows: NDArray[Any]
@@ -47,7 +47,7 @@ class Entries:
     @classmethod
     def of(cls, observations: Observations, weights: NDArray[Any] | None = None) -> Entries:
         """From NumPy observations and the weights (observed,) of their entries."""
-        values = observations.values.astype(np.float64)
+        values = np.asarray(observations.values).astype(np.float64)
         w = np.ones(len(values)) if weights is None else weights / weights.mean()
         both = [row_solve.matrix(observations.pattern, data) for data in (w, w * values)]
         n = observations.shape[1]
@@ -94,7 +94,9 @@ class FactorAnalysis:
     def width(self) -> int:
         return self.loadings.shape[1]
 
-    def rows(self, weights: Any, weighted: Any, *, covariances: bool = False) -> tuple[Float, Float | None]:
+    def rows(
+        self, weights: row_solve.Matrix, weighted: row_solve.Matrix, *, covariances: bool = False
+    ) -> tuple[Float, Float | None]:
         """Posterior means (rows, width) and, if asked for, packed covariances of rows with these entries."""
         V, k = self.loadings, self.width
         full = row_solve.unpacked(self.covariances, k + 1)
@@ -104,7 +106,7 @@ class FactorAnalysis:
         targets = weighted @ (V * precision) - weights @ offset
         return row_solve.posteriors(weights, targets, V, moments, covariances=covariances)
 
-    def at(self, rows: NDArray[Any], cols: NDArray[Any]) -> Float:
+    def at(self, rows: Array, cols: Array) -> Float:
         """(pairs,) predictions."""
         return np.asarray(np.einsum("ij,ij->i", self.factors[rows], self.loadings[cols]) + self.intercept[cols])
 

@@ -67,7 +67,7 @@ class Identifiability:
         """Whether nothing stands against every entry being determined."""
         return self.n_blocks == 1 and bool((self.row_blocks >= 0).all() and (self.column_blocks >= 0).all())
 
-    def known(self, rows: Any, cols: Any) -> NDArray[np.bool_]:
+    def known(self, rows: NDArray[np.integer], cols: NDArray[np.integer]) -> NDArray[np.bool_]:
         """Whether the entries at (rows, cols), broadcast against each other, can be determined."""
         block = self.row_blocks[rows]
         return (block >= 0) & (block == self.column_blocks[cols])

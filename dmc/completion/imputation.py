@@ -99,7 +99,10 @@ def with_rows(model: Model, observations: Observations, which: NDArray[np.bool_]
     """The factors with some rows (rows,) bool, that had no part in the fit, by their entries in the model's units."""
     factors = model.factors
     folded, _ = model.fold_in(observations.take(which[observations.rows]))
-    bias = None if factors.row_bias is None else np.where(which, folded.row_bias, factors.row_bias)
+    bias = factors.row_bias
+    if bias is not None:
+        assert folded.row_bias is not None
+        bias = np.where(which, folded.row_bias, bias)
     return replace(factors, U=np.where(which[:, None], folded.U, factors.U), row_bias=bias)
 
 

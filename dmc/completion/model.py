@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dmc.completion.scaling import Scaling
-from dmc.factors import Factors
+from dmc.factors import Array, Factors
 from dmc.observations import Observations
 from dmc.pattern import Pattern
 from dmc.solver import row_solve
@@ -65,7 +65,7 @@ class Model:
         weights: Float | None = None,
     ) -> Model:
         """From factors in the data's units and NumPy observations; noise that is not given is estimated."""
-        rows = factors.U.astype(np.float64)
+        rows = np.asarray(factors.U).astype(np.float64)
         if scaling.side == "rows":
             s = scaling.spread
             assert factors.row_bias is not None
@@ -87,7 +87,8 @@ class Model:
         under that noise."""
         spread = self.scaling.spread
         at = observations.rows if self.scaling.side == "rows" else observations.cols
-        residual = self.factors.at(observations.rows, observations.cols).astype(np.float64) - observations.values
+        predicted = np.asarray(self.factors.at(observations.rows, observations.cols))
+        residual = predicted.astype(np.float64) - observations.values
         residual = residual / spread[at]
         squares, n = float(residual @ residual), len(residual)
         m, columns = self.factors.shape
@@ -134,12 +135,12 @@ class Model:
     @cached_property
     def row_model(self) -> RowModel:
         """What is known of a new row before its entries are: its posterior is fold-in."""
-        V = self.factors.V.astype(np.float64)
+        V = np.asarray(self.factors.V).astype(np.float64)
         if self.scaling.side == "rows":
             features, offset = np.column_stack([V, np.ones(len(V))]), np.zeros(len(V))
             return RowModel.of(features, offset, np.full(len(V), self.typical_noise), self.mean, self.covariance)
         bias = self.factors.column_bias
-        offset = np.zeros(len(V)) if bias is None else bias.astype(np.float64)
+        offset = np.zeros(len(V)) if bias is None else np.asarray(bias).astype(np.float64)
         return RowModel.of(V, offset, self.noise, self.mean, self.covariance)
 
     def fold_in(
@@ -165,7 +166,8 @@ class Model:
         """
         given, dtype, cols = self.row_model, self.factors.U.dtype, observations.cols
         own = Scaling.of(observations, "rows", weights) if self.scaling.side == "rows" else None
-        values = observations.values.astype(np.float64) if own is None else own.standardised(observations).values
+        given_values = np.asarray(observations.values)
+        values = given_values.astype(np.float64) if own is None else own.standardised(observations).values
         w = None if weights is None else weights / weights.mean()
         entries = RowEntries.of(observations.pattern, w, (values - given.base[cols]) / given.noise[cols])
         a, of_rows = given.posterior(entries, covariances=covariances)
@@ -239,7 +241,7 @@ class Model:
         """Of an entry, in spreads of its line."""
         return float(np.sqrt(np.mean((self.noise / self.scaling.spread) ** 2)))
 
-    def _noise_at(self, rows: NDArray[Any], cols: NDArray[Any]) -> Float:
+    def _noise_at(self, rows: Array, cols: Array) -> Float:
         return self.noise[rows] if self.scaling.side == "rows" else self.noise[cols]
 
 
@@ -254,7 +256,7 @@ def _coordinates(factors: Factors, side: int) -> tuple[Float, Float]:
     them."""
     own, other = (factors.U, factors.V) if side == 0 else (factors.V, factors.U)
     bias = factors.row_bias if side == 0 else factors.column_bias
-    own, other = own.astype(np.float64), other.astype(np.float64)
+    own, other = np.asarray(own).astype(np.float64), np.asarray(other).astype(np.float64)
     if bias is None:
         return own, other
     return np.column_stack([own, bias]), np.column_stack([other, np.ones(len(other))])

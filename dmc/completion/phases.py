@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from typing import Any
 
 from dmc.factors import Factors
 from dmc.solver.loop import Run
-from dmc.solver.solution import Status
+from dmc.solver.solution import Record, Status
 
 
 @dataclass(frozen=True, eq=False)

@@ -170,7 +170,7 @@ def submatrix(
 def filled(factors: Factors, observations: Observations) -> Factors:
     """NumPy factors in which a row or column of which nothing is known has the average of the others."""
 
-    def fill(factor: NDArray[np.floating] | None, counts: NDArray[np.int64]) -> Any:
+    def fill(factor: Array | None, counts: Array) -> Any:
         known = counts > 0
         if factor is None or known.all() or not known.any():
             return factor
@@ -187,7 +187,7 @@ def rms(values: Array) -> float:
     return math.sqrt(float(xp.mean(xp.astype(values, xp.float64) ** 2))) if len(values) else math.nan
 
 
-def rms_of_columns(values: Float, cols: NDArray[np.integer], n: int) -> Float:
+def rms_of_columns(values: Float, cols: Array, n: int) -> Float:
     """(columns,) that of the values in each column; NaN where there is none."""
     counts = np.bincount(cols, minlength=n)
     squares = np.bincount(cols, np.square(values), n)

@@ -13,7 +13,7 @@ from dmc.completion.model import Model
 from dmc.completion.phases import Phases
 from dmc.completion.results import Selected, transposed
 from dmc.completion.scaling import Scaling, Side
-from dmc.factors import Factors
+from dmc.factors import Array, Factors
 from dmc.observations import Observations
 from dmc.solver.row_solve import LEAST_NOISE
 
@@ -27,7 +27,8 @@ def standardised_residuals(
 ) -> Float:
     """(observed,) the size of each NumPy entry's residual over the typical one: of its line or of all, the larger, and
     not below the noise (lines,), if it is given: a wide model leaves less of it in the entries that were fitted."""
-    missed = np.abs(model.factors.at(observations.rows, observations.cols).astype(np.float64) - observations.values)
+    predicted = np.asarray(model.factors.at(observations.rows, observations.cols))
+    missed = np.abs(predicted.astype(np.float64) - observations.values)
     rows = model.scaling.side == "rows"
     at = observations.rows if rows else observations.cols
     scaled = missed / model.scaling.spread[at]
@@ -80,7 +81,7 @@ def select_robustly(
     host = observations.to(None)
     outliers = np.zeros(host.n_observed, bool)
     if side == "rows":
-        of_columns = None if weights is None else host.pattern.both_orders(weights).by_column
+        of_columns = None if weights is None else np.asarray(host.pattern.both_orders(weights).by_column)
         outliers[host.pattern.column_order] = _suspected(transposed(host), of_columns, width)
     else:
         outliers = _suspected(host, weights, width)
@@ -97,7 +98,7 @@ def select_robustly(
 def _suspected(host: Observations, weights: Float | None, width: int) -> NDArray[np.bool_]:
     """(observed,) entries that a robust factor analysis misses by far."""
     n = host.shape[1]
-    x, at = host.values.astype(np.float64), host.cols
+    x, at = np.asarray(host.values).astype(np.float64), host.cols
     level = _medians(x, at, n)
     spread = MEDIAN_TO_DEVIATION * _medians(np.abs(x - level[at]), at, n)
     counts = np.maximum(np.bincount(at, minlength=n), 1)
@@ -139,7 +140,8 @@ def fold_in(model: Model, observations: Observations, *, covariances: bool = Fal
     trust = np.ones(observations.n_observed)
     for _ in range(tuning.ROBUST.reweighted):
         folded, _ = model.fold_in(observations, trust)
-        missed = np.abs(folded.at(observations.rows, observations.cols).astype(np.float64) - observations.values)
+        predicted = np.asarray(folded.at(observations.rows, observations.cols))
+        missed = np.abs(predicted.astype(np.float64) - observations.values)
         least = _noise(model, observations)
         typical = MEDIAN_TO_DEVIATION * _medians(missed, observations.rows, observations.shape[0])
         trust = (tuning.ROBUST.freedom + 1) / (
@@ -170,7 +172,7 @@ def _flags(host: Observations) -> NDArray[np.bool_]:
     return np.asarray((np.bincount(host.cols, between, n) == 0)[host.cols])
 
 
-def _medians(values: Float, at: NDArray[np.integer], count: int) -> Float:
+def _medians(values: Float, at: Array, count: int) -> Float:
     """(count,) the median of the values at each place; 0 where there is none."""
     order = np.lexsort((values, at))
     counts = np.bincount(at, minlength=count)

@@ -43,7 +43,7 @@ class Scaling:
         if side == "none":
             return cls(side, np.zeros(lines), np.ones(lines), np.zeros(lines, bool))
         at = observations.rows if side == "rows" else observations.cols
-        x = observations.values.astype(np.float64)
+        x = np.asarray(observations.values).astype(np.float64)
         w = np.ones(len(x)) if weights is None else weights
         total = np.maximum(np.bincount(at, w, lines), 1e-300)
         unit = np.zeros(lines)  # of each line, so that squares stay inside the range of floats
@@ -64,7 +64,7 @@ class Scaling:
     def standardised(self, observations: Observations) -> Observations:
         """The entries with location 0 and spread 1 in each line."""
         at = observations.rows if self.side == "rows" else observations.cols
-        values = (observations.values.astype(np.float64) - self.location[at]) / self.spread[at]
+        values = (np.asarray(observations.values).astype(np.float64) - self.location[at]) / self.spread[at]
         return observations.with_values(np.where(self.constant[at], 0.0, values))
 
     def restored(self, factors: Factors) -> Factors:
@@ -86,7 +86,7 @@ def gain(observations: Observations, side: Side) -> float:
     The mean and spread of a row or column are told at a cost of log N for both (Schwarz, 1978), and one size at no
     cost.
     """
-    x = observations.values.astype(np.float64)
+    x = np.asarray(observations.values).astype(np.float64)
     x = x / (float(abs(x).max()) or 1.0)
     n = len(x)
     none = 0.5 * math.log(max(float(np.mean(x * x)), 1e-300))

@@ -59,7 +59,7 @@ def select(
     if side == "columns":
         return _Selection(observations, weights, settings, gain(host, side), rng, phases).run()
     if weights is not None:
-        weights = host.pattern.both_orders(weights).by_column
+        weights = np.asarray(host.pattern.both_orders(weights).by_column)
     found = _Selection(transposed(observations), weights, settings, gain(host, side), rng, phases).run()
     return _turned(found, host)
 
@@ -69,7 +69,7 @@ def _turned(found: Selected, host: Observations) -> Selected:
     model, factors = found.model, found.model.factors
     weights = model.weights
     if weights is not None:
-        weights = host.pattern.transposed.both_orders(weights).by_column
+        weights = np.asarray(host.pattern.transposed.both_orders(weights).by_column)
     turned = Factors(factors.V, (), factors.U, factors.column_bias)
     scaled = model.scaling.side == "columns"
     scaling = Scaling.of(host, "none")
@@ -187,7 +187,7 @@ class _Selection:
         return Model.of(found.factors, scaling, noise, host, weights)
 
     def _missed(self, factors: Factors, host: Observations) -> Float:
-        return factors.at(host.rows, host.cols).astype(np.float64) - host.values
+        return np.asarray(factors.at(host.rows, host.cols)).astype(np.float64) - host.values
 
     # --- judgement
 

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from scipy import sparse
 
 from dmc import _arrays, _checks
+from dmc._arrays import Array
 from dmc.inputs import GappedArray, read_matrix
 from dmc.observations import Observations
 
@@ -95,7 +96,7 @@ class Labels:
         return f"{'columns' if len(columns) > 1 else 'column'} {', '.join(names)}{more}"
 
 
-def repetitions(sample_weight: Any, rows: int) -> NDArray[np.int64] | None:
+def repetitions(sample_weight: ArrayLike | None, rows: int) -> NDArray[np.int64] | None:
     """(rows,) how often each row counts, if that is a small whole number for all of them; else None.
 
     Then it stands there so often: as scikit-learn means it, two rows with the same entries are more than one that is
@@ -116,7 +117,9 @@ def repetitions(sample_weight: Any, rows: int) -> NDArray[np.int64] | None:
     return array.astype(np.int64)
 
 
-def weighted(observations: Observations, sample_weight: Any, weights: Any) -> tuple[Observations, Float | None]:
+def weighted(
+    observations: Observations, sample_weight: ArrayLike | None, weights: Any
+) -> tuple[Observations, Float | None]:
     """The entries that count, and the weight of each; None if all weigh the same.
 
     Parameters
@@ -194,7 +197,7 @@ class Bounds:
                 f"{host.rows[first]}, {labels.named([j])}; widen the bounds, or mark such entries as missing"
             )
 
-    def clipped(self, values: Any, cols: Any = None) -> Any:
+    def clipped(self, values: Array, cols: Array | None = None) -> Any:
         """Values of columns, or of all columns of a matrix, within their bounds."""
         if self.none:
             return values
@@ -204,7 +207,7 @@ class Bounds:
         return _arrays.place(np.clip(array, low, high).astype(array.dtype), home)
 
 
-def _bound(value: Any, name: str, n: int, none: float) -> Float:
+def _bound(value: ArrayLike | None, name: str, n: int, none: float) -> Float:
     if value is None:
         return np.full(n, none)
     array = _checks.as_float(value, name).astype(np.float64)

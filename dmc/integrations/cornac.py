@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import cornac
 import numpy as np
 from cornac.exception import ScoreException
@@ -95,7 +93,7 @@ class CompressedMF(cornac.models.Recommender):
         self._left, self._right, self._item_bias = factors.left, factors.right, np.asarray(factors.column_bias)
         return self
 
-    def score(self, user_idx: int, item_idx: int | None = None) -> NDArray[np.float32] | Any:
+    def score(self, user_idx: int, item_idx: int | None = None) -> NDArray[np.float32] | np.float32:
         """Ratings of a user, for one item or for all known ones.
 
         As with `cornac.models.MF`, a user who is not known gets the mean and the item's bias.

@@ -66,7 +66,7 @@ class Kernel(Protocol):
         target: Array | None = None,
         weights: Array | None = None,
         gather_dtype: str | None = None,
-    ) -> tuple[Any, Array]: ...
+    ) -> tuple[Array | float, Array]: ...
 
 
 def residual_gradients(
@@ -77,7 +77,7 @@ def residual_gradients(
     target: BothOrders,
     weights: BothOrders | None = None,
     gather_dtype: str | None = None,
-) -> tuple[Any, Array, Array]:
+) -> tuple[Array | float, Array, Array]:
     """The loss and its gradients by both sides: loss, (rows, k), (columns, k)."""
     both = getattr(kernel, "residual_gradients", None)
     if both is not None:

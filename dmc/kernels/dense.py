@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import array_api_compat
 
 from dmc.factors import Array
@@ -54,7 +52,7 @@ def _weighted_residual(product: Array, target: Array | None, weights: Array | No
     return 0.5 * xp.sum(weighted * residual, dtype=xp.float64), weighted
 
 
-def _scattered(side: int, pattern: Pattern, values: Any, like: Array) -> Array:
+def _scattered(side: int, pattern: Pattern, values: Array | float, like: Array) -> Array:
     """(own rows, other rows) the values of the entries, zero elsewhere."""
     xp = array_api_compat.array_namespace(like)
     size = pattern.shape if side == ROWS else pattern.shape[::-1]

@@ -14,6 +14,7 @@ from numba.core import cgutils, types
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
+from dmc.factors import Array
 from dmc.pattern import Pattern
 
 # Allow re-association and fused multiply-add, which vectorise the dot products; keep NaN, infinities and denormals.
@@ -71,7 +72,7 @@ def residual_gradient(
     return float(losses.sum()), d_own
 
 
-def _pieces(pointers: NDArray[np.int64]) -> NDArray[np.int64]:
+def _pieces(pointers: Array) -> NDArray[np.int64]:
     """First line of each piece; about _CHUNK entries (but at least one line) in each, whatever the thread count."""
     n_pieces = max(1, int(pointers[-1]) // _CHUNK)
     cuts = np.searchsorted(pointers, np.linspace(0, pointers[-1], n_pieces + 1)[1:-1])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from torch import Tensor
 
 from dmc.factors import Array
 from dmc.kernels import reference, torch_compiled, torch_operators
@@ -13,8 +13,8 @@ def masked_product(left: Array, right: Array, pattern: Pattern) -> Array:
     return torch_operators.masked_product(left, right, *torch_operators.pattern_tensors(pattern))
 
 
-def weighted_sums(side: int, other: Array, pattern: Pattern, coefficients: Array | None = None) -> Array:
-    pointers, indices = pattern.entries(side)
+def weighted_sums(side: int, other: Tensor, pattern: Pattern, coefficients: Array | None = None) -> Array:
+    pointers, indices = torch_operators.line_tensors(pattern, side)
     passes = torch_operators.passes_for(other, indices)
     if passes is None:
         return reference.weighted_sums(side, other, pattern, coefficients)
@@ -23,22 +23,24 @@ def weighted_sums(side: int, other: Array, pattern: Pattern, coefficients: Array
 
 def residual_gradient(
     side: int,
-    own: Array,
-    other: Array,
+    own: Tensor,
+    other: Tensor,
     pattern: Pattern,
     target: Array | None = None,
     weights: Array | None = None,
     gather_dtype: str | None = None,
-) -> tuple[Any, Array]:
+) -> tuple[Array | float, Array]:
     """The loss stays on the device: to read it is to wait for the device."""
-    pointers, indices = pattern.entries(side)
+    pointers, indices = torch_operators.line_tensors(pattern, side)
     passes = torch_operators.passes_for(own, indices)
     if passes is not None:
-        return passes.gradient(pointers, indices, own, other, target, weights, gather_dtype, True)
+        loss, d_own = passes.gradient(pointers, indices, own, other, target, weights, gather_dtype, True)
+        assert loss is not None  # it was asked for
+        return loss, d_own
     if gather_dtype is not None:
         other = other.to(torch_compiled.HALVES[gather_dtype]).to(other.dtype)
-    loss, d_own = reference.residual_gradient(side, own, other, pattern, target, weights)
-    return own.new_tensor(loss), d_own
+    host_loss, gradient = reference.residual_gradient(side, own, other, pattern, target, weights)
+    return own.new_tensor(host_loss), gradient
 
 
 def residual_gradients(
@@ -48,7 +50,7 @@ def residual_gradients(
     target: BothOrders,
     weights: BothOrders | None = None,
     gather_dtype: str | None = None,
-) -> tuple[Any, Array, Array]:
+) -> tuple[Array | float, Array, Array]:
     """Both sides, by the operator of torch.ops.dmc, whose second pass has no loss to add up."""
     w = (None, None) if weights is None else weights
     tensors = torch_operators.pattern_tensors(pattern)

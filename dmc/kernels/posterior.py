@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from dmc import _checks, _extensions
+from dmc._extensions import Entries
 from dmc.pattern import SparseIndex
 
 GRAIN = 16  # as in csrc/posterior.h
@@ -16,19 +17,20 @@ GRAIN = 16  # as in csrc/posterior.h
 Float = NDArray[np.float32]
 
 
-def entries_of(lines: SparseIndex, others: int) -> Any:
+def entries_of(lines: SparseIndex, others: int) -> Entries | sparse.csr_array:
     """The entries as a step and `line_sums` take them."""
     return incidence(lines, others) if _extensions.core is None else lines.compiled(others)
 
 
-def incidence(lines: SparseIndex, others: int) -> Any:
+def incidence(lines: SparseIndex, others: int) -> sparse.csr_array:
     """The pattern as a sparse matrix of ones."""
     ones = np.ones(len(lines.indices), np.float32)
-    pointers = lines.indptr.astype(_checks.index_dtype(len(ones)))  # of another dtype SciPy copies the indices
+    index = _checks.index_dtype(len(ones))  # of another dtype SciPy copies the indices
+    pointers = np.asarray(lines.indptr).astype(index)
     return sparse.csr_array((ones, lines.indices, pointers), shape=(len(pointers) - 1, others))
 
 
-def line_sums(entries: Any, vectors: Float) -> Float:
+def line_sums(entries: Entries | sparse.csr_array, vectors: Float) -> Float:
     """(lines, any) the sum over each line's entries of the vectors (other lines, any) of the other side."""
     if _extensions.core is None:
         return np.asarray(entries @ vectors)
@@ -68,7 +70,13 @@ def moments_of(means: Float, covariances: NDArray[Any] | None = None) -> Float:
 
 
 def step(
-    entries: Any, values: Float, others: Float, precision: Any, expected: Float, noise: Any, moments: Float
+    entries: Entries | sparse.csr_array,
+    values: Float,
+    others: Float,
+    precision: NDArray[np.floating],
+    expected: Float,
+    noise: NDArray[np.float64],
+    moments: Float,
 ) -> tuple[Float, NDArray[np.float64], NDArray[np.float64]]:
     """The posterior of every line.
 
@@ -104,14 +112,20 @@ def step(
 
 
 def plain_step(
-    entries: Any, values: Float, others: Any, precision: Any, expected: Float, noise: Any, moments: Float
+    entries: sparse.csr_array,
+    values: Float,
+    others: Float,
+    precision: NDArray[np.floating],
+    expected: Float,
+    noise: NDArray[np.float64],
+    moments: Float,
 ) -> tuple[Float, NDArray[np.float64], NDArray[np.float64]]:
     """What the compiled core does; entries is the pattern as a SciPy matrix."""
     d = len(precision)
     packed = _up((d + 1) * (d + 2) // 2)
     first, second = np.triu_indices(d + 1)
 
-    def weighted(by: Any) -> Any:
+    def weighted(by: NDArray[Any]) -> sparse.csr_array:
         return sparse.csr_array((by, entries.indices, entries.indptr), shape=entries.shape)
 
     others = others.astype(np.float64)  # sums in float32 would lose what tells the directions of a long line apart

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cache
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar, cast
 
-import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.weak import TensorWeakRef, WeakTensorKeyDictionary
 
@@ -59,15 +59,15 @@ def check_lines(pointers: Tensor, indices: Tensor, other_lines: int) -> None:
 
 
 class _Made(NamedTuple):
-    plan: Any
+    plan: object
     pointers: TensorWeakRef
-    stamp: tuple[Any, ...]  # the maker, lines of the other side, and how often each tensor had been written to
+    stamp: tuple[object, ...]  # the maker, lines of the other side, and how often each tensor had been written to
 
 
 _made = WeakTensorKeyDictionary()  # by the indices; a plan holds their memory, but not the tensor it is kept under
 
 
-def _plan(make: Callable[..., Any], pointers: Tensor, indices: Tensor, other_lines: int) -> Any:
+def _plan(make: Callable[[Tensor, Tensor, int], T], pointers: Tensor, indices: Tensor, other_lines: int) -> T:
     # A tensor made in inference mode does not count how often it is written to, and is checked each time.
     if pointers.is_inference() or indices.is_inference():
         return make(pointers.detach(), indices.detach().contiguous(), other_lines)
@@ -76,7 +76,7 @@ def _plan(make: Callable[..., Any], pointers: Tensor, indices: Tensor, other_lin
     if found is None or found.stamp != stamp or found.pointers() is not pointers:
         plan = make(pointers.detach(), indices.detach().contiguous(), other_lines)
         found = _made[indices] = _Made(plan, TensorWeakRef(pointers), stamp)
-    return found.plan
+    return cast(T, found.plan)
 
 
 # The processor ----------------------------------------------------------------------------------------------------
@@ -133,7 +133,7 @@ core = Passes(_core_serves, _core_product, _core_gradient, _core_sums)
 
 
 class _CudaPlan(NamedTuple):
-    lines: Any
+    lines: Entries
     n_segments: int
     n_partials: int
     tensors: tuple[Tensor, ...]

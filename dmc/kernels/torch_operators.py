@@ -23,7 +23,7 @@ it needs the pattern's tensors as long as it is replayed.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor
@@ -53,6 +53,12 @@ def pattern_tensors(pattern: Pattern) -> tuple[Tensor, Tensor, Tensor, Tensor, T
     return rp, ci, cp, ri, order
 
 
+def line_tensors(pattern: Pattern, side: int) -> tuple[Tensor, Tensor]:
+    """Pointers and indices of one side of a pattern of tensors, as the compiled passes take them."""
+    pointers, indices = pattern.entries(side)
+    return cast(Tensor, pointers), cast(Tensor, indices)
+
+
 # Plain torch, any device -----------------------------------------------------------------------------------------
 
 
@@ -70,7 +76,7 @@ def _plain_sums(values: Tensor, left: Tensor, right: Tensor, *pattern: Tensor) -
     )
 
 
-def _plain_residual_grad(left: Tensor, right: Tensor, *rest: Any) -> tuple[Tensor, Tensor, Tensor]:
+def _plain_residual_grad(left: Tensor, right: Tensor, *rest: Tensor | str | None) -> tuple[Tensor, Tensor, Tensor]:
     pattern, by_entry, gathered = _parted(rest)
     _check(left, right, pattern, gathered, **by_entry._asdict())
     checked, half = _pattern(left, right, pattern), torch_compiled.HALVES.get(gathered or "", left.dtype)
@@ -145,7 +151,7 @@ def register(device: str, passes: torch_compiled.Passes) -> None:
         by_row = passes.sums(row_pointers, column_indices, right, values)
         return by_row, passes.sums(column_pointers, row_indices, left, values.index_select(0, column_order))
 
-    def residual_grad(left: Tensor, right: Tensor, *rest: Any) -> tuple[Tensor | None, Tensor, Tensor]:
+    def residual_grad(left: Tensor, right: Tensor, *rest: Tensor | str | None) -> tuple[Tensor | None, Tensor, Tensor]:
         pattern, by_entry, gathered = _parted(rest)
         _check(left, right, pattern, gathered, **by_entry._asdict())
         row_pointers, column_indices, column_pointers, row_indices, _ = pattern
@@ -260,13 +266,13 @@ def _(values: Tensor, left: Tensor, right: Tensor, *pattern: Tensor) -> tuple[Te
 
 
 @masked_residual_grad.register_fake
-def _(left: Tensor, right: Tensor, *rest: Any) -> tuple[Tensor, Tensor, Tensor]:
+def _(left: Tensor, right: Tensor, *rest: Tensor | str | None) -> tuple[Tensor, Tensor, Tensor]:
     pattern, by_entry, gathered = _parted(rest)
     _check_kinds(left, right, pattern, gathered, **by_entry._asdict())
     return left.new_empty(()), left.new_empty(left.shape), right.new_empty(right.shape)
 
 
-def _keep_inputs(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
+def _keep_inputs(ctx: Any, inputs: tuple[Tensor, ...], output: object) -> None:
     ctx.save_for_backward(*inputs)
 
 
@@ -281,7 +287,7 @@ def _sums_backward(ctx: Any, d_by_row: Tensor, d_by_column: Tensor) -> tuple[Ten
     return d_values, *masked_sums(values, d_by_row, d_by_column, *pattern), *(None,) * _N_PATTERN
 
 
-def _keep_gradients(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+def _keep_gradients(ctx: Any, inputs: tuple[Tensor | str | None, ...], output: tuple[Tensor, ...]) -> None:
     if any(ctx.needs_input_grad[2:]):
         raise ValueError(
             "a target or its weights require a gradient, which the fused loss does not have; detach them, or write the "

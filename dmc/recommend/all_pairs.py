@@ -27,7 +27,7 @@ from dmc import _extensions
 from dmc.factors import Factors
 from dmc.pattern import BothOrders, Pattern, SparseIndex
 from dmc.solver.loop import Look, Run
-from dmc.solver.solution import Status
+from dmc.solver.solution import Record, Status
 
 BLOCK = 16  # coordinates: wider ones go no further in a sweep (MovieLens, CiteULike) and cost more
 PLAIN_ENTRIES = 4096  # whose moments NumPy makes at a time
@@ -43,7 +43,7 @@ class Settings(NamedTuple):
     ridge: float  # of a row or column: times its total weight
     power: float = 1.0  # of the total weight
 
-    def ridges(self, weights: Any, others: int) -> Any:
+    def ridges(self, weights: NDArray[Any], others: int) -> NDArray[Any]:
         """λ of rows whose chosen pairs weigh so much, with so many columns (or the reverse)."""
         return self.ridge * (weights + self.unobserved * others) ** self.power
 
@@ -82,7 +82,7 @@ class AllPairs:
         return rows, columns
 
     @cached_property
-    def _totals(self) -> tuple[Any, Any]:
+    def _totals(self) -> tuple[NDArray[Any], NDArray[Any]]:
         rows, columns = (line_sums(w, lines) for w, lines in zip(self.weights, self._orders, strict=True))
         return rows, columns
 
@@ -91,7 +91,7 @@ class AllPairs:
         return self.pattern.by_row, self.pattern.by_column
 
     @cached_property
-    def _entries(self) -> tuple[Any, Any]:
+    def _entries(self) -> tuple[Entries | SparseIndex, Entries | SparseIndex]:
         rows, columns = (
             entries(lines, others) for lines, others in zip(self._orders, reversed(self.pattern.shape), strict=True)
         )
@@ -99,11 +99,11 @@ class AllPairs:
 
     def predictions(self, U: Float, V: Float) -> Float:
         """(chosen,) in row order."""
-        return Factors(U, (), V).at(self.pattern.rows, self.pattern.cols)
+        return np.asarray(Factors(U, (), V).at(self.pattern.rows, self.pattern.cols))
 
     def value(self, U: Float, V: Float, predicted: Float) -> float:
         """The value at factors whose predictions of the chosen pairs are these."""
-        w, x, zero = self.weights.by_row.astype(np.float64), predicted.astype(np.float64), self.settings.unobserved
+        w, x, zero = np.asarray(self.weights.by_row, np.float64), predicted.astype(np.float64), self.settings.unobserved
         total = w @ (x - 1) ** 2 - zero * (x @ x)
         begun = U.any(axis=0)  # the others are new, and products with them are dear
         P, Q = (U, V) if begun.all() else (U[:, begun], V[:, begun])
@@ -115,7 +115,7 @@ class AllPairs:
     def sweep(self, U: Float, V: Float, predicted: Float) -> float:
         """Both sides once, in place; returns by how much the value fell."""
         zero, order = self.settings.unobserved, self.pattern.column_order
-        (rows, columns), (by_row, by_column) = self._entries, self.weights
+        (rows, columns), (by_row, by_column) = self._entries, map(np.asarray, self.weights)
         fall = half_sweep(rows, by_row, zero, self.ridges[0], V, U, predicted)
         turned = predicted[order]
         fall += half_sweep(columns, by_column, zero, self.ridges[1], U, V, turned)
@@ -123,7 +123,7 @@ class AllPairs:
         return fall
 
 
-def line_sums(values: NDArray[Any], lines: SparseIndex) -> NDArray[Any]:
+def line_sums(values: Array, lines: SparseIndex) -> NDArray[Any]:
     """Sums of the values of each line's entries."""
     filled = np.diff(lines.indptr) > 0
     sums = np.zeros(len(filled))
@@ -132,13 +132,13 @@ def line_sums(values: NDArray[Any], lines: SparseIndex) -> NDArray[Any]:
     return sums
 
 
-def entries(lines: SparseIndex, others: int) -> Any:
+def entries(lines: SparseIndex, others: int) -> Entries | SparseIndex:
     """Lines with so many on the other side, as `half_sweep` takes them."""
     return lines if _extensions.core is None else lines.compiled(others)
 
 
 def half_sweep(
-    of: Any,
+    of: Entries | SparseIndex,
     weights: Float,
     unobserved: float,
     ridge: Float,
@@ -258,7 +258,7 @@ class Descent:
         """After each sweep."""
         return [self.value + sum(self.falls[n:]) for n in range(1, len(self.falls) + 1)]
 
-    def records(self, phase: str, n_steps: int) -> list[dict[str, Any]]:
+    def records(self, phase: str, n_steps: int) -> list[Record]:
         """What was measured after each sweep, the last of which was step `n_steps` of the run."""
         first = n_steps - len(self.falls) + 1
         return [{"phase": phase, "n_steps": first + n, "value": value} for n, value in enumerate(self.values)]

@@ -391,9 +391,9 @@ def _sides(
     both = pattern.both_orders(values)
     features = pattern_features(pattern, rng)
     rows = FactorPosterior.without_directions(
-        pattern.by_row, both.by_row, features[0], attributes[0], reliabilities=True
+        pattern.by_row, np.asarray(both.by_row), features[0], attributes[0], reliabilities=True
     )
     columns = FactorPosterior.without_directions(
-        pattern.by_column, both.by_column, features[1], attributes[1], reliabilities=False
+        pattern.by_column, np.asarray(both.by_column), features[1], attributes[1], reliabilities=False
     )
     return mean, unit, rows, columns

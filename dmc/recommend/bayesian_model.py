@@ -15,7 +15,7 @@ from dmc.observations import Observations
 from dmc.pattern import SparseIndex
 from dmc.recommend.factor_posterior import FactorPosterior, reliability
 from dmc.recommend.presence_features import PresenceFeatures
-from dmc.solver.solution import Status
+from dmc.solver.solution import Record, Status
 
 # Of an entry, in units of the data's standard deviation: what float32 moments carry. Of 49 fits to clean planted
 # ratings (ranks 1–5, kinds × sorts) 7 diverge with 1e6; with 1e5 and 2e4 none of 200 does, and of 169 with enough
@@ -74,7 +74,7 @@ class VariationalFactorization:
         return len(self.errors)
 
     @property
-    def history(self) -> list[dict[str, Any]]:
+    def history(self) -> list[Record]:
         """The "n_steps" and "noise" after each sweep."""
         return [{"n_steps": n + 1, "noise": noise} for n, noise in enumerate(self.errors)]
 
@@ -102,8 +102,8 @@ class VariationalFactorization:
         scaled = observations.with_values((observations.values - np.float32(self.mean)) * np.float32(1 / self.unit))
         pattern, both = scaled.pattern, scaled.pattern.both_orders(scaled.values)
         sides = (
-            self.rows.extended(pattern.by_row, both.by_row, row_of, column_of),
-            self.columns.extended(pattern.by_column, both.by_column, column_of, row_of),
+            self.rows.extended(pattern.by_row, np.asarray(both.by_row), row_of, column_of),
+            self.columns.extended(pattern.by_column, np.asarray(both.by_column), column_of, row_of),
         )
         sides[1].fold_in(column_of < 0, sides[0], self.precision)
         sides[0].fold_in((row_of < 0) | changed, sides[1], self.precision)
@@ -157,8 +157,8 @@ class VariationalFactorization:
         both = pattern.both_orders((observations.values - np.float32(mean)) * np.float32(1 / unit))
         sides: list[FactorPosterior] = []
         for index, values, U, bias, others in (
-            (pattern.by_row, both.by_row, factors.U, factors.row_bias, observations.shape[1]),
-            (pattern.by_column, both.by_column, factors.V, factors.column_bias, observations.shape[0]),
+            (pattern.by_row, np.asarray(both.by_row), factors.U, factors.row_bias, observations.shape[1]),
+            (pattern.by_column, np.asarray(both.by_column), factors.V, factors.column_bias, observations.shape[0]),
         ):
             assert bias is not None
             means = np.column_stack([U / unit**0.5, bias / unit]).astype(np.float32)
@@ -168,7 +168,9 @@ class VariationalFactorization:
             weights = np.vstack([means.mean(axis=0), np.zeros(d)])
             nothing = np.zeros((len(means), 0), np.float32)
             sides.append(
-                FactorPosterior(index, values, presence, means, covariance, weights, np.ones(2), nothing, None)
+                FactorPosterior(
+                    index, np.asarray(values), presence, means, covariance, weights, np.ones(2), nothing, None
+                )
             )
         rows, columns = sides
         rank, precision = factors.rank(1e-3), precision_of(noise, unit)
@@ -217,7 +219,7 @@ class VariationalFactorization:
             )
             kept = {part: arrays[f"{name}.{part}"] for part in PARTS}
             reliability = arrays.get(f"{name}.reliability")
-            sides.append(FactorPosterior(index, values, presence, **kept, reliability=reliability))
+            sides.append(FactorPosterior(index, np.asarray(values), presence, **kept, reliability=reliability))
         rank, noise = int(numbers["rank"]), numbers["noise"]
         rows, columns = sides
         precision = numbers.get("precision", precision_of(noise, unit))  # files of versions before have none

@@ -122,7 +122,7 @@ def calibrate(
     counts = (
         count[at] for count, at in zip((train.pattern.row_counts, train.pattern.column_counts), positions, strict=True)
     )
-    calibration = Calibration.learn(HeldOut(predicted, held_out.values, *counts), ends)
+    calibration = Calibration.learn(HeldOut(predicted, np.asarray(held_out.values), *counts), ends)
     rows, columns = (np.arange(size) for size in observations.shape)
     return calibration, [m.extended(observations, rows, columns, np.zeros(len(rows), bool)) for m in models]
 

@@ -53,7 +53,7 @@ class Evaluation:
     n_ratings: int
     n_users: int
 
-    def asdict(self) -> dict[str, Any]:
+    def asdict(self) -> dict[str, float | None]:
         """The attributes by name."""
         return asdict(self)
 
@@ -311,7 +311,7 @@ class _Baseline:
     def _damped(positions: NDArray[Any], residuals: NDArray[Any]) -> NDArray[Any]:
         return np.bincount(positions, residuals) / (np.bincount(positions) + DAMPING)
 
-    def predict(self, table: Any) -> dict[str, Any]:
+    def predict(self, table: Any) -> dict[str, NDArray[Any]]:
         user, item, _ = self.columns_
         predicted = (
             self.mean
@@ -320,7 +320,7 @@ class _Baseline:
         )
         return {"prediction": np.clip(predicted, *self.range)}
 
-    def recommend(self, users: Any, n: int) -> dict[str, Any]:
+    def recommend(self, users: Any, n: int) -> dict[str, NDArray[Any]]:
         """The first items of the ranking that a user has not rated."""
         user, item, _ = self.columns_
         rows = self.users_.positions(users[user])

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 from scipy.sparse.linalg import LinearOperator, cg
 
+from dmc._extensions import Entries
 from dmc.kernels import posterior
 from dmc.pattern import SparseIndex
 from dmc.recommend.presence_features import PresenceFeatures
@@ -89,7 +90,7 @@ class FactorPosterior:
     variances: NDArray[np.float64]
     attributes: Float
     reliability: NDArray[np.float64] | None
-    _entries: Any = field(default=None, init=False, repr=False)  # the index as the compiled core takes it
+    _entries: Entries = field(default=None, init=False, repr=False)  # the index as the compiled core takes it
     _spread: Any = field(default=None, init=False, repr=False)  # covariances of the rows' posteriors, summed
 
     @classmethod
@@ -255,7 +256,7 @@ class FactorPosterior:
         self.covariance = np.asarray(total / (len(F) + F.shape[1]), dtype=np.float64) + SMALLEST * np.eye(d)
         self.variances = np.maximum(sizes, SMALLEST).astype(np.float64, copy=False)
 
-    def _entries_beside(self, other: FactorPosterior) -> Any:
+    def _entries_beside(self, other: FactorPosterior) -> Entries:
         if self._entries is None:
             self._entries = posterior.entries_of(self.index, len(other.means))
         return self._entries

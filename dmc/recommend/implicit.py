@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dmc import _checks
-from dmc.factors import Factors
+from dmc.factors import Array, Factors
 from dmc.observations import Observations
 from dmc.pattern import SparseIndex, plain
 from dmc.recommend import implicit_search
@@ -21,7 +21,7 @@ from dmc.solver import initial, steps
 from dmc.solver.callbacks import History
 from dmc.solver.loop import Callback, Run, solve
 from dmc.solver.problem import MaskedLeastSquares
-from dmc.solver.solution import Status
+from dmc.solver.solution import Record, Status
 
 FIRST_SETTINGS = Settings(0.2, 0.4, 0.5)  # of files of versions that kept none
 
@@ -104,9 +104,9 @@ class Preferences:
     errors: list[float]
     status: Status
     settings: Settings = FIRST_SETTINGS
-    searched: list[dict[str, Any]] = field(default_factory=list)
+    searched: list[Record] = field(default_factory=list)
     n_searched: int = 0
-    history: list[dict[str, Any]] = field(default_factory=list)
+    history: list[Record] = field(default_factory=list)
     n_iter: int = 0
     stopped_by: str | None = None
     mean = 0.0
@@ -204,7 +204,7 @@ class Preferences:
     def arrays(self) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
         """What `from_arrays` needs besides the counts."""
         found = {**self.settings._asdict(), "searched": self.searched, "n_searched": self.n_searched}
-        return {"U": self.factors.U, "V": self.factors.V}, found
+        return {"U": np.asarray(self.factors.U), "V": np.asarray(self.factors.V)}, found
 
     @classmethod
     def from_arrays(
@@ -218,7 +218,7 @@ class Preferences:
         return cls(factors, observations, [], Status.CONVERGED, settings, searched, n_searched)
 
 
-def confidence(counts: NDArray[Any]) -> Float:
+def confidence(counts: Array) -> Float:
     """Weight of a pair with so many clicks: 1 for one, or for a part of one, and one more for each power of e.
 
     Raises
@@ -230,7 +230,7 @@ def confidence(counts: NDArray[Any]) -> Float:
     return (1 + np.log(np.maximum(counts, 1))).astype(np.float32)
 
 
-def refuse_nothing(counts: NDArray[Any]) -> None:
+def refuse_nothing(counts: Array) -> None:
     """Raise a ValueError if a count is not above 0."""
     if (counts <= 0).any():
         raise ValueError(
@@ -309,7 +309,7 @@ def fit(
 
 def _found(
     run: Run, counts: Observations, weights: Float, most: int, any_rank: bool, rng: np.random.Generator
-) -> tuple[Settings, Factors | None, int, list[dict[str, Any]]]:
+) -> tuple[Settings, Factors | None, int, list[Record]]:
     """What held-out counts say: the settings, where to begin, and the rank; and what was measured on the way."""
     search, first_rank = None, min(implicit_search.TUNING.first_rank, most)
     with run.until_interrupted():

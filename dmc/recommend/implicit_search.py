@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +10,7 @@ from numpy.typing import NDArray
 from dmc.observations import Observations
 from dmc.recommend.all_pairs import AllPairs, Descent, Settings
 from dmc.solver.loop import Run
-from dmc.solver.solution import Status
+from dmc.solver.solution import Record, Status
 
 
 @dataclass(frozen=True)
@@ -112,7 +111,7 @@ class Search:
         held = rng.random(counts.n_observed) < TUNING.held_out
         self.possible = TUNING.min_held_out <= held.sum() < counts.n_observed
         self.best: Descent | None = None
-        self.history: list[dict[str, Any]] = []
+        self.history: list[Record] = []
         self._rng, self._run = rng, run
         train, weights = counts.take(~held), weights[~held]
         first = settings_for(train.density, weights) if self.possible else Settings(0.0, 0.0)
@@ -128,7 +127,7 @@ class Search:
         return TUNING.small_data_ridge if self.best is None else self.best.problem.settings.ridge
 
     @property
-    def trials(self) -> list[dict[str, Any]]:
+    def trials(self) -> list[Record]:
         """The records of the fits alone."""
         return [record for record in self.history if "ndcg" in record]
 

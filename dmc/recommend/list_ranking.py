@@ -86,7 +86,7 @@ def rank_lists(ratings: Observations, served: Factors, device: str | None, n_thr
         if share <= 0:
             return _by_rating(served)
         found = _fitted(chosen, device, first)
-    weight = TUNING.rating_share * _average(found) / (share * (float(ratings.values.std(dtype=np.float64)) or 1.0))
+    weight = TUNING.rating_share * _average(found) / (share * (float(np.std(ratings.values, dtype=np.float64)) or 1.0))
     return joined(found, served, weight)
 
 
@@ -168,7 +168,7 @@ def chosen_of(ratings: Observations) -> Observations:
 
 
 def _by_rating(served: Factors) -> Ranking:
-    return Ranking(served.left, served.right, 1.0, None)
+    return Ranking(np.asarray(served.left), np.asarray(served.right), 1.0, None)
 
 
 def _fitted(chosen: Observations, device: str | None, start: Preferences | None) -> Preferences:
@@ -181,7 +181,7 @@ def _fitted(chosen: Observations, device: str | None, start: Preferences | None)
 def _area(factors: Factors, chosen: Observations, held_out: Observations) -> float:
     """Under the curve: how often a held-out pair is preferred to one that its user has not chosen, drawn by chance."""
     rng, (_, n) = np.random.default_rng(0), chosen.shape
-    rows, columns = held_out.rows.astype(np.int64), rng.integers(0, n, held_out.n_observed)
+    rows, columns = np.asarray(held_out.rows).astype(np.int64), rng.integers(0, n, held_out.n_observed)
     other = chosen.locate(rows, columns) < 0
     if not other.any():
         return 0.5

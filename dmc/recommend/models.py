@@ -13,7 +13,7 @@ from dmc.observations import Observations
 from dmc.recommend.bayesian_model import VariationalFactorization
 from dmc.recommend.implicit import Preferences
 from dmc.recommend.network_model import NetworkModel
-from dmc.solver.solution import Status
+from dmc.solver.solution import Record, Status
 
 
 class RatingModel(Protocol):
@@ -65,7 +65,7 @@ class RatingModel(Protocol):
     def validation_rmse(self) -> float: ...
 
     @property
-    def history(self) -> list[dict[str, Any]]: ...
+    def history(self) -> list[Record]: ...
 
     def served(self) -> Factors:
         """The factors with biases, each side with a last row: what is expected of one of whom nothing is known."""

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from dmc.factors import Factors
+from dmc.factors import Array, Factors
 from dmc.observations import Observations
 from dmc.solver import initial, steps
 from dmc.solver.callbacks import EarlyStopping, Lowest
@@ -179,6 +177,6 @@ class NetworkSettings:
         )
 
 
-def unit_of(values: NDArray[Any]) -> float:
+def unit_of(values: Array) -> float:
     """The ratings' standard deviation; 1 where they are all the same."""
     return float(np.std(values, dtype=np.float64)) or 1.0

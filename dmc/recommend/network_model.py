@@ -11,13 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from dmc.factors import Factors
+from dmc.factors import Array, Factors
 from dmc.observations import Observations
 from dmc.pattern import SparseIndex
 from dmc.recommend import network
 from dmc.recommend.network import NetworkFit, unit_of
 from dmc.solver import row_solve
-from dmc.solver.solution import Status
+from dmc.solver.solution import Record, Status
 
 Float = NDArray[np.float64]
 SIDES = ("rows", "columns")
@@ -83,7 +83,7 @@ class NetworkModel:
     columns: GaussianPrior
     validation_rmse: float
     n_iter: int
-    history: list[dict[str, Any]]
+    history: list[Record]
     status: Status
     stopped_by: str | None = None
 
@@ -95,7 +95,7 @@ class NetworkModel:
             factors = factors.truncate(min(rank, factors.width, *factors.shape))
         noise = fit.held_out_error
         if not math.isfinite(noise):
-            noise = math.sqrt(2 * solution.value / observations.n_observed) * float(observations.values.std())
+            noise = math.sqrt(2 * solution.value / observations.n_observed) * float(np.std(observations.values))
         return cls(
             factors=factors,
             mean=fit.mean,
@@ -194,7 +194,8 @@ class NetworkModel:
     def arrays(self) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
         """What `from_arrays` needs besides the ratings."""
         f = self.factors
-        arrays = {"U": f.U, "V": f.V, "row_bias": f.row_bias, "column_bias": f.column_bias}
+        named = {"U": f.U, "V": f.V, "row_bias": f.row_bias, "column_bias": f.column_bias}
+        arrays = {name: np.asarray(array) for name, array in named.items()}
         for name, prior in (("rows", self.rows), ("columns", self.columns)):
             arrays[f"{name}.mean"], arrays[f"{name}.covariance"] = prior
         return arrays, {"mean": self.mean, "noise": self.noise, "rank": self.rank, "precision": self.precision}
@@ -227,7 +228,7 @@ def _of_old_file(arrays: Mapping[str, NDArray[Any]], unit: float) -> dict[str, N
     return found
 
 
-def _vectors(factor: NDArray[Any], bias: NDArray[Any] | None) -> NDArray[Any]:
+def _vectors(factor: Array, bias: Array | None) -> NDArray[Any]:
     """(known, k + 1) factors and, last, the bias."""
     assert bias is not None
     return np.column_stack([factor, bias])

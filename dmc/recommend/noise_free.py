@@ -69,7 +69,7 @@ def finish(
     clean = model.precision >= MAX_PRECISION and model.status is Status.CONVERGED
     if not clean or described or width > min(m, n) or observations.n_observed < TUNING.min_oversampling * freedom:
         return model
-    values = observations.values.astype(np.float64) - model.mean
+    values = np.asarray(observations.values).astype(np.float64) - model.mean
     f = model.factors.map(lambda a: a.astype(np.float64))
     assert f.row_bias is not None
     U = np.column_stack([f.U, f.row_bias])

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dmc import _checks
+from dmc._extensions import Entries
+from dmc.factors import Array
 from dmc.kernels.posterior import entries_of, line_sums
 from dmc.pattern import Pattern, SparseIndex
 
@@ -83,7 +84,7 @@ class PresenceFeatures:
         return replace(self, loadings=loadings)
 
     @classmethod
-    def of(cls, counts: NDArray[Any], loadings: Float) -> PresenceFeatures:
+    def of(cls, counts: Array, loadings: Float) -> PresenceFeatures:
         logarithms = np.log(counts[counts > 0])
         spread = float(logarithms.std())
         return cls(loadings, float(logarithms.mean()), spread if spread > ROUNDING else 1.0)
@@ -119,8 +120,8 @@ def pattern_features(
 
 
 def _singular_vectors(
-    matrices: tuple[Any, Any],
-    counts: tuple[NDArray[Any], NDArray[Any]],
+    matrices: tuple[Entries, Entries],
+    counts: tuple[Array, Array],
     power: float,
     width: int,
     steps: int,
@@ -139,5 +140,5 @@ def _singular_vectors(
     return P @ turn.T, s, Q
 
 
-def _inverse_power(counts: NDArray[Any], power: float) -> Float:
+def _inverse_power(counts: Array, power: float) -> Float:
     return np.where(counts > 0, np.maximum(counts, 1.0) ** -power, 0).astype(np.float32)

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dmc import _checks
-from dmc.factors import Factors
+from dmc.factors import Array, Factors
 from dmc.pattern import SparseIndex
 from dmc.recommend.state import State
 from dmc.recommend.table import Table
@@ -88,7 +88,7 @@ def similar(state: State, side: Literal["user", "item"], asked: Any, n: int) -> 
     return source.like(columns)
 
 
-def _directions(own: NDArray[Any], other: NDArray[Any]) -> NDArray[np.float32]:
+def _directions(own: Array, other: Array) -> NDArray[np.float32]:
     """(known, k) unit vectors whose products are the cosines of the predictions over all of the other side."""
     own, other = (a / (np.abs(a).max(initial=0) or np.float32(1)) for a in (own, other))  # squares may overflow
     values, vectors = np.linalg.eigh(other.T.astype(np.float64) @ other)

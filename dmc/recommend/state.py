@@ -11,14 +11,14 @@ from typing import Any, Generic, NamedTuple, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from dmc.factors import Factors
+from dmc.factors import Array, Factors
 from dmc.observations import Observations
 from dmc.pattern import SparseIndex, read_only
 from dmc.recommend.implicit import Preferences
 from dmc.recommend.intervals import Calibration
 from dmc.recommend.models import RatingModel
 from dmc.recommend.vocabulary import Vocabulary
-from dmc.solver.solution import Status
+from dmc.solver.solution import Record, Status
 
 T = TypeVar("T")
 
@@ -70,7 +70,7 @@ class FitInfo(NamedTuple):
     status: Status
     n_iter: int
     validation_rmse: float
-    history: list[dict[str, Any]]
+    history: list[Record]
 
     @classmethod
     def of(cls, models: Sequence[RatingModel]) -> FitInfo:
@@ -166,7 +166,7 @@ class State:
         for name in ("users", "items"):
             vocabulary = getattr(self, name)
             object.__setattr__(self, name, replace(vocabulary, ids=read_only(vocabulary.ids)))
-        object.__setattr__(self, "seen", SparseIndex(*map(read_only, self.seen)))
+        object.__setattr__(self, "seen", SparseIndex(*(read_only(np.asanyarray(array)) for array in self.seen)))
 
     @property
     def served(self) -> Factors:
@@ -189,7 +189,7 @@ class State:
         """Whether both know the same users, items and ratings."""
         if len(self.seen.indices) != len(other.seen.indices):
             return False
-        pairs = [(self.users.ids, other.users.ids), (self.items.ids, other.items.ids)]
+        pairs: list[tuple[Array, Array]] = [(self.users.ids, other.users.ids), (self.items.ids, other.items.ids)]
         pairs += [*zip(self.seen, other.seen, strict=True)]
         pairs += [(self.fitted().observations.values, other.fitted().observations.values)]
         return all(np.array_equal(a, b) for a, b in pairs)

@@ -160,11 +160,11 @@ def _long_whole_numbers(text: NDArray[Any]) -> NDArray[np.int64] | None:
     return numbers if np.array_equal(numbers.astype(str), text) else None
 
 
-def _is_infinite(value: Any) -> bool:
+def _is_infinite(value: object) -> bool:
     return isinstance(value, (float, np.floating)) and math.isinf(value)
 
 
-def is_missing(value: Any) -> bool:
+def is_missing(value: object) -> bool:
     """None, NaN, NaT or pandas' NA, which alone is neither equal to itself nor different."""
     try:
         return value is None or bool(value != value)
@@ -172,7 +172,7 @@ def is_missing(value: Any) -> bool:
         return True
 
 
-def _as_text(value: Any) -> str:
+def _as_text(value: object) -> str:
     """An id as text, so that 7, 7.0 and "7" are the same."""
     if isinstance(value, bytes):
         return value.decode("utf-8", "surrogateescape")

@@ -13,7 +13,7 @@ import numpy as np
 from dmc import __version__, plots
 from dmc.plots import Panel
 
-Row = Sequence[Any]
+Row = Sequence[object]
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ footer { margin-top: 2.5rem; font-size: .85rem; }
 def html(
     title: str,
     under: str,
-    facts: Mapping[str, Any],
+    facts: Mapping[str, object],
     notice: str,
     sections: Sequence[Section],
     warns: bool = False,
@@ -157,7 +157,7 @@ def _table(section: Section) -> str:
     )
 
 
-def _cells(tag: str, values: Iterable[Any], numeric: Sequence[bool], more: str = "") -> str:
+def _cells(tag: str, values: Iterable[object], numeric: Sequence[bool], more: str = "") -> str:
     return "".join(
         f"<{tag}{more}{NUMBER if number else ''}>{escape(written(value))}</{tag}>"
         for value, number in zip(values, numeric, strict=True)

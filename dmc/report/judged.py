@@ -42,7 +42,7 @@ class Judged:
 def own_ratings(model: Recommender) -> dict[str, NDArray[Any]]:
     """The table that was fitted."""
     known = model.observations_
-    columns = (model.users_.ids[known.rows], model.items_.ids[known.cols], known.values)
+    columns = (model.users_.ids[known.rows], model.items_.ids[known.cols], np.asarray(known.values))
     return dict(zip(model.columns_, columns, strict=True))
 
 

@@ -212,7 +212,7 @@ def _distribution(model: Recommender, judged: Judged) -> Section:
     distinct = np.unique(judged.actual)
     if len(distinct) <= 20:
         centres = distinct.astype(np.float64)
-        labels: list[Any] = [f"{value:.6g}" for value in distinct.tolist()]
+        labels: list[object] = [f"{value:.6g}" for value in distinct.tolist()]
     else:
         low, high = min(judged.actual.min(), judged.predicted.min()), max(judged.actual.max(), judged.predicted.max())
         ends = np.linspace(low, high, 21)
@@ -268,7 +268,7 @@ def _training(model: Recommender) -> Section | None:
 
 def _spectrum(model: Recommender) -> Section:
     f = model.factors_
-    sizes = f.singular_values().astype(np.float64) / math.sqrt(math.prod(f.shape))
+    sizes = np.asarray(f.singular_values()).astype(np.float64) / math.sqrt(math.prod(f.shape))
     kept = sizes[: max(2 * model.rank_, 20)]
     kept = kept[: max(1, int((kept > NOTHING * kept[:1]).sum()))]
     numbers = np.arange(1, len(kept) + 1)
@@ -318,7 +318,7 @@ def _some(rows: Sequence[Row]) -> list[Row]:
 # The head of the page, and its end --------------------------------------------------------------------------------
 
 
-def _facts(model: Recommender, judged: Judged) -> dict[str, Any]:
+def _facts(model: Recommender, judged: Judged) -> dict[str, object]:
     where = "own ratings" if judged.own else "test ratings"
     return {
         "ratings": model.n_observed_,

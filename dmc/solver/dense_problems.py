@@ -59,12 +59,12 @@ class LeastSquares(Problem):
         residual = self._residual(factors)
         return 0.5 * float(dot(residual, residual))
 
-    def value_and_grad(self, factors: Factors) -> tuple[Any, Factors]:
+    def value_and_grad(self, factors: Factors) -> tuple[Array | float, Factors]:
         """The value, and its gradient by every factor (as Factors)."""
         residual = self._residual(factors)
         return 0.5 * dot(residual, residual), _dense_pull_back(factors, residual)
 
-    def _residual(self, factors: Factors) -> Any:
+    def _residual(self, factors: Factors) -> Array:
         check_fit(factors, self.matrix.shape, self.matrix)
         residual = factors.left @ factors.right.T
         residual -= self.matrix
@@ -151,7 +151,7 @@ class LinearSensing(Problem):
         return float(array_namespace(self.y).linalg.matrix_norm(self.back_projection, ord=2))
 
     @property
-    def back_projection(self) -> Any:
+    def back_projection(self) -> Array:
         """(rows, columns) Σ y_i A_i over the curvature: about X, and what a start is made from."""
         return (self._A.T @ self.y).reshape(self.shape) / self.curvature
 
@@ -160,22 +160,22 @@ class LinearSensing(Problem):
         residual = self._residual(factors)
         return 0.5 * float(dot(residual, residual))
 
-    def value_and_grad(self, factors: Factors) -> tuple[Any, Factors]:
+    def value_and_grad(self, factors: Factors) -> tuple[Array | float, Factors]:
         """The value, and its gradient by every factor (as Factors)."""
         residual = self._residual(factors)
         return 0.5 * dot(residual, residual), _dense_pull_back(factors, (self._A.T @ residual).reshape(self.shape))
 
-    def _residual(self, factors: Factors) -> Any:
+    def _residual(self, factors: Factors) -> Array:
         check_fit(factors, self.shape, self.y)
         return self._A @ (factors.left @ factors.right.T).reshape(-1) - self.y
 
 
-def _dense_pull_back(factors: Factors, gradient: Any) -> Factors:
+def _dense_pull_back(factors: Factors, gradient: Array) -> Factors:
     """The gradient by every factor from that by X̂ (rows, columns)."""
     return factors.pull_back(gradient @ factors.right, gradient.T @ factors.left)
 
 
-def _finite_matrix(values: ArrayLike, name: str) -> Any:
+def _finite_matrix(values: ArrayLike, name: str) -> Array:
     device = _arrays.of(values) if _arrays.is_tensor(values) else None
     matrix = _checks.as_float(_arrays.place(values, None) if device else values, name)
     if matrix.ndim != 2 or matrix.size == 0:

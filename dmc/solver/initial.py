@@ -6,7 +6,7 @@ from typing import Any
 
 import array_api_compat
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 from scipy.sparse.linalg import svds
 
 from dmc import _arrays, _checks
@@ -92,7 +92,7 @@ def orthogonal(
     layers: int = 3,
     scale: float = 1e-2,
     seed: Seed = 0,
-    dtype: Any = np.float64,
+    dtype: DTypeLike = np.float64,
     *,
     depth: int | None = None,
 ) -> Factors:
@@ -123,7 +123,7 @@ def narrow(
     layers: int = 3,
     scale: float = 1e-2,
     seed: Seed = 0,
-    dtype: Any = np.float64,
+    dtype: DTypeLike = np.float64,
     *,
     depth: int | None = None,
 ) -> Factors:
@@ -206,7 +206,7 @@ def gaussian(
     depth: int = 0,
     scale: float = 1e-2,
     seed: Seed = 0,
-    dtype: Any = np.float64,
+    dtype: DTypeLike = np.float64,
 ) -> Factors:
     """Random factors: independent Gaussian entries of standard deviation scale/√width (the outer ones: scale).
 
@@ -240,22 +240,21 @@ def gaussian(
 
 def _truncated_svd(target: Target, rank: int, rng: np.random.Generator) -> tuple[Array, Array, Array]:
     """Leading singular vectors (columns) and values, descending, of the matrix, zero where not observed."""
-    observed = isinstance(target, Observations)
     values = target.values if isinstance(target, Observations) else target
     xp = array_api_compat.array_namespace(values)
     largest = float(xp.max(xp.abs(values))) or 1.0
     # Divided by the largest, squares stay inside the range of the dtype.
-    scaled: Any = target.with_values(values / largest) if isinstance(target, Observations) else values / largest
+    scaled: Target = target.with_values(values / largest) if isinstance(target, Observations) else values / largest
     smaller, dtype = min(scaled.shape), _arrays.numpy_dtype(values.dtype)
     if not bool(xp.any(values != 0)):  # nothing to decompose, and nothing for ARPACK to start from
         P, Q = (rng.standard_normal((lines, rank)).astype(dtype) for lines in scaled.shape)
         s = np.zeros(rank, dtype)
     elif 2 * rank >= smaller:  # ARPACK wants fewer; one side is then as narrow as the result itself
-        dense = scaled.to_scipy().toarray() if observed else _arrays.place(scaled, None)
+        dense = scaled.to_scipy().toarray() if isinstance(scaled, Observations) else _arrays.place(scaled, None)
         P, s, Qt = np.linalg.svd(dense, full_matrices=False)
         P, s, Q = P[:, :rank], s[:rank], Qt[:rank].T
     else:
-        matrix = scaled.linear_operator() if observed else _arrays.place(scaled, None)
+        matrix = scaled.linear_operator() if isinstance(scaled, Observations) else _arrays.place(scaled, None)
         P, s, Qt = svds(matrix, rank, v0=rng.standard_normal(smaller).astype(dtype), rng=rng)
         P, s, Q = P[:, ::-1], s[::-1], Qt[::-1].T
     # A matrix of lower rank leaves arbitrary vectors behind, not always orthonormal ones.
@@ -276,7 +275,7 @@ def _identities(like: Array, count: int, scale: float) -> tuple[Array, ...]:
     return (scale * xp.eye(like.shape[1], dtype=like.dtype, device=array_api_compat.device(like)),) * count
 
 
-def _semi_orthogonal(m: int, n: int, width: int, layers: int, scale: float, seed: Seed, dtype: Any) -> Factors:
+def _semi_orthogonal(m: int, n: int, width: int, layers: int, scale: float, seed: Seed, dtype: DTypeLike) -> Factors:
     layers = _checks.integer(layers, "layers", 2)
     scale = _checks.real(scale, "scale", 0, open_ends=True)
     rng = np.random.default_rng(seed)

@@ -125,7 +125,7 @@ class MaskedLeastSquares(Problem):
     def _checked_weights(self, weights: ArrayLike) -> Array:
         return self._non_negative(weights, "weights", self.observations.n_observed, "one for each observed entry")
 
-    def _checked_penalties(self, l2: Any) -> tuple[Array, Array]:
+    def _checked_penalties(self, l2: float | tuple[ArrayLike, ArrayLike]) -> tuple[Array, Array]:
         m, n = self.observations.shape
         if isinstance(l2, (tuple, list)) and len(l2) == 2:
             of_rows, of_columns = l2
@@ -146,7 +146,7 @@ class MaskedLeastSquares(Problem):
                 raise ValueError(f"gather_dtype is {gather_dtype!r} and the data are {dtype}; make them float32")
         return gather_dtype
 
-    def _non_negative(self, values: ArrayLike, name: str, length: int, what: str) -> Any:
+    def _non_negative(self, values: ArrayLike, name: str, length: int, what: str) -> Array:
         # A copy: one order of the entries would follow what the caller writes to the array later, the other not.
         given = _arrays.place(values, None) if _arrays.is_tensor(values) else values
         array = _checks.as_float(given, name).astype(_arrays.numpy_dtype(self.observations.dtype))
@@ -192,7 +192,7 @@ class MaskedLeastSquares(Problem):
             weighted = weighted.with_values(self.target.by_row * self.weights.by_row)
         return weighted.spectral_norm() / self.curvature if self.curvature > 0 else 0.0
 
-    def residual(self, factors: Factors) -> Any:
+    def residual(self, factors: Factors) -> Array:
         """(observed,) X̂ − X at the observed entries, in the order of ``observations.values``."""
         return self._predicted(factors) - self.observations.values
 
@@ -220,7 +220,7 @@ class MaskedLeastSquares(Problem):
         value = 0.5 * self.unobserved_weight * dot(of_left, of_right) + self._offset
         return value, self.unobserved_weight * (left @ of_right), self.unobserved_weight * (right @ of_left)
 
-    def value_and_grad(self, factors: Factors) -> tuple[Any, Factors]:
+    def value_and_grad(self, factors: Factors) -> tuple[Array | float, Factors]:
         """The value (on a device: a tensor without dimensions there), and its gradient by every factor (as Factors)."""
         check_fit(factors, self.observations.shape, self.observations.values)
         kernel = self._for(factors)

@@ -73,8 +73,8 @@ class RankPath(Step):
     def init(self, problem: Problem, factors: Factors) -> _Walk:
         masked = check_applies("RankPath", problem, factors)
         n = factors.shape[1]
-        probes = np.random.default_rng(self.seed).standard_normal((n, min(PROBES, self.bound, n)))
-        probes = _arrays.place(probes.astype(_arrays.numpy_dtype(factors.V.dtype)), factors.device)
+        draw = np.random.default_rng(self.seed).standard_normal((n, min(PROBES, self.bound, n)))
+        probes = _arrays.place(draw.astype(_arrays.numpy_dtype(factors.V.dtype)), factors.device)
         gradient = masked.gradient_products(factors)
         for _ in range(3):
             probes = _leading(gradient, probes)[2]
@@ -90,7 +90,8 @@ class RankPath(Step):
         if new > 0:
             root = math.sqrt(NEWCOMER * level)
             factors = _beside(factors, root * P[:, :new], root * Q[:, :new])
-            value, grad = problem.value_and_grad(factors)
+            there, grad = problem.value_and_grad(factors)
+            value = float(there)
         q = 2 / (self.depth + 2)
         slope = problem.curvature * level * (level / (_squares(factors) / 2 + level)) ** (1 - q)
         penalised = replace(grad, U=grad.U + slope * factors.U, V=grad.V + slope * factors.V)

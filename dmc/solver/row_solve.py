@@ -10,17 +10,19 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import TypeAlias
 
 import numpy as np
 from array_api_compat import array_namespace, device
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
+from scipy import sparse
 
 from dmc import _arrays, _extensions
 from dmc.factors import Array
 from dmc.pattern import Pattern
 
 Float = NDArray[np.float64]
+Matrix: TypeAlias = NDArray[np.float64] | sparse.csr_array
 
 DENSE = 0.05  # share observed from which products with zeros for gaps are quicker than sparse ones
 CHUNK = 1 << 19  # numbers in the matrices that are held at a time: they stay in the cache
@@ -29,7 +31,7 @@ LEAST_NOISE = 1e-7  # of what is predicted of an entry: below it only rounding i
 REFINED = 1e-3  # of the same: noise from which on solutions are refined, as squares have lost half of the digits
 
 
-def matrix(pattern: Pattern, values: Float) -> Any:
+def matrix(pattern: Pattern, values: Float) -> Matrix:
     """(rows, columns) for products, zero where nothing was observed: dense, unless it is sparse enough."""
     m, n = pattern.shape
     found = pattern.csr(values)
@@ -86,8 +88,8 @@ def solve(grams: Float, sides: Float, *, inverses: bool) -> None:
 
 
 def posteriors(
-    weights: Any,
-    targets: Any,
+    weights: Matrix,
+    targets: ArrayLike,
     features: Float,
     moments: Float | None = None,
     *,
@@ -157,8 +159,8 @@ class RowEntries:
         Weight times value.
     """
 
-    weights: Any
-    weighted: Any
+    weights: Matrix
+    weighted: Matrix
 
     @classmethod
     def of(cls, pattern: Pattern, weights: Float | None, values: Float) -> RowEntries:
@@ -166,11 +168,12 @@ class RowEntries:
         weights = np.ones(len(values)) if weights is None else weights
         return cls(matrix(pattern, weights), matrix(pattern, weights * values))
 
-    def residual(self, rows: Float, features: Float) -> Any:
+    def residual(self, rows: Float, features: Float) -> Matrix:
         """Weight times what rows (rows, k) and features (columns, k) leave of each entry."""
         if isinstance(self.weights, np.ndarray):
             return self.weighted - self.weights * (rows @ features.T)
-        left, at = self.weighted.copy(), np.repeat(np.arange(len(rows)), np.diff(self.weights.indptr))
+        left: sparse.csr_array = self.weighted.copy()
+        at = np.repeat(np.arange(len(rows)), np.diff(self.weights.indptr))
         left.data -= self.weights.data * np.einsum("ij,ij->i", rows[at], features[self.weights.indices])
         return left
 

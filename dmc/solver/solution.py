@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
+from typing import Any
 
 from dmc.factors import Factors
+
+Record = dict[str, Any]  # of a history: what was measured at one look, by name; numbers, and the phase's name
 
 
 class Status(Enum):

@@ -106,7 +106,8 @@ class DiscrepantDescent(Step):
             else self._normalised(factors, grad, *state)
         )
 
-        def move(factor: Array, gradient: Array, rate: float) -> Array:
+        def move(factor: Array, gradient: Array | None, rate: Array | float) -> Array:
+            assert gradient is not None  # there is one for each factor
             return (1 - rate * self.weight_decay) * factor - rate * gradient
 
         moved = Factors(
@@ -265,12 +266,12 @@ class Momentum(Step):
         if self.beta == 1:
             raise ValueError("beta is 1: nothing would ever be forgotten; take a number below 1")
 
-    def init(self, problem: Problem, factors: Factors) -> tuple[Any, Factors]:
+    def init(self, problem: Problem, factors: Factors) -> tuple[object, Factors]:
         return self.step.init(problem, factors), factors.map(lambda a: a * 0)
 
     def __call__(
-        self, factors: Factors, value: float, grad: Factors, state: tuple[Any, Factors]
-    ) -> tuple[Factors, tuple[Any, Factors]]:
+        self, factors: Factors, value: float, grad: Factors, state: tuple[object, Factors]
+    ) -> tuple[Factors, tuple[object, Factors]]:
         inner, velocity = state
         velocity = velocity.map(lambda v, g: self.beta * v + g, grad)
         factors, inner = self.step(factors, value, velocity, inner)
@@ -290,7 +291,7 @@ class _Accepted:
     value: float
     grad: Factors | None
     proposed: Factors | None
-    inner: Any  # the inner step's state
+    inner: object  # the inner step's state
     share: float
 
 
