@@ -11,7 +11,10 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from dmc._arrays import Array
 from dmc._warn import warn
+
+T = TypeVar("T")
 
 
 def count(n: int, noun: str, plural: str | None = None) -> str:
@@ -52,7 +55,7 @@ def choice(value: object, name: str, allowed: Iterable[str]) -> str:
     return str(value)
 
 
-def rank(value: Any, shape: tuple[int, int]) -> int:
+def rank(value: object, shape: tuple[int, ...]) -> int:
     """A rank bound for a matrix of that shape."""
     m, n = shape
     return integer(value, "rank", 1, min(m, n), f"a {m}×{n} matrix has no rank outside this range")

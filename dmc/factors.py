@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from dmc import _arrays, _checks, _extensions
-from dmc._arrays import Device
+from dmc._arrays import Array as Array, Device
 from dmc.pattern import plain
 
 __all__ = ["Array", "Factors"]
@@ -195,9 +195,9 @@ class Factors:
         i, j = (_arrays.place(a, self.device) for a in (i, j))
         left, right = self.left, self.right
         if _core_takes(left, right):
-            kind = np.result_type(rows, cols)
-            rows, cols = (plain(indices, dtype=kind) for indices in (rows, cols))
-            return _extensions.core.product_at(plain(left), plain(right), rows, cols)
+            kind = np.result_type(i, j)
+            i, j = (plain(indices, dtype=kind) for indices in (i, j))
+            return _extensions.core.product_at(plain(left), plain(right), i, j)
         xp = array_api_compat.array_namespace(left)
         parts = [
             xp.sum(left[i[start : start + CHUNK]] * right[j[start : start + CHUNK]], axis=1)

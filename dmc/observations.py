@@ -13,7 +13,7 @@ from scipy import sparse
 from scipy.sparse.linalg import LinearOperator, svds
 
 from dmc import _arrays, _checks, _extensions
-from dmc._arrays import Device
+from dmc._arrays import Array, Device
 from dmc.entries import Duplicates, merge_repeats, sort_entries
 from dmc.pattern import COLUMNS, ROWS, Pattern, SparseIndex, plain, read_only
 

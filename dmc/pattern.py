@@ -113,7 +113,7 @@ class Pattern:
     def _of_core(self, entries: SparseIndex, others: int) -> Entries:
         # The core wants one dtype for both sides; int64 is that of a matrix with 2³¹ rows or columns.
         wide = self.by_row.indices.dtype != np.int32 or _checks.index_dtype(self.shape[0]) != np.int32
-        indices = entries.indices.astype(np.int64 if wide else np.int32, copy=False)
+        indices = np.asarray(entries.indices).astype(np.int64 if wide else np.int32, copy=False)
         return entries._replace(indices=indices).compiled(others)
 
     def positions(self, side: int) -> tuple[Array, Array]:

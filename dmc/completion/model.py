@@ -277,7 +277,7 @@ def _whitened_covariances(model: Model, side: int, lines: NDArray[Any] | None = 
     spread = vectors * np.sqrt(np.maximum(values, 0))
     entries, precision = (pattern.by_row, pattern.by_column)[side], _entry_precision(model)
     if side:
-        precision = pattern.both_orders(precision).by_column
+        precision = np.asarray(pattern.both_orders(precision).by_column)
     if lines is not None:
         entries, kept = entries.take(lines)
         precision, units = precision[kept], units[lines]

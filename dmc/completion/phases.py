@@ -51,7 +51,7 @@ class Phases:
 
     def __init__(self, run: Run) -> None:
         self.run = run
-        self.history: list[dict[str, Any]] = []
+        self.history: list[Record] = []
         self._began = time.perf_counter()
 
     def add(self, phase: Phase) -> Phase:

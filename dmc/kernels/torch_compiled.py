@@ -17,9 +17,10 @@ from torch import Tensor
 from torch.utils.weak import TensorWeakRef, WeakTensorKeyDictionary
 
 from dmc import _extensions
-from dmc._extensions import Obstacle
+from dmc._extensions import Entries, Obstacle
 from dmc.pattern import SparseIndex, plain
 
+T = TypeVar("T")
 HALVES = {"bfloat16": torch.bfloat16, "float16": torch.float16}  # forms to which the gathered side may be rounded
 
 # Lines are cut into segments of so many entries, the work of a warp; up to LIGHT of them are left to a few threads.
@@ -82,11 +83,11 @@ def _plan(make: Callable[[Tensor, Tensor, int], T], pointers: Tensor, indices: T
 # The processor ----------------------------------------------------------------------------------------------------
 
 
-def _core_plan(pointers: Tensor, indices: Tensor, other_lines: int) -> Any:
+def _core_plan(pointers: Tensor, indices: Tensor, other_lines: int) -> Entries:
     return SparseIndex(_array(pointers), _array(indices)).compiled(other_lines)
 
 
-def _array(tensor: Tensor) -> np.ndarray:
+def _array(tensor: Tensor) -> NDArray[Any]:
     """The tensor's memory as an array; copied only if it has gaps or is not aligned."""
     return plain(tensor.detach().contiguous().numpy())
 

@@ -64,16 +64,15 @@ def line_tensors(pattern: Pattern, side: int) -> tuple[Tensor, Tensor]:
 
 def _plain_product(left: Tensor, right: Tensor, *pattern: Tensor) -> Tensor:
     _check(left, right, pattern)
-    return reference.masked_product(left, right, _pattern(left, right, pattern))
+    return cast(Tensor, reference.masked_product(left, right, _pattern(left, right, pattern)))
 
 
 def _plain_sums(values: Tensor, left: Tensor, right: Tensor, *pattern: Tensor) -> tuple[Tensor, Tensor]:
     _check(left, right, pattern, values=values)
     checked, by_column = _pattern(left, right, pattern), values.index_select(0, pattern[-1])
-    return (
-        reference.weighted_sums(ROWS, right, checked, values),
-        reference.weighted_sums(COLUMNS, left, checked, by_column),
-    )
+    of_rows = reference.weighted_sums(ROWS, right, checked, values)
+    of_columns = reference.weighted_sums(COLUMNS, left, checked, by_column)
+    return cast(Tensor, of_rows), cast(Tensor, of_columns)
 
 
 def _plain_residual_grad(left: Tensor, right: Tensor, *rest: Tensor | str | None) -> tuple[Tensor, Tensor, Tensor]:
@@ -85,7 +84,7 @@ def _plain_residual_grad(left: Tensor, right: Tensor, *rest: Tensor | str | None
     columns = right, left.to(half).to(left.dtype)
     loss, d_left = reference.residual_gradient(ROWS, *rows, checked, target, w)
     _, d_right = reference.residual_gradient(COLUMNS, *columns, checked, target_by_column, w_by_column)
-    return left.new_tensor(loss), d_left, d_right
+    return left.new_tensor(loss), cast(Tensor, d_left), cast(Tensor, d_right)
 
 
 def _pattern(left: Tensor, right: Tensor, pattern: tuple[Tensor, ...]) -> Pattern:

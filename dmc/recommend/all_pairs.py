@@ -24,7 +24,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dmc import _extensions
-from dmc.factors import Factors
+from dmc._extensions import Entries
+from dmc.factors import Array, Factors
 from dmc.pattern import BothOrders, Pattern, SparseIndex
 from dmc.solver.loop import Look, Run
 from dmc.solver.solution import Record, Status

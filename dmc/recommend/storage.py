@@ -41,7 +41,8 @@ def write(settings: RecommenderSettings, state: State, path: str | os.PathLike[s
     """What a `Recommender` with these settings serves, into a file."""
     ratings, fitted = state.fitted()
     arrays = {"left": state.left, "right": state.right, "users": state.users.ids, "items": state.items.ids}
-    arrays |= {"seen.pointers": state.seen.indptr, "seen.indices": state.seen.indices, "ratings": ratings.values}
+    seen = {"seen.pointers": state.seen.indptr, "seen.indices": state.seen.indices, "ratings": ratings.values}
+    arrays |= {name: np.asarray(array) for name, array in seen.items()}
     header: dict[str, Any] = {"written_by": f"dmc {__version__}", "settings": settings.for_file(), "models": []}
     header |= {name: getattr(state, name) for name in SERVED}
     header |= state.fit_info._asdict() | {"status": state.fit_info.status.name}
@@ -80,8 +81,8 @@ def read(path: str | os.PathLike[str], mmap: bool) -> tuple[RecommenderSettings,
         items=items,
         mean=header["mean"],
         range=(least, most),
-        left=served.U,
-        right=served.V,
+        left=np.asarray(served.U),
+        right=np.asarray(served.V),
         seen=SparseIndex(arrays["seen.pointers"], arrays["seen.indices"]),
         noise=header.get("noise", info.validation_rmse),
         rank=header["rank"],

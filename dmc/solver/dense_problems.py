@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 from scipy import sparse
 
 from dmc import _arrays, _checks
-from dmc._arrays import Device
+from dmc._arrays import Array, Device
 from dmc.factors import Factors
 from dmc.solver.protocol import Problem, check_fit, dot
 
