@@ -63,13 +63,14 @@ py::tuple solve(const Entries<Index>& by_row, const Entries<Index>& by_column, c
 
 template <class Real, class Index>
 void define(py::module_& m) {
-    m.def("solve_normal_equations", &solve<Real, Index>, py::arg("by_row"), py::arg("by_column"),
-          py::arg("column_order").noconvert(), py::arg("left").noconvert(), py::arg("right").noconvert(),
-          py::arg("weights").noconvert(), py::arg("diagonal").noconvert(), py::arg("row_blocks").noconvert(),
-          py::arg("column_blocks").noconvert(), py::arg("right_side").noconvert(), py::arg("tol"),
-          py::arg("max_products"), py::arg("n_threads") = 0,
-          "(solution, products): preconditioned conjugate gradients on the Gauss–Newton system of a two-factor model. "
-          "Blocks are packed upper triangles, one for each line, or an inverse (1, width, width) that is common to all.");
+    m.def(
+        "solve_normal_equations", &solve<Real, Index>, py::arg("by_row"), py::arg("by_column"),
+        py::arg("column_order").noconvert(), py::arg("left").noconvert(), py::arg("right").noconvert(),
+        py::arg("weights").noconvert(), py::arg("diagonal").noconvert(), py::arg("row_blocks").noconvert(),
+        py::arg("column_blocks").noconvert(), py::arg("right_side").noconvert(), py::arg("tol"),
+        py::arg("max_products"), py::arg("n_threads") = 0,
+        "(solution, products): preconditioned conjugate gradients on the Gauss–Newton system of a two-factor model. "
+        "Blocks are packed upper triangles, one for each line, or an inverse (1, width, width) that is common to all.");
 }
 
 }  // namespace
