@@ -290,6 +290,7 @@ class Prepared {
 template <bool Sums, class Real, class Stored, class Index>
 double run(Lines<Index> lines, Sides<Real> sides, const Real* target, const Real* weights, Real* products, Real* sums,
            int n_threads) {
+    if (!sums && !lines.entries()) return 0;  // no products: where they should go may be null
     // Copies cost a pass over the factors; a tail would cost as much for every entry.
     const std::int64_t width = sides.width, wide = padded_width<Real, Stored>(width);
     const Prepared<Real, Real> own(*lines.pool, sides.own, Sums ? 0 : lines.count, width, wide, false, n_threads);

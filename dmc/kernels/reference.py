@@ -5,17 +5,13 @@ Forms (chunk, k) temporaries, but never (observed, k) ones; works on NumPy array
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any
 
 import array_api_compat
 import numpy as np
-from numpy.typing import NDArray
 
 from dmc.factors import Array
 from dmc.pattern import ROWS, Pattern
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 CHUNK = 1 << 18  # entries at a time
 
@@ -57,13 +53,13 @@ def _product(own: Array, other: Array, at_own: Array, at_other: Array) -> Array:
     return xp.concat([xp.sum(own[at_own[s]] * other[at_other[s]], axis=1) for s in _chunks(len(at_own))])
 
 
-def _add_at(total: NDArray[Any] | Tensor, rows: Array, terms: Array) -> None:
+def _add_at(total: Any, rows: Array, terms: Array) -> None:
     """total[rows] += terms, where a row may occur more than once."""
     if isinstance(total, np.ndarray):
         np.add.at(total, rows, terms)
     else:
         xp = array_api_compat.array_namespace(total)
-        total.index_add_(0, xp.asarray(rows, dtype=xp.int64, device=total.device), cast("Tensor", terms))
+        total.index_add_(0, xp.asarray(rows, dtype=xp.int64, device=total.device), terms)
 
 
 def _chunks(n: int) -> list[slice]:

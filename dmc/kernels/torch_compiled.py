@@ -149,7 +149,7 @@ def _cuda_plan(pointers: Tensor, indices: Tensor, other_lines: int) -> _CudaPlan
         )
     check_lines(pointers, indices, other_lines)
     light, heavy, long_lines, n_partials = _segments(pointers)
-    lines = _extensions.cuda.SparseIndex(indices, light, heavy, long_lines, len(pointers) - 1, other_lines, n_partials)
+    lines = _extensions.cuda.Lines(indices, light, heavy, long_lines, len(pointers) - 1, other_lines, n_partials)
     stream = torch.cuda.current_stream()
     stream.synchronize()  # another stream may be the next to use it, and could not know what to wait for
     tensors = (indices, light, heavy, long_lines)

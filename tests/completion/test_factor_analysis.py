@@ -1,5 +1,6 @@
 """Factor analysis of tables with gaps: planted loadings and noise, the oracle's predictions, weights, odd tables."""
 
+import dataclasses
 import itertools
 import math
 from dataclasses import replace
@@ -340,8 +341,8 @@ def test_the_more_work_a_sweep_is_the_fewer_are_taken(monkeypatch, table):
     counts = [factor_analysis.most_sweeps(entries, width) for width in (0, 2, 30, 60, 400)]
     assert counts == sorted(counts, reverse=True)
     assert (counts[0], counts[-1]) == (tuning.FACTOR_ANALYSIS.max_sweeps, tuning.FACTOR_ANALYSIS.min_sweeps)
-    monkeypatch.setattr(factor_analysis, "SWEEPS_WORK", 1.0)
-    monkeypatch.setattr(factor_analysis, "TOL", 0.0)
+    hurried = dataclasses.replace(tuning.FACTOR_ANALYSIS, sweeps_work=1.0, tol=0.0)
+    monkeypatch.setattr(tuning, "FACTOR_ANALYSIS", hurried)
     assert len(list(sweeps(entries, 2))) == 1 + tuning.FACTOR_ANALYSIS.min_sweeps
 
 

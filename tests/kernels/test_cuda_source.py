@@ -104,7 +104,7 @@ def lines_arguments():
 
 def gradient_arguments(module):
     return {
-        "lines": module.SparseIndex(**lines_arguments()),
+        "lines": module.Lines(**lines_arguments()),
         "own": Seen(np.ones((2, 8), np.float32)),
         "other": Seen(aligned(np.ones((3, 8), np.float32))),
         "form": "float32",
@@ -154,7 +154,7 @@ def test_binding_takes_what_is_right(cuda_stand_in):
 )  # fmt: skip
 def test_lines_refuse(changes, error, said, cuda_stand_in):
     with pytest.raises(error, match=said):
-        cuda_stand_in.SparseIndex(**{**lines_arguments(), **changes})
+        cuda_stand_in.Lines(**{**lines_arguments(), **changes})
 
 
 @pytest.mark.parametrize(

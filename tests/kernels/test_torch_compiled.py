@@ -97,7 +97,7 @@ def test_lines_of_several_segments(gpu, monkeypatch):
     rows, cols = np.r_[np.full(1100, 1), [0, 3, 3]], np.r_[np.arange(1100), [5, 0, 7]]
     observed = Observations.from_entries(rows, cols, rng.standard_normal(1103).astype(np.float32), (5, 1101))
     pattern = torch_operators.pattern_tensors(observed.pattern)
-    targets = [torch.from_numpy(a) for a in observed.pattern.both_orders(observed.values)]
+    targets = [torch.tensor(a) for a in observed.pattern.both_orders(observed.values)]
     left, right = (torch.from_numpy(rng.standard_normal((n, 6)).astype(np.float32)) for n in observed.shape)
     agree(*on_both(OPS.masked_residual_grad, left, right, *pattern, *targets))
     agree(*on_both(OPS.masked_product, left, right, *pattern))
