@@ -196,7 +196,7 @@ def compressed(device):
     rng = np.random.default_rng(0)
     observed = observe(rng.standard_normal((40, 30)).astype(np.float32), rng.random((40, 30)) < 0.4)
     model = CompressedFactorization(observed.shape, 3, depth=3, scale=1e-1, observations=observed, biases=True)
-    return model.to(device), MaskedProduct(observed).to(device), torch.from_numpy(observed.values).to(device)
+    return model.to(device), MaskedProduct(observed).to(device), torch.tensor(observed.values).to(device)
 
 
 @pytest.mark.filterwarnings("ignore")  # inductor and Triton have warnings of their own

@@ -89,7 +89,7 @@ def test_without_the_core():
         "L, R = (torch.randn(n, 3, dtype=torch.float64, requires_grad=True) for n in o.shape)\n"
         "t = map(torch.from_numpy, o.pattern.both_orders(o.values))\n"
         "loss, *_ = torch.ops.dmc.masked_residual_grad(L, R, *p, *t)\n"
-        "plain = 0.5 * ((L @ R.T)[o.rows, o.cols] - torch.from_numpy(o.values)).square().sum()\n"
+        "plain = 0.5 * ((L @ R.T)[o.rows, o.cols] - torch.tensor(o.values)).square().sum()\n"
         "got, expected = (torch.autograd.grad(f, [L, R]) for f in (loss, plain))\n"
         "torch.testing.assert_close(got, expected)\n"
         "try: torch.ops.dmc.masked_product(L, R, p[0], p[1] + 7, *p[2:])\n"

@@ -109,7 +109,7 @@ def test_as_the_library_s_own_problem(biases, depth, weighted):
         np.testing.assert_allclose(parameter.grad, expected, rtol=1e-12, atol=1e-12 * np.abs(expected).max())
     at = model.factors().at(observed.rows, observed.cols)
     np.testing.assert_allclose(model(plan).detach(), at, rtol=1e-12, atol=1e-12)
-    pairs = torch.from_numpy(observed.rows), torch.from_numpy(observed.cols)
+    pairs = torch.tensor(observed.rows), torch.tensor(observed.cols)
     np.testing.assert_allclose(model.at(*pairs).detach(), at, rtol=1e-12, atol=1e-12)
 
 
@@ -293,4 +293,4 @@ def test_refused_in_words(call, error, words):
     observed = planted()
     left, right = sides(observed.shape)
     with pytest.raises(error, match=re.escape(words)):
-        call(MaskedProduct(observed), left, right, torch.from_numpy(observed.values))
+        call(MaskedProduct(observed), left, right, torch.tensor(observed.values))
