@@ -143,7 +143,7 @@ def test_binding_takes_what_is_right(cuda_stand_in):
     [
         ({"indices": np.zeros(2, np.int32)}, TypeError, "indices is of type ndarray and not in a GPU's memory"),
         ({"indices": Seen(np.zeros(2))}, TypeError, "indices holds numbers of type <f8; give <i4"),
-        ({"indices": Seen(np.zeros((2, 1), np.int32))}, ValueError, r"indices has shape \(2, 1\); it has to be \(any,\)"),
+        ({"indices": Seen(np.zeros((2, 1), np.int32))}, ValueError, r"shape \(2, 1\); it has to be \(any,\)"),
         ({"light": Seen(np.zeros((2, 3), int))}, ValueError, r"light has shape \(2, 3\); it has to be \(any, 4\)"),
         ({"heavy": Seen(np.zeros((4, 2), int).T)}, ValueError, "heavy has gaps in memory or is not row by row"),
         ({"long_lines": Seen(np.zeros(3, int))}, ValueError, r"long_lines has shape \(3,\); it has to be \(any, 3\)"),
