@@ -15,6 +15,7 @@ from dmc.observations import Observations
 from dmc.pattern import SparseIndex
 from dmc.recommend.factor_posterior import FactorPosterior, SideEntries, entries_of_sides, reliability
 from dmc.recommend.presence_features import PresenceFeatures
+from dmc.recommend.side_information import Described, to_place
 from dmc.solver.solution import Record, Status
 
 # Of an entry, in units of the data's standard deviation: what float32 moments carry. Of 49 fits to clean planted
@@ -84,6 +85,7 @@ class VariationalFactorization:
         row_of: NDArray[np.int64],
         column_of: NDArray[np.int64],
         changed: NDArray[np.bool_],
+        described: tuple[Described | None, Described | None] = (None, None),
     ) -> VariationalFactorization:
         """The model with more entries, rows and columns, none of the others fitted again.
 
@@ -98,11 +100,18 @@ class VariationalFactorization:
             Which row or column of this model each one is; −1 for a new one.
         changed : (rows,) bool
             Known rows that have new entries.
+        described : pair of Described, optional
+            What is now known of some rows, and of some columns.
         """
         of_rows, of_columns = _scaled_entries(observations, self.mean, self.unit)
-        sides = self.rows.extended(of_rows, row_of, column_of), self.columns.extended(of_columns, column_of, row_of)
+        sides = (
+            self.rows.extended(of_rows, row_of, column_of, described[0]),
+            self.columns.extended(of_columns, column_of, row_of, described[1]),
+        )
         sides[1].fold_in(column_of < 0, sides[0], self.precision)
         sides[0].fold_in((row_of < 0) | changed, sides[1], self.precision)
+        for side, other, known_as, told in zip(sides, reversed(sides), (row_of, column_of), described, strict=True):
+            side.place_cold_starts(other, to_place(known_as, told))
         return replace(self, rows=sides[0], columns=sides[1], factors=factors_of(*sides, self.unit))
 
     def served(self) -> Factors:

@@ -15,7 +15,9 @@ from dmc._extensions import Entries
 from dmc.kernels import posterior
 from dmc.observations import Observations
 from dmc.pattern import SparseIndex
+from dmc.recommend import side_information
 from dmc.recommend.presence_features import PresenceFeatures
+from dmc.recommend.side_information import Described
 from dmc.solver import row_solve
 
 SMALLEST = 1e-8  # variance of a feature's weights, and of a direction: what float32 means still carry
@@ -211,14 +213,19 @@ class FactorPosterior:
         self.weights = np.linalg.solve(F.T @ F + np.eye(F.shape[1]), F.T @ self.means).astype(np.float64, copy=False)
 
     def extended(
-        self, entries: SideEntries, row_of: NDArray[np.int64], column_of: NDArray[np.int64]
+        self,
+        entries: SideEntries,
+        row_of: NDArray[np.int64],
+        column_of: NDArray[np.int64],
+        described: Described | None = None,
     ) -> FactorPosterior:
         """With other entries, and with more rows, which stand where their features let expect them.
 
-        `row_of` and `column_of` say which of the rows and columns of before each one is, −1 for a new one.
+        `row_of` and `column_of` say which of the rows and columns of before each one is, −1 for a new one; `described`,
+        what is now known of some rows.
         """
         known = row_of >= 0
-        attributes = np.where(known[:, None], self.attributes[row_of], np.float32(0))
+        attributes = side_information.extended(self.attributes, row_of, described)
         presence = self.presence.renumbered(column_of)
         reliability = None if self.reliability is None else np.where(known, self.reliability[row_of], 1.0)
         more = replace(
@@ -289,19 +296,20 @@ class FactorPosterior:
             self._entries = posterior.entries_of(self.index, len(other.means))
         return self._entries
 
-    def place_cold_starts(self, other: FactorPosterior) -> None:
-        """Rows without entries, by their attributes: where rows like them would explain their entries best.
+    def place_cold_starts(self, other: FactorPosterior, among: Any = True) -> None:
+        """Rows without entries, of those `among` (rows,), by their attributes: where rows like them would explain their
+        entries best.
 
         What the prior expects of a row is what is expected of all rows, most of which have few entries; who will meet a
         new one is somebody who makes entries, so here every entry counts the same. Least squares over the entries, the
         columns given, for the weights W (unknowns, 1 + attributes) of value ≈ ⟨x, W a⟩ + offset, drawn to zero where
         rows are few for so many attributes.
         """
-        new = self.counts == 0
+        new = (self.counts == 0) & among
         if not new.any() or self.attributes.shape[1] == 0:
             return
         entries = self._entries_beside(other)
-        A = np.column_stack([np.ones(len(new)), self.attributes]).astype(np.float64)
+        A = np.column_stack([np.ones(len(self.counts)), self.attributes]).astype(np.float64)
         A /= np.sqrt(np.maximum(self.counts @ A**2 / self.counts.sum(), SMALLEST))
         x = np.column_stack([other.means[:, :-1], np.ones(len(other.means))]).astype(np.float64)
         d, q = x.shape[1], A.shape[1]

@@ -15,9 +15,11 @@ from dmc import _checks
 from dmc.factors import Array, Factors
 from dmc.observations import Observations
 from dmc.pattern import SparseIndex, plain
-from dmc.recommend import implicit_search
+from dmc.recommend import implicit_cold_start, implicit_search
 from dmc.recommend.all_pairs import BLOCK, AllPairs, Descent, Settings, entries, half_sweep, line_sums
+from dmc.recommend.implicit_cold_start import Flags
 from dmc.recommend.implicit_search import Search, settings_for
+from dmc.recommend.side_information import Described, SideInformation, extended, to_place
 from dmc.solver import initial, steps
 from dmc.solver.callbacks import History
 from dmc.solver.loop import Callback, Run, solve
@@ -25,6 +27,9 @@ from dmc.solver.problem import MaskedLeastSquares
 from dmc.solver.solution import Record, Status
 
 FIRST_SETTINGS = Settings(0.2, 0.4, 0.5)  # of files of versions that kept none
+
+SIDES = ("rows", "columns")
+NONE = SideInformation()
 
 Float = NDArray[np.float32]
 
@@ -98,6 +103,8 @@ class Preferences:
         Steps of all phases.
     stopped_by : str or None
         With STOPPED: the callback that asked for it, or "interrupt" for Ctrl-C.
+    attributes : SideInformation
+        Of rows and columns: those without counts are placed by them.
     """
 
     factors: Factors
@@ -110,6 +117,7 @@ class Preferences:
     history: list[Record] = field(default_factory=list)
     n_iter: int = 0
     stopped_by: str | None = None
+    attributes: SideInformation = NONE
     mean = 0.0
     noise = validation_rmse = float("nan")
 
@@ -134,13 +142,20 @@ class Preferences:
 
     @cached_property
     def known(self) -> NDArray[np.bool_]:
-        """(rows,) users with factors of their own: not those without counts, or with counts of unplaced items alone."""
-        return (self.counts.pattern.row_counts > 0) & self.factors.U.any(axis=1)
+        """(rows,) users with factors of their own: not those without counts and attributes, or with counts of unplaced
+        items alone."""
+        return np.asarray(self.factors.U.any(axis=1))
 
     @cached_property
     def _average(self) -> Float:
-        """(k,) of the average user."""
-        return self.factors.U[self.known].sum(axis=0) / np.float32(max(self.known.sum(), 1))
+        """(k,) of the average user who has counts."""
+        among = self.known & (self.counts.pattern.row_counts > 0)
+        return self.factors.U[among].sum(axis=0) / np.float32(max(among.sum(), 1))
+
+    def with_cold_starts(self, rows: Flags = None, columns: Flags = None) -> Preferences:
+        """With rows and columns without counts placed by their attributes: all, or those flagged."""
+        factors = implicit_cold_start.placed(self.factors, self.counts, self.attributes, (rows, columns))
+        return replace(self, factors=factors)
 
     def extended(
         self,
@@ -148,6 +163,7 @@ class Preferences:
         row_of: NDArray[np.int64],
         column_of: NDArray[np.int64],
         changed: NDArray[np.bool_],
+        described: tuple[Described | None, Described | None] = (None, None),
     ) -> Preferences:
         """With more counts, users and items, none of the others fitted again: `VariationalFactorization.extended`."""
         counts = observations.pattern.both_orders(observations.values)
@@ -161,7 +177,12 @@ class Preferences:
         ):
             of_these, places = index.take(which)
             side[which] = self._folded_in(other, of_these, values[places])
-        return replace(self, factors=Factors(U, (), V), counts=observations)
+        news = tuple(zip((row_of, column_of), described, strict=True))
+        attributes = SideInformation(
+            *(of if of is None else extended(of, *to) for of, to in zip(self.attributes, news, strict=True))
+        )
+        grown = replace(self, factors=Factors(U, (), V), counts=observations, attributes=attributes)
+        return grown.with_cold_starts(*(to_place(*to) for to in news))
 
     def _folded_in(self, other: Float, index: SparseIndex, counts: Float) -> Float:
         """(rows, k) factors of those with such counts, the columns' being known (or the reverse)."""
@@ -206,7 +227,11 @@ class Preferences:
     def arrays(self) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
         """What `from_arrays` needs besides the counts."""
         found = {**self.settings._asdict(), "searched": self.searched, "n_searched": self.n_searched}
-        return {"U": np.asarray(self.factors.U), "V": np.asarray(self.factors.V)}, found
+        arrays = {"U": np.asarray(self.factors.U), "V": np.asarray(self.factors.V)}
+        for name, attributes in zip(SIDES, self.attributes, strict=True):
+            if attributes is not None:
+                arrays[f"{name}.attributes"] = attributes
+        return arrays, found
 
     @classmethod
     def from_arrays(
@@ -217,7 +242,9 @@ class Preferences:
         factors = Factors(arrays["U"], (), arrays["V"])
         searched = [{"phase": "search"} | trial for trial in numbers.get("searched", [])]  # older files do not say it
         n_searched = numbers.get("n_searched", observations.n_observed)
-        return cls(factors, observations, [], Status.CONVERGED, settings, searched, n_searched)
+        attributes = SideInformation(*(arrays.get(f"{name}.attributes") for name in SIDES))
+        ended = Status.CONVERGED
+        return cls(factors, observations, [], ended, settings, searched, n_searched, attributes=attributes)
 
 
 def refuse_nothing(counts: Array) -> None:
@@ -235,6 +262,7 @@ def fit(
     callbacks: Sequence[Callback] = (),
     device: str | None = None,
     start: Preferences | None = None,
+    side_information: SideInformation = NONE,
 ) -> Preferences:
     """Weighted least squares over all pairs, chosen ones 1 and all others 0, for users and items in turn.
 
@@ -258,7 +286,9 @@ def fit(
         Where to compute, by conjugate gradients; nothing is searched for there.
     start : Preferences, optional
         A model of these counts to begin with. Its settings and rank are kept, unless they were found with less than
-        half as many counts: then the fit is anew.
+        half as many counts: then the fit is anew. Its attributes are kept in any case.
+    side_information : SideInformation, optional
+        Attributes, by which users and items without counts are placed behind the fit.
 
     Returns
     -------
@@ -279,10 +309,12 @@ def fit(
     rng = np.random.default_rng(seed)
     if not (counts.values > 0).any():
         raise ValueError("no count is above 0, so that nobody likes anything; give counts of what was chosen")
+    attributes = side_information if start is None else start.attributes
     if start is not None and counts.n_observed > TUNING.research_ratio * start.n_searched:
         start = None
     if device is not None:
-        return _fit_on_device(counts, min(most, rank or TUNING.device_rank), rng, callbacks, device, start)
+        found = _fit_on_device(counts, min(most, rank or TUNING.device_rank), rng, callbacks, device, start)
+        return replace(found, attributes=attributes).with_cold_starts()
     with Run(callbacks) as run:
         if start is None:
             settings, begin, width, history = _found(run, counts, most, rank is None, rng)
@@ -297,7 +329,8 @@ def fit(
     assert run.status is not None
     factors, history = last.factors().map(plain), history + last.records("fit", run.n_steps)
     ending = history, run.n_steps, run.stopped_by
-    return Preferences(factors, counts, last.values, run.status, settings, searched, n_searched, *ending)
+    found = Preferences(factors, counts, last.values, run.status, settings, searched, n_searched, *ending, attributes)
+    return found.with_cold_starts()
 
 
 def _found(

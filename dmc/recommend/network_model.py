@@ -15,7 +15,8 @@ from dmc.factors import Array, Factors
 from dmc.observations import Observations
 from dmc.pattern import SparseIndex
 from dmc.recommend import network
-from dmc.recommend.network import NetworkFit, unit_of
+from dmc.recommend.network import NetworkFit, mean_and_unit
+from dmc.recommend.side_information import Described
 from dmc.solver import row_solve
 from dmc.solver.solution import Record, Status
 
@@ -90,15 +91,15 @@ class NetworkModel:
     @classmethod
     def of(cls, fit: NetworkFit, observations: Observations, rank: int) -> NetworkModel:
         """What is served of a network, in no more directions than `rank`."""
-        factors, solution, unit = fit.factors, fit.solution, unit_of(observations.values)
+        factors, solution, (mean, unit) = fit.factors, fit.solution, mean_and_unit(observations)
         if solution.status is not Status.NONFINITE:
             factors = factors.truncate(min(rank, factors.width, *factors.shape))
         noise = fit.held_out_error
         if not math.isfinite(noise):
-            noise = math.sqrt(2 * solution.value / observations.n_observed) * float(np.std(observations.values))
+            noise = math.sqrt(2 * solution.value / observations.n_observed) * unit
         return cls(
             factors=factors,
-            mean=fit.mean,
+            mean=mean,
             noise=noise,
             rank=factors.rank(1e-3),
             precision=_precision(noise, unit),
@@ -130,6 +131,7 @@ class NetworkModel:
         row_of: NDArray[np.int64],
         column_of: NDArray[np.int64],
         changed: NDArray[np.bool_],
+        described: tuple[Described | None, Described | None] = (None, None),
     ) -> NetworkModel:
         """With more ratings, users and items, none of the others moved; see `RatingModel.extended`."""
         pattern, f = observations.pattern, self.factors

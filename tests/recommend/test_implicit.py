@@ -412,14 +412,58 @@ def test_a_column_of_counts_that_is_named_has_to_be_there():
     assert rec.fit(table).observations_.values.max() == 1
 
 
-def test_counts_of_a_pair_cannot_make_up_for_each_other():
+def test_a_dislike_is_added_to_the_clicks_before_it():
     rec = dmc.Recommender(feedback="implicit")
-    table = {"user": [0, 0, 1], "item": [0, 0, 1], "rating": [3, -1, 1]}
-    with pytest.raises(ValueError, match="the smallest count is -1; counts have to be above 0"):
-        rec.fit(table)
-    rec.fit({"user": [0, 1], "item": [0, 1], "rating": [3, 1]})
-    with pytest.raises(ValueError, match="the smallest count is -1; counts have to be above 0"):
-        rec.partial_fit({"user": [0], "item": [0], "rating": [-1]})
+    rec.fit({"user": [0, 0, 1], "item": [0, 0, 1], "rating": [3, -1, 1]})
+    assert rec.observations_.values.tolist() == [2, 1]
+    rec.partial_fit({"user": [0], "item": [0], "rating": [-2]})
+    assert rec.observations_.values.tolist() == [0, 1]
+    assert rec.recommend(0, 2)["item"].tolist() == [1]  # what has been told of a pair is known
+
+
+def test_nobody_who_likes_anything():
+    with pytest.raises(ValueError, match="no count is above 0, so that nobody likes anything"):
+        dmc.Recommender(feedback="implicit").fit({"user": [0, 1], "item": [0, 1], "rating": [-1, -2]})
+
+
+def test_what_is_like_the_disliked_is_liked_less():
+    counts, *_ = tastes(m=200)
+    rng = np.random.default_rng(1)
+    user, item = np.nonzero(rng.random((40, 40)) < 0.3)  # forty more users choose of both kinds
+    user += 200
+    odd = item % 4 == 1
+    told = {"user": np.append(counts.rows, user), "item": np.append(counts.cols, item)}
+    asked = {"user": np.repeat(np.arange(200, 240), 10), "item": np.tile(np.arange(3, 40, 4), 40)}  # the other odd ones
+    predicted = []
+    for sign in (1.0, -1.0):
+        ratings = np.append(np.ones(counts.n_observed), np.where(odd, sign, 1.0))
+        rec = dmc.Recommender(4, feedback="implicit").fit({**told, "rating": ratings})
+        predicted.append(rec.predict(asked)["prediction"].mean())
+        pairs = dict(zip(("user", "item"), (user[odd], item[odd]), strict=True))
+        predicted.append(rec.predict(pairs)["prediction"].mean())
+    liked, chosen, disliked, refused = predicted
+    assert disliked < 0.6 * liked
+    assert refused < 0.5 * chosen
+    assert not np.isin(rec.recommend(200, 40)["item"], item[(user == 200) & odd]).any()
+
+
+def test_clicks_of_long_ago_fade():
+    """Users who have changed sides are listed what they choose now, where age counts, and some of both where not."""
+    rng = np.random.default_rng(0)
+    user, item = np.nonzero(rng.random((300, 40)) < 0.3)
+    side = np.where(user < 150, user % 2, 0)
+    first, later = ((item % 2) == side), ((item % 2) == 1 - side)
+    old, new = (np.flatnonzero(which & (rng.random(len(user)) < 0.8)) for which in (first, later))
+    at = np.concatenate([old, new])
+    table = {"user": user[at], "item": item[at], "w": np.append(np.full(len(old), 0.02), np.ones(len(new)))}
+    asked = {"user": np.repeat(np.arange(300), 40), "item": np.tile(np.arange(40), 300)}
+    now = (asked["item"] % 2) == 1 - np.where(asked["user"] < 150, asked["user"] % 2, 0)
+    gaps = []
+    for weight in (None, "w"):
+        rec = dmc.Recommender(4, feedback="implicit").fit(table, weight=weight)
+        predicted = rec.predict(asked)["prediction"]
+        gaps.append(predicted[now].mean() - predicted[~now].mean())
+    assert gaps[1] > 0.2 > 0.1 > abs(gaps[0])
 
 
 def test_counts_that_add_up_to_too_much():
