@@ -15,7 +15,8 @@ def groups(count, m=1500, n=1000, each=12, seed=0):
     rows = np.repeat(np.arange(m), each)
     own = rng.random(len(rows)) < 0.8
     cols = np.where(own, rng.integers(0, n // count, len(rows)) * count + rows % count, rng.integers(0, n, len(rows)))
-    return Observations.from_entries(rows, cols, np.ones(len(rows), np.float32), (m, n), "sum")
+    once = np.ones(len(rows), np.float32)
+    return Observations.from_entries(rows, cols, once, (m, n), "last")
 
 
 def search(counts):
