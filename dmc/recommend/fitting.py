@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from dmc import _checks, kernels
 from dmc.entries import Duplicates
 from dmc.observations import DuplicateEntries, Observations
-from dmc.recommend import ensemble, implicit, list_ranking
+from dmc.recommend import answers, ensemble, implicit, list_ranking
 from dmc.recommend.intervals import Calibration
 from dmc.recommend.models import RatingModel
 from dmc.recommend.settings import RecommenderSettings
@@ -38,6 +38,7 @@ def fit(
 ) -> State:
     """Fit to a table of ratings; see `dmc.Recommender.fit`."""
     _checks.choice(duplicates, "duplicates", ("error", "mean", "last"))
+    answers.refuse_reserved(columns)
     user, item, rating = columns
     source = Table.open(table, columns)
     values = _numbers(settings, source, rating)

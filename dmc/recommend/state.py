@@ -87,6 +87,14 @@ class Fitted(NamedTuple):
     models: Sequence[RatingModel]
 
 
+class WithoutRatings(NamedTuple):
+    """What a model that was saved without its ratings has in their place."""
+
+    models: Lazy[Sequence[RatingModel]]  # without users, for whose vectors they are asked
+    n_observed: int
+    counts: tuple[NDArray[np.int64], NDArray[np.int64]] | None  # ratings of each user and item, if bounds need them
+
+
 @dataclass(frozen=True, eq=False)
 class Ranking:
     """By what lists are ranked, where that is not the prediction itself; see `dmc.recommend.list_ranking`.
@@ -142,6 +150,8 @@ class State:
         None: lists are ranked by the prediction.
     origin : Origin, optional
         Of `ranking`, until that is made.
+    without_ratings : WithoutRatings, optional
+        Of a model without ratings, whose `seen` is empty, and whose `fitted` refuses.
     """
 
     columns: tuple[str, str, str]
@@ -159,6 +169,7 @@ class State:
     fitted: Lazy[Fitted]
     ranking: Lazy[Ranking] | None = None
     origin: Origin | None = None
+    without_ratings: WithoutRatings | None = None
 
     def __post_init__(self) -> None:
         for name in ("left", "right"):
@@ -182,8 +193,20 @@ class State:
     @cached_property
     def counts(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """(users + 1,) and (items + 1,) ratings of each; the last are of those who are not known: none."""
+        if self.without_ratings is not None and self.without_ratings.counts is not None:
+            of_users, of_items = self.without_ratings.counts
+            return np.append(of_users, 0), np.append(of_items, 0)
         of_items = np.bincount(self.seen.indices, minlength=len(self.items))
         return np.append(np.diff(self.seen.indptr), 0), np.append(of_items, 0)
+
+    @property
+    def n_observed(self) -> int:
+        """Ratings that were fitted."""
+        return len(self.seen.indices) if self.without_ratings is None else self.without_ratings.n_observed
+
+    def models(self) -> Sequence[RatingModel]:
+        """The models that place a user by ratings that are given; without users of their own, where none are kept."""
+        return self.fitted().models if self.without_ratings is None else self.without_ratings.models()
 
     def same_ratings(self, other: State) -> bool:
         """Whether both know the same users, items and ratings."""
