@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Set
 from typing import Any
 
 import numpy as np
@@ -16,14 +16,17 @@ from dmc.recommend.vocabulary import Vocabulary, as_column, as_ids
 Positions = NDArray[np.int64]
 
 
-def flattened(candidates: Mapping[Any, Any]) -> tuple[Positions, list[Any]]:
+def flattened(candidates: Mapping[Any, Any]) -> tuple[Positions, Any]:
     """(candidates,) whose each one is, by number among the mapping's keys, and their ids."""
     lists = [
-        np.atleast_1d(as_column(list(ids) if isinstance(ids, (set, frozenset)) else ids, "items")).tolist()
+        np.atleast_1d(as_column(list(ids) if isinstance(ids, (Iterator, Set)) else ids, "items"))
         for ids in candidates.values()
     ]
     owners = np.repeat(np.arange(len(lists)), [len(own) for own in lists])
-    return owners, [id for own in lists for id in own]
+    filled = [own for own in lists if len(own)]
+    if len({own.dtype.kind for own in filled}) == 1:
+        return owners, np.concatenate(filled)
+    return owners, [id for own in filled for id in own.tolist()]  # each as it is: an array would change some
 
 
 def of_each(
@@ -57,16 +60,17 @@ def of_each(
         more = f" and {_checks.count(others, 'other user')}" if others else ""
         raise ValueError(f"items has no candidates for {name} {first!r}{more}; give a list for each, or an empty one")
     known = positions >= 0
-    pairs = np.column_stack([numbers[owners[known]].astype(np.int64), positions[known]])
-    pairs = np.unique(pairs, axis=0) if len(pairs) else pairs
-    indptr = np.searchsorted(pairs[:, 0], np.arange(len(keys) + 1))
-    return SparseIndex(indptr, np.ascontiguousarray(pairs[:, 1])).take(at)[0]
+    width = int(positions.max(initial=0)) + 1
+    pairs = np.sort(numbers[owners[known]].astype(np.int64) * width + positions[known])
+    pairs = pairs[np.diff(pairs, prepend=-1) > 0]  # once each
+    indptr = np.searchsorted(pairs, width * np.arange(len(keys) + 1))
+    return SparseIndex(indptr, pairs % width).take(at)[0]
 
 
 def without(candidates: SparseIndex, others: SparseIndex, n_items: int) -> SparseIndex:
     """Rows of candidates less those of another index with as many rows."""
     (mine, numbers), (theirs, _) = (_pairs(index, n_items) for index in (candidates, others))
-    left = ~np.isin(mine, theirs)
+    left = ~np.isin(mine, theirs, assume_unique=True)
     indptr = np.concatenate([[0], np.cumsum(np.bincount(numbers[left], minlength=len(candidates.indptr) - 1))])
     return SparseIndex(indptr, candidates.indices[left])
 
@@ -82,7 +86,7 @@ def best(factors: Factors, rows: Positions, n: int, candidates: SparseIndex) -> 
     n, counts = _checks.integer(n, "n", 1), np.diff(candidates.indptr)
     asked = np.repeat(np.arange(len(rows)), counts)
     scores = factors.at(rows[asked], candidates.indices)
-    order = np.lexsort((candidates.indices, -scores, asked))
+    order = np.lexsort((-scores, asked))  # of equal ones the lower column first, as they ascend
     places = np.arange(len(order)) - np.repeat(candidates.indptr[:-1], counts)
     found = np.full((len(rows), min(n, int(counts.max(initial=0)))), -1)
     listed = places < n

@@ -47,8 +47,6 @@ def _less(settings: RecommenderSettings, before: State, left: State, rows: Posit
     """What is left, with its ratings, its models and its ranking of lists."""
     observed, models = before.fitted()
     ratings, unchanged = _part_of(observed, rows, cols), np.zeros(len(rows), bool)
-    if ratings.n_observed == 0:
-        raise ValueError("without them no rating would be left; fit a model of others")
     with kernels.threads(settings.n_threads):
         fitted = Fitted(ratings, [model.extended(ratings, rows, cols, unchanged) for model in models])
         left = replace(left, seen=ratings.pattern.by_row, fitted=Lazy.of(fitted))
@@ -121,6 +119,8 @@ def _part_of(observed: Observations, rows: Positions, cols: Positions) -> Observ
     own = np.repeat(np.arange(len(rows)), np.diff(index.indptr))
     columns = of_columns[index.indices]
     stays = columns >= 0
+    if not stays.any():
+        raise ValueError("without them no rating would be left; fit a model of others")
     return Observations.from_entries(
         own[stays], columns[stays], np.asarray(observed.values)[entries[stays]], (len(rows), len(cols))
     )

@@ -253,8 +253,8 @@ def _positions(vocabulary: Vocabulary, ids: NDArray[Any], name: str, unknown: st
         count = len(np.unique(ids))
         if count >= MANY_STRANGERS:
             warn(
-                f"none of the {count:,} {name}s asked for is known, such as {ids[0].item()!r}; one that was fitted is "
-                f"{vocabulary.ids[0].item()!r}: spell them as in fit"
+                f"none of the {count:,} ids in {name!r} is known, the first being {ids[0].item()!r}; one that is known "
+                f"is {vocabulary.ids[0].item()!r}: spell them as in fit"
             )
     return positions
 
