@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from dmc import _checks
 from dmc._warn import warn
-from dmc.factors import Array, Factors
+from dmc.factors import Factors
 from dmc.pattern import SparseIndex
 from dmc.recommend import answers, candidates
 from dmc.recommend.answers import Output
@@ -105,7 +105,7 @@ def _best(state: State, rows: Positions, n: int, filter_already_liked: bool, nev
             if ids is not None:
                 allowed[_known_items(state, ids)] = value
         among = np.flatnonzero(allowed)
-    exclude = _rated(state) if filter_already_liked else None
+    exclude = state.rated if filter_already_liked else None
     scores = _scores(state)
     best, _ = scores.top_n(rows % len(scores.U), n, exclude=exclude, among=among)
     return np.asarray(best)
@@ -129,7 +129,7 @@ def _best_of_own(
     left, scores = candidates.of_each(ids, user, own, owners, positions), _scores(state)
     rows = rows % len(scores.U)
     if filter_already_liked:
-        left = candidates.without(left, _rated(state).take(rows)[0], len(state.items))
+        left = candidates.without(left, state.rated.take(rows)[0], len(state.items))
     return candidates.best(scores, rows, n, left)
 
 
@@ -146,25 +146,18 @@ def _scores(state: State) -> Factors:
     return Factors(by.left, (), by.right[:-1])
 
 
-def _rated(state: State) -> SparseIndex:
-    """What each user has rated; the last, who is not known, nothing."""
-    return SparseIndex(np.append(state.seen.indptr, state.seen.indptr[-1]), state.seen.indices)
-
-
 def similar(state: State, side: Literal["user", "item"], of: Any, n: int, output: Output | None) -> Any:
     """A table of the n users, or items, most like each of those asked for."""
-    factors = state.factors
     if side == "user":
-        name, vocabulary, own, other = state.columns[0], state.users, factors.U, factors.V
+        name, vocabulary, units = state.columns[0], state.users, state.user_directions
     else:
-        name, vocabulary, own, other = state.columns[1], state.items, factors.V, factors.U
+        name, vocabulary, units = state.columns[1], state.items, state.item_directions
     n, source = _checks.integer(n, "n", 1), asked(of, name)
     ids = source.ids(name)
     positions = vocabulary.positions(ids)
     if (positions < 0).any():
         unknown = ids[positions < 0].tolist()[0]
         raise ValueError(f"{name} {unknown!r} is not known; ask for those that were rated in fit")
-    units = _directions(own, other)
     itself = SparseIndex(np.arange(len(units) + 1), np.arange(len(units)))
     best, cosines = Factors(units, (), units).top_n(positions, n, exclude=itself)
     found = best >= 0
@@ -174,15 +167,6 @@ def similar(state: State, side: Literal["user", "item"], of: Any, n: int, output
         "similarity": cosines[found],
     }
     return answers.given_back(source, columns, output)
-
-
-def _directions(own: Array, other: Array) -> NDArray[np.float32]:
-    """(known, k) unit vectors whose products are the cosines of the predictions over all of the other side."""
-    own, other = (a / (np.abs(a).max(initial=0) or np.float32(1)) for a in (own, other))  # squares may overflow
-    values, vectors = np.linalg.eigh(other.T.astype(np.float64) @ other)
-    units: NDArray[np.float32] = own @ (vectors * np.sqrt(np.maximum(values, 0))).astype(np.float32)
-    units /= np.maximum(np.linalg.norm(units, axis=1, keepdims=True), np.finfo(np.float32).tiny)
-    return units
 
 
 def explain(state: State, user: Any, item: Any, n: int, output: Output | None) -> Any:

@@ -199,6 +199,21 @@ class State:
         of_items = np.bincount(self.seen.indices, minlength=len(self.items))
         return np.append(np.diff(self.seen.indptr), 0), np.append(of_items, 0)
 
+    @cached_property
+    def rated(self) -> SparseIndex:
+        """What each user has rated; the last, who is not known, nothing."""
+        return SparseIndex(np.append(self.seen.indptr, self.seen.indptr[-1]), self.seen.indices)
+
+    @cached_property
+    def user_directions(self) -> NDArray[np.float32]:
+        """(users, k) unit vectors, whose products are the cosines of what users are predicted to rate, biases apart."""
+        return _directions(self.factors.U, self.factors.V)
+
+    @cached_property
+    def item_directions(self) -> NDArray[np.float32]:
+        """(items, k) the same of items. Made when somebody asks what is alike, and kept: a service asks one by one."""
+        return _directions(self.factors.V, self.factors.U)
+
     @property
     def n_observed(self) -> int:
         """Ratings that were fitted."""
@@ -216,6 +231,15 @@ class State:
         pairs += [*zip(self.seen, other.seen, strict=True)]
         pairs += [(self.fitted().observations.values, other.fitted().observations.values)]
         return all(np.array_equal(a, b) for a, b in pairs)
+
+
+def _directions(own: Array, other: Array) -> NDArray[np.float32]:
+    """(known, k) unit vectors whose products are the cosines of the predictions over all of the other side."""
+    own, other = (a / (np.abs(a).max(initial=0) or np.float32(1)) for a in (own, other))  # squares may overflow
+    values, vectors = np.linalg.eigh(other.T.astype(np.float64) @ other)
+    units: NDArray[np.float32] = own @ (vectors * np.sqrt(np.maximum(values, 0))).astype(np.float32)
+    units /= np.maximum(np.linalg.norm(units, axis=1, keepdims=True), np.finfo(np.float32).tiny)
+    return units
 
 
 def grown(before: State, step: Origin) -> Origin:

@@ -138,5 +138,5 @@ def test_a_table_of_a_file_gives_lines_and_columns_back(written):
     assert list(taken) == list(COLUMNS)
     assert taken["int64"].tolist() == [7, 2**62]
     more = table.with_column("prediction", np.ones(4))
-    assert list(more) == [*COLUMNS, "prediction", "known"]
+    assert list(more) == [*COLUMNS, "prediction"]
     assert more["text"].tolist() == COLUMNS["text"].to_pylist()

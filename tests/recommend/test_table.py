@@ -325,7 +325,7 @@ def test_with_column_gives_the_same_kind_back(kind):
     prediction = np.array([1, 2, 3], np.float32)
     result = Table.open(source).with_column("prediction", prediction)
     assert type(result) is type(source)
-    assert list(result if kind == "dict" else Table.open(result).names) == [*COLUMNS, "prediction", "known"]
+    assert list(result if kind == "dict" else Table.open(result).names) == [*COLUMNS, "prediction"]
     again = Table.open(result)
     assert_expected(again)
     np.testing.assert_array_equal(again.column("prediction"), prediction)
