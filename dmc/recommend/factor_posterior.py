@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +13,7 @@ from scipy.sparse.linalg import LinearOperator, cg
 
 from dmc._extensions import Entries
 from dmc.kernels import posterior
+from dmc.observations import Observations
 from dmc.pattern import SparseIndex
 from dmc.recommend.presence_features import PresenceFeatures
 from dmc.solver import row_solve
@@ -52,6 +53,26 @@ class PriorTuning:
 TUNING = PriorTuning()
 
 
+class SideEntries(NamedTuple):
+    """The entries of the rows, or of the columns: `index`, `values` and `entry_weights` of a `FactorPosterior`."""
+
+    where: SparseIndex
+    values: Float
+    weights: Float | None
+
+
+def entries_of_sides(observations: Observations, values: Float) -> tuple[SideEntries, SideEntries]:
+    """Of rows and of columns: where the observations are, with other values, and with weights of average one."""
+    pattern, weights = observations.pattern, observations.weights
+    of_rows = of_columns = None
+    if weights is not None:
+        weights = (weights / weights.mean(dtype=np.float64)).astype(np.float32)
+        values = values * weights
+        of_rows, of_columns = map(np.asarray, pattern.both_orders(weights))
+    by_row, by_column = map(np.asarray, pattern.both_orders(values))
+    return SideEntries(pattern.by_row, by_row, of_rows), SideEntries(pattern.by_column, by_column, of_columns)
+
+
 @dataclass(eq=False)
 class FactorPosterior:
     """The rows in a Bayesian fit, or, of the transposed matrix, the columns: prior, posterior means and moments.
@@ -63,7 +84,9 @@ class FactorPosterior:
     index : SparseIndex
         Where the entries of each row are.
     values : (entries,) float32
-        Row by row.
+        Row by row; times the entries' weights.
+    entry_weights : (entries,) float32 or None
+        Precisions of the entries over that of a typical one; None: all the same.
     presence : PresenceFeatures
         What the index alone says of a row.
     means : (rows, unknowns) float32
@@ -83,6 +106,7 @@ class FactorPosterior:
 
     index: SparseIndex
     values: Float
+    entry_weights: Float | None
     presence: PresenceFeatures
     means: Float
     covariance: NDArray[np.float64]
@@ -96,20 +120,18 @@ class FactorPosterior:
     @classmethod
     def without_directions(
         cls,
-        index: SparseIndex,
-        values: Float,
+        entries: SideEntries,
         presence: PresenceFeatures,
         attributes: Float | None,
         *,
         reliabilities: bool,
     ) -> FactorPosterior:
         """Of biases alone, all zero."""
-        count = len(index.indptr) - 1
+        count = len(entries.where.indptr) - 1
         attributes = np.zeros((count, 0), np.float32) if attributes is None else attributes
         width = 2 + presence.loadings.shape[1] + attributes.shape[1]
         return cls(
-            index,
-            values,
+            *entries,
             presence,
             np.zeros((count, 1), np.float32),
             np.eye(1) * TUNING.start_variance,
@@ -189,7 +211,7 @@ class FactorPosterior:
         self.weights = np.linalg.solve(F.T @ F + np.eye(F.shape[1]), F.T @ self.means).astype(np.float64, copy=False)
 
     def extended(
-        self, index: SparseIndex, values: Float, row_of: NDArray[np.int64], column_of: NDArray[np.int64]
+        self, entries: SideEntries, row_of: NDArray[np.int64], column_of: NDArray[np.int64]
     ) -> FactorPosterior:
         """With other entries, and with more rows, which stand where their features let expect them.
 
@@ -200,7 +222,13 @@ class FactorPosterior:
         presence = self.presence.renumbered(column_of)
         reliability = None if self.reliability is None else np.where(known, self.reliability[row_of], 1.0)
         more = replace(
-            self, index=index, values=values, presence=presence, attributes=attributes, reliability=reliability
+            self,
+            index=entries.where,
+            values=entries.values,
+            entry_weights=entries.weights,
+            presence=presence,
+            attributes=attributes,
+            reliability=reliability,
         )
         means = np.where(known[:, None], self.means[row_of], more.features @ self.weights)
         more.means = means.astype(np.float32)
@@ -213,6 +241,7 @@ class FactorPosterior:
             self,
             index=index,
             values=self.values[entries],
+            entry_weights=None if self.entry_weights is None else self.entry_weights[entries],
             means=self.means[which],
             attributes=self.attributes[which],
             reliability=None if self.reliability is None else np.ones(np.count_nonzero(which)),
@@ -234,9 +263,8 @@ class FactorPosterior:
         expected = self.features @ self.weights.astype(np.float32)
         of_prior = np.linalg.inv(self.covariance)
         noise = precision * (np.ones(len(expected)) if self.reliability is None else self.reliability)
-        self.means, self._spread, errors = posterior.step(
-            self._entries_beside(other), self.values, other.moments, of_prior, expected, noise, self.moments
-        )
+        given = (self._entries_beside(other), self.values, other.moments, of_prior, expected, noise, self.moments)
+        self.means, self._spread, errors = posterior.step(*given, self.entry_weights)
         if learn_reliability and self.reliability is not None:
             self.reliability = reliability(errors, self.counts, precision)
         self._weighted(self.moments)
@@ -282,9 +310,10 @@ class FactorPosterior:
         weights = np.ones(len(x)) if other.reliability is None else other.reliability
         values = sparse.csr_array((self.values, self.index.indices, self.index.indptr), shape=(len(A), len(x)))
         offsets = (weights * other.means[:, -1])[:, None] * x
-        targets = values @ (weights[:, None] * x) - posterior.line_sums(entries, offsets.astype(np.float32))
+        of_entries = self.entry_weights
+        targets = values @ (weights[:, None] * x) - posterior.line_sums(entries, offsets.astype(np.float32), of_entries)
         moments = (weights[:, None] * row_solve.seconds(x)).astype(np.float32)
-        grams = row_solve.unpacked(posterior.line_sums(entries, moments).astype(np.float64), d)
+        grams = row_solve.unpacked(posterior.line_sums(entries, moments, of_entries).astype(np.float64), d)
 
         def product(W: NDArray[Any]) -> NDArray[Any]:
             W = W.reshape(d, q)

@@ -1,4 +1,5 @@
-"""Clicks, plays and purchases: what was not chosen counts a little against it, what was chosen often counts for it."""
+"""Clicks, plays and purchases: what was not chosen counts a little against it, what was chosen often counts for it,
+and what was disliked against it as much."""
 
 from __future__ import annotations
 
@@ -78,7 +79,7 @@ class Preferences:
     factors : Factors
         Two-factor, float32.
     counts : Observations
-        What was fitted.
+        What was fitted; below 0: dislikes.
     errors : list of float
         The value after each step of the last fit, to all counts.
     status : Status
@@ -149,52 +150,53 @@ class Preferences:
         changed: NDArray[np.bool_],
     ) -> Preferences:
         """With more counts, users and items, none of the others fitted again: `VariationalFactorization.extended`."""
-        weights = observations.pattern.both_orders(confidence(observations.values))
+        counts = observations.pattern.both_orders(observations.values)
         U, V = (
             np.where(old[:, None] >= 0, factor[old], np.float32(0))
             for factor, old in ((self.factors.U, row_of), (self.factors.V, column_of))
         )
-        for side, other, index, w, which in (
-            (V, U, observations.pattern.by_column, weights.by_column, column_of < 0),
-            (U, V, observations.pattern.by_row, weights.by_row, (row_of < 0) | changed),
+        for side, other, index, values, which in (
+            (V, U, observations.pattern.by_column, counts.by_column, column_of < 0),
+            (U, V, observations.pattern.by_row, counts.by_row, (row_of < 0) | changed),
         ):
             of_these, places = index.take(which)
-            side[which] = self._folded_in(other, of_these, w[places])
+            side[which] = self._folded_in(other, of_these, values[places])
         return replace(self, factors=Factors(U, (), V), counts=observations)
 
-    def _folded_in(self, other: Float, index: SparseIndex, weights: Float) -> Float:
-        """(rows, k) factors of those with such entries, the columns' being known (or the reverse)."""
+    def _folded_in(self, other: Float, index: SparseIndex, counts: Float) -> Float:
+        """(rows, k) factors of those with such counts, the columns' being known (or the reverse)."""
+        weights, pulls = self.settings.terms(counts)
         ridge = self.settings.ridges(line_sums(weights, index), len(other)).astype(np.float32)
         known = np.pad(other, ((0, 0), (0, -other.shape[1] % BLOCK)))
         own = np.zeros((len(ridge), known.shape[1]), np.float32)
         of, predicted = entries(index, len(other)), np.zeros(len(weights), np.float32)
         until = TUNING.fold_in_passes, TUNING.fold_in_tol
-        half_sweep(of, weights, self.settings.unobserved, ridge, known, own, predicted, *until)
+        half_sweep(of, weights, pulls, self.settings.unobserved, ridge, known, own, predicted, *until)
         return own[:, : other.shape[1]]
 
     def vector(self, columns: NDArray[Any], values: NDArray[Any]) -> NDArray[np.float64]:
         """(k + 2,) the row of `Factors.left` of a user with these counts alone; without any the average user's."""
-        weights = confidence(values).astype(np.float64)
-        system, known = self._system(columns, weights)
-        own = np.linalg.solve(system, known.T @ weights) if known.any() else self._average
+        refuse_nothing(values)
+        system, known, pulls = self._system(columns, values)
+        own = np.linalg.solve(system, known.T @ pulls) if known[pulls > 0].any() else self._average
         return np.concatenate([own, [0.0, 1.0]])
 
     def contributions(self, row: int, column: int) -> NDArray[np.float64]:
         """(entries,) what each of a row's counts adds to its preference for a column; their sum is the preference."""
         index = self.counts.pattern.by_row
         at = slice(index.indptr[row], index.indptr[row + 1])
-        weights = confidence(self.counts.values[at]).astype(np.float64)
-        system, known = self._system(index.indices[at], weights)
-        return weights * (known @ np.linalg.solve(system, self.factors.V[column].astype(np.float64)))
+        system, known, pulls = self._system(index.indices[at], self.counts.values[at])
+        return pulls * (known @ np.linalg.solve(system, self.factors.V[column].astype(np.float64)))
 
     def _system(
-        self, columns: NDArray[Any], weights: NDArray[np.float64]
-    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """The matrix of one row's least squares problem, and the columns' factors in it."""
+        self, columns: NDArray[Any], counts: NDArray[Any]
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+        """The matrix of one row's least squares problem, the columns' factors in it, and what pulls at them."""
+        weights, pulls = (of.astype(np.float64) for of in self.settings.terms(counts))
         known = self.factors.V[columns].astype(np.float64)
         own = known.T @ ((weights - self.settings.unobserved)[:, None] * known)
         ridge = self.settings.ridges(weights.sum(), len(self.factors.V))
-        return self._zeros + own + ridge * np.eye(known.shape[1]), known
+        return self._zeros + own + ridge * np.eye(known.shape[1]), known, pulls
 
     @cached_property
     def _zeros(self) -> NDArray[np.float64]:
@@ -218,24 +220,12 @@ class Preferences:
         return cls(factors, observations, [], Status.CONVERGED, settings, searched, n_searched)
 
 
-def confidence(counts: Array) -> Float:
-    """Weight of a pair with so many clicks: 1 for one, or for a part of one, and one more for each power of e.
-
-    Raises
-    ------
-    ValueError
-        If a count is not above 0.
-    """
-    refuse_nothing(counts)
-    return (1 + np.log(np.maximum(counts, 1))).astype(np.float32)
-
-
 def refuse_nothing(counts: Array) -> None:
-    """Raise a ValueError if a count is not above 0."""
-    if (counts <= 0).any():
-        raise ValueError(
-            f"the smallest count is {counts.min():g}; counts have to be above 0: leave out what did not happen"
-        )
+    """Raise a ValueError if a count is 0."""
+    nothing = int((counts == 0).sum())
+    if nothing:
+        told = _checks.count(nothing, "count is", "counts are")
+        raise ValueError(f"{told} 0; leave out what did not happen (below 0 is a dislike)")
 
 
 def fit(
@@ -254,7 +244,8 @@ def fit(
     Parameters
     ----------
     counts : Observations
-        How often each pair occurred, float32, above 0.
+        How often each pair occurred, float32; below 0: how surely it is disliked. What counts less than one, such as a
+        click of long ago, tells so much less; 0 nothing.
     rank : int, optional
         Width of the factors. Left out: twice as wide again and again, up to 1,024, for as long as that helps; on a
         device 64.
@@ -277,7 +268,7 @@ def fit(
     Raises
     ------
     ValueError
-        If a count is not above 0.
+        If no count is above 0.
 
     References
     ----------
@@ -285,20 +276,22 @@ def fit(
     S. Rendle et al., "Revisiting the performance of iALS on item recommendation benchmarks", 2022 (arXiv 2110.14037).
     """
     most = min(implicit_search.TUNING.max_rank if rank is None else _checks.integer(rank, "rank", 1), *counts.shape)
-    weights, rng = confidence(counts.values), np.random.default_rng(seed)
+    rng = np.random.default_rng(seed)
+    if not (counts.values > 0).any():
+        raise ValueError("no count is above 0, so that nobody likes anything; give counts of what was chosen")
     if start is not None and counts.n_observed > TUNING.research_ratio * start.n_searched:
         start = None
     if device is not None:
-        return _fit_on_device(counts, weights, min(most, rank or TUNING.device_rank), rng, callbacks, device, start)
+        return _fit_on_device(counts, min(most, rank or TUNING.device_rank), rng, callbacks, device, start)
     with Run(callbacks) as run:
         if start is None:
-            settings, begin, width, history = _found(run, counts, weights, most, rank is None, rng)
+            settings, begin, width, history = _found(run, counts, most, rank is None, rng)
             searched, n_searched = [record for record in history if "ndcg" in record], counts.n_observed
         else:
             settings, begin, history = start.settings, start.factors, list(start.searched)
             width = begin.width if rank is None else max(begin.width, most)
             searched, n_searched = start.searched, start.n_searched
-        problem = AllPairs(counts.pattern, counts.pattern.both_orders(weights), settings)
+        problem = AllPairs.of(counts.pattern, counts.values, settings)
         last = Descent.beginning(problem, begin, width, rng)
         last.run(run, TUNING.max_sweeps, TUNING.tol)
     assert run.status is not None
@@ -308,36 +301,36 @@ def fit(
 
 
 def _found(
-    run: Run, counts: Observations, weights: Float, most: int, any_rank: bool, rng: np.random.Generator
+    run: Run, counts: Observations, most: int, any_rank: bool, rng: np.random.Generator
 ) -> tuple[Settings, Factors | None, int, list[Record]]:
     """What held-out counts say: the settings, where to begin, and the rank; and what was measured on the way."""
     search, first_rank = None, min(implicit_search.TUNING.first_rank, most)
     with run.until_interrupted():
-        search = Search(counts, weights, rng, run)
+        search = Search(counts, rng, run)
         if search.possible:
             search.find_ridge(first_rank)
             if any_rank:
                 search.find_rank(most)
     if search is None or search.best is None:
         history = [] if search is None else search.history
-        return settings_for(counts.density, weights), None, first_rank if any_rank else most, history
+        return settings_for(counts.density, counts.values), None, first_rank if any_rank else most, history
     begin = search.best.factors()
     width = begin.width if any_rank else most
-    return settings_for(counts.density, weights, search.ridge), begin, width, search.history
+    return settings_for(counts.density, counts.values, search.ridge), begin, width, search.history
 
 
 def _fit_on_device(
     counts: Observations,
-    weights: Float,
     rank: int,
     rng: np.random.Generator,
     callbacks: Sequence[Callback],
     device: str,
     start: Preferences | None,
 ) -> Preferences:
-    settings = settings_for(counts.density, weights) if start is None else start.settings
-    problem = AllPairs(counts.pattern, counts.pattern.both_orders(weights), settings)
-    chosen = counts.with_values(np.ones_like(weights))
+    settings = settings_for(counts.density, counts.values) if start is None else start.settings
+    problem = AllPairs.of(counts.pattern, counts.values, settings)
+    weights, pulls = settings.terms(counts.values)
+    chosen = counts.with_values(pulls / weights)
     if start is None:
         begin = initial.spectral(chosen, rank, rng).scaled(chosen.density)
     else:

@@ -121,6 +121,8 @@ class NetworkSettings:
         values = observations.values
         mean, unit = float(np.mean(values, dtype=np.float64)), unit_of(values)
         scaled = observations.with_values(((values - mean) / unit).astype(np.float32))
+        if scaled.weights is not None:
+            scaled = replace(scaled, weights=scaled.weights / np.float32(scaled.weights.mean(dtype=np.float64)))
         scaled = scaled if self.device is None else scaled.to(self.device)
         start = self._start(scaled, rng)
         with Run(callbacks) as run:
