@@ -112,18 +112,18 @@ def _unknown(ids: Sequence[Any], name: str) -> str:
 
 
 def _part_of(observed: Observations, rows: Positions, cols: Positions) -> Observations:
-    """Entries of these rows and columns alone."""
+    """Entries of these rows and columns alone, both ascending."""
     index, entries = observed.pattern.by_row.take(rows)
     of_columns = np.full(observed.shape[1], -1)
     of_columns[cols] = np.arange(len(cols))
-    own = np.repeat(np.arange(len(rows)), np.diff(index.indptr))
     columns = of_columns[index.indices]
-    stays = columns >= 0
-    if not stays.any():
+    stays = np.flatnonzero(columns >= 0)
+    if len(stays) == 0:
         raise ValueError("without them no rating would be left; fit a model of others")
-    return Observations.from_entries(
-        own[stays], columns[stays], np.asarray(observed.values)[entries[stays]], (len(rows), len(cols))
-    )
+    by_row = SparseIndex(np.searchsorted(stays, index.indptr), columns[stays])
+    values, weights = observed.values[entries[stays]], observed.weights
+    shape = len(rows), len(cols)
+    return Observations.from_lines(by_row, values, shape, None if weights is None else weights[entries[stays]])
 
 
 def _of_these(vectors: NDArray[np.float32], positions: Positions) -> NDArray[np.float32]:

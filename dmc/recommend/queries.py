@@ -207,7 +207,7 @@ def user_vector(state: State, items: Any, ratings: Any, *, clicks: bool) -> NDAr
     if len(np.unique(known)) < len(known):
         raise ValueError("an item is given more than once; give each one time")
     order = np.argsort(known)
-    if len(known) == 0:  # what is expected of one of whom nothing is known
+    if len(known) == 0 or (clicks and (given < 0).all()):  # nothing is known of what such a one likes
         return np.array(state.left[-1])
     vectors = [model.vector(known[order], given[order]) for model in state.models()]
     factors = np.concatenate([vector[:-2] for vector in vectors])
