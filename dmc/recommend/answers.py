@@ -26,10 +26,10 @@ def refuse_reserved(columns: Sequence[str]) -> None:
 
     Parameters
     ----------
-    columns : (str, str, str)
-        Of users, items and ratings.
+    columns : sequence of str
+        Of users, items and ratings, before others.
     """
-    for told, name in zip(("user", "item", "rating"), columns, strict=True):
+    for told, name in zip(("user", "item", "rating"), columns, strict=False):
         if name in RESERVED:
             raise ValueError(
                 f"the column of {told}s is called {name!r}, as a column of the answers is; rename it in the table, "

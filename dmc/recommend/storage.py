@@ -49,6 +49,8 @@ def write(settings: RecommenderSettings, state: State, path: str | os.PathLike[s
         known, fitted = state.fitted()
         arrays |= {"seen.pointers": np.asarray(state.seen.indptr), "seen.indices": np.asarray(state.seen.indices)}
         arrays |= {"ratings": np.asarray(known.values)}
+        if known.weights is not None:
+            arrays["weights"] = np.asarray(known.weights)
     else:
         fitted, header["n_observed"] = without_users(state.models(), np.arange(len(state.items))), state.n_observed
         if state.calibration is not None:
@@ -160,7 +162,7 @@ def _fitted(arrays: Arrays, kind: str, numbers: list[Numbers], shape: tuple[int,
     if not numbers:
         raise ValueError("the model file was written by a version of dmc that did not keep its ratings; fit it again")
     by_row = SparseIndex(arrays["seen.pointers"], arrays["seen.indices"])
-    ratings = Observations.from_lines(by_row, arrays["ratings"], shape)
+    ratings = Observations.from_lines(by_row, arrays["ratings"], shape, arrays.get("weights"))
     return Fitted(ratings, _models(arrays, kind, numbers, ratings))
 
 
