@@ -243,7 +243,8 @@ class Factors:
         kind = np.result_type(left, right, np.float32)
         left, right = plain(left, dtype=kind), plain(right, dtype=kind)
         if among is not None:
-            among = np.unique(_checks.indices(among, columns, "column")).astype(np.int64)
+            among = _checks.indices(among, columns, "column").astype(np.int64)
+            among = among if (np.diff(among) > 0).all() else np.unique(among)
         first = last = np.zeros(len(rows), np.int64)
         excluded = np.zeros(0, np.int32)
         if exclude is not None:

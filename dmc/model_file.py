@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 FORMAT = "dmc"
-VERSION = 3  # of recommenders: 3 names the model, and keeps networks as such
+VERSION = 4  # of recommenders: 3 names the model, and keeps networks as such; 4 may go without ratings
 
 
 def save(

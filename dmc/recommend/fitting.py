@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from dmc import _checks, entries, kernels
 from dmc._warn import warn
 from dmc.observations import DuplicateEntries, Observations
-from dmc.recommend import ensemble, implicit, list_ranking
+from dmc.recommend import answers, ensemble, implicit, list_ranking
 from dmc.recommend.intervals import Calibration
 from dmc.recommend.models import RatingModel
 from dmc.recommend.settings import RecommenderSettings
@@ -88,6 +88,7 @@ def fit(
 ) -> State:
     """Fit to a table of ratings; see `dmc.Recommender.fit`."""
     _checks.choice(duplicates, "duplicates", ("error", "mean", "last", "latest"))
+    answers.refuse_reserved(columns[:3])
     asked = [columns.user, columns.item, columns.rating, *filter(None, [columns.weight])]
     source = Table.open(table, [*asked, columns.time] if duplicates == "latest" else asked)
     events = Events.read(settings, source, columns)

@@ -136,12 +136,21 @@ def _average(found: Preferences) -> float:
     return max(float(found.factors.at(*pairs).mean(dtype=np.float64)), 0.0)
 
 
-def arrays(ranking: Ranking) -> tuple[dict[str, Float], dict[str, Any]]:
-    """What `from_arrays` needs besides the ratings: the product as it is served, and numbers."""
+def arrays(ranking: Ranking, *, preferences: bool = True) -> tuple[dict[str, Float], dict[str, Any]]:
+    """What `from_arrays` needs besides the ratings: the product as it is served, and numbers.
+
+    Parameters
+    ----------
+    ranking : Ranking
+    preferences : bool
+        Also what its preferences are to be taken out again by; without ratings they cannot be.
+    """
     if ranking.preferences is None:
         return {}, {}
-    found = ranking.preferences()
-    numbers = {"rating_weight": ranking.rating_weight, "width": found.factors.width, "preferences": found.arrays()[1]}
+    numbers: dict[str, Any] = {"rating_weight": ranking.rating_weight}
+    if preferences:
+        found = ranking.preferences()
+        numbers |= {"width": found.factors.width, "preferences": found.arrays()[1]}
     return {"left": ranking.left, "right": ranking.right}, numbers
 
 
@@ -157,9 +166,10 @@ def from_arrays(
 
 
 def _preferences_in(left: Float, right: Float, numbers: Mapping[str, Any], fitted: Lazy[Fitted]) -> Preferences:
+    ratings = fitted().observations  # first: a model that was saved without them says so
     width = numbers["width"]
     factors = {"U": left[:-1, :width], "V": right[:-1, :width]}
-    return Preferences.from_arrays(factors, numbers["preferences"], chosen_of(fitted().observations))
+    return Preferences.from_arrays(factors, numbers["preferences"], chosen_of(ratings))
 
 
 def chosen_of(ratings: Observations) -> Observations:

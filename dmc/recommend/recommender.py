@@ -7,13 +7,14 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import fields
 from pathlib import Path
-from typing import Any, Generic, NoReturn, TypeVar, overload
+from typing import Any, Generic, Literal, NoReturn, TypeVar, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dmc import _checks, model_file
-from dmc.recommend import fitting, queries, storage
+from dmc.recommend import fitting, forgetting, queries, storage
+from dmc.recommend.answers import Output, Unknown
 from dmc.recommend.fitting import RATING, Duplicates
 from dmc.recommend.settings import Feedback, ModelName, RecommenderSettings
 from dmc.recommend.state import State
@@ -142,7 +143,7 @@ class Recommender:
     columns_ = _Fitted(lambda state: state.columns)
     users_ = _Fitted(lambda state: state.users)
     items_ = _Fitted(lambda state: state.items)
-    n_observed_ = _Fitted(lambda state: len(state.seen.indices))
+    n_observed_ = _Fitted(lambda state: state.n_observed)
     observations_ = _Fitted(lambda state: state.fitted().observations)
     mean_ = _Fitted(lambda state: state.mean)
     range_ = _Fitted(lambda state: state.range)
@@ -307,13 +308,58 @@ class Recommender:
         """
         if self._state is None:
             return self.fit(table, duplicates="last", user_features=user_features, item_features=item_features)
-        self._state = fitting.fit_further(self._settings(), self._state, table, user_features, item_features)
+        before = self._state
+        return self._replaced(
+            before, fitting.fit_further(self._settings(), before, table, user_features, item_features)
+        )
+
+    def forget(self, users: Any = None, items: Any = None) -> Recommender:
+        """Take users or items out: their ids, vectors, ratings and features, and what lists knew of them.
+
+        Until it is done, other threads are answered by the model as it was. The predictions and lists of all others
+        stay. What their vectors learnt from the ratings that are gone stays, too, until `partial_fit` takes new ratings
+        in, or the model is fitted again; and what was learnt of all together: means, priors, bounds of predictions.
+        Files and models that were made before (`save`, `fold_in`) know who is forgotten here: replace them.
+
+        Parameters
+        ----------
+        users, items : id, sequence of ids, or data frame or mapping with the column of users or items, optional
+            Known ones. Who rates again later is somebody new.
+
+        Returns
+        -------
+        Recommender
+            Itself.
+
+        Raises
+        ------
+        ValueError
+            If one of them is not known; or if no user, no item or no rating would be left. Then nothing is forgotten.
+        RuntimeError
+            If the model was changed in another thread meanwhile.
+        """
+        before = self._served()
+        return self._replaced(before, forgetting.forget(self._settings(), before, users, items))
+
+    def _replaced(self, before: State, after: State) -> Recommender:
+        """Serve what was made of what was served: nothing that came between is lost without a word."""
+        if self._state is not before:
+            raise RuntimeError(
+                "the model was changed in another thread meanwhile, and stays as that left it; call again"
+            )
+        self._state = after
         return self
 
-    def predict(self, table: Any, *, clip: bool = True, interval: float | None = None) -> Any:
+    def predict(
+        self,
+        table: Any,
+        *,
+        clip: bool = True,
+        interval: float | None = None,
+        unknown: Unknown = "mean",
+        output: Output | None = None,
+    ) -> Any:
         """Predict the rating of each pair of a user and an item.
-
-        A user or an item that is not known gets what is expected of one without ratings.
 
         Parameters
         ----------
@@ -327,13 +373,21 @@ class Recommender:
             hold for pairs like those that were rated before. They are the shortest found for this probability: those of
             a smaller one need not lie inside. Of later ratings bounds for 90 % have held 83–87 %: judge them by
             ``dmc.evaluation.split(by="time")``.
+        unknown : {"mean", "error", "nan"}
+            Of users and items that are not known: what is expected of one without ratings, with a warning if none of 20
+            or more is known, as ids in another spelling are not; a ValueError; or no prediction.
+        output : {"frame", "dict", "records"}, optional
+            A data frame of the table's kind, else of pandas; a dict of arrays; or a list with a dict for each row, of
+            nothing but str, int, float, bool and None (for NaN), which `json.dumps` takes. Left out: the table's own
+            kind; for a file, a dict of arrays.
 
         Returns
         -------
-        The table's own kind, with a column "prediction" (float32), and with `interval` "lower" and "upper"; for a file,
-        a dict of arrays.
+        data frame, dict or list
+            The table with the columns "prediction" (float32), "known" (bool: both the user and the item are, by ratings
+            or features), and with `interval` "lower" and "upper" (float32).
         """
-        return queries.predict(self._served(), table, clip, interval)
+        return queries.predict(self._served(), table, clip=clip, interval=interval, unknown=unknown, output=output)
 
     def recommend(
         self,
@@ -343,6 +397,9 @@ class Recommender:
         filter_already_liked_items: bool = True,
         filter_items: Any = None,
         items: Any = None,
+        clip: bool = True,
+        unknown: Literal["mean", "error"] = "mean",
+        output: Output | None = None,
     ) -> Any:
         """The n best items for each user, of those that the user has not rated.
 
@@ -350,31 +407,52 @@ class Recommender:
         fitted to who rated what, plus the predicted rating (`recommend.list_ranking`). It is fitted once, when it is
         first needed: by this call, or by `save`, so that a loaded model has it. That takes as long as the fit to the
         ratings or, of millions, several times as long; meanwhile who asks for other lists waits. Where it was chance
-        who rated what, lists go by predicted rating alone; with ``feedback="implicit"`` by the preference. Users who
-        are not known get what is chosen often and rated high.
+        who rated what, lists go by predicted rating alone; with ``feedback="implicit"`` by the preference.
 
         Parameters
         ----------
         users : id, sequence of ids, or data frame or mapping with the column of users, optional
-            All users that are known, if left out.
+            All users that are known, if left out; with candidates of each user, those who have some.
         n : int
             Items for each user; fewer where fewer are left.
         filter_already_liked_items : bool
             Leave out what the user has rated.
         filter_items : ids, as `users`, optional
             Never recommend these.
-        items : ids, as `users`, optional
-            Recommend only these. Unknown ones are left out, in both.
+        items : ids, as `users`, or mapping of user ids to ids, optional
+            Recommend only these; of a mapping, such as ``{"ann": ["i1", "i7"], "bob": ["i2"]}``, to each user only his
+            own. Unknown items are left out, here and of `filter_items`. (A mapping with the name of the items' column
+            among its keys is a table of items.)
+        clip : bool
+            Keep the predictions inside the range of the ratings seen in `fit`; they do not change the order.
+        unknown : {"mean", "error"}
+            Of users who are not known: what is chosen often and rated high, with a warning if none of 20 or more is
+            known; or a ValueError.
+        output : {"frame", "dict", "records"}, optional
+            As in `predict`. Left out: a dict of arrays, or a data frame if the users came in one.
 
         Returns
         -------
-        dict of arrays, or a data frame if one was given
+        dict, data frame or list
             Columns of users, items (named as in `fit`) and "prediction" (float32): the predicted rating, or
             preference. Best first for each user, in the order given.
-        """
-        return queries.recommend(self._served(), users, n, filter_already_liked_items, filter_items, items)
 
-    def similar_items(self, items: Any, n: int = 10) -> Any:
+        Examples
+        --------
+        >>> import dmc
+        >>> likes = {"user": ["ann", "ann", "bob", "bob"], "item": ["a", "b", "a", "c"], "rating": [5, 3, 4, 2]}
+        >>> rec = dmc.Recommender().fit(likes)
+        >>> [found["item"] for found in rec.recommend("ann", output="records")]
+        ['c']
+        >>> rec.recommend(items={"bob": ["a", "b"], "ann": []})["item"].tolist()
+        ['b']
+        """
+        return queries.recommend(
+            self._served(), users, n, filter_already_liked=filter_already_liked_items, filter_items=filter_items,
+            items=items, clip=clip, unknown=unknown, output=output
+        )  # fmt: skip
+
+    def similar_items(self, items: Any, n: int = 10, *, output: Output | None = None) -> Any:
         """The n items most like each of some items: those that the same users are predicted to rate alike.
 
         Parameters
@@ -382,19 +460,21 @@ class Recommender:
         items : id, sequence of ids, or data frame or mapping with the column of items
             Known ones.
         n : int
+        output : {"frame", "dict", "records"}, optional
+            As in `predict`. Left out: a dict of arrays, or a data frame if one was given.
 
         Returns
         -------
-        dict of arrays, or a data frame if one was given
+        dict, data frame or list
             Columns of items, "similar" (ids) and "similarity" (the cosine, float32), most similar first.
         """
-        return queries.similar(self._served(), "item", items, n)
+        return queries.similar(self._served(), "item", items, n, output)
 
-    def similar_users(self, users: Any, n: int = 10) -> Any:
+    def similar_users(self, users: Any, n: int = 10, *, output: Output | None = None) -> Any:
         """The n users most like each of some users; see `similar_items`."""
-        return queries.similar(self._served(), "user", users, n)
+        return queries.similar(self._served(), "user", users, n, output)
 
-    def explain(self, user: Any, item: Any, n: int = 10) -> dict[str, NDArray[Any]]:
+    def explain(self, user: Any, item: Any, n: int = 10, *, output: Output | None = None) -> Any:
         """Which of a user's ratings speak for an item, and which against it.
 
         The prediction is what is expected of such a user plus a contribution of each rating, by being higher or lower
@@ -406,14 +486,16 @@ class Recommender:
             Known ones.
         n : int
             How many ratings at most.
+        output : {"frame", "dict", "records"}, optional
+            As in `predict`. Left out: a dict of arrays.
 
         Returns
         -------
-        dict of arrays
+        dict, data frame or list
             Columns of items, ratings (named as in `fit`) and "contribution" (in the ratings' units, float32), largest
             first by size.
         """
-        return queries.explain(self._served(), user, item, n)
+        return queries.explain(self._served(), user, item, n, output)
 
     def user_vector(self, items: Any, ratings: Any = None) -> NDArray[np.float32]:
         """What `fold_in` would make of somebody with these ratings alone; quick, for one at a time.
@@ -433,17 +515,22 @@ class Recommender:
         """
         return queries.user_vector(self._served(), items, ratings, clicks=self.feedback == "implicit")
 
-    def save(self, path: str | os.PathLike[str]) -> None:
+    def save(self, path: str | os.PathLike[str], *, ratings: bool = True) -> None:
         """Write the fitted model to a file (safetensors with a JSON header).
 
         What lists of ratings' users are ranked by is part of it; if nobody has asked for a list yet, it is fitted now.
+        docs/privacy.md says what a file keeps of persons.
 
         Parameters
         ----------
         path : path
             Replaced if it exists; the file appears whole or not at all.
+        ratings : bool
+            Keep the ratings, and who rated what. Without them the loaded model predicts, bounds included, recommends
+            with ``filter_already_liked_items=False``, compares, forgets and makes vectors of new users; what else needs
+            ratings (`fold_in`, `partial_fit`, `explain`, `observations_`, a report) it refuses.
         """
-        storage.write(self._settings(), self._served(), path)
+        storage.write(self._settings(), self._served(), path, ratings=bool(ratings))
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], *, mmap: bool = False) -> Recommender:

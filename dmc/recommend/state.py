@@ -88,6 +88,14 @@ class Fitted(NamedTuple):
     models: Sequence[RatingModel]
 
 
+class WithoutRatings(NamedTuple):
+    """What a model that was saved without its ratings has in their place."""
+
+    models: Lazy[Sequence[RatingModel]]  # without users, for whose vectors they are asked
+    n_observed: int
+    counts: tuple[NDArray[np.int64], NDArray[np.int64]] | None  # ratings of each user and item, if bounds need them
+
+
 @dataclass(frozen=True, eq=False)
 class Ranking:
     """By what lists are ranked, where that is not the prediction itself; see `dmc.recommend.list_ranking`.
@@ -147,6 +155,8 @@ class State:
         None: lists are ranked by the prediction.
     origin : Origin, optional
         Of `ranking`, until that is made.
+    without_ratings : WithoutRatings, optional
+        Of a model without ratings, whose `seen` is empty, and whose `fitted` refuses.
     """
 
     columns: tuple[str, str, str]
@@ -166,6 +176,7 @@ class State:
     fitted: Lazy[Fitted]
     ranking: Lazy[Ranking] | None = None
     origin: Origin | None = None
+    without_ratings: WithoutRatings | None = None
 
     def __post_init__(self) -> None:
         for name in ("left", "right"):
@@ -189,8 +200,35 @@ class State:
     @cached_property
     def counts(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """(users + 1,) and (items + 1,) ratings of each; the last are of those who are not known: none."""
+        if self.without_ratings is not None and self.without_ratings.counts is not None:
+            of_users, of_items = self.without_ratings.counts
+            return np.append(of_users, 0), np.append(of_items, 0)
         of_items = np.bincount(self.seen.indices, minlength=len(self.items))
         return np.append(np.diff(self.seen.indptr), 0), np.append(of_items, 0)
+
+    @cached_property
+    def rated(self) -> SparseIndex:
+        """What each user has rated; the last, who is not known, nothing."""
+        return SparseIndex(np.append(self.seen.indptr, self.seen.indptr[-1]), self.seen.indices)
+
+    @cached_property
+    def user_directions(self) -> NDArray[np.float32]:
+        """(users, k) unit vectors, whose products are the cosines of what users are predicted to rate, biases apart."""
+        return _directions(self.factors.U, self.factors.V)
+
+    @cached_property
+    def item_directions(self) -> NDArray[np.float32]:
+        """(items, k) the same of items. Made when somebody asks what is alike, and kept: a service asks one by one."""
+        return _directions(self.factors.V, self.factors.U)
+
+    @property
+    def n_observed(self) -> int:
+        """Ratings that were fitted."""
+        return len(self.seen.indices) if self.without_ratings is None else self.without_ratings.n_observed
+
+    def models(self) -> Sequence[RatingModel]:
+        """The models that place a user by ratings that are given; without users of their own, where none are kept."""
+        return self.fitted().models if self.without_ratings is None else self.without_ratings.models()
 
     def same_ratings(self, other: State) -> bool:
         """Whether both know the same users, items and ratings."""
@@ -203,6 +241,15 @@ class State:
         if ours.weights is not None and theirs.weights is not None:
             pairs += [(ours.weights, theirs.weights)]
         return all(np.array_equal(a, b) for a, b in pairs)
+
+
+def _directions(own: Array, other: Array) -> NDArray[np.float32]:
+    """(known, k) unit vectors whose products are the cosines of the predictions over all of the other side."""
+    own, other = (a / (np.abs(a).max(initial=0) or np.float32(1)) for a in (own, other))  # squares may overflow
+    values, vectors = np.linalg.eigh(other.T.astype(np.float64) @ other)
+    units: NDArray[np.float32] = own @ (vectors * np.sqrt(np.maximum(values, 0))).astype(np.float32)
+    units /= np.maximum(np.linalg.norm(units, axis=1, keepdims=True), np.finfo(np.float32).tiny)
+    return units
 
 
 def grown(before: State, step: Origin) -> Origin:

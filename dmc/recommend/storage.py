@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -15,10 +15,12 @@ from dmc.factors import Factors
 from dmc.observations import Observations
 from dmc.pattern import SparseIndex
 from dmc.recommend import list_ranking, models
+from dmc.recommend.forgetting import no_ratings, nothing_of_nobody, without_users
 from dmc.recommend.intervals import Calibration
+from dmc.recommend.models import RatingModel
 from dmc.recommend.settings import OF_NETWORKS, RecommenderSettings
 from dmc.recommend.side_information import Encoding
-from dmc.recommend.state import FitInfo, Fitted, Lazy, Ranking, State
+from dmc.recommend.state import FitInfo, Fitted, Lazy, Ranking, State, WithoutRatings
 from dmc.recommend.vocabulary import Vocabulary
 from dmc.solver.solution import Status
 
@@ -38,18 +40,23 @@ def _settings(found: Mapping[str, Any], info: FitInfo) -> RecommenderSettings:
     return RecommenderSettings(**known).checked()
 
 
-def write(settings: RecommenderSettings, state: State, path: str | os.PathLike[str]) -> None:
-    """What a `Recommender` with these settings serves, into a file."""
-    ratings, fitted = state.fitted()
+def write(settings: RecommenderSettings, state: State, path: str | os.PathLike[str], *, ratings: bool) -> None:
+    """What a `Recommender` with these settings serves, into a file: with the ratings, or without who rated what."""
     arrays = {"left": state.left, "right": state.right, "users": state.users.ids, "items": state.items.ids}
-    seen = {"seen.pointers": state.seen.indptr, "seen.indices": state.seen.indices, "ratings": ratings.values}
-    arrays |= {name: np.asarray(array) for name, array in seen.items()}
-    if ratings.weights is not None:
-        arrays["weights"] = np.asarray(ratings.weights)
     header: dict[str, Any] = {"written_by": f"dmc {__version__}", "settings": settings.for_file(), "models": []}
     header |= {name: getattr(state, name) for name in SERVED}
     header["encodings"] = [of and of.as_json() for of in state.encodings]
     header |= state.fit_info._asdict() | {"status": state.fit_info.status.name}
+    if ratings:
+        known, fitted = state.fitted()
+        arrays |= {"seen.pointers": np.asarray(state.seen.indptr), "seen.indices": np.asarray(state.seen.indices)}
+        arrays |= {"ratings": np.asarray(known.values)}
+        if known.weights is not None:
+            arrays["weights"] = np.asarray(known.weights)
+    else:
+        fitted, header["n_observed"] = without_users(state.models(), np.arange(len(state.items))), state.n_observed
+        if state.calibration is not None:
+            arrays |= {"counts.users": state.counts[0][:-1], "counts.items": state.counts[1][:-1]}
     for i, model in enumerate(fitted):
         of_model, numbers = model.arrays()
         arrays |= _below(f"model.{i}.", of_model)
@@ -57,7 +64,7 @@ def write(settings: RecommenderSettings, state: State, path: str | os.PathLike[s
     if state.calibration is not None:
         arrays |= _below("intervals.", state.calibration.arrays())
     if state.ranking is not None:
-        of_ranking, header["ranking"] = list_ranking.arrays(state.ranking())
+        of_ranking, header["ranking"] = list_ranking.arrays(state.ranking(), preferences=ratings)
         arrays |= _below("ranking.", of_ranking)
     model_file.save(path, "Recommender", arrays, header)
 
@@ -73,7 +80,13 @@ def read(path: str | os.PathLike[str], mmap: bool) -> tuple[RecommenderSettings,
     else:
         served = Factors(arrays["left"], (), arrays["right"])
     users, items = Vocabulary(arrays["users"]), Vocabulary(arrays["items"])
-    fitted = Lazy(partial(_fitted, arrays, settings.kind, numbers or [], (len(users), len(items))))
+    shape = (len(users), len(items))
+    without = None if "seen.pointers" in arrays else _without_ratings(arrays, header, settings.kind, len(items))
+    if without is None:
+        seen = SparseIndex(arrays["seen.pointers"], arrays["seen.indices"])
+        fitted = Lazy(partial(_fitted, arrays, settings.kind, numbers or [], shape))
+    else:
+        seen, fitted = no_ratings(len(users)), Lazy(_refused)
     ranking: Lazy[Ranking] | None = None
     if numbers and settings.feedback == "explicit":
         ranking = _ranking(arrays, header.get("ranking"), served, fitted)
@@ -90,15 +103,29 @@ def read(path: str | os.PathLike[str], mmap: bool) -> tuple[RecommenderSettings,
         range=(least, most),
         left=np.asarray(served.U),
         right=np.asarray(served.V),
-        seen=SparseIndex(arrays["seen.pointers"], arrays["seen.indices"]),
+        seen=seen,
         noise=header.get("noise", info.validation_rmse),
         rank=header["rank"],
         fit_info=info,
         calibration=_calibration(arrays, (least, most)),
         fitted=fitted,
         ranking=ranking,
+        without_ratings=without,
     )
     return settings, state
+
+
+def _without_ratings(arrays: Arrays, header: Mapping[str, Any], kind: str, n_items: int) -> WithoutRatings:
+    """What a file has that holds no ratings."""
+    counts = None if "counts.users" not in arrays else (arrays["counts.users"], arrays["counts.items"])
+    place: Lazy[Sequence[RatingModel]] = Lazy(
+        partial(_models, arrays, kind, header["models"], nothing_of_nobody(n_items))
+    )
+    return WithoutRatings(place, header["n_observed"], counts)
+
+
+def _refused() -> Fitted:
+    raise ValueError("the model was saved without its ratings, which this needs; load a file that was saved with them")
 
 
 def _network_of_version_1(arrays: Arrays, depth: int) -> Factors:
@@ -141,11 +168,15 @@ def _fitted(arrays: Arrays, kind: str, numbers: list[Numbers], shape: tuple[int,
         raise ValueError("the model file was written by a version of dmc that did not keep its ratings; fit it again")
     by_row = SparseIndex(arrays["seen.pointers"], arrays["seen.indices"])
     ratings = Observations.from_lines(by_row, arrays["ratings"], shape, arrays.get("weights"))
-    found = []
+    return Fitted(ratings, _models(arrays, kind, numbers, ratings))
+
+
+def _models(arrays: Arrays, kind: str, numbers: list[Numbers], ratings: Observations) -> list[RatingModel]:
+    found: list[RatingModel] = []
     for i, of_model in enumerate(numbers):
         ours = _under(arrays, f"model.{i}.") or _under(arrays, f"member.{i}.")  # up to version 2
         found.append(models.read(kind, ours, of_model, ratings))
-    return Fitted(ratings, found)
+    return found
 
 
 def _below(prefix: str, arrays: Arrays) -> dict[str, NDArray[Any]]:

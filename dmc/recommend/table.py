@@ -164,6 +164,19 @@ class Table:
 
         return nw.from_dict(dict(columns), backend=self._source.implementation).to_native()
 
+    def frame(self, columns: Mapping[str, NDArray[Any]]) -> Any:
+        """Other columns in a data frame: of the table's own kind, or of pandas where the table is no frame."""
+        if not self._of_arrays:
+            return self.like(columns)
+        import narwhals as nw
+
+        try:
+            return nw.from_dict(dict(columns), backend="pandas").to_native()
+        except ImportError:
+            raise ImportError(
+                "output='frame' needs pandas, which is not installed; run: pip install pandas, or ask with a frame"
+            ) from None
+
 
 def _only(names: Sequence[str]) -> str:
     return f"only {', '.join(map(repr, names))}" if names else "nor any other"

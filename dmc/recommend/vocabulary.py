@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import math
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +17,7 @@ from dmc._warn import warn
 
 MAX_LETTERS = 1 << 30  # of all ids of a table together, each taking the room of the longest
 DIGITS = 18  # as many as always fit into int64
+WHOLE = re.compile("0|-?[1-9][0-9]*", re.ASCII)  # a number as it is written
 PART = 1 << 20  # entries looked at together: what is made of them on the way stays in the caches
 
 
@@ -72,13 +74,20 @@ class Vocabulary:
     def positions(self, ids: Any, name: str = "ids") -> NDArray[np.int64]:
         """(entries,) the position of each id; −1 for one that is not known. 7 and "7" are the same id."""
         wanted = as_ids(as_column(ids, name), name)
-        known, order = self.ids, np.arange(len(self.ids))
-        if (known.dtype.kind == "U") != (wanted.dtype.kind == "U"):
-            known, wanted = known.astype(str), wanted.astype(str)
-            order = np.argsort(known)
-            known = known[order]
-        places = np.minimum(np.searchsorted(known, wanted), len(known) - 1)
-        return np.where(known[places] == wanted, order[places], -1)
+        if wanted.dtype.kind != "U":
+            return self._places(wanted if self.ids.dtype.kind != "U" else wanted.astype(str))
+        if self.ids.dtype.kind == "U":
+            return self._places(wanted)
+        found = np.full(len(wanted), -1)  # a service is asked for "abc" where all ids are numbers
+        numbers = {i: int(id) for i, id in enumerate(wanted.tolist()) if len(id) <= 20 and WHOLE.fullmatch(id)}
+        numbers = {i: number for i, number in numbers.items() if -(1 << 63) <= number < 1 << 63}
+        found[list(numbers)] = self._places(np.fromiter(numbers.values(), np.int64, len(numbers)))
+        return found
+
+    def _places(self, wanted: NDArray[Any]) -> NDArray[np.int64]:
+        """(entries,) where ids of the vocabulary's own kind stand; −1 for one that is not known."""
+        places = np.minimum(np.searchsorted(self.ids, wanted), len(self.ids) - 1)
+        return np.where(self.ids[places] == wanted, places, -1)
 
     def lines(self, ids: Any, name: str = "ids") -> NDArray[np.int64]:
         """The name that `positions` had."""

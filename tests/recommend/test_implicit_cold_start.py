@@ -41,7 +41,7 @@ def test_of_few_items_attributes_tell_little():
 
 
 def test_who_is_not_described_and_who_is_not_asked_for_stay():
-    factors, counts, told, V = planted()
+    factors, counts, told, _V = planted()
     told.items[910] = 0
     among = np.ones(920, bool)
     among[911] = False

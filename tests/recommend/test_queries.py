@@ -21,7 +21,81 @@ def fitted(split):
     return Recommender().fit(split[0])
 
 
+# --- who is known
+
+
+def test_predictions_say_who_is_known(split, fitted):
+    asked = {"user": [*split[1]["user"][:3], "?", split[1]["user"][0]], "item": [*split[1]["item"][:3], "né 001", "?"]}
+    found = fitted.predict(asked)
+    assert list(found) == ["user", "item", "prediction", "known"]
+    assert found["known"].dtype == bool
+    assert found["known"].tolist() == [True] * 3 + [False] * 2
+    assert np.isfinite(found["prediction"]).all()
+    without = fitted.predict(asked, unknown="nan")
+    np.testing.assert_array_equal(without["prediction"], np.where(found["known"], found["prediction"], np.nan))
+    assert without["prediction"].dtype == np.float32
+    for call in (fitted.predict, lambda table, **how: fitted.recommend(table["user"], **how)):
+        with pytest.raises(
+            ValueError, match=r"user '\?' is not known; leave out who is not known, or say unknown='mean'"
+        ):
+            call(asked, unknown="error")
+        with pytest.raises(ValueError, match="unknown is 'skip'; choose one of"):
+            call(asked, unknown="skip")
+    with pytest.raises(ValueError, match="user 'a' is not known, nor are 2 others"):
+        fitted.recommend(list("abc"), unknown="error")
+    fitted.recommend(fitted.users_.ids[:5], unknown="error")
+
+
+def test_bounds_of_whom_nothing_is_known_are_left_out(split):
+    model = Recommender(3, intervals=True).fit(split[0])
+    found = model.predict({"user": ["?", "user 1"], "item": ["né 001"] * 2}, interval=0.9, unknown="nan")
+    assert list(found) == ["user", "item", "prediction", "known", "lower", "upper"]
+    for name in ("prediction", "lower", "upper"):
+        assert np.isnan(found[name]).tolist() == [True, False]
+
+
+def test_ids_in_another_spelling_are_warned_of(fitted):
+    """Where nobody of 20 or more is known; of fewer, or of repeats, or where one is, there is nothing to be said."""
+    strangers = [f"USER {i}" for i in range(20)]
+    message = "none of the 20 ids in 'user' is known, the first being 'USER 0'; one that is known is 'user 0': spell"
+    with pytest.warns(UserWarning, match=message):
+        fitted.predict({"user": strangers, "item": ["né 001"] * 20})
+    with pytest.warns(UserWarning, match=message):
+        fitted.recommend(strangers)
+    for ask in ({"items": strangers}, {"filter_items": strangers}, {"items": {"user 1": strangers}}):
+        with pytest.warns(UserWarning, match="none of the 20 ids in 'item' is known, the first being 'USER 0'"):
+            fitted.recommend("user 1", **ask)
+    fitted.recommend(strangers[1:])
+    fitted.recommend(strangers[1:] * 5)
+    fitted.recommend([*strangers, "user 1"])
+    fitted.predict({"user": strangers, "item": ["né 001"] * 20}, unknown="nan")
+
+
+def test_mixed_lists_of_ids(split):
+    rng = np.random.default_rng(0)
+    user, item = np.nonzero(rng.random((30, 20)) < 0.4)
+    rec = Recommender(2).fit({"user": user, "item": item, "rating": rng.integers(1, 6, len(user))})
+    expected = rec.recommend([1, 2, 3], 2)["item"]
+    for asked in (
+        [1, 2, "3"],
+        ["1", "2", "3"],
+        np.array([1.0, 2, 3]),
+        iter([1, 2, 3]),
+        Table.open({"user": [1, 2, 3]}),
+    ):
+        np.testing.assert_array_equal(rec.recommend(asked, 2)["item"], expected)
+
+
 # --- recommend
+
+
+def test_lists_may_be_predicted_beyond_the_scale(fitted):
+    inside, beyond = fitted.recommend(n=5), fitted.recommend(n=5, clip=False)
+    np.testing.assert_array_equal(inside["item"], beyond["item"])
+    assert beyond["prediction"].max() > fitted.range_[1]
+    np.testing.assert_array_equal(np.clip(beyond["prediction"], *fitted.range_), inside["prediction"])
+    pairs = {name: beyond[name] for name in ("user", "item")}
+    np.testing.assert_array_equal(fitted.predict(pairs, clip=False)["prediction"], beyond["prediction"])
 
 
 def brute_force(model, user, n, candidates, seen):

@@ -183,7 +183,7 @@ def test_predict_gives_the_tables_own_kind(kind, split, fitted):
     result = fitted.predict(source)
     assert type(result) is type(source)
     found = Table.open(result)
-    assert found.names == ["user", "item", "rating", "note", "prediction"]
+    assert found.names == ["user", "item", "rating", "note", "prediction", "known"]
     assert found.column("prediction").dtype == np.float32
     np.testing.assert_array_equal(found.column("prediction"), fitted.predict(test)["prediction"][:5])
     for name, values in few.items():
@@ -206,7 +206,7 @@ def test_predict_from_a_file(split, fitted, tmp_path):
     _, test = split
     pd.DataFrame(part(test, slice(5)))[["user", "item"]].to_csv(tmp_path / "pairs.csv", index=False, header=False)
     result = fitted.predict(tmp_path / "pairs.csv")
-    assert list(result) == ["user", "item", "prediction"]
+    assert list(result) == ["user", "item", "prediction", "known"]
     np.testing.assert_array_equal(result["prediction"], fitted.predict(test)["prediction"][:5])
 
 
@@ -214,7 +214,7 @@ def test_predict_from_a_file(split, fitted, tmp_path):
 def test_predict_nothing(kind, fitted):
     result = fitted.predict(FRAMES[kind]({"user": [], "item": []}))
     assert len(Table.open(result)) == 0
-    assert Table.open(result).names == ["user", "item", "prediction"]
+    assert Table.open(result).names == ["user", "item", "prediction", "known"]
 
 
 def test_number_ids_are_the_same_as_text(table):

@@ -1,7 +1,9 @@
 """A Recommender saved, loaded, mapped, exported, and asked from many threads at once."""
 
 import json
+import re
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -75,6 +77,109 @@ def test_a_loaded_model_does_all_that_it_did(ids, settings, mmap, tmp_path):
     assert model.partial_fit(more) is model
     again.partial_fit(more)
     same_answers(again, model, table, more)
+
+
+# --- without the ratings
+
+
+@pytest.mark.parametrize("mmap", [False, True])
+@pytest.mark.parametrize(
+    "settings",
+    [{}, {"intervals": True, "ensemble": 2}, {"model": "network", "rank": 4}, {"feedback": "implicit", "rank": 8}],
+    ids=str,
+)
+def test_a_model_without_ratings_answers_as_before(settings, mmap, tmp_path):
+    table = numbered()
+    model = Recommender(**settings).fit(table)
+    model.save(tmp_path / "bare", ratings=False)
+    again = Recommender.load(tmp_path / "bare", mmap=mmap)
+    interval = {"interval": 0.8} if settings.get("intervals") else {}
+    user, item, more = table["user"][0], table["item"][0], np.unique(table["item"])[:12]
+    for ask in (
+        lambda m: m.predict(part(table, slice(50)), **interval),
+        lambda m: m.predict({"user": [-1, user], "item": [item, -1]}, **interval),
+        lambda m: m.recommend([user, -1], 9, filter_already_liked_items=False),
+        lambda m: m.recommend(user, 9, items={int(user): more}, filter_already_liked_items=False),
+        lambda m: m.similar_items(item, 5),
+        lambda m: m.similar_users(user, 5),
+    ):
+        expected = ask(model)
+        for name, found in ask(again).items():
+            np.testing.assert_array_equal(found, expected[name])
+    for items in (more, more[:1], [-5]):
+        ratings = np.arange(1.0, 1 + len(items))
+        np.testing.assert_array_equal(again.user_vector(items, ratings), model.user_vector(items, ratings))
+    assert again.n_observed_ == model.n_observed_
+    again.save(tmp_path / "again", ratings=False)
+    np.testing.assert_equal(
+        model_file.load(tmp_path / "again", "Recommender"), model_file.load(tmp_path / "bare", "Recommender")
+    )
+
+
+@pytest.mark.parametrize("settings", [{}, {"intervals": True}, {"model": "network"}, {"feedback": "implicit"}], ids=str)
+def test_no_rating_is_in_a_file_without_ratings(settings, tmp_path):
+    """Nor who rated what: of each user there is a vector or two, and the number of ratings if bounds need it."""
+    table = numbered()
+    model = Recommender(**settings).fit(table)
+    model.save(tmp_path / "bare", ratings=False)
+    arrays, _ = model_file.load(tmp_path / "bare", "Recommender")
+    n_users, n_items, n_ratings = len(model.users_), len(model.items_), model.n_observed_
+    assert n_users != n_items
+    of_users = {name for name, array in arrays.items() if len(array) in (n_users, n_users + 1)}
+    assert of_users <= {"users", "left", "ranking.left", "counts.users"}
+    assert ("counts.users" in of_users) == bool(settings.get("intervals"))
+    assert not any(n_ratings in array.shape for array in arrays.values())
+
+
+def test_what_needs_ratings_is_refused_without_them(tmp_path):
+    table = planted()
+    Recommender(2).fit(table).save(tmp_path / "bare", ratings=False)
+    model = Recommender.load(tmp_path / "bare")
+    before = model._state
+    for use in (
+        lambda: model.fold_in(MORE),
+        lambda: model.partial_fit(MORE),
+        lambda: model.explain("user 3", "né 003"),
+        lambda: model.observations_,
+        lambda: model.save(tmp_path / "new"),
+    ):
+        with pytest.raises(
+            ValueError, match=r"^the model was saved without its ratings, which this needs; load a file "
+        ):
+            use()
+    with pytest.raises(ValueError, match="cannot tell what a user has rated; say filter_already_liked_items=False"):
+        model.recommend("user 3")
+    assert model._state is before
+    assert not (tmp_path / "new").exists()
+
+
+def tables_of_privacy():
+    """The names in docs/privacy.md's tables of arrays, and whether each is left without the ratings."""
+    page = (Path(__file__).parents[2] / "docs" / "privacy.md").read_text()
+    rows = [row.split("|") for row in page.splitlines() if row.startswith("| `")]
+    return {name: row[4].strip() == "yes" for row in rows for name in re.findall(r"`([^`]+)`", row[1])}
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{"intervals": True}, {"model": "network", "intervals": True}, {"feedback": "implicit", "rank": 8}],
+    ids=str,
+)
+def test_the_page_on_privacy_names_what_a_file_holds(settings, tmp_path):
+    told, table = tables_of_privacy(), numbered()
+    users, features = np.unique(table["user"]), {}
+    if settings == {"intervals": True}:  # the only model here that takes any
+        features = {"user_features": {"user": users, "age": np.arange(len(users))}}
+    model = Recommender(**settings).fit(table, **features)
+    for ratings in (True, False):
+        model.save(tmp_path / "model", ratings=ratings)
+        arrays, header = model_file.load(tmp_path / "model", "Recommender")
+        sizes = {name: array.size for name, array in arrays.items()}
+        held = {re.sub(r"^model\.\d+\.", "model.", name) for name, size in sizes.items() if size}
+        assert held <= told.keys()
+        if not ratings:
+            assert not {name for name in held if not told[name]}
+        assert header.keys() <= told.keys()
 
 
 # --- files of version 1

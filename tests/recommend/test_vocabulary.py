@@ -229,3 +229,13 @@ def test_days_and_fractions_of_a_second():
 def test_the_old_name_of_positions():
     with pytest.warns(DeprecationWarning, match=r"Vocabulary\.lines is now Vocabulary\.positions; call that"):
         assert vocabulary([3, 7]).lines([7, 5]).tolist() == [1, -1]
+
+
+def test_texts_among_ids_that_are_numbers():
+    """One of them is no number, so that all come as text."""
+    ids = np.array([-(1 << 63), -7, 0, 7, 10**18, (1 << 63) - 1])
+    asked = ["abc", "7", "07", "-7", "-0", "0", "", "٧", "1000000000000000000", str((1 << 63) - 1), str(-(1 << 63))]
+    expected = [-1, 3, -1, 1, -1, 2, -1, -1, 4, 5, 0]
+    assert Vocabulary(ids).positions([*asked, str(1 << 63), "9" * 40]).tolist() == [*expected, -1, -1]
+    assert Vocabulary(ids).positions(["abc", "def"]).tolist() == [-1, -1]
+    assert Vocabulary(np.array(["10", "7", "x"])).positions([7, 10, 8]).tolist() == [1, 0, -1]
