@@ -56,27 +56,41 @@ def complete(
     gapped = gapped_table.read(table, label or ())
     if gapped.row_numbers is not None:
         typer.echo(f"dmc: column {gapped.row_numbers!r} numbers the rows, and is kept as a label", err=True)
+    bounds = {
+        "min_value": _bounds(least, gapped, "--min", float("-inf")),
+        "max_value": _bounds(most, gapped, "--max", float("inf")),
+    }
+    where = gapped.missing(missing_values)
+    if not len(where[0]):
+        typer.echo("dmc: no cell is missing: the table is written as it is", err=True)
+        _write(gapped, None, None, output, as_json)
+        return
     model = dmc.MatrixCompletion(
         rank,
         loss="robust" if robust else "squared",
         n_threads=threads,
         verbose=interactive(),
-        **given(
-            missing_values=missing_values,
-            min_value=_bounds(least, gapped, "--min", float("-inf")),
-            max_value=_bounds(most, gapped, "--max", float("inf")),
-        ),
+        **given(missing_values=missing_values, **bounds),
     )
     with _names_of(gapped), told_of_interrupts():
         model.fit(gapped.values)
-        cells, deviations = _filled(model, gapped, leave_unknown, std is not None)
+        cells, deviations = _filled(model, where, leave_unknown, std is not None)
     if deviations is not None and std is not None:
         with table_writer(std, False, "std") as write:
             write(gapped.only(deviations))
-    figures = _figures(model, gapped, cells)
+    _write(gapped, model, cells, output, as_json)
+
+
+def _write(table: GappedTable, model: Any, cells: Cells | None, output: Path | None, as_json: bool) -> None:
+    """The completed table, or the table as it was, and what there is to say of it."""
+    figures = _figures(model, table, cells)
+    as_numbers = output is not None and output.suffix.lower() in PARQUET
+    if cells is None:
+        columns = table.columns
+    else:
+        columns = table.with_cells(cells) if as_numbers else table.with_cells_as_text(cells, model.column_errors_)
     with table_writer(output, as_json, "completed", **figures) as write:
-        as_numbers = output is not None and output.suffix.lower() in PARQUET
-        write(gapped.with_cells(cells) if as_numbers else gapped.with_cells_as_text(cells, model.column_errors_))
+        write(columns)
     if output is not None and not as_json:
         _show(figures, output)
 
@@ -119,43 +133,41 @@ def _names_of(table: GappedTable) -> Iterator[None]:
         warnings.warn(sentence, category, stacklevel=3)
 
 
-def _filled(model: Any, table: GappedTable, leave_unknown: bool, deviations: bool) -> tuple[Cells, Cells | None]:
+def _filled(model: Any, where: tuple[Any, Any], leave_unknown: bool, deviations: bool) -> tuple[Cells, Cells | None]:
     """What goes into the missing cells, and their standard deviations if asked for; NaN for what cannot be known."""
     import numpy as np
 
     from dmc.cli.gapped_table import Cells
 
-    missing = np.isnan(table.values)
-    if model.missing_values == model.missing_values:
-        missing |= table.values == model.missing_values
-    rows, cols = np.nonzero(missing)
-    if not len(rows):
-        warnings.warn("no cell is missing: the table is written as it is", stacklevel=2)
-    found = model.predict(rows, cols, return_std=deviations)
+    found = model.predict(*where, return_std=deviations)
     values, spreads = found if deviations else (found, None)
     if leave_unknown:
-        values = np.where(model.identifiability_.known(rows, cols), values, np.nan)
-    return Cells(rows, cols, values), None if spreads is None else Cells(rows, cols, spreads)
+        values = np.where(model.identifiability_.known(*where), values, np.nan)
+    return Cells(*where, values), None if spreads is None else Cells(*where, spreads)
 
 
-def _figures(model: Any, table: GappedTable, cells: Cells) -> dict[str, Any]:
-    left = int((cells.values != cells.values).sum())
+def _figures(model: Any, table: GappedTable, cells: Cells | None) -> dict[str, Any]:
     n_rows, n_columns = table.values.shape
-    errors = dict(zip(table.of_numbers, model.column_errors_.tolist(), strict=True))
+    sizes = {"rows": n_rows, "columns_of_numbers": n_columns}
+    if cells is None:
+        return {**sizes, "filled": 0}
+    left = int((cells.values != cells.values).sum())
     return {
-        "rows": n_rows,
-        "columns_of_numbers": n_columns,
+        **sizes,
         "filled": len(cells.values) - left,
         "left_empty": left,
         "rank": model.rank_,
         "held_out_rmse": model.held_out_rmse_,
-        "column_errors": errors,
+        "column_errors": dict(zip(table.of_numbers, model.column_errors_.tolist(), strict=True)),
         "outliers": len(model.outliers_),
         "status": model.status_.name,
     }
 
 
 def _show(figures: dict[str, Any], output: Path) -> None:
-    shown = {name: value for name, value in figures.items() if name not in ("column_errors", "status")}
-    rows = [(name.replace("_", " "), f"{v:.4g}" if isinstance(v, float) else f"{v:,}") for name, v in shown.items()]
-    show([*rows, ("status", figures["status"]), ("table", str(output))])
+    shown = {name: value for name, value in figures.items() if name != "column_errors"}
+    rows = [
+        (name.replace("_", " "), f"{v:.4g}" if isinstance(v, float) else f"{v:,}" if isinstance(v, int) else str(v))
+        for name, v in shown.items()
+    ]
+    show([*rows, ("table", str(output))])

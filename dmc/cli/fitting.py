@@ -70,6 +70,11 @@ def fit(
     clicks = feedback == "implicit"
     judged = _opened(test, columns, clicks) if test else None
     table = opened(ratings, (*columns, time, weight))
+    if not clicks and rating not in table.names:
+        raise ValueError(
+            f"{ratings} has no column {rating!r}, only {', '.join(map(repr, table.names))}; say which is meant, as in "
+            "--rating stars, or --feedback implicit if these are clicks"
+        )
     if model is None and not clicks and (depth is not None or device is not None):
         typer.echo("dmc: this trains a network; say --model network, which the next release asks for", err=True)
         model = "network"

@@ -57,6 +57,12 @@ class GappedTable:
     lines: NDArray[np.int64] | None
     row_numbers: str | None
 
+    def missing(self, placeholder: float | None) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Rows and columns (missing,) where nothing stands, or the number that stands for it."""
+        gaps = np.isnan(self.values)
+        rows, cols = np.nonzero(gaps if placeholder is None else gaps | (self.values == placeholder))
+        return rows.astype(np.int64, copy=False), cols.astype(np.int64, copy=False)
+
     def with_cells(self, cells: Cells) -> dict[str, NDArray[Any]]:
         """The columns with these cells in them, and all others as they were; as numbers, for files of such."""
         completed = self.values.copy()
@@ -69,7 +75,7 @@ class GappedTable:
         return found
 
     def with_cells_as_text(self, cells: Cells, errors: NDArray[np.float64]) -> dict[str, NDArray[Any]]:
-        """The same as text, each cell to the digits that the error of its column (of_numbers,) allows."""
+        """The same as text, each cell with the digits that the error of its column (of_numbers,) allows."""
         found = dict(self.columns)
         for j, name in enumerate(self.of_numbers):
             texts = found[name].astype(str).astype(object)
@@ -101,13 +107,11 @@ class GappedTable:
 
 
 def as_text(cell: float, error: float) -> str:
-    """A number to a hundredth of its error; NaN as nothing."""
+    """A number with as many decimals as let a tenth of its error show; NaN as nothing."""
     if not math.isfinite(cell):
         return ""
-    if error > 0 and math.isfinite(error):
-        decimals = 2 - math.floor(math.log10(error))
-        return f"{cell:.{min(max(decimals, 0), 15)}f}"
-    return f"{cell:.{DIGITS}g}"
+    decimals = 1 - math.floor(math.log10(error)) if 0 < error < math.inf else DIGITS
+    return f"{cell:.{max(decimals, 0)}f}" if decimals < DIGITS else f"{cell:.{DIGITS}g}"
 
 
 def read(path: Path, labels: Collection[str] = ()) -> GappedTable:

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from dmc import __version__
+import dmc
 from dmc.cli import asking, completing, fitting, installation, judging
 from dmc.cli.wording import WrongUse, in_shell_words
 
@@ -34,7 +34,7 @@ UsageError: type[Exception] = next(c for c in typer.BadParameter.__mro__ if c.__
 
 def _show_version(asked: bool) -> None:
     if asked:
-        typer.echo(f"dmc {__version__}")
+        typer.echo(f"dmc {dmc.__version__}")
         raise typer.Exit
 
 
@@ -75,5 +75,6 @@ def _tell(sentence: str) -> None:
 def _of_wrong_use(error: Exception) -> str:
     """What typer says of it, in one sentence that ends with where to look."""
     context, message = getattr(error, "ctx", None), " ".join(error.format_message().split())  # type: ignore[attr-defined]
+    message = message.replace("Value error, ", "")
     path = context.command_path if context is not None else "dmc"
     return f"{message[:1].lower()}{message[1:].rstrip('.')}; see {path} --help"
