@@ -35,7 +35,7 @@ from dmc.cli.writers import whole_file
 Verdicts = dict[str, dict[str, Any]]  # of the recommender and of its rivals: what `Evaluation.asdict` gives
 TIME = "timestamp"  # the column of times, unless another is named
 Split = Literal["random", "user", "time", "leave-last-out"]
-NO_MEASURES = ("n", "relevant")  # numbers that say how it was judged
+NO_MEASURES = ("n", "relevant", "confidence")  # numbers that say how it was judged
 
 
 def evaluate(
@@ -130,14 +130,30 @@ def _show_verdicts(found: Sequence[Verdicts], clicks: bool, as_json: bool) -> No
     verdict = means["recommender"]
     sought = "chosen" if clicks else f"rated {verdict['relevant']:.4g} or more"
     of_folds = f" in each of {len(found)} folds" if len(found) > 1 else ""
+    strangers = verdict.get("n_unknown_users", 0)
     typer.echo(
         f"{verdict['n_ratings']:,} test {'clicks' if clicks else 'ratings'}{of_folds}; lists of {verdict['n']} for "
         f"{verdict['n_users']:,} users with items {sought}"
+        + (f", {strangers:,} of them not known" if strangers else "")
     )
     measures = [name for name, value in verdict.items() if isinstance(value, float) and name not in NO_MEASURES]
-    rows = {name: [of.get(measure) for measure in measures] for name, of in means.items()}
-    shown = [(name, "  ".join("–".rjust(9) if v is None else f"{v:9.4f}" for v in row)) for name, row in rows.items()]
-    show([("", "  ".join(m.replace("average_", "avg ").replace("_", " ").rjust(9) for m in measures)), *shown])
+    intervals = verdict.get("intervals", {})
+    last = [f"{verdict['confidence']:.0%} of recommender"] if intervals else []
+    rows = [
+        (measure, [_figure(of.get(measure)) for of in means.values()] + _bounds(intervals, measure))
+        for measure in measures
+    ]
+    width = max(map(len, means))
+    for name, fields in [("", [*means, *last]), *((name.replace("_", " "), fields) for name, fields in rows)]:
+        typer.echo(f"  {name:17}  {'  '.join(field.rjust(width) for field in fields)}".rstrip())
+
+
+def _figure(value: float | None) -> str:
+    return "–" if value is None else f"{value:.4f}"
+
+
+def _bounds(intervals: dict[str, Sequence[float]], measure: str) -> list[str]:
+    return [" to ".join(map(_figure, intervals[measure]))] if measure in intervals else []
 
 
 def _mean(verdicts: Sequence[dict[str, Any]]) -> dict[str, Any]:

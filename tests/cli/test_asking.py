@@ -37,7 +37,7 @@ def test_predict(dmc_in, files, tmp_path):
 def test_predict_writes_the_file_with_json_too(dmc_in, tmp_path):
     code, _, _ = dmc_in("predict", "model", "pairs.csv", "-o", tmp_path / "out.csv", "--json")
     assert code == 0
-    assert (tmp_path / "out.csv").read_text().startswith("user,item,prediction\nu1,2,")
+    assert (tmp_path / "out.csv").read_text().startswith("user,item,prediction,known\nu1,2,")
 
 
 def test_ids_with_commas_quotes_and_any_letters(dmc_in, tmp_path):
@@ -69,7 +69,7 @@ def test_intervals(dmc_in, files, tmp_path):
     for name in ("prediction", "lower", "upper"):
         assert [row[name] for row in last_json(out)["predictions"]] == expected[name].tolist()
     out = dmc_in("predict", tmp_path / "model", "pairs.csv", "--interval", "0.8")[1]
-    assert out.startswith("user,item,prediction,lower,upper\n")
+    assert out.startswith("user,item,prediction,known,lower,upper\n")
 
 
 # --- recommend

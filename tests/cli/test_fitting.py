@@ -56,7 +56,7 @@ def test_fit_columns_by_name(dmc_in, tmp_path):
     assert last_json(out)["n_observed"] == len(ratings())
     write(tmp_path / "pairs.csv", [("u1", 2)], "who,what")
     code, out, _ = dmc_in("predict", tmp_path / "model", tmp_path / "pairs.csv", "--json")
-    assert set(last_json(out)["predictions"][0]) == {"who", "what", "prediction"}
+    assert set(last_json(out)["predictions"][0]) == {"who", "what", "prediction", "known"}
 
 
 @pytest.mark.parametrize(("duplicates", "expected"), [("mean", 2.5), ("last", 3.0)])
