@@ -49,16 +49,17 @@ def source(path: Path) -> Any:
     return getattr(sys.stdin, "buffer", sys.stdin) if str(path) == STDIN else path
 
 
-def opened(path: Path, columns: tuple[str | None, ...]) -> Any:
-    """The `dmc.recommend.table.Table` of a file; columns that have no name are not asked for."""
+def opened(path: Path, columns: tuple[str | None, ...], *, whole: bool = False) -> Any:
+    """The `dmc.recommend.table.Table` of a file: of these columns, or whole. None is a column without a name."""
     from dmc.recommend.table import Table
 
-    return Table.open(source(path), [name for name in columns if name is not None])
+    names = [name for name in columns if name is not None]
+    return Table.open(source(path), names, None if whole else names)
 
 
 def features(path: Path | None, column: str) -> Any:
     """The table of what is known of the ids in a column, or None."""
-    return None if path is None else opened(path, (column,))
+    return None if path is None else opened(path, (column,), whole=True)
 
 
 def refuse_stdin_twice(*paths: Path | str | None) -> None:

@@ -36,7 +36,9 @@ def predict(
     """Predict the ratings of pairs of a user and an item."""
     check_table_output(output)
     recommender = dmc.Recommender.load(model)
-    found = recommender.predict(opened(pairs, recommender.columns_[:2]), **given(interval=interval, unknown=unknown))
+    found = recommender.predict(
+        opened(pairs, recommender.columns_[:2], whole=True), **given(interval=interval, unknown=unknown)
+    )
     with table_writer(output, as_json, "predictions") as write:
         write(found)
 

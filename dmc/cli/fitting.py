@@ -26,6 +26,7 @@ from dmc.cli.arguments import (
     given,
     opened,
     refuse_stdin_twice,
+    source,
 )
 from dmc.cli.interrupts import told_of_interrupts
 from dmc.cli.output import Json, check_output, interactive, show, show_json
@@ -69,12 +70,6 @@ def fit(
     columns = (user, item, rating)
     clicks = feedback == "implicit"
     judged = _opened(test, columns, clicks) if test else None
-    table = opened(ratings, (*columns, time, weight))
-    if not clicks and rating not in table.names:
-        raise ValueError(
-            f"{ratings} has no column {rating!r}, only {', '.join(map(repr, table.names))}; say which is meant, as in "
-            "--rating stars, or --feedback implicit if these are clicks"
-        )
     if model is None and not clicks and (depth is not None or device is not None):
         typer.echo("dmc: this trains a network; say --model network, which the next release asks for", err=True)
         model = "network"
@@ -93,11 +88,11 @@ def fit(
     described = {"user_features": features(user_features, user), "item_features": features(item_features, item)}
     more = given(weight=weight, time=time, **described)
     with told_of_interrupts():
-        recommender.fit(table, *columns, duplicates, **more)
+        recommender.fit(source(ratings), *columns, duplicates, **more)  # which keeps the table no longer than needed
         seconds = clock.perf_counter() - began
         if output is not None:
             recommender.save(output)
-    figures = _of_lists(recommender, judged) if clicks else _of_ratings(recommender, table, judged, rating)
+    figures = _of_lists(recommender, judged) if clicks else _of_ratings(recommender, judged, rating)
     _show_fit(recommender, {**figures, "fit_seconds": seconds}, output, as_json)
 
 
@@ -111,10 +106,14 @@ def _opened(test: Path, columns: tuple[str, str, str], clicks: bool) -> Any:
     return judged
 
 
-def _of_ratings(model: Any, table: Any, judged: Any, rating: str) -> dict[str, float]:
-    """Errors on the fitted ratings, and on those to judge by."""
-    tables = {"train_rmse": table} if judged is None else {"train_rmse": table, "test_rmse": judged}
-    return {name: dmc.metrics.rmse(model.predict(of)["prediction"], of.numbers(rating)) for name, of in tables.items()}
+def _of_ratings(model: Any, judged: Any, rating: str) -> dict[str, float]:
+    """Errors on the fitted ratings, repeated ones merged, and on those to judge by."""
+    fitted = model.observations_
+    predicted = (model.factors_.at(fitted.rows, fitted.cols) + model.mean_).clip(*model.range_)
+    found = {"train_rmse": dmc.metrics.rmse(predicted, fitted.values)}
+    if judged is not None:
+        found["test_rmse"] = dmc.metrics.rmse(model.predict(judged)["prediction"], judged.numbers(rating))
+    return found
 
 
 def _of_lists(model: Any, judged: Any) -> dict[str, float]:
@@ -168,12 +167,11 @@ def update(
     check_output(target)
     recommender = dmc.Recommender.load(model)
     recommender.n_threads, recommender.verbose = threads, interactive()
-    table = opened(new, recommender.columns_)
     of_users, of_items, _ = recommender.columns_
     described = {"user_features": features(user_features, of_users), "item_features": features(item_features, of_items)}
     before, began = _sizes(recommender), clock.perf_counter()
     with told_of_interrupts():
-        recommender.partial_fit(table, **given(**described))
+        recommender.partial_fit(source(new), **given(**described))
         seconds = clock.perf_counter() - began
         recommender.save(target)
     after = _sizes(recommender)
@@ -182,12 +180,11 @@ def update(
     if as_json:
         sizes = {f"n_{name}": count for name, count in after.items()}
         ending = {"status": recommender.status_.name, "seconds": seconds, "model": str(target)}
-        show_json({"n_given": len(table), **gained, **sizes, **ending})
+        show_json({**gained, **sizes, **ending})
         return
     names = {"users": "users", "items": "items", "observed": f"pairs with {what}"}
     shown = [(names[name], f"{after[name]:,}, {gained[f'n_new_{name}']:,} of them new") for name in after]
-    told = (f"{what} given", f"{len(table):,}"), *shown, ("status", recommender.status_.name), ("model", str(target))
-    show(told)
+    show([*shown, ("status", recommender.status_.name), ("model", str(target))])
 
 
 def _sizes(model: Any) -> dict[str, int]:

@@ -11,8 +11,9 @@ from dmc.cli.wording import WrongUse
 def test_columns_without_a_name_are_not_asked_for(tmp_path):
     path = tmp_path / "table.csv"
     path.write_text("a,b\n1,2\n")
-    table = arguments.opened(path, ("a", None, "b"))
+    table = arguments.opened(path, ("b", None))
     assert table.ids("b").tolist() == [2]
+    assert arguments.opened(path, ("b",), whole=True).ids("a").tolist() == [1]
     assert arguments.features(None, "a") is None
     assert arguments.features(path, "a").names == ["a", "b"]
 
@@ -31,7 +32,7 @@ def test_given_leaves_the_librarys_defaults():
     ("command", "expected"),
     [
         ("fit - -o {}/new --json", "n_observed"),
-        ("update model - -o {}/new --json", "n_given"),
+        ("update model - -o {}/new --json", "n_new_observed"),
         ("predict model - --json", "predictions"),
         ("evaluate - --json", "recommender"),
         ("evaluate --model model --test - --json", "recommender"),
@@ -40,7 +41,7 @@ def test_given_leaves_the_librarys_defaults():
     ],
 )
 def test_every_table_may_be_the_standard_input(command, expected, dmc_in, files, stdin, tmp_path):
-    stdin((files / "train.csv").read_bytes())
+    stdin((files / ("test.csv" if "--test" in command else "train.csv")).read_bytes())
     code, out, err = dmc_in(*command.format(tmp_path).split())
     assert code == 0, err
     assert f'"{expected}"' in out

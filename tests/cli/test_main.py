@@ -24,7 +24,7 @@ from dmc import MatrixCompletion, Recommender
     ("arguments", "message"),
     [
         ("fit nope.csv", "there is no file nope.csv; check the path"),
-        ("fit .", ". is a folder; give a file of ratings"),
+        ("fit .", ". is a folder"),
         ("fit cut.csv", "line 3 of cut.csv has 2 fields in place of 3"),
         ("fit words.csv", "column 'rating' holds 'good', which is not a number"),
         (
@@ -43,7 +43,7 @@ from dmc import MatrixCompletion, Recommender
         ("demo -o nowhere/figure.png", "there is no folder nowhere"),
         ("evaluate train.csv --split time", "the file train.csv has no column 'timestamp'"),
         ("evaluate train.csv --test-fraction 2", "--test-fraction is 2"),
-        ("evaluate repeats.csv --relevant nan", "relevant is nan"),
+        ("evaluate train.csv --relevant nan", "relevant is nan"),
         ("fit repeats.csv --duplicates last --intervals", "2 ratings are too few to hold some out for intervals"),
         ("predict model pairs.csv --interval 0.9", "has learnt no intervals; fit it with dmc fit --intervals"),
         ("fit train.csv --user who", "say which is meant, as in --user userId, or rename it"),
