@@ -13,7 +13,7 @@ class WrongUse(Exception):
 RENAMED = {"n_threads": "threads", "min_value": "min", "max_value": "max", "known_time": "time", "by": "split"}
 PARAMETERS = (
     *("user", "item", "rating", "weight", "time", "duplicates", "feedback", "model", "rank", "depth", "ensemble"),
-    *("device", "missing_values", "n_threads", "min_value", "max_value", "n_folds", "relevant", "by"),
+    *("device", "unknown", "missing_values", "n_threads", "min_value", "max_value", "n_folds", "relevant", "by"),
 )
 _VALUE = r"(?:'([^']*)'|(-?[\d.]+(?:e[+-]?\d+)?))"
 OPTIONS = re.compile(rf"\b({'|'.join(PARAMETERS)})={_VALUE}")

@@ -36,7 +36,7 @@ def test_remedies_are_for_the_shell(library, shell):
 # What the shell never meets: matrices in memory, tensors, frames, and what only a program in Python can hand over.
 OUT_OF_REACH = (
     "X.collect()", "X.sum_duplicates()", "from_entries", "at(rows, cols)", "factors.to(", "A.toarray()", "shape=(",
-    "feedback='implicit' places a user", "array.size", "call transform", "(shape=",
+    "feedback='implicit' places a user", "array.size", "call transform", "(shape=", "output='frame'",
 )  # fmt: skip
 PYTHON = re.compile(r"\b[a-z_]+=(?:'|\"|True|False|None|np\.|\d|\{)|\b[a-z_]+\([a-z_]*=|\b(?:rec|model|np)\.[a-z_]+\(")
 
