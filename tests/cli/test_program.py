@@ -6,7 +6,9 @@ import sys
 import pytest
 
 import dmc
+from command_line import clicks, last_json, write
 from dmc.cli import program
+from dmc.recommend.table import Table
 
 NAMES = [command.__name__ for command in program.COMMANDS]
 WRITE = {"fit", "update", "predict", "recommend", "similar", "complete", "report", "demo"}
@@ -68,3 +70,27 @@ def test_errors_of_the_library_that_say_nothing_are_named(monkeypatch, dmc_in):
 
     monkeypatch.setattr(dmc.kernels, "chosen", fail)
     assert dmc_in("doctor") == (1, "", "dmc: MemoryError\n")
+
+
+def test_from_clicks_to_lists_of_all_and_after_a_day_again(dmc_in, tmp_path):
+    model, lists = tmp_path / "model", tmp_path / "lists.parquet"
+    write(tmp_path / "clicks.csv", clicks(), "user,item")
+    write(tmp_path / "day.csv", [("new", 3), ("new", 6), *((f"u{3 * a}", "fresh") for a in range(9))], "user,item")
+
+    def of_all():
+        assert dmc_in("recommend", model, "-n", "5", "-o", lists)[0] == 0
+        table = Table.open(lists)
+        return set(zip(table.ids("user").tolist(), map(str, table.ids("item").tolist()), strict=True))
+
+    assert dmc_in("fit", tmp_path / "clicks.csv", "--feedback", "implicit", "-o", model)[0] == 0
+    judged = last_json(dmc_in("evaluate", tmp_path / "clicks.csv", "--feedback", "implicit", "--json")[1])
+    assert judged["recommender"]["ndcg"] > 1.5 * judged["popularity"]["ndcg"]
+    before = of_all()
+    assert len(before) == 5 * len({user for user, _ in clicks()})
+    assert not before & {(user, str(item)) for user, item in clicks()}
+
+    assert dmc_in("update", model, tmp_path / "day.csv")[0] == 0
+    after = of_all()
+    kind = [int(item) % 3 for user, item in after if user == "new" and item != "fresh"]
+    assert kind.count(0) > len(kind) / 2  # like those who chose the same
+    assert sum(item == "fresh" for _, item in after) > 0
