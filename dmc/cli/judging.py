@@ -94,7 +94,7 @@ def evaluate(
     found = []
     for train, judged in parts:
         rivals = dmc.evaluation.baselines(  # first: quick to tell what is wrong
-            train, judged, n, relevant, *columns, **({"feedback": feedback} if feedback == "implicit" else {})
+            train, judged, n, relevant, *columns, feedback=feedback
         )
         fitted = dmc.Recommender(rank, feedback=feedback, verbose=interactive())
         with told_of_interrupts():
@@ -192,5 +192,6 @@ def report(
     if as_json:
         show_json({"page": str(output), **found})
         return
-    what = "its own ratings" if found["own"] else "test ratings"
-    show([(f"rmse, {found['n_ratings']:,} {what}", f"{found['rmse']:.4f}"), ("page", str(output))])
+    what = f"{found['n_ratings']:,} {'of its own' if found['own'] else 'to test it'}"
+    measures = [(f"{name}, {what}", f"{value:.4f}") for name, value in found.items() if isinstance(value, float)]
+    show([*measures, ("page", str(output))])

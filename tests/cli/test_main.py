@@ -29,7 +29,7 @@ from dmc import MatrixCompletion, Recommender
         ("fit words.csv", "column 'rating' holds 'good', which is not a number"),
         (
             "fit repeats.csv",
-            "1 rating repeats a user and an item given before; say --duplicates last or --duplicates mean",
+            "1 rating repeats a user and an item given before; say --duplicates last",
         ),
         ("fit train.csv --user who", "the file train.csv has no column 'who', only 'user', 'item', 'rating'"),
         ("fit train.csv --test nope.csv", "there is no file nope.csv"),
