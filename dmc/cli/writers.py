@@ -27,6 +27,7 @@ DELIMITERS = {"": ",", ".csv": ",", ".txt": ",", ".tsv": "\t"}
 JSON_LINES = (".jsonl", ".ndjson", ".json")
 PARQUET = (".parquet", ".pq")
 ROWS = 100_000  # turned into text at a time
+_encode = json.JSONEncoder(default=str).encode  # json.dumps would make one for each row
 
 
 def check_table_output(path: Path | None) -> None:
@@ -169,12 +170,12 @@ def _as_fields(values: Any) -> list[Any]:
 
 def as_json_lines(columns: Columns, first: bool = True) -> bytes:
     """Rows as JSON, one a line, with all digits; NaN and infinity as null."""
-    return b"".join(json.dumps(row, default=str).encode() + b"\n" for row in _as_objects(columns))
+    return b"".join(_encode(row).encode() + b"\n" for row in _as_objects(columns))
 
 
 def _as_json_list(columns: Columns, first: bool) -> bytes:
     """Rows as items of a list that others may follow, or precede."""
-    items = ", ".join(json.dumps(row, default=str) for row in _as_objects(columns)).encode()
+    items = ", ".join(_encode(row) for row in _as_objects(columns)).encode()
     return items if first or not items else b", " + items
 
 
