@@ -64,12 +64,19 @@ def run(arguments: Sequence[str]) -> int:
         except typer.Abort:
             return 1
         except (ValueError, TypeError, OSError, ImportError, MemoryError, FloatingPointError) as error:
-            _tell(in_shell_words(error) or type(error).__name__)
+            _tell(_of_system(error) or in_shell_words(error) or type(error).__name__)
             return 1
 
 
 def _tell(sentence: str) -> None:
     typer.echo(f"dmc: {sentence}", file=sys.stderr)
+
+
+def _of_system(error: Exception) -> str:
+    """What the operating system says, such as of a full disk, in a sentence; empty of all other errors."""
+    if not isinstance(error, OSError) or not error.strerror:
+        return ""
+    return f"{error.filename or 'the output'} cannot be used: {error.strerror[:1].lower()}{error.strerror[1:]}"
 
 
 def _of_wrong_use(error: Exception) -> str:

@@ -72,7 +72,8 @@ def table_writer(output: Path | None, in_json: bool, name: str, **more: object) 
 @contextmanager
 def whole_file(output: Path) -> Iterator[Path]:
     """Where to write what becomes `output` once all of it is there; on failure and on Ctrl-C nothing is left."""
-    if output.exists() and not output.is_file():  # a device or a pipe, which must not be replaced
+    device = output.is_relative_to("/dev")  # /dev/stdout may be a file, to which others go on writing
+    if device or (output.exists() and not output.is_file()):  # nor may a pipe be replaced
         yield output
         return
     target = output.resolve()

@@ -64,6 +64,14 @@ def test_warnings_are_told_in_the_words_of_the_shell(monkeypatch, dmc_in):
     assert (code, err) == (0, "dmc: slow; say --rank 3\n")
 
 
+def test_errors_of_the_operating_system_are_sentences(monkeypatch, dmc_in):
+    def fail():
+        raise PermissionError(13, "Permission denied", "a/file")
+
+    monkeypatch.setattr(dmc.kernels, "chosen", fail)
+    assert dmc_in("doctor") == (1, "", "dmc: a/file cannot be used: permission denied\n")
+
+
 def test_errors_of_the_library_that_say_nothing_are_named(monkeypatch, dmc_in):
     def fail():
         raise MemoryError
