@@ -25,6 +25,7 @@ PHRASES = (
     (r"filter_already_liked_items=False", "--include-rated"),
     (r"or make one with save", "or make one with dmc fit -o"),
     (r"save or `dmc fit -o` wrote", "`dmc fit -o` wrote"),
+    (r"\bdmc\.evaluation\.split leaves out", "dmc evaluate --split leaves out"),
     (r"load it with dmc\.\w+", "give one that dmc fit -o wrote"),
     (r"\bmin_value and max_value\b", "--min and --max"),
     (r"(?<!')\b(min_value|max_value|missing_values|n_threads|test_fraction|user_features|item_features)\b", None),

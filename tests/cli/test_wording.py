@@ -26,6 +26,7 @@ PACKAGE = Path(dmc.__file__).parent
         ("outside min_value and max_value, the", "outside --min and --max, the"),
         ("test_fraction is 2; it has", "--test-fraction is 2; it has"),
         ("there is no column 'min_value'", "there is no column 'min_value'"),
+        ("such as those that dmc.evaluation.split leaves out", "such as those that dmc evaluate --split leaves out"),
         ("check the path, or make one with save", "check the path, or make one with dmc fit -o"),
     ],
 )  # fmt: skip
@@ -38,7 +39,9 @@ OUT_OF_REACH = (
     "X.collect()", "X.sum_duplicates()", "from_entries", "at(rows, cols)", "factors.to(", "A.toarray()", "shape=(",
     "feedback='implicit' places a user", "array.size", "call transform", "(shape=", "output='frame'",
 )  # fmt: skip
-PYTHON = re.compile(r"\b[a-z_]+=(?:'|\"|True|False|None|np\.|\d|\{)|\b[a-z_]+\([a-z_]*=|\b(?:rec|model|np)\.[a-z_]+\(")
+PYTHON = re.compile(
+    r"\b[a-z_]+=(?:'|\"|True|False|None|np\.|\d|\{)|\b[a-z_]+\([a-z_]*=|\b(?:rec|model|np)\.[a-z_]+\(|\bdmc\.[a-zE]"
+)
 
 
 def sentences():
