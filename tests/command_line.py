@@ -18,3 +18,11 @@ def write(path, rows, header="user,item,rating"):
 
 def last_json(output: str):
     return json.loads(output.splitlines()[-1])
+
+
+def clicks(users=60, items=30, seed=0):
+    """Users of three kinds who choose mostly among the items of theirs."""
+    rng = np.random.default_rng(seed)
+    chance = np.where(np.arange(users)[:, None] % 3 == np.arange(items) % 3, 0.6, 0.05)
+    u, i = np.nonzero(rng.random((users, items)) < chance)
+    return [(f"u{a}", b) for a, b in zip(u.tolist(), i.tolist(), strict=True)]

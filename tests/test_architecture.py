@@ -19,7 +19,7 @@ DOORS = {
     "PIL": {"plots"},
     "pandas": set(),
     "polars": set(),
-    "pyarrow": {"model_file", "recommend/parquet"},
+    "pyarrow": {"cli/writers", "model_file", "recommend/parquet"},
     "narwhals": {"recommend/table"},
     "typer": {"cli"},
     "tqdm": {"solver/callbacks"},

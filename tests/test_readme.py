@@ -57,6 +57,11 @@ def test_shell_commands_run(tmp_path: Path) -> None:
     (tmp_path / "ratings.csv").write_text("\n".join(ratings) + "\n")
     (tmp_path / "newer.csv").write_text("user,item,rating\nuser 3,0,4\nuser 4,3,5\n")
     (tmp_path / "pairs.csv").write_text("user,item\nuser 3,7\n")
+    clicks = [f"user {u},{i}" for u in range(40) for i in range(30) if (u + i) % 3 == 0]
+    (tmp_path / "clicks.csv").write_text("\n".join(["user,item", *clicks]) + "\n")
+    (tmp_path / "today.csv").write_text("user,item\nuser 3,1\nsomebody new,2\nuser 5,new\n")
+    readings = [f"{day},{day % 7}.5,{'' if day == 3 else day % 7 + 1}.0,{day % 5}.25" for day in range(20)]
+    (tmp_path / "readings.csv").write_text("\n".join(["day,oslo,bergen,tromso", *readings]).replace(",.0", ",") + "\n")
     targets = re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(), flags=re.MULTILINE)
     for line in "".join(blocks("sh")).splitlines():
         program, *arguments = shlex.split(line)

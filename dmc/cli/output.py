@@ -2,33 +2,16 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
-import re
+import math
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
-import numpy as np
 import typer
-from numpy.typing import ArrayLike
 
 Json = Annotated[bool, typer.Option("--json", help="End with one line of JSON, for machines.")]
-
-
-# What the library says of its parameters, as the shell has them.
-OPTIONS = re.compile(r"\b(user|item|rating|duplicates|model)='([^']*)'")
-PHRASES = {"fit Recommender(intervals=True) to ratings": "fit it with dmc fit --intervals"}
-
-
-def in_shell_words(message: object) -> str:
-    """A sentence of the library, its remedy being one for the shell."""
-    sentence = OPTIONS.sub(r"--\1 \2", str(message))
-    for phrase, ours in PHRASES.items():
-        sentence = sentence.replace(phrase, ours)
-    return sentence
 
 
 def show(rows: Sequence[tuple[str, str]]) -> None:
@@ -38,20 +21,27 @@ def show(rows: Sequence[tuple[str, str]]) -> None:
         typer.echo(f"  {name:{width}}  {value}")
 
 
-def write(columns: Mapping[str, ArrayLike], output: Path | None, as_json: bool, name: str, **more: object) -> None:
-    """Columns as CSV to a file or the screen; as JSON: a list of rows under `name`, after what else is given."""
-    rows = list(zip(*(np.asarray(values).tolist() for values in columns.values()), strict=True))
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(columns)
-    writer.writerows([f"{v:.4f}" if isinstance(v, float) else v for v in row] for row in rows)
-    content = text.getvalue().encode("utf-8", "surrogateescape")  # ids of another encoding come back as they were
-    if output is not None:
-        output.write_bytes(content)
-    if as_json:
-        typer.echo(json.dumps({**more, name: [dict(zip(columns, row, strict=True)) for row in rows]}))
-    elif output is None:
-        typer.echo(content, nl=False)
+def show_json(found: Any) -> None:
+    """One line of JSON; what is no number there (NaN, infinity) is null."""
+    typer.echo(as_json(found))
+
+
+def as_json(found: Any) -> str:
+    """Valid JSON, which has neither NaN nor infinity."""
+    try:
+        return json.dumps(found, allow_nan=False)
+    except ValueError:
+        return json.dumps(_without_nan(found), allow_nan=False)
+
+
+def _without_nan(found: Any) -> Any:
+    if isinstance(found, float):
+        return found if math.isfinite(found) else None
+    if isinstance(found, dict):
+        return {name: _without_nan(value) for name, value in found.items()}
+    if isinstance(found, (list, tuple)):
+        return [_without_nan(value) for value in found]
+    return found
 
 
 def check_output(path: Path | None) -> None:

@@ -1,6 +1,5 @@
-"""The command line: what each command answers, that errors are one sentence, and that Ctrl-C loses nothing."""
+"""What ends the program: errors in one sentence, wrong use, Ctrl-C, and a reader that has gone."""
 
-import importlib.util
 import os
 import pty
 import re
@@ -13,14 +12,10 @@ import time
 
 import numpy as np
 import pytest
-from matplotlib import image as images
-from typer.testing import CliRunner
 
 import dmc
 from command_line import last_json
-from dmc import Recommender, _extensions, kernels
-from dmc.cli import main, models
-from dmc.kernels import torch_compiled
+from dmc import MatrixCompletion, Recommender
 
 # --- errors
 
@@ -29,12 +24,12 @@ from dmc.kernels import torch_compiled
     ("arguments", "message"),
     [
         ("fit nope.csv", "there is no file nope.csv; check the path"),
-        ("fit .", ". is a folder; give a file of ratings"),
+        ("fit .", ". is a folder"),
         ("fit cut.csv", "line 3 of cut.csv has 2 fields in place of 3"),
         ("fit words.csv", "column 'rating' holds 'good', which is not a number"),
         (
             "fit repeats.csv",
-            "1 rating repeats a user and an item given before; say --duplicates last or --duplicates mean",
+            "1 rating repeats a user and an item given before; say --duplicates last",
         ),
         ("fit train.csv --user who", "the file train.csv has no column 'who', only 'user', 'item', 'rating'"),
         ("fit train.csv --test nope.csv", "there is no file nope.csv"),
@@ -45,15 +40,10 @@ from dmc.kernels import torch_compiled
         ("predict train.csv pairs.csv", "train.csv is not a model file, or is damaged"),
         ("predict model nope.csv", "there is no file nope.csv"),
         ("predict model words.csv -o nowhere/out.csv", "there is no folder nowhere"),
-        ("recommend model --user u1 -n 0", "n is 0; it has to be at least 1"),
         ("demo -o nowhere/figure.png", "there is no folder nowhere"),
-        ("evaluate", "evaluate takes RATINGS to fit, or --model MODEL with --test FILE; give one of the two"),
-        ("evaluate --model model", "evaluate takes RATINGS to fit, or --model MODEL with --test FILE"),
-        ("evaluate train.csv --model model --test test.csv", "give one of the two"),
         ("evaluate train.csv --split time", "the file train.csv has no column 'timestamp'"),
-        ("evaluate train.csv --test-fraction 2", "test_fraction is 2"),
-        ("evaluate repeats.csv --relevant nan", "relevant is nan"),
-        ("evaluate train.csv -n 0", "n is 0; it has to be at least 1"),
+        ("evaluate train.csv --test-fraction 2", "--test-fraction is 2"),
+        ("evaluate train.csv --relevant nan", "relevant is nan"),
         ("fit repeats.csv --duplicates last --intervals", "2 ratings are too few to hold some out for intervals"),
         ("predict model pairs.csv --interval 0.9", "has learnt no intervals; fit it with dmc fit --intervals"),
         ("fit train.csv --user who", "say which is meant, as in --user userId, or rename it"),
@@ -63,6 +53,28 @@ from dmc.kernels import torch_compiled
         ("similar model --item 3 --titles train.csv", "train.csv has a title for none of the model's items"),
         ("explain model --user nobody --item 3", "user 'nobody' is not known; ask for one that was rated in fit"),
         ("explain model --user u1 --item 999", "item '999' is not known"),
+        ("update nope train.csv", "there is no model file nope; check the path, or make one with dmc fit -o"),
+        ("update model nope.csv", "there is no file nope.csv"),
+        ("update model train.csv -o nowhere/model", "there is no folder nowhere"),
+        ("update model pairs.csv", "the file pairs.csv has no column 'rating'"),
+        ("fit train.csv --feedback implicit --intervals", "have no intervals; leave --intervals out"),
+        ("fit train.csv --feedback implicit --model bayes", "which has a model of its own; leave --model out"),
+        ("fit train.csv --item-features nope.csv", "there is no file nope.csv"),
+        ("fit train.csv --weight w", "no column 'w'"),
+        ("recommend nope", "there is no model file nope"),
+        ("recommend model --users nope.txt", "there is no file nope.txt; check the path"),
+        ("recommend model --users .", ". is a folder; give a file of ids, one a line"),
+        (
+            "recommend model --items nope.txt",
+            "--items: item 'nope.txt' is neither known nor a file; give ids of the fit",
+        ),
+        ("recommend model --exclude 77", "--exclude: item 77 is neither known nor a file"),
+        ("recommend model -o nowhere/lists.csv", "there is no folder nowhere"),
+        ("complete nope.csv", "there is no file nope.csv; check the path"),
+        ("complete cut.csv", "line 3 of cut.csv has 2 fields in place of 3; mend that line"),
+        ("complete words.csv --label item", "words.csv has no column of numbers"),
+        ("complete train.csv --label who", "train.csv has no column 'who', only 'user', 'item', 'rating'"),
+        ("complete train.csv -o nowhere/table.csv", "there is no folder nowhere"),
         ("report nope", "there is no model file nope"),
         ("report model -o nowhere/page.html", "there is no folder nowhere"),
         ("report model -o .", "is a folder"),
@@ -77,7 +89,7 @@ def test_an_error_is_one_sentence(arguments, message, dmc_in, files, monkeypatch
     # Wrong paths are told before the work: here, the work would fail.
     if "nowhere" in arguments or "--test" in arguments or arguments.endswith("-o ."):
         monkeypatch.setattr(Recommender, "fit", None)
-        monkeypatch.setattr(main, "MatrixCompletion", None)
+        monkeypatch.setattr(MatrixCompletion, "fit", None)
     code, out, err = dmc_in(*arguments.split())
     assert code == 1
     assert out == ""
@@ -89,26 +101,31 @@ def test_an_error_is_one_sentence(arguments, message, dmc_in, files, monkeypatch
 
 
 @pytest.mark.parametrize(
-    "arguments",
+    ("arguments", "message"),
     [
-        "similar model",
-        "explain model --user u1",
-        "report",
-        "export model",
-        "export model x --format csv",
-        "fit",
-        "predict model",
-        "recommend model",
-        "bench-what",
-        "fit train.csv --duplicates first",
-        "fit -x",
+        ("similar model", "missing option '--item'; see dmc similar --help"),
+        ("explain model --user u1", "missing option '--item'"),
+        ("report", "missing argument 'model'; see dmc report --help"),
+        ("export model x --format csv", "'csv' is not one of 'npy', 'parquet'; see dmc export --help"),
+        ("fit", "missing argument 'ratings'; see dmc fit --help"),
+        ("bench-what", "no such command 'bench-what'"),
+        ("fit train.csv --duplicates first", "'first' is not one of 'error', 'mean', 'last', 'latest'"),
+        ("fit -x", "no such option: -x"),
+        ("fit train.csv --rank 0", "invalid value for '--rank'"),
+        ("recommend model -n 0", "invalid value for '-n'"),
+        ("recommend model -n many", "invalid value for '-n'"),
+        ("recommend model --user u1 --users users.txt", "--user and --users are both given; say one of them"),
+        ("recommend model -o lists.xlsx", "lists.xlsx ends in .xlsx, which is not written; say .csv, .tsv, .jsonl or"),
+        ("fit - --test -", "- is given for several tables"),
+        ("complete train.csv --min low", "--min is 'low'; say a number, or COLUMN=NUMBER"),
     ],
 )
-def test_wrong_use_is_explained(arguments, files):
-    result = CliRunner().invoke(main.app, arguments.split())
-    assert result.exit_code == 2
-    assert "Usage" in result.output
-    assert "Traceback" not in result.output
+def test_wrong_use_is_one_sentence_and_status_2(arguments, message, dmc_in):
+    code, out, err = dmc_in(*arguments.split())
+    assert (code, out) == (2, "")
+    assert err.startswith("dmc: ")
+    assert message in err
+    assert err.count("\n") == 1
 
 
 @pytest.mark.filterwarnings("default")
@@ -117,7 +134,7 @@ def test_warnings_are_sentences_too(dmc_in, monkeypatch, tmp_path):
         if info.status is None:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(models, "Recommender", lambda **settings: Recommender(callbacks=[interrupt], **settings))
+    monkeypatch.setattr(dmc, "Recommender", lambda *rank, **settings: Recommender(callbacks=[interrupt], **settings))
     code, out, err = dmc_in("fit", "train.csv", "-o", tmp_path / "model", "--json")
     assert code == 0
     assert err == "dmc: interrupted after 1 steps: the model holds the best so far\n"
@@ -125,25 +142,25 @@ def test_warnings_are_sentences_too(dmc_in, monkeypatch, tmp_path):
     assert (tmp_path / "model").exists()
 
 
-@pytest.mark.parametrize("command", [[], *([command.__name__] for command in models.COMMANDS), ["demo"], ["doctor"]])
-def test_help(command):
-    result = CliRunner().invoke(main.app, [*command, "--help"])
-    assert result.exit_code == 0
-    assert "Usage" in result.output
-    if command and command[0] != "doctor":
-        assert ("--output" in result.output) == (command[0] in ("fit", "predict", "report", "demo"))
-
-
 # --- Ctrl-C
+
+
+def with_interrupts(*arguments, **more):
+    """A process that Ctrl-C reaches: a child inherits a signal that is ignored, as of tests in the background."""
+    previous = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        return subprocess.Popen([sys.executable, *map(str, arguments)], text=True, **more)
+    finally:
+        signal.signal(signal.SIGINT, previous)
 
 
 # A fit that never thinks it has arrived.
 UNENDING = """
 from dataclasses import replace
-from dmc.cli import main
+from dmc.cli.main import main
 from dmc.recommend import bayesian
 bayesian.TUNING = replace(bayesian.TUNING, tol=0)
-main.app()
+main()
 """
 
 
@@ -200,116 +217,56 @@ def test_ctrl_c_saves_the_best_so_far(many_ratings, tmp_path):
     assert not list(tmp_path.glob("*.part"))
 
 
-# --- doctor and demo
-
-
-def test_doctor_json(dmc_in):
-    code, out, err = dmc_in("doctor", "--json")
-    assert (code, err) == (0, "")
-    found = last_json(out)
-    assert found["dmc"] == dmc.__version__
-    assert found["cores"] == os.cpu_count()
-    assert found["kernel"] == kernels.chosen()
-    assert [k["name"] for k in found["kernels"]] == list(kernels.NAMES)
-    for kernel in found["kernels"]:
-        assert kernel["reason"]
-        assert kernel["available"] or kernel["remedy"]
-    assert found["versions"]["numpy"] == np.__version__
-    assert all(isinstance(n, int) for n in found["threads"].values())
-
-
-def test_doctor_for_people(dmc_in, monkeypatch):
-    monkeypatch.setenv("DMC_KERNEL", "reference")
-    code, out, _ = dmc_in("doctor")
-    assert code == 0
-    assert re.search(r"kernel reference +serves", out)
-    assert not re.search(r"kernel (native|numba) +serves", out)
-    assert np.__version__ in out
-    monkeypatch.setattr(main, "version", lambda name: (_ for _ in ()).throw(main.PackageNotFoundError(name)))
-    assert re.search(r"torch +not installed", dmc_in("doctor")[1])
-
-
-def test_doctor_tells_what_is_missing_and_what_to_do(dmc_in, monkeypatch):
-    missing = kernels.Availability("native", False, "it was not built", "install a compiler")
-    there = kernels.Availability("numba", True, "compiled at first use")
-    monkeypatch.setattr(kernels, "report", lambda: [missing, there])
-    code, out, _ = dmc_in("doctor")
-    assert code == 0
-    assert re.search(r"kernel native +missing +it was not built; install a compiler", out)
-    assert re.search(r"kernel numba +serves", out)
-    assert last_json(dmc_in("doctor", "--json")[1])["kernel"] == "numba"
+# The program, stopped where a test wants it: it says so, and waits.
+WAITING = """
+import sys, time
+def wait(*_, **__):
+    print("here", flush=True)
+    time.sleep(60)
+{where}
+from dmc.cli.main import main
+main()
+"""
+AT_START = """
+import importlib.abc
+class Finder(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, *_):
+        if name == {module!r}:
+            wait()
+sys.meta_path.insert(0, Finder())
+"""
+IN_THE_LISTS = """
+import dmc
+dmc.Recommender.recommend = wait
+"""
 
 
 @pytest.mark.parametrize(
-    ("compiled", "torch", "ours", "expected"),
-    [
-        (("dmc._cuda was not built", "install nvcc"), True, None, "missing +dmc._cuda was not built; install nvcc"),
-        (("there is no NVIDIA driver", "install one"), True, None, "missing +there is no NVIDIA driver; install one"),
-        (None, False, None, r"missing +torch is not installed; run: pip install 'dmc\[torch\]'"),
-        (None, True, ("torch is without CUDA", "install one"), "missing +torch is without CUDA; install one"),
-        (None, True, None, "serves +dmc._cuda, for torch tensors on a GPU"),
-    ],
-    ids=["not built", "no driver", "no torch", "torch for the processor", "all there"],
+    "where",
+    [AT_START.format(module=name) for name in ("dmc.cli.program", "numpy", "scipy.sparse", "safetensors")]
+    + [IN_THE_LISTS],
+    ids=["our own imports", "numpy", "scipy", "safetensors", "at work"],
 )
-def test_doctor_tells_whether_cuda_is_used_and_why(compiled, torch, ours, expected, dmc_in, monkeypatch):
-    compiled, ours = (None if found is None else _extensions.Obstacle(*found) for found in (compiled, ours))
-    monkeypatch.setattr(_extensions, "cuda_obstacle", lambda: compiled)
-    monkeypatch.setattr(torch_compiled, "cuda_obstacle", lambda: ours)
-    find_spec = importlib.util.find_spec
-    monkeypatch.setattr(importlib.util, "find_spec", lambda n: None if n == "torch" and not torch else find_spec(n))
-    out = dmc_in("doctor")[1]
-    assert re.search(f"^  CUDA +{expected}$", out, re.MULTILINE), out
-    found = last_json(dmc_in("doctor", "--json")[1])["cuda"]
-    assert found["used"] == expected.startswith("serves")
-    assert bool(found["remedy"]) == (not found["used"])
+def test_ctrl_c_ends_it_without_a_word_and_leaves_nothing(where, files, tmp_path):
+    given = ["recommend", files / "model", "-o", tmp_path / "lists.csv"]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    process = with_interrupts("-c", WAITING.format(where=where), *given, **pipes)
+    assert process.stdout.readline() == "here\n"
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert (out, err) == ("", "")
+    assert process.returncode == -signal.SIGINT  # a shell calls it 130, and ends its loop
+    assert list(tmp_path.iterdir()) == []
 
 
-def test_an_unknown_kernel_is_refused(dmc_in, monkeypatch):
-    monkeypatch.setenv("DMC_KERNEL", "cuda-but-misspelt")
-    code, _, err = dmc_in("doctor")
-    assert code == 1
-    assert err.startswith("dmc: the environment variable DMC_KERNEL is 'cuda-but-misspelt'; choose one of 'native'")
-
-
-def test_demo_keeps_its_promises(tmp_path):
-    """The embedded default: planted error at most 1e-5 at rank 5; the photograph 8 dB above mean-fill; the figure."""
-    result = CliRunner().invoke(main.app, ["demo", "-o", str(tmp_path / "figure.png"), "--json"])
-    assert result.exit_code == 0
-    found = last_json(result.stdout)
-    assert found["planted"]["relative_error"] <= 1e-5
-    assert found["planted"]["rank"] == 5
-    assert found["planted"]["status"] == "CONVERGED"
-    photograph = found["photograph"]
-    assert photograph["psnr"] >= photograph["psnr_mean_fill"] + 8
-    assert photograph["figure"] == str(tmp_path / "figure.png")
-    height, width = images.imread(tmp_path / "figure.png").shape[:2]
-    assert width > 1000
-    assert height / width == pytest.approx(427 / 640 / 3, rel=0.2)
-    assert f"{photograph['psnr']:.2f} dB" in result.stdout
-
-
-def test_bench_lists_every_run_with_what_it_asks(dmc_in):
-    status, out, _ = dmc_in("bench")
-    assert status == 0
-    lines = [line.split(maxsplit=1) for line in out.splitlines()]
-    assert {"trajectory-300", "trajectory-1000", "narrow", "kwon", "ratings", "memory", "kernels"} <= {
-        n for n, _ in lines
-    }
-    assert lines[-1][0] == "report"  # it is made from the others
-    assert all(question.endswith(".") for _, question in lines)
-
-
-def test_bench_runs_what_is_named_in_processes_of_their_own(dmc_in, monkeypatch):
-    commands = []
-    ended = subprocess.CompletedProcess([], 0)
-    monkeypatch.setattr(subprocess, "run", lambda command: commands.append(command[1:]) or ended)
-    assert dmc_in("bench", "kwon", "report")[0] == 0
-    assert [(os.path.basename(script), name) for script, name in commands] == [
-        ("rates.py", "kwon"),
-        ("report.py", "report"),
-    ]
-    ended.returncode = 3
-    assert dmc_in("bench", "kwon")[0] == 3
-    status, _, err = dmc_in("bench", "kwom")
-    assert status == 1
-    assert "there is no bench 'kwom'" in err
+def test_a_reader_that_has_gone_ends_it_without_a_word(files):
+    """As in `dmc recommend MODEL | head`."""
+    reads, writes = os.pipe()
+    os.close(reads)
+    try:
+        given = ["-m", "dmc", "recommend", files / "model"]
+        process = with_interrupts(*given, stdout=writes, stderr=subprocess.PIPE)
+    finally:
+        os.close(writes)
+    assert process.communicate(timeout=60)[1] == ""
+    assert process.returncode == -signal.SIGPIPE

@@ -1,0 +1,173 @@
+"""dmc complete: the gaps of a table filled in."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+import dmc
+from dmc.cli.arguments import Rank, TableOutput, Threads, given
+from dmc.cli.interrupts import told_of_interrupts
+from dmc.cli.output import Json, interactive, show
+from dmc.cli.wording import WrongUse
+from dmc.cli.writers import PARQUET, check_table_output, table_writer
+
+if TYPE_CHECKING:
+    from dmc.cli.gapped_table import Cells, GappedTable
+
+Bounds = list[str] | None
+
+
+def complete(
+    table: Annotated[Path, typer.Argument(help="CSV, TSV or Parquet with a header; - is the standard input.")],
+    output: TableOutput = None,
+    label: Annotated[
+        list[str] | None,
+        typer.Option("--label", help="A column to keep as it is, such as an id of numbers; may be said again."),
+    ] = None,
+    missing_values: Annotated[
+        float | None, typer.Option(help="A number that stands for a missing cell, such as -200, beside empty and NA.")
+    ] = None,
+    least: Annotated[
+        Bounds, typer.Option("--min", help="Least value: of all columns, or COLUMN=VALUE; may be said again.")
+    ] = None,
+    most: Annotated[Bounds, typer.Option("--max", help="Largest value, in the same way.")] = None,
+    rank: Rank = None,
+    robust: Annotated[bool, typer.Option("--robust", help="Leave out and count cells that are grossly wrong.")] = False,
+    leave_unknown: Annotated[
+        bool, typer.Option("--leave-unknown", help="Leave what the other cells cannot determine empty.")
+    ] = False,
+    std: Annotated[
+        Path | None, typer.Option("--std", help="File for the standard deviations of the cells that are filled.")
+    ] = None,
+    threads: Threads = None,
+    as_json: Json = False,
+) -> None:
+    """Fill in the missing cells of a table of numbers; what was observed, and labels, stay as they are."""
+    check_table_output(output)
+    check_table_output(std)
+    from dmc.cli import gapped_table
+
+    gapped = gapped_table.read(table, label or ())
+    if gapped.row_numbers is not None:
+        typer.echo(f"dmc: column {gapped.row_numbers!r} numbers the rows, and is kept as a label", err=True)
+    bounds = {
+        "min_value": _bounds(least, gapped, "--min", float("-inf")),
+        "max_value": _bounds(most, gapped, "--max", float("inf")),
+    }
+    where = gapped.missing(missing_values)
+    if not len(where[0]):
+        typer.echo("dmc: no cell is missing: the table is written as it is", err=True)
+        _write(gapped, None, None, output, as_json)
+        return
+    model = dmc.MatrixCompletion(
+        rank,
+        loss="robust" if robust else "squared",
+        n_threads=threads,
+        verbose=interactive(),
+        **given(missing_values=missing_values, **bounds),
+    )
+    with _names_of(gapped), told_of_interrupts():
+        model.fit(gapped.values)
+        cells, deviations = _filled(model, where, leave_unknown, std is not None)
+    if deviations is not None and std is not None:
+        with table_writer(std, False, "std") as write:
+            write(gapped.only(deviations))
+    _write(gapped, model, cells, output, as_json)
+
+
+def _write(table: GappedTable, model: Any, cells: Cells | None, output: Path | None, as_json: bool) -> None:
+    """The completed table, or the table as it was, and what there is to say of it."""
+    figures = _figures(model, table, cells)
+    as_numbers = output is not None and output.suffix.lower() in PARQUET
+    if cells is None:
+        columns = table.columns
+    else:
+        columns = table.with_cells(cells) if as_numbers else table.with_cells_as_text(cells, model.column_errors_)
+    with table_writer(output, as_json, "completed", **figures) as write:
+        write(columns)
+    if output is not None and not as_json:
+        _show(figures, output)
+
+
+def _bounds(said: Bounds, table: GappedTable, option: str, none: float) -> list[float] | None:
+    """One bound for each column, from VALUE and COLUMN=VALUE."""
+    if not said:
+        return None
+    bounds = dict.fromkeys(table.of_numbers, none)
+    for one in sorted(said, key=lambda one: "=" in one):  # what is said of all columns comes first
+        name, _, value = one.rpartition("=")
+        try:
+            number = float(value)
+        except ValueError:
+            raise WrongUse(f"{option} is {one!r}; say a number, or COLUMN=NUMBER") from None
+        if name and name not in bounds:
+            raise ValueError(
+                f"{option} names the column {name!r}, and those of numbers are {_quoted(table.of_numbers)}"
+            )
+        bounds |= {name: number} if name else dict.fromkeys(bounds, number)
+    return list(bounds.values())
+
+
+def _quoted(names: Sequence[str]) -> str:
+    return ", ".join(map(repr, names))
+
+
+@contextmanager
+def _names_of(table: GappedTable) -> Iterator[None]:
+    """Warnings and errors speak of the file's columns and lines, where the library counts those of a matrix."""
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("default")
+        try:
+            yield
+        except (ValueError, TypeError) as error:
+            raise type(error)(table.named(str(error))) from None
+        finally:
+            sentences = [(table.named(str(warning.message)), warning.category) for warning in told]
+    for sentence, category in sentences:
+        warnings.warn(sentence, category, stacklevel=3)
+
+
+def _filled(model: Any, where: tuple[Any, Any], leave_unknown: bool, deviations: bool) -> tuple[Cells, Cells | None]:
+    """What goes into the missing cells, and their standard deviations if asked for; NaN for what cannot be known."""
+    import numpy as np
+
+    from dmc.cli.gapped_table import Cells
+
+    found = model.predict(*where, return_std=deviations)
+    values, spreads = found if deviations else (found, None)
+    if leave_unknown:
+        values = np.where(model.identifiability_.known(*where), values, np.nan)
+    return Cells(*where, values), None if spreads is None else Cells(*where, spreads)
+
+
+def _figures(model: Any, table: GappedTable, cells: Cells | None) -> dict[str, Any]:
+    n_rows, n_columns = table.values.shape
+    sizes = {"rows": n_rows, "columns_of_numbers": n_columns}
+    if cells is None:
+        return {**sizes, "filled": 0}
+    left = int((cells.values != cells.values).sum())
+    return {
+        **sizes,
+        "filled": len(cells.values) - left,
+        "left_empty": left,
+        "rank": model.rank_,
+        "held_out_rmse": model.held_out_rmse_,
+        "column_errors": dict(zip(table.of_numbers, model.column_errors_.tolist(), strict=True)),
+        "outliers": len(model.outliers_),
+        "status": model.status_.name,
+    }
+
+
+def _show(figures: dict[str, Any], output: Path) -> None:
+    shown = {name: value for name, value in figures.items() if name != "column_errors"}
+    rows = [
+        (name.replace("_", " "), f"{v:.4g}" if isinstance(v, float) else f"{v:,}" if isinstance(v, int) else str(v))
+        for name, v in shown.items()
+    ]
+    show([*rows, ("table", str(output))])

@@ -1,0 +1,191 @@
+"""dmc fit and dmc update: a model from a table, and a model that takes a day's ratings or clicks in."""
+
+from __future__ import annotations
+
+import time as clock
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+
+import dmc
+from dmc.cli.arguments import (
+    Duplicates,
+    Feedback,
+    ItemColumn,
+    ItemFeatures,
+    Model,
+    Rank,
+    RatingColumn,
+    Threads,
+    TimeColumn,
+    UserColumn,
+    UserFeatures,
+    WeightColumn,
+    features,
+    given,
+    opened,
+    refuse_stdin_twice,
+    source,
+)
+from dmc.cli.interrupts import told_of_interrupts
+from dmc.cli.output import Json, check_output, interactive, show, show_json
+
+Kind = Annotated[
+    Literal["bayes", "network"] | None,
+    typer.Option(help="Variational Bayes, which is the default, or a compressed deep network."),
+]
+Intervals = Annotated[bool, typer.Option("--intervals", help="Learn bounds for `dmc predict --interval` too.")]
+Device = Annotated[str | None, typer.Option(help="Where to train a network or fit clicks: cuda for a GPU.")]
+ModelOutput = Annotated[Path | None, typer.Option("-o", "--output", help="Where to save the model.")]
+# Of the lists of test users, and of those that the fit itself has held out.
+LIST_MEASURES = ("recall", "precision", "ndcg", "coverage")
+
+
+def fit(
+    ratings: Annotated[Path, typer.Argument(help="One rating or click a line: user, item, rating. - is the input.")],
+    test: Annotated[Path | None, typer.Option("--test", help="Ratings to judge by; they are not fitted.")] = None,
+    output: ModelOutput = None,
+    feedback: Feedback = "explicit",
+    user: UserColumn = "user",
+    item: ItemColumn = "item",
+    rating: RatingColumn = "rating",
+    weight: WeightColumn = None,
+    time: TimeColumn = None,
+    duplicates: Duplicates = "error",
+    user_features: UserFeatures = None,
+    item_features: ItemFeatures = None,
+    rank: Rank = None,
+    model: Kind = None,
+    depth: Annotated[int | None, typer.Option(help="Cores of the network; 3 if left out.", min=0)] = None,
+    ensemble: Annotated[int, typer.Option(help="Models to average.", min=1)] = 1,
+    intervals: Intervals = False,
+    threads: Threads = None,
+    device: Device = None,
+    as_json: Json = False,
+) -> None:
+    """Fit a recommender to ratings or clicks. Ctrl-C ends with the best so far, saved if -o was given."""
+    refuse_stdin_twice(ratings, test, user_features, item_features)
+    check_output(output)
+    columns = (user, item, rating)
+    clicks = feedback == "implicit"
+    judged = _opened(test, columns, clicks) if test else None
+    if model is None and not clicks and (depth is not None or device is not None):
+        typer.echo("dmc: this trains a network; say --model network, which the next release asks for", err=True)
+        model = "network"
+    began = clock.perf_counter()
+    recommender = dmc.Recommender(
+        rank,
+        feedback=feedback,
+        model=model,
+        depth=depth,
+        ensemble=ensemble,
+        intervals=intervals,
+        n_threads=threads,
+        device=device,
+        verbose=interactive(),
+    )
+    described = {"user_features": features(user_features, user), "item_features": features(item_features, item)}
+    more = given(weight=weight, time=time, **described)
+    with told_of_interrupts():
+        recommender.fit(source(ratings), *columns, duplicates, **more)  # which keeps the table no longer than needed
+        seconds = clock.perf_counter() - began
+        if output is not None:
+            recommender.save(output)
+    figures = _of_lists(recommender, judged) if clicks else _of_ratings(recommender, judged, rating)
+    _show_fit(recommender, {**figures, "fit_seconds": seconds}, output, as_json)
+
+
+def _opened(test: Path, columns: tuple[str, str, str], clicks: bool) -> Any:
+    """Ratings to judge by; what is wrong with them is told now, before the work."""
+    judged, (user, item, rating) = opened(test, columns), columns
+    for column in (user, item):
+        judged.ids(column)
+    if not clicks:
+        judged.numbers(rating)
+    return judged
+
+
+def _of_ratings(model: Any, judged: Any, rating: str) -> dict[str, float]:
+    """Errors on the fitted ratings, repeated ones merged, and on those to judge by."""
+    fitted = model.observations_
+    predicted = (model.factors_.at(fitted.rows, fitted.cols) + model.mean_).clip(*model.range_)
+    found = {"train_rmse": dmc.metrics.rmse(predicted, fitted.values)}
+    if judged is not None:
+        found["test_rmse"] = dmc.metrics.rmse(model.predict(judged)["prediction"], judged.numbers(rating))
+    return found
+
+
+def _of_lists(model: Any, judged: Any) -> dict[str, float]:
+    """How well lists hold what was chosen and not shown: in the search for the settings, and in the test clicks."""
+    found = {}
+    scores = [look["ndcg"] for look in model.history_ if "ndcg" in look]
+    if scores:
+        found["held_out_ndcg"] = float(max(scores))
+    if judged is not None:
+        verdict = dmc.evaluation.evaluate(model, judged)
+        values = {f"test_{name}": getattr(verdict, name) for name in LIST_MEASURES}
+        found |= {name: value for name, value in values.items() if value is not None}
+    return found
+
+
+def _show_fit(model: Any, figures: dict[str, float], output: Path | None, as_json: bool) -> None:
+    result: dict[str, object] = {
+        **figures,
+        "rank": model.rank_,
+        "status": model.status_.name,
+        "n_observed": model.n_observed_,
+        "n_users": len(model.users_),
+        "n_items": len(model.items_),
+        "steps": model.n_iter_,
+    }
+    if as_json:
+        show_json(result)
+        return
+    shown = [(key.replace("_", " "), f"{v:.4f}" if isinstance(v, float) else str(v)) for key, v in result.items()]
+    show([*shown, ("model", str(output) if output else "not saved: say -o FILE")])
+
+
+def update(
+    model: Model,
+    new: Annotated[Path, typer.Argument(help="New ratings or clicks, with the columns of the fit. - is the input.")],
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="Where to save the new model; left out: MODEL is replaced.")
+    ] = None,
+    user_features: UserFeatures = None,
+    item_features: ItemFeatures = None,
+    threads: Threads = None,
+    as_json: Json = False,
+) -> None:
+    """Take new ratings or clicks in, of new users and items too, and fit further from where the model stands.
+
+    Of a rating that is known already the new value counts; clicks are added to those before. MODEL is replaced at once
+    and as a whole, so that others may read it meanwhile. Ctrl-C ends with the best so far.
+    """
+    refuse_stdin_twice(new, user_features, item_features)
+    target = output or model
+    check_output(target)
+    recommender = dmc.Recommender.load(model)
+    recommender.n_threads, recommender.verbose = threads, interactive()
+    of_users, of_items, _ = recommender.columns_
+    described = {"user_features": features(user_features, of_users), "item_features": features(item_features, of_items)}
+    before, began = _sizes(recommender), clock.perf_counter()
+    with told_of_interrupts():
+        recommender.partial_fit(source(new), **given(**described))
+        seconds = clock.perf_counter() - began
+        recommender.save(target)
+    after = _sizes(recommender)
+    what = "clicks" if recommender.feedback == "implicit" else "ratings"
+    gained = {f"n_new_{name}": after[name] - before[name] for name in after}
+    if as_json:
+        sizes = {f"n_{name}": count for name, count in after.items()}
+        ending = {"status": recommender.status_.name, "seconds": seconds, "model": str(target)}
+        show_json({**gained, **sizes, **ending})
+        return
+    names = {"users": "users", "items": "items", "observed": f"pairs with {what}"}
+    shown = [(names[name], f"{after[name]:,}, {gained[f'n_new_{name}']:,} of them new") for name in after]
+    show([*shown, ("status", recommender.status_.name), ("model", str(target))])
+
+
+def _sizes(model: Any) -> dict[str, int]:
+    return {"users": len(model.users_), "items": len(model.items_), "observed": model.n_observed_}

@@ -1,0 +1,117 @@
+"""Ids on the command line, or in files of them: one a line, or a column of a table."""
+
+from __future__ import annotations
+
+import csv
+import io
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from dmc.cli.arguments import STDIN
+
+if TYPE_CHECKING:
+    from dmc.recommend.vocabulary import Vocabulary
+
+DELIMITERS = ("\t", ",", ";", "|", "::")
+TABLES = (".parquet", ".pq", ".jsonl", ".ndjson", ".json", ".gz")
+NO_DELIMITER = "\x1f"  # a whole line is the id, spaces and all
+
+
+def listed(
+    given: Sequence[str] | None, column: str, known: Vocabulary | None, option: str, *, only_files: bool = False
+) -> Any:
+    """(ids,) those that were given, and those in the files that were given among them; None if nothing was.
+
+    Parameters
+    ----------
+    given : sequence of str or None
+        Ids, and paths of files; - is the standard input.
+    column : str
+        Of a table that has several.
+    known : Vocabulary or None
+        What the ids have to be among: it is an error if none is, and told if some are not.
+    option : str
+        What the shell calls it.
+    only_files : bool
+        Whether what is no file is an error, and not an id.
+    """
+    if given is None:
+        return None
+    import numpy as np
+
+    from dmc.recommend.vocabulary import as_ids
+
+    parts = [_of_one(one, column, only_files) for one in given]
+    ids = parts[0] if len(parts) == 1 else as_ids(np.concatenate([part.astype(str) for part in parts]), column)
+    if known is not None:
+        _check(ids, known.positions(ids) < 0, column, option)
+    return ids
+
+
+def _of_one(given: str, column: str, only_files: bool) -> Any:
+    import numpy as np
+
+    from dmc.recommend.vocabulary import as_ids
+
+    if given == STDIN or only_files or Path(given).exists():
+        return in_file(given, column)
+    return as_ids(np.asarray([given]), column)
+
+
+def _check(ids: Any, unknown: Any, column: str, option: str) -> None:
+    count, first = int(unknown.sum()), ids[unknown][:1].tolist()
+    if count == len(ids):
+        which = (
+            f"{column} {first[0]!r} is neither known nor a file" if count == 1 else f"none of {count:,} ids is known"
+        )
+        raise ValueError(f"{option}: {which}; give ids of the fit, or the path of a file of them")
+    if count:
+        typer.echo(f"dmc: {option}: {count:,} of {len(ids):,} ids, such as {first[0]!r}, are not known", err=True)
+
+
+def in_file(path: str, column: str) -> Any:
+    """(ids,) in a file: each line is an id where the first has no delimiter; else a table with that column.
+
+    Raises
+    ------
+    ValueError, OSError
+        If it is not there, is empty or cannot be understood.
+    """
+    from dmc.recommend.table import Table
+
+    if path != STDIN and Path(path).suffix.lower() in TABLES:
+        return Table.open(Path(path), (column,)).ids(column)
+    text = _text(path)
+    first = next((line for line in text.splitlines() if line.strip()), "")
+    if any(delimiter in first for delimiter in DELIMITERS):
+        stream = io.StringIO(text, newline="")
+        return Table.open(stream if path == STDIN else Path(path), (column,)).ids(column)
+    return _one_a_line(text, path, column)
+
+
+def _text(path: str) -> str:
+    try:
+        content = sys.stdin.buffer.read() if path == STDIN else Path(path).read_bytes()
+    except FileNotFoundError:
+        raise FileNotFoundError(f"there is no file {path}; check the path") from None
+    except IsADirectoryError:
+        raise IsADirectoryError(f"{path} is a folder; give a file of ids, one a line") from None
+    return content.decode("utf-8-sig", "surrogateescape")
+
+
+def _one_a_line(text: str, path: str, column: str) -> Any:
+    import numpy as np
+
+    from dmc.recommend.vocabulary import as_ids
+
+    rows = csv.reader(io.StringIO(text, newline=""), delimiter=NO_DELIMITER)
+    found = [row[0].strip() for row in rows if row and row[0].strip()]
+    if found[:1] == [column]:
+        found = found[1:]
+    if not found:
+        raise ValueError(f"{'the standard input' if path == STDIN else path} holds no ids; give one a line")
+    return as_ids(np.asarray(found), column)

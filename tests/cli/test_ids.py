@@ -1,0 +1,73 @@
+"""Ids on the command line and in files of them."""
+
+import numpy as np
+import pytest
+
+from dmc.cli import ids
+from dmc.recommend.vocabulary import Vocabulary
+
+KNOWN = Vocabulary(np.array([1, 2, 3]))
+NAMES = Vocabulary(np.array(["a b", "c,d", "é"]))
+
+
+def listed(*given, known=None, **more):
+    return ids.listed(list(given), "item", known, "--items", **more).tolist()
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("1\n2\n", [1, 2]),
+        ("item\n\n 2 \n", [2]),
+        ("a b\nc d\n", ["a b", "c d"]),
+        ('"c,d"\n', ["c,d"]),
+        ("item,weight\n3,1\n2,1\n", [3, 2]),
+        ("\ufeffé\n", ["é"]),
+    ],
+    ids=["lines", "a header and blanks", "spaces", "quoted", "a table", "a mark of UTF-8"],
+)
+def test_ids_of_a_file(text, expected, tmp_path, stdin):
+    (tmp_path / "ids.txt").write_text(text)
+    assert listed(str(tmp_path / "ids.txt")) == expected
+
+
+def test_ids_of_the_standard_input(stdin):
+    stdin("a b\nc\n")
+    assert listed("-") == ["a b", "c"]
+
+
+def test_ids_and_files_of_them_together(tmp_path):
+    (tmp_path / "ids.txt").write_text("1\n2\n")
+    assert listed("3", str(tmp_path / "ids.txt"), "01") == ["3", "1", "2", "01"]
+    assert listed("3", str(tmp_path / "ids.txt")) == [3, 1, 2]
+    assert ids.listed(None, "item", KNOWN, "--items") is None
+
+
+def test_who_is_not_known_is_told(tmp_path, capsys):
+    (tmp_path / "ids.txt").write_text("1\n8\n9\n")
+    assert listed(str(tmp_path / "ids.txt"), known=KNOWN) == [1, 8, 9]
+    assert capsys.readouterr().err == "dmc: --items: 2 of 3 ids, such as 8, are not known\n"
+    (tmp_path / "ids.txt").write_text("8\n9\n")
+    with pytest.raises(ValueError, match="--items: none of 2 ids is known; give ids of the fit, or the path of a file"):
+        listed(str(tmp_path / "ids.txt"), known=KNOWN)
+    with pytest.raises(ValueError, match=r"--items: item 'nope\.txt' is neither known nor a file"):
+        listed("nope.txt", known=NAMES)
+    assert listed("a b", known=NAMES) == ["a b"]
+
+
+def test_files_that_cannot_be_used(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"there is no file nope\.txt; check the path"):
+        listed("nope.txt", only_files=True)
+    with pytest.raises(IsADirectoryError, match="is a folder; give a file of ids, one a line"):
+        listed(str(tmp_path))
+    (tmp_path / "ids.txt").write_text("item\n")
+    with pytest.raises(ValueError, match=r"ids.txt holds no ids; give one a line"):
+        listed(str(tmp_path / "ids.txt"))
+
+
+def test_ids_of_a_parquet_file(tmp_path):
+    import pyarrow as pa
+    import pyarrow.parquet
+
+    pyarrow.parquet.write_table(pa.table({"other": ["x"], "item": [5]}), tmp_path / "ids.parquet")
+    assert listed(str(tmp_path / "ids.parquet")) == [5]
