@@ -207,7 +207,7 @@ def evaluate(
         named = (user, item, rating, timestamp)
         train, judged = (Table.open(path, named) for path in (ratings, test or ratings))
         if test is None:
-            train, judged = evaluation.split(train, split, test_fraction, seed, user, timestamp)
+            train, judged = evaluation.split(train, split, test_fraction, seed, user, item, timestamp)
         found = evaluation.baselines(
             train, judged, n, relevant, user, item, rating
         )  # first: quick to tell what is wrong
