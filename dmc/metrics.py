@@ -191,7 +191,7 @@ def recall(hit: ArrayLike, n_relevant: ArrayLike, n: int = 10) -> NDArray[np.flo
     Of all relevant ones: who has more than n cannot reach 1. Parameters and errors are those of `precision`.
     """
     hit, n_relevant = _ranked(hit, n_relevant, n)
-    return hit.sum(axis=1) / n_relevant
+    return np.asarray(hit.sum(axis=1) / n_relevant)
 
 
 @Averaged
@@ -201,7 +201,7 @@ def hit_rate(hit: ArrayLike, n_relevant: ArrayLike, n: int = 10) -> NDArray[np.f
     Parameters and errors are those of `precision`.
     """
     hit, _ = _ranked(hit, n_relevant, n)
-    return hit.any(axis=1).astype(np.float64)
+    return np.asarray(hit.any(axis=1), np.float64)
 
 
 @Averaged
@@ -213,7 +213,7 @@ def reciprocal_rank(hit: ArrayLike, n_relevant: ArrayLike, n: int = 10) -> NDArr
     hit, _ = _ranked(hit, n_relevant, n)
     if hit.shape[1] == 0:
         return np.zeros(len(hit))
-    return np.where(hit.any(axis=1), 1 / (hit.argmax(axis=1) + 1), 0)
+    return np.asarray(hit.any(axis=1) / (hit.argmax(axis=1) + 1))
 
 
 @Averaged

@@ -32,11 +32,6 @@ def settings(confidence: float, n_resamples: int, seed: int | np.random.Generato
     return Drawing(confidence, _checks.integer(n_resamples, "n_resamples", 10), seed)
 
 
-def means(sums: Floats) -> Floats:
-    """Of sums whose last is that of ones."""
-    return sums[..., :-1] / sums[..., -1:]
-
-
 def named(
     names: Sequence[str], contributions: Floats, statistic: Statistic, drawing: Drawing | None
 ) -> dict[str, tuple[float, float]]:
@@ -94,7 +89,8 @@ def intervals(contributions: Floats, statistic: Statistic, drawn: Floats, confid
 
     total = contributions.sum(axis=0)
     estimate, without_one = statistic(total), statistic(total - contributions)
-    below = ((drawn < estimate).mean(axis=0) + (drawn <= estimate).mean(axis=0)) / 2
+    rounding = 1e-12 * np.abs(estimate)  # shares of few users repeat: what is equal but for it counts half
+    below = ((drawn < estimate - rounding).mean(axis=0) + (drawn <= estimate + rounding).mean(axis=0)) / 2
     least = 0.5 / len(drawn)  # so that a figure outside of all that was drawn has bounds, too
     bias = ndtri(np.clip(below, least, 1 - least))
     leverage = without_one.mean(axis=0) - without_one

@@ -9,7 +9,7 @@ import numpy as np
 
 from dmc import _checks
 from dmc.recommend import bootstrap
-from dmc.recommend.judging import ERRORS, OF_LISTS, ErrorSums, Floats, Judged, TestSet
+from dmc.recommend.judging import ERRORS, OF_LISTS, Floats, Judged, TestSet, error_figures, mean_figures
 
 
 class Difference(NamedTuple):
@@ -129,18 +129,17 @@ def compare(
     if len(np.unique(tests.users)) < 2:
         raise ValueError("the test has a single user, and how users differ cannot be told; give the rows of more")
     if tests.feedback == "explicit":
-        sums = [np.stack(tests.errors(recommender), axis=1) for recommender in (first, second)]
+        sums = [tests.errors(recommender) for recommender in (first, second)]
         # Of equal sums of both, the difference of the squares' sums grows with that of the errors.
         swapped = (sums[0] - sums[1])[:, :2]
-        found = _differences(np.hstack(sums), ErrorSums.figures, swapped, drawing)
+        found = _differences(np.hstack(sums), error_figures, swapped, drawing)
         measures |= zip(ERRORS, found, strict=True)
     if len(tests.listed) > 1:
-        lists = [tests.lists(recommender).per_user for recommender in (first, second)]
-        names = [name for name in OF_LISTS if all(name in of for of in lists)]
-        values = [np.stack([of[name] for name in names], axis=1) for of in lists]
-        ones = np.ones((len(tests.listed), 1))
-        both = np.hstack([values[0], ones, values[1], ones])
-        found = _differences(both, bootstrap.means, values[0] - values[1], drawing)
+        lists = [tests.lists(recommender) for recommender in (first, second)]
+        names = [name for name in OF_LISTS if all(name in of.per_user for of in lists)]
+        sums = [of.sums(names) for of in lists]
+        swapped = (sums[0] - sums[1])[:, : len(names)]
+        found = _differences(np.hstack(sums), mean_figures, swapped, drawing)
         measures |= zip(names, found, strict=True)
     return Comparison(measures, drawing.confidence, tests.n, len(tests.values), len(tests.listed), tests.n_seen)
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from dmc.recommend import bootstrap
 from dmc.recommend.baselines import Biases, Popularity
 from dmc.recommend.comparison import Comparison, Difference, compare
-from dmc.recommend.judging import ERRORS, OF_LISTS, ErrorSums, Floats, Judged, TestSet
+from dmc.recommend.judging import ERRORS, OF_LISTS, Floats, Judged, TestSet, error_figures, mean_figures
 from dmc.recommend.settings import Feedback
 from dmc.recommend.splitting import By, split
 from dmc.recommend.table import Table
@@ -211,16 +211,16 @@ def _verdict(
     bounds: dict[str, tuple[float, float]] = {}
     per_user: dict[str, Floats] = {}
     if errors:
-        sums = np.stack(tests.errors(recommender), axis=1)
-        found |= zip(ERRORS, ErrorSums.figures(sums.sum(axis=0)).tolist(), strict=True)
-        bounds |= bootstrap.named(ERRORS, sums, ErrorSums.figures, drawing)
+        sums = tests.errors(recommender)
+        found |= zip(ERRORS, error_figures(sums.T.copy().sum(axis=1)).tolist(), strict=True)
+        bounds |= bootstrap.named(ERRORS, sums, error_figures, drawing)
     judged = lists and len(tests.listed) > 0
     if judged:
-        per_user, found["coverage"] = tests.lists(recommender)
-        values = np.stack(list(per_user.values()), axis=1)
-        found |= zip(per_user, values.mean(axis=0).tolist(), strict=True)
-        ones = np.ones((len(values), 1))
-        bounds |= bootstrap.named(tuple(per_user), np.hstack([values, ones]), bootstrap.means, drawing)
+        ranked = tests.lists(recommender)
+        per_user, found["coverage"] = ranked
+        sums = ranked.sums(tuple(per_user))
+        found |= {name: float(np.nanmean(values)) for name, values in per_user.items()}
+        bounds |= bootstrap.named(tuple(per_user), sums, mean_figures, drawing)
     return Evaluation(
         **found,
         n=tests.n,

@@ -43,25 +43,28 @@ class Judged(Protocol):
     def recommend(self, users: Any, n: int) -> Any: ...
 
 
-class ErrorSums(NamedTuple):
-    """Errors of predicted ratings, added up for each user who has any."""
+def error_figures(sums: Floats) -> Floats:
+    """(…, 2) root mean squared and mean absolute error, of sums, (…, 3), of squares, of absolute errors and of ones."""
+    squared, absolute, counts = np.moveaxis(sums, -1, 0)
+    return np.stack([np.sqrt(squared / counts), absolute / counts], axis=-1)
 
-    squared: Floats  # (raters,)
-    absolute: Floats  # (raters,)
-    counts: Floats  # (raters,)
 
-    @staticmethod
-    def figures(sums: Floats) -> Floats:
-        """(…, 2) root mean squared and mean absolute error, of sums, (…, 3), of these three."""
-        squared, absolute, counts = np.moveaxis(sums, -1, 0)
-        return np.stack([np.sqrt(squared / counts), absolute / counts], axis=-1)
+def mean_figures(sums: Floats) -> Floats:
+    """(…, k) means, of sums, (…, 2 k), of k values and of how many there are of each."""
+    values, counts = np.split(sums, 2, axis=-1)
+    return np.asarray(values / counts)
 
 
 class Lists(NamedTuple):
     """How good the list of each user who has a relevant item is."""
 
-    per_user: dict[str, Floats]  # by the names of OF_LISTS, in their order: (users,) each
+    per_user: dict[str, Floats]  # by the names of OF_LISTS, in their order: (users,) each; NaN where it has no value
     coverage: float
+
+    def sums(self, names: Sequence[str]) -> Floats:
+        """(users, 2 k) what each user adds to the sums that `mean_figures` takes."""
+        values = np.stack([self.per_user[name] for name in names], axis=1)
+        return np.hstack([np.nan_to_num(values), np.isfinite(values).astype(np.float64)])
 
 
 @dataclass(frozen=True, eq=False)
@@ -152,14 +155,15 @@ class TestSet:
             warn("the recommender knows no item that is relevant in the test, so it finds none; compare the ids")
         return n_unknown
 
-    def errors(self, recommender: Judged) -> ErrorSums:
-        """Of the predicted ratings."""
+    def errors(self, recommender: Judged) -> Floats:
+        """(raters, 3) squares, sizes and number of the errors of predicted ratings, added up for each user."""
         user, item, _ = self.columns
         predicted = np.asarray(recommender.predict({user: self.users, item: self.items})["prediction"])
         _checks.finite(predicted, "predictions")
         off = predicted.astype(np.float64) - self.values
         _, rows = np.unique(self.users, return_inverse=True)
-        return ErrorSums(*(np.bincount(rows, of_row) for of_row in (np.square(off), np.abs(off), np.ones(len(off)))))
+        sums = [np.bincount(rows, of_row) for of_row in (np.square(off), np.abs(off), np.ones(len(off)))]
+        return np.stack(sums, axis=1).astype(np.float64)
 
     def lists(self, recommender: Judged) -> Lists:
         """Of the items recommended to those who have a relevant one."""
@@ -172,8 +176,9 @@ class TestSet:
             graded = metrics.gains((to, what), self.wanted, self.grades, self.n)
             per_user["graded_ndcg"] = metrics.graded_ndcg.per_user(*graded, self.n)
         counts = _popularity(recommender, what)
-        if counts is not None and len(np.unique(to)) == len(self.listed):
-            per_user["novelty"] = metrics.novelty.per_user(to, *counts)
+        if counts is not None:
+            per_user["novelty"] = np.full(len(self.listed), np.nan)
+            per_user["novelty"][np.unique(to)] = metrics.novelty.per_user(to, *counts)
         return Lists(per_user, metrics.coverage(what, len(recommender.items_)))
 
 
@@ -232,7 +237,7 @@ def _relevant(
 def _popularity(recommender: Judged, items: NDArray[Any]) -> tuple[NDArray[np.int64], int] | None:
     """(recommended,) how many users have each item in the fit, and how many have any; None where that is not told."""
     seen: SparseIndex | None = getattr(recommender, "seen_", None)
-    if seen is None or len(seen.indices) == 0:
+    if seen is None or len(seen.indices) == 0 or len(items) == 0:
         return None
     counts = np.bincount(seen.indices, minlength=len(recommender.items_))
     positions = recommender.items_.positions(items)
