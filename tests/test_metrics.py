@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from dmc import metrics
+from metric_conventions import CATALOGUE, FITTED, GRADES, LISTS, OF_ALL, N, cells, check
 
 PREDICTED, ACTUAL = [1.0, 2, 3, 4], [1, 4, 3, 0]
 
@@ -294,3 +295,50 @@ def test_graded_and_novelty_refused():
 def test_examples(shown):
     examples = doctest.DocTestFinder(recurse=False).find(shown, shown.__name__, globs=vars(metrics).copy())
     assert [doctest.DocTestRunner().run(example).failed for example in examples] == [0]
+
+
+# --- docs/metrics.md
+
+
+def by_user(lists):
+    """Pairs of arrays; of a dict of grades the items."""
+    return tuple(np.array(a) for a in zip(*((user, item) for user, own in lists.items() for item in own), strict=True))
+
+
+def test_each_cell_of_the_page_that_is_ours():
+    recommended, relevant = by_user(LISTS), by_user(GRADES)
+    ranking = metrics.hits(recommended, relevant)
+    grades = [grade for own in GRADES.values() for grade in own.values()]
+    gains = metrics.gains(recommended, relevant, grades, N)
+    first = [(user, item) for user, own in LISTS.items() for item in own[:N]]
+    had = [sum(item in own for own in FITTED.values()) for _, item in first]
+    said = cells("here")
+    for measure, cell in said.items():
+        name = measure.split("`")[1]
+        if name == "coverage":
+            assert cell == OF_ALL
+            assert metrics.coverage([item for _, item in first], len(CATALOGUE)) == len({i for _, i in first}) / 20
+        elif name == "novelty":
+            check(cell, dict.fromkeys(GRADES, math.nan) | of_users(metrics.novelty, [u for u, _ in first], had, 4))
+        elif name == "graded_ndcg":
+            figures = metrics.graded_ndcg.per_user(*gains, N, exponential="exponential" in measure)
+            check(cell, dict(zip(GRADES, figures, strict=True)))
+        else:
+            check(cell, dict(zip(GRADES, getattr(metrics, name).per_user(*ranking, N), strict=True)))
+    assert {measure.split("`")[1] for measure in said} == {
+        *ALL, "graded_ndcg", "novelty", "coverage"
+    }  # fmt: skip
+
+
+def of_users(measure, users, *arguments):
+    return dict(zip(sorted(set(users)), measure.per_user(users, *arguments), strict=True))
+
+
+def test_users_without_a_list_or_a_relevant_item():
+    """0, and left out: the second table of the page."""
+    ranking = metrics.hits((["ann", "eve"], ["b", "a"]), by_user(GRADES))
+    for name in ALL:
+        figures = getattr(metrics, name).per_user(*ranking, N)
+        assert len(figures) == len(GRADES)
+        assert figures[0] > 0
+        assert figures[1:].tolist() == [0, 0, 0]

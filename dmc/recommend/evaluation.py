@@ -115,7 +115,7 @@ def evaluate(
 
     Users and items that were not in the fit are judged too: they get what the recommender has for strangers. Pairs that
     were in the fit are left out, of the errors and of the lists, with a warning: they cannot be recommended again, and
-    errors on what was fitted flatter.
+    errors on what was fitted flatter. If all were, nothing is judged.
 
     Parameters
     ----------
@@ -143,7 +143,7 @@ def evaluate(
     Raises
     ------
     ValueError, TypeError, OSError
-        If the test table cannot be used, or all of its pairs were in the fit.
+        If the test table cannot be used.
     """
     drawing = None if confidence is None else bootstrap.settings(confidence, n_resamples, seed)
     tests = TestSet.open((recommender,), test, n, relevant)
@@ -210,7 +210,7 @@ def _verdict(
     found: dict[str, Any] = dict.fromkeys((*ERRORS, *OF_LISTS, "coverage"))
     bounds: dict[str, tuple[float, float]] = {}
     per_user: dict[str, Floats] = {}
-    if errors:
+    if errors and len(tests.values):
         sums = tests.errors(recommender)
         found |= zip(ERRORS, error_figures(sums.T.copy().sum(axis=1)).tolist(), strict=True)
         bounds |= bootstrap.named(ERRORS, sums, error_figures, drawing)

@@ -127,12 +127,12 @@ class TestSet:
         if not new.all():
             _tell_seen(int((~new).sum()), len(new))
         users, items, values = users[new], items[new], values[new]
-        if feedback == "explicit" and relevant is None:
+        if feedback == "explicit" and relevant is None and len(values):
             relevant = float(np.mean(values))
         least = -math.inf if relevant is None else relevant
         graded = columns[2] in source.names
         listed, wanted, grades = _relevant(users, items, values, feedback, least)
-        if feedback == "implicit" and len(listed) == 0:
+        if feedback == "implicit" and len(listed) == 0 and new.any():
             warn("no item of the test is relevant to anybody, so nothing is judged; give clicks of counts above 0")
         return cls(
             columns, feedback, n, relevant, int((~new).sum()), users, items, values, wanted,
@@ -207,10 +207,11 @@ def _seen(recommender: Judged, users: NDArray[Any], items: NDArray[Any]) -> NDAr
 
 def _tell_seen(n_seen: int, n_rows: int) -> None:
     if n_seen == n_rows:
-        raise ValueError(
-            f"all {_checks.count(n_rows, 'test row')} are pairs that are in the fit; judge by others, such as those "
-            "that dmc.evaluation.split leaves out"
+        warn(
+            f"all {_checks.count(n_rows, 'test row')} are pairs that are in the fit, so nothing is judged; judge by "
+            "others, such as those that dmc.evaluation.split leaves out"
         )
+        return
     warn(
         f"{n_seen:,} of {n_rows:,} test rows are pairs that are in the fit; they are left out: nobody is recommended "
         "what he has, and errors on what was fitted say little"
