@@ -60,6 +60,7 @@ class Popularity:
         rating: str = "rating",
         feedback: Feedback = "explicit",
     ) -> None:
+        _checks.choice(feedback, "feedback", ("explicit", "implicit"))
         self.columns_, self.feedback = (user, item, rating), feedback
         source = Table.open(train, self.columns_)
         self.users_, self._rows = Vocabulary.learn(source.ids(user))

@@ -135,6 +135,8 @@ def compare(
         found = _differences(np.hstack(sums), error_figures, swapped, drawing)
         measures |= zip(ERRORS, found, strict=True)
     if len(tests.listed) > 1:
+        for recommender in (first, second):
+            tests.n_unknown_users(recommender)  # which warns where lists cannot say anything
         lists = [tests.lists(recommender) for recommender in (first, second)]
         names = [name for name in OF_LISTS if all(name in of.per_user for of in lists)]
         sums = [of.sums(names) for of in lists]

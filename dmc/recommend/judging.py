@@ -133,7 +133,8 @@ class TestSet:
         graded = columns[2] in source.names
         listed, wanted, grades = _relevant(users, items, values, feedback, least)
         if feedback == "implicit" and len(listed) == 0 and new.any():
-            warn("no item of the test is relevant to anybody, so nothing is judged; give clicks of counts above 0")
+            least_count = "above 0" if least <= 0 else f"of at least {least:g}"
+            warn(f"no pair of the test has a count {least_count}, so nothing is relevant and nothing is judged")
         return cls(
             columns, feedback, n, relevant, int((~new).sum()), users, items, values, wanted,
             grades if graded and (grades > 0).all() else None, listed

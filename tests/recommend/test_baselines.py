@@ -107,5 +107,7 @@ def test_refused():
         Popularity({"user": [], "item": []}, feedback="implicit")
     with pytest.raises(ValueError, match="the table has no column 'rating'"):
         Biases({"user": [1], "item": [1]})
+    with pytest.raises(ValueError, match="feedback is 'clicks'; choose one of 'explicit', 'implicit'"):
+        Popularity({"user": [1], "item": [1]}, feedback="clicks")
     with pytest.raises(ValueError, match="damping is 0"):
         Biases({"user": [1], "item": [1], "rating": [1]}, damping=0)

@@ -89,6 +89,13 @@ def test_clicks_have_lists_alone(parts):
     assert found == compare(first, second, clicks[1], seed=3)
 
 
+def test_lists_that_cannot_tell_are_told(parts):
+    train, test = parts
+    strangers = {**test, "user": test["user"] + 1000}
+    with pytest.warns(UserWarning, match="knows none of the [0-9]+ users"):
+        compare(Biases(train), Popularity(train), strangers)
+
+
 def test_shown_and_written(parts):
     train, test = parts
     found = compare(Biases(train), Popularity(train), test, confidence=0.9)

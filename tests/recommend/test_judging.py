@@ -54,8 +54,10 @@ def test_counts_of_clicks_are_added_up_and_dislikes_are_never_relevant(clicks):
         assert tests.wanted[1].tolist() == wanted
         assert tests.grades.tolist() == [3]
         assert tests.relevant == relevant
-    with pytest.warns(UserWarning, match="no item of the test is relevant to anybody, so nothing is judged"):
+    with pytest.warns(UserWarning, match="no pair of the test has a count of at least 4, so nothing is relevant"):
         TestSet.open((clicks,), test, 10, 4)
+    with pytest.warns(UserWarning, match="no pair of the test has a count above 0, so nothing is relevant"):
+        TestSet.open((clicks,), {**test, "rating": [-1] * 5}, 10, None)
 
 
 def test_grades_are_there_where_all_are_above_0(clicks):
