@@ -114,10 +114,9 @@ struct Add {
         const std::int64_t fetched = column == 0 ? work.lines.entries() : 0;
         for (std::int64_t e = first; e < last; ++e) {
             if (e + kAhead < fetched) __builtin_prefetch(work.others(e + kAhead, block));
-            const float *other = work.others(e, block), weight = work.pairs.weights[e];
-            const float more = weight - work.pairs.unobserved;
+            const float *other = work.others(e, block), more = work.pairs.weights[e] - work.pairs.unobserved;
             const auto own = V::load(other + column), scaled = more * own;
-            if constexpr (Gradient) gradient += (more * work.predicted[e] - weight) * own;
+            if constexpr (Gradient) gradient += (more * work.predicted[e] - work.pairs.pulls[e]) * own;
             for (int r = 0; r < V::lanes; ++r) acc[r] += other[row + r] * scaled;
         }
         for (int r = 0; r < V::lanes; ++r) put<Bytes>(acc[r], fresh, sums.rows + (row + r) * kBlock + column);

@@ -2,7 +2,7 @@
 // alternating least squares by blocks of coordinates, on plain pointers.
 //
 // With predictions x_e = ⟨own_i, other_j⟩ the value is
-//   ½ Σ_e w_e (x_e − 1)² + ½ w₀ Σ_{other pairs} x² + ½ Σ_i ridge_i ‖own_i‖² (and what own does not change).
+//   ½ Σ_e w_e (x_e − t_e)² + ½ w₀ Σ_{other pairs} x² + ½ Σ_i ridge_i ‖own_i‖² (and what own does not change).
 // For each line, kBlock coordinates after kBlock coordinates go to their minimum, all others fixed (iALS++: Rendle et
 // al., arXiv 2110.14044). The zeros enter by the Gram matrix of the other side, and the entries by their predictions,
 // which are kept and updated: nothing is summed twice.
@@ -17,7 +17,8 @@ namespace dmc {
 constexpr std::int64_t kBlock = 16;  // coordinates: a vector of the widest registers
 
 struct AllPairs {
-    const float* weights;  // (entries)
+    const float* weights;  // (entries): w, none below w₀
+    const float* pulls;    // (entries): w t; the same array where all targets are one
     float unobserved;      // w₀
     const float* ridge;    // (lines)
     std::int64_t width;    // of the factors, a multiple of kBlock

@@ -1,5 +1,9 @@
 // The posteriors of lines, for Python.
 
+#include <pybind11/stl.h>
+
+#include <optional>
+
 #include "bind.h"
 #include "gaussians.h"
 #include "posterior.h"
@@ -17,7 +21,7 @@ namespace {
 template <class Index>
 py::tuple posterior(const Entries<Index>& entries, const Array<float>& values, const Array<float>& others,
                     const Array<double>& precision, const Array<float>& means, const Array<double>& noise,
-                    Array<float>& moments, int n_threads) {
+                    Array<float>& moments, const std::optional<Array<float>>& weights, int n_threads) {
     const auto lines = entries.lines();
     const std::int64_t unknowns = precision.ndim() ? precision.shape(0) : 1, size = dmc::Moments(unknowns).size;
     const dmc::Prior prior{unknowns, checked(precision, "precision", {unknowns, unknowns}),
@@ -25,6 +29,7 @@ py::tuple posterior(const Entries<Index>& entries, const Array<float>& values, c
     if (unknowns < 1) refuse("precision has shape (0, 0); give at least one unknown");
     const float *known = checked(values, "values", {lines.entries()}),
                 *from = checked(others, "others", {lines.other_lines, size});
+    const float* w = weights ? checked(*weights, "weights", {lines.entries()}) : nullptr;
     float* to = written(moments, "moments", {lines.count, size});
     Array<float> mean({py::ssize_t(lines.count), py::ssize_t(unknowns)});
     Array<double> covariance({py::ssize_t(unknowns), py::ssize_t(unknowns)});
@@ -32,21 +37,23 @@ py::tuple posterior(const Entries<Index>& entries, const Array<float>& values, c
     const dmc::Posterior out{mean.mutable_data(), to, covariance.mutable_data(), errors.mutable_data()};
     {
         py::gil_scoped_release release;
-        dmc::posterior(lines, known, from, prior, out, n_threads);
+        dmc::posterior(lines, known, w, from, prior, out, n_threads);
     }
     return py::make_tuple(mean, covariance, errors);
 }
 
 template <class Index>
-Array<float> line_sums(const Entries<Index>& entries, const Array<float>& vectors, int n_threads) {
+Array<float> line_sums(const Entries<Index>& entries, const Array<float>& vectors,
+                       const std::optional<Array<float>>& weights, int n_threads) {
     const auto lines = entries.lines();
     dmc::check_blocks(vectors, "vectors", lines.other_lines, dmc::kGrain);
     const std::int64_t width = vectors.shape(1);
+    const float* w = weights ? checked(*weights, "weights", {lines.entries()}) : nullptr;
     Array<float> sums({py::ssize_t(lines.count), py::ssize_t(width)});
     float* out = sums.mutable_data();
     {
         py::gil_scoped_release release;
-        dmc::line_sums(lines, vectors.data(), width, out, n_threads);
+        dmc::line_sums(lines, w, vectors.data(), width, out, n_threads);
     }
     return sums;
 }
@@ -76,11 +83,14 @@ template <class Index>
 void define(py::module_& m) {
     m.def("posterior", &posterior<Index>, py::arg("entries"), py::arg("values").noconvert(),
           py::arg("others").noconvert(), py::arg("precision").noconvert(), py::arg("means").noconvert(),
-          py::arg("noise").noconvert(), py::arg("moments").noconvert(), py::arg("n_threads") = 0,
+          py::arg("noise").noconvert(), py::arg("moments").noconvert(), py::arg("weights").noconvert() = py::none(),
+          py::arg("n_threads") = 0,
           "(means, summed covariance, expected squared errors) of the unknowns of each line, given the moments of the "
           "other lines; their own are written to `moments`. See csrc/posterior.h.");
-    m.def("line_sums", &line_sums<Index>, py::arg("entries"), py::arg("vectors").noconvert(), py::arg("n_threads") = 0,
-          "(lines, width) the sum of the other lines' vectors over the entries of each line.");
+    m.def("line_sums", &line_sums<Index>, py::arg("entries"), py::arg("vectors").noconvert(),
+          py::arg("weights").noconvert() = py::none(), py::arg("n_threads") = 0,
+          "(lines, width) the sum of the other lines' vectors, times the entries' weights, over the entries of each "
+          "line.");
 }
 
 }  // namespace

@@ -25,12 +25,14 @@ constexpr std::int64_t kBlock = 1 << 18;  // in the moments of a block: both sta
 constexpr std::int64_t kTimes = 2;        // that the entries of a batch come back to each of the others, at least
 constexpr std::int64_t kWork = 1 << 20;   // additions for which a further thread is woken
 
-// What is summed over the entries of lines: the others' vectors, the numbers from `packed` on times the entry's value.
+// What is summed over the entries of lines: the others' vectors, the numbers from `packed` on times the entry's value,
+// those before times its weight.
 template <class Index>
 struct Gather {
     Lines<Index> lines;
-    const float* values;  // (entries), where there are such numbers
-    const float* others;  // (other_lines, size)
+    const float* values;   // (entries), where there are such numbers
+    const float* weights;  // (entries); null: all one
+    const float* others;   // (other_lines, size)
     std::int64_t packed, size;
 };
 
@@ -53,9 +55,9 @@ DMC_INLINE void add_to(typename Vector<float, Bytes>::type vector, double* sums)
     }
 }
 
-// sums[c …] += Σ_e scale_e others[j_e][c …] from c on: Plain vectors whose scale is one, then Scaled ones whose scale
-// is the value of the entry.
-template <int Bytes, int Plain, int Scaled, class Index>
+// sums[c …] += Σ_e scale_e others[j_e][c …] from c on: Plain vectors whose scale is one, or if Weighted the weight of
+// the entry, then Scaled ones whose scale is its value.
+template <int Bytes, bool Weighted, int Plain, int Scaled, class Index>
 DMC_INLINE void add_units(const Gather<Index>& from, Range entries, std::int64_t c, double* sums) {
     using V = Vector<float, Bytes>;
     constexpr int units = Plain + Scaled;
@@ -69,7 +71,12 @@ DMC_INLINE void add_units(const Gather<Index>& from, Range entries, std::int64_t
                 const char* ahead = reinterpret_cast<const char*>(others + from.lines.indices[e + kAhead] * size);
                 for (int b = 0; b < units * Bytes; b += 64) __builtin_prefetch(ahead + b);
             }
-            for (int u = 0; u < Plain; ++u) acc[u] += V::load(other + u * V::lanes);
+            for (int u = 0; u < Plain; ++u) {
+                if constexpr (Weighted)
+                    acc[u] += from.weights[e] * V::load(other + u * V::lanes);
+                else
+                    acc[u] += V::load(other + u * V::lanes);
+            }
             for (int u = Plain; u < units; ++u) acc[u] += from.values[e] * V::load(other + u * V::lanes);
         }
         for (int u = 0; u < units; ++u) add_to<Bytes>(acc[u], sums + c + u * V::lanes);
@@ -78,24 +85,33 @@ DMC_INLINE void add_units(const Gather<Index>& from, Range entries, std::int64_t
 
 // The last vectors: those that are not scaled, at most Plain of them, and all that are. One pass over the entries takes
 // them together, for to gather them costs more than to add them.
-template <int Bytes, int Plain, class Index>
+template <int Bytes, bool Weighted, int Plain, class Index>
 DMC_INLINE void add_last(const Gather<Index>& from, Range entries, std::int64_t c, double* sums) {
     constexpr int lanes = Vector<float, Bytes>::lanes, grain = int(kGrain) / lanes;
     if constexpr (Plain > 0) {
-        if (c + (Plain - 1) * lanes >= from.packed) return add_last<Bytes, Plain - 1>(from, entries, c, sums);
-        if (from.packed == from.size) return add_units<Bytes, Plain, 0>(from, entries, c, sums);
+        if (c + (Plain - 1) * lanes >= from.packed) return add_last<Bytes, Weighted, Plain - 1>(from, entries, c, sums);
+        if (from.packed == from.size) return add_units<Bytes, Weighted, Plain, 0>(from, entries, c, sums);
     }
-    add_units<Bytes, Plain, grain>(from, entries, c, sums);
-    for (c += (Plain + grain) * lanes; c < from.size; c += kGrain) add_units<Bytes, 0, grain>(from, entries, c, sums);
+    add_units<Bytes, Weighted, Plain, grain>(from, entries, c, sums);
+    for (c += (Plain + grain) * lanes; c < from.size; c += kGrain)
+        add_units<Bytes, Weighted, 0, grain>(from, entries, c, sums);
 }
 
 // sums += what is gathered over some entries of a line.
-template <int Bytes, class Index>
-DMC_INLINE void add(const Gather<Index>& from, Range entries, double* sums) {
+template <int Bytes, bool Weighted, class Index>
+DMC_INLINE void add_all(const Gather<Index>& from, Range entries, double* sums) {
     constexpr std::int64_t step = kUnits * Vector<float, Bytes>::lanes;
     std::int64_t c = 0;
-    for (; c + step < from.packed; c += step) add_units<Bytes, kUnits, 0>(from, entries, c, sums);
-    add_last<Bytes, kUnits>(from, entries, c, sums);
+    for (; c + step < from.packed; c += step) add_units<Bytes, Weighted, kUnits, 0>(from, entries, c, sums);
+    add_last<Bytes, Weighted, kUnits>(from, entries, c, sums);
+}
+
+template <int Bytes, class Index>
+DMC_INLINE void add(const Gather<Index>& from, Range entries, double* sums) {
+    if (from.weights)
+        add_all<Bytes, true>(from, entries, sums);
+    else
+        add_all<Bytes, false>(from, entries, sums);
 }
 
 // The sums of what is gathered over entries first … last−1 of a line.

@@ -155,12 +155,12 @@ struct Finish {
 }  // namespace
 
 template <class Index>
-void posterior(Lines<Index> lines, const float* values, const float* others, Prior prior, Posterior out,
-               int n_threads) {
+void posterior(Lines<Index> lines, const float* values, const float* weights, const float* others, Prior prior,
+               Posterior out, int n_threads) {
     const Work work{Moments(prior.unknowns), prior, out};
     const std::int64_t size = work.at.size, d = prior.unknowns;
     n_threads = threads_for((lines.entries() + lines.count * d) * size, kWork, n_threads);
-    const LineSums<Index> line_sums({lines, values, others, work.at.packed, size}, n_threads);
+    const LineSums<Index> line_sums({lines, values, weights, others, work.at.packed, size}, n_threads);
     const std::vector<Piece>& pieces = line_sums.pieces;
 
     // Few enough sums of covariances to keep, and the same for any number of threads.
@@ -178,7 +178,7 @@ void posterior(Lines<Index> lines, const float* values, const float* others, Pri
             dispatch<Finish>(work, piece.begin, piece.end, sums, room);
             for (std::int64_t i = piece.begin; i < piece.end; ++i)
                 for (std::int64_t e = lines.pointers[i]; e < lines.pointers[i + 1]; ++e)
-                    out.errors[i] += double(values[e]) * double(values[e]);
+                    out.errors[i] += double(values[e]) * double(values[e]) / (weights ? double(weights[e]) : 1.0);
         }
         for (std::int64_t t = 0; t < triangle; ++t)
             for (const double of_lane : room.covariance[t].lanes) covariances[g * triangle + t] += of_lane;
@@ -211,9 +211,10 @@ void moments_of(std::int64_t lines, std::int64_t unknowns, const float* means, f
 }
 
 template <class Index>
-void line_sums(Lines<Index> lines, const float* vectors, std::int64_t width, float* out, int n_threads) {
+void line_sums(Lines<Index> lines, const float* weights, const float* vectors, std::int64_t width, float* out,
+               int n_threads) {
     n_threads = threads_for(lines.entries() * width, kWork, n_threads);
-    const LineSums<Index> line_sums({lines, nullptr, vectors, width, width}, n_threads);
+    const LineSums<Index> line_sums({lines, nullptr, weights, vectors, width, width}, n_threads);
     parallel_for(std::int64_t(line_sums.pieces.size()), n_threads, [&](std::int64_t p) {
         const Piece& piece = line_sums.pieces[p];
         if (line_sums.goes_on(piece)) return;
@@ -223,9 +224,11 @@ void line_sums(Lines<Index> lines, const float* vectors, std::int64_t width, flo
     });
 }
 
-template void line_sums<std::int32_t>(Lines<std::int32_t>, const float*, std::int64_t, float*, int);
-template void line_sums<std::int64_t>(Lines<std::int64_t>, const float*, std::int64_t, float*, int);
-template void posterior<std::int32_t>(Lines<std::int32_t>, const float*, const float*, Prior, Posterior, int);
-template void posterior<std::int64_t>(Lines<std::int64_t>, const float*, const float*, Prior, Posterior, int);
+template void line_sums<std::int32_t>(Lines<std::int32_t>, const float*, const float*, std::int64_t, float*, int);
+template void line_sums<std::int64_t>(Lines<std::int64_t>, const float*, const float*, std::int64_t, float*, int);
+template void posterior<std::int32_t>(Lines<std::int32_t>, const float*, const float*, const float*, Prior, Posterior,
+                                      int);
+template void posterior<std::int64_t>(Lines<std::int64_t>, const float*, const float*, const float*, Prior, Posterior,
+                                      int);
 
 }  // namespace dmc

@@ -42,18 +42,21 @@ struct Posterior {
     float* means;        // (lines, unknowns)
     float* moments;      // (lines, Moments::size), of what the line shows to the other side
     double* covariance;  // (unknowns, unknowns): summed over the lines
-    double* errors;      // (lines): Σ_e E(value[e] − model)² over the line's entries
+    double* errors;      // (lines): Σ_e w[e] E(value[e] − model)² over the line's entries
 };
 
-// others: (other_lines, Moments::size). They may come times a weight of their line: then every entry with it has that
-// weight, and the errors mean nothing.
+// values, weights: (entries). An entry of weight w counts as w entries would, and `errors` are of w (value − model)²;
+// with weights, values come times them. Null: all one. others: (other_lines, Moments::size). They may come times a
+// weight of their line: then every entry with it has that weight, and the errors mean nothing.
 template <class Index>
-void posterior(Lines<Index> lines, const float* values, const float* others, Prior prior, Posterior out, int n_threads);
+void posterior(Lines<Index> lines, const float* values, const float* weights, const float* others, Prior prior,
+               Posterior out, int n_threads);
 
-// out[i] = Σ vectors[j] over the entries (i, j) of each line: vectors (other_lines, width), out (lines, width), width a
-// multiple of kGrain.
+// out[i] = Σ w vectors[j] over the entries (i, j) of each line: weights (entries) or null, vectors (other_lines,
+// width), out (lines, width), width a multiple of kGrain.
 template <class Index>
-void line_sums(Lines<Index> lines, const float* vectors, std::int64_t width, float* out, int n_threads);
+void line_sums(Lines<Index> lines, const float* weights, const float* vectors, std::int64_t width, float* out,
+               int n_threads);
 
 // The moments of lines that are known: means (lines, unknowns), no covariance.
 void moments_of(std::int64_t lines, std::int64_t unknowns, const float* means, float* moments, int n_threads);

@@ -51,13 +51,18 @@ class Observations:
     values : (observed,) float32 or float64
         What, in row order (row by row, columns ascending), in the data's own units; a NumPy array, which cannot be
         written to, or a torch tensor, as the pattern's.
+    weights : (observed,) array or None
+        How much each entry counts, in the order of the values and of their dtype; None: all the same.
     """
 
     pattern: Pattern
     values: Array
+    weights: Array | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "values", read_only(self.values))
+        if self.weights is not None:
+            object.__setattr__(self, "weights", read_only(self.weights))
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -89,7 +94,8 @@ class Observations:
         device = _arrays.checked(device)
         if device == self.device:
             return self
-        return Observations(self.pattern.to(device), _arrays.place(self.values, device))
+        weights = None if self.weights is None else _arrays.place(self.weights, device)
+        return Observations(self.pattern.to(device), _arrays.place(self.values, device), weights)
 
     @property
     def rows(self) -> Array:
@@ -122,9 +128,10 @@ class Observations:
         return f"Observations({m}×{n}, {self.n_observed:,} observed = {100 * self.density:.3g} %, {self.dtype}{where})"
 
     def with_values(self, values: ArrayLike | Array) -> Observations:
-        """Other values (observed,), in row order, at the same positions; moved to where these are."""
+        """Other values (observed,), in row order, at the same positions and of the same weights; moved to where these
+        are."""
         values = values if _arrays.is_tensor(values) else np.asarray(values)
-        return Observations(self.pattern, _arrays.place(values, self.device))
+        return Observations(self.pattern, _arrays.place(values, self.device), self.weights)
 
     def to_scipy(self) -> sparse.csr_array:
         """The observed entries as a SciPy CSR matrix (observed zeros stay stored); NumPy arrays share their memory."""
@@ -170,13 +177,17 @@ class Observations:
         xp = array_namespace(self.values)
         (kept,) = xp.nonzero(_arrays.place(keep, self.device))
         by_row = SparseIndex(xp.searchsorted(kept, self.pattern.by_row.indptr), self.cols[kept])
-        return Observations(Pattern.of(self.shape, by_row), self.values[kept])
+        return Observations(Pattern.of(self.shape, by_row), self.values[kept], self._weights_at(kept))
 
     def repeat_rows(self, times: NDArray[np.int64]) -> tuple[Observations, NDArray[np.int64]]:
         """Each row as often as `times` (rows,) says, of NumPy arrays; and (new rows,) which row each of them was."""
         origin = np.repeat(np.arange(self.shape[0]), times)
         by_row, entries = self.pattern.by_row.take(origin)
-        return self.from_lines(by_row, self.values[entries], (len(origin), self.shape[1])), origin
+        weights = self._weights_at(entries)
+        return self.from_lines(by_row, self.values[entries], (len(origin), self.shape[1]), weights), origin
+
+    def _weights_at(self, entries: Array) -> Array | None:
+        return None if self.weights is None else self.weights[entries]
 
     def locate(self, rows: ArrayLike, cols: ArrayLike) -> NDArray[np.int64]:
         """Where in `values` the entries at given positions stand.
@@ -263,9 +274,11 @@ class Observations:
         return self.take(~test), self.take(test)
 
     @classmethod
-    def from_lines(cls, by_row: SparseIndex, values: NDArray[Any], shape: tuple[int, int]) -> Observations:
+    def from_lines(
+        cls, by_row: SparseIndex, values: NDArray[Any], shape: tuple[int, int], weights: Array | None = None
+    ) -> Observations:
         """Observations from rows that are sorted already, columns ascending within each; trusts what it is given."""
-        return cls(Pattern.of(shape, by_row), values)
+        return cls(Pattern.of(shape, by_row), values, weights)
 
     @classmethod
     def from_entries(
@@ -275,6 +288,7 @@ class Observations:
         values: ArrayLike,
         shape: tuple[int, int] | None = None,
         duplicates: Duplicates = "error",
+        weights: ArrayLike | None = None,
     ) -> Observations:
         """Observations from (row, column, value) triplets in any order.
 
@@ -290,13 +304,17 @@ class Observations:
         duplicates : {"error", "mean", "last", "sum"}
             What to do when a position occurs more than once: refuse, average, keep the last in the order given, or add
             up.
+        weights : (observed,) real numbers, optional
+            How much each entry counts, above 0. Entries that are averaged get the average of their weights; of those
+            that are added up there are none.
 
         Raises
         ------
         DuplicateEntries
             If a position occurs twice under ``duplicates="error"``.
         ValueError
-            If there is no entry, an index is out of range, a value is not finite, or lengths differ.
+            If there is no entry, an index is out of range, a value is not finite, a weight is not above 0, or lengths
+            differ.
         TypeError
             If indices are not integers or values not real numbers.
         """
@@ -309,6 +327,8 @@ class Observations:
         size = (max(int(i.max()) + 1, 1), max(int(j.max()) + 1, 1)) if shape is None else _checks.shape(shape)
         remedy = "number rows and columns from 0 without gaps, or take dmc.Recommender for ids of any kind"
         _checks.memory(8 * sum(size), f"an index of the lines of a {size[0]}×{size[1]} matrix", remedy)
+        if weights is not None:
+            return cls._weighted(i, j, v, size, duplicates, weights)
         by_row, ordered, repeats, first = sort_entries(i, j, v, size)
         with np.errstate(over="ignore"):
             total = float(v.sum())
@@ -321,6 +341,31 @@ class Observations:
         if repeats:
             by_row, ordered = merge_repeats(by_row, ordered, duplicates)
         return cls(Pattern.of(size, by_row), ordered)
+
+    @classmethod
+    def _weighted(
+        cls, i: Array, j: Array, v: Array, size: tuple[int, int], duplicates: Duplicates, weights: ArrayLike
+    ) -> Observations:
+        """`from_entries`: values and weights are sorted and merged one after the other, in the same way."""
+        w = _as_weights(weights, v)
+        if duplicates == "sum":
+            raise ValueError("entries that add up have no weights; multiply the values by them")
+        found = cls.from_entries(i, j, w * v if duplicates == "mean" else v, size, duplicates)
+        of = cls.from_entries(i, j, w, size, duplicates).values
+        return cls(found.pattern, found.values / of if duplicates == "mean" else found.values, of)
+
+
+def _as_weights(weights: ArrayLike, values: Array) -> Array:
+    """(observed,) weights beside the values, checked."""
+    w = _as_float(weights, "weights")
+    _checks.same_length(values=values, weights=w)
+    wrong = ~((w > 0) & (w < math.inf))
+    if bool(wrong.any()):
+        raise ValueError(
+            f"{_checks.count(int(wrong.sum()), 'weight is', 'weights are')} not above 0 and finite, such as "
+            f"{float(w[wrong][0]):g}; leave out entries that are not to count"
+        )
+    return array_namespace(w).astype(w, values.dtype, copy=False)
 
 
 def _as_float(values: Any, name: str) -> Array:

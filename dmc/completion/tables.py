@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -127,8 +127,10 @@ def weighted(
     observations : Observations
     sample_weight : (rows,) array or None
     weights : (rows, columns) array, sparse matrix or data frame, or (observed,) array in row order; or None
+        Left out: those of the observations, which are handed back without.
     """
-    pattern = observations.pattern.to(None)
+    weights = observations.weights if weights is None else weights
+    observations, pattern = replace(observations, weights=None), observations.pattern.to(None)
     m, n = observations.shape
     total = np.ones(observations.n_observed)
     if sample_weight is not None:

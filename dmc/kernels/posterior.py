@@ -30,14 +30,19 @@ def incidence(lines: SparseIndex, others: int) -> sparse.csr_array:
     return sparse.csr_array((ones, lines.indices, pointers), shape=(len(pointers) - 1, others))
 
 
-def line_sums(entries: Entries | sparse.csr_array, vectors: Float) -> Float:
-    """(lines, any) the sum over each line's entries of the vectors (other lines, any) of the other side."""
+def line_sums(entries: Entries | sparse.csr_array, vectors: Float, weights: Float | None = None) -> Float:
+    """(lines, any) the sum over each line's entries of the vectors (other lines, any) of the other side, each times the
+    entry's weight (entries,)."""
     if _extensions.core is None:
-        return np.asarray(entries @ vectors)
+        return np.asarray((entries if weights is None else _weighted(entries, weights)) @ vectors)
     count, width = vectors.shape
     padded = np.zeros((count, _up(width)), np.float32)
     padded[:, :width] = vectors
-    return np.asarray(_extensions.core.line_sums(entries, padded)[:, :width])
+    return np.asarray(_extensions.core.line_sums(entries, padded, weights)[:, :width])
+
+
+def _weighted(entries: sparse.csr_array, by: NDArray[Any]) -> sparse.csr_array:
+    return sparse.csr_array((by, entries.indices, entries.indptr), shape=entries.shape)
 
 
 def _up(count: int) -> int:
@@ -77,6 +82,7 @@ def step(
     expected: Float,
     noise: NDArray[np.float64],
     moments: Float,
+    weights: Float | None = None,
 ) -> tuple[Float, NDArray[np.float64], NDArray[np.float64]]:
     """The posterior of every line.
 
@@ -97,6 +103,8 @@ def step(
         Precision of an entry of each line.
     moments : (lines, any) float32 array
         Receives the moments of this side.
+    weights : (entries,) float32 array, optional
+        Of the entries, above 0: times `noise` they are the precisions. The values then come times them.
 
     Returns
     -------
@@ -104,11 +112,11 @@ def step(
     covariance : (unknowns, unknowns) float64 array
         Summed over the lines.
     errors : (lines,) float64 array
-        Expected sum of squared errors of each line's entries.
+        Expected sum of squared errors of each line's entries, each times its weight.
     """
     if _extensions.core is None:
-        return plain_step(entries, values, others, precision, expected, noise, moments)
-    return _extensions.core.posterior(entries, values, others, precision, expected, noise, moments)
+        return plain_step(entries, values, others, precision, expected, noise, moments, weights)
+    return _extensions.core.posterior(entries, values, others, precision, expected, noise, moments, weights)
 
 
 def plain_step(
@@ -119,25 +127,24 @@ def plain_step(
     expected: Float,
     noise: NDArray[np.float64],
     moments: Float,
+    weights: Float | None = None,
 ) -> tuple[Float, NDArray[np.float64], NDArray[np.float64]]:
     """What the compiled core does; entries is the pattern as a SciPy matrix."""
     d = len(precision)
     packed = _up((d + 1) * (d + 2) // 2)
     first, second = np.triu_indices(d + 1)
-
-    def weighted(by: NDArray[Any]) -> sparse.csr_array:
-        return sparse.csr_array((by, entries.indices, entries.indptr), shape=entries.shape)
-
     others = others.astype(np.float64)  # sums in float32 would lose what tells the directions of a long line apart
-    sums = entries @ others[:, : len(first)]
-    linear = weighted(values) @ others[:, packed : packed + d + 1]
+    sums = (entries if weights is None else _weighted(entries, weights)) @ others[:, : len(first)]
+    linear = _weighted(entries, values) @ others[:, packed : packed + d + 1]
     gram = np.empty((len(sums), d + 1, d + 1))
     gram[:, first, second] = gram[:, second, first] = sums
     side = linear[:, :d] - gram[:, :d, d]
     covariances = np.linalg.inv(noise[:, None, None] * gram[:, :d, :d] + precision)
     means = np.einsum("lij,lj->li", covariances, noise[:, None] * side + expected @ precision)
     seconds = means[:, :, None] * means[:, None, :] + covariances
-    errors = weighted(np.square(values, dtype=np.float64)).sum(axis=1) + gram[:, d, d] - 2 * linear[:, d]
+    squares = np.square(values, dtype=np.float64)
+    errors = _weighted(entries, squares if weights is None else squares / weights).sum(axis=1)
+    errors += gram[:, d, d] - 2 * linear[:, d]
     errors += np.sum(gram[:, :d, :d] * seconds, axis=(1, 2)) - 2 * np.sum(side * means, axis=1)
     means = means.astype(np.float32)
     moments[:] = moments_of(means, covariances)

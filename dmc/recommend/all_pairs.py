@@ -2,10 +2,13 @@
 
 The value is, with predictions x = U Vᵀ,
 
-    ½ Σ_chosen w (x − 1)²  +  ½ w₀ Σ_others x²  +  ½ Σ_i λ_i ‖u_i‖²  +  ½ Σ_j μ_j ‖v_j‖²
+    ½ Σ_told w (x − t)²  +  ½ w₀ Σ_others x²  +  ½ Σ_i λ_i ‖u_i‖²  +  ½ Σ_j μ_j ‖v_j‖²
+
+A pair that was chosen has the target t = 1, and one that was disliked t = 0, with a weight w as large. What counts less
+than one click lies between: its term is the mean, with that count as the share, of a click's and of nothing's.
 
 Half a sweep moves all rows of U, or of V, some coordinates after the other to their minimum (iALS++). The zeros enter
-by the other side's Gram matrix, and the chosen pairs by their predictions, which are kept from one block to the next.
+by the other side's Gram matrix, and the told pairs by their predictions, which are kept from one block to the next.
 
 References
 ----------
@@ -45,8 +48,23 @@ class Settings(NamedTuple):
     power: float = 1.0  # of the total weight
 
     def ridges(self, weights: NDArray[Any], others: int) -> NDArray[Any]:
-        """λ of rows whose chosen pairs weigh so much, with so many columns (or the reverse)."""
+        """λ of rows whose told pairs weigh so much, with so many columns (or the reverse)."""
         return self.ridge * (weights + self.unobserved * others) ** self.power
+
+    def terms(self, counts: Array) -> tuple[Float, Float]:
+        """(entries,) weight of the pairs with such counts, and weight times target; below 0 they are dislikes."""
+        sure = confidence(counts)
+        weights = np.where(sure < 1, self.unobserved + sure * (1 - self.unobserved), sure).astype(np.float32)
+        if (counts > 0).all():
+            return weights, weights if (sure >= 1).all() else sure
+        return weights, np.where(counts > 0, sure, np.float32(0))
+
+
+def confidence(counts: Array) -> Float:
+    """(entries,) how surely pairs with such counts are liked, or below 0 disliked: the count itself up to one, then one
+    more for each power of e."""
+    size = np.abs(counts)
+    return np.where(size < 1, size, 1 + np.log(np.maximum(size, 1))).astype(np.float32)
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,15 +74,23 @@ class AllPairs:
     Attributes
     ----------
     pattern : Pattern
-        The chosen pairs.
-    weights : BothOrders
-        Theirs, float32.
+        The told pairs.
+    weights, pulls : BothOrders
+        Theirs, and these times the targets, float32.
     settings : Settings
     """
 
     pattern: Pattern
     weights: BothOrders
+    pulls: BothOrders
     settings: Settings
+
+    @classmethod
+    def of(cls, pattern: Pattern, counts: Array, settings: Settings) -> AllPairs:
+        """The problem of counts (told,), in row order."""
+        weights, pulls = settings.terms(counts)
+        both = pattern.both_orders(weights)
+        return cls(pattern, both, both if pulls is weights else pattern.both_orders(pulls), settings)
 
     def with_settings(self, settings: Settings) -> AllPairs:
         """The same pairs, with what was made of them."""
@@ -99,13 +125,14 @@ class AllPairs:
         return rows, columns
 
     def predictions(self, U: Float, V: Float) -> Float:
-        """(chosen,) in row order."""
+        """(told,) in row order."""
         return np.asarray(Factors(U, (), V).at(self.pattern.rows, self.pattern.cols))
 
     def value(self, U: Float, V: Float, predicted: Float) -> float:
-        """The value at factors whose predictions of the chosen pairs are these."""
-        w, x, zero = np.asarray(self.weights.by_row, np.float64), predicted.astype(np.float64), self.settings.unobserved
-        total = w @ (x - 1) ** 2 - zero * (x @ x)
+        """The value at factors whose predictions of the told pairs are these."""
+        w, pull = (np.asarray(of.by_row, np.float64) for of in (self.weights, self.pulls))
+        x, zero = predicted.astype(np.float64), self.settings.unobserved
+        total = w @ (x - pull / w) ** 2 - zero * (x @ x)
         begun = U.any(axis=0)  # the others are new, and products with them are dear
         P, Q = (U, V) if begun.all() else (U[:, begun], V[:, begun])
         total += zero * float(np.vdot(P.T @ P, Q.T @ Q))
@@ -116,10 +143,11 @@ class AllPairs:
     def sweep(self, U: Float, V: Float, predicted: Float) -> float:
         """Both sides once, in place; returns by how much the value fell."""
         zero, order = self.settings.unobserved, self.pattern.column_order
-        (rows, columns), (by_row, by_column) = self._entries, map(np.asarray, self.weights)
-        fall = half_sweep(rows, by_row, zero, self.ridges[0], V, U, predicted)
+        rows, columns = self._entries
+        (of_rows, of_columns), (to_rows, to_columns) = (map(np.asarray, of) for of in (self.weights, self.pulls))
+        fall = half_sweep(rows, of_rows, to_rows, zero, self.ridges[0], V, U, predicted)
         turned = predicted[order]
-        fall += half_sweep(columns, by_column, zero, self.ridges[1], U, V, turned)
+        fall += half_sweep(columns, of_columns, to_columns, zero, self.ridges[1], U, V, turned)
         predicted[order] = turned
         return fall
 
@@ -141,6 +169,7 @@ def entries(lines: SparseIndex, others: int) -> Entries | SparseIndex:
 def half_sweep(
     of: Entries | SparseIndex,
     weights: Float,
+    pulls: Float,
     unobserved: float,
     ridge: Float,
     other: Float,
@@ -154,7 +183,8 @@ def half_sweep(
     Parameters
     ----------
     of : what `entries` makes of the side's lines
-    weights, predicted : (entries,) float32
+    weights, pulls, predicted : (entries,) float32
+        No weight is below `unobserved`.
     unobserved : float
     ridge : (lines,) float32
     other, own : (other lines, width) and (lines, width) float32
@@ -167,7 +197,7 @@ def half_sweep(
     float
         By how much the value fell.
     """
-    given = (of, weights, unobserved, ridge, other, own, predicted)
+    given = (of, weights, pulls, unobserved, ridge, other, own, predicted)
     if _extensions.core is not None:
         return _extensions.core.half_sweep(*given, passes, tol)
     total = 0.0
@@ -180,7 +210,14 @@ def half_sweep(
 
 
 def plain_half_sweep(
-    lines: SparseIndex, weights: Float, unobserved: float, ridge: Float, other: Float, own: Float, predicted: Float
+    lines: SparseIndex,
+    weights: Float,
+    pulls: Float,
+    unobserved: float,
+    ridge: Float,
+    other: Float,
+    own: Float,
+    predicted: Float,
 ) -> float:
     """`half_sweep` by NumPy: what the compiled one is compared with, and stands in for it."""
     gram = unobserved * (other.T.astype(np.float64) @ other)
@@ -199,7 +236,7 @@ def plain_half_sweep(
             outer = ((w - unobserved)[:, None] * v)[:, :, None] * v[:, None, :]
             system = gram[block, block] + np.add.reduceat(outer, firsts)
             system += ridge[some][:, None, None] * np.eye(BLOCK)
-            pull = ((w - unobserved) * predicted[at] - w)[:, None] * v
+            pull = ((w - unobserved) * predicted[at] - pulls[at])[:, None] * v
             gradient = np.add.reduceat(pull, firsts) + mine @ gram[:, block] + ridge[some][:, None] * mine[:, block]
             step = np.linalg.solve(system, gradient[:, :, None])[:, :, 0]
             own[some, block] = mine[:, block] - step

@@ -23,7 +23,7 @@ from dmc.recommend.bayesian_model import (
     typical_count,
 )
 from dmc.recommend.bayesian_sample import as_of_all_rows, begin_from_sample, keep_largest, some_rows
-from dmc.recommend.factor_posterior import FactorPosterior
+from dmc.recommend.factor_posterior import FactorPosterior, entries_of_sides
 from dmc.recommend.presence_features import pattern_features
 from dmc.solver.loop import Callback, Look, Run
 from dmc.solver.solution import Status, StepInfo
@@ -119,7 +119,7 @@ def fit(
     Parameters
     ----------
     observations : Observations
-        float32.
+        float32. The noise of an entry of weight w has 1/w of the others' variance: only ratios of weights count.
     rank : int, optional
         Directions at most; left out: as many as stand out of the noise.
     seed : int or numpy.random.Generator
@@ -386,14 +386,9 @@ def _sides(
     observations: Observations, rng: np.random.Generator, attributes: Attributes
 ) -> tuple[float, float, FactorPosterior, FactorPosterior]:
     """Mean and standard deviation of the data, and both sides without any direction yet."""
-    pattern = observations.pattern
     mean, unit, values = scaled(observations)
-    both = pattern.both_orders(values)
-    features = pattern_features(pattern, rng)
-    rows = FactorPosterior.without_directions(
-        pattern.by_row, np.asarray(both.by_row), features[0], attributes[0], reliabilities=True
-    )
-    columns = FactorPosterior.without_directions(
-        pattern.by_column, np.asarray(both.by_column), features[1], attributes[1], reliabilities=False
-    )
+    of_rows, of_columns = entries_of_sides(observations, values)
+    features = pattern_features(observations.pattern, rng)
+    rows = FactorPosterior.without_directions(of_rows, features[0], attributes[0], reliabilities=True)
+    columns = FactorPosterior.without_directions(of_columns, features[1], attributes[1], reliabilities=False)
     return mean, unit, rows, columns

@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dmc.factors import Factors
+from dmc.factors import Array, Factors
 from dmc.observations import Observations
 from dmc.pattern import SparseIndex
-from dmc.recommend.factor_posterior import FactorPosterior, reliability
+from dmc.recommend.factor_posterior import FactorPosterior, SideEntries, entries_of_sides, reliability
 from dmc.recommend.presence_features import PresenceFeatures
+from dmc.recommend.side_information import Described, to_place
 from dmc.solver.solution import Record, Status
 
 # Of an entry, in units of the data's standard deviation: what float32 moments carry. Of 49 fits to clean planted
@@ -84,6 +85,7 @@ class VariationalFactorization:
         row_of: NDArray[np.int64],
         column_of: NDArray[np.int64],
         changed: NDArray[np.bool_],
+        described: tuple[Described | None, Described | None] = (None, None),
     ) -> VariationalFactorization:
         """The model with more entries, rows and columns, none of the others fitted again.
 
@@ -98,15 +100,18 @@ class VariationalFactorization:
             Which row or column of this model each one is; −1 for a new one.
         changed : (rows,) bool
             Known rows that have new entries.
+        described : pair of Described, optional
+            What is now known of some rows, and of some columns.
         """
-        scaled = observations.with_values((observations.values - np.float32(self.mean)) * np.float32(1 / self.unit))
-        pattern, both = scaled.pattern, scaled.pattern.both_orders(scaled.values)
+        of_rows, of_columns = _scaled_entries(observations, self.mean, self.unit)
         sides = (
-            self.rows.extended(pattern.by_row, np.asarray(both.by_row), row_of, column_of),
-            self.columns.extended(pattern.by_column, np.asarray(both.by_column), column_of, row_of),
+            self.rows.extended(of_rows, row_of, column_of, described[0]),
+            self.columns.extended(of_columns, column_of, row_of, described[1]),
         )
         sides[1].fold_in(column_of < 0, sides[0], self.precision)
         sides[0].fold_in((row_of < 0) | changed, sides[1], self.precision)
+        for side, other, known_as, told in zip(sides, reversed(sides), (row_of, column_of), described, strict=True):
+            side.place_cold_starts(other, to_place(known_as, told))
         return replace(self, rows=sides[0], columns=sides[1], factors=factors_of(*sides, self.unit))
 
     def served(self) -> Factors:
@@ -144,34 +149,30 @@ class VariationalFactorization:
         vectors = np.column_stack([side.means[:, :-1], np.ones(len(side.means))]).astype(np.float64)
         x, target = vectors[known], vectors[column]
         expected = self.rows.features[row] @ self.rows.weights
-        surprise = self.rows.values[at] - side.means[known, -1] - x @ expected
+        w = np.ones(len(known)) if self.rows.entry_weights is None else self.rows.entry_weights[at].astype(np.float64)
+        surprise = self.rows.values[at] - w * (side.means[known, -1] + x @ expected)
         own = self.precision * (1.0 if self.rows.reliability is None else self.rows.reliability[row])
-        gram = np.linalg.inv(self.rows.covariance) + own * x.T @ x
+        gram = np.linalg.inv(self.rows.covariance) + own * (x.T * w) @ x
         return self.unit * own * (x @ np.linalg.solve(gram, target)) * surprise
 
     @classmethod
     def of(cls, factors: Factors, observations: Observations, mean: float, noise: float) -> VariationalFactorization:
         """A two-factor model with biases that was fitted in another way, under priors estimated from its factors."""
         unit = float(np.std(observations.values, dtype=np.float64)) or 1.0
-        pattern = observations.pattern
-        both = pattern.both_orders((observations.values - np.float32(mean)) * np.float32(1 / unit))
+        of_rows, of_columns = _scaled_entries(observations, mean, unit)
         sides: list[FactorPosterior] = []
-        for index, values, U, bias, others in (
-            (pattern.by_row, np.asarray(both.by_row), factors.U, factors.row_bias, observations.shape[1]),
-            (pattern.by_column, np.asarray(both.by_column), factors.V, factors.column_bias, observations.shape[0]),
+        for entries, U, bias, others in (
+            (of_rows, factors.U, factors.row_bias, observations.shape[1]),
+            (of_columns, factors.V, factors.column_bias, observations.shape[0]),
         ):
             assert bias is not None
             means = np.column_stack([U / unit**0.5, bias / unit]).astype(np.float32)
-            presence = PresenceFeatures.of(np.diff(index.indptr), np.zeros((others, 0), np.float32))
+            presence = PresenceFeatures.of(np.diff(entries.where.indptr), np.zeros((others, 0), np.float32))
             d = means.shape[1]
             covariance = np.cov(means, rowvar=False, ddof=0).reshape(d, d) + 1e-6 * np.eye(d)
             weights = np.vstack([means.mean(axis=0), np.zeros(d)])
             nothing = np.zeros((len(means), 0), np.float32)
-            sides.append(
-                FactorPosterior(
-                    index, np.asarray(values), presence, means, covariance, weights, np.ones(2), nothing, None
-                )
-            )
+            sides.append(FactorPosterior(*entries, presence, means, covariance, weights, np.ones(2), nothing, None))
         rows, columns = sides
         rank, precision = factors.rank(1e-3), precision_of(noise, unit)
         return cls(
@@ -207,19 +208,17 @@ class VariationalFactorization:
         cls, arrays: Mapping[str, NDArray[Any]], numbers: Mapping[str, float], observations: Observations
     ) -> VariationalFactorization:
         """The model again, from what `arrays` gave and its entries."""
-        unit, pattern = numbers["unit"], observations.pattern
-        both = pattern.both_orders((observations.values - np.float32(numbers["mean"])) * np.float32(1 / unit))
+        unit = numbers["unit"]
+        of_rows, of_columns = _scaled_entries(observations, numbers["mean"], unit)
         sides: list[FactorPosterior] = []
-        for name, index, values in (
-            ("rows", pattern.by_row, both.by_row),
-            ("columns", pattern.by_column, both.by_column),
-        ):
+        for name, entries in (("rows", of_rows), ("columns", of_columns)):
             presence = PresenceFeatures(
                 arrays[f"{name}.loadings"], numbers[f"{name}.center"], numbers[f"{name}.spread"]
             )
             kept = {part: arrays[f"{name}.{part}"] for part in PARTS}
             reliability = arrays.get(f"{name}.reliability")
-            sides.append(FactorPosterior(index, np.asarray(values), presence, **kept, reliability=reliability))
+            index, values, entry_weights = entries
+            sides.append(FactorPosterior(index, values, entry_weights, presence, **kept, reliability=reliability))
         rank, noise = int(numbers["rank"]), numbers["noise"]
         rows, columns = sides
         precision = numbers.get("precision", precision_of(noise, unit))  # files of versions before have none
@@ -236,13 +235,29 @@ def scaled(observations: Observations) -> tuple[float, float, NDArray[np.float32
 
     The mean is rounded to float32, as what is taken off the values is.
     """
-    values = observations.values
-    mean = float(np.float32(np.mean(values, dtype=np.float64)))
+    values, weights = observations.values, observations.weights
+    mean = float(np.float32(_mean(values, weights)))
     centred = values - np.float32(mean)
-    parts = (centred[i : i + PART] for i in range(0, len(values), PART))  # all at once in float64 they take room
-    unit = math.sqrt(sum(float(np.sum(np.square(part, dtype=np.float64))) for part in parts) / len(values)) or 1.0
+    parts = (slice(i, i + PART) for i in range(0, len(values), PART))  # all at once in float64 they take room
+    squares = total = 0.0
+    for part in parts:
+        w = 1.0 if weights is None else weights[part].astype(np.float64)
+        squares += float(np.sum(w * np.square(centred[part], dtype=np.float64)))
+        total += float(np.sum(np.broadcast_to(w, len(centred[part]))))
+    unit = math.sqrt(squares / total) or 1.0
     centred *= np.float32(1 / unit)
     return mean, unit, centred
+
+
+def _mean(values: Array, weights: Array | None) -> float:
+    if weights is None:
+        return float(np.mean(values, dtype=np.float64))
+    return float(np.average(values, weights=np.asarray(weights, np.float64)))
+
+
+def _scaled_entries(observations: Observations, mean: float, unit: float) -> tuple[SideEntries, SideEntries]:
+    """The entries of rows and columns, in units of this one around a mean."""
+    return entries_of_sides(observations, (observations.values - np.float32(mean)) * np.float32(1 / unit))
 
 
 def strengths(rows: FactorPosterior, columns: FactorPosterior, precision: float) -> NDArray[np.float64]:

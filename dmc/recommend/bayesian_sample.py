@@ -27,7 +27,9 @@ def some_rows(
     order = rng.permutation(len(counts))
     chosen = np.sort(order[: int(np.searchsorted(np.cumsum(counts[order]), n_entries)) + 1])
     index, places = observations.pattern.by_row.take(chosen)
-    return chosen, Observations.from_lines(index, observations.values[places], (len(chosen), observations.shape[1]))
+    weights = None if observations.weights is None else observations.weights[places]
+    shape = (len(chosen), observations.shape[1])
+    return chosen, Observations.from_lines(index, observations.values[places], shape, weights)
 
 
 def keep_largest(rows: FactorPosterior, columns: FactorPosterior, width: int) -> None:

@@ -74,7 +74,7 @@ def _fit_one(
     watchers = settings.watchers
     if settings.kind == "implicit":
         begin = start if isinstance(start, Preferences) else None
-        found = implicit.fit(observations, settings.rank, rng, watchers, settings.device, begin)
+        found = implicit.fit(observations, settings.rank, rng, watchers, settings.device, begin, side_information)
         _warn_of_preferences(found, observations)
         return found
     if settings.kind == "network":

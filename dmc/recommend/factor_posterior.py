@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,8 +13,11 @@ from scipy.sparse.linalg import LinearOperator, cg
 
 from dmc._extensions import Entries
 from dmc.kernels import posterior
+from dmc.observations import Observations
 from dmc.pattern import SparseIndex
+from dmc.recommend import side_information
 from dmc.recommend.presence_features import PresenceFeatures
+from dmc.recommend.side_information import Described
 from dmc.solver import row_solve
 
 SMALLEST = 1e-8  # variance of a feature's weights, and of a direction: what float32 means still carry
@@ -52,6 +55,26 @@ class PriorTuning:
 TUNING = PriorTuning()
 
 
+class SideEntries(NamedTuple):
+    """The entries of the rows, or of the columns: `index`, `values` and `entry_weights` of a `FactorPosterior`."""
+
+    where: SparseIndex
+    values: Float
+    weights: Float | None
+
+
+def entries_of_sides(observations: Observations, values: Float) -> tuple[SideEntries, SideEntries]:
+    """Of rows and of columns: where the observations are, with other values, and with weights of average one."""
+    pattern, weights = observations.pattern, observations.weights
+    of_rows = of_columns = None
+    if weights is not None:
+        weights = (weights / weights.mean(dtype=np.float64)).astype(np.float32)
+        values = values * weights
+        of_rows, of_columns = map(np.asarray, pattern.both_orders(weights))
+    by_row, by_column = map(np.asarray, pattern.both_orders(values))
+    return SideEntries(pattern.by_row, by_row, of_rows), SideEntries(pattern.by_column, by_column, of_columns)
+
+
 @dataclass(eq=False)
 class FactorPosterior:
     """The rows in a Bayesian fit, or, of the transposed matrix, the columns: prior, posterior means and moments.
@@ -63,7 +86,9 @@ class FactorPosterior:
     index : SparseIndex
         Where the entries of each row are.
     values : (entries,) float32
-        Row by row.
+        Row by row; times the entries' weights.
+    entry_weights : (entries,) float32 or None
+        Precisions of the entries over that of a typical one; None: all the same.
     presence : PresenceFeatures
         What the index alone says of a row.
     means : (rows, unknowns) float32
@@ -83,6 +108,7 @@ class FactorPosterior:
 
     index: SparseIndex
     values: Float
+    entry_weights: Float | None
     presence: PresenceFeatures
     means: Float
     covariance: NDArray[np.float64]
@@ -96,20 +122,18 @@ class FactorPosterior:
     @classmethod
     def without_directions(
         cls,
-        index: SparseIndex,
-        values: Float,
+        entries: SideEntries,
         presence: PresenceFeatures,
         attributes: Float | None,
         *,
         reliabilities: bool,
     ) -> FactorPosterior:
         """Of biases alone, all zero."""
-        count = len(index.indptr) - 1
+        count = len(entries.where.indptr) - 1
         attributes = np.zeros((count, 0), np.float32) if attributes is None else attributes
         width = 2 + presence.loadings.shape[1] + attributes.shape[1]
         return cls(
-            index,
-            values,
+            *entries,
             presence,
             np.zeros((count, 1), np.float32),
             np.eye(1) * TUNING.start_variance,
@@ -189,18 +213,29 @@ class FactorPosterior:
         self.weights = np.linalg.solve(F.T @ F + np.eye(F.shape[1]), F.T @ self.means).astype(np.float64, copy=False)
 
     def extended(
-        self, index: SparseIndex, values: Float, row_of: NDArray[np.int64], column_of: NDArray[np.int64]
+        self,
+        entries: SideEntries,
+        row_of: NDArray[np.int64],
+        column_of: NDArray[np.int64],
+        described: Described | None = None,
     ) -> FactorPosterior:
         """With other entries, and with more rows, which stand where their features let expect them.
 
-        `row_of` and `column_of` say which of the rows and columns of before each one is, −1 for a new one.
+        `row_of` and `column_of` say which of the rows and columns of before each one is, −1 for a new one; `described`,
+        what is now known of some rows.
         """
         known = row_of >= 0
-        attributes = np.where(known[:, None], self.attributes[row_of], np.float32(0))
+        attributes = side_information.extended(self.attributes, row_of, described)
         presence = self.presence.renumbered(column_of)
         reliability = None if self.reliability is None else np.where(known, self.reliability[row_of], 1.0)
         more = replace(
-            self, index=index, values=values, presence=presence, attributes=attributes, reliability=reliability
+            self,
+            index=entries.where,
+            values=entries.values,
+            entry_weights=entries.weights,
+            presence=presence,
+            attributes=attributes,
+            reliability=reliability,
         )
         means = np.where(known[:, None], self.means[row_of], more.features @ self.weights)
         more.means = means.astype(np.float32)
@@ -213,6 +248,7 @@ class FactorPosterior:
             self,
             index=index,
             values=self.values[entries],
+            entry_weights=None if self.entry_weights is None else self.entry_weights[entries],
             means=self.means[which],
             attributes=self.attributes[which],
             reliability=None if self.reliability is None else np.ones(np.count_nonzero(which)),
@@ -234,9 +270,8 @@ class FactorPosterior:
         expected = self.features @ self.weights.astype(np.float32)
         of_prior = np.linalg.inv(self.covariance)
         noise = precision * (np.ones(len(expected)) if self.reliability is None else self.reliability)
-        self.means, self._spread, errors = posterior.step(
-            self._entries_beside(other), self.values, other.moments, of_prior, expected, noise, self.moments
-        )
+        given = (self._entries_beside(other), self.values, other.moments, of_prior, expected, noise, self.moments)
+        self.means, self._spread, errors = posterior.step(*given, self.entry_weights)
         if learn_reliability and self.reliability is not None:
             self.reliability = reliability(errors, self.counts, precision)
         self._weighted(self.moments)
@@ -261,19 +296,20 @@ class FactorPosterior:
             self._entries = posterior.entries_of(self.index, len(other.means))
         return self._entries
 
-    def place_cold_starts(self, other: FactorPosterior) -> None:
-        """Rows without entries, by their attributes: where rows like them would explain their entries best.
+    def place_cold_starts(self, other: FactorPosterior, among: Any = True) -> None:
+        """Rows without entries, of those `among` (rows,), by their attributes: where rows like them would explain their
+        entries best.
 
         What the prior expects of a row is what is expected of all rows, most of which have few entries; who will meet a
         new one is somebody who makes entries, so here every entry counts the same. Least squares over the entries, the
         columns given, for the weights W (unknowns, 1 + attributes) of value ≈ ⟨x, W a⟩ + offset, drawn to zero where
         rows are few for so many attributes.
         """
-        new = self.counts == 0
+        new = (self.counts == 0) & among
         if not new.any() or self.attributes.shape[1] == 0:
             return
         entries = self._entries_beside(other)
-        A = np.column_stack([np.ones(len(new)), self.attributes]).astype(np.float64)
+        A = np.column_stack([np.ones(len(self.counts)), self.attributes]).astype(np.float64)
         A /= np.sqrt(np.maximum(self.counts @ A**2 / self.counts.sum(), SMALLEST))
         x = np.column_stack([other.means[:, :-1], np.ones(len(other.means))]).astype(np.float64)
         d, q = x.shape[1], A.shape[1]
@@ -282,9 +318,10 @@ class FactorPosterior:
         weights = np.ones(len(x)) if other.reliability is None else other.reliability
         values = sparse.csr_array((self.values, self.index.indices, self.index.indptr), shape=(len(A), len(x)))
         offsets = (weights * other.means[:, -1])[:, None] * x
-        targets = values @ (weights[:, None] * x) - posterior.line_sums(entries, offsets.astype(np.float32))
+        of_entries = self.entry_weights
+        targets = values @ (weights[:, None] * x) - posterior.line_sums(entries, offsets.astype(np.float32), of_entries)
         moments = (weights[:, None] * row_solve.seconds(x)).astype(np.float32)
-        grams = row_solve.unpacked(posterior.line_sums(entries, moments).astype(np.float64), d)
+        grams = row_solve.unpacked(posterior.line_sums(entries, moments, of_entries).astype(np.float64), d)
 
         def product(W: NDArray[Any]) -> NDArray[Any]:
             W = W.reshape(d, q)

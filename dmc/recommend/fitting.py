@@ -6,26 +6,76 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dmc import _checks, kernels
-from dmc.entries import Duplicates
+from dmc import _checks, entries, kernels
+from dmc._warn import warn
 from dmc.observations import DuplicateEntries, Observations
 from dmc.recommend import ensemble, implicit, list_ranking
 from dmc.recommend.intervals import Calibration
 from dmc.recommend.models import RatingModel
 from dmc.recommend.settings import RecommenderSettings
-from dmc.recommend.side_information import SideInformation, attributes
+from dmc.recommend.side_information import Described, Encoding, SideInformation
 from dmc.recommend.state import FitInfo, Fitted, Lazy, Origin, Ranking, State, grown
 from dmc.recommend.table import Table
 from dmc.recommend.vocabulary import Vocabulary
 from dmc.solver.solution import Status
 
 RATING = "rating"  # the column of ratings, unless another is named
-Columns = tuple[str, str, str]  # of users, items and ratings
+Duplicates = Literal["error", "mean", "last", "latest"]
+
+
+class Columns(NamedTuple):
+    """The columns that are read of a table."""
+
+    user: str
+    item: str
+    rating: str
+    weight: str | None = None  # none: all count the same
+    time: str = "timestamp"
+
+
+class Events(NamedTuple):
+    """What a table tells of pairs, in its order."""
+
+    values: NDArray[np.float32]  # (entries,) ratings, or counts: these times their weights
+    weights: NDArray[np.float32] | None  # (entries,) of ratings
+
+    @classmethod
+    def read(cls, settings: RecommenderSettings, source: Table, columns: Columns) -> Events:
+        weights = None if columns.weight is None else source.numbers(columns.weight)
+        if weights is not None:
+            _refuse_weights(weights, columns.weight)
+        if settings.feedback == "explicit":
+            return cls(source.numbers(columns.rating), weights)
+        unnamed = columns.rating == RATING and RATING not in source.names
+        counts = np.ones(len(source), np.float32) if unnamed else source.numbers(columns.rating)
+        implicit.refuse_nothing(counts)  # before those of a pair are added up
+        return cls(counts if weights is None else counts * weights, None)
+
+    def taken(self, order: NDArray[np.int64]) -> Events:
+        """In another order."""
+        return Events(self.values[order], None if self.weights is None else self.weights[order])
+
+    def after(self, known: Observations) -> Events:
+        """Behind those that are known."""
+        values, weights = np.concatenate([known.values, self.values]), None
+        if known.weights is not None:
+            assert self.weights is not None
+            weights = np.concatenate([known.weights, self.weights])
+        return Events(values, weights)
+
+
+def _refuse_weights(weights: NDArray[np.float32], name: str | None) -> None:
+    wrong = np.flatnonzero(weights <= 0)
+    if len(wrong):
+        raise ValueError(
+            f"column {name!r} holds {_checks.count(len(wrong), 'weight')} not above 0, the first in row {wrong[0]} "
+            f"({weights[wrong[0]]:g}); drop the rows that are not to count"
+        )
 
 
 def fit(
@@ -37,19 +87,24 @@ def fit(
     item_features: Any = None,
 ) -> State:
     """Fit to a table of ratings; see `dmc.Recommender.fit`."""
-    _checks.choice(duplicates, "duplicates", ("error", "mean", "last"))
-    user, item, rating = columns
-    source = Table.open(table, columns)
-    values = _numbers(settings, source, rating)
-    users, rows = Vocabulary.learn(source.ids(user))
-    items, cols = Vocabulary.learn(source.ids(item))
-    if len(values) == 0:
+    _checks.choice(duplicates, "duplicates", ("error", "mean", "last", "latest"))
+    asked = [columns.user, columns.item, columns.rating, *filter(None, [columns.weight])]
+    source = Table.open(table, [*asked, columns.time] if duplicates == "latest" else asked)
+    events = Events.read(settings, source, columns)
+    users, rows = Vocabulary.learn(source.ids(columns.user))
+    items, cols = Vocabulary.learn(source.ids(columns.item))
+    if len(events.values) == 0:
         raise ValueError("the table holds no rating; give at least one")
-    users, rows, of_users = _with_features(settings, users, rows, user_features, user)
-    items, cols, of_items = _with_features(settings, items, cols, item_features, item)
-    observations = _observations(settings, rows, cols, values, (len(users), len(items)), duplicates)
-    del source, values, rows, cols  # what the observations were made of would outlive it by the whole fit
-    rng, side_information = _checks.generator(settings.random_state), SideInformation(of_users, of_items)
+    if duplicates == "latest":
+        order = np.argsort(source.times(columns.time), kind="stable")
+        rows, cols, events = rows[order], cols[order], events.taken(order)
+    users, rows, of_users = _with_features(settings, users, rows, user_features, columns.user)
+    items, cols, of_items = _with_features(settings, items, cols, item_features, columns.item)
+    observations = _observations(settings, rows, cols, events, (len(users), len(items)), duplicates)
+    del source, events, rows, cols  # what the observations were made of would outlive it by the whole fit
+    _warn_of_ratings(settings, observations)
+    side_information = SideInformation(*(None if told is None else told[1] for told in (of_users, of_items)))
+    rng = _checks.generator(settings.random_state)
     with kernels.threads(settings.n_threads):
         calibration: Calibration | None = None
         starts: Sequence[RatingModel] = ()
@@ -59,57 +114,68 @@ def fit(
             models, info = list(starts), FitInfo.of(starts)
         else:
             models, info = ensemble.fit(settings, observations, rng, starts, side_information)
-    return _served(settings, columns, (users, items), Fitted(observations, models), info, calibration)
+    encodings = of_users and of_users[0], of_items and of_items[0]
+    told = Told(columns, users, items, encodings)
+    return _served(settings, told, Fitted(observations, models), info, calibration)
 
 
-def _numbers(settings: RecommenderSettings, source: Table, rating: str) -> NDArray[np.float32]:
-    """(entries,) ratings, or counts."""
-    implicitly = settings.feedback == "implicit"
-    if implicitly and rating == RATING and rating not in source.names:
-        return np.ones(len(source), np.float32)
-    values = source.numbers(rating)
-    if implicitly:
-        implicit.refuse_nothing(values)  # before those of a pair are added up
-    return values
+class Told(NamedTuple):
+    """Of what a state is, besides the ratings: names, ids, and how features become attributes."""
+
+    columns: Columns
+    users: Vocabulary
+    items: Vocabulary
+    encodings: tuple[Encoding | None, Encoding | None]
 
 
 def _with_features(
     settings: RecommenderSettings, vocabulary: Vocabulary, positions: NDArray[Any], features: Any, name: str
-) -> tuple[Vocabulary, NDArray[Any], NDArray[np.float32] | None]:
-    """The vocabulary with all that have features, the positions in it, and the attributes of all."""
+) -> tuple[Vocabulary, NDArray[Any], tuple[Encoding, NDArray[np.float32]] | None]:
+    """The vocabulary with all that have features, the positions in it, and how features become the attributes of
+    all."""
     if features is None:
         return vocabulary, positions, None
-    if settings.kind != "bayes":
-        raise ValueError(f"features of {name} are for ratings and model 'bayes'; leave the features out")
-    ids, matrix = attributes(features, name)
+    if settings.kind == "network":
+        raise ValueError(f"features of {name} are not for model 'network'; leave the features out")
+    encoding, ids, matrix = Encoding.learn(features, name)
     vocabulary, old, described = vocabulary.extended(ids)
     of_all = np.zeros((len(vocabulary), matrix.shape[1]), np.float32)
     of_all[described] = matrix
-    return vocabulary, old[positions], of_all
+    return vocabulary, old[positions], (encoding, of_all)
 
 
 def _observations(
     settings: RecommenderSettings,
     rows: NDArray[Any],
     cols: NDArray[Any],
-    values: NDArray[np.float32],
+    events: Events,
     shape: tuple[int, int],
     duplicates: Duplicates,
 ) -> Observations:
-    how: Duplicates = "sum" if settings.feedback == "implicit" else duplicates
+    kept: entries.Duplicates = "last" if duplicates == "latest" else duplicates
+    how = "sum" if settings.feedback == "implicit" else kept
     try:
-        return Observations.from_entries(rows, cols, values, shape, how)
+        return Observations.from_entries(rows, cols, events.values, shape, how, events.weights)
     except DuplicateEntries as error:
         repeats = _checks.count(error.count, "rating repeats", "ratings repeat")
         raise ValueError(
-            f"{repeats} a user and an item given before; say duplicates='last' or duplicates='mean'"
+            f"{repeats} a user and an item given before; say duplicates='last', duplicates='latest' (by time) or "
+            "duplicates='mean'"
         ) from None
+
+
+def _warn_of_ratings(settings: RecommenderSettings, observations: Observations) -> None:
+    values = observations.values
+    if settings.feedback == "explicit" and len(values) > 1 and (values == values[0]).all():
+        warn(
+            f"all {len(values):,} ratings are {values[0]:g}, and tell nothing apart; what happened, such as clicks, is "
+            "for feedback='implicit'"
+        )
 
 
 def _served(
     settings: RecommenderSettings,
-    columns: Columns,
-    vocabularies: tuple[Vocabulary, Vocabulary],
+    told: Told,
     fitted: Fitted,
     info: FitInfo,
     calibration: Calibration | None,
@@ -126,9 +192,11 @@ def _served(
     elif explicit and origin is not None:
         ranking = Lazy(partial(list_ranking.rank_again, origin, observations, served, refit, *where))
     return State(
-        columns=columns,
-        users=vocabularies[0],
-        items=vocabularies[1],
+        columns=told.columns[:3],
+        weight=told.columns.weight,
+        users=told.users,
+        items=told.items,
+        encodings=told.encodings,
         mean=models[0].mean,
         range=ensemble.range_of(observations) if explicit else (-math.inf, math.inf),
         left=np.asarray(served.left),
@@ -144,50 +212,89 @@ def _served(
     )
 
 
-def fold_in(settings: RecommenderSettings, before: State, table: Any) -> State:
+def fold_in(
+    settings: RecommenderSettings, before: State, table: Any, user_features: Any = None, item_features: Any = None
+) -> State:
     """`before` with the ratings of a table, nothing fitted again; see `dmc.Recommender.fold_in`."""
-    user, item, rating = before.columns
-    source = Table.open(table, before.columns)
-    values, (known, models) = _numbers(settings, source, rating), before.fitted()
-    if len(values) == 0:
+    known, models = before.fitted()
+    columns = Columns(*before.columns, before.weight)
+    if table is None and user_features is None and item_features is None:
+        raise ValueError("there are neither ratings nor features; give at least one of them")
+    source = Table.open(_no_ratings(columns) if table is None else table, [name for name in columns[:4] if name])
+    events = Events.read(settings, source, columns)
+    if len(events.values) == 0 and table is not None:
         raise ValueError("the table holds no rating; give at least one")
-    users, old_rows, rows = before.users.extended(source.ids(user))
-    items, old_cols, cols = before.items.extended(source.ids(item))
-    shape = (len(users), len(items))
+    of_users, of_items = before.encodings
+    users = _grown(before.users, source.ids(columns.user), user_features, of_users, columns.user)
+    items = _grown(before.items, source.ids(columns.item), item_features, of_items, columns.item)
+    shape = len(users.vocabulary), len(items.vocabulary)
+    values, weights = events.after(known)
     observations = Observations.from_entries(
-        np.concatenate([old_rows[known.rows], rows]),
-        np.concatenate([old_cols[known.cols], cols]),
-        np.concatenate([known.values, values]),
+        np.concatenate([users.known[known.rows], users.positions]),
+        np.concatenate([items.known[known.cols], items.positions]),
+        values,
         shape,
         "sum" if settings.feedback == "implicit" else "last",
+        weights,
     )
-    row_of, column_of = (np.full(size, -1) for size in shape)
-    row_of[old_rows], column_of[old_cols] = np.arange(len(old_rows)), np.arange(len(old_cols))
+    row_of, column_of = users.was, items.was
     changed = np.zeros(shape[0], bool)
-    changed[rows] = True
+    changed[users.positions] = True
+    described = users.described, items.described
     with kernels.threads(settings.n_threads):
-        extended = [model.extended(observations, row_of, column_of, changed) for model in models]
+        extended = [model.extended(observations, row_of, column_of, changed, described) for model in models]
     origin = None
     if before.ranking is not None:
         origin = grown(before, Origin(before.ranking, row_of, column_of, changed))
+    told = Told(columns, users.vocabulary, items.vocabulary, before.encodings)
     fitted = Fitted(observations, extended)
-    vocabularies = (users, items)
-    return _served(
-        settings, before.columns, vocabularies, fitted, before.fit_info, before.calibration, origin, refit=False
-    )
+    return _served(settings, told, fitted, before.fit_info, before.calibration, origin, refit=False)
 
 
-def fit_further(settings: RecommenderSettings, before: State, table: Any) -> State:
+def _no_ratings(columns: Columns) -> dict[str, NDArray[Any]]:
+    return {name: np.zeros(0, np.int64) for name in columns[:4] if name}
+
+
+class Grown(NamedTuple):
+    """A vocabulary with more ids."""
+
+    vocabulary: Vocabulary
+    known: NDArray[Any]  # (known before,) their positions now
+    positions: NDArray[Any]  # (entries,) of the table's ids
+    described: Described | None  # what a table of features tells
+
+    @property
+    def was(self) -> NDArray[np.int64]:
+        """(known,) position before of each id; −1: a new one."""
+        found = np.full(len(self.vocabulary), -1)
+        found[self.known] = np.arange(len(self.known))
+        return found
+
+
+def _grown(vocabulary: Vocabulary, ids: NDArray[Any], features: Any, encoding: Encoding | None, name: str) -> Grown:
+    more, known, positions = vocabulary.extended(ids)
+    if features is None:
+        return Grown(more, known, positions, None)
+    if encoding is None:
+        raise ValueError(f"the model was fitted without features of {name}; fit it again with them")
+    described, attributes = encoding.later(features, name)
+    more, old, places = more.extended(described)
+    return Grown(more, old[known], old[positions], Described(places, attributes))
+
+
+def fit_further(
+    settings: RecommenderSettings, before: State, table: Any, user_features: Any = None, item_features: Any = None
+) -> State:
     """`before` with the ratings of a table, fitted again from where it stands; see `dmc.Recommender.partial_fit`."""
-    more = fold_in(settings, before, table)
-    if more.same_ratings(before):
+    more = fold_in(settings, before, table, user_features, item_features)
+    if user_features is None and item_features is None and more.same_ratings(before):
         return before
     observations, starts = more.fitted()
     with kernels.threads(settings.n_threads):
         models, info = ensemble.fit(settings, observations, _checks.generator(settings.random_state), starts)
     origin = more.origin if more.origin is not None and more.origin.ranking.made else None
-    fitted, vocabularies = Fitted(observations, models), (more.users, more.items)
-    state = _served(settings, before.columns, vocabularies, fitted, info, before.calibration, origin)
+    told = Told(Columns(*before.columns, before.weight), more.users, more.items, before.encodings)
+    state = _served(settings, told, Fitted(observations, models), info, before.calibration, origin)
     if origin is not None and state.ranking is not None:
         state.ranking()  # here and now, not by the first who asks for a list
         state = replace(state, origin=None)  # which would hold on to the ranking before

@@ -1,4 +1,5 @@
-"""Clicks, plays and purchases: what was not chosen counts a little against it, what was chosen often counts for it."""
+"""Clicks, plays and purchases: what was not chosen counts a little against it, what was chosen often counts for it,
+and what was disliked against it as much."""
 
 from __future__ import annotations
 
@@ -14,9 +15,11 @@ from dmc import _checks
 from dmc.factors import Array, Factors
 from dmc.observations import Observations
 from dmc.pattern import SparseIndex, plain
-from dmc.recommend import implicit_search
+from dmc.recommend import implicit_cold_start, implicit_search
 from dmc.recommend.all_pairs import BLOCK, AllPairs, Descent, Settings, entries, half_sweep, line_sums
+from dmc.recommend.implicit_cold_start import Flags
 from dmc.recommend.implicit_search import Search, settings_for
+from dmc.recommend.side_information import Described, SideInformation, extended, to_place
 from dmc.solver import initial, steps
 from dmc.solver.callbacks import History
 from dmc.solver.loop import Callback, Run, solve
@@ -24,6 +27,9 @@ from dmc.solver.problem import MaskedLeastSquares
 from dmc.solver.solution import Record, Status
 
 FIRST_SETTINGS = Settings(0.2, 0.4, 0.5)  # of files of versions that kept none
+
+SIDES = ("rows", "columns")
+NONE = SideInformation()
 
 Float = NDArray[np.float32]
 
@@ -78,7 +84,7 @@ class Preferences:
     factors : Factors
         Two-factor, float32.
     counts : Observations
-        What was fitted.
+        What was fitted; below 0: dislikes.
     errors : list of float
         The value after each step of the last fit, to all counts.
     status : Status
@@ -97,6 +103,8 @@ class Preferences:
         Steps of all phases.
     stopped_by : str or None
         With STOPPED: the callback that asked for it, or "interrupt" for Ctrl-C.
+    attributes : SideInformation
+        Of rows and columns: those without counts are placed by them.
     """
 
     factors: Factors
@@ -109,6 +117,7 @@ class Preferences:
     history: list[Record] = field(default_factory=list)
     n_iter: int = 0
     stopped_by: str | None = None
+    attributes: SideInformation = NONE
     mean = 0.0
     noise = validation_rmse = float("nan")
 
@@ -133,13 +142,20 @@ class Preferences:
 
     @cached_property
     def known(self) -> NDArray[np.bool_]:
-        """(rows,) users with factors of their own: not those without counts, or with counts of unplaced items alone."""
-        return (self.counts.pattern.row_counts > 0) & self.factors.U.any(axis=1)
+        """(rows,) users with factors of their own: not those without counts and attributes, or with counts of unplaced
+        items alone."""
+        return np.asarray(self.factors.U.any(axis=1))
 
     @cached_property
     def _average(self) -> Float:
-        """(k,) of the average user."""
-        return self.factors.U[self.known].sum(axis=0) / np.float32(max(self.known.sum(), 1))
+        """(k,) of the average user who has counts."""
+        among = self.known & (self.counts.pattern.row_counts > 0)
+        return self.factors.U[among].sum(axis=0) / np.float32(max(among.sum(), 1))
+
+    def with_cold_starts(self, rows: Flags = None, columns: Flags = None) -> Preferences:
+        """With rows and columns without counts placed by their attributes: all, or those flagged."""
+        factors = implicit_cold_start.placed(self.factors, self.counts, self.attributes, (rows, columns))
+        return replace(self, factors=factors)
 
     def extended(
         self,
@@ -147,54 +163,61 @@ class Preferences:
         row_of: NDArray[np.int64],
         column_of: NDArray[np.int64],
         changed: NDArray[np.bool_],
+        described: tuple[Described | None, Described | None] = (None, None),
     ) -> Preferences:
         """With more counts, users and items, none of the others fitted again: `VariationalFactorization.extended`."""
-        weights = observations.pattern.both_orders(confidence(observations.values))
+        counts = observations.pattern.both_orders(observations.values)
         U, V = (
             np.where(old[:, None] >= 0, factor[old], np.float32(0))
             for factor, old in ((self.factors.U, row_of), (self.factors.V, column_of))
         )
-        for side, other, index, w, which in (
-            (V, U, observations.pattern.by_column, weights.by_column, column_of < 0),
-            (U, V, observations.pattern.by_row, weights.by_row, (row_of < 0) | changed),
+        for side, other, index, values, which in (
+            (V, U, observations.pattern.by_column, counts.by_column, column_of < 0),
+            (U, V, observations.pattern.by_row, counts.by_row, (row_of < 0) | changed),
         ):
             of_these, places = index.take(which)
-            side[which] = self._folded_in(other, of_these, w[places])
-        return replace(self, factors=Factors(U, (), V), counts=observations)
+            side[which] = self._folded_in(other, of_these, values[places])
+        news = tuple(zip((row_of, column_of), described, strict=True))
+        attributes = SideInformation(
+            *(of if of is None else extended(of, *to) for of, to in zip(self.attributes, news, strict=True))
+        )
+        grown = replace(self, factors=Factors(U, (), V), counts=observations, attributes=attributes)
+        return grown.with_cold_starts(*(to_place(*to) for to in news))
 
-    def _folded_in(self, other: Float, index: SparseIndex, weights: Float) -> Float:
-        """(rows, k) factors of those with such entries, the columns' being known (or the reverse)."""
+    def _folded_in(self, other: Float, index: SparseIndex, counts: Float) -> Float:
+        """(rows, k) factors of those with such counts, the columns' being known (or the reverse)."""
+        weights, pulls = self.settings.terms(counts)
         ridge = self.settings.ridges(line_sums(weights, index), len(other)).astype(np.float32)
         known = np.pad(other, ((0, 0), (0, -other.shape[1] % BLOCK)))
         own = np.zeros((len(ridge), known.shape[1]), np.float32)
         of, predicted = entries(index, len(other)), np.zeros(len(weights), np.float32)
         until = TUNING.fold_in_passes, TUNING.fold_in_tol
-        half_sweep(of, weights, self.settings.unobserved, ridge, known, own, predicted, *until)
+        half_sweep(of, weights, pulls, self.settings.unobserved, ridge, known, own, predicted, *until)
         return own[:, : other.shape[1]]
 
     def vector(self, columns: NDArray[Any], values: NDArray[Any]) -> NDArray[np.float64]:
         """(k + 2,) the row of `Factors.left` of a user with these counts alone; without any the average user's."""
-        weights = confidence(values).astype(np.float64)
-        system, known = self._system(columns, weights)
-        own = np.linalg.solve(system, known.T @ weights) if known.any() else self._average
+        refuse_nothing(values)
+        system, known, pulls = self._system(columns, values)
+        own = np.linalg.solve(system, known.T @ pulls) if known[pulls > 0].any() else self._average
         return np.concatenate([own, [0.0, 1.0]])
 
     def contributions(self, row: int, column: int) -> NDArray[np.float64]:
         """(entries,) what each of a row's counts adds to its preference for a column; their sum is the preference."""
         index = self.counts.pattern.by_row
         at = slice(index.indptr[row], index.indptr[row + 1])
-        weights = confidence(self.counts.values[at]).astype(np.float64)
-        system, known = self._system(index.indices[at], weights)
-        return weights * (known @ np.linalg.solve(system, self.factors.V[column].astype(np.float64)))
+        system, known, pulls = self._system(index.indices[at], self.counts.values[at])
+        return pulls * (known @ np.linalg.solve(system, self.factors.V[column].astype(np.float64)))
 
     def _system(
-        self, columns: NDArray[Any], weights: NDArray[np.float64]
-    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """The matrix of one row's least squares problem, and the columns' factors in it."""
+        self, columns: NDArray[Any], counts: NDArray[Any]
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+        """The matrix of one row's least squares problem, the columns' factors in it, and what pulls at them."""
+        weights, pulls = (of.astype(np.float64) for of in self.settings.terms(counts))
         known = self.factors.V[columns].astype(np.float64)
         own = known.T @ ((weights - self.settings.unobserved)[:, None] * known)
         ridge = self.settings.ridges(weights.sum(), len(self.factors.V))
-        return self._zeros + own + ridge * np.eye(known.shape[1]), known
+        return self._zeros + own + ridge * np.eye(known.shape[1]), known, pulls
 
     @cached_property
     def _zeros(self) -> NDArray[np.float64]:
@@ -204,7 +227,11 @@ class Preferences:
     def arrays(self) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
         """What `from_arrays` needs besides the counts."""
         found = {**self.settings._asdict(), "searched": self.searched, "n_searched": self.n_searched}
-        return {"U": np.asarray(self.factors.U), "V": np.asarray(self.factors.V)}, found
+        arrays = {"U": np.asarray(self.factors.U), "V": np.asarray(self.factors.V)}
+        for name, attributes in zip(SIDES, self.attributes, strict=True):
+            if attributes is not None:
+                arrays[f"{name}.attributes"] = attributes
+        return arrays, found
 
     @classmethod
     def from_arrays(
@@ -215,27 +242,17 @@ class Preferences:
         factors = Factors(arrays["U"], (), arrays["V"])
         searched = [{"phase": "search"} | trial for trial in numbers.get("searched", [])]  # older files do not say it
         n_searched = numbers.get("n_searched", observations.n_observed)
-        return cls(factors, observations, [], Status.CONVERGED, settings, searched, n_searched)
-
-
-def confidence(counts: Array) -> Float:
-    """Weight of a pair with so many clicks: 1 for one, or for a part of one, and one more for each power of e.
-
-    Raises
-    ------
-    ValueError
-        If a count is not above 0.
-    """
-    refuse_nothing(counts)
-    return (1 + np.log(np.maximum(counts, 1))).astype(np.float32)
+        attributes = SideInformation(*(arrays.get(f"{name}.attributes") for name in SIDES))
+        ended = Status.CONVERGED
+        return cls(factors, observations, [], ended, settings, searched, n_searched, attributes=attributes)
 
 
 def refuse_nothing(counts: Array) -> None:
-    """Raise a ValueError if a count is not above 0."""
-    if (counts <= 0).any():
-        raise ValueError(
-            f"the smallest count is {counts.min():g}; counts have to be above 0: leave out what did not happen"
-        )
+    """Raise a ValueError if a count is 0."""
+    nothing = int((counts == 0).sum())
+    if nothing:
+        told = _checks.count(nothing, "count is", "counts are")
+        raise ValueError(f"{told} 0; leave out what did not happen (below 0 is a dislike)")
 
 
 def fit(
@@ -245,6 +262,7 @@ def fit(
     callbacks: Sequence[Callback] = (),
     device: str | None = None,
     start: Preferences | None = None,
+    side_information: SideInformation = NONE,
 ) -> Preferences:
     """Weighted least squares over all pairs, chosen ones 1 and all others 0, for users and items in turn.
 
@@ -254,7 +272,8 @@ def fit(
     Parameters
     ----------
     counts : Observations
-        How often each pair occurred, float32, above 0.
+        How often each pair occurred, float32; below 0: how surely it is disliked. What counts less than one, such as a
+        click of long ago, tells so much less; 0 nothing.
     rank : int, optional
         Width of the factors. Left out: twice as wide again and again, up to 1,024, for as long as that helps; on a
         device 64.
@@ -267,7 +286,9 @@ def fit(
         Where to compute, by conjugate gradients; nothing is searched for there.
     start : Preferences, optional
         A model of these counts to begin with. Its settings and rank are kept, unless they were found with less than
-        half as many counts: then the fit is anew.
+        half as many counts: then the fit is anew. Its attributes are kept in any case.
+    side_information : SideInformation, optional
+        Attributes, by which users and items without counts are placed behind the fit.
 
     Returns
     -------
@@ -277,7 +298,7 @@ def fit(
     Raises
     ------
     ValueError
-        If a count is not above 0.
+        If no count is above 0.
 
     References
     ----------
@@ -285,59 +306,64 @@ def fit(
     S. Rendle et al., "Revisiting the performance of iALS on item recommendation benchmarks", 2022 (arXiv 2110.14037).
     """
     most = min(implicit_search.TUNING.max_rank if rank is None else _checks.integer(rank, "rank", 1), *counts.shape)
-    weights, rng = confidence(counts.values), np.random.default_rng(seed)
+    rng = np.random.default_rng(seed)
+    if not (counts.values > 0).any():
+        raise ValueError("no count is above 0, so that nobody likes anything; give counts of what was chosen")
+    attributes = side_information if start is None else start.attributes
     if start is not None and counts.n_observed > TUNING.research_ratio * start.n_searched:
         start = None
     if device is not None:
-        return _fit_on_device(counts, weights, min(most, rank or TUNING.device_rank), rng, callbacks, device, start)
+        found = _fit_on_device(counts, min(most, rank or TUNING.device_rank), rng, callbacks, device, start)
+        return replace(found, attributes=attributes).with_cold_starts()
     with Run(callbacks) as run:
         if start is None:
-            settings, begin, width, history = _found(run, counts, weights, most, rank is None, rng)
+            settings, begin, width, history = _found(run, counts, most, rank is None, rng)
             searched, n_searched = [record for record in history if "ndcg" in record], counts.n_observed
         else:
             settings, begin, history = start.settings, start.factors, list(start.searched)
             width = begin.width if rank is None else max(begin.width, most)
             searched, n_searched = start.searched, start.n_searched
-        problem = AllPairs(counts.pattern, counts.pattern.both_orders(weights), settings)
+        problem = AllPairs.of(counts.pattern, counts.values, settings)
         last = Descent.beginning(problem, begin, width, rng)
         last.run(run, TUNING.max_sweeps, TUNING.tol)
     assert run.status is not None
     factors, history = last.factors().map(plain), history + last.records("fit", run.n_steps)
     ending = history, run.n_steps, run.stopped_by
-    return Preferences(factors, counts, last.values, run.status, settings, searched, n_searched, *ending)
+    found = Preferences(factors, counts, last.values, run.status, settings, searched, n_searched, *ending, attributes)
+    return found.with_cold_starts()
 
 
 def _found(
-    run: Run, counts: Observations, weights: Float, most: int, any_rank: bool, rng: np.random.Generator
+    run: Run, counts: Observations, most: int, any_rank: bool, rng: np.random.Generator
 ) -> tuple[Settings, Factors | None, int, list[Record]]:
     """What held-out counts say: the settings, where to begin, and the rank; and what was measured on the way."""
     search, first_rank = None, min(implicit_search.TUNING.first_rank, most)
     with run.until_interrupted():
-        search = Search(counts, weights, rng, run)
+        search = Search(counts, rng, run)
         if search.possible:
             search.find_ridge(first_rank)
             if any_rank:
                 search.find_rank(most)
     if search is None or search.best is None:
         history = [] if search is None else search.history
-        return settings_for(counts.density, weights), None, first_rank if any_rank else most, history
+        return settings_for(counts.density, counts.values), None, first_rank if any_rank else most, history
     begin = search.best.factors()
     width = begin.width if any_rank else most
-    return settings_for(counts.density, weights, search.ridge), begin, width, search.history
+    return settings_for(counts.density, counts.values, search.ridge), begin, width, search.history
 
 
 def _fit_on_device(
     counts: Observations,
-    weights: Float,
     rank: int,
     rng: np.random.Generator,
     callbacks: Sequence[Callback],
     device: str,
     start: Preferences | None,
 ) -> Preferences:
-    settings = settings_for(counts.density, weights) if start is None else start.settings
-    problem = AllPairs(counts.pattern, counts.pattern.both_orders(weights), settings)
-    chosen = counts.with_values(np.ones_like(weights))
+    settings = settings_for(counts.density, counts.values) if start is None else start.settings
+    problem = AllPairs.of(counts.pattern, counts.values, settings)
+    weights, pulls = settings.terms(counts.values)
+    chosen = counts.with_values(pulls / weights)
     if start is None:
         begin = initial.spectral(chosen, rank, rng).scaled(chosen.density)
     else:

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from dmc.factors import Array
 from dmc.observations import Observations
-from dmc.recommend.all_pairs import AllPairs, Descent, Settings
+from dmc.recommend.all_pairs import AllPairs, Descent, Settings, confidence
 from dmc.solver.loop import Run
 from dmc.solver.solution import Record, Status
 
@@ -24,7 +25,7 @@ class SearchTuning:
     unobserved_ratio : float
         What a user's pairs without a count weigh together, on average, over what those with one do.
     max_unobserved_weight : float
-        Of one pair without a count, over the lightest count.
+        Of one pair without a count, over the lightest count, or over one.
     ridge : float
         Of a row's total weight; where the search begins.
     min_ridge_ratio, max_ridge_ratio : float
@@ -71,18 +72,17 @@ class SearchTuning:
 
 TUNING = SearchTuning()
 
-Float = NDArray[np.float32]
 
-
-def settings_for(density: float, weights: Float, ridge: float | None = None) -> Settings:
-    """Weights that mean the same at any density.
+def settings_for(density: float, counts: Array, ridge: float | None = None) -> Settings:
+    """Weights that mean the same at any density, for such counts of the pairs that are told.
 
     References
     ----------
     S. Rendle et al., "Revisiting the performance of iALS on item recommendation benchmarks", 2021 (arXiv 2110.14037).
     """
-    zero = TUNING.unobserved_ratio * density * float(weights.mean(dtype=np.float64))
-    zero = min(zero, TUNING.max_unobserved_weight * float(weights.min()))
+    sure = confidence(counts)
+    zero = TUNING.unobserved_ratio * density * float(np.where(counts > 0, sure, 0).mean(dtype=np.float64))
+    zero = min(zero, TUNING.max_unobserved_weight * max(float(sure.min()), 1.0))
     return Settings(zero, TUNING.small_data_ridge if ridge is None else ridge)
 
 
@@ -92,7 +92,7 @@ class Search:
     Parameters
     ----------
     counts : Observations
-    weights : (observed,) float32
+        Those below 0 are dislikes, which no list is to hold.
     rng : numpy.random.Generator
     run : Run
         Of which each fit is a phase.
@@ -107,17 +107,17 @@ class Search:
         What was measured after each sweep, and of each fit: see `dmc.recommend.implicit.Preferences`.
     """
 
-    def __init__(self, counts: Observations, weights: Float, rng: np.random.Generator, run: Run) -> None:
-        held = rng.random(counts.n_observed) < TUNING.held_out
-        self.possible = TUNING.min_held_out <= held.sum() < counts.n_observed
+    def __init__(self, counts: Observations, rng: np.random.Generator, run: Run) -> None:
+        held, liked = rng.random(counts.n_observed) < TUNING.held_out, np.asarray(counts.values) > 0
+        self.possible = TUNING.min_held_out <= (held & liked).sum() and bool((liked & ~held).any())
         self.best: Descent | None = None
         self.history: list[Record] = []
         self._rng, self._run = rng, run
-        train, weights = counts.take(~held), weights[~held]
-        first = settings_for(train.density, weights) if self.possible else Settings(0.0, 0.0)
-        self._problem = AllPairs(train.pattern, train.pattern.both_orders(weights), first)
-        self._judges = np.sort(rng.permutation(np.unique(counts.rows[held]))[: TUNING.max_judges])
-        judged = held & np.isin(counts.rows, self._judges)
+        train = counts.take(~held)
+        first = settings_for(train.density, train.values) if self.possible else Settings(0.0, 0.0)
+        self._problem = AllPairs.of(train.pattern, train.values, first)
+        self._judges = np.sort(rng.permutation(np.unique(counts.rows[held & liked]))[: TUNING.max_judges])
+        judged = held & liked & np.isin(counts.rows, self._judges)
         self._of, self._sought = np.searchsorted(self._judges, counts.rows[judged]), counts.cols[judged]
         self._scores = np.zeros(len(self._judges))  # of the best
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -163,8 +163,11 @@ def _preferences_in(left: Float, right: Float, numbers: Mapping[str, Any], fitte
 
 
 def chosen_of(ratings: Observations) -> Observations:
-    """Each rated pair as one click."""
-    return ratings.with_values(np.ones(ratings.n_observed, np.float32))
+    """Each rated pair as one click; as more or less than one, where ratings have weights."""
+    weights = np.ones(ratings.n_observed, np.float32)
+    if ratings.weights is not None:
+        weights = (ratings.weights / ratings.weights.mean(dtype=np.float64)).astype(np.float32)
+    return replace(ratings, values=weights, weights=None)
 
 
 def _by_rating(served: Factors) -> Ranking:

@@ -13,6 +13,7 @@ from dmc.observations import Observations
 from dmc.recommend.bayesian_model import VariationalFactorization
 from dmc.recommend.implicit import Preferences
 from dmc.recommend.network_model import NetworkModel
+from dmc.recommend.side_information import Described
 from dmc.solver.solution import Record, Status
 
 
@@ -77,8 +78,9 @@ class RatingModel(Protocol):
         row_of: NDArray[np.int64],
         column_of: NDArray[np.int64],
         changed: NDArray[np.bool_],
+        described: tuple[Described | None, Described | None] = (None, None),
     ) -> RatingModel:
-        """Fold-in: the model with more entries, rows and columns, none of the others fitted again.
+        """Fold-in: the model with more entries, rows and columns, or fewer, none of the others fitted again.
 
         New columns are placed by their entries with known rows, then new and changed rows by all of theirs.
 
@@ -90,6 +92,8 @@ class RatingModel(Protocol):
             Which row and which column of this model each one is; −1 for a new one.
         changed : (rows,) bool
             Known rows that have new entries.
+        described : pair of Described, optional
+            What is now known of some rows, and of some columns.
         """
         ...
 

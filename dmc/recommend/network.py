@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-from dmc.factors import Array, Factors
+from dmc.factors import Factors
 from dmc.observations import Observations
 from dmc.solver import initial, steps
 from dmc.solver.callbacks import EarlyStopping, Lowest
@@ -118,9 +119,10 @@ class NetworkSettings:
 
     def fit(self, observations: Observations, rng: np.random.Generator, callbacks: Sequence[Callback]) -> NetworkFit:
         """Train on a part of the ratings, to see how many steps are best, and then on all of them."""
-        values = observations.values
-        mean, unit = float(np.mean(values, dtype=np.float64)), unit_of(values)
+        values, (mean, unit) = observations.values, mean_and_unit(observations)
         scaled = observations.with_values(((values - mean) / unit).astype(np.float32))
+        if scaled.weights is not None:
+            scaled = replace(scaled, weights=scaled.weights / np.float32(scaled.weights.mean(dtype=np.float64)))
         scaled = scaled if self.device is None else scaled.to(self.device)
         start = self._start(scaled, rng)
         with Run(callbacks) as run:
@@ -177,6 +179,8 @@ class NetworkSettings:
         )
 
 
-def unit_of(values: Array) -> float:
-    """The ratings' standard deviation; 1 where they are all the same."""
-    return float(np.std(values, dtype=np.float64)) or 1.0
+def mean_and_unit(observations: Observations) -> tuple[float, float]:
+    """Mean and standard deviation of the ratings, each counting by its weight; of ratings that are all the same 1."""
+    values = np.asarray(observations.values, np.float64)
+    mean = float(np.average(values, weights=observations.weights))
+    return mean, math.sqrt(float(np.average((values - mean) ** 2, weights=observations.weights))) or 1.0

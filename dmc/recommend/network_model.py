@@ -15,7 +15,8 @@ from dmc.factors import Array, Factors
 from dmc.observations import Observations
 from dmc.pattern import SparseIndex
 from dmc.recommend import network
-from dmc.recommend.network import NetworkFit, unit_of
+from dmc.recommend.network import NetworkFit, mean_and_unit
+from dmc.recommend.side_information import Described
 from dmc.solver import row_solve
 from dmc.solver.solution import Record, Status
 
@@ -90,15 +91,15 @@ class NetworkModel:
     @classmethod
     def of(cls, fit: NetworkFit, observations: Observations, rank: int) -> NetworkModel:
         """What is served of a network, in no more directions than `rank`."""
-        factors, solution, unit = fit.factors, fit.solution, unit_of(observations.values)
+        factors, solution, (mean, unit) = fit.factors, fit.solution, mean_and_unit(observations)
         if solution.status is not Status.NONFINITE:
             factors = factors.truncate(min(rank, factors.width, *factors.shape))
         noise = fit.held_out_error
         if not math.isfinite(noise):
-            noise = math.sqrt(2 * solution.value / observations.n_observed) * float(np.std(observations.values))
+            noise = math.sqrt(2 * solution.value / observations.n_observed) * unit
         return cls(
             factors=factors,
-            mean=fit.mean,
+            mean=mean,
             noise=noise,
             rank=factors.rank(1e-3),
             precision=_precision(noise, unit),
@@ -130,9 +131,11 @@ class NetworkModel:
         row_of: NDArray[np.int64],
         column_of: NDArray[np.int64],
         changed: NDArray[np.bool_],
+        described: tuple[Described | None, Described | None] = (None, None),
     ) -> NetworkModel:
         """With more ratings, users and items, none of the others moved; see `RatingModel.extended`."""
         pattern, f = observations.pattern, self.factors
+        precisions = pattern.both_orders(self._precisions(observations))
         values = pattern.both_orders(observations.values - np.float32(self.mean))
         rows, columns = (
             np.where(known_as[:, None] >= 0, vectors[known_as], prior.mean).astype(np.float32)
@@ -141,39 +144,49 @@ class NetworkModel:
                 (column_of, _vectors(f.V, f.column_bias), self.columns),
             )
         )
-        for own, other, index, residuals, prior, which in (
-            (columns, rows, pattern.by_column, values.by_column, self.columns, column_of < 0),
-            (rows, columns, pattern.by_row, values.by_row, self.rows, (row_of < 0) | changed),
+        for own, other, index, residuals, precise, prior, which in (
+            (columns, rows, pattern.by_column, values.by_column, precisions.by_column, self.columns, column_of < 0),
+            (rows, columns, pattern.by_row, values.by_row, precisions.by_row, self.rows, (row_of < 0) | changed),
         ):
             if which.any():
                 of_these, entries = index.take(which)
-                own[which] = self._posterior_means(of_these, residuals[entries], other, prior)
+                own[which] = self._posterior_means(of_these, residuals[entries], precise[entries], other, prior)
         return replace(self, factors=_factors(rows, columns), observations=observations)
 
     def vector(self, columns: NDArray[Any], values: NDArray[Any]) -> Float:
         """(k + 2,) the row of `Factors.left` of a user with these ratings alone: the mean of its posterior."""
-        x, surprise, precision = self._evidence(columns, values)
-        moved = np.linalg.solve(precision, self.precision * x.T @ surprise)
+        precise = np.full(len(columns), self.precision)
+        x, surprise, precision = self._evidence(columns, values, precise)
+        moved = np.linalg.solve(precision, x.T @ (precise * surprise))
         return np.append(self.rows.mean + moved, 1.0)
 
     def contributions(self, row: int, column: int) -> Float:
         """(ratings,) what each of a user's ratings adds to the prediction for an item, by being other than expected."""
         index = self.observations.pattern.by_row
         at = slice(index.indptr[row], index.indptr[row + 1])
-        x, surprise, precision = self._evidence(index.indices[at], self.observations.values[at])
+        precise = self._precisions(self.observations)[at]
+        x, surprise, precision = self._evidence(index.indices[at], self.observations.values[at], precise)
         target = np.append(self.factors.V[column], 1.0)
-        return self.precision * (x @ np.linalg.solve(precision, target)) * surprise
+        return precise * (x @ np.linalg.solve(precision, target)) * surprise
 
-    def _evidence(self, columns: NDArray[Any], values: NDArray[Any]) -> tuple[Float, Float, Float]:
-        """Of one user: the items' vectors, the ratings less what was expected, and the precision of the posterior."""
+    def _precisions(self, observations: Observations) -> Float:
+        """(ratings,) of each."""
+        weights = observations.weights
+        if weights is None:
+            return np.full(observations.n_observed, self.precision)
+        return self.precision * weights / weights.mean(dtype=np.float64)
+
+    def _evidence(self, columns: NDArray[Any], values: NDArray[Any], precise: Float) -> tuple[Float, Float, Float]:
+        """Of one user: the items' vectors, the ratings less what was expected, and the precision of the posterior;
+        `precise` are the ratings' own."""
         f = self.factors
         assert f.column_bias is not None
         x = _vectors(f.V[columns], np.ones(len(columns))).astype(np.float64)
         surprise = values - self.mean - f.column_bias[columns] - x @ self.rows.mean
-        return x, surprise, np.linalg.inv(self.rows.covariance) + self.precision * x.T @ x
+        return x, surprise, np.linalg.inv(self.rows.covariance) + (x.T * precise) @ x
 
     def _posterior_means(
-        self, index: SparseIndex, values: NDArray[Any], others: NDArray[Any], prior: GaussianPrior
+        self, index: SparseIndex, values: NDArray[Any], precise: Float, others: NDArray[Any], prior: GaussianPrior
     ) -> Float:
         """(rows, k + 1) of rows with such entries, the vectors of the other side given.
 
@@ -186,9 +199,9 @@ class NetworkModel:
         x = _vectors(others[:, :-1], np.ones(len(used))).astype(np.float64)
         surprise = values - (others[:, -1] + x @ prior.mean)[indices]
         shape, features = (len(index.indptr) - 1, len(used)), x @ root
-        weights = sparse.csr_array((np.full(len(indices), self.precision), indices, index.indptr), shape=shape)
-        residuals = sparse.csr_array((surprise, indices, index.indptr), shape=shape)
-        found, _ = row_solve.posteriors(weights, self.precision * (residuals @ features), features)
+        weights = sparse.csr_array((precise, indices, index.indptr), shape=shape)
+        residuals = sparse.csr_array((precise * surprise, indices, index.indptr), shape=shape)
+        found, _ = row_solve.posteriors(weights, residuals @ features, features)
         return prior.mean + found @ root.T
 
     def arrays(self) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:

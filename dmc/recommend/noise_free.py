@@ -76,7 +76,7 @@ def finish(
     V = np.column_stack([f.V, np.ones(n)])
     start = replace(Factors(U, (), V).truncate(width), column_bias=f.column_bias)
     rule = steps.Backtracking(steps.GaussNewton())
-    problem = MaskedLeastSquares(observations.with_values(values))
+    problem = MaskedLeastSquares(replace(observations, values=values, weights=None))  # exact ones all count
     solution = solve(problem, start, rule, max_steps=TUNING.max_steps, tol=1e-14, callbacks=callbacks, check_every=1)
     if solution.stopped_by == "interrupt":
         model = replace(model, status=Status.STOPPED, stopped_by="interrupt")
@@ -97,7 +97,7 @@ def _unsure(side: FactorPosterior, other: FactorPosterior) -> NDArray[np.bool_]:
     """(rows,) whose entries leave a direction open: few ones, or ones that are all alike."""
     x = np.column_stack([other.means[:, :-1], np.ones(len(other.means))]).astype(np.float64)
     entries = posterior.entries_of(side.index, len(x))
-    sums = posterior.line_sums(entries, row_solve.seconds(x).astype(np.float32))
+    sums = posterior.line_sums(entries, row_solve.seconds(x).astype(np.float32), side.entry_weights)
     # The rows' biases are among the factors.
     free = np.diagonal(side.covariance) > TUNING.min_variance_share * np.trace(side.covariance)
     root = np.linalg.cholesky(side.covariance[np.ix_(free, free)])

@@ -13,9 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dmc import _checks, model_file
-from dmc.entries import Duplicates
 from dmc.recommend import fitting, queries, storage
-from dmc.recommend.fitting import RATING
+from dmc.recommend.fitting import RATING, Duplicates
 from dmc.recommend.settings import Feedback, ModelName, RecommenderSettings
 from dmc.recommend.state import State
 from dmc.solver.loop import Callback
@@ -63,8 +62,8 @@ class Recommender:
         while those that are there stand out of the noise. Of preferences it is the rank, and left out the one up to
         1,024 that tells held-out clicks best (`history_`); of a network 16.
     feedback : {"explicit", "implicit"}
-        Whether the table holds ratings, or counts above 0 of what happened (all one, if it has no column "rating" and
-        no other is named).
+        Whether the table holds ratings, or counts of what happened (all one, if it has no column "rating" and no other
+        is named); counts below 0 are dislikes: of these a list holds none, and less of what is like them.
     model : {"bayes", "network"}, optional
         Of ratings; left out: "bayes". Clicks have one of their own.
     depth : int, optional
@@ -213,6 +212,8 @@ class Recommender:
         rating: str = RATING,
         duplicates: Duplicates = "error",
         *,
+        weight: str | None = None,
+        time: str = "timestamp",
         user_features: Any = None,
         item_features: Any = None,
     ) -> Recommender:
@@ -226,12 +227,20 @@ class Recommender:
             One rating a row: see `dmc.recommend.table.Table.open`.
         user, item, rating : str
             Names of the columns. Ids may be text or numbers, with gaps; ratings real numbers on any scale.
-        duplicates : {"error", "mean", "last"}
-            What to do when a user rated an item more than once. Counts of what happened are added up in any case.
+        duplicates : {"error", "mean", "last", "latest"}
+            What to do when a user rated an item more than once: "last" is the last one in the table, "latest" the one
+            of the latest time. Counts of what happened are added up in any case.
+        weight : str, optional
+            The column of weights, above 0: how much each row of the table counts, such as ``0.5 ** (age / half_life)``.
+            A rating of weight w is taken to be as precise as w ratings: only ratios of weights matter. A count counts
+            so often: what is less than one, less than a click. Tables of later ratings have to have the column too.
+        time : str
+            The column of times for ``duplicates="latest"``: numbers, dates or ISO 8601 text.
         user_features, item_features : data frame, mapping of arrays, or path of a file, optional
-            Side information: the column of ids named as in `table`, and columns of numbers or text
-            (`recommend.side_information`). They tell where somebody is to be expected, above all who has no rating yet
-            (cold start): who stands in these tables is known to the model. For model "bayes".
+            Side information: the column of ids named as in `table`, and columns of numbers, dates, text or tags
+            (lists, or text such as "drama|war"; `recommend.side_information`). They tell where somebody is to be
+            expected, above all who has no rating yet (cold start): who stands in these tables is known to the model.
+            Not for networks.
 
         Returns
         -------
@@ -245,11 +254,11 @@ class Recommender:
         FloatingPointError
             If the fit overflowed.
         """
-        columns = (user, item, rating)
+        columns = fitting.Columns(user, item, rating, weight, time)
         self._state = fitting.fit(self._settings(), table, columns, duplicates, user_features, item_features)
         return self
 
-    def fold_in(self, table: Any) -> Recommender:
+    def fold_in(self, table: Any = None, *, user_features: Any = None, item_features: Any = None) -> Recommender:
         """A recommender that also knows the ratings of a table: of new users, new items, and new ones of known users.
 
         Nothing is fitted again: new items are placed by the ratings of known users, then the table's users by all of
@@ -257,8 +266,11 @@ class Recommender:
 
         Parameters
         ----------
-        table : data frame, mapping of arrays, or path of a file
+        table : data frame, mapping of arrays, or path of a file, optional
             With the columns named as in `fit`. Of a rating that is known already the new value counts.
+        user_features, item_features : data frame, mapping of arrays, or path of a file, optional
+            Of new users and items, or new ones of known ones, with the columns of those in `fit`: who has no rating is
+            placed by them.
 
         Returns
         -------
@@ -271,10 +283,10 @@ class Recommender:
             If the table cannot be used, or the model was saved by a version that did not keep the ratings.
         """
         folded = copy.copy(self)
-        folded._state = fitting.fold_in(self._settings(), self._served(), table)
+        folded._state = fitting.fold_in(self._settings(), self._served(), table, user_features, item_features)
         return folded
 
-    def partial_fit(self, table: Any) -> Recommender:
+    def partial_fit(self, table: Any = None, *, user_features: Any = None, item_features: Any = None) -> Recommender:
         """Take more ratings in, and fit all of them again from where the model stands.
 
         A network is fitted anew, and so are preferences of more than twice as many counts as their settings were found
@@ -286,9 +298,11 @@ class Recommender:
 
         Parameters
         ----------
-        table : data frame, mapping of arrays, or path of a file
+        table : data frame, mapping of arrays, or path of a file, optional
             With the columns named as in `fit`, or of the first ratings if it was not fitted before. Of a rating that is
             known already the new value counts; counts of what happened are added to those before.
+        user_features, item_features : data frame, mapping of arrays, or path of a file, optional
+            As in `fold_in`; in the first fit as in `fit`.
 
         Returns
         -------
@@ -296,8 +310,8 @@ class Recommender:
             Itself.
         """
         if self._state is None:
-            return self.fit(table, duplicates="last")
-        self._state = fitting.fit_further(self._settings(), self._state, table)
+            return self.fit(table, duplicates="last", user_features=user_features, item_features=item_features)
+        self._state = fitting.fit_further(self._settings(), self._state, table, user_features, item_features)
         return self
 
     def predict(self, table: Any, *, clip: bool = True, interval: float | None = None) -> Any:

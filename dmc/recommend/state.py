@@ -17,6 +17,7 @@ from dmc.pattern import SparseIndex, read_only
 from dmc.recommend.implicit import Preferences
 from dmc.recommend.intervals import Calibration
 from dmc.recommend.models import RatingModel
+from dmc.recommend.side_information import Encoding
 from dmc.recommend.vocabulary import Vocabulary
 from dmc.solver.solution import Record, Status
 
@@ -124,7 +125,11 @@ class State:
     ----------
     columns : (str, str, str)
         Of users, items and ratings in a table.
+    weight : str or None
+        The column of weights, if there are any.
     users, items : Vocabulary
+    encodings : pair of Encoding or None
+        How features of users, and of items, become attributes; None: there were none in the fit.
     mean : float
     range : (float, float)
         Lowest and highest rating.
@@ -145,8 +150,10 @@ class State:
     """
 
     columns: tuple[str, str, str]
+    weight: str | None
     users: Vocabulary
     items: Vocabulary
+    encodings: tuple[Encoding | None, Encoding | None]
     mean: float
     range: tuple[float, float]
     left: NDArray[np.float32]
@@ -191,7 +198,10 @@ class State:
             return False
         pairs: list[tuple[Array, Array]] = [(self.users.ids, other.users.ids), (self.items.ids, other.items.ids)]
         pairs += [*zip(self.seen, other.seen, strict=True)]
-        pairs += [(self.fitted().observations.values, other.fitted().observations.values)]
+        ours, theirs = (state.fitted().observations for state in (self, other))
+        pairs += [(ours.values, theirs.values)]
+        if ours.weights is not None and theirs.weights is not None:
+            pairs += [(ours.weights, theirs.weights)]
         return all(np.array_equal(a, b) for a, b in pairs)
 
 

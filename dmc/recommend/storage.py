@@ -17,13 +17,14 @@ from dmc.pattern import SparseIndex
 from dmc.recommend import list_ranking, models
 from dmc.recommend.intervals import Calibration
 from dmc.recommend.settings import OF_NETWORKS, RecommenderSettings
+from dmc.recommend.side_information import Encoding
 from dmc.recommend.state import FitInfo, Fitted, Lazy, Ranking, State
 from dmc.recommend.vocabulary import Vocabulary
 from dmc.solver.solution import Status
 
 Arrays = Mapping[str, NDArray[Any]]
 Numbers = dict[str, Any]  # what JSON holds of a model
-SERVED = ("columns", "mean", "noise", "range", "rank")  # of the state, as they are
+SERVED = ("columns", "weight", "mean", "noise", "range", "rank")  # of the state, as they are
 
 
 def _settings(found: Mapping[str, Any], info: FitInfo) -> RecommenderSettings:
@@ -43,8 +44,11 @@ def write(settings: RecommenderSettings, state: State, path: str | os.PathLike[s
     arrays = {"left": state.left, "right": state.right, "users": state.users.ids, "items": state.items.ids}
     seen = {"seen.pointers": state.seen.indptr, "seen.indices": state.seen.indices, "ratings": ratings.values}
     arrays |= {name: np.asarray(array) for name, array in seen.items()}
+    if ratings.weights is not None:
+        arrays["weights"] = np.asarray(ratings.weights)
     header: dict[str, Any] = {"written_by": f"dmc {__version__}", "settings": settings.for_file(), "models": []}
     header |= {name: getattr(state, name) for name in SERVED}
+    header["encodings"] = [of and of.as_json() for of in state.encodings]
     header |= state.fit_info._asdict() | {"status": state.fit_info.status.name}
     for i, model in enumerate(fitted):
         of_model, numbers = model.arrays()
@@ -74,11 +78,14 @@ def read(path: str | os.PathLike[str], mmap: bool) -> tuple[RecommenderSettings,
     if numbers and settings.feedback == "explicit":
         ranking = _ranking(arrays, header.get("ranking"), served, fitted)
     user, item, rating = header["columns"]
+    of_users, of_items = header.get("encodings", (None, None))
     least, most = header["range"]
     state = State(
         columns=(user, item, rating),
+        weight=header.get("weight"),
         users=users,
         items=items,
+        encodings=(of_users and Encoding.of(of_users), of_items and Encoding.of(of_items)),
         mean=header["mean"],
         range=(least, most),
         left=np.asarray(served.U),
@@ -133,7 +140,7 @@ def _fitted(arrays: Arrays, kind: str, numbers: list[Numbers], shape: tuple[int,
     if not numbers:
         raise ValueError("the model file was written by a version of dmc that did not keep its ratings; fit it again")
     by_row = SparseIndex(arrays["seen.pointers"], arrays["seen.indices"])
-    ratings = Observations.from_lines(by_row, arrays["ratings"], shape)
+    ratings = Observations.from_lines(by_row, arrays["ratings"], shape, arrays.get("weights"))
     found = []
     for i, of_model in enumerate(numbers):
         ours = _under(arrays, f"model.{i}.") or _under(arrays, f"member.{i}.")  # up to version 2

@@ -151,11 +151,13 @@ class EarlyStopping:
         return info.n_steps - self._mark[0] >= self.patience
 
     def error(self, factors: Factors) -> float:
-        """Root mean squared error of factors on the held-out entries."""
+        """Root mean squared error of factors on the held-out entries, which count by their weights."""
         self.held_out = self.held_out.to(factors.device)  # once
         difference = factors.at(self.held_out.rows, self.held_out.cols) - self.held_out.values
         xp = array_namespace(difference)
-        return math.sqrt(float(xp.mean(xp.astype(difference, xp.float64) ** 2)))
+        squares, weights = xp.astype(difference, xp.float64) ** 2, self.held_out.weights
+        mean = xp.mean(squares) if weights is None else xp.sum(weights * squares) / xp.sum(weights)
+        return math.sqrt(float(mean))
 
 
 class Stagnation:

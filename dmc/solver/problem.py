@@ -35,7 +35,8 @@ class MaskedLeastSquares(Problem):
     ----------
     observations : Observations
     weights : (observed,) array, optional
-        Non-negative weight w of each entry, in the order of ``observations.values``; all one if left out.
+        Non-negative weight w of each entry, in the order of ``observations.values``; left out: the observations' own,
+        or all one.
     unobserved_weight : float
         w₀, with which every entry that was not observed counts as a zero: for clicks and plays, where absence says a
         little too (Hu, Koren & Volinsky, 2008). All of them together cost two products of Gram matrices, as
@@ -92,6 +93,7 @@ class MaskedLeastSquares(Problem):
         self.pattern = self.observations.pattern
         self.l2 = self._checked_penalties(l2)
         self._penalised = any(bool(penalty.any()) for penalty in self.l2)
+        weights = self.observations.weights if weights is None else weights
         self._given_weights = None if weights is None else self._checked_weights(weights)
         self.unobserved_weight = _checks.real(unobserved_weight, "unobserved_weight", 0)
         own_weights, own_target, self._offset = self._own_terms()

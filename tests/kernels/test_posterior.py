@@ -43,18 +43,19 @@ def step(unknowns, dtype=np.int32, lines=40, others=50, long=0, seed=0):
     )
 
 
-def compiled(lines, values, others, precision, expected, noise, n_threads=0):
+def compiled(lines, values, others, precision, expected, noise, n_threads=0, weights=None):
     kind = _extensions.core.Entries if lines.indices.dtype == np.int32 else _extensions.core.WideEntries
     moments = np.zeros((len(expected), others.shape[1]), np.float32)
     entries = kind(lines.indptr, lines.indices, len(others))
-    found = _extensions.core.posterior(entries, values, others, precision, expected, noise, moments, n_threads)
+    given = (values, others, precision, expected, noise, moments, weights)
+    found = _extensions.core.posterior(entries, *given, n_threads)
     return *found, moments
 
 
-def plain(lines, values, others, precision, expected, noise):
+def plain(lines, values, others, precision, expected, noise, weights=None):
     moments = np.zeros((len(expected), others.shape[1]), np.float32)
     entries = incidence(lines, len(others))
-    return *posterior.plain_step(entries, values, others, precision, expected, noise, moments), moments
+    return *posterior.plain_step(entries, values, others, precision, expected, noise, moments, weights), moments
 
 
 @native
@@ -64,6 +65,36 @@ def test_the_compiled_step_is_the_plain_one(unknowns, dtype):
     given = step(unknowns, dtype)
     for ours, theirs in zip(compiled(*given), plain(*given), strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=2e-4, atol=2e-5)
+
+
+@native
+@pytest.mark.parametrize(("lines", "others", "long"), [(40, 50, 0), (40, 50, 100_000), (60, 6000, 0)])
+@pytest.mark.parametrize("unknowns", [1, 11, 16, 40])
+def test_weighted_entries_are_the_plain_ones(unknowns, lines, others, long):
+    lines, values, *given = step(unknowns, np.int32, lines, others, long)
+    weights = np.random.default_rng(2).uniform(0.1, 3, len(values)).astype(np.float32)
+    ours, theirs = (run(lines, weights * values, *given, weights=weights) for run in (compiled, plain))
+    for a, b in zip(ours, theirs, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4)
+    sums = posterior.line_sums(posterior.entries_of(lines, others), given[0], weights)
+    csr = incidence(lines, others)
+    csr.data[:] = weights
+    np.testing.assert_allclose(sums, csr @ given[0].astype(np.float64), rtol=1e-4, atol=1e-3)
+
+
+@pytest.mark.parametrize("run", [plain, pytest.param(compiled, marks=native)])
+def test_an_entry_of_weight_three_is_three_entries(run):
+    lines, values, *given = step(5)
+    times = np.random.default_rng(3).integers(1, 4, len(values))
+    ends = np.append(0, np.cumsum(times))[lines.indptr]
+    thrice = SparseIndex(ends, np.repeat(lines.indices, times))
+    weights = times.astype(np.float32)
+    weighted, repeated = (
+        run(lines, weights * values, *given, weights=weights),
+        run(thrice, np.repeat(values, times), *given),
+    )
+    for a, b in zip(weighted, repeated, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4)
 
 
 @native

@@ -36,14 +36,15 @@ def half(width, dtype=np.int32, lines=40, others=50, long=0, seed=0):
     predicted = np.einsum("ek,ek->e", own[np.repeat(np.arange(len(own)), np.diff(pointers))], other[indices])
     weights = 1 + rng.random(len(indices)).astype(np.float32)
     ridge = 1 + rng.random(len(own)).astype(np.float32)
-    return SparseIndex(pointers, indices), weights, 0.3, ridge, other, own, predicted.astype(np.float32)
+    pulls = weights * np.clip(rng.random(len(indices)) * 1.5, 0, 1).astype(np.float32)  # many targets are one
+    return SparseIndex(pointers, indices), weights, pulls, 0.3, ridge, other, own, predicted.astype(np.float32)
 
 
 def moved(given, run):
     """(own, predicted, fall) after a half sweep of copies."""
-    lines, weights, unobserved, ridge, other, own, predicted = given
+    *told, own, predicted = given
     own, predicted = own.copy(), predicted.copy()
-    fall = run(lines, weights, unobserved, ridge, other, own, predicted)
+    fall = run(*told, own, predicted)
     return own, predicted, fall
 
 
@@ -52,23 +53,21 @@ def plain(given):
 
 
 def compiled(given, passes=1, tol=0.0, n_threads=0):
-    def run(lines, weights, unobserved, ridge, other, own, predicted):
-        of = all_pairs.entries(lines, len(other))
-        return _extensions.core.half_sweep(
-            of, weights, unobserved, ridge, other, own, predicted, passes, tol, n_threads
-        )
+    def run(lines, *others):
+        of = all_pairs.entries(lines, len(given[5]))
+        return _extensions.core.half_sweep(of, *others, passes, tol, n_threads)
 
     return moved(given, run)
 
 
 def value(given, own):
     """Of the dense problem; entries that repeat count each."""
-    lines, weights, unobserved, ridge, other, *_ = given
+    lines, weights, pulls, unobserved, ridge, other, *_ = given
     own, other = own.astype(float), other.astype(float)
     rows = np.repeat(np.arange(len(own)), np.diff(lines.indptr))
     x = np.einsum("ek,ek->e", own[rows], other[lines.indices])
     zeros = unobserved * (np.sum((own @ other.T) ** 2) - np.sum(x**2))
-    return 0.5 * (np.sum(weights * (x - 1) ** 2) + zeros + np.sum(ridge[:, None] * own**2))
+    return 0.5 * (np.sum(weights * (x - pulls / weights) ** 2) + zeros + np.sum(ridge[:, None] * own**2))
 
 
 def same(ours, theirs, **tolerance):
@@ -92,14 +91,14 @@ def test_long_lines_are_cut_and_put_together():
 
 def test_one_block_goes_to_the_minimum():
     given = half(BLOCK)
-    lines, weights, unobserved, ridge, other, own, _ = given
+    lines, weights, pulls, unobserved, ridge, other, own, _ = given
     moved_own, predicted, fall = plain(given)
     other = other.astype(float)
     for i in np.flatnonzero(np.diff(lines.indptr)):
         at = slice(lines.indptr[i], lines.indptr[i + 1])
         known, w = other[lines.indices[at]], weights[at].astype(float)
         system = unobserved * other.T @ other + (known.T * (w - unobserved)) @ known + ridge[i] * np.eye(BLOCK)
-        np.testing.assert_allclose(moved_own[i], np.linalg.solve(system, known.T @ w), rtol=1e-4, atol=1e-6)
+        np.testing.assert_allclose(moved_own[i], np.linalg.solve(system, known.T @ pulls[at]), rtol=1e-4, atol=1e-6)
         np.testing.assert_allclose(predicted[at], known @ moved_own[i], rtol=1e-4, atol=1e-5)
     np.testing.assert_array_equal(moved_own[3], own[3])  # a line without entries
     assert fall == pytest.approx(value(given, own) - value(given, moved_own), rel=1e-5)
@@ -110,7 +109,7 @@ def test_one_block_goes_to_the_minimum():
 def test_what_it_returns_is_what_the_value_lost(run, width):
     given = half(width)
     own, _, fall = run(given)
-    before, after = value(given, given[5]), value(given, own)
+    before, after = value(given, given[6]), value(given, own)
     assert after < before
     assert fall == pytest.approx(before - after, rel=1e-4)
 
@@ -122,12 +121,12 @@ def test_many_passes_end_at_the_minimum():
     _, _, first = compiled(given, passes=1)
     _, _, two = compiled(given, passes=2)
     assert two > first
-    lines, weights, unobserved, ridge, other, *_ = given
+    lines, weights, pulls, unobserved, ridge, other, *_ = given
     i, other = 7, other.astype(float)
     at = slice(lines.indptr[i], lines.indptr[i + 1])
     known, w = other[lines.indices[at]], weights[at].astype(float)
     system = unobserved * other.T @ other + (known.T * (w - unobserved)) @ known + ridge[i] * np.eye(64)
-    np.testing.assert_allclose(own[i], np.linalg.solve(system, known.T @ w), rtol=1e-2, atol=1e-4)
+    np.testing.assert_allclose(own[i], np.linalg.solve(system, known.T @ pulls[at]), rtol=1e-2, atol=1e-4)
 
 
 @native
@@ -158,17 +157,19 @@ def test_older_processors_compute_the_same(isa):
     ("place", "wrong", "told"),
     [
         (1, np.zeros(3, np.float32), "weights has shape"),
-        (3, np.zeros(3, np.float32), "ridge has shape"),
-        (4, np.zeros((50, 15), np.float32), "other has 15 columns; give a multiple of 16"),
-        (5, np.zeros((40, 32), np.float32), "own has shape .40, 32.; it has to be .40, 16"),
-        (6, np.zeros(3, np.float32), "predicted has shape"),
+        (2, np.zeros(3, np.float32), "pulls has shape"),
+        (4, np.zeros(3, np.float32), "ridge has shape"),
+        (5, np.zeros((50, 15), np.float32), "other has 15 columns; give a multiple of 16"),
+        (6, np.zeros((40, 32), np.float32), "own has shape .40, 32.; it has to be .40, 16"),
+        (7, np.zeros(3, np.float32), "predicted has shape"),
     ],
 )
 def test_what_does_not_fit_is_refused(place, wrong, told):
     given = list(half(16))
+    of = all_pairs.entries(given[0], 50)
     given[place] = wrong
     with pytest.raises(ValueError, match=told):
-        compiled(given)
+        _extensions.core.half_sweep(of, *given[1:])
 
 
 def clicks(m=60, n=40, seed=0):
@@ -179,7 +180,7 @@ def clicks(m=60, n=40, seed=0):
 
 def problem():
     counts = clicks()
-    return AllPairs(counts.pattern, counts.pattern.both_orders(1 + counts.values), Settings(0.1, 0.05))
+    return AllPairs.of(counts.pattern, np.e * counts.values, Settings(0.1, 0.05))
 
 
 def test_the_value_is_that_of_the_dense_problem():
@@ -194,6 +195,18 @@ def test_the_value_is_that_of_the_dense_problem():
     penalty = ridges[0] @ (U**2).sum(axis=1) + ridges[1] @ (V**2).sum(axis=1)
     dense = 0.5 * (np.sum(W * (X - chosen) ** 2) + penalty)
     assert given.value(U, V, given.predictions(U, V)) == pytest.approx(dense, rel=1e-5)
+
+
+def test_dislikes_and_parts_of_a_click_have_the_terms_that_are_said():
+    settings = Settings(0.1, 0.05)
+    weights, pulls = settings.terms(np.array([1, np.e, 0.25, -0.25, -np.e, 0], np.float32))
+    np.testing.assert_allclose(weights, [1, 2, 0.1 + 0.25 * 0.9, 0.1 + 0.25 * 0.9, 2, 0.1], rtol=1e-6)
+    np.testing.assert_allclose(pulls, [1, 2, 0.25, 0, 0, 0], rtol=1e-6)
+    x = 0.7  # a quarter of a click: a quarter of its term, and three of nothing's, but for what x does not change
+    slope = weights[2] * x - pulls[2]
+    assert slope == pytest.approx(0.25 * (x - 1) + 0.75 * 0.1 * x)
+    clicks_alone = settings.terms(np.array([1, 5], np.float32))
+    assert clicks_alone[0] is clicks_alone[1]
 
 
 def test_a_descent_falls_to_a_point_that_no_longer_moves():
@@ -261,6 +274,5 @@ def test_without_the_core_numpy_stands_in(monkeypatch):
     plain.run(Run(), 4, 0)
     np.testing.assert_allclose(plain.factors().dense(), ours.factors().dense(), atol=2e-3)
     given = half(32)
-    lines, weights, unobserved, ridge, other, own, predicted = given
-    total = all_pairs.half_sweep(lines, weights, unobserved, ridge, other, own, predicted, 50, 1e-6)
-    assert total == pytest.approx(value(given, half(32)[5]) - value(given, own), rel=1e-4)
+    total = all_pairs.half_sweep(*given, 50, 1e-6)
+    assert total == pytest.approx(value(given, half(32)[6]) - value(given, given[6]), rel=1e-4)

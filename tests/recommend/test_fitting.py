@@ -6,7 +6,7 @@ import pytest
 from dmc.recommend import fitting
 from dmc.recommend.settings import RecommenderSettings
 
-COLUMNS = ("user", "item", "rating")
+COLUMNS = fitting.Columns("user", "item", "rating")
 TABLE = {"user": [1, 1, 2, 2, 3], "item": [1, 2, 1, 3, 3], "rating": [5.0, 3.0, 4.0, 1.0, 2.0]}
 
 

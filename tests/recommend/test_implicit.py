@@ -6,6 +6,7 @@ import pytest
 import dmc
 from dmc import Factors, MaskedLeastSquares, Observations, kernels
 from dmc.recommend import implicit
+from dmc.recommend.all_pairs import confidence
 from dmc.recommend.implicit_search import Search
 from dmc.solver.solution import Status
 
@@ -89,7 +90,7 @@ def test_a_row_is_the_solution_of_its_own_least_squares_problem():
     V, weights = model.factors.V.astype(float), np.full(counts.shape, model.settings.unobserved)
     X = np.zeros(counts.shape)
     X[counts.rows, counts.cols] = 1
-    weights[counts.rows, counts.cols] = implicit.confidence(counts.values)
+    weights[counts.rows, counts.cols] = confidence(counts.values)
     ridge = model.settings.ridge * weights.sum(axis=1)
     ridge += model.settings.ridge * model.settings.unobserved * X.sum(axis=1)  # all lines of the other side count
     for i in range(counts.shape[0]):
@@ -136,7 +137,7 @@ def test_files_that_kept_no_settings_fold_in_as_they_did():
     old = implicit.Preferences.from_arrays(arrays, {}, counts)
     assert old.settings == (0.2, 0.4, 0.5)
     V, columns, values = model.factors.V.astype(float), np.array([0, 2, 4]), np.array([1.0, 1, 3])
-    w = implicit.confidence(values).astype(float)
+    w = confidence(values).astype(float)
     known, ridge = V[columns], 0.4 * np.sqrt(w.sum() + 0.2 * len(V))
     system = 0.2 * V.T @ V + (known.T * (w - 0.2)) @ known + ridge * np.eye(4)
     np.testing.assert_allclose(old.vector(columns, values)[:4], np.linalg.solve(system, known.T @ w), rtol=1e-5)
@@ -297,22 +298,21 @@ def test_a_callback_ends_the_search_too():
     assert told[-1].n_steps == 2
 
 
-def test_counts_have_to_be_positive():
-    with pytest.raises(ValueError, match="the smallest count is 0; counts have to be above 0"):
+def test_what_did_not_happen_is_left_out():
+    with pytest.raises(ValueError, match="1 count is 0; leave out what did not happen"):
         dmc.Recommender(feedback="implicit").fit({"user": [0, 1], "item": [0, 1], "rating": [0, 2]})
 
 
-def test_counts_after_the_fit_have_to_be_positive_too():
+def test_what_did_not_happen_is_left_out_after_the_fit_too():
     rec = dmc.Recommender(feedback="implicit").fit({"user": [0, 1, 1], "item": [0, 1, 0]})
-    for count in (0, -1):
-        with pytest.raises(ValueError, match=f"the smallest count is {count}; counts have to be above 0"):
-            rec.fold_in({"user": [2], "item": [0], "rating": [count]})
-        with pytest.raises(ValueError, match=f"the smallest count is {count}; counts have to be above 0"):
-            rec.user_vector([0], [count])
+    with pytest.raises(ValueError, match="1 count is 0; leave out what did not happen"):
+        rec.fold_in({"user": [2], "item": [0], "rating": [0]})
+    with pytest.raises(ValueError, match="1 count is 0; leave out what did not happen"):
+        rec.user_vector([0], [0])
 
 
-def test_a_part_of_a_count_weighs_as_one():
-    np.testing.assert_array_equal(implicit.confidence(np.array([1e-3, 0.5, 1, np.e])), [1, 1, 1, 2])
+def test_a_part_of_a_count_weighs_so_much_less():
+    np.testing.assert_allclose(confidence(np.array([1e-3, 0.5, 1, np.e, -0.5])), [1e-3, 0.5, 1, 2, 0.5])
     hours = {"user": [0, 1, 1], "item": [0, 1, 0], "rating": [0.01, 0.5, 2.0]}
     assert np.isfinite(dmc.Recommender(feedback="implicit").fit(hours).predict(hours)["prediction"]).all()
 
@@ -412,14 +412,58 @@ def test_a_column_of_counts_that_is_named_has_to_be_there():
     assert rec.fit(table).observations_.values.max() == 1
 
 
-def test_counts_of_a_pair_cannot_make_up_for_each_other():
+def test_a_dislike_is_added_to_the_clicks_before_it():
     rec = dmc.Recommender(feedback="implicit")
-    table = {"user": [0, 0, 1], "item": [0, 0, 1], "rating": [3, -1, 1]}
-    with pytest.raises(ValueError, match="the smallest count is -1; counts have to be above 0"):
-        rec.fit(table)
-    rec.fit({"user": [0, 1], "item": [0, 1], "rating": [3, 1]})
-    with pytest.raises(ValueError, match="the smallest count is -1; counts have to be above 0"):
-        rec.partial_fit({"user": [0], "item": [0], "rating": [-1]})
+    rec.fit({"user": [0, 0, 1], "item": [0, 0, 1], "rating": [3, -1, 1]})
+    assert rec.observations_.values.tolist() == [2, 1]
+    rec.partial_fit({"user": [0], "item": [0], "rating": [-2]})
+    assert rec.observations_.values.tolist() == [0, 1]
+    assert rec.recommend(0, 2)["item"].tolist() == [1]  # what has been told of a pair is known
+
+
+def test_nobody_who_likes_anything():
+    with pytest.raises(ValueError, match="no count is above 0, so that nobody likes anything"):
+        dmc.Recommender(feedback="implicit").fit({"user": [0, 1], "item": [0, 1], "rating": [-1, -2]})
+
+
+def test_what_is_like_the_disliked_is_liked_less():
+    counts, *_ = tastes(m=200)
+    rng = np.random.default_rng(1)
+    user, item = np.nonzero(rng.random((40, 40)) < 0.3)  # forty more users choose of both kinds
+    user += 200
+    odd = item % 4 == 1
+    told = {"user": np.append(counts.rows, user), "item": np.append(counts.cols, item)}
+    asked = {"user": np.repeat(np.arange(200, 240), 10), "item": np.tile(np.arange(3, 40, 4), 40)}  # the other odd ones
+    predicted = []
+    for sign in (1.0, -1.0):
+        ratings = np.append(np.ones(counts.n_observed), np.where(odd, sign, 1.0))
+        rec = dmc.Recommender(4, feedback="implicit").fit({**told, "rating": ratings})
+        predicted.append(rec.predict(asked)["prediction"].mean())
+        pairs = dict(zip(("user", "item"), (user[odd], item[odd]), strict=True))
+        predicted.append(rec.predict(pairs)["prediction"].mean())
+    liked, chosen, disliked, refused = predicted
+    assert disliked < 0.6 * liked
+    assert refused < 0.5 * chosen
+    assert not np.isin(rec.recommend(200, 40)["item"], item[(user == 200) & odd]).any()
+
+
+def test_clicks_of_long_ago_fade():
+    """Users who have changed sides are listed what they choose now, where age counts, and some of both where not."""
+    rng = np.random.default_rng(0)
+    user, item = np.nonzero(rng.random((300, 40)) < 0.3)
+    side = np.where(user < 150, user % 2, 0)
+    first, later = ((item % 2) == side), ((item % 2) == 1 - side)
+    old, new = (np.flatnonzero(which & (rng.random(len(user)) < 0.8)) for which in (first, later))
+    at = np.concatenate([old, new])
+    table = {"user": user[at], "item": item[at], "w": np.append(np.full(len(old), 0.02), np.ones(len(new)))}
+    asked = {"user": np.repeat(np.arange(300), 40), "item": np.tile(np.arange(40), 300)}
+    now = (asked["item"] % 2) == 1 - np.where(asked["user"] < 150, asked["user"] % 2, 0)
+    gaps = []
+    for weight in (None, "w"):
+        rec = dmc.Recommender(4, feedback="implicit").fit(table, weight=weight)
+        predicted = rec.predict(asked)["prediction"]
+        gaps.append(predicted[now].mean() - predicted[~now].mean())
+    assert gaps[1] > 0.2 > 0.1 > abs(gaps[0])
 
 
 def test_counts_that_add_up_to_too_much():

@@ -15,19 +15,37 @@ def groups(count, m=1500, n=1000, each=12, seed=0):
     rows = np.repeat(np.arange(m), each)
     own = rng.random(len(rows)) < 0.8
     cols = np.where(own, rng.integers(0, n // count, len(rows)) * count + rows % count, rng.integers(0, n, len(rows)))
-    return Observations.from_entries(rows, cols, np.ones(len(rows), np.float32), (m, n), "sum")
+    once = np.ones(len(rows), np.float32)
+    return Observations.from_entries(rows, cols, once, (m, n), "last")
 
 
 def search(counts):
-    return Search(counts, np.ones(counts.n_observed, np.float32), np.random.default_rng(0), Run())
+    return Search(counts, np.random.default_rng(0), Run())
 
 
 def test_weights_mean_the_same_at_any_density():
-    sparse, dense = (settings_for(density, np.full(9, 2.0, np.float32)) for density in (1e-5, 1e-2))
+    sparse, dense = (settings_for(density, np.full(9, np.e, np.float32)) for density in (1e-5, 1e-2))
     assert sparse.unobserved == pytest.approx(2e-4)
     assert dense.unobserved / sparse.unobserved == pytest.approx(1e3)
-    full = settings_for(1.0, np.full(9, 2.0, np.float32))
+    full = settings_for(1.0, np.full(9, np.e, np.float32))
     assert full.unobserved == pytest.approx(1.0)  # less than any count weighs
+
+
+def test_what_is_old_and_what_is_disliked_does_not_make_nothing_heavier():
+    new, old = (settings_for(1e-3, np.full(9, count, np.float32)) for count in (1.0, 1e-3))
+    assert old.unobserved == pytest.approx(1e-3 * new.unobserved)
+    mixed = settings_for(1e-3, np.array([1, 1, -1, -1], np.float32))
+    assert mixed.unobserved == pytest.approx(new.unobserved / 2)
+
+
+def test_dislikes_are_not_sought():
+    counts = groups(10)
+    liked = counts.with_values(np.where(np.arange(counts.n_observed) % 5, 1, -1).astype(np.float32))
+    found = search(liked)
+    sought = np.zeros(counts.shape, bool)
+    sought[found._judges[found._of], found._sought] = True
+    values = liked.values[liked.locate(*np.nonzero(sought))]
+    assert (values > 0).all()
 
 
 def test_few_groups_need_no_more_directions():
