@@ -105,6 +105,9 @@ class Recommender:
         Ratings fitted, repeated ones merged.
     observations_ : Observations
         These ratings; row i is user ``users_.ids[i]``, column j item ``items_.ids[j]``.
+    seen_ : SparseIndex
+        What each user has rated: user ``users_.ids[i]`` the items ``items_.ids[j]`` for j in
+        ``seen_.indices[seen_.indptr[i]:seen_.indptr[i + 1]]``.
     mean_, range_ : float, (float, float)
         The mean rating; the lowest and the highest.
     factors_ : Factors
@@ -150,6 +153,7 @@ class Recommender:
     factors_ = _Fitted(lambda state: state.factors)
     user_factors = _Fitted(lambda state: state.left[:-1])
     item_factors = _Fitted(lambda state: state.right[:-1])
+    seen_ = _Fitted(lambda state: state.seen)
     rank_ = _Fitted(lambda state: state.rank)
     noise_ = _Fitted(lambda state: state.noise)
     status_ = _Fitted(lambda state: state.fit_info.status)

@@ -1,7 +1,7 @@
-"""Splits against what they promise, row by row; verdicts against planted answers and against the definitions."""
+"""Verdicts against planted answers and against the definitions."""
 
-import datetime as dt
 import json
+import math
 
 import numpy as np
 import pandas as pd
@@ -9,168 +9,25 @@ import polars as pl
 import pyarrow as pa
 import pytest
 
-from dmc import Recommender, metrics
-from dmc.recommend.evaluation import DAMPING, Evaluation, baselines, evaluate, split
-from dmc.recommend.table import Table
+from dmc import Recommender, evaluation, metrics
+from dmc.recommend.evaluation import Biases, Popularity, baselines, evaluate, split
 
 FRAMES = {"pandas": pd.DataFrame, "polars": pl.DataFrame, "pyarrow": pa.table, "dict": dict}
 
 
 @pytest.fixture
 def table(rng):
-    """40 users with 1 to 30 ratings, each row with a number of its own, times with ties, rows in any order."""
-    user = np.repeat([f"u{i}" for i in range(40)], rng.integers(1, 31, 40))
-    rng.shuffle(user)
-    size = len(user)
+    """40 users with 1 to 30 items each, no pair twice, in any order."""
+    counts = rng.integers(1, 31, 40)
+    user = np.repeat([f"u{i}" for i in range(40)], counts)
+    item = np.concatenate([rng.permutation(50)[:count] for count in counts])
+    order = rng.permutation(len(user))
     return {
-        "user": user,
-        "item": rng.integers(0, 50, size),
-        "rating": rng.integers(1, 6, size).astype(float),
-        "timestamp": 880_000_000 + rng.integers(0, size // 2, size),  # float32 would make them all one
-        "number": np.arange(size),
+        "user": user[order],
+        "item": item[order],
+        "rating": rng.integers(1, 6, len(user)).astype(float),
+        "timestamp": rng.permutation(len(user)),
     }
-
-
-# --- splits
-
-
-@pytest.mark.parametrize("kind", FRAMES)
-@pytest.mark.parametrize("by", ["random", "user", "time"])
-def test_a_split_parts_the_rows_and_keeps_their_kind_and_order(by, kind, table):
-    source = FRAMES[kind](table)
-    parts = split(source, by, 0.3)
-    assert all(type(part) is type(source) for part in parts)
-    opened = [Table.open(part) for part in parts]
-    numbers = [part.column("number") for part in opened]
-    assert sorted(np.concatenate(numbers).tolist()) == table["number"].tolist()
-    for part, own in zip(opened, numbers, strict=True):
-        assert part.names == list(table)
-        assert (np.diff(own) > 0).all()
-        for name, values in table.items():
-            np.testing.assert_array_equal(part.column(name), values[own])
-
-
-@pytest.mark.parametrize("by", ["random", "time"])
-@pytest.mark.parametrize("fraction", [0.01, 0.2, 0.5, 0.9])
-def test_a_split_has_the_share_asked_for(by, fraction, table):
-    test = split(table, by, fraction)[1]
-    assert len(test["number"]) == round(fraction * len(table["number"]))
-
-
-@pytest.mark.parametrize("fraction", [0.2, 0.5, 0.99])
-def test_by_user_everybody_gives_the_share_and_keeps_one(fraction, table):
-    test = split(table, "user", fraction)[1]
-    for user in np.unique(table["user"]):
-        count = int((table["user"] == user).sum())
-        assert (test["user"] == user).sum() == min(round(fraction * count), count - 1)
-
-
-def test_by_user_which_ratings_go_is_drawn(table):
-    """Over many seeds, each rating of a user goes as often as any other."""
-    table = {"user": np.array([3] * 5 + [1] * 5), "number": np.arange(10)}
-    gone = np.zeros(10)
-    for seed in range(400):
-        gone[split(table, "user", 0.4, seed)[1]["number"]] += 1
-    assert gone.sum() == 400 * 4
-    assert (np.abs(gone - 160) < 5 * np.sqrt(400 * 0.4 * 0.6)).all()
-
-
-def test_by_time_the_latest_go_and_later_rows_of_one_time(table):
-    test = split(table, "time", 0.25)[1]
-    order = sorted(range(len(table["user"])), key=lambda row: (table["timestamp"][row], row))
-    assert sorted(order[-len(test["number"]) :]) == test["number"].tolist()
-
-
-TIMES = [dt.datetime(2020, 1, day, 12, 30, day) for day in (5, 1, 9, 3)]
-
-
-@pytest.mark.parametrize(
-    "when",
-    [
-        [t.isoformat() for t in TIMES],
-        [t.date().isoformat() for t in TIMES],
-        ["2020-01-05T00:00:00Z", "2020-01-01T00:00:00+00:00", "2020-01-09T01:00:00+02:00", "2020-01-08T22:00:00Z"],
-        ["10", "9", "100", "11"],
-        np.array(TIMES, "datetime64[s]"),
-        np.array(TIMES, object),
-        np.array([t.date() for t in TIMES], object),
-        pd.Series(TIMES),
-        pd.Series(TIMES).dt.tz_localize("Europe/Paris"),
-        pl.Series(TIMES),
-        pl.Series([t.date() for t in TIMES]),
-        np.array([5, 1, 9, 3], "timedelta64[s]"),
-    ],
-)
-def test_times_of_any_kind(when):
-    assert split({"timestamp": when, "number": np.arange(4)}, "time", 0.25)[1]["number"].tolist() == [2]
-
-
-def test_frames_with_times():
-    for frame in (
-        pd.DataFrame({"timestamp": pd.Series(TIMES).dt.tz_localize("UTC"), "number": range(4)}),
-        pl.DataFrame({"timestamp": TIMES, "number": range(4)}),
-        pa.table({"timestamp": TIMES, "number": range(4)}),
-    ):
-        assert Table.open(split(frame, "time", 0.25)[1]).column("number").tolist() == [2]
-
-
-@pytest.mark.parametrize("by", ["random", "user"])
-def test_a_seed_is_a_split(by, table):
-    def numbers(seed):
-        return split(table, by, 0.3, seed)[1]["number"].tolist()
-
-    assert numbers(5) == numbers(5) == numbers(np.random.default_rng(5))
-    assert numbers(5) != numbers(6)
-
-
-def test_files_with_and_without_names(tmp_path, table):
-    rows = list(zip(*(table[name].tolist() for name in ("user", "item", "rating", "timestamp")), strict=True))
-    text = "".join(",".join(map(str, row)) + "\n" for row in rows)
-    (tmp_path / "plain.csv").write_text(text)
-    (tmp_path / "named.csv").write_text("who,what,stars,when\n" + text)
-    for by in ("random", "user", "time"):
-        expected = split(table, by)[1]["item"]
-        np.testing.assert_array_equal(split(tmp_path / "plain.csv", by)[1]["item"].astype(int), expected)
-        found = split(tmp_path / "named.csv", by, user="who", time="when")[1]["what"]
-        np.testing.assert_array_equal(found.astype(int), expected)
-
-
-@pytest.mark.parametrize(
-    ("arguments", "error", "message"),
-    [
-        ({"by": "date"}, ValueError, "by is 'date'; choose one of 'random', 'user', 'time'"),
-        ({"test_fraction": 1.0}, ValueError, "test_fraction is 1"),
-        ({"test_fraction": 1e-9}, ValueError, "split by random with test_fraction 1e-09 leave no test part"),
-        ({"test_fraction": 1 - 1e-9}, ValueError, "leave no training part"),
-        ({"seed": "x"}, TypeError, "seed is 'x'"),
-        ({"by": "time", "time": "when"}, ValueError, "the table has no column 'when'"),
-        (
-            {"by": "time", "time": "user"},
-            ValueError,
-            "column 'user' holds 'u[0-9]+', which is no time; give numbers, d",
-        ),
-        ({"by": "user", "user": "who"}, ValueError, "the table has no column 'who'"),
-    ],
-)
-def test_splits_refused(arguments, error, message, table):
-    with pytest.raises(error, match=message):
-        split(table, **arguments)
-
-
-@pytest.mark.parametrize("when", [[1.0, np.nan], [1, None], np.array(["2020-01-01", "NaT"], "M8[D]")])
-def test_missing_times_are_told(when):
-    with pytest.raises(
-        ValueError, match="column 'timestamp' holds 1 missing time, the first in row 1; drop those rows"
-    ):
-        split({"timestamp": when}, "time", 0.5)
-
-
-def test_by_user_of_single_ratings_is_told():
-    with pytest.raises(ValueError, match=r"3 ratings split by user with test_fraction 0\.2 leave no test part"):
-        split({"user": [1, 2, 3]}, "user")
-
-
-# --- verdicts
 
 
 class Planted:
@@ -196,20 +53,32 @@ def test_a_verdict_worked_by_hand():
     found = evaluate(Planted(predicted, {"a": [9, 1], "b": [1, 3], "c": [4, 1]}, 8), test, n=2, relevant=4)
     # c likes nothing: no list of c's is asked for.
     best = 1 + 1 / np.log2(3)
-    assert found == Evaluation(
-        rmse=pytest.approx(1.0),
-        mae=pytest.approx(3 / 5),
-        precision=pytest.approx((1 / 2 + 1) / 2),
-        recall=1.0,
-        ndcg=pytest.approx((1 / np.log2(3) + best / best) / 2),
-        average_precision=pytest.approx((1 / 2 + 1) / 2),
-        coverage=3 / 8,
-        n=2,
-        relevant=4.0,
-        n_ratings=5,
-        n_users=2,
-    )
-    assert json.loads(json.dumps(found.asdict()))["n_users"] == 2
+    expected = {
+        "rmse": 1.0,
+        "mae": 3 / 5,
+        "precision": (1 / 2 + 1) / 2,
+        "recall": 1.0,
+        "ndcg": (1 / np.log2(3) + best / best) / 2,
+        "average_precision": (1 / 2 + 1) / 2,
+        "coverage": 3 / 8,
+        "reciprocal_rank": (1 / 2 + 1) / 2,
+        "hit_rate": 1.0,
+        "graded_ndcg": (1 / np.log2(3) + 1) / 2,
+    }
+    told = {"n": 2, "relevant": 4.0, "n_ratings": 5, "n_users": 2, "n_seen": 0, "n_unknown_users": 0}
+    assert {name: getattr(found, name) for name in expected} == pytest.approx(expected)
+    assert {name: getattr(found, name) for name in told} == told
+    assert found.novelty is None  # it does not say who has what
+    assert found.users.tolist() == ["a", "b"]
+    assert found.per_user["average_precision"].tolist() == [1 / 2, 1]
+    assert set(found.intervals) == set(expected) - {"coverage"}
+    written = json.loads(json.dumps(found.asdict()))
+    assert written["n_users"] == 2
+    assert written["intervals"]["recall"] == [1, 1]
+    assert list(written)[:7] == ["rmse", "mae", "precision", "recall", "ndcg", "average_precision", "coverage"]
+    planted = Planted(predicted, {"a": [9, 1], "b": [1, 3]}, 8)
+    assert evaluate(planted, test, 2, 4) == found
+    assert evaluate(planted, test, 2, 4, confidence=None).intervals == {}
 
 
 def test_relevant_is_the_mean_unless_said_and_may_be_nothing():
@@ -247,7 +116,7 @@ def test_the_recommender_finds_what_rivals_cannot(rng):
 
 def test_baselines_equal_the_definitions(table):
     train, test = split(table, "user", 0.3)
-    test = {**test, "user": np.append(test["user"][:-1], "stranger"), "item": np.append(test["item"][1:], 999)}
+    test = {**test, "user": np.append(test["user"][:-1], "stranger"), "item": np.append(test["item"][:-1], 999)}
     n, relevant = 4, 3.0
     found = baselines(train, test, n, relevant)
     ratings = train["rating"]
@@ -255,24 +124,15 @@ def test_baselines_equal_the_definitions(table):
     assert found["mean"].rmse == pytest.approx(metrics.rmse(np.full(len(actual), ratings.mean()), actual), rel=1e-6)
     assert found["mean"].precision is found["popularity"].rmse is None
 
-    # Biases: at the minimum of the damped squares (one large ridge regression, solved at once).
-    users, u = np.unique(train["user"], return_inverse=True)
-    items, i = np.unique(train["item"], return_inverse=True)
-    design = np.zeros((len(ratings), len(users) + len(items)))
-    design[np.arange(len(ratings)), u] = design[np.arange(len(ratings)), len(users) + i] = 1
-    squares = design.T @ design + DAMPING * np.eye(design.shape[1])
-    bias = np.linalg.solve(squares, design.T @ (ratings - ratings.mean()))
-    of_user, of_item = dict(zip(users, bias, strict=False)), dict(zip(items, bias[len(users) :], strict=True))
-    predicted = [
-        np.clip(ratings.mean() + of_user.get(a, 0) + of_item.get(b, 0), ratings.min(), ratings.max())
-        for a, b in zip(test["user"], test["item"], strict=True)
-    ]
-    assert found["biases"].rmse == pytest.approx(metrics.rmse(predicted, actual), rel=1e-4)
+    biases = Biases(train)
+    assert found["biases"].rmse == pytest.approx(metrics.rmse(biases.predict(test)["prediction"], actual), rel=1e-6)
+    items = np.unique(train["item"])
+    of_item = dict(zip(items, biases.of_item, strict=False))
 
     # Lists: one user and one item at a time.
     counts = {item: int((train["item"] == item).sum()) for item in items}
     for name, worth in (("popularity", counts), ("biases", of_item)):
-        order = sorted(items, key=lambda item: (-worth[item], item))
+        order = sorted(items, key=lambda item: (-worth[item], -counts[item], item))
         good = actual >= relevant
         lists = {}
         for user in np.unique(test["user"][good]):
@@ -303,7 +163,7 @@ def test_columns_by_other_names_and_kinds(table, tmp_path):
         assert baselines(*renamed, **names) == expected
 
 
-@pytest.mark.parametrize("by", ["random", "user", "time"])
+@pytest.mark.parametrize("by", ["random", "user", "time", "leave-last-out"])
 def test_real_ratings_rank_as_is_known(by, data_folder):
     """MovieLens 100K: the factors beat the biases, and these the mean; time is the hardest split."""
     train, test = split(data_folder / "ml-100k" / "u1.base", by)
@@ -314,7 +174,7 @@ def test_real_ratings_rank_as_is_known(by, data_folder):
 
 
 def test_refused(table):
-    fitted = Recommender().fit(table, duplicates="last")
+    fitted = Recommender().fit(table)
     with pytest.raises(ValueError, match="n is 0"):
         evaluate(fitted, table, n=0)
     with pytest.raises(TypeError, match="relevant is 'good'; give a number"):
@@ -326,3 +186,162 @@ def test_refused(table):
         evaluate(fitted, empty)
     with pytest.raises(ValueError, match="there are no training ratings; give at least one"):
         baselines(empty, table)
+    with pytest.raises(ValueError, match="confidence is 1"):
+        evaluate(fitted, table, confidence=1)
+
+
+def test_the_public_module_has_all_names():
+    for name in ("split", "evaluate", "baselines", "compare", "Evaluation", "Comparison", "Popularity", "Biases"):
+        assert name in evaluation.__all__
+    assert all(hasattr(evaluation, name) for name in evaluation.__all__)
+
+
+# --- clicks
+
+
+@pytest.fixture(scope="module")
+def clicks():
+    """Two kinds of users, who choose of two kinds of items; the recommender knows four fifths."""
+    rng = np.random.default_rng(1)
+    pairs = np.argwhere(rng.random((200, 60)) < 0.3)
+    own = pairs[pairs.sum(axis=1) % 2 == 0]
+    train, test = split({"user": own[:, 0], "item": own[:, 1]}, "user")
+    return Recommender(2, feedback="implicit").fit(train), train, test
+
+
+def test_clicks_without_counts(clicks):
+    rec, train, test = clicks
+    found = evaluate(rec, test)
+    rivals = baselines(train, test, feedback="implicit")
+    assert list(rivals) == ["popularity"]
+    assert (found.rmse, found.mae, found.graded_ndcg, found.relevant) == (None, None, None, None)
+    assert found.ndcg > 1.5 * rivals["popularity"].ndcg
+    assert found.intervals["ndcg"][0] > rivals["popularity"].intervals["ndcg"][1]
+    assert found.n_users == rivals["popularity"].n_users == len(np.unique(test["user"]))
+    assert found.novelty > 0
+    given = rec.recommend(found.users, 10)
+    ranking = metrics.hits((given["user"], given["item"]), (test["user"], test["item"]))
+    for name in ("precision", "recall", "ndcg", "average_precision", "reciprocal_rank", "hit_rate"):
+        assert getattr(found, name) == getattr(metrics, name)(*ranking)
+    of_item = {item: len(set(train["user"][train["item"] == item])) for item in np.unique(train["item"])}
+    chosen = [of_item[item] for item in given["item"]]
+    assert found.novelty == pytest.approx(metrics.novelty(given["user"], chosen, len(np.unique(train["user"]))))
+
+
+def test_counts_are_grades_and_never_errors(clicks):
+    rec, _, test = clicks
+    plays = np.where(np.arange(len(test["user"])) % 10 == 0, 1000.0, 1.0)
+    bare, found = evaluate(rec, test), evaluate(rec, {**test, "rating": plays})
+    assert (found.rmse, found.mae) == (None, None)
+    assert (found.n_users, found.ndcg, found.relevant) == (bare.n_users, bare.ndcg, None)
+    given = rec.recommend(found.users, 10)
+    graded = metrics.gains((given["user"], given["item"]), (test["user"], test["item"]), plays)
+    assert found.graded_ndcg == pytest.approx(metrics.graded_ndcg(*graded))
+    assert found.graded_ndcg != pytest.approx(found.ndcg, rel=0.01)
+    many = evaluate(rec, {**test, "rating": plays}, relevant=2)
+    assert many.relevant == 2
+    assert many.n_users < found.n_users
+
+
+def test_dislikes_are_never_relevant(clicks):
+    rec, _, test = clicks
+    disliked = np.arange(len(test["user"])) % 3 == 0
+    found = evaluate(rec, {**test, "rating": np.where(disliked, -1.0, 1.0)})
+    left = evaluate(rec, {name: values[~disliked] for name, values in test.items()})
+    assert (found.n_users, found.recall, found.ndcg) == (left.n_users, left.recall, left.ndcg)
+    assert found.graded_ndcg == pytest.approx(found.ndcg)
+
+
+def test_events_that_repeat_are_no_misses(clicks):
+    rec, train, test = clicks
+    both = {name: np.concatenate([train[name][:50], values, values]) for name, values in test.items()}
+    with pytest.warns(UserWarning, match=f"50 of {len(both['user']):,} test rows are pairs that are in the fit"):
+        found = evaluate(rec, both)
+    expected = evaluate(rec, test)
+    assert found.n_seen == 50
+    assert found.n_ratings == 2 * expected.n_ratings
+    assert (found.recall, found.precision) == (expected.recall, expected.precision)
+
+
+def test_strangers_are_counted(clicks):
+    rec, _, test = clicks
+    found = evaluate(rec, {"user": [*test["user"], -1, -2], "item": [*test["item"], 3, 4]})
+    assert found.n_unknown_users == 2
+    assert found.n_users == evaluate(rec, test).n_users + 2
+    with pytest.warns(UserWarning, match="knows none of the 2 users"):
+        assert evaluate(rec, {"user": [-1, -2], "item": [3, 4]}).n_unknown_users == 2
+    with pytest.warns(UserWarning, match="knows no item that is relevant"):
+        assert evaluate(rec, {"user": [1, 2], "item": ["x", "y"]}).recall == 0
+
+
+# --- inputs that go wrong
+
+
+def test_seen_ratings_do_not_flatter(table):
+    train, test = split(table)
+    rec = Recommender().fit(train)
+    expected = evaluate(rec, test)
+    mixed = {name: np.concatenate([values, train[name]]) for name, values in test.items()}
+    with pytest.warns(UserWarning, match="errors on what was fitted say little"):
+        found = evaluate(rec, mixed)
+    assert (found.rmse, found.n_ratings, found.ndcg) == (expected.rmse, expected.n_ratings, expected.ndcg)
+
+
+def test_the_fit_itself_judges_nothing(table):
+    fitted = Recommender().fit(table)
+    with pytest.warns(
+        UserWarning, match=f"all {len(table['user'])} test rows are pairs that are in the fit, so nothing"
+    ):
+        found = evaluate(fitted, table)
+    assert (found.rmse, found.ndcg, found.relevant, found.intervals) == (None, None, None, {})
+    assert (found.n_ratings, found.n_users, found.n_seen) == (0, 0, len(table["user"]))
+
+
+def test_one_user_has_no_interval(table):
+    train, test = split(table, "user")
+    own = {name: values[test["user"] == test["user"][0]] for name, values in test.items()}
+    found = evaluate(Popularity(train), own)
+    assert (found.n_users, found.intervals) == (1, {})
+
+
+def test_lists_longer_than_the_catalogue(table):
+    train, test = split(table, "user")
+    found = evaluate(Popularity(train), test, n=1000, relevant=1)
+    assert found.recall == pytest.approx(1, abs=0.05)  # but for items that training does not have
+    assert found.coverage > 0.9
+    assert found.precision < 0.05
+
+
+def test_constant_ratings_are_all_relevant(table):
+    table["rating"][:] = 3.3
+    train, test = split(table, "user")
+    found = evaluate(Biases(train), test)
+    assert found.n_users == len(np.unique(test["user"]))
+    assert found.graded_ndcg == pytest.approx(found.ndcg)
+    assert found.rmse == pytest.approx(0, abs=1e-9)
+
+
+def test_users_to_whom_nothing_can_be_recommended():
+    """Each has all known items; what is relevant is not known."""
+    everything = {"user": [1, 1, 2, 2], "item": ["a", "b", "a", "b"]}
+    with pytest.warns(UserWarning, match="knows no item that is relevant"):
+        found = evaluate(Popularity(everything, feedback="implicit"), {"user": [1, 2], "item": ["x", "x"]})
+    assert (found.recall, found.coverage, found.novelty) == (0, 0, None)
+
+
+def test_ids_of_mixed_kinds(table):
+    train, test = split(table, "user")
+    expected = evaluate(Popularity(train), test)
+    as_text = {**test, "item": test["item"].astype(str)}
+    assert evaluate(Popularity(train), as_text) == expected
+    odd = {**test, "item": np.array([*test["item"][:-1], "x"], object)}
+    assert evaluate(Popularity(train), odd).n_ratings == expected.n_ratings
+
+
+def test_ratings_below_0_are_no_grades(table):
+    table["rating"] -= 6
+    train, test = split(table, "user")
+    found = evaluate(Biases(train), test)
+    assert found.graded_ndcg is None
+    assert found.ndcg > 0
+    assert math.isfinite(found.rmse)

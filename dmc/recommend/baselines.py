@@ -1,0 +1,185 @@
+"""Simple rivals of a recommender: biases of users and items, and popularity."""
+
+from __future__ import annotations
+
+import math
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dmc import _checks
+from dmc.factors import Factors
+from dmc.pattern import SparseIndex
+from dmc.recommend.settings import Feedback
+from dmc.recommend.table import Table
+from dmc.recommend.vocabulary import Vocabulary
+
+# Ratings' worth of "no bias" that each user and item starts with: what a fit chooses from. Endless: the mean for all.
+DAMPINGS = (1.0, 3.0, 10.0, 30.0, math.inf)
+SWEEPS = 10
+FOLDS = 5
+FEW = 200_000  # ratings: of more, one fold tells enough
+SURE = 2.0  # standard errors by which biases have to be better than the mean to be used
+
+
+class Popularity:
+    """Recommends everybody the items that most users have chosen; of ratings it predicts the mean.
+
+    What `dmc.evaluation.evaluate` and `dmc.evaluation.compare` take for a recommender.
+
+    Parameters
+    ----------
+    train : data frame, mapping of arrays, or path of a file
+        Ratings, or clicks; repeats of a pair count once.
+    user, item, rating : str
+        Names of the columns; clicks need none of ratings. A click of a value below 0 is a dislike, and is not counted.
+    feedback : {"explicit", "implicit"}
+        Whether they are ratings or clicks, as of `dmc.Recommender`.
+
+    Attributes
+    ----------
+    users_, items_ : Vocabulary
+    seen_ : SparseIndex
+        The items of each user, which are not recommended.
+    ranking : (items,) int64
+        Positions of the items, best first.
+
+    Raises
+    ------
+    ValueError, TypeError, OSError
+        If the table cannot be used.
+    """
+
+    def __init__(
+        self,
+        train: Any,
+        user: str = "user",
+        item: str = "item",
+        rating: str = "rating",
+        feedback: Feedback = "explicit",
+    ) -> None:
+        _checks.choice(feedback, "feedback", ("explicit", "implicit"))
+        self.columns_, self.feedback = (user, item, rating), feedback
+        source = Table.open(train, self.columns_)
+        self.users_, self._rows = Vocabulary.learn(source.ids(user))
+        self.items_, self._cols = Vocabulary.learn(source.ids(item))
+        self._values = values_of(source, rating, feedback)
+        if len(self._values) == 0:
+            raise ValueError("there are no training ratings; give at least one")
+        self.mean, self.range = float(self._values.mean()), (self._values.min(), self._values.max())
+        n_items = len(self.items_)
+        keys = np.unique(self._rows.astype(np.int64) * n_items + self._cols)
+        counts = np.bincount(keys // n_items, minlength=len(self.users_))
+        self.seen_ = SparseIndex(np.concatenate([[0], np.cumsum(counts)]), keys % n_items)
+        liked = slice(None) if feedback == "explicit" else self._values > 0
+        chosen = np.unique(self._rows[liked].astype(np.int64) * n_items + self._cols[liked]) % n_items
+        self._n_users_of = np.bincount(chosen, minlength=n_items)
+        self.ranking = np.argsort(-self._n_users_of, kind="stable")
+
+    def predict(self, table: Any) -> dict[str, NDArray[Any]]:
+        return {"prediction": np.full(len(table[self.columns_[0]]), self.mean)}
+
+    def recommend(self, users: Any, n: int) -> dict[str, NDArray[Any]]:
+        """The first items of the ranking that a user does not have."""
+        user, item, _ = self.columns_
+        rows = self.users_.positions(users[user])
+        best, _ = self._scores.top_n(rows % (len(self.users_) + 1), n, exclude=self._rated)
+        found = best >= 0
+        return {user: np.repeat(users[user], found.sum(axis=1)), item: self.items_.ids[best[found]]}
+
+    @cached_property
+    def _scores(self) -> Factors:
+        """The same order of the items for every user, and for those who are not known, who come last."""
+        place = np.argsort(self.ranking).astype(np.float64)
+        return Factors(np.ones((len(self.users_) + 1, 1)), (), -place[:, None])
+
+    @property
+    def _rated(self) -> SparseIndex:
+        return SparseIndex(np.append(self.seen_.indptr, self.seen_.indptr[-1]), self.seen_.indices)
+
+
+class Biases(Popularity):
+    """Predicts the mean rating, plus a damped deviation of the user and of the item; ranks by the item's.
+
+    The damping is chosen on training ratings that are held out (`DAMPINGS`); where the biases do not surely predict
+    these better than the mean does, there are none, so that this rival is no worse than the mean but by chance.
+
+    Parameters
+    ----------
+    train, user, item, rating
+        As of `Popularity`; of ratings.
+    damping : float, optional
+        Ratings' worth of "no bias" that each user and item starts with, above 0; infinite: the mean for all. Left out,
+        it is chosen.
+
+    Attributes
+    ----------
+    damping : float
+    of_user, of_item : (users + 1,) and (items + 1,) float64
+        The biases; the last is that of one who is not known: 0.
+    """
+
+    def __init__(
+        self,
+        train: Any,
+        user: str = "user",
+        item: str = "item",
+        rating: str = "rating",
+        damping: float | None = None,
+    ) -> None:
+        super().__init__(train, user, item, rating)
+        if damping is not None and damping != math.inf:
+            _checks.real(damping, "damping", 0, open_ends=True)
+        self.damping = self._chosen() if damping is None else damping
+        of_user, of_item = self._fitted(np.ones(len(self._values), bool), self.damping)
+        self.of_user, self.of_item = np.append(of_user, 0), np.append(of_item, 0)
+        self.ranking = np.lexsort((-self._n_users_of, -of_item))  # of equal biases the more popular first
+
+    def _fitted(self, used: NDArray[np.bool_], damping: float) -> tuple[NDArray[Any], NDArray[Any]]:
+        """Biases of users and items by some of the ratings, each side the least squares of the other, penalised."""
+        rows, cols, residuals = self._rows[used], self._cols[used], self._values[used] - self._values[used].mean()
+        of_user, of_item = np.zeros(len(self.users_)), np.zeros(len(self.items_))
+        if damping == math.inf:
+            return of_user, of_item
+        user_weights = np.bincount(rows, minlength=len(of_user)) + damping
+        item_weights = np.bincount(cols, minlength=len(of_item)) + damping
+        for _ in range(SWEEPS):
+            of_item = np.bincount(cols, residuals - of_user[rows], len(of_item)) / item_weights
+            of_user = np.bincount(rows, residuals - of_item[cols], len(of_user)) / user_weights
+        return of_user, of_item
+
+    def _chosen(self) -> float:
+        """The damping that tells ratings best which are held out; endless, unless it is surely better than that."""
+        size = len(self._values)
+        if size < FOLDS:
+            return math.inf
+        fold_of = np.random.default_rng(0).permutation(size) % FOLDS
+        judged = np.arange(size) if size <= FEW else np.flatnonzero(fold_of == 0)
+        squares = np.empty((len(DAMPINGS), size))
+        for fold in np.unique(fold_of[judged]):
+            held_out = fold_of == fold
+            rows, cols = self._rows[held_out], self._cols[held_out]
+            actual = self._values[held_out] - self._values[~held_out].mean()
+            for k, damping in enumerate(DAMPINGS):
+                of_user, of_item = self._fitted(~held_out, damping)
+                squares[k, held_out] = np.square(actual - of_user[rows] - of_item[cols])
+        best = int(np.argmin(squares[:, judged].sum(axis=1)))
+        gained = squares[-1, judged] - squares[best, judged]
+        of_users = np.bincount(self._rows[judged], gained)  # whose ratings are not independent
+        surely = of_users.sum() > SURE * math.sqrt(float(np.square(of_users).sum()))
+        return DAMPINGS[best] if surely else math.inf
+
+    def predict(self, table: Any) -> dict[str, NDArray[Any]]:
+        user, item, _ = self.columns_
+        of_user = self.of_user[self.users_.positions(table[user])]
+        of_item = self.of_item[self.items_.positions(table[item])]
+        return {"prediction": np.clip(self.mean + of_user + of_item, *self.range)}
+
+
+def values_of(source: Table, rating: str, feedback: Feedback) -> NDArray[np.float64]:
+    """(entries,) ratings or counts; of clicks without a column of counts, one each."""
+    if feedback == "implicit" and rating not in source.names:
+        return np.ones(len(source))
+    return source.numbers(rating).astype(np.float64)
