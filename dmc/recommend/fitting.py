@@ -39,10 +39,10 @@ def fit(
     """Fit to a table of ratings; see `dmc.Recommender.fit`."""
     _checks.choice(duplicates, "duplicates", ("error", "mean", "last"))
     user, item, rating = columns
-    source = Table.open(table, columns)
+    source = Table.open(table, columns, only=columns)
     values = _numbers(settings, source, rating)
-    users, rows = Vocabulary.learn(source.ids(user))
-    items, cols = Vocabulary.learn(source.ids(item))
+    users, rows = source.learn(user)
+    items, cols = source.learn(item)
     if len(values) == 0:
         raise ValueError("the table holds no rating; give at least one")
     users, rows, of_users = _with_features(settings, users, rows, user_features, user)

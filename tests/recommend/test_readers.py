@@ -13,7 +13,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from dmc import Recommender
-from dmc.recommend.readers import ROWS, WIDE
+from dmc.recommend.delimited import ROWS
+from dmc.recommend.packed_column import WIDE
 from dmc.recommend.table import Table
 
 COLUMNS = {"user": ["ann", "bob", "ann"], "item": [10, 7, 7], "rating": [4.0, 2.5, 5.0]}
