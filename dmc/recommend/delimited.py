@@ -82,20 +82,22 @@ class Fields:
         """All blocks of a file behind its header, which has so many lines."""
         for block in given:
             if b'"' in block:  # what is in quotes may reach into the next block
-                self._read_rows(rows(map(decoded, chain([block], given)), self.delimiter, n_lines))
+                self._read_rows(rows(map(decoded, chain([block], given)), self.delimiter, n_lines), iter(()))
                 return
+            n_before, n_lines = n_lines, n_lines + block.count(b"\n")
             if not self._read_plain(block):
-                self._read_rows(rows(iter([decoded(block)]), self.delimiter, n_lines))
-            n_lines += block.count(b"\n")
+                below = rows(map(decoded, given), self.delimiter, n_lines)
+                self._read_rows(rows(iter([decoded(block)]), self.delimiter, n_before), below)
 
-    def _read_rows(self, given: Iterator[Row]) -> None:
+    def _read_rows(self, given: Iterator[Row], below: Iterator[Row]) -> None:
+        """Some rows; those below them are counted if a field is empty."""
         while some := list(islice(given, ROWS)):
             if {len(row) for _, row in some} != {len(self.names)}:
                 raise ValueError(self._what_is_ragged(some))
             fields = list(zip(*(row for _, row in some), strict=True))  # column by column
             for i in self.needed:
                 if "" in fields[i]:
-                    raise ValueError(self._what_is_empty(i, chain(some, given)))
+                    raise ValueError(self._what_is_empty(i, chain(some, given, below)))
             for name, column in self.packed.items():
                 column.add(fields[self.names.index(name)])
 
@@ -164,9 +166,7 @@ def _add(column: PackedColumn, block: bytes, buffer: NDArray[np.uint8], starts: 
         column.add([decoded(block[a:b]) for a, b in zip(starts.tolist(), ends, strict=True)])
 
 
-def _whole_numbers(
-    buffer: NDArray[np.uint8], starts: Places, lengths: Places, width: int
-) -> NDArray[np.int64] | None:
+def _whole_numbers(buffer: NDArray[np.uint8], starts: Places, lengths: Places, width: int) -> NDArray[np.int64] | None:
     """As `vocabulary.whole_numbers`, of fields of at most so many bytes; None if one is none, or may not fit."""
     first = buffer[starts]
     signed = first == ord("-")

@@ -43,12 +43,13 @@ def fit(
     values = _numbers(settings, source, rating)
     users, rows = source.learn(user)
     items, cols = source.learn(item)
+    del source  # what was read is not to stand in memory beside what is sorted
     if len(values) == 0:
         raise ValueError("the table holds no rating; give at least one")
     users, rows, of_users = _with_features(settings, users, rows, user_features, user)
     items, cols, of_items = _with_features(settings, items, cols, item_features, item)
     observations = _observations(settings, rows, cols, values, (len(users), len(items)), duplicates)
-    del source, values, rows, cols  # what the observations were made of would outlive it by the whole fit
+    del values, rows, cols  # what the observations were made of would outlive it by the whole fit
     rng, side_information = _checks.generator(settings.random_state), SideInformation(of_users, of_items)
     with kernels.threads(settings.n_threads):
         calibration: Calibration | None = None

@@ -84,6 +84,10 @@ class PackedColumn:
             self._pieces.append((kind, np.concatenate([piece for _, piece in run])))
         self._n_gathered, self._n_bytes = len(self._pieces), 0
 
+    def _parts(self) -> Iterator[Piece]:
+        """The pieces, some entries at a time."""
+        return ((kind, piece[part]) for kind, piece in self._pieces for part in parts(len(piece)))
+
     # --- and what they are
 
     def text(self) -> NDArray:
@@ -97,20 +101,23 @@ class PackedColumn:
     def floats(self) -> NDArray[np.float32] | None:
         """(entries,) the numbers that the texts are, where float32 holds them well; None where that is to be asked of
         the texts: one is no number, or is rounded."""
-        levels = np.asarray(list(self.levels), str)
         try:
-            of_level = levels.astype(np.float64)
+            of_level = np.asarray(list(self.levels), str).astype(np.float64)
         except ValueError:
             return None
         with np.errstate(over="ignore"):
             rounded = of_level.astype(np.float32)
-        lost = np.abs(of_level - rounded).max(initial=0)
-        if not np.isfinite(rounded).all() or lost > MAX_LOSS * np.ptp(of_level if len(levels) else [0.0]):
+        numbers = [
+            end for kind, piece in self._pieces if kind == "number" for end in (int(piece.min()), int(piece.max()))
+        ]
+        ends = np.concatenate([of_level, np.asarray(numbers, np.float64)])
+        texts = any(kind == "text" for kind, _ in self._pieces)
+        if texts or not np.isfinite(rounded).all() or max(map(abs, numbers), default=0) > EXACT:
+            return None
+        if np.abs(of_level - rounded).max(initial=0) > MAX_LOSS * np.ptp(ends) > 0:
             return None
         values, first = np.empty(self._size, np.float32), 0
-        for kind, piece in self._pieces:
-            if kind == "text" or (kind == "number" and max(-int(piece.min()), int(piece.max())) > EXACT):
-                return None
+        for kind, piece in self._parts():
             values[first : first + len(piece)] = piece if kind == "number" else rounded[piece]
             first += len(piece)
         return values
@@ -126,7 +133,7 @@ class PackedColumn:
         of_number, of_level = position[: len(numbers.known)], position[len(numbers.known) :]
         numbers.stand_for(of_number)
         positions, first = np.empty(self._size, position.dtype), 0
-        for kind, piece in self._pieces:
+        for kind, piece in self._parts():
             positions[first : first + len(piece)] = numbers.of(piece) if kind == "number" else of_level[piece]
             first += len(piece)
         return vocabulary, positions

@@ -149,7 +149,9 @@ def _read_fields(
         head = block
     first = decoded(next((line for line in head.splitlines() if line.strip()), b""))
     if not first or "\0" in first:
-        raise ValueError(f"{origin} {'is not text' if first else 'is empty'}; give one rating a line: user, item, rating")
+        raise ValueError(
+            f"{origin} {'is not text' if first else 'is empty'}; give one rating a line: user, item, rating"
+        )
     delimiter = next((d for d in DELIMITERS if d in first), " ")
     following = next(given, b"")
     try:

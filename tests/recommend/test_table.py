@@ -134,6 +134,100 @@ def test_megabytes_of_lines(write):
     np.testing.assert_array_equal(table.numbers("rating"), np.arange(n) % 5 + 1)
 
 
+# --- what is read once: lazy frames, pieces, streams
+
+PARTS = [{name: values[part] for name, values in COLUMNS.items()} for part in (slice(0, 1), slice(1, 3))]
+ONCE = {
+    "polars lazy": lambda: pl.LazyFrame(COLUMNS),
+    "arrow table": lambda: pa.table(COLUMNS),
+    "arrow batch": lambda: pa.table(COLUMNS).to_batches()[0],
+    "arrow reader": lambda: pa.table(COLUMNS).to_reader(max_chunksize=2),
+    "pandas pieces": lambda: (pd.DataFrame(part) for part in PARTS),
+    "polars pieces": lambda: iter([pl.DataFrame(part) for part in PARTS]),
+    "lazy pieces": lambda: iter([pl.LazyFrame(part) for part in PARTS]),
+    "arrow pieces": lambda: iter([batch for part in PARTS for batch in pa.table(part).to_batches()]),
+    "mappings": lambda: (part for part in PARTS),
+}
+
+
+@pytest.mark.parametrize("kind", ONCE)
+@pytest.mark.parametrize("only", [None, ("user", "item", "rating")])
+def test_what_is_read_once(kind, only):
+    table = Table.open(ONCE[kind](), only=only)
+    assert_expected(table)
+    more = Table.open(table.with_column("prediction", np.ones(3)))
+    assert more.names == [*COLUMNS, "prediction"]
+
+
+def test_a_relation_of_duckdb():
+    duckdb = pytest.importorskip("duckdb", reason="DuckDB is not installed; run: pip install duckdb")
+    connection = duckdb.connect()
+    connection.register("given", pa.table(COLUMNS | {"note": ["x"] * 3}))
+    relation = connection.sql("select * from given")
+    assert_expected(Table.open(relation))
+    assert Table.open(relation, only=COLUMNS).column("user").tolist() == USERS
+
+
+def test_of_a_lazy_frame_only_what_is_asked_for_is_made():
+    def never(values: pl.Series) -> pl.Series:
+        raise AssertionError("the note was made")
+
+    lazy = pl.LazyFrame(COLUMNS).with_columns(note=pl.col("item").map_batches(never, return_dtype=pl.Int64))
+    assert_expected(Table.open(lazy, only=COLUMNS))
+
+
+def test_pieces_may_be_files_of_another_order():
+    swapped = {name: PARTS[1][name] for name in reversed(COLUMNS)}
+    assert_expected(Table.open(iter([PARTS[0], swapped])))
+    assert_expected(Table.open(iter([pd.DataFrame(PARTS[0]), pd.DataFrame(swapped)])))
+
+
+@pytest.mark.parametrize(
+    ("pieces", "error", "message"),
+    [
+        ([], ValueError, "the iterator gives no piece of a table, or was used up before; make it again"),
+        ([5], TypeError, "the ratings are a int; give a data frame"),
+        (
+            [{"user": [1]}, {"item": [1]}],
+            ValueError,
+            "piece 2 of the table has the columns 'item', the first one 'user'",
+        ),
+    ],
+)
+def test_pieces_that_are_none(pieces, error, message):
+    with pytest.raises(error, match=re.escape(message)):
+        Table.open(iter(pieces))
+
+
+# --- times
+
+
+@pytest.mark.parametrize(
+    ("values", "order"),
+    [
+        ([3, 1, 2], [1, 2, 0]),
+        (["3.5", "10", "2"], [2, 0, 1]),
+        (np.array(["2024-03-01", "2023-01-01", "2024-01-01"], "M8[s]"), [1, 2, 0]),
+        (["2024-03-01", "2024-03-01T00:00:00+01:00", "2024-02-01 12:00"], [2, 1, 0]),
+    ],
+)
+def test_times_can_be_sorted(values, order):
+    assert np.argsort(Table.open({"when": values}).times("when")).tolist() == order
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ([1, np.nan], "column 'when' holds 1 missing time, the first in row 1; drop those rows"),
+        (np.array(["NaT", "2024-01-01"], "M8[s]"), "column 'when' holds 1 missing time, the first in row 0"),
+        (["2024-01-01", "soon"], "column 'when' holds 'soon', which is no time; give numbers, dates or ISO 8601 text"),
+    ],
+)
+def test_times_that_are_none(values, message):
+    with pytest.raises(ValueError, match=re.escape(message)):
+        Table.open({"when": values}).times("when")
+
+
 # --- what is refused
 
 
@@ -208,11 +302,11 @@ def test_cut_anywhere_a_file_is_refused_or_whole_lines_are_read(write):
 def test_no_file(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"there is no file .*nope.csv; check the path"):
         Table.open(tmp_path / "nope.csv")
-    with pytest.raises(IsADirectoryError, match="is a folder; give a file of ratings"):
+    with pytest.raises(IsADirectoryError, match="is a folder without Parquet files; give a file of"):
         Table.open(tmp_path)
 
 
-@pytest.mark.parametrize("source", [None, 5, [(1, 2, 3)], np.ones((3, 3)), pd.Series([1]), pl.LazyFrame(COLUMNS)])
+@pytest.mark.parametrize("source", [None, 5, [(1, 2, 3)], np.ones((3, 3)), pd.Series([1])])
 def test_no_table(source):
     with pytest.raises(TypeError, match=f"the ratings are a {type(source).__name__}; give a data frame"):
         Table.open(source)
