@@ -4,22 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from itertools import groupby
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dmc import _checks
 from dmc.recommend.vocabulary import PART, Vocabulary, as_ids, parts, whole_numbers
 
 WIDE = 100  # letters: a column with longer texts (titles, reviews) does not give every entry the room of the longest
 MAX_LEVELS = 1 << 20  # different texts, from which on a column most of whose texts are new is kept as it is
 LARGE = 1 << 25  # bytes of an array that has memory of its own, which goes back to the system when it is freed
-EXACT = 1 << 24  # whole numbers up to here are float32 as they are
 SPAN = 1 << 24  # a table of so many numbers takes little room, however few of them occur
 MAX_LOSS = 1e-3  # of the range of numbers, by rounding to float32
 
 Integers = NDArray[np.integer]
-Piece = tuple[str, NDArray]  # "number", "code" or "text", and the entries
+Piece = tuple[str, NDArray[Any]]  # "number", "code" or "text", and the entries
 
 
 class PackedColumn:
@@ -63,13 +62,15 @@ class PackedColumn:
     def add_codes(self, texts: Sequence[str], codes: Integers) -> None:
         """Some texts, each once, and which of them each entry is."""
         n_known = len(self.levels)
+        if max(map(len, texts)) > WIDE:
+            return self._append("text", np.asarray(texts, object)[codes])
         if n_known > max(MAX_LEVELS, self._size // 2):  # a time, a title: hardly any occurs twice
             return self._append("text", np.char.encode(np.asarray(texts, str), "utf-8", "surrogateescape")[codes])
         levels = self.levels
         of_text = np.fromiter((levels.setdefault(text, len(levels)) for text in texts), np.int64, len(texts))
         self._append("code", of_text[codes].astype(_narrowest(0, len(levels))))
 
-    def _append(self, kind: str, piece: NDArray) -> None:
+    def _append(self, kind: str, piece: NDArray[Any]) -> None:
         self._pieces.append((kind, piece))
         self._size += len(piece)
         self._n_bytes += piece.nbytes
@@ -90,7 +91,7 @@ class PackedColumn:
 
     # --- and what they are
 
-    def text(self) -> NDArray:
+    def text(self) -> NDArray[Any]:
         """(entries,) the texts as they were given; as objects if one is long."""
         levels = np.asarray(list(self.levels), str)
         pieces = [_as_text(kind, piece, levels) for kind, piece in self._pieces]
@@ -98,25 +99,26 @@ class PackedColumn:
             pieces = [piece.astype(object) for piece in pieces]
         return np.concatenate(pieces)
 
-    def floats(self) -> NDArray[np.float32] | None:
-        """(entries,) the numbers that the texts are, where float32 holds them well; None where that is to be asked of
+    def floats(self, dtype: type[np.floating] = np.float32) -> NDArray[Any] | None:
+        """(entries,) the numbers that the texts are, where the dtype holds them well; None where that is to be asked of
         the texts: one is no number, or is rounded."""
         try:
             of_level = np.asarray(list(self.levels), str).astype(np.float64)
         except ValueError:
             return None
         with np.errstate(over="ignore"):
-            rounded = of_level.astype(np.float32)
+            rounded = of_level.astype(dtype)
         numbers = [
             end for kind, piece in self._pieces if kind == "number" for end in (int(piece.min()), int(piece.max()))
         ]
         ends = np.concatenate([of_level, np.asarray(numbers, np.float64)])
+        exact = 2 ** (np.finfo(dtype).nmant + 1)  # whole numbers up to here are as they are
         texts = any(kind == "text" for kind, _ in self._pieces)
-        if texts or not np.isfinite(rounded).all() or max(map(abs, numbers), default=0) > EXACT:
+        if texts or not np.isfinite(rounded).all() or max(map(abs, numbers), default=0) > exact:
             return None
         if np.abs(of_level - rounded).max(initial=0) > MAX_LOSS * np.ptp(ends) > 0:
             return None
-        values, first = np.empty(self._size, np.float32), 0
+        values, first = np.empty(self._size, dtype), 0
         for kind, piece in self._parts():
             values[first : first + len(piece)] = piece if kind == "number" else rounded[piece]
             first += len(piece)
@@ -200,7 +202,7 @@ def _narrowest(least: int, most: int) -> type[np.signedinteger]:
     return np.int64
 
 
-def _as_text(kind: str, piece: NDArray, levels: NDArray) -> NDArray:
+def _as_text(kind: str, piece: NDArray[Any], levels: NDArray[Any]) -> NDArray[Any]:
     if kind == "number":
         return piece.astype(str)
     if kind == "code":

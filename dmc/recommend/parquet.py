@@ -97,8 +97,8 @@ class ParquetColumns(Mapping[str, NDArray[Any]]):
                 if hasattr(part, "dictionary"):
                     if str(part.type.value_type) not in TEXTS or part.dictionary.null_count:
                         return None
-                    codes, occurring = np.unique(part.indices.to_numpy(), return_inverse=True)[::-1]
-                    column.add_codes([part.dictionary[int(i)].as_py() for i in occurring], codes)
+                    occurring, codes = np.unique(part.indices.to_numpy(), return_inverse=True)
+                    column.add_codes(part.dictionary.take(occurring).to_pylist(), codes)
                 elif str(part.type) in WHOLE:
                     column.add_numbers(part.to_numpy())
                 else:

@@ -1,4 +1,4 @@
-"""The columns of text: fields between delimiters, or a JSON object a line; packed by gzip or not, a file or a stream."""
+"""The columns of text: fields between delimiters, or a JSON object a line; packed by gzip or not; files or streams."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import IO, Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from dmc.recommend.delimited import Fields, Row, blocks, decoded, rows
@@ -97,10 +96,14 @@ def _opened(source: Path | IO[Any], origin: str) -> Iterator[IO[bytes]]:
     try:
         if not isinstance(source, Path):
             binary: Any = _bytes_of(source)
-            yield gzip.open(binary, "rb") if origin.endswith(".gz") else binary
+            if origin.endswith(".gz"):
+                with gzip.open(binary, "rb") as unpacked:
+                    yield unpacked
+            else:
+                yield binary
             return
         if source.is_dir():
-            raise IsADirectoryError(f"{source} is a folder without Parquet files; give a file of ratings")
+            raise IsADirectoryError(f"{source} is a folder; give a file of ratings, or a folder of Parquet files")
         with gzip.open(source, "rb") if source.suffix.lower() == ".gz" else open(source, "rb") as file:
             yield file  # type: ignore[misc]
     except FileNotFoundError:

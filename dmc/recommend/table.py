@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from dmc import _checks
 from dmc.recommend import parquet, readers
-from dmc.recommend.parquet import ParquetColumns
 from dmc.recommend.packed_column import PackedColumn
+from dmc.recommend.parquet import ParquetColumns
 from dmc.recommend.readers import HEADLESS, TextColumns
 from dmc.recommend.vocabulary import Vocabulary, as_column, as_ids, parts
 
@@ -186,7 +186,7 @@ class Table:
         return Vocabulary.learn(self.ids(name)) if packed is None else packed.learn(name)
 
     def _packed(self, name: str) -> PackedColumn | None:
-        column = None
+        column: Any = None
         if isinstance(self._source, ParquetColumns) and name in self.names:
             column = self._source.packed(name)
         elif isinstance(self._source, TextColumns):
@@ -202,6 +202,10 @@ class Table:
             If one is missing, or is neither a number nor a date nor ISO 8601 text (which, without a time zone, is taken
             for UTC).
         """
+        packed = self._packed(name) if isinstance(self._source, TextColumns) else None
+        exact = None if packed is None else packed.floats(np.float64)
+        if exact is not None:
+            return exact
         values = self.column(name)
         if values.dtype.kind in "OUS":
             try:

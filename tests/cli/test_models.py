@@ -204,7 +204,7 @@ def test_evaluate_by_time_with_columns_by_name(dmc_in, tmp_path):
 
 def test_fit_opens_its_ratings_once(dmc_in, monkeypatch):
     opened, read = [], readers.read
-    monkeypatch.setattr(readers, "read", lambda path, columns: opened.append(path.name) or read(path, columns))
+    monkeypatch.setattr(readers, "read", lambda paths, *how: opened.append(paths[0].name) or read(paths, *how))
     assert dmc_in("fit", "train.csv", "--test", "test.csv")[0] == 0
     assert sorted(opened) == ["test.csv", "train.csv"]
 

@@ -1,11 +1,16 @@
 """Whatever table the ratings come in and whatever the ids are, the same entries; whatever is wrong, a sentence."""
 
+import functools
+import os
 import re
+import subprocess
+import sys
 
 import numpy as np
 import pandas as pd
 import polars as pl
 import pyarrow as pa
+import pyarrow.csv as pa_csv
 import pytest
 
 from dmc.recommend.table import Table
@@ -302,7 +307,7 @@ def test_cut_anywhere_a_file_is_refused_or_whole_lines_are_read(write):
 def test_no_file(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"there is no file .*nope.csv; check the path"):
         Table.open(tmp_path / "nope.csv")
-    with pytest.raises(IsADirectoryError, match="is a folder without Parquet files; give a file of"):
+    with pytest.raises(IsADirectoryError, match="is a folder; give a file of ratings, or a folder of Parquet files"):
         Table.open(tmp_path)
 
 
@@ -457,3 +462,33 @@ def test_like(kind):
 def test_a_table_without_any_column():
     with pytest.raises(ValueError, match="the table has no column 'user', nor any other; say which is meant"):
         Table.open({}).ids("user")
+
+
+# --- files larger than memory
+
+FIT_IN_LITTLE_ROOM = """
+import resource, sys, dmc
+
+def fit(path):
+    return dmc.Recommender(1).fit(path)
+
+fit(sys.argv[1])  # loads what a fit loads
+used = next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("VmSize")) * 1024
+resource.setrlimit(resource.RLIMIT_AS, (used + (int(sys.argv[3]) << 20),) * 2)
+print(len(fit(sys.argv[2]).users_))
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the address space is told and limited as Linux does")
+def test_a_file_is_fitted_in_little_more_room_than_its_entries_take(tmp_path, rng):
+    """1,400,000 ratings, 40 MiB of text, which take 22 MiB sorted by row and by column, and took 320 to fit."""
+    write = functools.partial(pa_csv.write_csv, write_options=pa_csv.WriteOptions(quoting_style="none"))
+    pairs = rng.choice(20_000 * 1_000, 1_400_000, replace=False)
+    columns = {"user": 9_000_000 + 7 * (pairs // 1_000), "item": 1_000_000 + 13 * (pairs % 1_000)}
+    columns |= {"rating": rng.integers(1, 11, len(pairs)) / 2, "timestamp": 10**9 + pairs}
+    write(pa.table(columns), tmp_path / "large.csv")
+    write(pa.table({name: values[:2000] for name, values in columns.items()}), tmp_path / "small.csv")
+    command = [sys.executable, "-W", "ignore", "-c", FIT_IN_LITTLE_ROOM, tmp_path / "small.csv", tmp_path / "large.csv"]
+    threads = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}  # each takes address space
+    run = subprocess.run([*command, "110"], capture_output=True, text=True, env=os.environ | threads)
+    assert run.stdout.split() == ["20000"], run.stderr
