@@ -18,7 +18,8 @@ from dmc.recommend.packed_column import WIDE, PackedColumn
 BLOCK = 1 << 20  # bytes read at a time: what is made of them on the way stays in the caches
 ROWS = 1000  # that the csv module gives at a time: as lists of text, few enough to stay in the caches
 DIGITS = 18  # as many as always fit into int64
-LETTERS = 8  # of a text that is compared as one number
+QUOTE = ord('"')
+ASCII = 128  # letters that are a byte each in UTF-8
 
 Row = tuple[int, list[str]]  # the number of its line, and its fields
 Places = NDArray[np.int64]
@@ -81,13 +82,14 @@ class Fields:
     def read(self, given: Iterator[bytes], n_lines: int) -> None:
         """All blocks of a file behind its header, which has so many lines."""
         for block in given:
-            if b'"' in block:  # what is in quotes may reach into the next block
-                self._read_rows(rows(map(decoded, chain([block], given)), self.delimiter, n_lines), iter(()))
-                return
             n_before, n_lines = n_lines, n_lines + block.count(b"\n")
-            if not self._read_plain(block):
-                below = rows(map(decoded, given), self.delimiter, n_lines)
-                self._read_rows(rows(iter([decoded(block)]), self.delimiter, n_before), below)
+            if self._read_plain(block):
+                continue
+            if b'"' in block:  # what is in quotes may reach into the next block
+                self._read_rows(rows(map(decoded, chain([block], given)), self.delimiter, n_before), iter(()))
+                return
+            below = rows(map(decoded, given), self.delimiter, n_lines)
+            self._read_rows(rows(iter([decoded(block)]), self.delimiter, n_before), below)
 
     def _read_rows(self, given: Iterator[Row], below: Iterator[Row]) -> None:
         """Some rows; those below them are counted if a field is empty."""
@@ -119,7 +121,7 @@ class Fields:
         return f"{where}, and so it is in {_checks.count(len(empty) - 1, 'line')} below; fill it in, or remove those"
 
     def _read_plain(self, block: bytes) -> bool:
-        """Take a block without quotes, if no line is special in any way."""
+        """Take a block if no line is special in any way: what is in quotes is a field, and has no other quote."""
         if self.delimiter == "::":
             block = block.replace(b"::", b"\t")
         letter = "\t" if self.delimiter == "::" else self.delimiter
@@ -139,6 +141,11 @@ class Fields:
         if last[:, :-1].any() or not last[:, -1].all():
             return False
         starts = np.append(0, cuts[:-1] + 1).reshape(ends.shape)
+        if n_quotes := block.count(b'"'):
+            quoted = (buffer[starts] == QUOTE) & (buffer[ends - 1] == QUOTE) & (ends - starts > 1)
+            if n_quotes != 2 * np.count_nonzero(quoted):
+                return False
+            starts, ends = starts + quoted, ends - quoted
         if any((starts[:, i] == ends[:, i]).any() for i in self.needed):
             return False
         for name, column in self.packed.items():
@@ -152,18 +159,15 @@ def _add(column: PackedColumn, block: bytes, buffer: NDArray[np.uint8], starts: 
     width = int(lengths.max())
     numbers = _whole_numbers(buffer, starts, lengths, width)
     if numbers is not None:
-        column.add_numbers(numbers)
-    elif width <= LETTERS:
-        keys = np.zeros(len(starts), np.uint64)
+        return column.add_numbers(numbers)
+    if 0 < width <= WIDE:
+        letters = np.zeros((len(starts), width), np.uint32)
         for place in range(width):
-            letter = np.where(place < lengths, buffer[starts + place], 0)
-            keys |= letter.astype(np.uint64) << np.uint64(8 * place)
-        known, codes = np.unique(keys, return_inverse=True)
-        texts = known.astype("<u8").view(f"S{LETTERS}").tolist()
-        column.add_codes([decoded(text) for text in texts], codes)
-    else:
-        ends = (starts + lengths).tolist()
-        column.add([decoded(block[a:b]) for a, b in zip(starts.tolist(), ends, strict=True)])
+            np.copyto(letters[:, place], buffer[starts + place], where=place < lengths)
+        if letters.max() < ASCII:
+            return column.add_words(letters.view(f"U{width}").ravel().tolist())
+    ends = (starts + lengths).tolist()
+    column.add([decoded(block[a:b]) for a, b in zip(starts.tolist(), ends, strict=True)])
 
 
 def _whole_numbers(buffer: NDArray[np.uint8], starts: Places, lengths: Places, width: int) -> NDArray[np.int64] | None:

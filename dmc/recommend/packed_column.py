@@ -21,6 +21,14 @@ Integers = NDArray[np.integer]
 Piece = tuple[str, NDArray[Any]]  # "number", "code" or "text", and the entries
 
 
+class _Levels(dict[str, int]):
+    """Texts and their codes 0, 1, …: one that is looked up for the first time gets the next."""
+
+    def __missing__(self, text: str) -> int:
+        self[text] = code = len(self)
+        return code
+
+
 class PackedColumn:
     """The texts of a column, added some at a time, as whole numbers or as codes of the texts that occur.
 
@@ -35,7 +43,7 @@ class PackedColumn:
     """
 
     def __init__(self) -> None:
-        self.levels: dict[str, int] = {}
+        self.levels = _Levels()
         self._pieces: list[Piece] = []
         self._size = self._n_gathered = self._n_bytes = 0  # entries, pieces that are large, bytes of those that are not
 
@@ -48,12 +56,16 @@ class PackedColumn:
         """Some texts, at least one."""
         if max(map(len, texts)) > WIDE:
             return self._append("text", np.asarray(texts, object))
-        array = np.asarray(texts, str)
-        numbers = whole_numbers(array)
-        if numbers is not None:
+        if texts[0].removeprefix("-").isdigit() and (numbers := whole_numbers(np.asarray(texts, str))) is not None:
             return self.add_numbers(numbers)
-        known = {text: code for code, text in enumerate(dict.fromkeys(texts))}
-        self.add_codes(list(known), np.fromiter(map(known.__getitem__, texts), np.int64, len(texts)))
+        self.add_words(texts)
+
+    def add_words(self, texts: Sequence[str]) -> None:
+        """Some texts, none of them long, not all of them whole numbers."""
+        if self._hardly_repeats():
+            return self._append("text", np.char.encode(np.asarray(texts, str), "utf-8", "surrogateescape"))
+        codes = np.fromiter(map(self.levels.__getitem__, texts), np.int64, len(texts))
+        self._append("code", codes.astype(_narrowest(0, len(self.levels))))
 
     def add_numbers(self, numbers: Integers) -> None:
         """Some whole numbers, at least one."""
@@ -61,14 +73,14 @@ class PackedColumn:
 
     def add_codes(self, texts: Sequence[str], codes: Integers) -> None:
         """Some texts, each once, and which of them each entry is."""
-        n_known = len(self.levels)
-        if max(map(len, texts)) > WIDE:
+        if max(map(len, texts)) > WIDE or self._hardly_repeats():
             return self._append("text", np.asarray(texts, object)[codes])
-        if n_known > max(MAX_LEVELS, self._size // 2):  # a time, a title: hardly any occurs twice
-            return self._append("text", np.char.encode(np.asarray(texts, str), "utf-8", "surrogateescape")[codes])
-        levels = self.levels
-        of_text = np.fromiter((levels.setdefault(text, len(levels)) for text in texts), np.int64, len(texts))
-        self._append("code", of_text[codes].astype(_narrowest(0, len(levels))))
+        of_text = np.fromiter(map(self.levels.__getitem__, texts), np.int64, len(texts))
+        self._append("code", of_text[codes].astype(_narrowest(0, len(self.levels))))
+
+    def _hardly_repeats(self) -> bool:
+        """Whether most texts are new, as times and titles are, so that codes would take more room than they do."""
+        return len(self.levels) > max(MAX_LEVELS, self._size // 2)
 
     def _append(self, kind: str, piece: NDArray[Any]) -> None:
         self._pieces.append((kind, piece))

@@ -97,8 +97,11 @@ class ParquetColumns(Mapping[str, NDArray[Any]]):
                 if hasattr(part, "dictionary"):
                     if str(part.type.value_type) not in TEXTS or part.dictionary.null_count:
                         return None
-                    occurring, codes = np.unique(part.indices.to_numpy(), return_inverse=True)
-                    column.add_codes(part.dictionary.take(occurring).to_pylist(), codes)
+                    codes = part.indices.to_numpy()
+                    occurs = np.zeros(len(part.dictionary), bool)
+                    occurs[codes] = True
+                    texts = part.dictionary.filter(occurs).to_numpy(zero_copy_only=False).tolist()
+                    column.add_codes(texts, (np.cumsum(occurs) - 1)[codes])
                 elif str(part.type) in WHOLE:
                     column.add_numbers(part.to_numpy())
                 else:

@@ -12,7 +12,26 @@ from dmc.recommend.packed_column import PackedColumn
 from dmc.recommend.table import Table
 
 FIELDS = st.sampled_from(
-    ["", "7", "-3", "007", "4.0", "2.5", " x", "é", "日本", "a b", '"q,r"', '"two\nlines"', "a long one of letters"]
+    [
+        "",
+        "7",
+        "-3",
+        "007",
+        "4.0",
+        "2.5",
+        " x",
+        "é",
+        "日本",
+        "a b",
+        '"q,r"',
+        '"two\nlines"',
+        "a long one of letters",
+        '""',
+        '"7"',
+        '"say ""x"",""y"""',
+        'a "b" c',
+        '"a""b"',
+    ]
 )
 ROWS = st.lists(st.lists(FIELDS, min_size=3, max_size=3), min_size=1, max_size=20)
 
@@ -54,8 +73,9 @@ def test_two_colons_are_one_delimiter_wherever_a_block_ends(block, monkeypatch):
 
 def test_a_plain_block_never_meets_the_csv_module(monkeypatch):
     monkeypatch.setattr(delimited, "rows", None)
-    text = "".join(f"{i},u{i % 7},{i % 5}.5\r\n" for i in range(3000))
-    assert packed(text, ",", (0, 1, 2))[1] == [f"u{i % 7}" for i in range(3000)]
+    for line in ("{},u{},{}.5\r\n", '{},"u{}","{}"\n'):
+        text = "".join(line.format(i, i % 7, i % 5) for i in range(3000))
+        assert packed(text, ",", (0, 1, 2))[1] == [f"u{i % 7}" for i in range(3000)]
 
 
 @pytest.mark.parametrize("block", [20, 1 << 20])
