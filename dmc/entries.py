@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from itertools import pairwise
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -63,17 +65,22 @@ def _sort_in_parts(rows: Any, cols: Any, values: Any, shape: tuple[int, int]) ->
             raise IndexError
         counts[1:] += np.bincount(part, minlength=m)
     pointers = np.cumsum(counts)
-    ends = np.searchsorted(pointers, np.arange(TOGETHER, len(rows) + TOGETHER, TOGETHER)).clip(max=m)
     indices, ordered = np.empty(len(rows), _checks.index_dtype(max(m, n))), np.empty_like(values)
-    repeats, first_repeat, begin = 0, -1, 0
-    for end in np.unique(ends):
-        found = _extensions.core.sort_entries(*_of_rows(begin, end, rows, cols, values), int(end - begin), n)
+    repeats, first_repeat = 0, -1
+    for begin, end in _some_rows(pointers):
+        found = _extensions.core.sort_entries(*_of_rows(begin, end, rows, cols, values), end - begin, n)
         at = slice(pointers[begin], pointers[end])
         indices[at], ordered[at] = found[1:3]
         repeats += found[3]
         first_repeat = int(at.start + found[4]) if first_repeat < 0 <= found[4] else first_repeat
-        begin = end
     return SortedEntries(SparseIndex(pointers, indices), ordered, repeats, first_repeat)
+
+
+def _some_rows(pointers: Any) -> Iterator[tuple[int, int]]:
+    """The first of some rows, and the one behind their last: all rows, those of about TOGETHER entries at a time."""
+    ends = np.searchsorted(pointers, np.arange(TOGETHER, pointers[-1] + TOGETHER, TOGETHER))
+    ends[ends == ends[-1]] = len(pointers) - 1  # the last rows may be empty
+    return pairwise([0, *np.unique(ends[ends > 0]).tolist()])
 
 
 def _of_rows(begin: int, end: int, *entries: Any) -> tuple[Any, ...]:
@@ -110,6 +117,27 @@ def _new(pointers: Any, indices: Any) -> Any:
 
 
 def merge_repeats(by_row: SparseIndex, values: Any, duplicates: Duplicates) -> tuple[SparseIndex, Any]:
+    """Each position once, with one value made of those that it has."""
+    if isinstance(values, np.ndarray) and len(values) > 2 * TOGETHER:
+        return _merge_in_parts(by_row, values, duplicates)
+    return _merge(by_row, values, duplicates)
+
+
+def _merge_in_parts(by_row: SparseIndex, values: Any, duplicates: Duplicates) -> tuple[SparseIndex, Any]:
+    """The same, some rows after the other: what is made on the way takes the room of several times the entries."""
+    pointers, size = np.zeros_like(by_row.indptr), 0
+    indices, merged = np.empty_like(by_row.indices), np.empty_like(values)
+    for begin, end in _some_rows(by_row.indptr):
+        first, last = by_row.indptr[begin], by_row.indptr[end]
+        part = SparseIndex(by_row.indptr[begin : end + 1] - first, by_row.indices[first:last])
+        (of_part, own), found = _merge(part, values[first:last], duplicates)
+        pointers[begin + 1 : end + 1] = size + of_part[1:]
+        indices[size : size + len(own)], merged[size : size + len(own)] = own, found
+        size += len(own)
+    return SparseIndex(pointers, indices[:size]), merged[:size]
+
+
+def _merge(by_row: SparseIndex, values: Any, duplicates: Duplicates) -> tuple[SparseIndex, Any]:
     xp = array_namespace(values)
     (first,) = xp.nonzero(_new(*by_row))
     ends = xp.concat([first[1:], by_row.indptr[-1:]])

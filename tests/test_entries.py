@@ -53,6 +53,8 @@ def test_many_are_sorted_some_rows_at_a_time(together, n_rows, rng, monkeypatch)
     rows, cols = (rng.integers(0, size, 200).astype(np.int32) for size in (n_rows, 9))
     values, shape = rng.standard_normal(200).astype(np.float32), (n_rows + 3, 9)  # the last rows are empty
     whole = sort_entries(rows, cols, values, shape)
+    hows = ("mean", "last", "sum")
+    merged = [merge_repeats(whole.by_row, whole.values, how) for how in hows]
     monkeypatch.setattr(entries, "TOGETHER", together)
     monkeypatch.setattr(entries, "PART", 30)
     found = sort_entries(rows, cols, values, shape)
@@ -60,6 +62,11 @@ def test_many_are_sorted_some_rows_at_a_time(together, n_rows, rng, monkeypatch)
         np.testing.assert_array_equal(ours, expected)
         assert ours.dtype == expected.dtype
     assert (found.repeats, found.first) == (whole.repeats, whole.first)
+    for how, (by_row, once) in zip(hows, merged, strict=True):
+        found_by_row, found_once = merge_repeats(found.by_row, found.values, how)
+        for ours, expected in zip((*found_by_row, found_once), (*by_row, once), strict=True):
+            np.testing.assert_array_equal(ours, expected)
+            assert ours.dtype == expected.dtype
 
 
 @pytest.mark.parametrize(
