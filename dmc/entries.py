@@ -117,16 +117,16 @@ def _new(pointers: Any, indices: Any) -> Any:
 
 
 def merge_repeats(by_row: SparseIndex, values: Any, duplicates: Duplicates) -> tuple[SparseIndex, Any]:
-    """Each position once, with one value made of those that it has."""
+    """Each position once, with one value made of those that it has; where there are many, in the room of the given."""
     if isinstance(values, np.ndarray) and len(values) > 2 * TOGETHER:
         return _merge_in_parts(by_row, values, duplicates)
     return _merge(by_row, values, duplicates)
 
 
 def _merge_in_parts(by_row: SparseIndex, values: Any, duplicates: Duplicates) -> tuple[SparseIndex, Any]:
-    """The same, some rows after the other: what is made on the way takes the room of several times the entries."""
+    """The same, some rows after the other: all at once would take the room of several times the entries."""
     pointers, size = np.zeros_like(by_row.indptr), 0
-    indices, merged = np.empty_like(by_row.indices), np.empty_like(values)
+    indices, merged = by_row.indices, values  # what is written stands before what is still to be read
     for begin, end in _some_rows(by_row.indptr):
         first, last = by_row.indptr[begin], by_row.indptr[end]
         part = SparseIndex(by_row.indptr[begin : end + 1] - first, by_row.indices[first:last])
