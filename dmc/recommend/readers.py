@@ -80,7 +80,10 @@ def read(sources: Sequence[Path | IO[Any]], columns: Sequence[str], only: Collec
             given = chain([head] if head else [], given)
             suffixes = [suffix.lower() for suffix in Path(origin).suffixes if suffix.lower() != ".gz"]
             unnamed = not isinstance(source, Path) and not suffixes
-            if (suffixes and suffixes[-1] in JSON_LINES) or (unnamed and head.lstrip().startswith(b"{")):
+            is_json = (suffixes and suffixes[-1] in JSON_LINES) or (unnamed and head.lstrip().startswith(b"{"))
+            if found is not None and isinstance(found, Objects) != bool(is_json):
+                raise ValueError(f"{origin} is of another kind than the files before it; give files of one kind")
+            if is_json:
                 objects = found if isinstance(found, Objects) else Objects(only)
                 objects.read(map(decoded, given), origin)
                 found = objects

@@ -250,6 +250,9 @@ def test_patterns_that_name_nothing_or_other_columns(tmp_path):
         Table.open(tmp_path / "*.csv")
     (tmp_path / "b.csv").write_text("rating,item,user\n3,7,eve\n")
     assert Table.open(tmp_path / "*.csv").ids("user").tolist() == [*COLUMNS["user"], "eve"]
+    (tmp_path / "c.jsonl").write_text(JSON)
+    with pytest.raises(ValueError, match=r"c.jsonl is of another kind than the files before it; give files of one kin"):
+        Table.open(tmp_path / "*")
     (tmp_path / "[1].csv").write_text(CSV)
     assert_expected(tmp_path / "[1].csv")
 
