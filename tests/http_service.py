@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
-EXAMPLES = Path(__file__).parents[1] / "examples"
+from example_scripts import EXAMPLES
 
 
 class Client:
