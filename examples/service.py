@@ -9,8 +9,6 @@ import logging
 import os
 import threading
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from typing import Annotated, Any, NamedTuple
 
 import numpy as np
@@ -50,8 +48,8 @@ def read(path: str) -> Served:
     # somebody has it mapped; one that is written over it in place, as cp does, would change the model that is served.
     before = stamp(path)
     rec = dmc.Recommender.load(path, mmap=True)
-    with safe_open(path, "numpy") as file:
-        version = f"{int(file.metadata()['checksum']):08x}"
+    with safe_open(path, "numpy") as opened:
+        version = f"{int(opened.metadata()['checksum']):08x}"
     if stamp(path) != before:  # replaced meanwhile: the name might be of the other one
         return read(path)
     rec.recommend(rec.users_.ids[:1], 1)  # what is made when it is first asked for, before anybody waits for it
@@ -87,14 +85,8 @@ class ModelFile:
             log.error("still serving version %s: %s", self.served.version, error)
 
 
-@asynccontextmanager
-async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-    app.state.file = ModelFile(os.environ["DMC_MODEL"])
-    threading.Thread(target=app.state.file.watch, daemon=True).start()
-    yield
-
-
-app = FastAPI(lifespan=lifespan)
+app, file = FastAPI(), ModelFile(os.environ["DMC_MODEL"])  # each worker has its own
+threading.Thread(target=file.watch, daemon=True).start()
 
 
 @app.exception_handler(ValueError)
@@ -109,7 +101,7 @@ class Pairs(BaseModel):
 
 @app.post("/predict")
 def predict(pairs: Pairs) -> dict[str, Any]:
-    rec, version, _ = app.state.file.served
+    rec, version, _ = file.served
     user, item, _ = rec.columns_
     found = rec.predict({user: pairs.users, item: pairs.items}, output="records")
     return {"version": version, "predictions": found}  # "known" says of each pair whether it is more than an average
@@ -117,14 +109,14 @@ def predict(pairs: Pairs) -> dict[str, Any]:
 
 @app.get("/recommend")
 def recommend(user: str, n: Length = 10) -> dict[str, Any]:
-    rec, version, _ = app.state.file.served
+    rec, version, _ = file.served
     known = bool(rec.users_.positions([user])[0] >= 0)  # others get what is liked by most
     return {"version": version, "known": known, "items": rec.recommend([user], n, output="records")}
 
 
 @app.get("/similar")
 def similar(item: str, n: Length = 10) -> dict[str, Any]:
-    rec, version, _ = app.state.file.served
+    rec, version, _ = file.served
     return {"version": version, "items": rec.similar_items([item], n, output="records")}
 
 
@@ -137,12 +129,10 @@ class Visitor(BaseModel):
 @app.post("/visitor")
 def visitor(of: Visitor) -> dict[str, Any]:
     """A list for somebody who is not in the model, by what he has rated or clicked: nothing is fitted for that."""
-    rec, version, _ = app.state.file.served
-    scores = rec.ranking_.V @ rec.user_vector(of.items, of.ratings, vectors="ranking")
-    had = rec.items_.positions(of.items)
-    scores[had[had >= 0]] = -np.inf
-    best = np.argsort(-scores, kind="stable")[: of.n]
-    best = best[scores[best] > -np.inf]
+    rec, version, _ = file.served
+    ranked_by = dmc.Factors(rec.user_vector(of.items, of.ratings, vectors="ranking")[None], (), rec.ranking_.V)
+    best = ranked_by.top_n([0], of.n + len(of.items))[0][0]
+    best = best[(best >= 0) & ~np.isin(best, rec.items_.positions(of.items))][: of.n]
     predicted = rec.mean_ + rec.item_factors[best] @ rec.user_vector(of.items, of.ratings)
     pairs = zip(rec.items_.ids[best].tolist(), np.clip(predicted, *rec.range_).tolist(), strict=True)
     return {"version": version, "items": [{"item": item, "prediction": value} for item, value in pairs]}
@@ -150,8 +140,7 @@ def visitor(of: Visitor) -> dict[str, Any]:
 
 @app.get("/health")
 def health() -> dict[str, Any]:
-    file = app.state.file
     rec, version, (written, *_) = file.served
-    sizes = {"users": len(rec.users_), "items": len(rec.items_), "ratings": rec.n_observed_}
+    sizes = {"users": len(rec.users_), "items": len(rec.items_), "ratings": rec.n_observed_}  # to be watched, too
     age = round((time.time() - written / 1e9) / 3600, 3)
     return {"version": version, "age_hours": age, **sizes, "worker": os.getpid(), "problem": file.problem or None}
