@@ -101,9 +101,7 @@ def _wait_for(port: int) -> None:
 
 def serving() -> None:
     """Top-10 of 20,000 users and items, a million ratings, a process and a request at a time: p50 and p99."""
-    os.environ["OMP_NUM_THREADS"] = (
-        "1"  # of the service; this process has it from `OMP_NUM_THREADS=1 dmc bench serving`
-    )
+    os.environ["OMP_NUM_THREADS"] = "1"  # of the service; for this process it has to be set before
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.dmc"
         dmc.Recommender().fit(planted()).save(path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -18,6 +19,7 @@ import pytest
 from safetensors import safe_open
 
 import dmc
+from example_scripts import EXAMPLES
 from http_service import Client, ask_health, service
 
 for package in ("fastapi", "uvicorn"):
@@ -149,6 +151,29 @@ def test_a_broken_file_leaves_the_old_model_and_health_says_so(models, tmp_path)
         assert client.get("/recommend", user="nobody")[1]["known"] is False
         likest = client.get("/similar", item=13, n=2)[1]["items"]
         assert likest == dmc.Recommender.load(models[0]).similar_items(["13"], 2, output="records")
+
+
+def test_what_the_page_says_runs(models, tmp_path):
+    page = (EXAMPLES.parent / "docs" / "serving.md").read_text()
+    start, *blocks = re.findall(r"^```sh\n(.*?)^```$", page, flags=re.DOTALL | re.MULTILINE)
+    assert start in (EXAMPLES / "service.py").read_text()
+    for program in ("curl", "flock"):
+        if shutil.which(program) is None:
+            pytest.skip(f"{program} is not installed here")
+    put(models[0], tmp_path / "model.dmc")
+    put(models[1], tmp_path / "fresh.dmc")
+    (tmp_path / "today.csv").write_text("user,item,rating\n1,3,5\nsomebody new,13,4\n")
+    programs = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    with service(tmp_path / "model.dmc", 1) as port:
+        for block in blocks:
+            script = block.replace("localhost:8000", f"127.0.0.1:{port}").replace("curl ", "curl --silent --fail ")
+            command = ["bash", "-euc", script]
+            done = subprocess.run(
+                command, cwd=tmp_path, env=os.environ | {"PATH": programs}, capture_output=True, text=True
+            )
+            assert done.returncode == 0, done.stderr
+            assert done.stdout.count('"version"') == script.count("curl")
+    assert version(tmp_path / "model.dmc") != version(models[1])  # it was updated, too
 
 
 def test_the_nightly_update_is_served(models, tmp_path):
