@@ -153,6 +153,23 @@ def test_a_broken_file_leaves_the_old_model_and_health_says_so(models, tmp_path)
         assert likest == dmc.Recommender.load(models[0]).similar_items(["13"], 2, output="records")
 
 
+def test_clicks_of_named_users(ratings, tmp_path):
+    clicks = {"user": [f"né {user}/&?" for user in ratings["user"]], "item": ratings["item"]}
+    rec = dmc.Recommender(8, feedback="implicit").fit(clicks)
+    rec.save(tmp_path / "model.dmc")
+    had = [3, 13, 23, 999_999]
+    with_him = rec.fold_in({"user": ["him"] * 3, "item": had[:3]})
+    with service(tmp_path / "model.dmc", 1) as port, closing(Client(port)) as client:
+        assert client.get("/recommend", user="né 7/&?", n=3)[1]["items"] == rec.recommend(
+            "né 7/&?", 3, output="records"
+        )
+        found = client.post("/visitor", items=had, n=4)[1]["items"]
+        assert close(found, with_him.recommend("him", 4, output="records"))
+        assert len(client.post("/visitor", items=had, n=1000)[1]["items"]) == len(rec.items_) - 3
+        nobody = client.post("/visitor", items=[999_999], n=4)[1]["items"]
+        assert close(nobody, rec.recommend("nobody", 4, output="records"))
+
+
 def test_what_the_page_says_runs(models, tmp_path):
     page = (EXAMPLES.parent / "docs" / "serving.md").read_text()
     start, *blocks = re.findall(r"^```sh\n(.*?)^```$", page, flags=re.DOTALL | re.MULTILINE)
