@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
@@ -17,7 +18,8 @@ from dmc.recommend.vocabulary import is_missing
 
 MAX_LEVELS = 100  # of a column of text or tags, the commonest: each becomes an attribute
 MIN_ROWS = 2  # with a level: what one alone has says nothing of others
-TAG_SEPARATORS = ("|", ";", ",")  # the first always separates; the others where there are fewer tags than texts
+# The first always separates; the others where there are fewer tags than texts, or more rows share one than a text.
+TAG_SEPARATORS = ("|", ";", ",")
 
 Float = NDArray[np.float32]
 
@@ -197,13 +199,27 @@ def _is_list(value: Any) -> bool:
 
 def _separator(values: NDArray[Any]) -> str:
     """What stands between the tags of texts; empty, if they are no lists of tags."""
-    texts = {value for value in values.tolist() if isinstance(value, str)}
+    texts = [value for value in values.tolist() if isinstance(value, str)]
+    whole = _Repeats.of(texts, "")
     for separator in TAG_SEPARATORS:
         if any(separator in text for text in texts):
-            tags = {tag for text in texts for tag in _tags(text, separator)}
-            if separator == TAG_SEPARATORS[0] or len(tags) < len(texts):
+            parts = _Repeats.of(texts, separator)
+            if separator == TAG_SEPARATORS[0] or parts.levels < whole.levels or parts.rows > whole.rows:
                 return separator
     return ""
+
+
+class _Repeats(NamedTuple):
+    """How much of texts comes again, split in one way."""
+
+    levels: int
+    rows: int  # with a level that another row has too
+
+    @classmethod
+    def of(cls, texts: Sequence[str], separator: str) -> _Repeats:
+        rows = [_tags(text, separator) for text in texts]
+        counts = Counter(tag for tags in rows for tag in tags)
+        return cls(len(counts), sum(any(counts[tag] >= MIN_ROWS for tag in tags) for tags in rows))
 
 
 def _tags(value: Any, separator: str) -> set[str]:

@@ -157,3 +157,18 @@ def test_missing_dates_and_missing_numbers_of_a_file_are_averages(tmp_path):
     np.testing.assert_allclose(
         attributes(pd.DataFrame(ids | {"age": numbers}), "user")[1], expected[:, None], atol=1e-6
     )
+
+
+@pytest.mark.parametrize("separator", [", ", ";", "|"])
+def test_tags_beside_one_of_each_rows_own(separator):
+    """As many tags as texts, then; but no two texts are the same."""
+    texts = [f"kind {i % 4}{separator}id {i}" for i in range(40)]
+    _, matrix = attributes({"item": np.arange(40), "tags": texts}, "item")
+    assert matrix.shape[1] == 4
+    np.testing.assert_array_equal(matrix[:4], matrix[4:8])
+
+
+def test_names_with_a_comma_that_come_again_are_whole():
+    names = ["Lee, Ang", "Lee, Spike", "Allen, Woody", "Varda, Agnes"] * 3
+    _, matrix = attributes({"item": np.arange(12), "director": names}, "item")
+    assert matrix.shape[1] == 4
