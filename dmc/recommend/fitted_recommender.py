@@ -140,7 +140,7 @@ class FittedRecommender:
         n : int
             Items for each user; fewer where fewer are left.
         filter_already_liked_items : bool
-            Leave out what the user has rated.
+            Leave out what the user has rated. Of clicks, what he dislikes is left out in any case.
         filter_items : ids, as `users`, optional
             Never recommend these.
         items : ids, as `users`, or mapping of user ids to ids, optional
@@ -173,7 +173,7 @@ class FittedRecommender:
         """
         return queries.recommend(
             self._served(), users, n, filter_already_liked=filter_already_liked_items, filter_items=filter_items,
-            items=items, clip=clip, unknown=unknown, output=output
+            items=items, clip=clip, unknown=unknown, output=output, clicks=self.feedback == "implicit"
         )  # fmt: skip
 
     def similar_items(self, items: Any, n: int = 10, *, output: Output | None = None) -> Any:

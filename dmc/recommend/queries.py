@@ -67,6 +67,7 @@ def recommend(
     clip: bool,
     unknown: str,
     output: Output | None,
+    clicks: bool,
 ) -> Any:
     """A table of the n best items for each user."""
     _checks.choice(unknown, "unknown", ("mean", "error"))
@@ -76,6 +77,7 @@ def recommend(
             "say filter_already_liked_items=False"
         )
     user, item, _ = state.columns
+    hidden = state.rated if filter_already_liked else state.disliked if clicks else None
     own = items if isinstance(items, Mapping) and item not in items else None
     if users is None:
         users = state.users.ids if own is None else list(own)
@@ -83,9 +85,9 @@ def recommend(
     ids = source.ids(user)
     rows = _positions(state.users, ids, user, unknown)
     if own is None:
-        best = _best(state, rows, n, filter_already_liked, filter_items, items)
+        best = _best(state, rows, n, hidden, filter_items, items)
     else:
-        best = _best_of_own(state, ids, rows, n, filter_already_liked, filter_items, own)
+        best = _best_of_own(state, ids, rows, n, hidden, filter_items, own)
     found = best >= 0
     counts = found.sum(axis=1)
     predicted = _predicted(state, np.repeat(rows, counts), best[found])
@@ -97,7 +99,7 @@ def recommend(
     return answers.given_back(source, columns, output)
 
 
-def _best(state: State, rows: Positions, n: int, filter_already_liked: bool, never: Any, only: Any) -> Positions:
+def _best(state: State, rows: Positions, n: int, hidden: SparseIndex | None, never: Any, only: Any) -> Positions:
     """(users, n) the best items of all, or of some; −1 where fewer are left."""
     among = None
     if only is not None or never is not None:
@@ -106,9 +108,8 @@ def _best(state: State, rows: Positions, n: int, filter_already_liked: bool, nev
             if ids is not None:
                 allowed[_known_items(state, ids)] = value
         among = np.flatnonzero(allowed)
-    exclude = state.rated if filter_already_liked else None
     scores = _scores(state)
-    best, _ = scores.top_n(rows % len(scores.U), n, exclude=exclude, among=among)
+    best, _ = scores.top_n(rows % len(scores.U), n, exclude=hidden, among=among)
     return np.asarray(best)
 
 
@@ -117,7 +118,7 @@ def _best_of_own(
     ids: NDArray[Any],
     rows: Positions,
     n: int,
-    filter_already_liked: bool,
+    hidden: SparseIndex | None,
     never: Any,
     own: Mapping[Any, Any],
 ) -> Positions:
@@ -129,8 +130,8 @@ def _best_of_own(
         positions = np.where(np.isin(positions, _known_items(state, never)), -1, positions)
     left, scores = candidates.of_each(ids, user, own, owners, positions), _scores(state)
     rows = rows % len(scores.U)
-    if filter_already_liked:
-        left = candidates.without(left, state.rated.take(rows)[0], len(state.items))
+    if hidden is not None:
+        left = candidates.without(left, hidden.take(rows)[0], len(state.items))
     return candidates.best(scores, rows, n, left)
 
 

@@ -212,6 +212,14 @@ class State:
         return SparseIndex(np.append(self.seen.indptr, self.seen.indptr[-1]), self.seen.indices)
 
     @cached_property
+    def disliked(self) -> SparseIndex:
+        """Of clicks: the items that each user dislikes; the last, who is not known, none."""
+        index = self.seen
+        if self.without_ratings is None:
+            index = self.fitted().observations.take(self.fitted().observations.values < 0).pattern.by_row
+        return SparseIndex(np.append(index.indptr, index.indptr[-1]), index.indices)
+
+    @cached_property
     def user_directions(self) -> NDArray[np.float32]:
         """(users, k) unit vectors, whose products are the cosines of what users are predicted to rate, biases apart."""
         return _directions(self.factors.U, self.factors.V)
