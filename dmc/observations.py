@@ -179,6 +179,16 @@ class Observations:
         by_row = SparseIndex(xp.searchsorted(kept, self.pattern.by_row.indptr), self.cols[kept])
         return Observations(Pattern.of(self.shape, by_row), self.values[kept], self._weights_at(kept))
 
+    def among(self, rows: NDArray[np.int64], cols: NDArray[np.int64]) -> Observations:
+        """The entries of some rows and columns, both ascending, in a matrix of these alone; of NumPy arrays."""
+        index, entries = self.pattern.by_row.take(rows)
+        number = np.full(self.shape[1], -1, index.indices.dtype)
+        number[cols] = np.arange(len(cols))
+        columns = number[index.indices]
+        kept = np.flatnonzero(columns >= 0)
+        by_row, entries = SparseIndex(np.searchsorted(kept, index.indptr), columns[kept]), entries[kept]
+        return self.from_lines(by_row, self.values[entries], (len(rows), len(cols)), self._weights_at(entries))
+
     def repeat_rows(self, times: NDArray[np.int64]) -> tuple[Observations, NDArray[np.int64]]:
         """Each row as often as `times` (rows,) says, of NumPy arrays; and (new rows,) which row each of them was."""
         origin = np.repeat(np.arange(self.shape[0]), times)

@@ -74,6 +74,18 @@ def test_take_is_a_mask_of_the_entries(expected):
     same(part, Observations.from_entries(expected.rows[keep], expected.cols[keep], expected.values[keep], SHAPE))
 
 
+def test_among_some_rows_and_columns_values_and_weights_stay_with_their_positions():
+    rng = np.random.default_rng(0)
+    dense = rng.random((9, 7)) * (rng.random((9, 7)) < 0.6)
+    rows, cols = np.nonzero(dense)
+    observed = Observations.from_entries(rows, cols, dense[rows, cols], dense.shape, weights=1 + dense[rows, cols])
+    these, those = np.array([0, 3, 4, 8]), np.array([1, 2, 6])
+    left = observed.among(these, those)
+    np.testing.assert_array_equal(left.to_scipy().toarray(), dense[np.ix_(these, those)])
+    np.testing.assert_array_equal(left.weights, 1 + left.values)
+    assert (np.diff(left.rows * 3 + left.cols) > 0).all()
+
+
 def test_with_values_keeps_positions(expected):
     other = expected.with_values(np.arange(6.0))
     assert other.pattern is expected.pattern

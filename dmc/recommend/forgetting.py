@@ -46,15 +46,17 @@ def forget(settings: RecommenderSettings, before: State, users: Any, items: Any)
 def _less(settings: RecommenderSettings, before: State, left: State, rows: Positions, cols: Positions) -> State:
     """What is left, with its ratings, its models and its ranking of lists."""
     observed, models = before.fitted()
-    ratings, unchanged = _part_of(observed, rows, cols), np.zeros(len(rows), bool)
+    ratings, unchanged = observed.among(rows, cols), np.zeros(len(rows), bool)
+    if ratings.n_observed == 0:
+        raise ValueError("without them no rating would be left; fit a model of others")
     with kernels.threads(settings.n_threads):
         fitted = Fitted(ratings, [model.extended(ratings, rows, cols, unchanged) for model in models])
         left = replace(left, seen=ratings.pattern.by_row, fitted=Lazy.of(fitted))
         if before.ranking is None:
             return left
         if not (before.ranking.made or (before.origin is not None and before.origin.ranking.made)):
-            where = settings.device, settings.n_threads
-            return replace(left, ranking=Lazy(partial(list_ranking.rank_lists, ratings, left.served, *where)))
+            given = ratings, left.served, fitted.models[0].attributes, settings.device, settings.n_threads
+            return replace(left, ranking=Lazy(partial(list_ranking.rank_lists, *given)))
         ranking = _of_ranking(before.ranking(), rows, cols)
         if ranking.preferences is not None:
             chosen = list_ranking.chosen_of(ratings)
@@ -109,21 +111,6 @@ def _unknown(ids: Sequence[Any], name: str) -> str:
     named, more = ", ".join(map(repr, ids[:SHOWN])), f" and {len(ids) - SHOWN:,} more" if len(ids) > SHOWN else ""
     are = "are" if len(ids) > 1 else "is"
     return f"{name} {named}{more} {are} not known, and nothing was forgotten; leave out whom the model does not know"
-
-
-def _part_of(observed: Observations, rows: Positions, cols: Positions) -> Observations:
-    """Entries of these rows and columns alone, both ascending."""
-    index, entries = observed.pattern.by_row.take(rows)
-    of_columns = np.full(observed.shape[1], -1)
-    of_columns[cols] = np.arange(len(cols))
-    columns = of_columns[index.indices]
-    stays = np.flatnonzero(columns >= 0)
-    if len(stays) == 0:
-        raise ValueError("without them no rating would be left; fit a model of others")
-    by_row = SparseIndex(np.searchsorted(stays, index.indptr), columns[stays])
-    values, weights = observed.values[entries[stays]], observed.weights
-    shape = len(rows), len(cols)
-    return Observations.from_lines(by_row, values, shape, None if weights is None else weights[entries[stays]])
 
 
 def _of_these(vectors: NDArray[np.float32], positions: Positions) -> NDArray[np.float32]:

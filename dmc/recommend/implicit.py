@@ -105,6 +105,8 @@ class Preferences:
         With STOPPED: the callback that asked for it, or "interrupt" for Ctrl-C.
     attributes : SideInformation
         Of rows and columns: those without counts are placed by them.
+    cold : pair of (rows,) and (columns,) bool, optional
+        Which ones no counts have placed: where others are placed, nothing is said of them. None: those without counts.
     """
 
     factors: Factors
@@ -118,6 +120,7 @@ class Preferences:
     n_iter: int = 0
     stopped_by: str | None = None
     attributes: SideInformation = NONE
+    cold: tuple[NDArray[np.bool_], NDArray[np.bool_]] | None = None
     mean = 0.0
     noise = validation_rmse = float("nan")
 
@@ -139,6 +142,13 @@ class Preferences:
         U, V, known = self.factors.U, self.factors.V, self.known[:, None]
         U, V = np.vstack([np.where(known, U, self._average), self._average]), np.vstack([V, np.zeros_like(V[:1])])
         return Factors(U, (), V, *(np.zeros(len(side), np.float32) for side in (U, V)))
+
+    @cached_property
+    def warm(self) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+        """(rows,) and (columns,) those that are not `cold`."""
+        if self.cold is not None:
+            return ~self.cold[0], ~self.cold[1]
+        return self.counts.pattern.row_counts > 0, self.counts.pattern.column_counts > 0
 
     @cached_property
     def known(self) -> NDArray[np.bool_]:
@@ -171,24 +181,30 @@ class Preferences:
             np.where(old[:, None] >= 0, factor[old], np.float32(0))
             for factor, old in ((self.factors.U, row_of), (self.factors.V, column_of))
         )
-        for side, other, index, values, which in (
-            (V, U, observations.pattern.by_column, counts.by_column, column_of < 0),
-            (U, V, observations.pattern.by_row, counts.by_row, (row_of < 0) | changed),
+        filled = observations.pattern.row_counts > 0, observations.pattern.column_counts > 0
+        warm = tuple(
+            has | ((old >= 0) & was[old]) for has, was, old in zip(filled, self.warm, (row_of, column_of), strict=True)
+        )
+        for side, other, told, index, values, which in (
+            (V, U, warm[0], observations.pattern.by_column, counts.by_column, column_of < 0),
+            (U, V, warm[1], observations.pattern.by_row, counts.by_row, (row_of < 0) | changed),
         ):
             of_these, places = index.take(which)
-            side[which] = self._folded_in(other, of_these, values[places])
+            side[which] = self._folded_in(other, told, of_these, values[places])
         news = tuple(zip((row_of, column_of), described, strict=True))
         attributes = SideInformation(
             *(of if of is None else extended(of, *to) for of, to in zip(self.attributes, news, strict=True))
         )
-        grown = replace(self, factors=Factors(U, (), V), counts=observations, attributes=attributes)
+        cold = ~warm[0], ~warm[1]
+        grown = replace(self, factors=Factors(U, (), V), counts=observations, attributes=attributes, cold=cold)
         return grown.with_cold_starts(*(to_place(*to) for to in news))
 
-    def _folded_in(self, other: Float, index: SparseIndex, counts: Float) -> Float:
+    def _folded_in(self, other: Float, warm: NDArray[np.bool_], index: SparseIndex, counts: Float) -> Float:
         """(rows, k) factors of those with such counts, the columns' being known (or the reverse)."""
         weights, pulls = self.settings.terms(counts)
-        ridge = self.settings.ridges(line_sums(weights, index), len(other)).astype(np.float32)
+        ridge = self.settings.ridges(line_sums(weights, index), int(warm.sum())).astype(np.float32)
         known = np.pad(other, ((0, 0), (0, -other.shape[1] % BLOCK)))
+        known[~warm] = 0
         own = np.zeros((len(ridge), known.shape[1]), np.float32)
         of, predicted = entries(index, len(other)), np.zeros(len(weights), np.float32)
         until = TUNING.fold_in_passes, TUNING.fold_in_tol
@@ -216,21 +232,23 @@ class Preferences:
         weights, pulls = (of.astype(np.float64) for of in self.settings.terms(counts))
         known = self.factors.V[columns].astype(np.float64)
         own = known.T @ ((weights - self.settings.unobserved)[:, None] * known)
-        ridge = self.settings.ridges(weights.sum(), len(self.factors.V))
+        ridge = self.settings.ridges(weights.sum(), int(self.warm[1].sum()))
         return self._zeros + own + ridge * np.eye(known.shape[1]), known, pulls
 
     @cached_property
     def _zeros(self) -> NDArray[np.float64]:
-        V = self.factors.V
+        V = self.factors.V if self.warm[1].all() else self.factors.V[self.warm[1]]
         return self.settings.unobserved * (V.T @ V).astype(np.float64)
 
     def arrays(self) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
         """What `from_arrays` needs besides the counts."""
         found = {**self.settings._asdict(), "searched": self.searched, "n_searched": self.n_searched}
         arrays = {"U": np.asarray(self.factors.U), "V": np.asarray(self.factors.V)}
-        for name, attributes in zip(SIDES, self.attributes, strict=True):
+        for name, attributes, warm in zip(SIDES, self.attributes, self.warm, strict=True):
             if attributes is not None:
                 arrays[f"{name}.attributes"] = attributes
+            if not warm.all():
+                arrays[f"{name}.cold"] = ~warm
         return arrays, found
 
     @classmethod
@@ -243,8 +261,14 @@ class Preferences:
         searched = [{"phase": "search"} | trial for trial in numbers.get("searched", [])]  # older files do not say it
         n_searched = numbers.get("n_searched", observations.n_observed)
         attributes = SideInformation(*(arrays.get(f"{name}.attributes") for name in SIDES))
-        ended = Status.CONVERGED
-        return cls(factors, observations, [], ended, settings, searched, n_searched, attributes=attributes)
+        of_rows, of_columns = (
+            np.asarray(arrays.get(f"{name}.cold", np.zeros(len(side), bool)))
+            for name, side in zip(SIDES, (factors.U, factors.V), strict=True)
+        )
+        return cls(
+            factors, observations, [], Status.CONVERGED, settings, searched, n_searched, attributes=attributes,
+            cold=(of_rows, of_columns)
+        )  # fmt: skip
 
 
 def refuse_nothing(counts: Array) -> None:
@@ -305,23 +329,45 @@ def fit(
     Y. Hu, Y. Koren, C. Volinsky, "Collaborative filtering for implicit feedback datasets", 2008;
     S. Rendle et al., "Revisiting the performance of iALS on item recommendation benchmarks", 2022 (arXiv 2110.14037).
     """
-    most = min(implicit_search.TUNING.max_rank if rank is None else _checks.integer(rank, "rank", 1), *counts.shape)
-    rng = np.random.default_rng(seed)
+    most = implicit_search.TUNING.max_rank if rank is None else _checks.integer(rank, "rank", 1)
     if not (counts.values > 0).any():
         raise ValueError("no count is above 0, so that nobody likes anything; give counts of what was chosen")
     attributes = side_information if start is None else start.attributes
     if start is not None and counts.n_observed > TUNING.research_ratio * start.n_searched:
         start = None
-    if device is not None:
-        found = _fit_on_device(counts, min(most, rank or TUNING.device_rank), rng, callbacks, device, start)
-        return replace(found, attributes=attributes).with_cold_starts()
+    # Who has no counts, but attributes, is not to change what others are: they are as many as anybody describes.
+    rows, cols = (np.flatnonzero(of) for of in (counts.pattern.row_counts, counts.pattern.column_counts))
+    among = counts if counts.shape == (len(rows), len(cols)) else counts.among(rows, cols)
+    if start is not None:
+        start = replace(start, factors=Factors(start.factors.U[rows], (), start.factors.V[cols]))
+    rng = np.random.default_rng(seed)
+    if device is None:
+        found = _fit(among, min(most, *among.shape), rank is None, rng, callbacks, start)
+    else:
+        width = min(rank or TUNING.device_rank, most, *among.shape)
+        found = _fit_on_device(among, width, rng, callbacks, device, start)
+    if among is not counts:
+        U, V = (np.zeros((size, found.factors.width), np.float32) for size in counts.shape)
+        U[rows], V[cols] = found.factors.U, found.factors.V
+        found = replace(found, factors=Factors(U, (), V))
+    return replace(found, counts=counts, attributes=attributes).with_cold_starts()
+
+
+def _fit(
+    counts: Observations,
+    most: int,
+    any_rank: bool,
+    rng: np.random.Generator,
+    callbacks: Sequence[Callback],
+    start: Preferences | None,
+) -> Preferences:
     with Run(callbacks) as run:
         if start is None:
-            settings, begin, width, history = _found(run, counts, most, rank is None, rng)
+            settings, begin, width, history = _found(run, counts, most, any_rank, rng)
             searched, n_searched = [record for record in history if "ndcg" in record], counts.n_observed
         else:
             settings, begin, history = start.settings, start.factors, list(start.searched)
-            width = begin.width if rank is None else max(begin.width, most)
+            width = begin.width if any_rank else max(begin.width, most)
             searched, n_searched = start.searched, start.n_searched
         problem = AllPairs.of(counts.pattern, counts.values, settings)
         last = Descent.beginning(problem, begin, width, rng)
@@ -329,8 +375,7 @@ def fit(
     assert run.status is not None
     factors, history = last.factors().map(plain), history + last.records("fit", run.n_steps)
     ending = history, run.n_steps, run.stopped_by
-    found = Preferences(factors, counts, last.values, run.status, settings, searched, n_searched, *ending, attributes)
-    return found.with_cold_starts()
+    return Preferences(factors, counts, last.values, run.status, settings, searched, n_searched, *ending)
 
 
 def _found(

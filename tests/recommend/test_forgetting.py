@@ -8,8 +8,6 @@ import pytest
 from test_recommender import part, planted
 
 from dmc import Recommender
-from dmc.observations import Observations
-from dmc.recommend import forgetting
 
 SETTINGS = [
     {},
@@ -140,18 +138,6 @@ def test_features_are_forgotten_too():
     np.testing.assert_array_equal(after.rows.reliability, before.rows.reliability[stays])
     if before.columns.presence.loadings.shape[1]:
         np.testing.assert_array_equal(after.columns.presence.loadings, before.columns.presence.loadings[stays])
-
-
-def test_weights_and_values_stay_with_their_pairs():
-    rng = np.random.default_rng(0)
-    dense = rng.random((9, 7)) * (rng.random((9, 7)) < 0.6)
-    rows, cols = np.nonzero(dense)
-    observed = Observations.from_entries(rows, cols, dense[rows, cols], dense.shape, weights=1 + dense[rows, cols])
-    users, items = np.array([0, 3, 4, 8]), np.array([1, 2, 6])
-    left = forgetting._part_of(observed, users, items)
-    np.testing.assert_array_equal(left.to_scipy().toarray(), dense[np.ix_(users, items)])
-    np.testing.assert_array_equal(left.weights, 1 + left.values)
-    assert (np.diff(left.rows * 3 + left.cols) > 0).all()
 
 
 def test_who_cannot_be_forgotten():

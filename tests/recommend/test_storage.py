@@ -167,8 +167,8 @@ def tables_of_privacy():
 )
 def test_the_page_on_privacy_names_what_a_file_holds(settings, tmp_path):
     told, table = tables_of_privacy(), numbered()
-    users, features = np.unique(table["user"]), {}
-    if settings == {"intervals": True}:  # the only model here that takes any
+    users, features = [*np.unique(table["user"]).tolist(), -1], {}
+    if "model" not in settings:  # networks take none
         features = {"user_features": {"user": users, "age": np.arange(len(users))}}
     model = Recommender(**settings).fit(table, **features)
     for ratings in (True, False):
