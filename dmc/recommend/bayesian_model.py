@@ -15,7 +15,7 @@ from dmc.observations import Observations
 from dmc.pattern import SparseIndex
 from dmc.recommend.factor_posterior import FactorPosterior, SideEntries, entries_of_sides, reliability
 from dmc.recommend.presence_features import PresenceFeatures
-from dmc.recommend.side_information import Described, to_place
+from dmc.recommend.side_information import Described, SideInformation, to_place
 from dmc.solver.solution import Record, Status
 
 # Of an entry, in units of the data's standard deviation: what float32 moments carry. Of 49 fits to clean planted
@@ -73,6 +73,14 @@ class VariationalFactorization:
     def n_iter(self) -> int:
         """Sweeps of the fit."""
         return len(self.errors)
+
+    @property
+    def attributes(self) -> SideInformation:
+        """Of rows and columns; None where nothing was told."""
+        of_rows, of_columns = (
+            side.attributes if side.attributes.shape[1] else None for side in (self.rows, self.columns)
+        )
+        return SideInformation(of_rows, of_columns)
 
     @property
     def history(self) -> list[Record]:

@@ -193,11 +193,11 @@ def _served(
     observations, models = fitted
     explicit, served = settings.feedback == "explicit", ensemble.served(models)
     ranking: Lazy[Ranking] | None = None
-    where = (settings.device, settings.n_threads)
+    attributes, where = models[0].attributes, (settings.device, settings.n_threads)
     if explicit and origin is None:
-        ranking = Lazy(partial(list_ranking.rank_lists, observations, served, *where))
+        ranking = Lazy(partial(list_ranking.rank_lists, observations, served, attributes, *where))
     elif explicit and origin is not None:
-        ranking = Lazy(partial(list_ranking.rank_again, origin, observations, served, refit, *where))
+        ranking = Lazy(partial(list_ranking.rank_again, origin, observations, served, attributes, refit, *where))
     return State(
         columns=told.columns[:3],
         weight=told.columns.weight,

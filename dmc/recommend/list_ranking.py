@@ -14,7 +14,8 @@ from dmc import kernels
 from dmc.factors import Factors
 from dmc.observations import Observations
 from dmc.recommend import implicit
-from dmc.recommend.implicit import Preferences
+from dmc.recommend.implicit import NONE, Preferences
+from dmc.recommend.side_information import Described, SideInformation
 from dmc.recommend.state import Fitted, Lazy, Origin, Ranking
 from dmc.solver.solution import Status
 
@@ -52,7 +53,9 @@ class ListRankingTuning:
 TUNING = ListRankingTuning()
 
 
-def rank_lists(ratings: Observations, served: Factors, device: str | None, n_threads: int | None) -> Ranking:
+def rank_lists(
+    ratings: Observations, served: Factors, attributes: SideInformation, device: str | None, n_threads: int | None
+) -> Ranking:
     """How a recommender's lists are to be ranked: a model of preferences is fitted to who rated what.
 
     What is rated and what is not tells more of what a user wants than the ratings do, but not everywhere: where pairs
@@ -64,6 +67,8 @@ def rank_lists(ratings: Observations, served: Factors, device: str | None, n_thr
     ratings : Observations
     served : Factors
         Whose products, plus the mean, are the predicted ratings; each side with a last row for those who are not known.
+    attributes : SideInformation
+        Who has no rating is taken to be chosen, and to choose, as others of such attributes are and do.
     device : str, optional
         Where to fit.
     n_threads : int, optional
@@ -81,7 +86,7 @@ def rank_lists(ratings: Observations, served: Factors, device: str | None, n_thr
     if held_out.n_observed < TUNING.min_held_out:
         return _by_rating(served)
     with kernels.threads(n_threads):
-        first = _fitted(train, device, None)
+        first = _fitted(train, device, None, attributes)
         share = min((_area(first.factors, chosen, held_out) - 0.5) / TUNING.full_gain, 1.0)
         if share <= 0:
             return _by_rating(served)
@@ -91,24 +96,32 @@ def rank_lists(ratings: Observations, served: Factors, device: str | None, n_thr
 
 
 def rank_again(
-    origin: Origin, ratings: Observations, served: Factors, refit: bool, device: str | None, n_threads: int | None
+    origin: Origin,
+    ratings: Observations,
+    served: Factors,
+    attributes: SideInformation,
+    refit: bool,
+    device: str | None,
+    n_threads: int | None,
 ) -> Ranking:
     """The ranking for more ratings, users or items, from the one before: how ratings count in it stays.
 
     Parameters
     ----------
     origin : Origin
-    ratings, served, device, n_threads
+    ratings, served, attributes, device, n_threads
         As in `rank_lists`.
     refit : bool
         Also fit the preferences again from where they stand; else only new and changed rows are placed.
     """
     before = origin.ranking()
     if before.preferences is None:
-        return rank_lists(ratings, served, device, n_threads) if refit else _by_rating(served)
+        return rank_lists(ratings, served, attributes, device, n_threads) if refit else _by_rating(served)
     chosen = chosen_of(ratings)
     with kernels.threads(n_threads):
-        grown = before.preferences().extended(chosen, origin.row_of, origin.column_of, origin.changed)
+        of_users, of_items = (None if of is None else Described(np.arange(len(of)), of) for of in attributes)
+        way = origin.row_of, origin.column_of, origin.changed, (of_users, of_items)
+        grown = before.preferences().extended(chosen, *way)
         if refit:
             grown = _fitted(chosen, device, grown)
     return joined(grown, served, before.rating_weight)
@@ -180,10 +193,11 @@ def from_arrays(
 
 
 def _preferences_in(left: Float, right: Float, numbers: Mapping[str, Any], fitted: Lazy[Fitted]) -> Preferences:
-    ratings = fitted().observations  # first: a model that was saved without them says so
+    ratings, models = fitted()  # first: a model that was saved without them says so
     width = numbers["width"]
     factors = {"U": left[:-1, :width], "V": right[:-1, :width]}
-    return Preferences.from_arrays(factors, numbers["preferences"], chosen_of(ratings))
+    found = Preferences.from_arrays(factors, numbers["preferences"], chosen_of(ratings))
+    return replace(found, attributes=models[0].attributes, cold=None)
 
 
 def chosen_of(ratings: Observations) -> Observations:
@@ -198,8 +212,10 @@ def _by_rating(served: Factors) -> Ranking:
     return Ranking(np.asarray(served.left), np.asarray(served.right), 1.0, None)
 
 
-def _fitted(chosen: Observations, device: str | None, start: Preferences | None) -> Preferences:
-    found = implicit.fit(chosen, TUNING.rank, 0, (), device, start)
+def _fitted(
+    chosen: Observations, device: str | None, start: Preferences | None, attributes: SideInformation = NONE
+) -> Preferences:
+    found = implicit.fit(chosen, TUNING.rank, 0, (), device, start, attributes)
     if found.status is Status.STOPPED:  # which nothing but Ctrl-C does here
         raise KeyboardInterrupt
     return found
@@ -207,8 +223,9 @@ def _fitted(chosen: Observations, device: str | None, start: Preferences | None)
 
 def _area(factors: Factors, chosen: Observations, held_out: Observations) -> float:
     """Under the curve: how often a held-out pair is preferred to one that its user has not chosen, drawn by chance."""
-    rng, (_, n) = np.random.default_rng(0), chosen.shape
-    rows, columns = np.asarray(held_out.rows).astype(np.int64), rng.integers(0, n, held_out.n_observed)
+    rng, known = np.random.default_rng(0), np.flatnonzero(chosen.pattern.column_counts)
+    rows = np.asarray(held_out.rows).astype(np.int64)
+    columns = known[rng.integers(0, len(known), held_out.n_observed)]
     other = chosen.locate(rows, columns) < 0
     if not other.any():
         return 0.5

@@ -13,7 +13,7 @@ from dmc.observations import Observations
 from dmc.recommend.bayesian_model import VariationalFactorization
 from dmc.recommend.implicit import Preferences
 from dmc.recommend.network_model import NetworkModel
-from dmc.recommend.side_information import Described
+from dmc.recommend.side_information import Described, SideInformation
 from dmc.solver.solution import Record, Status
 
 
@@ -37,6 +37,8 @@ class RatingModel(Protocol):
         Sweeps, or steps, that it took.
     validation_rmse : float
         Root mean squared error on ratings that were held out; NaN where none were.
+    attributes : SideInformation
+        Of rows and columns, as far as they were told.
     history : list of dict
         What was measured on the way. Like `n_iter` and `status`, a file keeps it beside the models and not in them.
     """
@@ -64,6 +66,9 @@ class RatingModel(Protocol):
 
     @property
     def validation_rmse(self) -> float: ...
+
+    @property
+    def attributes(self) -> SideInformation: ...
 
     @property
     def history(self) -> list[Record]: ...

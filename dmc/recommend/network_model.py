@@ -16,7 +16,7 @@ from dmc.observations import Observations
 from dmc.pattern import SparseIndex
 from dmc.recommend import network
 from dmc.recommend.network import NetworkFit, mean_and_unit
-from dmc.recommend.side_information import Described
+from dmc.recommend.side_information import Described, SideInformation
 from dmc.solver import row_solve
 from dmc.solver.solution import Record, Status
 
@@ -87,6 +87,7 @@ class NetworkModel:
     history: list[Record]
     status: Status
     stopped_by: str | None = None
+    attributes = SideInformation()  # networks take none
 
     @classmethod
     def of(cls, fit: NetworkFit, observations: Observations, rank: int) -> NetworkModel:

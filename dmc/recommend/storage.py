@@ -153,7 +153,8 @@ def _ranking(arrays: Arrays, numbers: Numbers | None, served: Factors, fitted: L
 
 
 def _ranked(served: Factors, fitted: Lazy[Fitted]) -> Ranking:
-    return list_ranking.rank_lists(fitted().observations, served, None, None)
+    ratings, found = fitted()
+    return list_ranking.rank_lists(ratings, served, found[0].attributes, None, None)
 
 
 def _fitted(arrays: Arrays, kind: str, numbers: list[Numbers], shape: tuple[int, int]) -> Fitted:

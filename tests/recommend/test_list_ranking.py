@@ -109,6 +109,24 @@ def test_a_described_item_may_be_listed():
     assert np.mean(among["item"][:5] % 3 == 0) > 0.7
 
 
+def test_items_that_nobody_has_rated_are_listed_to_who_would_choose_such():
+    """Kinds are told, and not rated any higher: by predicted rating alone a list says nothing of them."""
+    table, of_user, of_item = tastes(items=240)
+    old = table["item"] < 200
+    info = {"item": np.arange(240), "kind": [f"kind {k}" for k in of_item]}
+    fitted = Recommender().fit(part(table, old), item_features=info)
+    first = {name: values[:200] for name, values in info.items()}
+    folded = Recommender().fit(part(table, old), item_features=first).fold_in(item_features=info)
+    for rec in (fitted, folded):
+        lists = rec.recommend(n=5, items=np.arange(200, 240))
+        assert np.mean(of_user[lists["user"]] == of_item[lists["item"]]) > 0.9
+        assert np.isin(rec.recommend(n=20)["item"], np.arange(200, 240)).any()
+    known = Recommender().fit(part(table, old), item_features=first)
+    np.testing.assert_array_equal(
+        folded.recommend(n=9, items=np.arange(200))["item"], known.recommend(n=9, items=np.arange(200))["item"]
+    )
+
+
 # --- when it is fitted
 
 
