@@ -6,8 +6,12 @@ in processes of their own, so that the memory of the making is not counted. The 
 biases, the variances and the noise, and predicts with the posterior mean of each user.
 """
 
+import json
 import multiprocessing
+import os
 import resource
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -17,6 +21,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 from scipy import sparse
 
@@ -138,7 +143,44 @@ def large() -> None:
     measured(100_000_000)
 
 
-RUNS = {"ratings-1e7": smaller, "ratings-1e8": large}
+FIT_WITHIN = """
+import json, resource, sys, time
+resource.setrlimit(resource.RLIMIT_AS, (int(sys.argv[2]),) * 2)
+import dmc
+began = time.perf_counter()
+model = dmc.Recommender().fit(sys.argv[1])
+figures = {"seconds": time.perf_counter() - began, "n": model.n_observed_, "noise": model.noise_, "rank": model.rank_}
+most = next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("VmPeak"))
+print(json.dumps(figures | {"address_space_gib": most / 2**20}))
+"""
+
+
+def write_csv(folder: str, n: int) -> None:
+    """ratings.csv of the ratings of `make`, in half stars, with a time."""
+    make(folder, n)
+    rng, without_header = np.random.default_rng(1), pa_csv.WriteOptions(include_header=False)
+    with open(f"{folder}/ratings.csv", "wb") as file:
+        file.write(b"user,item,rating,timestamp\n")
+        for batch in pq.ParquetFile(f"{folder}/ratings.parquet").iter_batches():
+            stars = np.clip(np.rint(2 * batch.column("rating").to_numpy().astype(np.float64)), 1, 10) / 2
+            columns = {"user": batch.column("user"), "item": batch.column("item"), "rating": stars}
+            columns["timestamp"] = rng.integers(10**9, 15 * 10**8, len(stars))
+            pa_csv.write_csv(pa.table(columns), file, without_header)
+
+
+def csv_in_little_memory() -> None:
+    """A CSV of 2 GB (70,000,000 ratings) fitted within 2.5 GiB of address space: seconds, and how much it takes."""
+    with tempfile.TemporaryDirectory() as folder:
+        apart(write_csv, folder, 72_000_000)
+        path, limit = Path(folder, "ratings.csv"), 5 << 29
+        command = [sys.executable, "-W", "ignore", "-c", FIT_WITHIN, path, str(limit)]
+        threads = {"OMP_NUM_THREADS": "2", "OPENBLAS_NUM_THREADS": "2"}  # the stack of each is address space
+        run = subprocess.run(command, capture_output=True, text=True, check=True, env=os.environ | threads)
+        size = path.stat().st_size / 1e9
+        record("large_csv", "a CSV within 2.5 GiB", **json.loads(run.stdout), file_gb=size)
+
+
+RUNS = {"ratings-1e7": smaller, "ratings-1e8": large, "ratings-csv": csv_in_little_memory}
 
 if __name__ == "__main__":
     main(RUNS)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from itertools import pairwise
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -10,6 +12,9 @@ from scipy import sparse
 
 from dmc import _arrays, _checks, _extensions
 from dmc.pattern import SparseIndex, plain, pointers_of
+
+TOGETHER = 1 << 23  # entries sorted at a time, where there are many
+PART = 1 << 20  # entries looked at together: what is made of them on the way stays in the caches
 
 Duplicates = Literal["error", "mean", "last", "sum"]
 
@@ -31,6 +36,8 @@ def sort_entries(rows: Any, cols: Any, values: Any, shape: tuple[int, int]) -> S
         index = np.int32 if rows.dtype == cols.dtype == np.int32 else np.int64
         given = plain(rows, index), plain(cols, index), plain(values)
         try:
+            if len(given[2]) > 2 * TOGETHER:
+                return _sort_in_parts(*given, shape)
             pointers, indices, ordered, *repeats = _extensions.core.sort_entries(*given, m, n)
         except IndexError:  # which only says that one is out of range: these say which
             _checks.indices(rows, m, "row")
@@ -46,6 +53,45 @@ def sort_entries(rows: Any, cols: Any, values: Any, shape: tuple[int, int]) -> S
     return SortedEntries(
         SparseIndex(matrix.indptr, matrix.indices), matrix.data, len(again), int(again[0]) if len(again) else -1
     )
+
+
+def _sort_in_parts(rows: Any, cols: Any, values: Any, shape: tuple[int, int]) -> SortedEntries:
+    """The same, those of some rows after the other: sorting takes room of three times what it sorts."""
+    m, n = shape
+    counts = np.zeros(m + 1, np.int64)
+    for first in range(0, len(rows), PART):
+        part = rows[first : first + PART]
+        if not 0 <= part.min() <= part.max() < m:
+            raise IndexError
+        counts[1:] += np.bincount(part, minlength=m)
+    pointers = np.cumsum(counts)
+    indices, ordered = np.empty(len(rows), _checks.index_dtype(max(m, n))), np.empty_like(values)
+    repeats, first_repeat = 0, -1
+    for begin, end in _some_rows(pointers):
+        found = _extensions.core.sort_entries(*_of_rows(begin, end, rows, cols, values), end - begin, n)
+        at = slice(pointers[begin], pointers[end])
+        indices[at], ordered[at] = found[1:3]
+        repeats += found[3]
+        first_repeat = int(at.start + found[4]) if first_repeat < 0 <= found[4] else first_repeat
+    return SortedEntries(SparseIndex(pointers, indices), ordered, repeats, first_repeat)
+
+
+def _some_rows(pointers: Any) -> Iterator[tuple[int, int]]:
+    """The first of some rows, and the one behind their last: all rows, those of about TOGETHER entries at a time."""
+    ends = np.searchsorted(pointers, np.arange(TOGETHER, pointers[-1] + TOGETHER, TOGETHER))
+    ends[ends == ends[-1]] = len(pointers) - 1  # the last rows may be empty
+    return pairwise([0, *np.unique(ends[ends > 0]).tolist()])
+
+
+def _of_rows(begin: int, end: int, *entries: Any) -> tuple[Any, ...]:
+    """The entries of some rows, numbered from 0, in the order given."""
+    kept: tuple[list[Any], ...] = ([], [], [])
+    for first in range(0, len(entries[0]), PART):
+        rows, cols, values = (one[first : first + PART] for one in entries)
+        inside = np.flatnonzero((rows >= begin) & (rows < end))
+        for some, part in zip(kept, (rows[inside] - rows.dtype.type(begin), cols[inside], values[inside]), strict=True):
+            some.append(part)
+    return tuple(map(np.concatenate, kept))
 
 
 def _sort_tensors(rows: Any, cols: Any, values: Any, shape: tuple[int, int]) -> SortedEntries:
@@ -71,6 +117,27 @@ def _new(pointers: Any, indices: Any) -> Any:
 
 
 def merge_repeats(by_row: SparseIndex, values: Any, duplicates: Duplicates) -> tuple[SparseIndex, Any]:
+    """Each position once, with one value made of those that it has; where there are many, in the room of the given."""
+    if isinstance(values, np.ndarray) and len(values) > 2 * TOGETHER:
+        return _merge_in_parts(by_row, values, duplicates)
+    return _merge(by_row, values, duplicates)
+
+
+def _merge_in_parts(by_row: SparseIndex, values: Any, duplicates: Duplicates) -> tuple[SparseIndex, Any]:
+    """The same, some rows after the other: all at once would take the room of several times the entries."""
+    pointers, size = np.zeros_like(by_row.indptr), 0
+    indices, merged = by_row.indices, values  # what is written stands before what is still to be read
+    for begin, end in _some_rows(by_row.indptr):
+        first, last = by_row.indptr[begin], by_row.indptr[end]
+        part = SparseIndex(by_row.indptr[begin : end + 1] - first, by_row.indices[first:last])
+        (of_part, own), found = _merge(part, values[first:last], duplicates)
+        pointers[begin + 1 : end + 1] = size + of_part[1:]
+        indices[size : size + len(own)], merged[size : size + len(own)] = own, found
+        size += len(own)
+    return SparseIndex(pointers, indices[:size]), merged[:size]
+
+
+def _merge(by_row: SparseIndex, values: Any, duplicates: Duplicates) -> tuple[SparseIndex, Any]:
     xp = array_namespace(values)
     (first,) = xp.nonzero(_new(*by_row))
     ends = xp.concat([first[1:], by_row.indptr[-1:]])

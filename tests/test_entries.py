@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from dmc import _extensions
+from dmc import _extensions, entries
 from dmc.entries import merge_repeats, sort_entries
 
 ROWS, COLS, VALUES = np.array([2, 0, 2, 0, 2]), np.array([1, 3, 0, 0, 1]), np.array([1.0, 2, 3, 4, 5])
@@ -43,3 +43,41 @@ def test_an_index_out_of_range_is_named(given):
     rows, cols, values = given
     with pytest.raises(ValueError, match="column index 3 is out of range"):
         sort_entries(rows, cols, values, (3, 3))
+
+
+@pytest.mark.parametrize("together", [1, 5, 40])
+@pytest.mark.parametrize("n_rows", [1, 7, 300])
+def test_many_are_sorted_some_rows_at_a_time(together, n_rows, rng, monkeypatch):
+    if _extensions.core is None:
+        pytest.skip("no core")
+    rows, cols = (rng.integers(0, size, 200).astype(np.int32) for size in (n_rows, 9))
+    values, shape = rng.standard_normal(200).astype(np.float32), (n_rows + 3, 9)  # the last rows are empty
+    whole = sort_entries(rows, cols, values, shape)
+    hows = ("mean", "last", "sum")
+    merged = [merge_repeats(whole.by_row, whole.values, how) for how in hows]
+    monkeypatch.setattr(entries, "TOGETHER", together)
+    monkeypatch.setattr(entries, "PART", 30)
+    found = sort_entries(rows, cols, values, shape)
+    for ours, expected in zip((*found.by_row, found.values), (*whole.by_row, whole.values), strict=True):
+        np.testing.assert_array_equal(ours, expected)
+        assert ours.dtype == expected.dtype
+    assert (found.repeats, found.first) == (whole.repeats, whole.first)
+    for how, (by_row, once) in zip(hows, merged, strict=True):
+        again = sort_entries(rows, cols, values, shape)
+        found_by_row, found_once = merge_repeats(again.by_row, again.values, how)
+        for ours, expected in zip((*found_by_row, found_once), (*by_row, once), strict=True):
+            np.testing.assert_array_equal(ours, expected)
+            assert ours.dtype == expected.dtype
+
+
+@pytest.mark.parametrize(
+    ("row", "column", "message"), [(-1, 0, "row index -1"), (7, 0, "row index 7"), (0, 9, "column")]
+)
+def test_of_many_an_index_out_of_range_is_named(row, column, message, monkeypatch):
+    if _extensions.core is None:
+        pytest.skip("no core")
+    monkeypatch.setattr(entries, "TOGETHER", 2)
+    rows, cols = np.arange(7), np.arange(7)
+    rows[3], cols[3] = row, column
+    with pytest.raises(ValueError, match=f"{message}.* is out of range"):
+        sort_entries(rows, cols, np.ones(7), (7, 9))

@@ -37,6 +37,10 @@ class Columns(NamedTuple):
     weight: str | None = None  # none: all count the same
     time: str = "timestamp"
 
+    def asked(self, *, by_time: bool = False) -> list[str]:
+        """Those that are read."""
+        return [*self[:3], *([self.weight] if self.weight else []), *([self.time] if by_time else [])]
+
 
 class Events(NamedTuple):
     """What a table tells of pairs, in its order."""
@@ -89,20 +93,22 @@ def fit(
     """Fit to a table of ratings; see `dmc.Recommender.fit`."""
     _checks.choice(duplicates, "duplicates", ("error", "mean", "last", "latest"))
     answers.refuse_reserved(columns[:3])
-    asked = [columns.user, columns.item, columns.rating, *filter(None, [columns.weight])]
-    source = Table.open(table, [*asked, columns.time] if duplicates == "latest" else asked)
+    asked = columns.asked(by_time=duplicates == "latest")
+    source = Table.open(table, asked, only=asked)
     events = Events.read(settings, source, columns)
-    users, rows = Vocabulary.learn(source.ids(columns.user))
-    items, cols = Vocabulary.learn(source.ids(columns.item))
+    users, rows = source.learn(columns.user)
+    items, cols = source.learn(columns.item)
+    times = source.times(columns.time) if duplicates == "latest" else None
+    del source  # what was read is not to stand in memory beside what is sorted
     if len(events.values) == 0:
         raise ValueError("the table holds no rating; give at least one")
-    if duplicates == "latest":
-        order = np.argsort(source.times(columns.time), kind="stable")
+    if times is not None:
+        order = np.argsort(times, kind="stable")
         rows, cols, events = rows[order], cols[order], events.taken(order)
     users, rows, of_users = _with_features(settings, users, rows, user_features, columns.user)
     items, cols, of_items = _with_features(settings, items, cols, item_features, columns.item)
     observations = _observations(settings, rows, cols, events, (len(users), len(items)), duplicates)
-    del source, events, rows, cols  # what the observations were made of would outlive it by the whole fit
+    del events, rows, cols  # what the observations were made of would outlive it by the whole fit
     _warn_of_ratings(settings, observations)
     side_information = SideInformation(*(None if told is None else told[1] for told in (of_users, of_items)))
     rng = _checks.generator(settings.random_state)
@@ -221,7 +227,8 @@ def fold_in(
     columns = Columns(*before.columns, before.weight)
     if table is None and user_features is None and item_features is None:
         raise ValueError("there are neither ratings nor features; give at least one of them")
-    source = Table.open(_no_ratings(columns) if table is None else table, [name for name in columns[:4] if name])
+    asked = columns.asked()
+    source = Table.open(_no_ratings(columns) if table is None else table, asked, only=asked)
     events = Events.read(settings, source, columns)
     if len(events.values) == 0 and table is not None:
         raise ValueError("the table holds no rating; give at least one")
@@ -253,7 +260,7 @@ def fold_in(
 
 
 def _no_ratings(columns: Columns) -> dict[str, NDArray[Any]]:
-    return {name: np.zeros(0, np.int64) for name in columns[:4] if name}
+    return {name: np.zeros(0, np.int64) for name in columns.asked()}
 
 
 class Grown(NamedTuple):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dmc.recommend.packed_column import PackedColumn
+
 SUFFIXES = (".parquet", ".pq")
+TEXTS = ("string", "large_string", "string_view")  # Arrow's names of its types
+WHOLE = ("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32")
+
+
+def is_parquet(path: Path) -> bool:
+    """Whether it is named so, or a folder that such files are in."""
+    return path.suffix.lower() in SUFFIXES or (
+        path.is_dir() and any(one.suffix.lower() in SUFFIXES for one in path.rglob("*"))
+    )
 
 
 class ParquetColumns(Mapping[str, NDArray[Any]]):
@@ -18,8 +29,10 @@ class ParquetColumns(Mapping[str, NDArray[Any]]):
 
     Parameters
     ----------
-    path : path
-        Of a file, or of a folder.
+    origin : path
+        Of a file, or of a folder; as messages name it.
+    paths : list of paths, optional
+        Of several files in its place.
 
     Attributes
     ----------
@@ -34,14 +47,15 @@ class ParquetColumns(Mapping[str, NDArray[Any]]):
         If pyarrow is not installed.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, origin: Path, paths: Sequence[Path] = ()) -> None:
+        path, source = origin, [str(one) for one in paths] or origin
         try:
             from pyarrow import parquet
         except ImportError:
             raise ImportError(f"{path} is Parquet, which needs pyarrow; run: pip install pyarrow") from None
         self._path = path
         with _words_for_failure(path):
-            self._files = parquet.ParquetDataset(path, pre_buffer=False)  # which would hold whole columns, packed
+            self._files = parquet.ParquetDataset(source, pre_buffer=False)  # which would hold whole columns, packed
             self.names: list[str] = self._files.schema.names
 
     def __getitem__(self, name: str) -> NDArray[Any]:
@@ -61,9 +75,38 @@ class ParquetColumns(Mapping[str, NDArray[Any]]):
         return values
 
     def _parts(self, name: str) -> Iterator[NDArray[Any]]:
+        return (part.to_numpy(zero_copy_only=False) for part in self._batches(name))
+
+    def _batches(self, name: str) -> Iterator[Any]:
+        """The column as Arrow arrays, some rows each."""
         for file in self._files.fragments:
-            for batch in file.to_batches(self._files.schema, [name]):
-                yield batch.column(0).to_numpy(zero_copy_only=False)
+            for batch in file.to_batches(self._files.schema, [name], batch_readahead=1, fragment_readahead=0):
+                yield batch.column(0)
+
+    def packed(self, name: str) -> PackedColumn | None:
+        """A column of whole numbers or texts, read some rows at a time; None if it is none, or has gaps."""
+        column = PackedColumn()
+        with _words_for_failure(self._path):
+            for part in self._batches(name):
+                if part.null_count:
+                    return None
+                if len(part) == 0:
+                    continue
+                if not hasattr(part, "dictionary") and str(part.type) in TEXTS:
+                    part = part.dictionary_encode()
+                if hasattr(part, "dictionary"):
+                    if str(part.type.value_type) not in TEXTS or part.dictionary.null_count:
+                        return None
+                    codes = part.indices.to_numpy()
+                    occurs = np.zeros(len(part.dictionary), bool)
+                    occurs[codes] = True
+                    texts = part.dictionary.filter(occurs).to_numpy(zero_copy_only=False).tolist()
+                    column.add_codes(texts, (np.cumsum(occurs) - 1)[codes])
+                elif str(part.type) in WHOLE:
+                    column.add_numbers(part.to_numpy())
+                else:
+                    return None
+        return column
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.names)

@@ -1,117 +1,211 @@
-"""The columns of a file of ratings: fields between delimiters, or a JSON object a line; packed by gzip or not."""
+"""The columns of text: fields between delimiters, or a JSON object a line; packed by gzip or not; files or streams."""
 
 from __future__ import annotations
 
 import csv
 import gzip
-import json
+import sys
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from itertools import chain, islice
 from pathlib import Path
-from typing import Any, TextIO
+from typing import IO, Any
 
-import numpy as np
 from numpy.typing import NDArray
 
-from dmc import _checks
+from dmc.recommend.delimited import Fields, Row, blocks, decoded, rows
+from dmc.recommend.json_lines import Objects
+from dmc.recommend.packed_column import PackedColumn
 
 HEADLESS = ("user", "item", "rating", "timestamp")  # what the columns of a file without a header are taken for
 DELIMITERS = ("::", "\t", ",", ";", "|")
 JSON_LINES = (".jsonl", ".ndjson", ".json")
-ROWS = 1000  # read at a time: as lists of text, few enough to stay in the caches
-WIDE = 100  # letters: a column with longer texts (titles, reviews) does not give every row the room of the longest
-
-Columns = tuple[list[str], list[NDArray[Any]]]
-Row = tuple[int, list[str]]  # the number of its line, and its fields
+PEEK = 1000  # rows by which a header is told
+BOM = b"\xef\xbb\xbf"
 
 
-def read(path: Path, columns: Sequence[str]) -> Columns:
-    """Names and values of a file's columns, in the order of its lines.
+class TextColumns(Mapping[str, NDArray[Any]]):
+    """Arrays by name, as a dict of them; but they take the room of numbers, and are text only when asked for.
+
+    Attributes
+    ----------
+    names : list of str
+        Of all columns that there are, those that are not kept too.
+    packed : dict of PackedColumn or (rows,) array
+        The kept ones, in the order of the file; arrays of what is no text, from JSON.
+    """
+
+    def __init__(self, names: list[str], packed: Mapping[str, PackedColumn | NDArray[Any]]) -> None:
+        self.names, self.packed = names, packed
+
+    def __getitem__(self, name: str) -> NDArray[Any]:
+        column = self.packed[name]
+        return column.text() if isinstance(column, PackedColumn) else column
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.packed)
+
+    def __len__(self) -> int:
+        return len(self.packed)
+
+    def count_rows(self) -> int:
+        return len(next(iter(self.packed.values()), ()))
+
+
+def read(sources: Sequence[Path | IO[Any]], columns: Sequence[str], only: Collection[str] | None = None) -> TextColumns:
+    """The columns of files or streams one after the other, in the order of their lines.
 
     Parameters
     ----------
-    path : path
-        JSON lines if it ends in .jsonl, .ndjson or .json, else fields between delimiters; unpacked if it ends in .gz.
+    sources : sequence of paths or of streams (of text or of bytes)
+        JSON lines if the name ends in .jsonl, .ndjson or .json (a stream without a name: if it begins with a brace),
+        else fields between delimiters; unpacked if it ends in .gz.
     columns : sequence of str
         The names that will be asked for: users, items and then ratings may not be empty.
-
-    Returns
-    -------
-    names : list of str
-    values : list of (rows,) arrays
-        Text; from JSON whatever stands there.
+    only : collection of str, optional
+        Columns to keep; all, if left out.
 
     Raises
     ------
     ValueError, OSError
-        If the file is not there, is empty, is cut off or cannot be understood.
+        If a file is not there, is empty, is cut off or cannot be understood, or has other columns than the first.
     """
-    if path.is_dir():
-        raise IsADirectoryError(f"{path} is a folder; give a file of ratings")
-    suffixes = [suffix.lower() for suffix in path.suffixes]
-    packed = suffixes[-1:] == [".gz"]
-    text: dict[str, Any] = {"newline": "", "encoding": "utf-8-sig", "errors": "surrogateescape"}
-    read_lines = _read_objects if suffixes and suffixes[-2 if packed else -1 :][0] in JSON_LINES else _read_fields
+    found: Fields | Objects | None = None
+    for source in sources:
+        origin = str(source) if isinstance(source, Path) else name_of(source)
+        with _opened(source, origin) as file:
+            given = _without_mark(blocks(file))
+            head = next(given, b"")
+            given = chain([head] if head else [], given)
+            suffixes = [suffix.lower() for suffix in Path(origin).suffixes if suffix.lower() != ".gz"]
+            unnamed = not isinstance(source, Path) and not suffixes
+            is_json = (suffixes and suffixes[-1] in JSON_LINES) or (unnamed and head.lstrip().startswith(b"{"))
+            if found is not None and isinstance(found, Objects) != bool(is_json):
+                raise ValueError(f"{origin} is of another kind than the files before it; give files of one kind")
+            if is_json:
+                objects = found if isinstance(found, Objects) else Objects(only)
+                objects.read(map(decoded, given), origin)
+                found = objects
+            else:
+                found = _read_fields(given, origin, columns, only, found if isinstance(found, Fields) else None)
+    assert found is not None
+    return TextColumns(found.names, dict(found.packed))
+
+
+@contextmanager
+def _opened(source: Path | IO[Any], origin: str) -> Iterator[IO[bytes]]:
+    """Its bytes, unpacked; what fails is told in a sentence, while it is read too."""
     try:
-        with gzip.open(path, "rt", **text) if packed else open(path, **text) as file:
-            return read_lines(file, path, columns)
+        if not isinstance(source, Path):
+            binary: Any = _bytes_of(source)
+            if origin.endswith(".gz"):
+                with gzip.open(binary, "rb") as unpacked:
+                    yield unpacked
+            else:
+                yield binary
+            return
+        if source.is_dir():
+            raise IsADirectoryError(f"{source} is a folder; give a file of ratings, or a folder of Parquet files")
+        with gzip.open(source, "rb") if source.suffix.lower() == ".gz" else open(source, "rb") as file:
+            yield file  # type: ignore[misc]
     except FileNotFoundError:
-        raise FileNotFoundError(f"there is no file {path}; check the path") from None
+        raise FileNotFoundError(f"there is no file {origin}; check the path") from None
     except (EOFError, gzip.BadGzipFile, zlib.error):
-        raise ValueError(f"{path} is not a whole gzip file; pack it again, or name it without .gz") from None
+        raise ValueError(f"{origin} is not a whole gzip file; pack it again, or name it without .gz") from None
 
 
-def _read_fields(file: TextIO, path: Path, columns: Sequence[str]) -> Columns:
-    """The columns of delimited text, as text."""
-    delimiter, first, lines = _sniff(file)
-    rows = _rows(lines, delimiter)
+def name_of(stream: IO[Any]) -> str:
+    """As messages name it."""
+    if stream in (sys.stdin, getattr(sys.stdin, "buffer", None)):
+        return "standard input"
+    name = getattr(stream, "name", None)
+    return name if isinstance(name, str) else "the stream"
+
+
+def _bytes_of(stream: IO[Any]) -> Any:
+    if stream is sys.stdin and hasattr(stream, "buffer"):  # which may hold bytes that are no UTF-8
+        return stream.buffer
+    return _Encoded(stream) if isinstance(stream.read(0), str) else stream
+
+
+class _Encoded:
+    """A stream of text as one of bytes."""
+
+    def __init__(self, stream: IO[str]) -> None:
+        self._stream = stream
+
+    def read(self, size: int) -> bytes:
+        return self._stream.read(size).encode("utf-8", "surrogateescape")
+
+
+def _without_mark(given: Iterator[bytes]) -> Iterator[bytes]:
+    for block in islice(given, 1):
+        yield block.removeprefix(BOM)
+    yield from given
+
+
+def _read_fields(
+    given: Iterator[bytes], origin: str, columns: Sequence[str], only: Collection[str] | None, before: Fields | None
+) -> Fields:
+    """The columns of delimited text, behind those of the files before."""
+    head, n_lines = b"", 0
+    while not head.strip() and (block := next(given, b"")):
+        n_lines += head.count(b"\n")
+        head = block
+    first = decoded(next((line for line in head.splitlines() if line.strip()), b""))
+    if not first or "\0" in first:
+        raise ValueError(
+            f"{origin} {'is not text' if first else 'is empty'}; give one rating a line: user, item, rating"
+        )
+    delimiter = next((d for d in DELIMITERS if d in first), " ")
+    following = next(given, b"")
     try:
-        some = list(islice(rows, ROWS))
-        if not some or "\0" in first:
-            reason = "is empty" if not some else "is not text"
-            raise ValueError(f"{path} {reason}; give one rating a line: user, item, rating")
+        some = _some_rows(decoded(head), delimiter, cut=bool(following))
         names = _name([fields for _, fields in some], columns)
         if names is None:
-            names = [name.strip() for name in some.pop(0)[1]]
-        some = some or list(islice(rows, ROWS))
-        if not some:
-            raise ValueError(f"{path} has a header and no rating; give one rating a line")
-        for name in columns:
-            if names.count(name) > 1:
-                raise ValueError(f"{path} has {names.count(name)} columns named {name!r}; rename all but one")
-        needed = [names.index(name) for name in columns[:3] if name in names]
-        parts: list[list[NDArray[Any]]] = []
-        while some:
-            fields = list(zip(*(row for _, row in some), strict=False))  # column by column
-            if {len(row) for _, row in some} != {len(names)} or any("" in fields[i] for i in needed):
-                raise ValueError(_what_is_ragged(some, len(names), needed, path, delimiter))
-            parts.append([_as_text(values) for values in fields])
-            some = list(islice(rows, ROWS))
+            n_header, header = some.pop(0)
+            names = [name.strip() for name in header]
+            head = b"".join(head.splitlines(keepends=True)[n_header:])
+            n_lines += n_header
+        if not some and not following:
+            raise ValueError(f"{origin} has a header and no rating; give one rating a line")
+        fields = _fields(names, delimiter, origin, columns, only, before)
+        fields.read(chain([head] if head else [], [following] if following else [], given), n_lines)
     except csv.Error as error:
-        raise ValueError(f"{path} cannot be read as a table ({error}); give tab- or comma-separated text") from None
-    return names, [_join(column) for column in zip(*parts, strict=True)]
+        raise ValueError(f"{origin} cannot be read as a table ({error}); give tab- or comma-separated text") from None
+    return fields
 
 
-def _sniff(file: TextIO) -> tuple[str, str, Iterator[str]]:
-    """The delimiter, the first line that is not blank, and all lines: a pipe cannot be read twice."""
-    head, first = [], ""
-    while not first and (line := file.readline()):
-        head.append(line)
-        first = line if line.strip() else ""
-    return next((d for d in DELIMITERS if d in first), " "), first, chain(head, file)
+def _some_rows(text: str, delimiter: str, cut: bool) -> list[Row]:
+    """The first rows of a text; it may end inside of one if it is cut."""
+    some: list[Row] = []
+    try:
+        some.extend(islice(rows(iter([text]), delimiter), PEEK))
+    except csv.Error:  # which comes again where it is not the cut's
+        if not (some and cut):
+            raise
+    return some
 
 
-def _rows(lines: Iterator[str], delimiter: str) -> Iterator[Row]:
-    """The rows that are not blank, with their line numbers."""
-    letter = "\t" if delimiter == "::" else delimiter  # the reader takes a single one
-    reader = csv.reader(
-        (line.replace("::", "\t") for line in lines) if delimiter == "::" else lines,
-        delimiter=letter,
-        skipinitialspace=letter != "\t",
-        strict=True,
-    )
-    return ((reader.line_num, row) for row in reader if row)
+def _fields(
+    names: list[str],
+    delimiter: str,
+    origin: str,
+    columns: Sequence[str],
+    only: Collection[str] | None,
+    before: Fields | None,
+) -> Fields:
+    """Where the columns of a file go: on to those of the files before."""
+    for name in columns:
+        if names.count(name) > 1:
+            raise ValueError(f"{origin} has {names.count(name)} columns named {name!r}; rename all but one")
+    packed = before.packed if before else {name: PackedColumn() for name in names if only is None or name in only}
+    if before and set(names) != set(before.names):
+        shown, others = (", ".join(map(repr, some)) for some in (names, before.names))
+        raise ValueError(f"{origin} has the columns {shown}, the files before it {others}; give files of one kind")
+    needed = [names.index(name) for name in columns[:3] if name in names]
+    return Fields(names, delimiter, origin, needed, packed)
 
 
 def _name(rows: list[list[str]], columns: Sequence[str]) -> list[str] | None:
@@ -120,16 +214,6 @@ def _name(rows: list[list[str]], columns: Sequence[str]) -> list[str] | None:
         return None
     guessed = [*columns, *HEADLESS[len(columns) :]]
     return [guessed[i] if i < len(guessed) else f"column {i + 1}" for i in range(len(rows[0]))]
-
-
-def _what_is_ragged(rows: list[Row], width: int, needed: list[int], path: Path, delimiter: str) -> str:
-    """Tells of the first row that has another number of fields, or an empty one where a value is needed."""
-    number, row = next((n, row) for n, row in rows if len(row) != width or any(row[i] == "" for i in needed))
-    shown = {"\t": "tab", " ": "space"}.get(delimiter, delimiter)
-    return (
-        f"line {number} of {path} has {_checks.count(sum(map(bool, row)), 'field')} in place of {width} (separated by "
-        f"{shown}); the file is cut off or mixes formats: mend or remove that line"
-    )
 
 
 def _header(rows: list[list[str]], columns: Sequence[str]) -> bool:
@@ -162,63 +246,3 @@ def _is_number(field: str) -> bool:
     except ValueError:
         return False
     return True
-
-
-def _read_objects(file: TextIO, path: Path, columns: Sequence[str]) -> Columns:
-    """The columns of JSON lines: the names of any object; None where an object has no such name."""
-    found: dict[str, list[Any]] = {}
-    numbered = ((number, line) for number, line in enumerate(file, 1) if line.strip())
-    n_before = 0
-    while lines := list(islice(numbered, ROWS)):
-        objects = _parse(lines, path)
-        for name in dict.fromkeys(chain.from_iterable(objects)):
-            found.setdefault(name, [None] * n_before)
-        n_before += len(objects)
-        for name, values in found.items():
-            values += [one.get(name) for one in objects]
-    if not found:
-        raise ValueError(f'{path} is empty; give one object a line: {{"user": 7, "item": "x", "rating": 4}}')
-    return list(found), [_as_values(values) for values in found.values()]
-
-
-def _parse(lines: list[tuple[int, str]], path: Path) -> list[dict[str, Any]]:
-    """The objects of some lines; many at once, and one by one only to find which cannot be read."""
-    try:
-        objects = json.loads("[" + ",".join(line for _, line in lines) + "]")
-        if len(objects) == len(lines) and set(map(type, objects)) == {dict}:
-            return objects
-    except (ValueError, RecursionError):
-        pass
-    for number, line in lines:
-        try:
-            one = json.loads(line)
-            reason = "" if isinstance(one, dict) else f"a {type(one).__name__}"
-        except (ValueError, RecursionError) as error:
-            reason = str(error)
-        if reason:
-            raise ValueError(
-                f"line {number} of {path} is not a JSON object ({reason}); give one object a line, or mend that line"
-            )
-    raise ValueError(f"{path} has several JSON objects on a line; give one object a line")
-
-
-def _as_values(values: list[Any]) -> NDArray[Any]:
-    """Text and numbers as such; all else as objects, whole numbers too that a common dtype might round."""
-    kinds = set(map(type, values))
-    if kinds == {str}:
-        return _as_text(values)
-    if kinds <= {int, float} and not any(type(v) is int and abs(v) > 2**53 for v in values):
-        return np.asarray(values)
-    objects = np.empty(len(values), object)
-    objects[:] = values
-    return objects
-
-
-def _as_text(values: Sequence[str]) -> NDArray[Any]:
-    return np.asarray(values, dtype=object if max(map(len, values)) > WIDE else str)
-
-
-def _join(parts: Sequence[NDArray[Any]]) -> NDArray[Any]:
-    if any(part.dtype == object for part in parts):
-        parts = [part.astype(object) for part in parts]
-    return np.concatenate(parts)

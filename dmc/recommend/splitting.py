@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import Any, Literal, NamedTuple, overload
 
 import numpy as np
@@ -114,7 +113,7 @@ def split(
         elif by == "random":
             chosen = _share(rng.permutation(len(pairs.counts)), pairs, fraction)
         else:
-            last = _last_places(pairs, _times(source, time))
+            last = _last_places(pairs, source.times(time))
             latest_first = np.argsort(-last, kind="stable")
             chosen = _share(latest_first, pairs, fraction) if by == "time" else _first_of_each(latest_first, pairs)
         in_test = np.zeros(len(pairs.counts), bool)
@@ -200,32 +199,3 @@ def _told_empty(pairs: _Pairs, by: str, fraction: float, n_folds: int, part: str
         f"{rows} split by {by} with test_fraction {fraction:g} leave no {part} part; give more ratings or another "
         "fraction"
     )
-
-
-def _times(source: Table, name: str) -> NDArray[Any]:
-    """(entries,) numbers or dates that can be sorted; none may be missing."""
-    values = source.column(name)
-    if values.dtype.kind in "OUS":
-        try:
-            values = _checks.as_float(values, f"column {name!r}")
-        except TypeError:
-            values = np.array([_seconds(value, name) for value in values])
-    missing = np.isnat(values) if values.dtype.kind in "mM" else np.isnan(values)
-    if missing.any():
-        raise ValueError(
-            f"column {name!r} holds {_checks.count(int(missing.sum()), 'missing time')}, the first in row "
-            f"{int(np.argmax(missing))}; drop those rows"
-        )
-    return values
-
-
-def _seconds(value: Any, name: str) -> float:
-    """A date as seconds; without a time zone it is taken for UTC."""
-    written = value.isoformat() if hasattr(value, "isoformat") else str(value)
-    try:
-        date = datetime.fromisoformat(written)
-    except ValueError:
-        raise ValueError(
-            f"column {name!r} holds {written!r}, which is no time; give numbers, dates or ISO 8601 text"
-        ) from None
-    return (date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp()

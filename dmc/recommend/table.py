@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import glob
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +14,10 @@ from numpy.typing import NDArray
 
 from dmc import _checks
 from dmc.recommend import parquet, readers
+from dmc.recommend.packed_column import PackedColumn
 from dmc.recommend.parquet import ParquetColumns
-from dmc.recommend.readers import HEADLESS
-from dmc.recommend.vocabulary import as_column, as_ids, parts
+from dmc.recommend.readers import HEADLESS, TextColumns
+from dmc.recommend.vocabulary import Vocabulary, as_column, as_ids, parts
 
 ROUNDING_LOSS = 0.01  # of the ratings' range: what rounding to float32 may take away
 EQUAL = 1e-14  # of the largest rating: a smaller range is itself rounding
@@ -30,19 +33,24 @@ class Table:
         self.names, self._source, self._origin = list(names), source, origin
 
     @classmethod
-    def open(cls, source: Any, columns: Sequence[str] = HEADLESS) -> Table:
-        """Take a data frame (pandas, polars, pyarrow, …), a mapping from names to arrays, or a file.
+    def open(cls, source: Any, columns: Sequence[str] = HEADLESS, only: Collection[str] | None = None) -> Table:
+        """Take a data frame (pandas, polars, pyarrow, …), a mapping from names to arrays, files, or what is read once.
 
         Parameters
         ----------
-        source : data frame, mapping, str, path or Table
-            A Table is given back as it is. A file is Parquet (.parquet; needs pyarrow), JSON lines (.jsonl, .ndjson or
-            .json; one object a line) or text, one rating a line, fields separated by tabs, commas, semicolons, ``|`` or
-            ``::``; the latter two may be packed (.gz). If one of `columns` stands in the first line of text, that is a
-            header; else, if the line holds numbers where ratings stand, the columns are taken for `columns` in this
-            order.
+        source : data frame, mapping, str, path, stream, iterator or Table
+            A Table is given back as it is. A lazy frame (polars, DuckDB) is collected. An iterator gives frames or
+            mappings, one after the other, with the same columns; a stream is an open file, of text or of bytes. A file
+            is Parquet (.parquet; needs pyarrow; or a folder of such files), JSON lines (.jsonl, .ndjson or .json; one
+            object a line) or text, one rating a line, fields separated by tabs, commas, semicolons, ``|`` or ``::``;
+            the latter two may be packed (.gz). Several files of one kind are named by a pattern, as in
+            "ratings/*.parquet". If one of `columns` stands in the first line of text, that is a header; else, if the
+            line holds numbers where ratings stand, the columns are taken for `columns` in this order.
         columns : sequence of str
             The names that will be asked for, each another.
+        only : collection of str, optional
+            Columns to keep of what is read here, if the table is not to be given back: a file larger than memory is
+            read some lines at a time. A file of Parquet is read when a column is asked for, and not kept.
 
         Raises
         ------
@@ -50,37 +58,54 @@ class Table:
             If the file is not there, is empty, is cut off or cannot be understood, or `source` is none of these.
         ImportError
             If the file is Parquet and pyarrow is not installed.
+
+        Examples
+        --------
+        >>> chunks = ({"user": [user], "item": [7]} for user in ("ann", "bob"))
+        >>> Table.open(chunks).ids("user").tolist()
+        ['ann', 'bob']
         """
         if len(set(columns)) < len(columns):
             raise ValueError(f"the columns asked for are {', '.join(map(repr, columns))}; name another one for each")
         if isinstance(source, Table):
             return source
         if isinstance(source, (str, os.PathLike)):
-            return cls._of_file(Path(source), columns)
+            return cls._of_files(Path(source), columns, only)
+        if hasattr(source, "read") and not hasattr(source, "columns"):
+            texts = readers.read([source], columns, only)
+            return cls(texts.names, texts, readers.name_of(source))
         if isinstance(source, Mapping):
             arrays = {str(name): as_column(values, str(name)) for name, values in source.items()}
             if arrays:
                 _checks.same_length(**arrays)
             return cls(list(arrays), arrays, "the table")
-        return cls._of_frame(source)
+        if isinstance(source, Iterator):
+            return cls._of_pieces(source, columns, only)
+        return cls._of_frame(source, only)
 
     @classmethod
-    def _of_file(cls, path: Path, columns: Sequence[str]) -> Table:
+    def _of_files(cls, path: Path, columns: Sequence[str], only: Collection[str] | None) -> Table:
         origin = f"the file {path}"
-        if path.suffix.lower() not in parquet.SUFFIXES:
-            names, values = readers.read(path, columns)
-            return cls(names, dict(zip(names, values, strict=True)), origin)
-        files = ParquetColumns(path)
+        paths = [Path(name) for name in sorted(glob.glob(str(path)))] if glob.has_magic(str(path)) else []
+        if path.exists() or not paths:  # a name may hold a bracket
+            paths = [path]
+        if not all(parquet.is_parquet(one) for one in paths):
+            texts = readers.read(paths, columns, only)
+            return cls(texts.names, texts, origin)
+        files = ParquetColumns(path, paths if len(paths) > 1 or paths != [path] else ())
         if len(set(files.names)) < len(files.names):
             raise ValueError(_repeated(files.names, origin))
         return cls(files.names, files, origin)
 
     @classmethod
-    def _of_frame(cls, source: Any) -> Table:
+    def _of_frame(cls, source: Any, only: Collection[str] | None) -> Table:
         import narwhals as nw
 
         try:
-            frame = nw.from_native(source, eager_only=True)
+            if hasattr(source, "__arrow_c_array__") and hasattr(source, "schema"):  # a batch of Arrow's
+                source = nw.DataFrame.from_arrow(source, backend="pyarrow").to_native()
+            frame = nw.from_native(source)
+            names = frame.collect_schema().names()
         except TypeError:
             raise TypeError(
                 f"the ratings are a {type(source).__name__}; give a data frame (pandas, polars, pyarrow), a mapping "
@@ -89,10 +114,45 @@ class Table:
         except nw.exceptions.DuplicateError:
             given = list(getattr(source, "column_names", None) or source.columns)
             raise ValueError(_repeated(given, "the table")) from None
-        return cls(frame.columns, frame, "the table")
+        if isinstance(frame, nw.LazyFrame):
+            kept = names if only is None else [name for name in names if name in only]
+            frame = frame.select(kept).collect()
+        return cls(names, frame, "the table")
+
+    @classmethod
+    def _of_pieces(cls, source: Iterator[Any], columns: Sequence[str], only: Collection[str] | None) -> Table:
+        """Of all pieces one table, of the first one's kind."""
+        tables: list[Table] = []
+        for piece in source:
+            table = cls.open(piece, columns)._kept(only)
+            if tables and set(table.names) != set(tables[0].names):
+                raise ValueError(
+                    f"piece {len(tables) + 1} of the table has the columns {', '.join(map(repr, table.names))}, the "
+                    f"first one {', '.join(map(repr, tables[0].names))}; give pieces of one kind"
+                )
+            tables.append(table)
+        if not tables:
+            raise ValueError("the iterator gives no piece of a table, or was used up before; make it again")
+        first = tables[0]
+        if first._of_arrays:
+            names = list(first._source)
+            joined = {name: np.concatenate([table.column(name) for table in tables]) for name in names}
+            return cls(first.names, joined, "the table")
+        import narwhals as nw
+
+        names = first._source.columns
+        return cls(first.names, nw.concat([table._source.select(names) for table in tables]), "the table")
+
+    def _kept(self, only: Collection[str] | None) -> Table:
+        """With no column but these."""
+        if only is None:
+            return self
+        kept = [name for name in self.names if name in only]
+        source = {name: self._source[name] for name in kept} if self._of_arrays else self._source.select(kept)
+        return Table(self.names, source, self._origin)
 
     def __len__(self) -> int:
-        if isinstance(self._source, ParquetColumns):
+        if isinstance(self._source, (ParquetColumns, TextColumns)):
             return self._source.count_rows()
         return len(next(iter(self._source.values()), ())) if isinstance(self._source, dict) else len(self._source)
 
@@ -111,10 +171,61 @@ class Table:
 
     def ids(self, name: str) -> NDArray[Any]:
         """(entries,) the ids in a column: int64 if they are whole numbers, else text."""
-        return as_ids(self.column(name), name)
+        packed = self._packed(name) if isinstance(self._source, TextColumns) else None
+        if packed is None:
+            return as_ids(self.column(name), name)
+        vocabulary, positions = packed.learn(name)
+        return vocabulary.ids[positions]
+
+    def learn(self, name: str) -> tuple[Vocabulary, NDArray[Any]]:
+        """The vocabulary of the ids in a column, and (entries,) the position of each, int32 while they fit.
+
+        As ``Vocabulary.learn(table.ids(name))``; but of a file, the ids are never all in memory.
+        """
+        packed = self._packed(name)
+        return Vocabulary.learn(self.ids(name)) if packed is None else packed.learn(name)
+
+    def _packed(self, name: str) -> PackedColumn | None:
+        column: Any = None
+        if isinstance(self._source, ParquetColumns) and name in self.names:
+            column = self._source.packed(name)
+        elif isinstance(self._source, TextColumns):
+            column = self._source.packed.get(name)
+        return column if isinstance(column, PackedColumn) and len(column) else None
+
+    def times(self, name: str) -> NDArray[Any]:
+        """(entries,) the times in a column as numbers or dates that can be sorted; none may be missing.
+
+        Raises
+        ------
+        ValueError
+            If one is missing, or is neither a number nor a date nor ISO 8601 text (which, without a time zone, is taken
+            for UTC).
+        """
+        packed = self._packed(name) if isinstance(self._source, TextColumns) else None
+        exact = None if packed is None else packed.floats(np.float64)
+        if exact is not None:
+            return exact
+        values = self.column(name)
+        if values.dtype.kind in "OUS":
+            try:
+                values = _checks.as_float(values, f"column {name!r}")
+            except TypeError:
+                values = np.array([_seconds(value, name) for value in values])
+        missing = np.isnat(values) if values.dtype.kind in "mM" else np.isnan(values)
+        if missing.any():
+            raise ValueError(
+                f"column {name!r} holds {_checks.count(int(missing.sum()), 'missing time')}, the first in row "
+                f"{int(np.argmax(missing))}; drop those rows"
+            )
+        return values
 
     def numbers(self, name: str) -> NDArray[np.float32]:
         """(entries,) the ratings in a column; none may be missing."""
+        packed = self._packed(name) if isinstance(self._source, TextColumns) else None
+        exact = packed.floats() if packed is not None else None
+        if exact is not None:
+            return exact
         given = _checks.as_float(self.column(name), f"column {name!r}")
         with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite, and is refused
             values = given.astype(np.float32, copy=False)
@@ -176,6 +287,18 @@ class Table:
             raise ImportError(
                 "output='frame' needs pandas, which is not installed; run: pip install pandas, or ask with a frame"
             ) from None
+
+
+def _seconds(value: Any, name: str) -> float:
+    """A date as seconds; without a time zone it is taken for UTC."""
+    written = value.isoformat() if hasattr(value, "isoformat") else str(value)
+    try:
+        date = datetime.fromisoformat(written)
+    except ValueError:
+        raise ValueError(
+            f"column {name!r} holds {written!r}, which is no time; give numbers, dates or ISO 8601 text"
+        ) from None
+    return (date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp()
 
 
 def _only(names: Sequence[str]) -> str:

@@ -117,8 +117,7 @@ def as_ids(values: NDArray[Any], name: str) -> NDArray[Any]:
     if values.dtype.kind == "f" and (values == np.floor(values)).all() and (abs(values) < 2.0**63).all():
         return values.astype(np.int64)
     text = values if values.dtype.kind == "U" else np.asarray([_as_text(value) for value in values], dtype=str)
-    numbers = _whole_numbers(text)  # that came as text or as floats
-    return text if numbers is None else numbers
+    return _canonical(text)
 
 
 def parts(count: int) -> Iterator[slice]:
@@ -134,12 +133,55 @@ def _refuse(wrong: NDArray[np.bool_], how: str, name: str) -> None:
         )
 
 
-def _whole_numbers(text: NDArray[Any]) -> NDArray[np.int64] | None:
+def _canonical(text: NDArray[Any]) -> NDArray[Any]:
+    """Texts that came as text or as floats: whole numbers if all are; "7.0" is 7, as pandas writes ids with gaps."""
+    numbers = whole_numbers(text)
+    if numbers is not None:
+        return numbers
+    short = _without_point(text)
+    if short is text:
+        return text
+    numbers = whole_numbers(short)
+    return short if numbers is None else numbers
+
+
+def _without_point(text: NDArray[Any]) -> NDArray[Any]:
+    """Texts without the ".0" behind a whole number, "-0.0" and "007.0" as they are; themselves if there is none."""
+    letters = _letters(text)
+    if letters.shape[1] < 3:
+        return text
+    ends = np.maximum((letters != 0).sum(axis=1), 3)
+    rows = np.arange(len(text))
+    pointed = np.flatnonzero((letters[rows, ends - 1] == ord("0")) & (letters[rows, ends - 2] == ord(".")))
+    if len(pointed) == 0:
+        return text
+    letters, points = letters.copy(), ends[pointed] - 2
+    shortened = letters[pointed]
+    shortened[np.arange(len(pointed)), points] = shortened[np.arange(len(pointed)), points + 1] = 0
+    whole = _are_whole(shortened, points)
+    letters[pointed[whole]] = shortened[whole]
+    return letters.view(f"U{letters.shape[1]}").reshape(-1)
+
+
+def _are_whole(letters: NDArray[np.uint32], lengths: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """(texts,) whether a text, at least a letter long, is a whole number as it is written: "-0" and "007" are not."""
+    signed = letters[:, 0] == ord("-")
+    first = np.where(signed, letters[:, 1], letters[:, 0])
+    digits = (letters - np.uint32(ord("0")) <= 9).sum(axis=1)
+    return (digits == lengths - signed) & (digits > 0) & ((first != ord("0")) | (lengths == 1))
+
+
+def _letters(text: NDArray[Any]) -> NDArray[np.uint32]:
+    """(texts, letters) their code points, zeros behind the text."""
+    width = max(text.dtype.itemsize // 4, 1)
+    return np.ascontiguousarray(text, dtype=f"U{width}").view(np.uint32).reshape(-1, width)
+
+
+def whole_numbers(text: NDArray[Any]) -> NDArray[np.int64] | None:
     """Texts as int64, if each is a whole number as it is written: "007", "+7" and "-0" are not."""
     if len(text) == 0:
         return text.astype(np.int64)
-    width = max(text.dtype.itemsize // 4, 1)
-    letters = np.ascontiguousarray(text, dtype=f"U{width}").view(np.uint32).reshape(-1, width)  # zeros behind the text
+    letters = _letters(text)
     negative = letters[:, 0] == ord("-")
     if negative.any():
         unsigned = np.pad(letters[:, 1:], ((0, 0), (0, 1)))
@@ -152,7 +194,7 @@ def _whole_numbers(text: NDArray[Any]) -> NDArray[np.int64] | None:
     if (length == 0).any() or leading_zero.any():
         return None
     numbers = np.zeros(len(text), np.int64)
-    for place in range(width):
+    for place in range(letters.shape[1]):
         inside = place < length
         if (inside & (digits[:, place] > 9)).any():
             return None
@@ -206,8 +248,12 @@ def _as_date(text: str) -> str:
 
 def as_column(values: Any, name: str) -> NDArray[Any]:
     """An array of what was given for a column, whole numbers exact."""
-    if isinstance(values, (list, tuple)) and any(isinstance(v, int) and abs(v) > 2**53 for v in values):
-        return np.asarray(values, dtype=object)  # whole numbers that a common dtype might round
+    if isinstance(values, (list, tuple)):
+        kinds = set(map(type, values))
+        if (str in kinds and len(kinds) > 1 and not kinds & {list, tuple}) or any(
+            isinstance(v, int) and abs(v) > 2**53 for v in values
+        ):
+            return np.asarray(values, dtype=object)  # whole numbers that a common dtype might round, or write as text
     try:
         return np.asarray(values)
     except ValueError:

@@ -10,6 +10,7 @@ import pytest
 
 from dmc.recommend.parquet import ParquetColumns
 from dmc.recommend.table import Table
+from dmc.recommend.vocabulary import Vocabulary
 
 COLUMNS = {
     "int64": pa.array([2**62, -5, 7, 7], pa.int64()),
@@ -92,6 +93,25 @@ def test_missing_ratings_are_refused(written):
     table = Table.open(written(pa.table(COLUMNS)))
     with pytest.raises(ValueError, match="column 'with nulls' holds 2 missing or infinite ratings, the first in row 1"):
         table.numbers("with nulls")
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["int64", "int32", "uint64", "float32", "whole", "text", "dictionary", "dictionary of numbers", "bool", "date"],
+)
+def test_ids_are_learnt_as_from_the_column(name, written):
+    """Read some rows at a time, an id is the same."""
+    table = Table.open(written(pa.table(COLUMNS)))
+    vocabulary, positions = table.learn(name)
+    expected, places = Vocabulary.learn(table.ids(name))
+    assert vocabulary.ids.tolist() == expected.ids.tolist()
+    np.testing.assert_array_equal(positions, places)
+
+
+@pytest.mark.parametrize("name", ["with nulls", "text with nulls"])
+def test_missing_ids_are_not_learnt(name, written):
+    with pytest.raises(ValueError, match=f"column '{name}' holds [12] missing ids?, the first in row 1; drop those ro"):
+        Table.open(written(pa.table(COLUMNS))).learn(name)
 
 
 def test_a_column_is_not_kept(written):

@@ -1,6 +1,7 @@
 """Files of every format give the same ratings; of what cannot be read, the line is named."""
 
 import gzip
+import io
 import json
 import os
 import re
@@ -13,7 +14,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from dmc import Recommender
-from dmc.recommend.readers import ROWS, WIDE
+from dmc.recommend.delimited import ROWS
+from dmc.recommend.packed_column import WIDE
 from dmc.recommend.table import Table
 
 COLUMNS = {"user": ["ann", "bob", "ann"], "item": [10, 7, 7], "rating": [4.0, 2.5, 5.0]}
@@ -217,3 +219,75 @@ def test_pairs_without_a_header_are_pairs(text, tmp_path):
     table = Table.open(tmp_path / "pairs.csv", ("user", "item"))
     assert len(table) == text.count("\n")
     assert table.names == ["user", "item"]
+
+
+# --- several files, and streams
+
+
+@pytest.mark.parametrize("name", ["r{}.csv", "r{}.csv.gz", "r{}.jsonl", "r{}.parquet"])
+def test_files_named_by_a_pattern(name, tmp_path):
+    for number, part in enumerate((slice(0, 1), slice(1, 3))):
+        path = tmp_path / name.format(number)
+        columns = {key: values[part] for key, values in COLUMNS.items()}
+        if path.suffix == ".parquet":
+            pq.write_table(pa.table(columns), path)
+            continue
+        lines = CSV.splitlines(keepends=True)
+        text = "".join([lines[0], *lines[1:][part]] if "csv" in name else JSON.splitlines(keepends=True)[part])
+        path.write_bytes(gzip.compress(text.encode()) if path.suffix == ".gz" else text.encode())
+    assert_expected(tmp_path / name.format("*"))
+    Table.open(tmp_path / name.format("[01]"), only=("user",)).learn("user")
+
+
+def test_patterns_that_name_nothing_or_other_columns(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"there is no file .*\*.csv; check the path"):
+        Table.open(tmp_path / "*.csv")
+    (tmp_path / "a.csv").write_text(CSV)
+    (tmp_path / "b.csv").write_text("user,book\nann,7\n")
+    with pytest.raises(
+        ValueError, match=r"b.csv has the columns 'user', 'book', the files before it 'user', 'item', 'ra"
+    ):
+        Table.open(tmp_path / "*.csv")
+    (tmp_path / "b.csv").write_text("rating,item,user\n3,7,eve\n")
+    assert Table.open(tmp_path / "*.csv").ids("user").tolist() == [*COLUMNS["user"], "eve"]
+    (tmp_path / "c.jsonl").write_text(JSON)
+    with pytest.raises(ValueError, match=r"c.jsonl is of another kind than the files before it; give files of one kin"):
+        Table.open(tmp_path / "*")
+    (tmp_path / "[1].csv").write_text(CSV)
+    assert_expected(tmp_path / "[1].csv")
+
+
+def test_a_folder_whose_folders_are_named_after_a_value(tmp_path):
+    pq.write_to_dataset(
+        pa.table({**COLUMNS, "year": [2023, 2024, 2023]}), tmp_path / "ratings", partition_cols=["year"]
+    )
+    table = Table.open(tmp_path / "ratings")
+    found = zip(table.ids("user"), table.ids("item"), table.numbers("rating"), table.ids("year"), strict=True)
+    rows = zip(*COLUMNS.values(), [2023, 2024, 2023], strict=True)
+    assert set(found) == set(rows)
+
+
+@pytest.mark.parametrize("text", [CSV, JSON, "\ufeff" + CSV, "\n" + JSON], ids=["csv", "json", "bom", "blank"])
+def test_streams_are_read_as_files_are(text, tmp_path, monkeypatch):
+    for stream in (io.StringIO(text), io.BytesIO(text.encode())):
+        assert_expected(stream)
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(text.encode()), encoding="ascii"))
+    assert_expected(sys.stdin)
+    (tmp_path / "r.csv.gz").write_bytes(gzip.compress(CSV.encode()))
+    with open(tmp_path / "r.csv.gz", "rb") as file:
+        assert_expected(file)
+
+
+def test_a_stream_is_named(monkeypatch):
+    for text, message in (
+        ("", "standard input is empty; give one rating a line"),
+        ("user,item,rating\n,1,2\n", "the user in line 2 of standard input is empty; fill it in"),
+        ("user,item,rating\na,1\n", "line 2 of standard input has 2 fields"),
+        ('{"user": 1\n', "line 1 of standard input is not a JSON object"),
+    ):
+        monkeypatch.setattr(sys, "stdin", io.StringIO(text))
+        with pytest.raises(ValueError, match=message):
+            Table.open(sys.stdin)
+    monkeypatch.setattr(sys, "stdin", io.StringIO("who,what\n1,2\n"))
+    with pytest.raises(ValueError, match="standard input has no column 'user', only 'who', 'what'"):
+        Table.open(sys.stdin).ids("user")

@@ -1,11 +1,16 @@
 """Whatever table the ratings come in and whatever the ids are, the same entries; whatever is wrong, a sentence."""
 
+import functools
+import os
 import re
+import subprocess
+import sys
 
 import numpy as np
 import pandas as pd
 import polars as pl
 import pyarrow as pa
+import pyarrow.csv as pa_csv
 import pytest
 
 from dmc.recommend.table import Table
@@ -134,6 +139,100 @@ def test_megabytes_of_lines(write):
     np.testing.assert_array_equal(table.numbers("rating"), np.arange(n) % 5 + 1)
 
 
+# --- what is read once: lazy frames, pieces, streams
+
+PARTS = [{name: values[part] for name, values in COLUMNS.items()} for part in (slice(0, 1), slice(1, 3))]
+ONCE = {
+    "polars lazy": lambda: pl.LazyFrame(COLUMNS),
+    "arrow table": lambda: pa.table(COLUMNS),
+    "arrow batch": lambda: pa.table(COLUMNS).to_batches()[0],
+    "arrow reader": lambda: pa.table(COLUMNS).to_reader(max_chunksize=2),
+    "pandas pieces": lambda: (pd.DataFrame(part) for part in PARTS),
+    "polars pieces": lambda: iter([pl.DataFrame(part) for part in PARTS]),
+    "lazy pieces": lambda: iter([pl.LazyFrame(part) for part in PARTS]),
+    "arrow pieces": lambda: iter([batch for part in PARTS for batch in pa.table(part).to_batches()]),
+    "mappings": lambda: (part for part in PARTS),
+}
+
+
+@pytest.mark.parametrize("kind", ONCE)
+@pytest.mark.parametrize("only", [None, ("user", "item", "rating")])
+def test_what_is_read_once(kind, only):
+    table = Table.open(ONCE[kind](), only=only)
+    assert_expected(table)
+    more = Table.open(table.with_column("prediction", np.ones(3)))
+    assert more.names == [*COLUMNS, "prediction"]
+
+
+def test_a_relation_of_duckdb():
+    duckdb = pytest.importorskip("duckdb", reason="DuckDB is not installed; run: pip install duckdb")
+    connection = duckdb.connect()
+    connection.register("given", pa.table(COLUMNS | {"note": ["x"] * 3}))
+    relation = connection.sql("select * from given")
+    assert_expected(Table.open(relation))
+    assert Table.open(relation, only=COLUMNS).column("user").tolist() == USERS
+
+
+def test_of_a_lazy_frame_only_what_is_asked_for_is_made():
+    def never(values: pl.Series) -> pl.Series:
+        raise AssertionError("the note was made")
+
+    lazy = pl.LazyFrame(COLUMNS).with_columns(note=pl.col("item").map_batches(never, return_dtype=pl.Int64))
+    assert_expected(Table.open(lazy, only=COLUMNS))
+
+
+def test_pieces_may_be_files_of_another_order():
+    swapped = {name: PARTS[1][name] for name in reversed(COLUMNS)}
+    assert_expected(Table.open(iter([PARTS[0], swapped])))
+    assert_expected(Table.open(iter([pd.DataFrame(PARTS[0]), pd.DataFrame(swapped)])))
+
+
+@pytest.mark.parametrize(
+    ("pieces", "error", "message"),
+    [
+        ([], ValueError, "the iterator gives no piece of a table, or was used up before; make it again"),
+        ([5], TypeError, "the ratings are a int; give a data frame"),
+        (
+            [{"user": [1]}, {"item": [1]}],
+            ValueError,
+            "piece 2 of the table has the columns 'item', the first one 'user'",
+        ),
+    ],
+)
+def test_pieces_that_are_none(pieces, error, message):
+    with pytest.raises(error, match=re.escape(message)):
+        Table.open(iter(pieces))
+
+
+# --- times
+
+
+@pytest.mark.parametrize(
+    ("values", "order"),
+    [
+        ([3, 1, 2], [1, 2, 0]),
+        (["3.5", "10", "2"], [2, 0, 1]),
+        (np.array(["2024-03-01", "2023-01-01", "2024-01-01"], "M8[s]"), [1, 2, 0]),
+        (["2024-03-01", "2024-03-01T00:00:00+01:00", "2024-02-01 12:00"], [2, 1, 0]),
+    ],
+)
+def test_times_can_be_sorted(values, order):
+    assert np.argsort(Table.open({"when": values}).times("when")).tolist() == order
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ([1, np.nan], "column 'when' holds 1 missing time, the first in row 1; drop those rows"),
+        (np.array(["NaT", "2024-01-01"], "M8[s]"), "column 'when' holds 1 missing time, the first in row 0"),
+        (["2024-01-01", "soon"], "column 'when' holds 'soon', which is no time; give numbers, dates or ISO 8601 text"),
+    ],
+)
+def test_times_that_are_none(values, message):
+    with pytest.raises(ValueError, match=re.escape(message)):
+        Table.open({"when": values}).times("when")
+
+
 # --- what is refused
 
 
@@ -208,11 +307,11 @@ def test_cut_anywhere_a_file_is_refused_or_whole_lines_are_read(write):
 def test_no_file(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"there is no file .*nope.csv; check the path"):
         Table.open(tmp_path / "nope.csv")
-    with pytest.raises(IsADirectoryError, match="is a folder; give a file of ratings"):
+    with pytest.raises(IsADirectoryError, match="is a folder; give a file of ratings, or a folder of Parquet files"):
         Table.open(tmp_path)
 
 
-@pytest.mark.parametrize("source", [None, 5, [(1, 2, 3)], np.ones((3, 3)), pd.Series([1]), pl.LazyFrame(COLUMNS)])
+@pytest.mark.parametrize("source", [None, 5, [(1, 2, 3)], np.ones((3, 3)), pd.Series([1])])
 def test_no_table(source):
     with pytest.raises(TypeError, match=f"the ratings are a {type(source).__name__}; give a data frame"):
         Table.open(source)
@@ -363,3 +462,33 @@ def test_like(kind):
 def test_a_table_without_any_column():
     with pytest.raises(ValueError, match="the table has no column 'user', nor any other; say which is meant"):
         Table.open({}).ids("user")
+
+
+# --- files larger than memory
+
+FIT_IN_LITTLE_ROOM = """
+import resource, sys, dmc
+
+def fit(path):
+    return dmc.Recommender(1).fit(path)
+
+fit(sys.argv[1])  # loads what a fit loads
+used = next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("VmSize")) * 1024
+resource.setrlimit(resource.RLIMIT_AS, (used + (int(sys.argv[3]) << 20),) * 2)
+print(len(fit(sys.argv[2]).users_))
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the address space is told and limited as Linux does")
+def test_a_file_is_fitted_in_little_more_room_than_its_entries_take(tmp_path, rng):
+    """1,400,000 ratings, 40 MiB of text, which take 22 MiB sorted by row and by column, and took 320 to fit."""
+    write = functools.partial(pa_csv.write_csv, write_options=pa_csv.WriteOptions(quoting_style="none"))
+    pairs = rng.choice(20_000 * 1_000, 1_400_000, replace=False)
+    columns = {"user": 9_000_000 + 7 * (pairs // 1_000), "item": 1_000_000 + 13 * (pairs % 1_000)}
+    columns |= {"rating": rng.integers(1, 11, len(pairs)) / 2, "timestamp": 10**9 + pairs}
+    write(pa.table(columns), tmp_path / "large.csv")
+    write(pa.table({name: values[:2000] for name, values in columns.items()}), tmp_path / "small.csv")
+    command = [sys.executable, "-W", "ignore", "-c", FIT_IN_LITTLE_ROOM, tmp_path / "small.csv", tmp_path / "large.csv"]
+    threads = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}  # each takes address space
+    run = subprocess.run([*command, "110"], capture_output=True, text=True, env=os.environ | threads)
+    assert run.stdout.split() == ["20000"], run.stderr

@@ -9,7 +9,7 @@ import pytest
 
 from dmc.recommend import vocabulary as vocabularies
 from dmc.recommend.table import Table
-from dmc.recommend.vocabulary import Vocabulary, as_ids
+from dmc.recommend.vocabulary import Vocabulary, as_column, as_ids
 
 DAY, HOUR = "2024-01-02", "2024-01-02T08:30"
 
@@ -28,6 +28,11 @@ DAY, HOUR = "2024-01-02", "2024-01-02T08:30"
         (np.array([7, "7", "x"], object), ["7", "7", "x"]),
         (np.array([7, 7.0, "7", "x"], object), ["7", "7", "7", "x"]),
         ([7.0, 7.5], ["7", "7.5"]),
+        (["7.0", "12.0"], [7, 12]),
+        (["7.0", "x", "7"], ["7", "x", "7"]),
+        (["1.50", "007.0", "-0.0", "1e3", ".0", "-.0", "x.0", "7.00", "0.0", "-12.0"], None),
+        (["12345678901234567890.0", "3"], ["12345678901234567890", "3"]),
+        (np.array([7, "8.0", 9.0], object), [7, 8, 9]),
         (np.array([-7.0, 2.0**53], np.float32), [-7, 2**53]),
         ([7.0, 2.0**63], ["7", str(2**63)]),
         (["", "é", "日本"], ["", "é", "日本"]),
@@ -36,6 +41,8 @@ DAY, HOUR = "2024-01-02", "2024-01-02T08:30"
     ],
 )
 def test_ids_are_whole_numbers_or_text(given, expected):
+    if expected is None:
+        expected = [*given[:-2], "0", "-12"]
     ids = as_ids(np.asarray(given), "user")
     assert ids.tolist() == expected
     assert ids.dtype.kind in "iU"
@@ -124,8 +131,10 @@ def test_vocabulary_numbers_what_occurs(ids):
     np.testing.assert_array_equal(known.positions([str(i) for i in ids]), lines)
 
 
-@pytest.mark.parametrize("learned", [[7, 10], ["7", "10"], [7.0, 10.0], ["7", "x"], [7.0, 7.5], ["7", "007"]])
-@pytest.mark.parametrize("asked", [7, "7", 7.0, np.int8(7), np.float32(7)])
+@pytest.mark.parametrize(
+    "learned", [[7, 10], ["7", "10"], [7.0, 10.0], ["7.0", "10.0"], ["7.0", "x"], ["7", "x"], [7.0, 7.5], ["7", "007"]]
+)
+@pytest.mark.parametrize("asked", [7, "7", "7.0", 7.0, np.int8(7), np.float32(7), np.int64(7)])
 def test_seven_is_seven(learned, asked):
     known = vocabulary(learned)
     (line,) = known.positions([asked])
@@ -136,6 +145,17 @@ def test_seven_is_seven(learned, asked):
 @pytest.mark.parametrize("asked", ["007", " 7", "7 ", "+7", "7_0", "", 8, -7, 7.5, 2**64, "x7", "٧"])
 def test_other_ids_are_not_known(learned, asked):
     np.testing.assert_array_equal(vocabulary(learned).positions([asked]), [-1])
+
+
+def test_lists_of_several_kinds():
+    np.testing.assert_array_equal(vocabulary([1, 2, 3]).positions([1, 2.0, "3"]), [0, 1, 2])
+    assert as_ids(as_column([2.0**70, "a"], "user"), "user").tolist() == [str(2**70), "a"]
+
+
+def test_the_same_id_twice_is_one():
+    known, positions = Vocabulary.learn(as_ids(np.array(["1", "1.0", "2.0"]), "user"))
+    assert known.ids.tolist() == [1, 2]
+    assert positions.tolist() == [0, 0, 1]
 
 
 def test_known_and_unknown_together():

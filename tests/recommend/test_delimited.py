@@ -1,0 +1,110 @@
+"""Blocks cut by NumPy are what the csv module reads, wherever one ends."""
+
+import csv
+import io
+
+import pytest
+from hypothesis import example, given, settings, strategies as st
+
+from dmc.recommend import delimited
+from dmc.recommend.delimited import Fields, blocks
+from dmc.recommend.packed_column import PackedColumn
+from dmc.recommend.table import Table
+
+FIELDS = st.sampled_from(
+    [
+        "",
+        "7",
+        "-3",
+        "007",
+        "4.0",
+        "2.5",
+        " x",
+        "é",
+        "日本",
+        "a b",
+        '"q,r"',
+        '"two\nlines"',
+        "a long one of letters",
+        '""',
+        '"7"',
+        '"say ""x"",""y"""',
+        'a "b" c',
+        '"a""b"',
+    ]
+)
+ROWS = st.lists(st.lists(FIELDS, min_size=3, max_size=3), min_size=1, max_size=20)
+
+
+def packed(text: str, delimiter: str, needed: tuple[int, ...] = ()) -> list[list[str]]:
+    names = ["a", "b", "c"]
+    fields = Fields(names, delimiter, "r.csv", list(needed), {name: PackedColumn() for name in names})
+    fields.read(blocks(io.BytesIO(text.encode())), 0)
+    return [column.text().tolist() for column in fields.packed.values()]
+
+
+def by_csv(text: str, delimiter: str) -> list[list[str]]:
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=delimiter != "\t")
+    return [list(column) for column in zip(*(row for row in reader if row), strict=True)]
+
+
+@settings(deadline=None)
+@given(
+    rows=ROWS,
+    delimiter=st.sampled_from([",", "\t", ";", "|"]),
+    end=st.sampled_from(["\n", "\r\n", "\n\n"]),
+    last=st.booleans(),
+    block=st.sampled_from([1, 2, 3, 5, 7, 64, 1 << 20]),
+)
+@example(rows=[["1", "2", "3"]] * 3, delimiter=",", end="\n", last=False, block=4)
+def test_blocks_are_what_the_csv_module_reads(rows, delimiter, end, last, block):
+    text = end.join(delimiter.join(row) for row in rows) + (end if last else "")
+    expected = by_csv(text, delimiter)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(delimited, "BLOCK", block)
+        assert packed(text, delimiter) == expected
+
+
+@pytest.mark.parametrize("block", [1, 2, 3, 4, 5, 6, 7, 100])
+def test_two_colons_are_one_delimiter_wherever_a_block_ends(block, monkeypatch):
+    monkeypatch.setattr(delimited, "BLOCK", block)
+    assert packed("1::x::3.5\n22::y:z::4\n", "::") == [["1", "22"], ["x", "y:z"], ["3.5", "4"]]
+
+
+def test_a_plain_block_never_meets_the_csv_module(monkeypatch):
+    monkeypatch.setattr(delimited, "rows", None)
+    for line in ("{},u{},{}.5\r\n", '{},"u{}","{}"\n'):
+        text = "".join(line.format(i, i % 7, i % 5) for i in range(3000))
+        assert packed(text, ",", (0, 1, 2))[1] == [f"u{i % 7}" for i in range(3000)]
+
+
+@pytest.mark.parametrize("block", [20, 1 << 20])
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        (["u,1,2"] * 9 + [",3,1"], "the a in line 10 of r.csv is empty; fill it in, or remove that line"),
+        (
+            ["u,1,2", "u,,2", "", "u,,3", "u,,9"],
+            "the b in line 2 of r.csv is empty, and so it is in 2 lines below; fill",
+        ),
+        (
+            ["u,1,2"] * 9 + ["u,1"],
+            "line 10 of r.csv has 2 fields in place of 3 (separated by ,); the file is cut off or",
+        ),
+        (["u,1,2", "u,1,2,3", "u,1"], "line 2 of r.csv has 4 fields in place of 3"),
+    ],
+)
+def test_what_is_wrong_is_told_by_its_line(lines, message, block, monkeypatch):
+    monkeypatch.setattr(delimited, "BLOCK", block)
+    with pytest.raises(ValueError, match="line") as caught:
+        packed("\n".join(lines), ",", (0, 1))
+    assert message in str(caught.value)
+
+
+def test_only_what_is_asked_for_is_kept(tmp_path):
+    path = tmp_path / "r.csv"
+    path.write_text("user,item,rating,review\n" + "".join(f"u{i},{i},3,text {i}\n" for i in range(50)))
+    table = Table.open(path, only=("user", "rating"))
+    assert table.names == ["user", "item", "rating", "review"]
+    assert list(table.take([0])) == ["user", "rating"]
+    assert len(table) == 50
