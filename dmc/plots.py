@@ -155,7 +155,8 @@ def _draw(axes: Axes, panel: Panel) -> None:
         axes.set_xticks(range(len(panel.xticks)), panel.xticks)
     for axis, scale in ((axes.xaxis, panel.xscale), (axes.yaxis, panel.yscale)):
         if scale == "linear" and not (panel.xticks and axis is axes.xaxis):
-            axis.set_major_formatter("{x:,.10g}")
+            whole = axis is axes.xaxis and all(_whole(line.x) for line in panel.lines)
+            _linear_ticks(axis, whole)
         if scale == "log":
             _log_ticks(axis)
     axes.grid(alpha=0.25)
@@ -163,6 +164,24 @@ def _draw(axes: Axes, panel: Panel) -> None:
     axes.spines[["top", "right"]].set_visible(False)
     if any(line.label for line in panel.lines):
         axes.legend(fontsize=9, frameon=False)
+
+
+def _whole(values: ArrayLike) -> bool:
+    return bool(np.all(np.mod(np.asarray(values, dtype=np.float64), 1) == 0))
+
+
+def _linear_ticks(axis: Axis, whole: bool) -> None:
+    """Numbers in full while they are short; no half steps of what is counted."""
+    from matplotlib import ticker
+
+    largest = max(map(abs, axis.get_view_interval()))
+    if largest < 1e-3 or largest >= 1e5:  # as 1.5e+06: fewer of them, which are long
+        axis.set_major_locator(ticker.MaxNLocator(4, integer=whole))
+        axis.set_major_formatter("{x:.4g}")
+        return
+    if whole:
+        axis.set_major_locator(ticker.MaxNLocator("auto", steps=[1, 2, 2.5, 5, 10], integer=True))
+    axis.set_major_formatter("{x:,.10g}")
 
 
 def _log_ticks(axis: Axis) -> None:

@@ -70,6 +70,13 @@ def written(value: Any) -> str:
     return rounded(float(value))
 
 
+def plain(value: float) -> str:
+    """A value of the data, which has no error: whole ones in full."""
+    if value == round(value) and abs(value) < LARGE:
+        return f"{value:,.0f}".replace("-", "−")
+    return f"{value:.4g}".replace("-", "−") if 1e-3 <= abs(value) < 1e4 else rounded(value)
+
+
 def is_number(value: object) -> bool:
     """Whether a column with it is one of numbers."""
     return isinstance(value, (int, float, np.number, Measured)) and not isinstance(value, bool)

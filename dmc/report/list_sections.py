@@ -108,7 +108,7 @@ def long_tail(model: Recommender, ours: Lists, popular: Lists | None, tests: Tes
         ("of the items", np.arange(len(counts)), None),
         (
             f"of what was {kind}",
-            model.seen_.indices,
+            np.asarray(model.seen_.indices),
             np.repeat(np.arange(len(model.users_)), np.diff(model.seen_.indptr)),
         ),
         ("of the lists", ours.items, ours.to),
@@ -127,7 +127,7 @@ def long_tail(model: Recommender, ours: Lists, popular: Lists | None, tests: Tes
         rows.append((label, *shares))
     return Section(
         "The long tail",
-        f"How popular what is recommended is. {_spread(model, ours, counts)}",
+        f"How popular what is recommended is. {_spread(model, ours, counts, kind)}",
         ("users of the item", *(f"share {name}" for name, _, _ in columns)),
         rows,
         _tail_panel([name for name, _, _ in columns], rows, kind),
@@ -148,14 +148,14 @@ def _tail_panel(names: Sequence[str], rows: Sequence[Row], kind: str) -> Panel:
         if name not in styles:
             continue
         label, style = styles[name]
-        shares = [row[k].value for row in rows if isinstance(row[k], Measured)]
+        shares = [share.value for row in rows if isinstance(share := row[k], Measured)]
         top = max(top, *shares)
         lines.append(Line(places, shares, label, style, bars=0.7 if "marker" not in style else None))
     xlabel = "users of the item in the fit, from … on"
     return Panel("", xlabel, "share", lines, ylim=(0, 1.45 * top), xticks=[short(label) for label in labels])
 
 
-def _spread(model: Recommender, ours: Lists, counts: Positions) -> str:
+def _spread(model: Recommender, ours: Lists, counts: Positions, kind: str) -> str:
     """Coverage, novelty and concentration, in words."""
     n_items, recommended = len(counts), np.bincount(ours.items, minlength=len(counts))
     if not len(ours.items):
@@ -166,8 +166,8 @@ def _spread(model: Recommender, ours: Lists, counts: Positions) -> str:
     return (
         f"The lists of {len(ours.users):,} users hold {rounded(100 * covered)} % of the items; an item in "
         f"them carries {rounded(bits.value, bits.error)} bits on average, as one that one in {rounded(2**bits.value)} "
-        f"users has. Half of all places go to {_half(recommended):,} of the {n_items:,} items; half of what was chosen in the fit to "
-        f"{_half(counts):,}."
+        f"users has. Half of all places go to {_half(recommended):,} of the {n_items:,} items; half of what was {kind} "
+        f"in the fit to {_half(counts):,}."
     )
 
 

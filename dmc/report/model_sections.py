@@ -57,8 +57,9 @@ def search(model: Recommender, trials: Sequence[dict[str, Any]]) -> Section | No
         "Search for the rank and the ridge",
         "How well fits without a tenth of the clicks rank that tenth (NDCG of the first 50 places, higher is better), "
         "in the order tried. ± is the standard error of the gain over the best before, of the first its own: a weaker "
-        "ridge or a higher rank has to gain more than it. "
-        f"The fit to all clicks has rank {rank:,}; with rank {best['rank']:,} a ridge of {rounded(best['ridge'])} did best.",
+        "ridge or a higher rank has to gain more. "
+        f"The fit to all clicks has factors {rank:,} wide; with rank {best['rank']:,} a ridge of "
+        f"{rounded(best['ridge'])} did best.",
         ("trial", "rank", "ridge", "NDCG, held out"),
         [
             (f"{k}", trial["rank"], trial["ridge"], Measured(trial["ndcg"], trial["noise"]))
@@ -76,8 +77,8 @@ def descent(model: Recommender) -> Section | None:
     last = looks[-1][1]
     above = [(n - looks[0][0] + 1, 100 * (value / last - 1)) for n, value in looks]
     text = (
-        "The fit to all clicks: how far the penalised squared error over all pairs of users and items was above its last "
-        "value after each sweep. It begins with the best of the search, if there was one."
+        "The fit to all clicks: how far the penalised squared error over all pairs of users and items was above its "
+        "last value after each sweep. It begins with the best of the search, if there was one."
     )
     return _course("Descent", text, "sweep", "above the last value (%)", above)
 
@@ -109,8 +110,8 @@ def spectrum(model: Recommender) -> Section:
     if not inside.all():
         lines.append(Line(numbers[~inside], kept[~inside], "do not", {"color": SECOND}, bars=0.7))
     text = (
-        f"How much each direction of taste moves preferences: root mean square over all users and items. {model.rank_:,} "
-        "directions have more than a thousandth of the largest one's size."
+        f"How much each direction of taste moves preferences: root mean square over all users and items. "
+        f"{model.rank_:,} directions have more than a thousandth of the largest one's size."
         if clicks
         else "How much each direction of taste moves ratings: root mean square over all users and items, biases left "
         f"out. Directions that stand out of the noise: {model.rank_:,}; that is the rank."

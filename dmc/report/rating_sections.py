@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from dmc.plots import FIRST, SECOND, Line, Panel
 from dmc.recommend.recommender import Recommender
 from dmc.report import over_users
-from dmc.report.digits import Measured
+from dmc.report.digits import Measured, plain
 from dmc.report.html import Row, Section
 from dmc.report.judged import LEVEL, JudgedRatings, bins, by_count
 
@@ -30,7 +30,8 @@ def by_popularity(model: Recommender, judged: JudgedRatings) -> Section:
     return Section(
         "Error by popularity",
         f"Root mean squared error on {judged.named}, by how often their item was rated in the fit, beside that "
-        "of predicting the mean rating for all: of items that are seldom rated little is known. Whiskers are two standard errors each way.",
+        "of predicting the mean rating for all: of items that are seldom rated little is known. Whiskers are two "
+        "standard errors each way.",
         ("ratings of the item", "judged", "RMSE", "of the mean"),
         rows,
         Panel(
@@ -142,12 +143,12 @@ def distribution(judged: JudgedRatings) -> Section:
     of_scale = len(distinct) <= MAX_DISTINCT
     if of_scale:
         centres = distinct.astype(np.float64)
-        labels = [f"{value:.6g}" for value in distinct.tolist()]
+        labels = [plain(value) for value in distinct.tolist()]
     else:
         low, high = min(judged.actual.min(), judged.predicted.min()), max(judged.actual.max(), judged.predicted.max())
         edges = np.linspace(low, high, MAX_DISTINCT + 1)
         centres = (edges[1:] + edges[:-1]) / 2
-        labels = [f"{a:.4g} to {b:.4g}" for a, b in pairwise(edges.tolist())]
+        labels = [f"{plain(a)} to {plain(b)}" for a, b in pairwise(edges.tolist())]
     between = (centres[1:] + centres[:-1]) / 2
     nearest = [np.searchsorted(between, of) for of in (judged.actual, judged.predicted)]
     shares = [[over_users.mean(of == k, judged.users) for k in range(len(centres))] for of in nearest]

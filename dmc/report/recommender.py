@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,7 +23,7 @@ from dmc.report import (
     titles as item_titles,
     verdict,
 )
-from dmc.report.digits import rounded
+from dmc.report.digits import plain, rounded
 from dmc.report.html import Section, Verdict
 from dmc.report.judged import JudgedRatings
 from dmc.report.rivals import Beside
@@ -75,7 +75,7 @@ def write(
     found = _Found.of(model, test)
     sections = [section for section in [*found.sections(), *_of_model(model, names)] if section is not None]
     title = f"Report on {item_titles.readable(name)}"
-    now = datetime.now(timezone.utc)
+    now = datetime.now(UTC)
     text = html.html(title, _how(model), found.verdict(), _facts(model, found), sections, now)
     Path(path).write_text(text, encoding="utf-8")
     return found.measures() | {"figures": sum(section.panel is not None for section in sections)}
@@ -171,7 +171,7 @@ def _facts(model: Recommender, found: _Found) -> dict[str, object]:
     }
     if not clicks:
         facts["mean rating"] = model.mean_
-        facts["lowest to highest"] = " to ".join(f"{end:.6g}" for end in model.range_)
+        facts["lowest to highest"] = " to ".join(map(plain, model.range_))
         facts["noise"] = model.noise_
     if found.ratings is not None:
         where = "own ratings" if found.ratings.own else "test ratings"

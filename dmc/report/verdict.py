@@ -15,6 +15,7 @@ from dmc.report.judged import JudgedRatings
 from dmc.report.over_users import standard_error
 from dmc.report.rivals import Beside, figure, interval
 
+MAX_P = 0.05  # of the paired test, besides an interval without 0: intervals of few users are too short
 # A rival's predictions or lists, as they are called.
 ERRORS = {"popularity": "the mean", "biases": "biases of users and items"}
 LISTS = {"popularity": "popularity", "biases": "biases"}
@@ -23,17 +24,37 @@ LISTS = {"popularity": "popularity", "biases": "biases"}
 def of_test(model: Recommender, tests: TestSet, found: Beside) -> Verdict:
     """By a test: errors and lists, or lists alone, beside the rivals'."""
     clicks = model.feedback == "implicit"
-    failed = [] if clicks else [_fails(found, name, "rmse", f"the errors of {ERRORS[name]}") for name in found.rivals]
-    failed.append(_fails(found, "popularity", "recall", "the lists by popularity"))
-    against = [one for one in failed if one]
     sentences = [_lists(tests, found)] if clicks else [_errors(found), _lists(tests, found)]
-    if against:
-        lead = f"Not better than {_joined(against)}."
-    else:
-        lead = "Better than popularity." if clicks else "Better than simple rivals, by its errors and by its lists."
+    lead, warns = _lead(found, clicks)
+    return Verdict(lead, " ".join([*sentences, *_notes(model, tests)]), warns)
+
+
+def _lead(found: Beside, clicks: bool) -> tuple[str, bool]:
+    """Whether it is better than each rival in what that is good at, and whether one is to be warned of it."""
     if not found.differences:
-        lead = "Judged by a single user, so whether it is better than simple rivals cannot be told."
-    return Verdict(lead, " ".join([*sentences, *_notes(model, tests)]), warns=bool(against))
+        return "Judged by a single user, so whether it is better than simple rivals cannot be told.", True
+    against = [] if clicks else [(rival, "rmse", f"the errors of {ERRORS[rival]}") for rival in found.rivals]
+    against.append(("popularity", "recall", "the lists by popularity"))
+    named: dict[bool | None, list[str]] = {True: [], False: [], None: []}
+    for rival, measure, name in against:
+        of = found.differences[rival].get(measure)
+        better = None if of is None else surely_above(of)
+        named[better if better is None or measure != "rmse" else not better].append(name)
+    if not named[False] and not named[None]:
+        return (
+            "Better than popularity." if clicks else "Better than simple rivals, by its errors and by its lists.",
+            False,
+        )
+    parts = [("Worse than", named[False]), ("not surely better than", named[None])]
+    told = "; ".join(f"{words} {_joined(names)}" for words, names in parts if names)
+    return f"{told[0].upper()}{told[1:]}.", True
+
+
+def surely_above(of: Difference) -> bool | None:
+    """Whether the first is above the second, or below; None, if that may be chance: of few users anything may."""
+    if of.p_value >= MAX_P or of.low <= 0 <= of.high:
+        return None
+    return of.low > 0
 
 
 def of_own_ratings(model: Recommender, judged: JudgedRatings) -> Verdict:
@@ -49,23 +70,17 @@ def of_own_ratings(model: Recommender, judged: JudgedRatings) -> Verdict:
 
 def of_own_clicks(model: Recommender, trials: list[dict[str, Any]]) -> Verdict:
     """Without a test: what the search for settings held out, if it did."""
-    text = "No test clicks were given, and lists of what was fitted would flatter. dmc report --test FILE judges it fairly."
+    text = (
+        "No test clicks were given, and clicks that were fitted would flatter. dmc report --test FILE judges it fairly."
+    )
     if trials:
         best = max(trials, key=lambda trial: trial["ndcg"])
         text = (
             "No test clicks were given. In the search for its settings, fits without a tenth of the clicks ranked that "
-            f"tenth with an NDCG of up to {rounded(best['ndcg'], best['noise'])}, which flatters a little, being the "
-            f"best of {_checks.count(len(trials), 'setting')}. dmc report --test FILE judges it beside its rivals."
+            f"tenth with an NDCG of up to {rounded(best['ndcg'], trials[0]['noise'])}, which flatters a little, being "
+            f"the best of {_checks.count(len(trials), 'setting')}. dmc report --test FILE judges it beside its rivals."
         )
     return Verdict("Not judged by anything new.", text, warns=True)
-
-
-def _fails(found: Beside, rival: str, measure: str, named: str) -> str:
-    """The rival's name, unless the model is surely better than it."""
-    of = found.differences.get(rival, {}).get(measure)
-    if of is None:
-        return ""
-    return "" if (of.high < 0 if measure == "rmse" else of.low > 0) else named
 
 
 def _errors(found: Beside) -> str:
@@ -85,8 +100,10 @@ def _errors(found: Beside) -> str:
 
 def _compared(own: Measured, theirs: Measured, of: Difference | None) -> str:
     difference, error = own.value - theirs.value, None if of is None else standard_error((of.low, of.high))
-    if of is not None and of.low <= 0 <= of.high:
+    if of is not None and surely_above(of) is None:
         return "not surely less than"
+    if difference == 0:
+        return "as much as"
     word = "less" if difference < 0 else "more"
     if theirs.value == 0:
         return f"{word} than"
@@ -99,8 +116,8 @@ def _lists(tests: TestSet, found: Beside) -> str:
     of = found.differences.get("popularity", {}).get("recall")
     doubt = "" if of is None else f"; 95 % interval of the difference: {interval(of, 100)} points"
     return (
-        f"Its lists of {found.own.n:,} find {own} % of what {_checks.count(found.own.n_users, 'user')} {sought(tests)}, "
-        f"those by popularity {theirs} %{doubt}."
+        f"Its lists of {found.own.n:,} find {own} % of what {_checks.count(found.own.n_users, 'user')} "
+        f"{sought(tests)}, those by popularity {theirs} %{doubt}."
     )
 
 
@@ -122,7 +139,10 @@ def _bare(of: Measured) -> str:
 
 
 def _doubt(of: Difference | None) -> str:
-    return "" if of is None else f"; 95 % interval of the difference: {interval(of)}"
+    if of is None:
+        return ""
+    chance = f", but p = {of.p_value:.1g}" if surely_above(of) is None and not of.low <= 0 <= of.high else ""
+    return f"; 95 % interval of the difference: {interval(of)}{chance}"
 
 
 def _joined(parts: list[str]) -> str:
