@@ -78,10 +78,10 @@ def share(inside: NDArray[np.bool_], users: NDArray[np.int64]) -> Share:
     found, error, _ = mean(inside, users)
     size, binomial = float(len(inside)), found * (1 - found)
     if error and binomial > 0:
-        size = min(size, binomial / error**2)
+        size = min(size, size * binomial / (size - 1) / error**2)
     middle = (found + Z**2 / (2 * size)) / (1 + Z**2 / size)
     half = Z * math.sqrt(binomial / size + (Z / (2 * size)) ** 2) / (1 + Z**2 / size)
-    return Share(found, max(middle - half, 0.0), min(middle + half, 1.0))
+    return Share(found, max(min(middle - half, found), 0.0), min(max(middle + half, found), 1.0))  # but for rounding
 
 
 def standard_error(bounds: tuple[float, float] | None) -> float | None:
