@@ -171,11 +171,8 @@ def test_a_narrow_range_of_powers_has_plain_numbers():
 
 
 def test_what_is_counted_has_no_half_steps():
-    labels = [
-        label.get_text()
-        for label in drawn(plots.Panel("", "x", "y", [plots.Line([1, 2, 3], [1, 2.5, 3])])).get_xticklabels()
-    ]
-    assert not [text for text in labels if "." in text]
+    axes = drawn(plots.Panel("", "x", "y", [plots.Line([1, 2, 3], [1, 2.5, 3])]))
+    assert not [label for label in axes.get_xticklabels() if "." in label.get_text()]
 
 
 def test_whiskers_reach_where_they_should_and_are_left_out_where_there_are_none():
@@ -183,5 +180,5 @@ def test_whiskers_reach_where_they_should_and_are_left_out_where_there_are_none(
     for of in (line, replace(line, bars=0.5)):
         axes = drawn(plots.Panel("", "x", "y", [of]))
         (whiskers,) = [found for found in axes.collections if hasattr(found, "get_segments")]
-        found = [segment[:, 1].tolist() for segment in whiskers.get_segments() if np.isfinite(segment).all()]
+        found = [segment[:, 1].tolist() for segment in whiskers.get_segments() if segment.size]
         assert found == [[0.5, 1.25], [3.0, 3.5]]

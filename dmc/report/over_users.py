@@ -26,7 +26,7 @@ def mean(values: NDArray[Any], users: NDArray[np.int64]) -> Measured:
     values : (ratings,) real numbers or bool
         At least one.
     users : (ratings,) int64
-        Whose each is; if all are of one user, ratings are taken for draws.
+        Whose each is, counted from 0; if all are of one user, ratings are taken for draws.
 
     Returns
     -------
@@ -35,13 +35,12 @@ def mean(values: NDArray[Any], users: NDArray[np.int64]) -> Measured:
     """
     values = np.asarray(values, dtype=np.float64)
     middle = float(values.mean())
-    of_user = np.unique(users, return_inverse=True)[1]
-    if of_user.max() == 0:
-        of_user = np.arange(len(values))
-    n_users = int(of_user.max()) + 1
+    n_users = int(np.count_nonzero(np.bincount(users)))
+    if n_users == 1:
+        users, n_users = np.arange(len(values)), len(values)
     if n_users < 2:
         return Measured(middle)
-    off = np.bincount(of_user, values - middle)
+    off = np.bincount(users, values - middle)
     return Measured(middle, math.sqrt(float(np.square(off).sum()) * n_users / (n_users - 1)) / len(values))
 
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from dmc.plots import FIRST, SECOND, Line, Panel
 from dmc.recommend.recommender import Recommender
 from dmc.report import over_users
-from dmc.report.digits import Measured, plain
+from dmc.report.digits import Measured, plain, rounded
 from dmc.report.html import Row, Section
 from dmc.report.judged import LEVEL, JudgedRatings, bins, by_count
 
@@ -148,7 +148,7 @@ def distribution(judged: JudgedRatings) -> Section:
         low, high = min(judged.actual.min(), judged.predicted.min()), max(judged.actual.max(), judged.predicted.max())
         edges = np.linspace(low, high, MAX_DISTINCT + 1)
         centres = (edges[1:] + edges[:-1]) / 2
-        labels = [f"{plain(a)} to {plain(b)}" for a, b in pairwise(edges.tolist())]
+        labels = [f"{rounded(a)} to {rounded(b)}" for a, b in pairwise(edges.tolist())]
     between = (centres[1:] + centres[:-1]) / 2
     nearest = [np.searchsorted(between, of) for of in (judged.actual, judged.predicted)]
     shares = [[over_users.mean(of == k, judged.users) for k in range(len(centres))] for of in nearest]
