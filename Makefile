@@ -91,8 +91,9 @@ sanitize-address: .venv/.test
 sanitize-threads: .venv/.test
 	$(call sanitized,thread,libtsan.so,-k "threads and (native or serving or posterior or all_pairs or (half and row and int32))")
 
-HOSTS := lenskit cornac scikit-surprise ranx tensorboard mlflow-skinny sqlalchemy alembic
-# The adapters beside the real frameworks, which pin what .venv has newer (LensKit wants pandas 2): in an environment of
+HOSTS := lenskit cornac scikit-surprise ranx tensorboard mlflow-skinny sqlalchemy alembic \
+	fastapi uvicorn faiss-cpu hnswlib 'psycopg[binary]'
+# The adapters and examples beside the real packages, which pin what .venv has newer (LensKit wants pandas 2): in an environment of
 # their own. The core is the one that .venv built into the tree.
 integrations: .venv-integrations/.hosts .venv/.test
 	.venv-integrations/bin/python -m pytest -o addopts='--strict-markers --strict-config --import-mode=importlib' -rP tests/integrations \

@@ -84,7 +84,10 @@ def load(
     try:
         with safe_open(str(path), framework="numpy") as file:
             metadata = file.metadata() or {}
-            tensors = _mapped(path) if mmap else {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            if mmap:
+                tensors, metadata = _mapped(path)
+            else:
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError, ValueError) as error:
         raise ValueError(f"{path} is not a model file, or is damaged ({error}); save the model again") from None
     if metadata.get("format") != FORMAT:
@@ -104,18 +107,21 @@ def load(
     return arrays, json.loads(metadata["header"])
 
 
-def _mapped(path: Path) -> dict[str, NDArray[Any]]:
-    """The arrays of a safetensors file, whose layout is: length of the header, header, numbers one after another."""
+def _mapped(path: Path) -> tuple[dict[str, NDArray[Any]], dict[str, str]]:
+    """Arrays and metadata of a safetensors file, whose layout is: length of the header, header, numbers in a row.
+
+    Both through one handle: another file may be put in its place meanwhile.
+    """
     with open(path, "rb") as file:
         length = int.from_bytes(file.read(8), "little")
         header = json.loads(file.read(length))
-    whole = np.memmap(path, np.uint8, "r", offset=8 + length)
+        whole = np.memmap(file, np.uint8, "r", offset=8 + length)
     kinds = {"F32": "f4", "F64": "f8", "I32": "i4", "I64": "i8", "U8": "u1", "BOOL": "?"}
+    metadata = header.pop("__metadata__", {})
     return {
         name: np.asarray(whole[slice(*of["data_offsets"])]).view(kinds[of["dtype"]]).reshape(of["shape"])
         for name, of in header.items()
-        if name != "__metadata__"
-    }
+    }, metadata
 
 
 def export(

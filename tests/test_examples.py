@@ -1,12 +1,12 @@
 """Each example runs, small, and draws something."""
 
-import importlib.util
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-EXAMPLES = Path(__file__).parent.parent / "examples"
+from example_scripts import EXAMPLES, example
+
 SMALL = {
     "plot_class_separation": {"n_steps": 20},
     "plot_compressed_follows_full": {"n_steps": 30},
@@ -15,21 +15,23 @@ SMALL = {
     "plot_outer_rate": {"n_steps": 40},
     "plot_rank_path": {"d": 60, "rank": 2, "max_steps": 8},
 }
-LOGGED = {"log_to_mlflow", "log_to_tensorboard"}  # by tests/integrations/test_logging.py
+INTEGRATED = {  # by tests/integrations
+    "index_faiss",
+    "index_hnswlib",
+    "log_to_mlflow",
+    "log_to_tensorboard",
+    "postgresql",
+    "service",
+}
 
 
 def test_every_example_is_here() -> None:
-    assert {path.stem for path in EXAMPLES.glob("*.py")} == set(SMALL) | LOGGED
+    assert {path.stem for path in EXAMPLES.glob("*.py")} == set(SMALL) | INTEGRATED
 
 
 @pytest.mark.parametrize("name", SMALL)
 def test_example(name: str, tmp_path: Path) -> None:
     from PIL import Image
 
-    spec = importlib.util.spec_from_file_location(name, EXAMPLES / f"{name}.py")
-    assert spec is not None
-    assert spec.loader is not None
-    example = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(example)
-    drawn = example.main(str(tmp_path), **SMALL[name])
+    drawn = example(name).main(str(tmp_path), **SMALL[name])
     assert np.asarray(Image.open(drawn).convert("L")).std() > 5

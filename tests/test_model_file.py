@@ -1,6 +1,7 @@
 """What was saved comes back; what was damaged, cut off, or never ours is refused with a sentence; saving is atomic."""
 
 import json
+import os
 import re
 import resource
 
@@ -278,6 +279,25 @@ def test_export(ids, tmp_path):
     assert table["id"].to_pylist() == ids.tolist()
     assert table["vector"].to_pylist() == vectors.tolist()
     assert table.schema.field("vector").type.list_size == 2
+
+
+def test_a_mapped_file_is_one_file(tmp_path, monkeypatch):
+    """Another one that takes its place while it is opened is read whole, or not at all."""
+    import safetensors
+
+    path, newer = tmp_path / "model", tmp_path / "newer"
+    for file, value in ((path, 1.0), (newer, 2.0)):
+        model_file.save(file, "Test", {"x": np.full(5, value)}, {"value": value, "long": "x" * int(100 * value)})
+    opened = safetensors.safe_open
+
+    def replaced_meanwhile(*args, **kwargs):
+        file = opened(*args, **kwargs)
+        os.replace(newer, path)
+        return file
+
+    monkeypatch.setattr(safetensors, "safe_open", replaced_meanwhile)
+    arrays, header = model_file.load(path, "Test", mmap=True)
+    assert arrays["x"].tolist() == [header["value"]] * 5
 
 
 def test_parquet_without_pyarrow(tmp_path, monkeypatch):

@@ -168,15 +168,20 @@ def export(
     model: Model,
     folder: Annotated[Path, typer.Argument(help="Where to write; made if it is not there.")],
     format: Annotated[Literal["npy", "parquet"], typer.Option(help="Parquet needs pyarrow.")] = "npy",
+    vectors: Annotated[
+        Literal["prediction", "ranking"],
+        typer.Option(help="Whose products are the predictions less the mean, or order items as `dmc recommend` does."),
+    ] = "prediction",
     as_json: Json = False,
 ) -> None:
-    """Write ids and vectors of users and items for other programs, such as vector databases."""
+    """Write ids and vectors of users and items for other programs, such as vector databases of inner products."""
     if folder.exists() and not folder.is_dir():
         raise NotADirectoryError(f"{folder} is a file; give the path of a folder")
     recommender = dmc.Recommender.load(model)
     with told_of_interrupts():
-        files = [str(path) for path in recommender.export(folder, format)]
+        files = [str(path) for path in recommender.export(folder, format, vectors=vectors)]
     if as_json:
         show_json({"files": files, "mean": recommender.mean_})
         return
-    show([*(("wrote", file) for file in files), ("mean", f"{recommender.mean_:.6g}, to add to the products")])
+    of_products = [("mean", f"{recommender.mean_:.6g}, to add to the products")] * (vectors == "prediction")
+    show([*(("wrote", file) for file in files), *of_products])

@@ -1,4 +1,4 @@
-"""dmc fit and dmc update: a model from a table, and a model that takes a day's ratings or clicks in."""
+"""dmc fit, update and forget: a model from a table, and one that takes a day in, or leaves somebody out."""
 
 from __future__ import annotations
 
@@ -28,8 +28,10 @@ from dmc.cli.arguments import (
     refuse_stdin_twice,
     source,
 )
+from dmc.cli.ids import listed
 from dmc.cli.interrupts import told_of_interrupts
 from dmc.cli.output import Json, check_output, interactive, show, show_json
+from dmc.cli.wording import WrongUse
 
 Kind = Annotated[
     Literal["bayes", "network"] | None,
@@ -185,6 +187,40 @@ def update(
     names = {"users": "users", "items": "items", "observed": f"pairs with {what}"}
     shown = [(names[name], f"{after[name]:,}, {gained[f'n_new_{name}']:,} of them new") for name in after]
     show([*shown, ("status", recommender.status_.name), ("model", str(target))])
+
+
+def forget(
+    model: Model,
+    user: Annotated[
+        list[str] | None, typer.Option("--user", help="A user, or a file of users; may be said again.")
+    ] = None,
+    item: Annotated[
+        list[str] | None, typer.Option("--item", help="An item, or a file of items; may be said again.")
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="Where to save the new model; left out: MODEL is replaced.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Take users or items out of a model: their ids, ratings, vectors and features. If one is not known, none is."""
+    if not user and not item:
+        raise WrongUse("nobody is named to be forgotten; give --user or --item")
+    refuse_stdin_twice(*(user or ()), *(item or ()))
+    target = output or model
+    check_output(target)
+    recommender = dmc.Recommender.load(model)
+    of_users, of_items, _ = recommender.columns_
+    before = _sizes(recommender)
+    recommender.forget(listed(user or None, of_users, None, "--user"), listed(item or None, of_items, None, "--item"))
+    with told_of_interrupts():
+        recommender.save(target)
+    forgotten = {name: count - _sizes(recommender)[name] for name, count in before.items()}
+    if as_json:
+        show_json({f"n_forgotten_{name}": count for name, count in forgotten.items()} | {"model": str(target)})
+        return
+    names = {"users": "users", "items": "items", "observed": "of their pairs"}
+    shown = [(names[name], f"{count:,} forgotten") for name, count in forgotten.items()]
+    show([*shown, ("model", str(target))])
 
 
 def _sizes(model: Any) -> dict[str, int]:

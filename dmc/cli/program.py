@@ -19,7 +19,7 @@ app = typer.Typer(
     rich_markup_mode=None,  # plain text: it starts sooner, and reads the same in a pipe
 )
 COMMANDS = (
-    *(fitting.fit, fitting.update),
+    *(fitting.fit, fitting.update, fitting.forget),
     *(asking.predict, asking.recommend, asking.similar, asking.explain, asking.export),
     *(judging.evaluate, judging.report),
     completing.complete,

@@ -130,6 +130,20 @@ def joined(found: Preferences, served: Factors, rating_weight: float) -> Ranking
     return Ranking(left, right, rating_weight, Lazy.of(found))
 
 
+def row(ranking: Ranking, columns: NDArray[np.int64], predicting: Float) -> Float:
+    """(k,) the row of `ranking.left` of somebody new, from what he has rated alone and his vector for predictions.
+
+    Raises
+    ------
+    ValueError
+        If there are preferences, and the model was saved without its ratings.
+    """
+    if ranking.preferences is None:
+        return predicting
+    prefers = ranking.preferences().vector(columns, np.ones(len(columns)))[:-2]
+    return np.concatenate([prefers, [0], ranking.rating_weight * predicting], dtype=np.float32, casting="same_kind")
+
+
 def _average(found: Preferences) -> float:
     """Preference of the pairs that were chosen."""
     pairs = found.counts.rows, found.counts.cols

@@ -12,7 +12,7 @@ from dmc import _checks
 from dmc._warn import warn
 from dmc.factors import Factors
 from dmc.pattern import SparseIndex
-from dmc.recommend import answers, candidates
+from dmc.recommend import answers, candidates, list_ranking
 from dmc.recommend.answers import Output
 from dmc.recommend.state import State
 from dmc.recommend.table import Table
@@ -21,6 +21,7 @@ from dmc.recommend.vocabulary import Vocabulary
 MANY_STRANGERS = 20  # of whom somebody should be known: fewer may well all be new
 
 Positions = NDArray[np.int64]
+Vectors = Literal["prediction", "ranking"]
 
 
 def predict(
@@ -146,6 +147,15 @@ def _scores(state: State) -> Factors:
     return Factors(by.left, (), by.right[:-1])
 
 
+def factors(state: State, vectors: Vectors) -> Factors:
+    """Vectors of those who are known, whose products are the predictions less the mean, or order the lists."""
+    _checks.choice(vectors, "vectors", ("prediction", "ranking"))
+    if vectors == "ranking":
+        scores = _scores(state)
+        return Factors(scores.U[:-1], (), scores.V)
+    return Factors(state.left[:-1], (), state.right[:-1])
+
+
 def similar(state: State, side: Literal["user", "item"], of: Any, n: int, output: Output | None) -> Any:
     """A table of the n users, or items, most like each of those asked for."""
     if side == "user":
@@ -194,8 +204,11 @@ def _known(position: np.int64, name: str, id: Any) -> int:
     return int(position)
 
 
-def user_vector(state: State, items: Any, ratings: Any, *, clicks: bool) -> NDArray[np.float32]:
+def user_vector(
+    state: State, items: Any, ratings: Any, vectors: Vectors = "prediction", *, clicks: bool
+) -> NDArray[np.float32]:
     """(k,) the vector of somebody with these ratings alone; of clicks, one each if none are given."""
+    _checks.choice(vectors, "vectors", ("prediction", "ranking"))
     _, item, rating = state.columns
     cols = state.items.positions(items, item)
     given = np.ones(len(cols)) if ratings is None else _checks.as_float(ratings, rating)
@@ -207,11 +220,13 @@ def user_vector(state: State, items: Any, ratings: Any, *, clicks: bool) -> NDAr
     if len(np.unique(known)) < len(known):
         raise ValueError("an item is given more than once; give each one time")
     order = np.argsort(known)
+    lists_by = state.ranking() if vectors == "ranking" and state.ranking is not None else None
     if len(known) == 0 or (clicks and (given < 0).all()):  # nothing is known of what such a one likes
-        return np.array(state.left[-1])
-    vectors = [model.vector(known[order], given[order]) for model in state.models()]
-    factors = np.concatenate([vector[:-2] for vector in vectors])
-    return np.append(factors, np.mean([vector[-2:] for vector in vectors], axis=0)).astype(np.float32)
+        return np.array(state.left[-1] if lists_by is None else lists_by.left[-1])
+    of_each = [model.vector(known[order], given[order]) for model in state.models()]
+    own = np.concatenate([vector[:-2] for vector in of_each])
+    predicting = np.append(own, np.mean([vector[-2:] for vector in of_each], axis=0)).astype(np.float32)
+    return predicting if lists_by is None else list_ranking.row(lists_by, known[order], predicting)
 
 
 def _predicted(state: State, rows: Positions, cols: Positions) -> NDArray[np.float32]:

@@ -16,6 +16,7 @@ from dmc import _checks, model_file
 from dmc.recommend import fitting, forgetting, queries, storage
 from dmc.recommend.answers import Output, Unknown
 from dmc.recommend.fitting import RATING, Duplicates
+from dmc.recommend.queries import Vectors
 from dmc.recommend.settings import Feedback, ModelName, RecommenderSettings
 from dmc.recommend.state import State
 from dmc.solver.loop import Callback
@@ -114,6 +115,9 @@ class Recommender:
         What is added to the mean: biases and low-rank part, two-factor, float32.
     user_factors, item_factors : (users, k) and (items, k) float32
         Their products plus the mean are the predictions; the biases are two of the columns.
+    ranking_ : Factors
+        What `recommend` goes by: row i, column j orders item ``items_.ids[j]`` in the list of user ``users_.ids[i]``,
+        and means nothing else. Of clicks these are the predictions.
     rank_ : int
         Directions of the interactions that stand out of the noise.
     noise_ : float
@@ -151,6 +155,7 @@ class Recommender:
     mean_ = _Fitted(lambda state: state.mean)
     range_ = _Fitted(lambda state: state.range)
     factors_ = _Fitted(lambda state: state.factors)
+    ranking_ = _Fitted(lambda state: queries.factors(state, "ranking"))
     user_factors = _Fitted(lambda state: state.left[:-1])
     item_factors = _Fitted(lambda state: state.right[:-1])
     seen_ = _Fitted(lambda state: state.seen)
@@ -501,10 +506,11 @@ class Recommender:
         """
         return queries.explain(self._served(), user, item, n, output)
 
-    def user_vector(self, items: Any, ratings: Any = None) -> NDArray[np.float32]:
+    def user_vector(self, items: Any, ratings: Any = None, *, vectors: Vectors = "prediction") -> NDArray[np.float32]:
         """What `fold_in` would make of somebody with these ratings alone; quick, for one at a time.
 
-        ``rec.mean_ + rec.item_factors @ rec.user_vector(items, ratings)`` are the predictions for all items.
+        ``rec.mean_ + rec.item_factors @ rec.user_vector(items, ratings)`` are the predictions for all items, and
+        ``rec.ranking_.V @ rec.user_vector(items, ratings, vectors="ranking")`` what a list of them goes by.
 
         Parameters
         ----------
@@ -512,12 +518,21 @@ class Recommender:
             Those that are not known are left out.
         ratings : (items,) real numbers, optional
             Only preferences do without: one each.
+        vectors : {"prediction", "ranking"}
+            What it is to be multiplied by: `item_factors`, or the items' vectors of `ranking_`, which have another
+            width.
 
         Returns
         -------
         (k,) float32 array
+
+        Raises
+        ------
+        ValueError
+            If the ratings cannot be used; or if lists of ratings are asked for, and the model was saved without its
+            ratings.
         """
-        return queries.user_vector(self._served(), items, ratings, clicks=self.feedback == "implicit")
+        return queries.user_vector(self._served(), items, ratings, vectors, clicks=self.feedback == "implicit")
 
     def save(self, path: str | os.PathLike[str], *, ratings: bool = True) -> None:
         """Write the fitted model to a file (safetensors with a JSON header).
@@ -557,10 +572,15 @@ class Recommender:
         model._state = state
         return model
 
-    def export(self, folder: str | os.PathLike[str], format: str = "npy") -> list[Path]:
+    def export(
+        self, folder: str | os.PathLike[str], format: str = "npy", *, vectors: Vectors = "prediction"
+    ) -> list[Path]:
         """Write ids and vectors for other programs, such as vector databases.
 
-        The product of a user's and an item's vector, plus `mean_`, is the prediction.
+        They are made for the inner product: that of a user's and an item's vector, plus `mean_`, is the prediction, or
+        orders the user's list. An index has to be one of inner products, not of cosines or distances: the length of an
+        item's vector tells how much it is liked by all. An index does not know what a user has rated already: ask it
+        for more, and leave that out. docs/serving.md has examples.
 
         Parameters
         ----------
@@ -569,6 +589,10 @@ class Recommender:
         format : {"npy", "parquet"}
             "npy": users.npy, user_factors.npy, items.npy, item_factors.npy. "parquet" (needs pyarrow): users.parquet
             and items.parquet, with columns "id" and "vector".
+        vectors : {"prediction", "ranking"}
+            Those that predictions are made of; or those whose products order the items as `recommend` does, and say
+            nothing else (`ranking_`): lists of ratings do not go by the predicted rating alone. Of clicks they are the
+            same.
 
         Returns
         -------
@@ -577,5 +601,6 @@ class Recommender:
         """
         state = self._served()
         _checks.choice(format, "format", ("npy", "parquet"))
-        tables = {"user": (state.users.ids, state.left[:-1]), "item": (state.items.ids, state.right[:-1])}
+        of = queries.factors(state, vectors)
+        tables = {"user": (state.users.ids, np.asarray(of.U)), "item": (state.items.ids, np.asarray(of.V))}
         return model_file.export(folder, format, tables)

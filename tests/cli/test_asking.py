@@ -214,3 +214,7 @@ def test_export(dmc_in, files, tmp_path):
     assert code == 0
     assert str(tmp_path / "new" / "items.parquet") in out
     assert Table.open(tmp_path / "new" / "items.parquet", ("id",)).ids("id").tolist() == model.items_.ids.tolist()
+    code, out, _ = dmc_in("export", "model", tmp_path / "lists", "--vectors", "ranking")
+    assert code == 0
+    assert "mean" not in out
+    np.testing.assert_array_equal(np.load(tmp_path / "lists" / "item_factors.npy"), model.ranking_.V)

@@ -206,3 +206,29 @@ def test_update_of_a_rating_that_is_known_takes_the_new_value(dmc_in, files, tmp
     before, after = (Recommender.load(path).observations_ for path in (files / "model", tmp_path / "model"))
     changed = np.flatnonzero(before.values != after.values)
     assert after.values[changed].tolist() == [6 - rating]
+
+
+def test_forget_takes_users_and_items_out_of_a_model(dmc_in, clicked, tmp_path):
+    model, other, gone = tmp_path / "model", tmp_path / "other", tmp_path / "gone.txt"
+    assert dmc_in("fit", clicked, "--feedback", "implicit", "-o", model)[0] == 0
+    before, content = Recommender.load(model), model.read_bytes()
+    gone.write_text("u3\nu4\n")
+    code, out, err = dmc_in("forget", model, "--user", "u1", "--user", gone, "--item", "7", "-o", other, "--json")
+    assert (code, err) == (0, "")
+    after = Recommender.load(other)
+    assert not {"u1", "u3", "u4"} & set(after.users_.ids.tolist())
+    assert last_json(out) == {
+        "n_forgotten_users": 3,
+        "n_forgotten_items": 1,
+        "n_forgotten_observed": before.n_observed_ - after.n_observed_,
+        "model": str(other),
+    }
+    code, _, err = dmc_in("forget", model, "--user", "nobody")
+    assert code == 1
+    assert err.startswith("dmc: user 'nobody' is not known, and nothing was forgotten; ")
+    code, _, err = dmc_in("forget", model)
+    assert code == 2
+    assert err == "dmc: nobody is named to be forgotten; give --user or --item\n"
+    assert model.read_bytes() == content
+    assert dmc_in("forget", model, "--user", "u1")[0] == 0
+    assert "u1" not in Recommender.load(model).users_.ids.tolist()

@@ -11,7 +11,7 @@ from dmc.cli import program
 from dmc.recommend.table import Table
 
 NAMES = [command.__name__ for command in program.COMMANDS]
-WRITE = {"fit", "update", "predict", "recommend", "similar", "complete", "report", "demo"}
+WRITE = {"forget", "fit", "update", "predict", "recommend", "similar", "complete", "report", "demo"}
 
 
 @pytest.mark.parametrize("command", [[], *([name] for name in NAMES)])

@@ -170,6 +170,30 @@ def test_fitted_further_is_as_good_as_from_scratch():
     assert np.mean(of_user[lists["user"]] == of_item[lists["item"]]) > 0.9
 
 
+def test_the_vector_of_somebody_new_ranks_as_folding_in_does(planted_tastes):
+    rec, *_ = planted_tastes
+    theirs = {"user": [-1] * 4, "item": [3, 9, 40, 41], "rating": [5.0, 1.0, 4.0, 4.5]}
+    vector = rec.user_vector(theirs["item"] + [10**6], theirs["rating"] + [3.0], vectors="ranking")
+    assert vector.shape == rec.ranking_.U[0].shape
+    assert vector.shape != rec.user_vector([3], [5.0]).shape
+    folded = rec.fold_in(theirs)
+    expected = folded.ranking_.U[folded.users_.positions([-1])[0]] @ rec.ranking_.V.T
+    np.testing.assert_allclose(rec.ranking_.V @ vector, expected, rtol=1e-3, atol=1e-3 * np.abs(expected).max())
+    nobody = rec.user_vector([], [], vectors="ranking")
+    best = np.argsort(-(rec.ranking_.V @ nobody), kind="stable")[:5]
+    assert rec.items_.ids[best].tolist() == rec.recommend("?", 5)["item"].tolist()
+    with pytest.raises(ValueError, match="vectors is 'lists'; choose one of 'prediction', 'ranking'"):
+        rec.user_vector([3], [5.0], vectors="lists")
+
+
+def test_without_ratings_nobody_new_is_ranked(planted_tastes, tmp_path):
+    planted_tastes[0].save(tmp_path / "model", ratings=False)
+    rec = Recommender.load(tmp_path / "model")
+    rec.user_vector([3], [5.0])
+    with pytest.raises(ValueError, match="saved without its ratings, which this needs"):
+        rec.user_vector([3], [5.0], vectors="ranking")
+
+
 # --- files
 
 

@@ -352,6 +352,32 @@ def test_products_of_exported_vectors_are_the_predictions(ids, format, tmp_path)
     np.testing.assert_allclose(products, model.predict(table, clip=False)["prediction"], rtol=1e-4)
 
 
+@pytest.mark.parametrize("kind", ["ratings", "clicks", "by rating alone"])
+def test_vectors_for_ranking_order_items_as_lists_do(kind, tmp_path):
+    rng = np.random.default_rng(0)
+    table = planted() if kind == "ratings" else numbered()
+    if kind == "by rating alone":  # so few that nobody can tell what is chosen by whom
+        table = part(table, rng.permutation(len(table["user"]))[:150])
+    model = Recommender(4, feedback="implicit" if kind == "clicks" else "explicit").fit(table)
+    model.export(tmp_path, vectors="ranking")
+    users, U, items, V = (np.load(tmp_path / f"{n}.npy") for n in ("users", "user_factors", "items", "item_factors"))
+    np.testing.assert_array_equal(U @ V.T, model.ranking_.U @ model.ranking_.V.T)
+    assert (model._state.ranking is not None and model._state.ranking().preferences is not None) == (kind == "ratings")
+    found = model.recommend(users, 8)
+    column_of = dict(zip(items.tolist(), range(len(items)), strict=True))
+    for row in rng.choice(len(users), 20):
+        listed = [column_of[id] for id in found["item"][found["user"] == users[row]].tolist()]
+        order = (V @ U[row]).copy()
+        order[model.seen_.indices[model.seen_.indptr[row] : model.seen_.indptr[row + 1]]] = -np.inf
+        np.testing.assert_allclose(order[listed], np.sort(order)[::-1][: len(listed)], rtol=1e-5)
+    if kind != "ratings":  # then they are those of predictions
+        theirs = items[:3].tolist(), [5.0, 4.0, 1.0]
+        np.testing.assert_array_equal(model.user_vector(*theirs, vectors="ranking"), model.user_vector(*theirs))
+        np.testing.assert_array_equal(V, model.item_factors)
+    with pytest.raises(ValueError, match="vectors is 'both'; choose one of 'prediction', 'ranking'"):
+        model.export(tmp_path, vectors="both")
+
+
 def test_unknown_format_of_export(tmp_path):
     model = Recommender().fit(part(planted(), slice(500)))
     with pytest.raises(ValueError, match="format is 'csv'; choose one of 'npy', 'parquet'"):
