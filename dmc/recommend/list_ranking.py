@@ -163,7 +163,7 @@ def _average(found: Preferences) -> float:
     return max(float(found.factors.at(*pairs).mean(dtype=np.float64)), 0.0)
 
 
-def arrays(ranking: Ranking, *, preferences: bool = True) -> tuple[dict[str, Float], dict[str, Any]]:
+def arrays(ranking: Ranking, *, preferences: bool = True) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
     """What `from_arrays` needs besides the ratings: the product as it is served, and numbers.
 
     Parameters
@@ -175,29 +175,34 @@ def arrays(ranking: Ranking, *, preferences: bool = True) -> tuple[dict[str, Flo
     if ranking.preferences is None:
         return {}, {}
     numbers: dict[str, Any] = {"rating_weight": ranking.rating_weight}
+    arrays: dict[str, NDArray[Any]] = {"left": ranking.left, "right": ranking.right}
     if preferences:
         found = ranking.preferences()
-        numbers |= {"width": found.factors.width, "preferences": found.arrays()[1]}
-    return {"left": ranking.left, "right": ranking.right}, numbers
+        of_these, told = found.arrays()
+        numbers |= {"width": found.factors.width, "preferences": told}
+        arrays |= {name: array for name, array in of_these.items() if name.endswith(".cold")}
+    return arrays, numbers
 
 
 def from_arrays(
-    arrays: Mapping[str, Float], numbers: Mapping[str, Any], served: Factors, fitted: Lazy[Fitted]
+    arrays: Mapping[str, NDArray[Any]], numbers: Mapping[str, Any], served: Factors, fitted: Lazy[Fitted]
 ) -> Ranking:
     """The ranking again; its preferences are taken out of the product when they are asked for."""
     if not numbers:
         return _by_rating(served)
     left, right = arrays["left"], arrays["right"]
-    preferences = Lazy(partial(_preferences_in, left, right, numbers, fitted))
+    preferences = Lazy(partial(_preferences_in, arrays, numbers, fitted))
     return Ranking(left, right, numbers["rating_weight"], preferences)
 
 
-def _preferences_in(left: Float, right: Float, numbers: Mapping[str, Any], fitted: Lazy[Fitted]) -> Preferences:
+def _preferences_in(
+    arrays: Mapping[str, NDArray[Any]], numbers: Mapping[str, Any], fitted: Lazy[Fitted]
+) -> Preferences:
     ratings, models = fitted()  # first: a model that was saved without them says so
     width = numbers["width"]
-    factors = {"U": left[:-1, :width], "V": right[:-1, :width]}
-    found = Preferences.from_arrays(factors, numbers["preferences"], chosen_of(ratings))
-    return replace(found, attributes=models[0].attributes, cold=None)
+    factors = {"U": arrays["left"][:-1, :width], "V": arrays["right"][:-1, :width]}
+    found = Preferences.from_arrays({**arrays, **factors}, numbers["preferences"], chosen_of(ratings))
+    return replace(found, attributes=models[0].attributes)
 
 
 def chosen_of(ratings: Observations) -> Observations:

@@ -191,7 +191,8 @@ class Recommender(FittedRecommender):
             Side information: the column of ids named as in `table`, and columns of numbers, dates, text or tags
             (lists, or text such as "drama|war"; `recommend.side_information`). They tell where somebody is to be
             expected, above all who has no rating yet (cold start): who stands in these tables is known to the model.
-            Not for networks.
+            Of clicks they place only who has none: once there is one, clicks alone do, and that all others have not
+            clicked counts, too. Not for networks.
 
         Returns
         -------

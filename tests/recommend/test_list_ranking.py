@@ -227,6 +227,19 @@ def test_in_a_file(mmap, planted_tastes, tmp_path):
             np.testing.assert_array_equal(a, b)
 
 
+def test_in_a_file_after_all_who_rated_an_item_are_forgotten(tmp_path):
+    """It stands where they put it, and whoever comes later is placed with it: which the ratings no longer tell."""
+    table, *_ = tastes()
+    table = part(table, (table["item"] != 7) | (table["user"] < 20))
+    rec = Recommender().fit(table, item_features={"item": np.arange(125), "third": np.arange(125) % 3})
+    rec.recommend(0)
+    rec.forget(users=np.unique(table["user"][table["item"] == 7]))
+    rec.save(tmp_path / "model")
+    again = Recommender.load(tmp_path / "model")
+    vectors = [model.user_vector([3, 9, 40], [5.0, 1.0, 4.0], vectors="ranking") for model in (again, rec)]
+    np.testing.assert_array_equal(*vectors)
+
+
 def test_files_of_versions_without_it(planted_tastes, tmp_path):
     rec, *_ = planted_tastes
     rec.save(tmp_path / "model")
