@@ -163,7 +163,8 @@ class Preferences:
         return self.factors.U[among].sum(axis=0) / np.float32(max(among.sum(), 1))
 
     def with_cold_starts(self, rows: Flags = None, columns: Flags = None) -> Preferences:
-        """With rows and columns without counts placed by their attributes: all, or those flagged."""
+        """With rows and columns without counts, and columns with few, placed by their attributes: all, or those
+        flagged."""
         factors = implicit_cold_start.placed(self.factors, self.counts, self.attributes, (rows, columns))
         return replace(self, factors=factors)
 
@@ -197,7 +198,9 @@ class Preferences:
         )
         cold = ~warm[0], ~warm[1]
         grown = replace(self, factors=Factors(U, (), V), counts=observations, attributes=attributes, cold=cold)
-        return grown.with_cold_starts(*(to_place(*to) for to in news))
+        # What stood between its attributes and its counts stays there.
+        movable = (to_place(*to) & ((to[0] < 0) | ~has) for to, has in zip(news, filled, strict=True))
+        return grown.with_cold_starts(*movable)
 
     def _folded_in(self, other: Float, warm: NDArray[np.bool_], index: SparseIndex, counts: Float) -> Float:
         """(rows, k) factors of those with such counts, the columns' being known (or the reverse)."""
