@@ -19,7 +19,7 @@ COLUMNS = {
     "with nulls": pa.array([1, None, 3, None], pa.int64()),
     "float32": pa.array([0.5, 1, 2, 3], pa.float32()),
     "whole": pa.array([4.0, 1, 2, 3], pa.float64()),
-    "text": pa.array(["a", "é", "", "a much longer one"]),
+    "text": pa.array(["a", "é", " ", "a much longer one"]),
     "text with nulls": pa.array(["a", None, "b", "b"]),
     "dictionary": pa.array(["x", "y", "x", "x"]).dictionary_encode(),
     "dictionary of numbers": pa.array([9, 8, 9, 9]).dictionary_encode(),
