@@ -126,7 +126,7 @@ def parts(count: int) -> Iterator[slice]:
 
 
 def refuse(wrong: NDArray[np.bool_], how: str, name: str) -> None:
-    """A sentence about the ids of a column that are missing, infinite or empty, if one is: (entries,) which."""
+    """Raise if ids of a column are missing, infinite or empty: (entries,) which are."""
     if wrong.any():
         raise ValueError(
             f"column {name!r} holds {_checks.count(int(wrong.sum()), f'{how} id')}, the first in row "
