@@ -128,7 +128,8 @@ def _show_verdicts(found: Sequence[Verdicts], clicks: bool, as_json: bool) -> No
         show_json(means if len(found) == 1 else {**means, "folds": found})
         return
     verdict = means["recommender"]
-    sought = "chosen" if clicks else f"rated {verdict['relevant']:.4g} or more"
+    relevant = verdict["relevant"]  # None of clicks, and of ratings none of which is left to judge by
+    sought = "chosen" if clicks else "rated high" if relevant is None else f"rated {relevant:.4g} or more"
     of_folds = f" in each of {len(found)} folds" if len(found) > 1 else ""
     strangers = verdict.get("n_unknown_users", 0)
     typer.echo(
@@ -168,7 +169,7 @@ def _mean(verdicts: Sequence[dict[str, Any]]) -> dict[str, Any]:
         elif isinstance(first, int):
             found[name] = round(sum(values) / len(values))
         elif isinstance(first, float):
-            found[name] = sum(values) / len(values)
+            found[name] = first if values.count(first) == len(values) else sum(values) / len(values)
     return found
 
 

@@ -54,6 +54,13 @@ def check_output(path: Path | None) -> None:
         raise FileNotFoundError(f"there is no folder {path.parent} to save {path.name} in; make it first")
 
 
+def check_model_output(path: Path | None) -> None:
+    """`check_output` for a model, which is written whole and put in place: a device such as /dev/stdout would go."""
+    check_output(path)
+    if path is not None and path.exists() and not path.is_file():
+        raise OSError(f"{path} is not a regular file, and a model can be saved nowhere else; give the path of one")
+
+
 def interactive() -> bool:
     """Progress bars are for people."""
     return sys.stderr.isatty()

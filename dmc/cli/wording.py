@@ -20,6 +20,14 @@ OPTIONS = re.compile(rf"\b({'|'.join(PARAMETERS)})={_VALUE}")
 PHRASES = (
     (r"fit Recommender\(intervals=True\) to ratings", "fit it with dmc fit --intervals"),
     (r"intervals=True", "--intervals"),
+    (
+        r"say which is meant, as in --user userId, or rename it",
+        "rename it, or tell the fit which is meant, as in --user userId",
+    ),
+    (
+        r"(has no column 'rating', .*), as in --user userId",
+        r"\1, as in --rating stars; clicks need --feedback implicit",
+    ),
     (r"loss='robust'", "--robust"),
     (r"complete\(unknown=np\.nan\)", "--leave-unknown"),
     (r"filter_already_liked_items=False", "--include-rated"),

@@ -46,7 +46,7 @@ from dmc import MatrixCompletion, Recommender
         ("evaluate train.csv --relevant nan", "relevant is nan"),
         ("fit repeats.csv --duplicates last --intervals", "2 ratings are too few to hold some out for intervals"),
         ("predict model pairs.csv --interval 0.9", "has learnt no intervals; fit it with dmc fit --intervals"),
-        ("fit train.csv --user who", "say which is meant, as in --user userId, or rename it"),
+        ("fit train.csv --user who", "rename it, or tell the fit which is meant, as in --user userId"),
         ("fit train.csv --model bayes --depth 2", "model 'bayes' has no depth; leave it out, or say --model network"),
         ("similar model --item 999", "item 999 is not known; ask for those that were rated in fit"),
         ("similar model --item 3 --titles nope.csv", "there is no file nope.csv"),
