@@ -90,7 +90,7 @@ def in_file(path: str, column: str) -> Any:
     first = next((line for line in text.splitlines() if line.strip()), "")
     if any(delimiter in first for delimiter in DELIMITERS):
         stream = io.StringIO(text, newline="")
-        stream.name = "standard input"  # type: ignore[attr-defined]  # as messages call it
+        stream.name = "standard input"  # as messages call it
         return Table.open(stream if path == STDIN else Path(path), (column,)).ids(column)
     return _one_a_line(text, path, column)
 
