@@ -13,7 +13,7 @@ from dmc.cli.arguments import Model, TableOutput, Titles, given, opened, refuse_
 from dmc.cli.ids import in_file, listed, named
 from dmc.cli.interrupts import told_of_interrupts
 from dmc.cli.output import Json, show, show_json
-from dmc.cli.wording import WrongUse
+from dmc.cli.wording import WrongUse, check_share
 from dmc.cli.writers import check_table_output, table_writer
 
 PLACES = 200_000  # of lists that are made at a time: users times items of each
@@ -34,6 +34,7 @@ def predict(
     as_json: Json = False,
 ) -> None:
     """Predict the ratings of pairs of a user and an item."""
+    check_share(interval, "--interval")
     check_table_output(output)
     recommender = dmc.Recommender.load(model)
     found = recommender.predict(

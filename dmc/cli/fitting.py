@@ -32,7 +32,7 @@ from dmc.cli.arguments import (
 from dmc.cli.ids import listed
 from dmc.cli.interrupts import told_of_interrupts
 from dmc.cli.output import Json, check_model_output, interactive, show, show_json
-from dmc.cli.wording import WrongUse
+from dmc.cli.wording import WrongUse, of_options
 
 Kind = Annotated[
     Literal["bayes", "network"] | None,
@@ -77,17 +77,18 @@ def fit(
         typer.echo("dmc: this trains a network; say --model network, which the next release asks for", err=True)
         model = "network"
     began = clock.perf_counter()
-    recommender = dmc.Recommender(
-        rank,
-        feedback=feedback,
-        model=model,
-        depth=depth,
-        ensemble=ensemble,
-        intervals=intervals,
-        n_threads=threads,
-        device=device,
-        verbose=interactive(),
-    )
+    with of_options():
+        recommender = dmc.Recommender(
+            rank,
+            feedback=feedback,
+            model=model,
+            depth=depth,
+            ensemble=ensemble,
+            intervals=intervals,
+            n_threads=threads,
+            device=device,
+            verbose=interactive(),
+        )
     described = {"user_features": features(user_features, user), "item_features": features(item_features, item)}
     more = given(weight=weight, time=time, **described)
     with told_of_interrupts():

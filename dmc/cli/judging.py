@@ -29,7 +29,7 @@ from dmc.cli.arguments import (
 )
 from dmc.cli.interrupts import told_of_interrupts
 from dmc.cli.output import Json, check_output, interactive, show, show_json
-from dmc.cli.wording import WrongUse
+from dmc.cli.wording import WrongUse, check_share
 from dmc.cli.writers import whole_file
 
 Verdicts = dict[str, dict[str, Any]]  # of the recommender and of its rivals: what `Evaluation.asdict` gives
@@ -74,6 +74,7 @@ def evaluate(
     Ratings are judged by errors and by lists, clicks by lists alone.
     """
     _check_use(ratings, model, test, split, folds)
+    check_share(test_fraction, "--test-fraction")
     refuse_stdin_twice(ratings, test, user_features, item_features)
     if model is not None and test is not None:
         judge = dmc.Recommender.load(model)

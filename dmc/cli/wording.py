@@ -3,10 +3,27 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 
 class WrongUse(Exception):
     """Options that do not go together, or name what cannot be: the exit status is 2."""
+
+
+@contextmanager
+def of_options() -> Iterator[None]:
+    """What the library refuses here are options, and no data."""
+    try:
+        yield
+    except (ValueError, TypeError) as error:
+        raise WrongUse(in_shell_words(error)) from None
+
+
+def check_share(value: float | None, option: str) -> None:
+    """A share or probability: neither 0 nor 1."""
+    if value is not None and not 0 < value < 1:
+        raise WrongUse(f"{option} is {value:g}; it has to lie between 0 and 1, the ends left out")
 
 
 # Parameters of the library whose options have another name.

@@ -379,7 +379,7 @@ def test_vectors_for_ranking_order_items_as_lists_do(kind, tmp_path):
 
 
 def test_saved_on_ctrl_c_a_model_orders_lists_when_it_is_asked(monkeypatch, tmp_path):
-    """What orders them is fitted at its first use, which is the saving; a fit is not lost because that was cut short."""
+    """What orders them is fitted when it is first used, as by saving; a fit is not lost because that was cut short."""
     _, seen = communities()
     table = {"user": seen.rows, "item": seen.cols, "rating": seen.values}
     expected = Recommender().fit(table).recommend([1, 2], 5)
