@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from dmc.cli.arguments import STDIN
+from dmc.cli.wording import STDIN
 
 if TYPE_CHECKING:
     from dmc.recommend.vocabulary import Vocabulary

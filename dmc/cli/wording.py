@@ -6,6 +6,8 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+STDIN = "-"  # in place of a file to read
+
 
 class WrongUse(Exception):
     """Options that do not go together, or name what cannot be: the exit status is 2."""
@@ -56,6 +58,7 @@ PHRASES = (
     (r"(?<!')\b(min_value|max_value|missing_values|n_threads|test_fraction|user_features|item_features)\b", None),
     (r"leave (intervals|model|depth|weight|device|rank|ensemble) out", r"leave --\1 out"),
     (r"(?<=\bgive )a data frame \(.*?\), a mapping .* or the path of a file", "the path of a file"),
+    (r"replace by NaN what is missing", "leave the cells empty that are missing"),
     (r"\bX (?=holds|is\b|has\b|\()", "the table "),
     (r"\b(no|any) entry of X\b", r"\1 cell of the table"),
 )
