@@ -50,8 +50,8 @@ def check_output(path: Path | None) -> None:
     """Whether a file can be written there, before the work and not after it."""
     if path is None:
         return
-    if str(path) == STDIN:  # where others write to the screen
-        raise WrongUse("- is given as a file to write; give a path, or leave it out to write to the screen")
+    if str(path) == STDIN:
+        raise WrongUse("- is the standard input, and no file to write; give a path")
     if path.is_dir():
         raise IsADirectoryError(f"{path} is a folder; give the path of a file")
     if not path.parent.is_dir():

@@ -119,7 +119,7 @@ def test_an_error_is_one_sentence(arguments, message, dmc_in, files, monkeypatch
         ("fit train.csv --feedback implicit --model bayes", "which has a model of its own; leave --model out"),
         ("predict model pairs.csv --interval 9", "--interval is 9; it has to lie between 0 and 1"),
         ("complete train.csv -o out.csv --std out.csv", "-o and --std are both out.csv; give another file for one of"),
-        ("recommend model -o -", "- is given as a file to write; give a path, or leave it out to write to the screen"),
+        ("recommend model -o -", "- is the standard input, and no file to write; give a path"),
         ("complete train.csv --min low", "--min is 'low'; say a number, or COLUMN=NUMBER"),
     ],
 )

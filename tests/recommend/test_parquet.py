@@ -70,6 +70,17 @@ def test_files_of_a_folder_may_hold_other_dtypes(tmp_path):
     assert Table.open(tmp_path.rename(tmp_path.with_suffix(".pq"))).ids("user").tolist() == [0, 100, 1, 101, 2, 102]
 
 
+def test_what_else_is_in_a_folder(tmp_path):
+    for name in ("README.md", "._1.parquet", "_temporary/2.parquet", ".hidden/3.parquet"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("no table")
+    pq.write_table(pa.table({"user": [7]}), tmp_path / "0.parquet")
+    assert ParquetColumns(tmp_path)["user"].tolist() == [7]
+    pq.write_table(pa.table({"user": [[1, 2]]}), tmp_path / "4.parquet")
+    with pytest.raises(ValueError, match=r" cannot be read as Parquet \(.*user.*\); write it again"):
+        Table.open(tmp_path).ids("user")
+
+
 def test_folders_named_after_a_value_are_a_column(tmp_path):
     path = tmp_path / "r.parquet"
     pq.write_to_dataset(pa.table({"user": [1, 2, 3], "year": ["2023", "2024", "2023"]}), path, partition_cols=["year"])
