@@ -100,7 +100,8 @@ def _opened(source: Path | IO[Any], origin: str) -> Iterator[IO[bytes]]:
     try:
         if not isinstance(source, Path):
             binary: Any = _bytes_of(source)
-            if origin.endswith(".gz"):
+            unpacks = isinstance(binary, (_Encoded, gzip.GzipFile))  # and has the name of the packed file
+            if origin.endswith(".gz") and not unpacks:
                 with gzip.open(binary, "rb") as unpacked:
                     yield unpacked
             else:

@@ -172,6 +172,14 @@ def test_what_is_told_by_its_name_alone(content, message, tmp_path):
         Table.open(io.BytesIO(content))
 
 
+@pytest.mark.parametrize("mode", ["rb", "rt"])
+def test_a_stream_that_unpacks_is_not_unpacked_again(mode, tmp_path):
+    path = tmp_path / "r.csv.gz"
+    path.write_bytes(gzip.compress(CSV.encode()))
+    with gzip.open(path, mode) as stream:
+        assert Table.open(stream).column("user").tolist() == Table.open(path).column("user").tolist()
+
+
 # --- text
 
 
