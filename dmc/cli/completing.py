@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 import dmc
-from dmc._checks import is_number
 from dmc.cli.arguments import Rank, TableOutput, Threads, given
 from dmc.cli.interrupts import told_of_interrupts
 from dmc.cli.output import Json, interactive, show
@@ -54,6 +53,7 @@ def complete(
         raise WrongUse(f"-o and --std are both {std}; give another file for one of them")
     check_table_output(output)
     check_table_output(std)
+    from dmc._checks import is_number
     from dmc.cli import gapped_table
 
     gapped = gapped_table.read(table, label or ())
