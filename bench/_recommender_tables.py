@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from _harness import cases
+from _harness import cases, load
 
 
 def sparse_ratings() -> list[str]:
@@ -72,4 +72,26 @@ def large_ratings() -> list[str]:
             f"{name}: {row['seconds']:.0f} s ({row['cpu_seconds']:.0f} s of processor time), {row['peak_gib']:.1f} GiB "
             f"at most, test RMSE {row['rmse']:.4f}; the oracle's is {row['oracle_rmse']:.4f}."
         )
+    (row,) = load("large_csv")
+    lines.append(
+        f"{row['n'] / 1e6:.0f} million others from a CSV of {row['file_gb']:.1f} GB: {row['seconds']:.0f} s, in "
+        f"{row['address_space_gib']:.2f} GiB of address space, where no more than 2.5 are given."
+    )
+    return lines
+
+
+def nights() -> list[str]:
+    (row,) = load("shell")
+    seconds = row["seconds"]
+    steps = ", ".join(f"{step} {seconds[step]:.1f}" for step in ("fit", "evaluate", "lists of all", "update"))
+    return [f"{steps}, lists again {seconds['lists again']:.1f}: {row['altogether']:.0f} s altogether."]
+
+
+def serving() -> list[str]:
+    lines = ["| milliseconds, median / 99 of 100 | in the process | over HTTP |", "|---|---|---|"]
+    here, there = (cases("serving", f"{where} | ") for where in ("library", "HTTP"))
+    for name in dict.fromkeys([*here, *there]):
+        both = (here.get(name), there.get(name))
+        shown = (f"{of['p50_ms']:.2f} / {of['p99_ms']:.2f}" if of else "–" for of in both)
+        lines.append(f"| {name} | {' | '.join(shown)} |")
     return lines

@@ -15,11 +15,12 @@ from numpy.typing import ArrayLike, NDArray
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
     from matplotlib.figure import Figure
 
 # What lines and bars are drawn in, and by which name a page may choose other colours for them: see `svg`.
-FIRST, SECOND = "#2b6cb0", "#c05621"
-_CHOSEN = {"#000000": "ink", "#b0b0b0": "rule", FIRST: "first", SECOND: "second"}
+FIRST, SECOND, THIRD, FOURTH = COLORS = ("#2b6cb0", "#c05621", "#2f855a", "#805ad5")
+_CHOSEN = {"#000000": "ink", "#b0b0b0": "rule", FIRST: "first", SECOND: "second", THIRD: "third", FOURTH: "fourth"}
 
 
 def _figure(**settings: Any) -> Figure:
@@ -45,6 +46,8 @@ class Line:
         Lower and upper edges of a band around the line: a range over seeds.
     bars : float, optional
         Draw bars of this width in place of a line; `style` is then what matplotlib's `bar` takes.
+    whiskers : ((points,), (points,)), optional
+        Lower and upper ends of an error bar at each point.
     """
 
     x: ArrayLike
@@ -53,6 +56,7 @@ class Line:
     style: dict[str, Any] = field(default_factory=dict)
     spread: tuple[ArrayLike, ArrayLike] | None = None
     bars: float | None = None
+    whiskers: tuple[ArrayLike, ArrayLike] | None = None
 
 
 @dataclass(frozen=True)
@@ -95,7 +99,7 @@ def panels(diagrams: Sequence[Panel], path: str | os.PathLike[str]) -> None:
 def svg(panel: Panel, name: str, alt: str) -> str:
     """A diagram as an <svg> element to stand inside an HTML page: see-through, with text as text.
 
-    Colours are CSS variables of the page, --ink, --rule, --first and --second, so that one drawing is right on light
+    Colours are CSS variables of the page, --ink, --rule and --first to --fourth, so that one drawing is right on light
     and on dark ground.
 
     Parameters
@@ -135,6 +139,8 @@ def svg(panel: Panel, name: str, alt: str) -> str:
 
 def _draw(axes: Axes, panel: Panel) -> None:
     for line in panel.lines:
+        if line.whiskers is not None:
+            _whiskers(axes, line)
         if line.bars is not None:
             axes.bar(line.x, line.y, line.bars, label=line.label or None, **line.style)
             continue
@@ -149,12 +155,53 @@ def _draw(axes: Axes, panel: Panel) -> None:
         axes.set_xticks(range(len(panel.xticks)), panel.xticks)
     for axis, scale in ((axes.xaxis, panel.xscale), (axes.yaxis, panel.yscale)):
         if scale == "linear" and not (panel.xticks and axis is axes.xaxis):
-            axis.set_major_formatter("{x:,.10g}")
+            whole = axis is axes.xaxis and all(_whole(line.x) for line in panel.lines)
+            _linear_ticks(axis, whole)
+        if scale == "log":
+            _log_ticks(axis)
     axes.grid(alpha=0.25)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
     if any(line.label for line in panel.lines):
         axes.legend(fontsize=9, frameon=False)
+
+
+def _whole(values: ArrayLike) -> bool:
+    return bool(np.all(np.mod(np.asarray(values, dtype=np.float64), 1) == 0))
+
+
+def _linear_ticks(axis: Axis, whole: bool) -> None:
+    """Numbers in full while they are short; no half steps of what is counted."""
+    from matplotlib import ticker
+
+    largest = max(map(abs, axis.get_view_interval()))
+    if largest < 1e-3 or largest >= 1e5:  # as 1.5e+06: fewer of them, which are long
+        axis.set_major_locator(ticker.MaxNLocator(4, integer=whole))
+        axis.set_major_formatter("{x:.4g}")
+        return
+    if whole:
+        axis.set_major_locator(ticker.MaxNLocator("auto", steps=[1, 2, 2.5, 5, 10], integer=True))
+    axis.set_major_formatter("{x:,.10g}")
+
+
+def _log_ticks(axis: Axis) -> None:
+    """Plain numbers where the axis spans less than two powers of ten: of these there would be two labels at most."""
+    from matplotlib import ticker
+
+    least, most = axis.get_view_interval()
+    if most < 100 * least:
+        axis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))
+        axis.set_major_formatter("{x:g}")
+        axis.set_minor_formatter(ticker.NullFormatter())
+
+
+def _whiskers(axes: Axes, line: Line) -> None:
+    """Error bars; over bars in ink, which would else hide them."""
+    assert line.whiskers is not None
+    middle, (low, high) = np.asarray(line.y), map(np.asarray, line.whiskers)
+    color = "#000000" if line.bars is not None else line.style.get("color", "#000000")
+    ends = np.maximum([middle - low, high - middle], 0)
+    axes.errorbar(line.x, middle, ends, fmt="none", ecolor=color, elinewidth=1.2, capsize=2.5, zorder=3)
 
 
 def restoration(

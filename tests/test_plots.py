@@ -3,6 +3,8 @@
 import re
 import subprocess
 import sys
+from dataclasses import replace
+from itertools import pairwise
 from xml.etree import ElementTree
 
 import matplotlib
@@ -141,3 +143,42 @@ def test_without_matplotlib(monkeypatch, tmp_path):
     with pytest.raises(ImportError, match=r"matplotlib, which is not installed; run: pip install 'dmc\[plot\]'"):
         plots.restoration(picture, picture[..., 0] > 0, picture, tmp_path / "figure.png")
     assert not list(tmp_path.iterdir())
+
+
+def drawn(panel):
+    """The axes of a panel, laid out and drawn as on a page."""
+    figure = plots._figure(figsize=(4.8, 3.2))
+    axes = figure.subplots()
+    plots._draw(axes, panel)
+    figure.canvas.draw()
+    return axes
+
+
+@pytest.mark.parametrize("ends", [(0.98e6, 4.6e6), (-1e9, 1e9), (1e-6, 4.6e-6), (1, 5), (0, 99_000)])
+def test_numbers_below_an_axis_do_not_overlap(ends):
+    axes = drawn(plots.Panel("", "x", "y", [plots.Line(np.linspace(*ends, 9), np.linspace(*ends, 9))]))
+    boxes = [label.get_window_extent() for label in axes.get_xticklabels() if label.get_text()]
+    shown = [box for box in boxes if axes.bbox.x0 - 1 <= (box.x0 + box.x1) / 2 <= axes.bbox.x1 + 1]
+    assert len(shown) >= 2
+    assert all(left.x1 < right.x0 for left, right in pairwise(shown))
+
+
+def test_a_narrow_range_of_powers_has_plain_numbers():
+    panel = plots.Panel("", "x", "y", [plots.Line([0.006, 0.012, 0.048], [1, 2, 3])], xscale="log")
+    shown = [label.get_text() for label in drawn(panel).get_xticklabels(which="both")]
+    assert {"0.01", "0.02"} <= set(shown)
+    assert not any("10^" in text for text in shown)
+
+
+def test_what_is_counted_has_no_half_steps():
+    axes = drawn(plots.Panel("", "x", "y", [plots.Line([1, 2, 3], [1, 2.5, 3])]))
+    assert not [label for label in axes.get_xticklabels() if "." in label.get_text()]
+
+
+def test_whiskers_reach_where_they_should_and_are_left_out_where_there_are_none():
+    line = plots.Line([0, 1, 2], [1, 2, 3], whiskers=([0.5, np.nan, 3.0], [1.25, np.nan, 3.5]))
+    for of in (line, replace(line, bars=0.5)):
+        axes = drawn(plots.Panel("", "x", "y", [of]))
+        (whiskers,) = [found for found in axes.collections if hasattr(found, "get_segments")]
+        found = [segment[:, 1].tolist() for segment in whiskers.get_segments() if segment.size]
+        assert found == [[0.5, 1.25], [3.0, 3.5]]

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from html import escape
-from typing import Any
-
-import numpy as np
 
 from dmc import __version__, plots
 from dmc.plots import Panel
+from dmc.report.digits import is_number, written
 
 Row = Sequence[object]
 
@@ -26,7 +24,7 @@ class Section:
     header : sequence of str
         Of the table; its first column names the lines.
     rows : sequence of rows
-        Text, or numbers that are written by `written`.
+        Text, or numbers: see `dmc.report.digits.written`.
     panel : Panel, optional
     """
 
@@ -37,14 +35,36 @@ class Section:
     panel: Panel | None = None
 
 
+@dataclass(frozen=True)
+class Verdict:
+    """What the page comes to.
+
+    Attributes
+    ----------
+    lead, text : str
+        In a few words, and the figures that it rests on.
+    warns : bool
+        Whether it is one to be warned of.
+    """
+
+    lead: str
+    text: str
+    warns: bool = False
+
+
 # No address of another machine may be asked for anything: browsers hold the page to it.
 POLICY = "default-src 'none'; style-src 'unsafe-inline'"
-NOTICE, NUMBER = ' class="notice"', ' class="number"'
+BESIDE, GAP = 60, 2  # letters of a row that there is room for beside a figure, and between two columns
+NOTICE, VERDICT, NUMBER, SHORT = (f' class="{name}"' for name in ("notice", "verdict", "number", "short"))
+FOOTER = (
+    "± is one standard error: how far a figure would be off by chance with other users. Figures have as many digits as "
+    "it leaves them, or three where it is not known. This page loads nothing and runs no scripts."
+)
 STYLE = """
 :root { color-scheme: light dark; --ground: #fff; --ink: #1f2328; --soft: #59636e; --rule: #c9d1d9; --shade: #f6f8fa;
-  --first: #2b6cb0; --second: #c05621; }
+  --first: #2b6cb0; --second: #c05621; --third: #2f855a; --fourth: #805ad5; }
 @media (prefers-color-scheme: dark) { :root { --ground: #14181d; --ink: #e6edf3; --soft: #9ea7b3; --rule: #4a525c;
-  --shade: #1e242b; --first: #6cb0f5; --second: #f0935a; } }
+  --shade: #1e242b; --first: #6cb0f5; --second: #f0935a; --third: #68d391; --fourth: #b794f4; } }
 * { box-sizing: border-box; }
 body { margin: 0 auto; max-width: 72rem; padding: 1.5rem 1rem 3rem; background: var(--ground); color: var(--ink);
   font: 16px/1.5 system-ui, sans-serif; overflow-wrap: break-word; }
@@ -52,7 +72,9 @@ h1 { margin: 0 0 .25rem; font-size: 1.7rem; line-height: 1.25; }
 h2 { margin: 0 0 .25rem; font-size: 1.2rem; }
 p { margin: 0 0 .75rem; max-width: 46rem; }
 .soft, figcaption, footer { color: var(--soft); }
-.notice { padding: .6rem .9rem; border-left: 4px solid var(--second); background: var(--shade); }
+.notice, .verdict { margin-top: 1rem; padding: .6rem .9rem; background: var(--shade);
+  border-left: 4px solid var(--first); }
+.notice { border-left-color: var(--second); }
 section { margin-top: 2rem; padding-top: 1.25rem; border-top: 1px solid var(--rule); }
 .facts { display: grid; grid-template-columns: repeat(auto-fill, minmax(9.5rem, 1fr)); gap: .6rem; margin: 1.25rem 0; }
 .facts div { padding: .5rem .75rem; border-radius: .4rem; background: var(--shade); }
@@ -70,7 +92,9 @@ th, td { padding: .25rem .5rem; text-align: left; vertical-align: top; border-bo
 th { font-weight: 600; }
 thead th { color: var(--soft); }
 .number { text-align: right; white-space: nowrap; }
+.short { white-space: nowrap; }
 thead .number { white-space: normal; }
+figure + .wide { margin-top: .5rem; }
 @media (max-width: 30rem) { th, td { padding: .25rem .3rem; } table { font-size: .85rem; } }
 footer { margin-top: 2.5rem; font-size: .85rem; }
 @media print { section { break-inside: avoid; } }
@@ -80,10 +104,10 @@ footer { margin-top: 2.5rem; font-size: .85rem; }
 def html(
     title: str,
     under: str,
+    verdict: Verdict,
     facts: Mapping[str, object],
-    notice: str,
     sections: Sequence[Section],
-    warns: bool = False,
+    written_at: datetime,
 ) -> str:
     """The page, as HTML that loads nothing and runs no scripts.
 
@@ -91,17 +115,20 @@ def html(
     ----------
     title, under : str
         Its heading, and a sentence below.
+    verdict : Verdict
+        What stands on top; set off if it `warns`.
     facts : mapping from str to text or numbers
         The most important ones.
-    notice : str
-        What has to be known to read the page; set off if it `warns`.
     sections : sequence of Section
+    written_at : datetime
+        In UTC.
 
     Raises
     ------
     ImportError
         If matplotlib is not installed.
     """
+    when = f'<time datetime="{written_at:%Y-%m-%dT%H:%MZ}">{written_at.day} {written_at:%B %Y, %H:%M} UTC</time>'
     shown = (f"<div><dt>{escape(key)}</dt><dd>{escape(written(value))}</dd></div>" for key, value in facts.items())
     return "\n".join(
         [
@@ -116,13 +143,14 @@ def html(
             "</head>",
             "<body>",
             f"<h1>{escape(title)}</h1>",
-            f'<p class="soft">{escape(under)}</p>',
+            f'<p class="soft">{when}, by dmc {escape(__version__)}. {escape(under)}</p>',
+            f"<p{NOTICE if verdict.warns else VERDICT}>",
+            f"<strong>{escape(verdict.lead)}</strong> {escape(verdict.text)}</p>",
             '<dl class="facts">',
             *shown,
             "</dl>",
-            f"<p{NOTICE if warns else ''}>{escape(notice)}</p>",
             *(_section(number, section) for number, section in enumerate(sections, 1)),
-            f"<footer>Written by dmc {escape(__version__)}. This page loads nothing and runs no scripts.</footer>",
+            f"<footer>{FOOTER}</footer>",
             "</body>",
             "</html>",
             "",
@@ -136,19 +164,26 @@ def _section(number: int, section: Section) -> str:
         alt = f"{section.title}: {section.panel.ylabel} by {section.panel.xlabel}. The table has the numbers."
         parts.insert(0, f"<figure>{plots.svg(section.panel, f'figure-{number}', alt)}</figure>")
     inside = "\n".join(parts)
+    beside = section.panel is not None and _width(section) <= BESIDE
     return (
         f'<section aria-labelledby="part-{number}"><h2 id="part-{number}">{escape(section.title)}</h2>\n'
-        f"<p>{escape(section.text)}</p>\n"
-        + (f'<div class="pair">{inside}</div>' if section.panel is not None else inside)
-        + "</section>"
+        f"<p>{escape(section.text)}</p>\n" + (f'<div class="pair">{inside}</div>' if beside else inside) + "</section>"
     )
 
 
+def _width(section: Section) -> int:
+    """Letters of a row of the table."""
+    columns = zip(*section.rows, strict=True)
+    return sum(max(len(written(value)) + GAP for value in column) for column in columns)
+
+
 def _table(section: Section) -> str:
-    numeric = [any(isinstance(row[i], (int, float)) for row in section.rows) for i in range(len(section.header))]
+    numeric = [any(is_number(row[i]) for row in section.rows) for i in range(len(section.header))]
     head = _cells("th", section.header, numeric, ' scope="col"')
     lines = [
-        f'<th scope="row">{escape(written(row[0]))}</th>' + _cells("td", row[1:], numeric[1:]) for row in section.rows
+        f'<th scope="row"{SHORT if len(written(row[0])) < 14 else ""}>{escape(written(row[0]))}</th>'
+        + _cells("td", row[1:], numeric[1:])
+        for row in section.rows
     ]
     body = "\n".join(f"<tr>{line}</tr>" for line in lines)
     return (
@@ -162,14 +197,3 @@ def _cells(tag: str, values: Iterable[object], numeric: Sequence[bool], more: st
         f"<{tag}{more}{NUMBER if number else ''}>{escape(written(value))}</{tag}>"
         for value, number in zip(values, numeric, strict=True)
     )
-
-
-def written(value: Any) -> str:
-    """A number as a reader wants it; text as it is; a dash for what there is not."""
-    if value is None or (isinstance(value, float) and math.isnan(value)):
-        return "–"
-    if isinstance(value, (bool, str)):
-        return str(value)
-    if isinstance(value, (int, np.integer)):
-        return f"{value:,}"
-    return f"{value:,.3f}" if 1e-2 <= abs(value) < 1e4 else f"{value:.3g}"

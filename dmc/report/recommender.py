@@ -2,30 +2,31 @@
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Sequence
-from itertools import pairwise
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import Any, NamedTuple
 
 from dmc import metrics
-from dmc.plots import FIRST, SECOND, Line, Panel
-from dmc.recommend import evaluation
+from dmc.recommend.judging import TestSet
 from dmc.recommend.recommender import Recommender
-from dmc.recommend.settings import IN_FILES
-from dmc.report import html, titles as item_titles
-from dmc.report.html import Row, Section, written
-from dmc.report.judged import LEVEL, Judged, bins, judge, own_ratings
-
-LISTED = 12  # items whose neighbours are told,
-NEIGHBOURS = 5  # and how many
-NOTHING = 1e-3  # of the largest direction: one that is not drawn
-SHOWN = 12  # rows of a long table
-POPULARITY = (0, 1, 3, 10, 30, 100, 300, 1000, 3000, 10_000, 100_000)  # where groups of items begin
+from dmc.recommend.table import Table
+from dmc.report import (
+    html,
+    judged,
+    list_sections,
+    model_sections,
+    over_users,
+    rating_sections,
+    rivals,
+    titles as item_titles,
+    verdict,
+)
+from dmc.report.digits import plain, rounded
+from dmc.report.html import Section, Verdict
+from dmc.report.judged import JudgedRatings
+from dmc.report.rivals import Beside
 
 
 def write(
@@ -37,13 +38,18 @@ def write(
 ) -> dict[str, Any]:
     """Write a report of a fitted recommender: one HTML file, with figures and without scripts, that loads nothing.
 
+    It begins with a verdict: how good the model is on the test, and whether simple rivals are as good. A model of
+    ratings is judged by its errors and its lists, one of clicks by its lists alone.
+
     Parameters
     ----------
     model : Recommender
     path : path
         Of the page; replaced if it exists.
     test : data frame, mapping of arrays, or path of a file, optional
-        Ratings to judge by, with columns named as in the fit; left out: the model's own, and the page says so.
+        Ratings, or clicks, to judge by, with columns named as in the fit; pairs that were fitted are left out, with a
+        warning. Left out: the page says that nothing new judged it; errors are those on the model's own ratings, and
+        lists are not judged.
     titles : path, optional
         Of a file of item ids and titles: see `dmc.report.titles.names`.
     name : str
@@ -52,310 +58,135 @@ def write(
     Returns
     -------
     dict
-        "rmse" and "mae" on the ratings that it is judged by, "n_ratings" of them, whether these are its "own", and how
-        many "figures" the page has.
+        Of ratings "rmse" and "mae"; of lists that were judged the measures of `dmc.evaluation.Evaluation`, such as
+        "ndcg"; "n_ratings", how many ratings or clicks that is by, whether these are the model's "own", and how many
+        "figures" the page has.
 
     Raises
     ------
     ValueError, TypeError, OSError
-        If the ratings or the titles cannot be used, or the model holds preferences (implicit feedback) or was saved by
-        a version that did not keep its ratings.
+        If the test or the titles cannot be used, all of the test was fitted, or the model was saved without its
+        ratings.
     ImportError
         If matplotlib is not installed.
     """
-    if model.feedback == "implicit":
-        raise ValueError(
-            "this model was fitted to what happened, not to ratings, so there are no errors to report; judge its lists "
-            "with dmc evaluate --model"
-        )
+    _ = model.observations_  # a model that was saved without them says so
     names = item_titles.names(model.items_, titles)
-    judged = judge(model, test)
-    found = [
-        _rivals(model, test) if test is not None else None,
-        _popularity(model, judged),
-        _calibration(judged),
-        _coverage(judged),
-        _distribution(model, judged),
-        _training(model),
-        _spectrum(model),
-        _nearest(model, names),
-        _settings(model),
-    ]
-    sections = [section for section in found if section is not None]
+    found = _Found.of(model, test)
+    sections = [section for section in [*found.sections(), *_of_model(model, names)] if section is not None]
     title = f"Report on {item_titles.readable(name)}"
-    text = html.html(title, _how(model), _facts(model, judged), _notice(judged), sections, warns=judged.own)
+    now = datetime.now(UTC)
+    text = html.html(title, _how(model), found.verdict(), _facts(model, found), sections, now)
     Path(path).write_text(text, encoding="utf-8")
-    return {
-        "rmse": metrics.rmse(judged.predicted, judged.actual),
-        "mae": metrics.mae(judged.predicted, judged.actual),
-        "n_ratings": len(judged.actual),
-        "own": judged.own,
-        "figures": sum(section.panel is not None for section in sections),
-    }
+    return found.measures() | {"figures": sum(section.panel is not None for section in sections)}
 
 
-# What is told -----------------------------------------------------------------------------------------------------
+class _Found(NamedTuple):
+    """A model and what judges it: a test and what rivals reach in it, or nothing new."""
+
+    model: Recommender
+    tests: TestSet | None
+    ratings: JudgedRatings | None  # of clicks None
+    lists: judged.Lists | None
+    beside: Beside | None
+
+    @classmethod
+    def of(cls, model: Recommender, test: Any) -> _Found:
+        explicit = model.feedback == "explicit"
+        if test is None:
+            ratings = judged.ratings(model, None) if explicit else None
+            lists = None if explicit else judged.lists(model.recommend, model, judged.some_users(model))
+            return cls(model, None, ratings, lists, None)
+        table = Table.open(test, model.columns_)
+        tests = judged.test_set(model, table)
+        ratings = judged.ratings(model, tests) if explicit else None
+        lists = judged.lists(model.recommend, model, tests.listed)
+        graded = model.columns_[2] in table.names
+        return cls(model, tests, ratings, lists, rivals.beside(model, tests, graded, ratings, lists))
+
+    @property
+    def trials(self) -> list[dict[str, Any]]:
+        """What was tried for preferences."""
+        return [record for record in self.model.history_ if "ndcg" in record]
+
+    def verdict(self) -> Verdict:
+        if self.tests is not None and self.beside is not None:
+            return verdict.of_test(self.model, self.tests, self.beside)
+        if self.ratings is not None:
+            return verdict.of_own_ratings(self.model, self.ratings)
+        return verdict.of_own_clicks(self.model, self.trials)
+
+    def sections(self) -> Sequence[Section | None]:
+        model, tests, ratings, lists, beside = self
+        found: list[Section | None] = []
+        if tests is not None and beside is not None:
+            found.append(rivals.section(beside, verdict.sought(tests)))
+        if ratings is not None:
+            found += [
+                rating_sections.by_popularity(model, ratings),
+                rating_sections.calibration(ratings),
+                rating_sections.coverage(ratings),
+                rating_sections.distribution(ratings),
+            ]
+        if lists is not None:
+            popular = None if beside is None else beside.popular_lists
+            if tests is not None and popular is not None:
+                found.append(list_sections.by_popularity(model, tests, lists, popular))
+                found.append(list_sections.by_activity(model, tests, lists, popular))
+            found.append(list_sections.long_tail(model, lists, popular, tests))
+        if ratings is None:
+            return [*found, model_sections.search(model, self.trials), model_sections.descent(model)]
+        return [*found, model_sections.training(model)]
+
+    def measures(self) -> dict[str, Any]:
+        """What `write` tells of it."""
+        found: dict[str, Any] = {"n_ratings": self.model.n_observed_, "own": self.tests is None}
+        if self.ratings is not None:
+            of = self.ratings
+            found |= {"rmse": metrics.rmse(of.predicted, of.actual), "mae": metrics.mae(of.predicted, of.actual)}
+        if self.beside is not None:
+            own = self.beside.own
+            found |= {name: value for name in rivals.LABELS if (value := getattr(own, name)) is not None}
+            found["n_ratings"] = own.n_ratings
+        return found
 
 
-def _rivals(model: Recommender, test: Any) -> Section:
-    verdicts = {"this model": evaluation.evaluate(model, test)}
-    verdicts |= evaluation.baselines(own_ratings(model), test, 10, None, *model.columns_)
-    measures = ("rmse", "mae", "precision", "recall", "ndcg", "coverage")
-    labels = ("RMSE", "MAE", "precision", "recall", "NDCG", "coverage")
-    first = verdicts["this model"]
-    return Section(
-        "Beside simple rivals",
-        f"Errors of {first.n_ratings:,} predicted ratings (lower is better), and lists of {first.n} for "
-        f"{first.n_users:,} users who rated something at least {written(first.relevant)}, the mean (higher is better). "
-        "“biases” is the mean with a deviation of each user and item; “popularity” recommends what was rated most.",
-        ("", *verdicts),
-        [(label, *(getattr(v, name) for v in verdicts.values())) for label, name in zip(labels, measures, strict=True)],
-    )
+def _of_model(model: Recommender, names: Any) -> list[Section]:
+    return [model_sections.spectrum(model), model_sections.nearest(model, names), model_sections.settings(model)]
 
 
-def _popularity(model: Recommender, judged: Judged) -> Section:
-    group_of = np.searchsorted(POPULARITY, judged.popularity, side="right") - 1
-    error, from_mean = (np.square(judged.actual - guess) for guess in (judged.predicted, np.float32(model.mean_)))
-    rows = []
-    for group in np.unique(group_of):
-        here, begin = group_of == group, POPULARITY[group]
-        end = POPULARITY[group + 1] - 1 if group + 1 < len(POPULARITY) else None
-        label = f"{begin:,}" if begin == end else f"{begin:,}–{end:,}" if end else f"{begin:,}+"
-        errors = (math.sqrt(float(squares[here].mean())) for squares in (error, from_mean))
-        rows.append((label, int(here.sum()), *errors))
-    labels, _, ours, mean = zip(*rows, strict=True)
-    places = np.arange(len(rows))
-    return Section(
-        "Error by popularity",
-        f"Root mean squared error on {judged.named}, by how often their item was rated in the fit, beside that "
-        "of predicting the mean rating for all: of items that are seldom rated little is known.",
-        ("ratings of the item", "judged", "RMSE", "of the mean"),
-        rows,
-        Panel(
-            "",
-            "ratings of the item in the fit, from … on",
-            "RMSE (units of the ratings)",
-            [
-                Line(places, ours, "this model", {"color": FIRST}, bars=0.7),
-                Line(places, mean, "the mean for all", {"color": SECOND, "marker": "o", "linestyle": "none"}),
-            ],
-            ylim=(0, 1.25 * max(*ours, *mean, 1e-12)),
-            xticks=tuple(_short(label) for label in labels),
-        ),
-    )
+# The head of the page ---------------------------------------------------------------------------------------------
 
 
-def _short(label: str) -> str:
-    """The beginning of a range: there is little room below an axis."""
-    return label.split("–")[0].rstrip("+").replace(",000", "k")
-
-
-def _calibration(judged: Judged) -> Section:
-    rows = []
-    for here in bins(judged):
-        actual = judged.actual[here].astype(np.float64)
-        error = 2 * float(actual.std()) / math.sqrt(len(here))
-        rows.append((len(here), float(judged.predicted[here].mean(dtype=np.float64)), float(actual.mean()), error))
-    _, predicted, mean, doubt = (np.array(column) for column in zip(*rows, strict=True))
-    ends = np.array([min(predicted.min(), mean.min()), max(predicted.max(), mean.max())])
-    return Section(
-        "Calibration",
-        f"What {judged.named} are on average where the model predicts so much, in groups of about equal size. On the "
-        "dashed line predictions are neither too bold nor too timid; the band is two standard errors.",
-        ("group", "ratings", "mean predicted", "mean actual", "± 2 s.e."),
-        [(f"{number}", *row) for number, row in enumerate(rows, 1)],
-        Panel(
-            "",
-            "mean predicted rating",
-            "mean actual rating",
-            [
-                Line(ends, ends, "as predicted", {"color": SECOND, "linestyle": "--"}),
-                Line(predicted, mean, "this model", {"color": FIRST, "marker": "o"}, (mean - doubt, mean + doubt)),
-            ],
-        ),
-    )
-
-
-def _coverage(judged: Judged) -> Section | None:
-    if judged.lower is None or judged.upper is None:
-        return None
-    inside = (judged.lower <= judged.actual) & (judged.actual <= judged.upper)
-    width = judged.upper - judged.lower
-    groups = bins(judged)
-    rows = [
-        (len(here), *(float(of[here].mean(dtype=np.float64)) for of in (judged.predicted, inside, width)))
-        for here in groups
-    ]
-    _, predicted, share, _ = zip(*rows, strict=True)
-    everywhere = ("all", len(inside), float(judged.predicted.mean()), float(inside.mean()), float(width.mean()))
-    caution = " They were fitted, so these shares flatter it: judge by --test." if judged.own else ""
-    return Section(
-        f"Coverage of the {LEVEL:.0%} intervals",
-        f"How many of {judged.named} lie between the bounds given for them, by predicted rating; {LEVEL:.0%} are "
-        f"promised on average.{caution}",
-        ("group", "ratings", "mean predicted", "inside", "mean width"),
-        [*((f"{number}", *row) for number, row in enumerate(rows, 1)), everywhere],
-        Panel(
-            "",
-            "mean predicted rating",
-            "share inside the bounds",
-            [
-                Line(predicted, [LEVEL] * len(rows), "promised", {"color": SECOND, "linestyle": "--"}),
-                Line(predicted, share, "found", {"color": FIRST, "marker": "o"}),
-            ],
-            ylim=(min(0.5, *share), 1.02),
-        ),
-    )
-
-
-def _distribution(model: Recommender, judged: Judged) -> Section:
-    distinct = np.unique(judged.actual)
-    if len(distinct) <= 20:
-        centres = distinct.astype(np.float64)
-        labels: list[object] = [f"{value:.6g}" for value in distinct.tolist()]
-    else:
-        low, high = min(judged.actual.min(), judged.predicted.min()), max(judged.actual.max(), judged.predicted.max())
-        ends = np.linspace(low, high, 21)
-        centres = (ends[1:] + ends[:-1]) / 2
-        labels = [f"{a:.4g} to {b:.4g}" for a, b in pairwise(ends.tolist())]
-    edges = (centres[1:] + centres[:-1]) / 2
-    shares = [
-        np.bincount(np.searchsorted(edges, values), minlength=len(centres)) / len(values)
-        for values in (judged.actual, judged.predicted)
-    ]
-    gap = float(np.diff(centres).min()) if len(centres) > 1 else 1.0
-    return Section(
-        "Ratings and predictions",
-        f"How {judged.named} and their predictions are spread. Predictions are means of what might be, so they keep to "
-        "the middle more than ratings do.",
-        ("rating", "share of ratings", "share of predictions"),
-        [(label, *pair) for label, *pair in zip(labels, *(share.tolist() for share in shares), strict=True)],
-        Panel(
-            "",
-            "rating" if len(distinct) > 20 else "rating (predictions: the nearest one)",
-            "share",
-            [
-                Line(centres, shares[0], "ratings", {"color": FIRST}, bars=0.8 * gap),
-                Line(centres, shares[1], "predictions", {"color": SECOND, "marker": "o"}),
-            ],
-            ylim=(0, 1.2 * float(np.max(shares))),
-        ),
-    )
-
-
-def _training(model: Recommender) -> Section | None:
-    if not model.history_:
-        return None
-    of_network = "validation_rmse" in model.history_[0]
-    key = "validation_rmse" if of_network else "noise"
-    unit, error = ("step", "error on held-out ratings") if of_network else ("sweep", "estimated noise")
-    looks = [(look["n_steps"], look[key]) for look in model.history_]
-    steps, errors = zip(*looks, strict=True)
-    text = (
-        "Root mean squared error on ratings that were held out, as training went on; the best model was kept."
-        if of_network
-        else "Standard deviation of a rating around its prediction, as the fit estimates it after each sweep over all "
-        "ratings; it ends when sweeps no longer change the model."
-    )
-    return Section(
-        "Training",
-        text,
-        (unit, error),
-        [(f"{n:,}", value) for n, value in _some(looks)],
-        Panel("", unit, error, [Line(steps, errors, "", {"color": FIRST, "marker": "."})]),
-    )
-
-
-def _spectrum(model: Recommender) -> Section:
-    f = model.factors_
-    sizes = np.asarray(f.singular_values()).astype(np.float64) / math.sqrt(math.prod(f.shape))
-    kept = sizes[: max(2 * model.rank_, 20)]
-    kept = kept[: max(1, int((kept > NOTHING * kept[:1]).sum()))]
-    numbers = np.arange(1, len(kept) + 1)
-    share = np.cumsum(sizes**2) / max(float(np.sum(sizes**2)), np.finfo(float).tiny)
-    inside = numbers <= model.rank_
-    lines = [Line(numbers[inside], kept[inside], "stand out of the noise", {"color": FIRST}, bars=0.7)]
-    if not inside.all():
-        lines.append(Line(numbers[~inside], kept[~inside], "do not", {"color": SECOND}, bars=0.7))
-    return Section(
-        "Spectrum of the low-rank part",
-        "How much each direction of taste moves ratings: root mean square over all users and items, biases left out. "
-        f"Directions that stand out of the noise: {model.rank_:,}; that is the rank.",
-        ("direction", "size (units of the ratings)", "share of the squares so far"),
-        [(f"{n}", size, part) for n, size, part in zip(numbers, kept, share, strict=False)],
-        Panel("", "direction", "size (units of the ratings)", lines, ylim=(0, 1.25 * max(float(kept.max()), 1e-12)))
-        if len(kept)
-        else None,
-    )
-
-
-def _nearest(model: Recommender, names: NDArray[np.str_]) -> Section:
-    n_ratings = np.bincount(model.observations_.cols, minlength=len(model.items_))
-    most = np.argsort(-n_ratings, kind="stable")[:LISTED]
-    found = model.similar_items(model.items_.ids[most], NEIGHBOURS)
-    of = model.items_.positions(found[model.columns_[1]])
-    similar = model.items_.positions(found["similar"])
-    rows = []
-    for place in most.tolist():
-        mine = np.flatnonzero(of == place)
-        near = [f"{names[similar[i]]} {found['similarity'][i]:.2f}" for i in mine]
-        rows.append((str(names[place]), int(n_ratings[place]), "; ".join(near)))
-    return Section(
-        "Nearest items",
-        "Items that the same people are predicted to rate alike, for those rated most often; behind each the cosine, "
-        "1 at most.",
-        ("item", "ratings", "nearest"),
-        rows,
-    )
-
-
-def _some(rows: Sequence[Row]) -> list[Row]:
-    """Evenly spaced ones of many, the first and the last among them."""
-    places = np.unique(np.linspace(0, len(rows) - 1, min(len(rows), SHOWN)).round().astype(int))
-    return [rows[place] for place in places]
-
-
-# The head of the page, and its end --------------------------------------------------------------------------------
-
-
-def _facts(model: Recommender, judged: Judged) -> dict[str, object]:
-    where = "own ratings" if judged.own else "test ratings"
-    return {
-        "ratings": model.n_observed_,
+def _facts(model: Recommender, found: _Found) -> dict[str, object]:
+    clicks = model.feedback == "implicit"
+    kind = "clicks" if clicks else "ratings"
+    share = 100 * model.n_observed_ / (len(model.users_) * len(model.items_))
+    facts: dict[str, object] = {
+        kind: model.n_observed_,
         "users": len(model.users_),
         "items": len(model.items_),
-        "of all pairs rated": f"{100 * model.n_observed_ / (len(model.users_) * len(model.items_)):.2g} %",
-        "mean rating": model.mean_,
-        "lowest to highest": " to ".join(f"{end:.6g}" for end in model.range_),
+        f"of all pairs {'chosen' if clicks else 'rated'}": f"{rounded(share)} %",
         "rank": model.rank_,
-        "noise": model.noise_,
-        f"RMSE, {where}": metrics.rmse(judged.predicted, judged.actual),
-        f"MAE, {where}": metrics.mae(judged.predicted, judged.actual),
     }
+    if not clicks:
+        facts["mean rating"] = model.mean_
+        facts["lowest to highest"] = " to ".join(map(plain, model.range_))
+        facts["noise"] = model.noise_
+    if found.ratings is not None:
+        where = "own ratings" if found.ratings.own else "test ratings"
+        facts[f"RMSE, {where}"] = over_users.rmse(found.ratings.errors, found.ratings.users)
+        facts[f"MAE, {where}"] = over_users.mean(abs(found.ratings.errors), found.ratings.users)
+    if found.beside is not None:
+        for measure in ("recall", "ndcg"):
+            facts[f"{rivals.LABELS[measure]} of {judged.LISTED}"] = rivals.figure(found.beside.own, measure)
+    return facts
 
 
 def _how(model: Recommender) -> str:
     network = model.model == "network"
     kind, steps = ("a compressed deep network", "steps") if network else ("variational Bayes", "sweeps")
+    if model.feedback == "implicit":
+        kind = "weighted factorisation of clicks"
     many = f", the mean of {model.ensemble:,} models" if model.ensemble > 1 else ""
     return f"Fitted by {kind}{many}, in {model.n_iter_:,} {steps}; {model.status_}."
-
-
-def _notice(judged: Judged) -> str:
-    if judged.own:
-        return (
-            "No test ratings were given, so the model is judged by the ratings that it was fitted to; its errors on "
-            "new ratings are larger. dmc report --test FILE judges it fairly."
-        )
-    strange = int((judged.popularity == 0).sum())
-    unknown = f"; {strange:,} of them are of items without a rating in the fit" if strange else ""
-    return f"Judged by {len(judged.actual):,} ratings that were given to test it{unknown}."
-
-
-def _settings(model: Recommender) -> Section:
-    kinds = (f"column of {kind}" for kind in ("users", "items", "ratings"))
-    rows: list[Row] = list(zip(kinds, model.columns_, strict=True))
-    for name in IN_FILES:
-        value = getattr(model, name)
-        rows.append((name.replace("_", " "), "not given" if value is None else str(value)))
-    return Section("Settings", "What the fit was told.", ("setting", "value"), rows)

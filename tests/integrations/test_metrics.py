@@ -10,6 +10,9 @@ import pytest
 from dmc import metrics
 from metric_conventions import CATALOGUE, GRADES, LISTS, OF_ALL, N, cells, check
 
+# What numba says of ranx' own code.
+pytestmark = pytest.mark.filterwarnings("ignore:unsafe cast from uint64 to int64")
+
 ONES = {user: dict.fromkeys(grades, 1) for user, grades in GRADES.items()}
 
 RANX = {

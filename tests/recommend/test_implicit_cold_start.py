@@ -4,6 +4,7 @@ import numpy as np
 
 from dmc import Factors, Observations
 from dmc.recommend import implicit_cold_start
+from dmc.recommend.implicit_cold_start import ColdStartTuning
 from dmc.recommend.side_information import SideInformation
 
 
@@ -20,7 +21,7 @@ def planted(clicked=900, cold=20, seed=0):
 
 
 def test_items_without_clicks_stand_where_their_attributes_say(monkeypatch):
-    monkeypatch.setattr(implicit_cold_start, "RIDGE", 1e-6)
+    monkeypatch.setattr(implicit_cold_start, "TUNING", ColdStartTuning(ridge=1e-6))
     factors, counts, told, V = planted()
     found = implicit_cold_start.placed(factors, counts, told, (None, None))
     X = np.column_stack([np.ones(920), told.items])

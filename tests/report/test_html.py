@@ -1,25 +1,27 @@
 """A page is well-formed, complete in itself, and shows text as text, whatever is in it."""
 
-import math
+from datetime import UTC, datetime
 
 import pytest
 
 from dmc import plots
 from dmc.report import html
-from dmc.report.html import Section
+from dmc.report.digits import Measured
+from dmc.report.html import Section, Verdict
 from html_page import Page
 
 EVIL = "<script>alert('&\"')</script>"
 PANEL = plots.Panel("", "step", "error", [plots.Line([0, 1, 2], [3, 2, 1], "falling", {"color": plots.FIRST})])
 
 
-def whole(**changes):
+def whole(warns=False):
     sections = [
         Section("With a figure", "Text & more", ("step", "error"), [("one", 1.5), ("two", 2_000)], PANEL),
         Section(EVIL, EVIL, (EVIL, "value"), [(EVIL, EVIL), ("none", None)]),
         Section("Another figure", "", ("step", "error"), [("one", 1)], PANEL),
     ]
-    return html.html(EVIL, EVIL, {EVIL: EVIL, "count": 12_345}, EVIL, sections, **changes)
+    facts = {EVIL: EVIL, "count": 12_345, "error": Measured(0.51234, 0.012)}
+    return html.html(EVIL, EVIL, Verdict(EVIL, EVIL, warns), facts, sections, datetime(2026, 3, 7, 16, 5, tzinfo=UTC))
 
 
 def test_text_is_text_wherever_it_stands():
@@ -27,7 +29,7 @@ def test_text_is_text_wherever_it_stands():
     assert "<script" not in text
     found = Page(text)
     assert found.title == f"{EVIL}"
-    assert found.text.count(EVIL) == 11  # in title and heading, below it, facts, notice, heading, sentence, table
+    assert found.text.count(EVIL) == 12  # in title and heading, below it, verdict, facts, heading, sentence, table
     assert "Text & more" in found.text
 
 
@@ -62,25 +64,23 @@ def test_each_figure_has_a_text_and_a_table_beside_it():
     assert found.tables == 3
 
 
+def test_the_date_and_the_verdict_stand_on_top():
+    text = Page(whole()).text
+    places = [text.index(part) for part in ("7 March 2026, 16:05 UTC, by dmc", "0.512 ± 0.012", "With a figure")]
+    assert places == sorted(places)
+    assert '<time datetime="2026-03-07T16:05Z">' in whole()
+
+
+def test_a_wide_table_stands_below_its_figure():
+    narrow = Section("Narrow", "", ("step", "error"), [("one", 1)], PANEL)
+    wide = Section("Wide", "", tuple("abcdef"), [("one", *[Measured(1234.5, 0.012)] * 5)], PANEL)
+    pages = [
+        html.html("", "", Verdict("", ""), {}, [section], datetime(2026, 3, 7, tzinfo=UTC))
+        for section in (narrow, wide)
+    ]
+    assert ['class="pair"' in page for page in pages] == [True, False]
+
+
 def test_a_warning_is_set_off():
     assert 'class="notice"' not in whole()
     assert 'class="notice"' in whole(warns=True)
-
-
-@pytest.mark.parametrize(
-    ("value", "expected"),
-    [
-        (None, "–"),
-        (math.nan, "–"),
-        (True, "True"),
-        ("text", "text"),
-        (1234567, "1,234,567"),
-        (0.88462, "0.885"),
-        (1234.5678, "1,234.568"),
-        (1.5e-7, "1.5e-07"),
-        (0.0, "0"),
-        (-0.5, "-0.500"),
-    ],
-)
-def test_numbers_as_a_reader_wants_them(value, expected):
-    assert html.written(value) == expected
