@@ -8,9 +8,8 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from dmc.cli.wording import WrongUse
+from dmc.cli.wording import STDIN, WrongUse
 
-STDIN = "-"
 INPUT = "Text, JSON lines or Parquet; - is the standard input."
 
 UserColumn = Annotated[str, typer.Option("--user", help="Column of the users.")]

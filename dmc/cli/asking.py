@@ -10,10 +10,10 @@ import typer
 
 import dmc
 from dmc.cli.arguments import Model, TableOutput, Titles, given, opened, refuse_stdin_twice
-from dmc.cli.ids import listed
+from dmc.cli.ids import in_file, listed, named
 from dmc.cli.interrupts import told_of_interrupts
 from dmc.cli.output import Json, show, show_json
-from dmc.cli.wording import WrongUse
+from dmc.cli.wording import WrongUse, check_share
 from dmc.cli.writers import check_table_output, table_writer
 
 PLACES = 200_000  # of lists that are made at a time: users times items of each
@@ -34,6 +34,7 @@ def predict(
     as_json: Json = False,
 ) -> None:
     """Predict the ratings of pairs of a user and an item."""
+    check_share(interval, "--interval")
     check_table_output(output)
     recommender = dmc.Recommender.load(model)
     found = recommender.predict(
@@ -86,12 +87,15 @@ def recommend(
 
 
 def _asked(model: Any, user: list[str] | None, users: Path | None) -> Any:
-    """(asked,) ids of users, as they were in the fit, if all of them are known; who is not is told."""
-    if user is None and users is None:
+    """(asked,) ids of users, each once, as they were in the fit if all of them are known; who is not is told."""
+    of_users = model.columns_[0]
+    if user is not None:
+        ids = named(user, of_users)
+    elif users is not None:
+        ids = in_file(str(users), of_users)
+    else:
         return model.users_.ids
-    ids = listed(
-        user if user is not None else [str(users)], model.columns_[0], None, "--users", only_files=user is None
-    )
+    ids = _each_once(ids)
     known = model.users_.positions(ids)
     strangers = ids[known < 0].tolist()
     if not strangers:
@@ -102,6 +106,13 @@ def _asked(model: Any, user: list[str] | None, users: Path | None) -> Any:
         who = f"{len(strangers):,} of {len(ids):,} users, such as {strangers[0]!r}, are"
     typer.echo(f"dmc: {who} not known: what is chosen often and rated high follows", err=True)
     return ids
+
+
+def _each_once(ids: Any) -> Any:
+    """In the order met: a file of users may be a log, where each has many lines."""
+    import numpy as np
+
+    return ids[np.sort(np.unique(ids, return_index=True)[1])]
 
 
 def _parts(count: int, n: int) -> Iterator[slice]:
@@ -116,6 +127,8 @@ def _titles(model: Any, titles: Path | None) -> Any:
         return None
     from dmc.report.titles import names
 
+    if "title" in model.columns_[:2]:
+        raise ValueError("the model has a column 'title', and --titles would make another one; leave --titles out")
     return names(model.items_, titles)
 
 

@@ -49,13 +49,18 @@ def complete(
     as_json: Json = False,
 ) -> None:
     """Fill in the missing cells of a table of numbers; what was observed, and labels, stay as they are."""
+    if std is not None and std == output:
+        raise WrongUse(f"-o and --std are both {std}; give another file for one of them")
     check_table_output(output)
     check_table_output(std)
+    from dmc._checks import is_number
     from dmc.cli import gapped_table
 
     gapped = gapped_table.read(table, label or ())
     if gapped.row_numbers is not None:
         typer.echo(f"dmc: column {gapped.row_numbers!r} numbers the rows, and is kept as a label", err=True)
+    if all(map(is_number, gapped.columns)):
+        typer.echo(f"dmc: the first line, {', '.join(gapped.columns)}, is taken for the names of the columns", err=True)
     bounds = {
         "min_value": _bounds(least, gapped, "--min", float("-inf")),
         "max_value": _bounds(most, gapped, "--max", float("inf")),

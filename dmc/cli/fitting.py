@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time as clock
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -30,8 +31,8 @@ from dmc.cli.arguments import (
 )
 from dmc.cli.ids import listed
 from dmc.cli.interrupts import told_of_interrupts
-from dmc.cli.output import Json, check_output, interactive, show, show_json
-from dmc.cli.wording import WrongUse
+from dmc.cli.output import Json, check_model_output, interactive, show, show_json
+from dmc.cli.wording import WrongUse, of_options
 
 Kind = Annotated[
     Literal["bayes", "network"] | None,
@@ -68,7 +69,7 @@ def fit(
 ) -> None:
     """Fit a recommender to ratings or clicks. Ctrl-C ends with the best so far, saved if -o was given."""
     refuse_stdin_twice(ratings, test, user_features, item_features)
-    check_output(output)
+    check_model_output(output)
     columns = (user, item, rating)
     clicks = feedback == "implicit"
     judged = _opened(test, columns, clicks) if test else None
@@ -76,17 +77,18 @@ def fit(
         typer.echo("dmc: this trains a network; say --model network, which the next release asks for", err=True)
         model = "network"
     began = clock.perf_counter()
-    recommender = dmc.Recommender(
-        rank,
-        feedback=feedback,
-        model=model,
-        depth=depth,
-        ensemble=ensemble,
-        intervals=intervals,
-        n_threads=threads,
-        device=device,
-        verbose=interactive(),
-    )
+    with of_options():
+        recommender = dmc.Recommender(
+            rank,
+            feedback=feedback,
+            model=model,
+            depth=depth,
+            ensemble=ensemble,
+            intervals=intervals,
+            n_threads=threads,
+            device=device,
+            verbose=interactive(),
+        )
     described = {"user_features": features(user_features, user), "item_features": features(item_features, item)}
     more = given(weight=weight, time=time, **described)
     with told_of_interrupts():
@@ -94,7 +96,7 @@ def fit(
         seconds = clock.perf_counter() - began
         if output is not None:
             recommender.save(output)
-    figures = _of_lists(recommender, judged) if clicks else _of_ratings(recommender, judged, rating)
+    figures = _of_lists(recommender, judged) if clicks else _of_ratings(recommender, judged)
     _show_fit(recommender, {**figures, "fit_seconds": seconds}, output, as_json)
 
 
@@ -108,13 +110,18 @@ def _opened(test: Path, columns: tuple[str, str, str], clicks: bool) -> Any:
     return judged
 
 
-def _of_ratings(model: Any, judged: Any, rating: str) -> dict[str, float]:
+def _of_ratings(model: Any, judged: Any) -> dict[str, float]:
     """Errors on the fitted ratings, repeated ones merged, and on those to judge by."""
+    from dmc.recommend.judging import TestSet
+
     fitted = model.observations_
     predicted = (model.factors_.at(fitted.rows, fitted.cols) + model.mean_).clip(*model.range_)
     found = {"train_rmse": dmc.metrics.rmse(predicted, fitted.values)}
     if judged is not None:
-        found["test_rmse"] = dmc.metrics.rmse(model.predict(judged)["prediction"], judged.numbers(rating))
+        new = TestSet.open([model], judged, 1, None)  # without the pairs that were fitted, which it tells of
+        if len(new.values):
+            squares, _, count = new.errors(model).sum(axis=0).tolist()
+            found["test_rmse"] = math.sqrt(squares / count)
     return found
 
 
@@ -166,7 +173,7 @@ def update(
     """
     refuse_stdin_twice(new, user_features, item_features)
     target = output or model
-    check_output(target)
+    check_model_output(target)
     recommender = dmc.Recommender.load(model)
     recommender.n_threads, recommender.verbose = threads, interactive()
     of_users, of_items, _ = recommender.columns_
@@ -207,7 +214,7 @@ def forget(
         raise WrongUse("nobody is named to be forgotten; give --user or --item")
     refuse_stdin_twice(*(user or ()), *(item or ()))
     target = output or model
-    check_output(target)
+    check_model_output(target)
     recommender = dmc.Recommender.load(model)
     of_users, of_items, _ = recommender.columns_
     before = _sizes(recommender)

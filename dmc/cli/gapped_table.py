@@ -8,6 +8,7 @@ import io
 import math
 import re
 import sys
+import zlib
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from dmc.cli.arguments import STDIN
+from dmc.cli.wording import STDIN
 from dmc.cli.writers import PARQUET
 
 MISSING = frozenset(("", "na", "n/a", "#n/a", "nan", "null", "none", "?"))  # in small letters
@@ -206,10 +207,17 @@ def _content(path: Path) -> str:
     if content[:4] == b"PAR1":
         raise ValueError(f"{_called(path)} is Parquet; give it as a file named .parquet")
     if content[:2] == b"\x1f\x8b":
-        content = gzip.decompress(content)
+        content = _unpacked(content, path)
     if b"\0" in content:
         raise ValueError(f"{_called(path)} is not text; give comma-separated text, or a file named .parquet")
     return content.decode("utf-8-sig", "surrogateescape")
+
+
+def _unpacked(content: bytes, path: Path) -> bytes:
+    try:
+        return gzip.decompress(content)
+    except (EOFError, gzip.BadGzipFile, zlib.error):
+        raise ValueError(f"{_called(path)} is not a whole gzip file; pack it again") from None
 
 
 def _numbers(name: str, values: NDArray[Any], lines: NDArray[np.int64] | None) -> NDArray[np.float64] | None:

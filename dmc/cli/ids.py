@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from dmc.cli.arguments import STDIN
+from dmc.cli.wording import STDIN
 
 if TYPE_CHECKING:
     from dmc.recommend.vocabulary import Vocabulary
@@ -21,9 +21,7 @@ TABLES = (".parquet", ".pq", ".jsonl", ".ndjson", ".json", ".gz")
 NO_DELIMITER = "\x1f"  # a whole line is the id, spaces and all
 
 
-def listed(
-    given: Sequence[str] | None, column: str, known: Vocabulary | None, option: str, *, only_files: bool = False
-) -> Any:
+def listed(given: Sequence[str] | None, column: str, known: Vocabulary | None, option: str) -> Any:
     """(ids,) those that were given, and those in the files that were given among them; None if nothing was.
 
     Parameters
@@ -36,8 +34,6 @@ def listed(
         What the ids have to be among: it is an error if none is, and told if some are not.
     option : str
         What the shell calls it.
-    only_files : bool
-        Whether what is no file is an error, and not an id.
     """
     if given is None:
         return None
@@ -45,21 +41,26 @@ def listed(
 
     from dmc.recommend.vocabulary import as_ids
 
-    parts = [_of_one(one, column, only_files) for one in given]
+    parts = [_of_one(one, column) for one in given]
     ids = parts[0] if len(parts) == 1 else as_ids(np.concatenate([part.astype(str) for part in parts]), column)
     if known is not None:
         _check(ids, known.positions(ids) < 0, column, option)
     return ids
 
 
-def _of_one(given: str, column: str, only_files: bool) -> Any:
+def _of_one(given: str, column: str) -> Any:
+    path = Path(given)
+    is_file = given == STDIN or (path.exists() and not path.is_dir())  # a pipe is one: --items <(cut -f1 log)
+    return in_file(given, column) if is_file else named([given], column)
+
+
+def named(given: Sequence[str], column: str) -> Any:
+    """(ids,) what was given, taken for ids whatever files there are."""
     import numpy as np
 
     from dmc.recommend.vocabulary import as_ids
 
-    if given == STDIN or only_files or Path(given).exists():
-        return in_file(given, column)
-    return as_ids(np.asarray([given]), column)
+    return as_ids(np.asarray(given), column)
 
 
 def _check(ids: Any, unknown: Any, column: str, option: str) -> None:
@@ -89,6 +90,7 @@ def in_file(path: str, column: str) -> Any:
     first = next((line for line in text.splitlines() if line.strip()), "")
     if any(delimiter in first for delimiter in DELIMITERS):
         stream = io.StringIO(text, newline="")
+        stream.name = "standard input"  # as messages call it
         return Table.open(stream if path == STDIN else Path(path), (column,)).ids(column)
     return _one_a_line(text, path, column)
 

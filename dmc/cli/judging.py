@@ -29,7 +29,7 @@ from dmc.cli.arguments import (
 )
 from dmc.cli.interrupts import told_of_interrupts
 from dmc.cli.output import Json, check_output, interactive, show, show_json
-from dmc.cli.wording import WrongUse
+from dmc.cli.wording import WrongUse, check_share
 from dmc.cli.writers import whole_file
 
 Verdicts = dict[str, dict[str, Any]]  # of the recommender and of its rivals: what `Evaluation.asdict` gives
@@ -74,6 +74,7 @@ def evaluate(
     Ratings are judged by errors and by lists, clicks by lists alone.
     """
     _check_use(ratings, model, test, split, folds)
+    check_share(test_fraction, "--test-fraction")
     refuse_stdin_twice(ratings, test, user_features, item_features)
     if model is not None and test is not None:
         judge = dmc.Recommender.load(model)
@@ -128,7 +129,8 @@ def _show_verdicts(found: Sequence[Verdicts], clicks: bool, as_json: bool) -> No
         show_json(means if len(found) == 1 else {**means, "folds": found})
         return
     verdict = means["recommender"]
-    sought = "chosen" if clicks else f"rated {verdict['relevant']:.4g} or more"
+    relevant = verdict["relevant"]  # None of clicks, and of ratings none of which is left to judge by
+    sought = "chosen" if clicks else "rated high" if relevant is None else f"rated {relevant:.4g} or more"
     of_folds = f" in each of {len(found)} folds" if len(found) > 1 else ""
     strangers = verdict.get("n_unknown_users", 0)
     typer.echo(
@@ -168,7 +170,7 @@ def _mean(verdicts: Sequence[dict[str, Any]]) -> dict[str, Any]:
         elif isinstance(first, int):
             found[name] = round(sum(values) / len(values))
         elif isinstance(first, float):
-            found[name] = sum(values) / len(values)
+            found[name] = first if values.count(first) == len(values) else sum(values) / len(values)
     return found
 
 

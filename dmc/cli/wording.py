@@ -3,10 +3,29 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+STDIN = "-"  # in place of a file to read
 
 
 class WrongUse(Exception):
     """Options that do not go together, or name what cannot be: the exit status is 2."""
+
+
+@contextmanager
+def of_options() -> Iterator[None]:
+    """What the library refuses here are options, and no data."""
+    try:
+        yield
+    except (ValueError, TypeError) as error:
+        raise WrongUse(in_shell_words(error)) from None
+
+
+def check_share(value: float | None, option: str) -> None:
+    """A share or probability: neither 0 nor 1."""
+    if value is not None and not 0 < value < 1:
+        raise WrongUse(f"{option} is {value:g}; it has to lie between 0 and 1, the ends left out")
 
 
 # Parameters of the library whose options have another name.
@@ -20,6 +39,14 @@ OPTIONS = re.compile(rf"\b({'|'.join(PARAMETERS)})={_VALUE}")
 PHRASES = (
     (r"fit Recommender\(intervals=True\) to ratings", "fit it with dmc fit --intervals"),
     (r"intervals=True", "--intervals"),
+    (
+        r"say which is meant, as in --user userId, or rename it",
+        "rename it, or tell the fit which is meant, as in --user userId",
+    ),
+    (
+        r"(has no column 'rating', .*), as in --user userId",
+        r"\1, as in --rating stars; clicks need --feedback implicit",
+    ),
     (r"loss='robust'", "--robust"),
     (r"complete\(unknown=np\.nan\)", "--leave-unknown"),
     (r"filter_already_liked_items=False", "--include-rated"),
@@ -31,6 +58,7 @@ PHRASES = (
     (r"(?<!')\b(min_value|max_value|missing_values|n_threads|test_fraction|user_features|item_features)\b", None),
     (r"leave (intervals|model|depth|weight|device|rank|ensemble) out", r"leave --\1 out"),
     (r"(?<=\bgive )a data frame \(.*?\), a mapping .* or the path of a file", "the path of a file"),
+    (r"replace by NaN what is missing", "leave the cells empty that are missing"),
     (r"\bX (?=holds|is\b|has\b|\()", "the table "),
     (r"\b(no|any) entry of X\b", r"\1 cell of the table"),
 )

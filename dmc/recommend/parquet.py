@@ -48,7 +48,7 @@ class ParquetColumns(Mapping[str, NDArray[Any]]):
     """
 
     def __init__(self, origin: Path, paths: Sequence[Path] = ()) -> None:
-        path, source = origin, [str(one) for one in paths] or origin
+        path, source = origin, [str(one) for one in paths or _files_in(origin)] or origin
         try:
             from pyarrow import parquet
         except ImportError:
@@ -120,12 +120,21 @@ class ParquetColumns(Mapping[str, NDArray[Any]]):
             return sum(fragment.count_rows() for fragment in self._files.fragments)
 
 
+def _files_in(folder: Path) -> list[Path]:
+    """Those of a folder that are Parquet by name, beside whatever else is there; as Spark, without its hidden ones."""
+    return sorted(
+        path
+        for path in (folder.rglob("*") if folder.is_dir() else ())
+        if path.suffix.lower() in SUFFIXES and not any(part[0] in "._" for part in path.relative_to(folder).parts)
+    )
+
+
 @contextmanager
 def _words_for_failure(path: Path) -> Iterator[None]:
     try:
         yield
     except FileNotFoundError:
         raise FileNotFoundError(f"there is no file {path}; check the path") from None
-    except (ValueError, OSError) as error:
+    except (ValueError, TypeError, NotImplementedError, OSError) as error:  # the second and third: columns differ
         reason = str(error).splitlines()[0].rstrip(".")
         raise ValueError(f"{path} cannot be read as Parquet ({reason}); write it again") from None

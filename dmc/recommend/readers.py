@@ -77,6 +77,7 @@ def read(sources: Sequence[Path | IO[Any]], columns: Sequence[str], only: Collec
         with _opened(source, origin) as file:
             given = _without_mark(blocks(file))
             head = next(given, b"")
+            _refuse_packed(head, origin)
             given = chain([head] if head else [], given)
             suffixes = [suffix.lower() for suffix in Path(origin).suffixes if suffix.lower() != ".gz"]
             unnamed = not isinstance(source, Path) and not suffixes
@@ -99,7 +100,8 @@ def _opened(source: Path | IO[Any], origin: str) -> Iterator[IO[bytes]]:
     try:
         if not isinstance(source, Path):
             binary: Any = _bytes_of(source)
-            if origin.endswith(".gz"):
+            unpacks = isinstance(binary, (_Encoded, gzip.GzipFile))  # and has the name of the packed file
+            if origin.endswith(".gz") and not unpacks:
                 with gzip.open(binary, "rb") as unpacked:
                     yield unpacked
             else:
@@ -113,6 +115,13 @@ def _opened(source: Path | IO[Any], origin: str) -> Iterator[IO[bytes]]:
         raise FileNotFoundError(f"there is no file {origin}; check the path") from None
     except (EOFError, gzip.BadGzipFile, zlib.error):
         raise ValueError(f"{origin} is not a whole gzip file; pack it again, or name it without .gz") from None
+
+
+def _refuse_packed(head: bytes, origin: str) -> None:
+    """What is told by its first bytes, and is read by its name alone."""
+    for mark, kind, name in ((b"\x1f\x8b", "packed by gzip", ".gz"), (b"PAR1", "Parquet", ".parquet")):
+        if head.startswith(mark):
+            raise ValueError(f"{origin} is {kind}; give it as a file whose name ends in {name}")
 
 
 def name_of(stream: IO[Any]) -> str:

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dmc import __version__, model_file
+from dmc._warn import warn
 from dmc.factors import Factors
 from dmc.observations import Observations
 from dmc.pattern import SparseIndex
@@ -63,10 +64,21 @@ def write(settings: RecommenderSettings, state: State, path: str | os.PathLike[s
         header["models"].append(numbers)
     if state.calibration is not None:
         arrays |= _below("intervals.", state.calibration.arrays())
-    if state.ranking is not None:
-        of_ranking, header["ranking"] = list_ranking.arrays(state.ranking(), preferences=ratings)
+    if state.ranking is not None and (ranking := _made(state.ranking, path, ratings)) is not None:
+        of_ranking, header["ranking"] = list_ranking.arrays(ranking, preferences=ratings)
         arrays |= _below("ranking.", of_ranking)
     model_file.save(path, "Recommender", arrays, header)
+
+
+def _made(ranking: Lazy[Ranking], path: str | os.PathLike[str], ratings: bool) -> Ranking | None:
+    """What orders the lists, which may only now be fitted; None on Ctrl-C: the file goes without, as those of old."""
+    try:
+        return ranking()
+    except KeyboardInterrupt:
+        if not ratings:  # from which it could be fitted later
+            raise
+        warn(f"interrupted: {path} is saved without what orders lists, which is fitted anew when lists are asked for")
+        return None
 
 
 def read(path: str | os.PathLike[str], mmap: bool) -> tuple[RecommenderSettings, State]:

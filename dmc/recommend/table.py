@@ -17,7 +17,7 @@ from dmc.recommend import parquet, readers
 from dmc.recommend.packed_column import PackedColumn
 from dmc.recommend.parquet import ParquetColumns
 from dmc.recommend.readers import HEADLESS, TextColumns
-from dmc.recommend.vocabulary import Vocabulary, as_column, as_ids, parts
+from dmc.recommend.vocabulary import Vocabulary, as_column, as_ids, is_missing, parts, refuse
 
 ROUNDING_LOSS = 0.01  # of the ratings' range: what rounding to float32 may take away
 EQUAL = 1e-14  # of the largest rating: a smaller range is itself rounding
@@ -71,7 +71,7 @@ class Table:
             return source
         if isinstance(source, (str, os.PathLike)):
             return cls._of_files(Path(source), columns, only)
-        if hasattr(source, "read") and not hasattr(source, "columns"):
+        if _is_stream(source):
             texts = readers.read([source], columns, only)
             return cls(texts.names, texts, readers.name_of(source))
         if isinstance(source, Mapping):
@@ -170,12 +170,15 @@ class Table:
         return np.asarray(self._source[name] if self._of_arrays else self._source[name].to_numpy())
 
     def ids(self, name: str) -> NDArray[Any]:
-        """(entries,) the ids in a column: int64 if they are whole numbers, else text."""
+        """(entries,) the ids in a column: int64 if they are whole numbers, else text; none may be missing or empty."""
         packed = self._packed(name) if isinstance(self._source, TextColumns) else None
-        if packed is None:
-            return as_ids(self.column(name), name)
-        vocabulary, positions = packed.learn(name)
-        return vocabulary.ids[positions]
+        if packed is not None:
+            vocabulary, positions = self.learn(name)
+            return vocabulary.ids[positions]
+        ids = as_ids(self.column(name), name)
+        if ids.dtype.kind == "U":
+            refuse(ids == "", "empty", name)
+        return ids
 
     def learn(self, name: str) -> tuple[Vocabulary, NDArray[Any]]:
         """The vocabulary of the ids in a column, and (entries,) the position of each, int32 while they fit.
@@ -183,7 +186,12 @@ class Table:
         As ``Vocabulary.learn(table.ids(name))``; but of a file, the ids are never all in memory.
         """
         packed = self._packed(name)
-        return Vocabulary.learn(self.ids(name)) if packed is None else packed.learn(name)
+        if packed is None:
+            return Vocabulary.learn(self.ids(name))
+        vocabulary, positions = packed.learn(name)
+        if vocabulary.ids[0] == "":  # who is not known would be a user like others
+            refuse(positions == 0, "empty", name)
+        return vocabulary, positions
 
     def _packed(self, name: str) -> PackedColumn | None:
         column: Any = None
@@ -211,13 +219,9 @@ class Table:
             try:
                 values = _checks.as_float(values, f"column {name!r}")
             except TypeError:
-                values = np.array([_seconds(value, name) for value in values])
-        missing = np.isnat(values) if values.dtype.kind in "mM" else np.isnan(values)
-        if missing.any():
-            raise ValueError(
-                f"column {name!r} holds {_checks.count(int(missing.sum()), 'missing time')}, the first in row "
-                f"{int(np.argmax(missing))}; drop those rows"
-            )
+                _refuse_missing_times(np.asarray([value == "" or is_missing(value) for value in values], bool), name)
+                values = np.array([_seconds(value, name) for value in _without_numbers(values, name)])
+        _refuse_missing_times(np.isnat(values) if values.dtype.kind in "mM" else np.isnan(values), name)
         return values
 
     def numbers(self, name: str) -> NDArray[np.float32]:
@@ -289,6 +293,13 @@ class Table:
             ) from None
 
 
+def _is_stream(source: Any) -> bool:
+    """Whether it is an open file; a reader of frames, as of pandas with a chunksize, has `read` too, but no lines."""
+    if isinstance(source, Iterator) and not hasattr(source, "readline"):
+        return False
+    return hasattr(source, "read") and not hasattr(source, "columns")
+
+
 def _seconds(value: Any, name: str) -> float:
     """A date as seconds; without a time zone it is taken for UTC."""
     written = value.isoformat() if hasattr(value, "isoformat") else str(value)
@@ -299,6 +310,26 @@ def _seconds(value: Any, name: str) -> float:
             f"column {name!r} holds {written!r}, which is no time; give numbers, dates or ISO 8601 text"
         ) from None
     return (date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp()
+
+
+def _refuse_missing_times(missing: NDArray[np.bool_], name: str) -> None:
+    if missing.any():
+        raise ValueError(
+            f"column {name!r} holds {_checks.count(int(missing.sum()), 'missing time')}, the first in row "
+            f"{int(np.argmax(missing))}; drop those rows"
+        )
+
+
+def _without_numbers(values: NDArray[Any], name: str) -> NDArray[Any]:
+    """Times of which some are no numbers: all of them, if there is none; else it is not known what they count."""
+    numbers = np.asarray([_checks.is_number(value) for value in values], dtype=bool)
+    if numbers.any():
+        row = int(np.argmin(numbers))
+        raise ValueError(
+            f"column {name!r} holds {str(values[row])!r} in row {row}, which is no number, as others are; give numbers "
+            "alone, or dates or ISO 8601 text alone"
+        )
+    return values
 
 
 def _only(names: Sequence[str]) -> str:

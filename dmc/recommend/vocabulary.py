@@ -109,11 +109,11 @@ def as_ids(values: NDArray[Any], name: str) -> NDArray[Any]:
             )
         values = values.astype(str)
     if values.dtype.kind == "f":
-        _refuse(np.isnan(values), "missing", name)
-        _refuse(np.isinf(values), "infinite", name)
+        refuse(np.isnan(values), "missing", name)
+        refuse(np.isinf(values), "infinite", name)
     if values.dtype.kind in "MmO":
-        _refuse(np.asarray([is_missing(value) for value in values], dtype=bool), "missing", name)
-        _refuse(np.asarray([_is_infinite(value) for value in values], dtype=bool), "infinite", name)
+        refuse(np.asarray([is_missing(value) for value in values], dtype=bool), "missing", name)
+        refuse(np.asarray([_is_infinite(value) for value in values], dtype=bool), "infinite", name)
     if values.dtype.kind == "f" and (values == np.floor(values)).all() and (abs(values) < 2.0**63).all():
         return values.astype(np.int64)
     text = values if values.dtype.kind == "U" else np.asarray([_as_text(value) for value in values], dtype=str)
@@ -125,7 +125,8 @@ def parts(count: int) -> Iterator[slice]:
     return (slice(first, first + PART) for first in range(0, count, PART))
 
 
-def _refuse(wrong: NDArray[np.bool_], how: str, name: str) -> None:
+def refuse(wrong: NDArray[np.bool_], how: str, name: str) -> None:
+    """Raise if ids of a column are missing, infinite or empty: (entries,) which are."""
     if wrong.any():
         raise ValueError(
             f"column {name!r} holds {_checks.count(int(wrong.sum()), f'{how} id')}, the first in row "

@@ -99,6 +99,27 @@ def test_recommend_to_a_stranger_says_so(dmc_in):
     assert len(last_json(out)["recommendations"]) == 2
 
 
+def test_recommend_to_each_user_of_a_log_once(dmc_in, tmp_path):
+    log = write(tmp_path / "log.csv", [("u2", 3, 1), ("u1", 3, 1), ("u2", 4, 1)])
+    _, out, _ = dmc_in("recommend", "model", "--users", log, "-n", "1", "--json")
+    assert [row["user"] for row in last_json(out)["recommendations"]] == ["u2", "u1"]
+
+
+def test_a_user_is_none_of_the_files_that_there_are(dmc_in, files):
+    for name in ("train.csv", "."):
+        code, _, err = dmc_in("recommend", "model", "--user", name, "-n", "1")
+        assert code == 0
+        assert err.startswith(f"dmc: user {name!r} is not known")
+
+
+def test_titles_do_not_replace_ids(dmc_in, titles, tmp_path):
+    write(tmp_path / "named.csv", ratings(), "user,title,rating")
+    assert dmc_in("fit", tmp_path / "named.csv", "--item", "title", "-o", tmp_path / "m")[0] == 0
+    code, _, err = dmc_in("recommend", tmp_path / "m", "--titles", titles)
+    assert code == 1
+    assert "a column 'title', and --titles would make another one; leave --titles out" in err
+
+
 def lists(path):
     table = Table.open(path, ("user", "item"))
     return list(zip(table.ids("user").tolist(), table.ids("item").tolist(), strict=True))

@@ -120,6 +120,13 @@ def test_bad_bounds(dmc_in, gapped):
     )
 
 
+def test_a_first_line_of_numbers_is_told(dmc_in, tmp_path):
+    (tmp_path / "bare.csv").write_text("1,2\n3,\n4,5\n5,6\n")
+    code, _, err = dmc_in("complete", tmp_path / "bare.csv")
+    assert code == 0
+    assert err == "dmc: the first line, 1, 2, is taken for the names of the columns\n"
+
+
 def test_row_numbers_are_kept(dmc_in, tmp_path):
     rng = np.random.default_rng(0)
     values = np.outer(rng.random(12) + 1, rng.random(4) + 1)

@@ -1,5 +1,7 @@
 """dmc fit and dmc update: what they tell, what they save, and that an update keeps what there was."""
 
+import os
+
 import numpy as np
 import pytest
 
@@ -36,6 +38,33 @@ def test_fit_json(dmc_in, files, tmp_path):
         np.testing.assert_array_equal(
             saved.predict(files / pairs)["prediction"], expected.predict(files / pairs)["prediction"]
         )
+
+
+@pytest.mark.filterwarnings("default")
+def test_test_ratings_that_are_fitted_do_not_count(dmc_in, files, tmp_path):
+    rows = ratings()
+    write(tmp_path / "both.csv", [*rows[:40], *rows[-40:]])
+    fitted = set((files / "train.csv").read_text().splitlines())
+    n_seen = sum(",".join(map(str, row)) in fitted for row in [*rows[:40], *rows[-40:]])
+    assert n_seen == 40
+    code, out, err = dmc_in("fit", "train.csv", "--test", tmp_path / "both.csv", "--json")
+    assert code == 0
+    assert "40 of 80 test rows are pairs that are in the fit; they are left out" in err
+    again = dmc_in("fit", "train.csv", "--test", "test.csv", "--json")[1]
+    assert last_json(out)["test_rmse"] == last_json(again)["test_rmse"]
+    code, out, err = dmc_in("fit", "train.csv", "--test", "train.csv", "--json")
+    assert "test_rmse" not in last_json(out)
+    assert "so nothing is judged" in err
+
+
+@pytest.mark.parametrize("command", ["fit train.csv", "update model test.csv", "forget model --user u1"])
+def test_a_model_replaces_no_device(command, dmc_in, tmp_path):
+    """It would: the program may be run by one who is allowed to."""
+    os.mkfifo(tmp_path / "pipe")
+    code, out, err = dmc_in(*command.split(), "-o", tmp_path / "pipe")
+    assert (code, out) == (1, "")
+    assert "pipe is not a regular file, and a model can be saved nowhere else; give the path of one" in err
+    assert (tmp_path / "pipe").is_fifo()
 
 
 def test_fit_for_people(dmc_in, tmp_path):

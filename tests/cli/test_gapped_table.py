@@ -94,6 +94,12 @@ def test_the_standard_input(stdin):
         gapped_table.read(Path("-"))
 
 
+def test_gzip_that_is_not_whole(tmp_path):
+    (tmp_path / "t.csv.gz").write_bytes(gzip.compress(b"a,b\n1,2\n" * 99)[:-9])
+    with pytest.raises(ValueError, match=r"t\.csv\.gz is not a whole gzip file; pack it again"):
+        gapped_table.read(tmp_path / "t.csv.gz")
+
+
 def test_parquet(tmp_path):
     path = tmp_path / "table.parquet"
     columns = {"name": ["a", None], "n": pa.array([1, 2]), "x": pa.array([1.5, None], pa.float32())}

@@ -1,5 +1,7 @@
 """Ids on the command line and in files of them."""
 
+import os
+
 import numpy as np
 import pytest
 
@@ -55,11 +57,26 @@ def test_who_is_not_known_is_told(tmp_path, capsys):
     assert listed("a b", known=NAMES) == ["a b"]
 
 
+def test_what_is_named_as_a_folder_is_an_id(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "ann").mkdir()
+    assert listed("ann", "") == ["ann", ""]
+
+
+def test_ids_out_of_a_pipe(tmp_path):
+    """As a shell gives it for <(...)."""
+    reader, writer = os.pipe()
+    os.write(writer, b"1\n2\n")
+    os.close(writer)
+    assert listed(f"/dev/fd/{reader}") == [1, 2]
+    os.close(reader)
+
+
 def test_files_that_cannot_be_used(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"there is no file nope\.txt; check the path"):
-        listed("nope.txt", only_files=True)
+        ids.in_file("nope.txt", "item")
     with pytest.raises(IsADirectoryError, match="is a folder; give a file of ids, one a line"):
-        listed(str(tmp_path))
+        ids.in_file(str(tmp_path), "item")
     (tmp_path / "ids.txt").write_text("item\n")
     with pytest.raises(ValueError, match=r"ids.txt holds no ids; give one a line"):
         listed(str(tmp_path / "ids.txt"))

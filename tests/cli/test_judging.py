@@ -40,6 +40,15 @@ def test_evaluate_by_a_file_and_a_saved_model(dmc_in, files):
     assert last_json(out)["recommender"] == verdict.asdict()
 
 
+@pytest.mark.filterwarnings("default")
+def test_evaluate_by_what_was_fitted(dmc_in):
+    code, out, err = dmc_in("evaluate", "--model", "model", "--test", "train.csv")
+    assert code == 0
+    assert err.startswith("dmc: all ")
+    assert "so nothing is judged" in err
+    assert out.startswith("0 test ratings; lists of 10 for 0 users with items rated high\n")
+
+
 def test_evaluate_by_time_with_columns_by_name(dmc_in, tmp_path):
     write(tmp_path / "named.csv", [(*row, 1000 - k) for k, row in enumerate(ratings())], "who,what,stars,when")
     named = [
@@ -113,6 +122,7 @@ def test_means_of_folds_leave_out_what_is_no_number():
     second = {"ndcg": 0.4, "rmse": 1.0, "n_users": 6, "intervals": {"ndcg": (0.3, 0.5)}}
     assert judging._mean([first, second]) == {"ndcg": pytest.approx(0.3), "rmse": None, "n_users": 4}
     assert judging._mean([first]) is first
+    assert judging._mean([{"confidence": 0.95}] * 3) == {"confidence": 0.95}
 
 
 @pytest.mark.parametrize(

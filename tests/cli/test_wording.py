@@ -16,7 +16,15 @@ PACKAGE = Path(dmc.__file__).parent
     ("library", "shell"),
     [
         ("say duplicates='last' or duplicates='mean'", "say --duplicates last or --duplicates mean"),
-        ("as in user='userId', or rename it", "as in --user userId, or rename it"),
+        (
+            "say which is meant, as in user='userId', or rename it",
+            "rename it, or tell the fit which is meant, as in --user userId",
+        ),
+        (
+            "no file has no column 'rating', only 'x'; say which is meant, as in user='userId', or rename it",
+            "no file has no column 'rating', only 'x'; rename it, or tell the fit which is meant, as in --rating stars;"
+            " clicks need --feedback implicit",
+        ),
         ("no intervals; fit Recommender(intervals=True) to ratings", "no intervals; fit it with dmc fit --intervals"),
         ("there is no file a user='x", "there is no file a user='x"),
         ("say missing_values=0", "say --missing-values 0"),

@@ -158,7 +158,7 @@ def test_new_users_of_new_items_only(fitted):
     assert len(folded.recommend("new", 3)["item"]) == 3
 
 
-@pytest.mark.parametrize("new", [["7", 8], [7, "x"], [7.0, 7.5], [-1, 10**18], ["", "é"]], ids=str)
+@pytest.mark.parametrize("new", [["7", 8], [7, "x"], [7.0, 7.5], [-1, 10**18], [" ", "é"]], ids=str)
 @pytest.mark.parametrize("old", ["numbers", "text"])
 def test_ids_of_text_and_numbers_mixed(old, new):
     u, i = np.divmod(np.arange(120), 12)

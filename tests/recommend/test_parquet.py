@@ -19,7 +19,7 @@ COLUMNS = {
     "with nulls": pa.array([1, None, 3, None], pa.int64()),
     "float32": pa.array([0.5, 1, 2, 3], pa.float32()),
     "whole": pa.array([4.0, 1, 2, 3], pa.float64()),
-    "text": pa.array(["a", "é", "", "a much longer one"]),
+    "text": pa.array(["a", "é", " ", "a much longer one"]),
     "text with nulls": pa.array(["a", None, "b", "b"]),
     "dictionary": pa.array(["x", "y", "x", "x"]).dictionary_encode(),
     "dictionary of numbers": pa.array([9, 8, 9, 9]).dictionary_encode(),
@@ -68,6 +68,17 @@ def test_files_of_a_folder_may_hold_other_dtypes(tmp_path):
         pq.write_table(pa.table({"user": ids}), tmp_path / f"{number}.parquet")
     np.testing.assert_array_equal(ParquetColumns(tmp_path)["user"], [0, 100, 1, 101, 2, 102])
     assert Table.open(tmp_path.rename(tmp_path.with_suffix(".pq"))).ids("user").tolist() == [0, 100, 1, 101, 2, 102]
+
+
+def test_what_else_is_in_a_folder(tmp_path):
+    for name in ("README.md", "._1.parquet", "_temporary/2.parquet", ".hidden/3.parquet"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("no table")
+    pq.write_table(pa.table({"user": [7]}), tmp_path / "0.parquet")
+    assert ParquetColumns(tmp_path)["user"].tolist() == [7]
+    pq.write_table(pa.table({"user": [[1, 2]]}), tmp_path / "4.parquet")
+    with pytest.raises(ValueError, match=r" cannot be read as Parquet \(.*int64.*\); write it again"):
+        Table.open(tmp_path).ids("user")
 
 
 def test_folders_named_after_a_value_are_a_column(tmp_path):

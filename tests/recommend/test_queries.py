@@ -120,7 +120,7 @@ def test_recommend_among_some_is_brute_force(filter_liked, items, filter_items, 
         "one": [known[7]],
         "none": [],
     }[items]
-    never = {None: None, "best": fitted.recommend("nobody", 5)["item"], "unknown": ["?", ""]}[filter_items]
+    never = {None: None, "best": fitted.recommend("nobody", 5)["item"], "unknown": ["?", "!"]}[filter_items]
     candidates = [item for item in known if (asked is None or item in asked) and (never is None or item not in never)]
     users = [*np.unique(split[0]["user"])[:8].tolist(), "nobody"]
     found = fitted.recommend(users, 6, filter_already_liked_items=filter_liked, filter_items=never, items=asked)

@@ -157,6 +157,29 @@ def test_gzip_that_is_not_whole(damage, tmp_path, rng):
         Table.open(tmp_path / "r.csv.gz")
 
 
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (gzip.compress(CSV.encode()), "is packed by gzip; give it as a file whose name ends in .gz"),
+        (b"PAR1\x15\x04", "is Parquet; give it as a file whose name ends in .parquet"),
+    ],
+)
+def test_what_is_told_by_its_name_alone(content, message, tmp_path):
+    (tmp_path / "r.csv").write_bytes(content)
+    with pytest.raises(ValueError, match=f"r.csv {message}"):
+        Table.open(tmp_path / "r.csv")
+    with pytest.raises(ValueError, match=f"the stream {message}"):
+        Table.open(io.BytesIO(content))
+
+
+@pytest.mark.parametrize("mode", ["rb", "rt"])
+def test_a_stream_that_unpacks_is_not_unpacked_again(mode, tmp_path):
+    path = tmp_path / "r.csv.gz"
+    path.write_bytes(gzip.compress(CSV.encode()))
+    with gzip.open(path, mode) as stream:
+        assert Table.open(stream).column("user").tolist() == Table.open(path).column("user").tolist()
+
+
 # --- text
 
 

@@ -587,7 +587,7 @@ def test_partial_fit_has_a_history_of_its_own(split, tmp_path):
 
 
 def test_saved_without_held_out_ratings_and_with_names(tmp_path):
-    table = {"who": ["ann", ""], "größe": [2**62, -1], "Ω": [1e-3, 2e-3]}
+    table = {"who": ["ann", " "], "größe": [2**62, -1], "Ω": [1e-3, 2e-3]}
     model = Recommender().fit(table, "who", "größe", "Ω")
     model.save(tmp_path / "model")
     again = Recommender.load(tmp_path / "model")

@@ -378,6 +378,27 @@ def test_vectors_for_ranking_order_items_as_lists_do(kind, tmp_path):
         model.export(tmp_path, vectors="both")
 
 
+def test_saved_on_ctrl_c_a_model_orders_lists_when_it_is_asked(monkeypatch, tmp_path):
+    """What orders them is fitted when it is first used, as by saving; a fit is not lost because that was cut short."""
+    _, seen = communities()
+    table = {"user": seen.rows, "item": seen.cols, "rating": seen.values}
+    expected = Recommender().fit(table).recommend([1, 2], 5)
+    model = Recommender().fit(table)
+
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("dmc.recommend.list_ranking._fitted", interrupt)
+        with pytest.warns(UserWarning, match="interrupted: .*model is saved without what orders lists"):
+            model.save(tmp_path / "model")
+        with pytest.raises(KeyboardInterrupt):
+            model.save(tmp_path / "other", ratings=False)
+    found = Recommender.load(tmp_path / "model").recommend([1, 2], 5)
+    np.testing.assert_array_equal(found["item"], expected["item"])
+    assert not (tmp_path / "other").exists()
+
+
 def test_unknown_format_of_export(tmp_path):
     model = Recommender().fit(part(planted(), slice(500)))
     with pytest.raises(ValueError, match="format is 'csv'; choose one of 'npy', 'parquet'"):

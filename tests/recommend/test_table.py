@@ -1,6 +1,7 @@
 """Whatever table the ratings come in and whatever the ids are, the same entries; whatever is wrong, a sentence."""
 
 import functools
+import io
 import os
 import re
 import subprocess
@@ -11,6 +12,7 @@ import pandas as pd
 import polars as pl
 import pyarrow as pa
 import pyarrow.csv as pa_csv
+import pyarrow.parquet as pq
 import pytest
 
 from dmc.recommend.table import Table
@@ -164,6 +166,15 @@ def test_what_is_read_once(kind, only):
     assert more.names == [*COLUMNS, "prediction"]
 
 
+@pytest.mark.parametrize("read", [pd.read_csv, functools.partial(pd.read_json, lines=True)], ids=["csv", "json"])
+def test_the_pieces_that_pandas_reads(read):
+    """Its readers have `read`, as streams do, and give frames."""
+    text = pd.DataFrame(COLUMNS)
+    text = text.to_csv(index=False) if read is pd.read_csv else text.to_json(orient="records", lines=True)
+    with read(io.StringIO(text), chunksize=2) as pieces:
+        assert_expected(Table.open(pieces))
+
+
 def test_a_relation_of_duckdb():
     duckdb = pytest.importorskip("duckdb", reason="DuckDB is not installed; run: pip install duckdb")
     connection = duckdb.connect()
@@ -204,6 +215,24 @@ def test_pieces_that_are_none(pieces, error, message):
         Table.open(iter(pieces))
 
 
+# --- empty ids
+
+
+@pytest.mark.parametrize("kind", [*FRAMES, "jsonl", "parquet"])
+def test_empty_ids_are_refused(kind, tmp_path):
+    """As in text, where a field is empty; else all whose id was not known would be one user."""
+    columns, path = {"user": ["a", "", "b", ""], "item": [1, 2, 3, 4]}, tmp_path / f"gap.{kind}"
+    if kind == "jsonl":
+        pd.DataFrame(columns).to_json(path, orient="records", lines=True)
+    elif kind == "parquet":
+        pq.write_table(pa.table(columns), path)
+    table = Table.open(path if kind in ("jsonl", "parquet") else FRAMES[kind](columns))
+    for ask in (table.ids, table.learn):
+        with pytest.raises(ValueError, match="column 'user' holds 2 empty ids, the first in row 1; drop those rows"):
+            ask("user")
+        ask("item")
+
+
 # --- times
 
 
@@ -226,6 +255,10 @@ def test_times_can_be_sorted(values, order):
         ([1, np.nan], "column 'when' holds 1 missing time, the first in row 1; drop those rows"),
         (np.array(["NaT", "2024-01-01"], "M8[s]"), "column 'when' holds 1 missing time, the first in row 0"),
         (["2024-01-01", "soon"], "column 'when' holds 'soon', which is no time; give numbers, dates or ISO 8601 text"),
+        (["2024-01-01", ""], "column 'when' holds 1 missing time, the first in row 1; drop those rows"),
+        (["7", "", "8"], "column 'when' holds 1 missing time, the first in row 1; drop those rows"),
+        (["2024-01-01", np.nan], "column 'when' holds 1 missing time, the first in row 1; drop those rows"),
+        (["7", "soon"], "column 'when' holds 'soon' in row 1, which is no number, as others are; give numbers alone"),
     ],
 )
 def test_times_that_are_none(values, message):
@@ -256,7 +289,7 @@ def test_times_that_are_none(values, message):
         ("when,where,why,user,item,rating\n1,2,3,,10,4\n", "line 2 of PATH"),
         (bytes(range(256)) * 20, "is not text"),
         ("user,item,rating\n1,2,3\n".encode("utf-16"), "is not text"),
-        (b"\x1f\x8b\x08\x00" + bytes(range(255, 0, -1)) * 9, "is not text"),
+        (b"\x1f\x8b\x08\x00" + bytes(range(255, 0, -1)) * 9, "is packed by gzip"),
     ],
     ids=[
         "empty",
