@@ -43,9 +43,11 @@ def save(
             tensors[name] = np.asarray(array, dtype=array.dtype.newbyteorder("="), order="C")
     metadata = {"format": FORMAT, "version": str(VERSION), "kind": kind, "header": json.dumps(header)}
     metadata["checksum"] = str(_checksum(tensors, metadata))
-    path = Path(path)
+    path = Path(path).resolve()  # a link stays one, to the new file
     if path.is_dir():
         raise IsADirectoryError(f"{path} is a folder; give the path of a file")
+    if path.exists() and not path.is_file():
+        raise ValueError(f"{path} is a device or a pipe, which a model would replace; give the path of a file")
     temporary = path.with_name(path.name + ".part")
     try:
         temporary.write_bytes(serialise(tensors, metadata))

@@ -176,6 +176,17 @@ def test_no_folder(tmp_path):
         model_file.save(tmp_path / "nope" / "model", "Thing", ARRAYS, {})
 
 
+def test_a_link_stays_one_and_a_device_is_not_replaced(tmp_path):
+    (tmp_path / "today").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "today" / "model")
+    model_file.save(tmp_path / "link", "Thing", ARRAYS, HEADER)
+    assert (tmp_path / "link").is_symlink()
+    assert_same(model_file.load(tmp_path / "today" / "model", "Thing"), (ARRAYS, HEADER))
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(ValueError, match="pipe is a device or a pipe, which a model would replace; give the path of"):
+        model_file.save(tmp_path / "pipe", "Thing", ARRAYS, HEADER)
+
+
 def test_a_folder_in_its_place(tmp_path):
     (tmp_path / "model").mkdir()
     with pytest.raises(IsADirectoryError, match="model is a folder"):

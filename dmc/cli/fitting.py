@@ -65,6 +65,10 @@ def fit(
     intervals: Intervals = False,
     threads: Threads = None,
     device: Device = None,
+    without_ratings: Annotated[
+        bool,
+        typer.Option("--without-ratings", help="Save no ratings: the model serves, and cannot be updated."),
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Fit a recommender to ratings or clicks. Ctrl-C ends with the best so far, saved if -o was given."""
@@ -95,7 +99,7 @@ def fit(
         recommender.fit(source(ratings), *columns, duplicates, **more)  # which keeps the table no longer than needed
         seconds = clock.perf_counter() - began
         if output is not None:
-            recommender.save(output)
+            recommender.save(output, ratings=not without_ratings)
     figures = _of_lists(recommender, judged) if clicks else _of_ratings(recommender, judged)
     _show_fit(recommender, {**figures, "fit_seconds": seconds}, output, as_json)
 

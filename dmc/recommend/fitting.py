@@ -50,7 +50,7 @@ class Events(NamedTuple):
 
     @classmethod
     def read(cls, settings: RecommenderSettings, source: Table, columns: Columns) -> Events:
-        weights = None if columns.weight is None else source.numbers(columns.weight)
+        weights = None if columns.weight is None else source.numbers(columns.weight, "weight")
         if weights is not None:
             _refuse_weights(weights, columns.weight)
         if settings.feedback == "explicit":

@@ -132,9 +132,10 @@ class TestSet:
         least = -math.inf if relevant is None else relevant
         graded = columns[2] in source.names
         listed, wanted, grades = _relevant(users, items, values, feedback, least)
-        if feedback == "implicit" and len(listed) == 0 and new.any():
-            least_count = "above 0" if least <= 0 else f"of at least {least:g}"
-            warn(f"no pair of the test has a count {least_count}, so nothing is relevant and nothing is judged")
+        if len(listed) == 0 and new.any():
+            what = "count" if feedback == "implicit" else "rating"
+            enough = "above 0" if feedback == "implicit" and least <= 0 else f"of at least {least:g}"
+            warn(f"no pair of the test has a {what} {enough}, so nothing is relevant and no lists are judged")
         return cls(
             columns, feedback, n, relevant, int((~new).sum()), users, items, values, wanted,
             grades if graded and (grades > 0).all() else None, listed

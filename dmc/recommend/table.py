@@ -224,8 +224,8 @@ class Table:
         _refuse_missing_times(np.isnat(values) if values.dtype.kind in "mM" else np.isnan(values), name)
         return values
 
-    def numbers(self, name: str) -> NDArray[np.float32]:
-        """(entries,) the ratings in a column; none may be missing."""
+    def numbers(self, name: str, what: str = "rating") -> NDArray[np.float32]:
+        """(entries,) the ratings in a column, or what else they are called; none may be missing."""
         packed = self._packed(name) if isinstance(self._source, TextColumns) else None
         exact = packed.floats() if packed is not None else None
         if exact is not None:
@@ -236,7 +236,7 @@ class Table:
         missing = np.flatnonzero(~np.isfinite(values))
         if len(missing):
             raise ValueError(
-                f"column {name!r} holds {_checks.count(len(missing), 'missing or infinite rating')}, "
+                f"column {name!r} holds {_checks.count(len(missing), f'missing or infinite {what}')}, "
                 f"the first in row {missing[0]}; drop those rows"
             )
         if given.dtype != np.float32 and len(given):
@@ -246,7 +246,7 @@ class Table:
             if lost > ROUNDING_LOSS * spread > EQUAL * max(abs(least), abs(most)):
                 remedy = f"take {least:.9g} off all of them" if abs(least) > spread else "multiply all of them"
                 raise ValueError(
-                    f"column {name!r} holds ratings around {given.mean():g} that differ by less than float32 tells "
+                    f"column {name!r} holds {what}s around {given.mean():g} that differ by less than float32 tells "
                     f"apart there (they move by up to {lost:g}); {remedy}"
                 )
         return values

@@ -237,6 +237,16 @@ def test_update_of_a_rating_that_is_known_takes_the_new_value(dmc_in, files, tmp
     assert after.values[changed].tolist() == [6 - rating]
 
 
+def test_a_model_without_its_ratings_serves(dmc_in, clicked, tmp_path):
+    assert dmc_in("fit", clicked, "--feedback", "implicit", "--without-ratings", "-o", tmp_path / "model")[0] == 0
+    assert dmc_in("recommend", tmp_path / "model", "--user", "u1", "--include-rated")[0] == 0
+    for command in (("recommend", tmp_path / "model"), ("update", tmp_path / "model", clicked)):
+        code, _, err = dmc_in(*command)
+        assert code == 1
+        assert err.count("\n") == 1
+        assert "without its ratings" in err
+
+
 def test_forget_takes_users_and_items_out_of_a_model(dmc_in, clicked, tmp_path):
     model, other, gone = tmp_path / "model", tmp_path / "other", tmp_path / "gone.txt"
     assert dmc_in("fit", clicked, "--feedback", "implicit", "-o", model)[0] == 0

@@ -86,7 +86,8 @@ def test_relevant_is_the_mean_unless_said_and_may_be_nothing():
     test = {"user": [1, 1], "item": [1, 2], "rating": [2, 5]}
     found = evaluate(planted, test)
     assert (found.relevant, found.recall, found.ndcg) == (3.5, 1.0, pytest.approx(1 / np.log2(3)))
-    nothing = evaluate(planted, test, relevant=6)
+    with pytest.warns(UserWarning, match="no pair of the test has a rating of at least 6"):
+        nothing = evaluate(planted, test, relevant=6)
     assert (nothing.n_users, nothing.precision, nothing.coverage) == (0, None, None)
     assert nothing.rmse is not None
 

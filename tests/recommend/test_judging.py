@@ -79,6 +79,12 @@ def test_what_cannot_be_found_is_told(clicks):
     assert some.n_unknown_users(clicks) == 1
 
 
+def test_nothing_relevant_is_told():
+    ratings = Popularity({**CLICKS, "rating": [3.0] * 6})
+    with pytest.warns(UserWarning, match="no pair of the test has a rating of at least 9, so nothing is relevant"):
+        TestSet.open((ratings,), {"user": [9], "item": ["a"], "rating": [4.0]}, 10, 9)
+
+
 def test_who_gets_no_list_has_no_novelty(clicks):
     """User 1 has all but c and d; when those are recommended, it is known how many have them."""
     tests = TestSet.open((clicks,), {"user": [1, 9], "item": ["c", "b"]}, 10, None)
