@@ -12,16 +12,14 @@ from dmc.factors import Factors
 from dmc.observations import Observations
 from dmc.recommend import bayesian, implicit, intervals, network, noise_free
 from dmc.recommend.bayesian_model import VariationalFactorization
-from dmc.recommend.implicit import Preferences
 from dmc.recommend.intervals import Calibration, HeldOut
 from dmc.recommend.models import RatingModel
 from dmc.recommend.network_model import NetworkModel
+from dmc.recommend.preferences import Preferences
 from dmc.recommend.settings import RecommenderSettings
-from dmc.recommend.side_information import SideInformation
+from dmc.recommend.side_information import NONE, SideInformation
 from dmc.recommend.state import FitInfo
 from dmc.solver.solution import Status
-
-NONE = SideInformation()
 
 
 def fit(

@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 from dmc import _checks, entries, kernels
 from dmc._warn import warn
 from dmc.observations import DuplicateEntries, Observations
-from dmc.recommend import answers, ensemble, implicit, list_ranking
+from dmc.recommend import answers, ensemble, list_ranking
 from dmc.recommend.intervals import Calibration
 from dmc.recommend.models import RatingModel
+from dmc.recommend.preferences import refuse_nothing
 from dmc.recommend.settings import RecommenderSettings
 from dmc.recommend.side_information import Described, Encoding, SideInformation
 from dmc.recommend.state import FitInfo, Fitted, Lazy, Origin, Ranking, State, grown
@@ -57,7 +58,7 @@ class Events(NamedTuple):
             return cls(source.numbers(columns.rating), weights)
         unnamed = columns.rating == RATING and RATING not in source.names
         counts = np.ones(len(source), np.float32) if unnamed else source.numbers(columns.rating)
-        implicit.refuse_nothing(counts)  # before those of a pair are added up
+        refuse_nothing(counts)  # before those of a pair are added up
         return cls(counts if weights is None else counts * weights, None)
 
     def taken(self, order: NDArray[np.int64]) -> Events:
@@ -229,6 +230,7 @@ def fold_in(
         raise ValueError("there are neither ratings nor features; give at least one of them")
     asked = columns.asked()
     source = Table.open(_no_ratings(columns) if table is None else table, asked, only=asked)
+    _refuse_other_names(source.names, asked, columns, settings)
     events = Events.read(settings, source, columns)
     if len(events.values) == 0 and table is not None:
         raise ValueError("the table holds no rating; give at least one")
@@ -257,6 +259,19 @@ def fold_in(
     told = Told(columns, users.vocabulary, items.vocabulary, before.encodings)
     fitted = Fitted(observations, extended)
     return _served(settings, told, fitted, before.fit_info, before.calibration, origin, refit=False)
+
+
+def _refuse_other_names(
+    names: Sequence[str], asked: Sequence[str], columns: Columns, settings: RecommenderSettings
+) -> None:
+    """Raise a ValueError if a column of the fit is not there: here no other can be named."""
+    spared = settings.feedback == "implicit" and columns.rating == RATING
+    missing = [name for name in asked if name not in names and not (spared and name == RATING)]
+    if missing:
+        raise ValueError(
+            f"the table has no column {missing[0]!r}, which the fit had, only {', '.join(map(repr, names))}; name its "
+            "columns as in the fit"
+        )
 
 
 def _no_ratings(columns: Columns) -> dict[str, NDArray[Any]]:

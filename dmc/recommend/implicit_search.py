@@ -104,7 +104,7 @@ class Search:
     best : Descent or None
         The best fit so far.
     history : list of dict
-        What was measured after each sweep, and of each fit: see `dmc.recommend.implicit.Preferences`.
+        What was measured after each sweep, and of each fit: see `dmc.recommend.preferences.Preferences`.
     """
 
     def __init__(self, counts: Observations, rng: np.random.Generator, run: Run) -> None:

@@ -14,8 +14,8 @@ from dmc import kernels
 from dmc.factors import Factors
 from dmc.observations import Observations
 from dmc.recommend import implicit
-from dmc.recommend.implicit import NONE, Preferences
-from dmc.recommend.side_information import Described, SideInformation
+from dmc.recommend.preferences import Preferences
+from dmc.recommend.side_information import NONE, Described, SideInformation
 from dmc.recommend.state import Fitted, Lazy, Origin, Ranking
 from dmc.solver.solution import Status
 

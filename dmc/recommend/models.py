@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from dmc.factors import Factors
 from dmc.observations import Observations
 from dmc.recommend.bayesian_model import VariationalFactorization
-from dmc.recommend.implicit import Preferences
 from dmc.recommend.network_model import NetworkModel
+from dmc.recommend.preferences import Preferences
 from dmc.recommend.side_information import Described, SideInformation
 from dmc.solver.solution import Record, Status
 

@@ -31,6 +31,9 @@ class SideInformation(NamedTuple):
     items: Float | None = None
 
 
+NONE = SideInformation()
+
+
 class Described(NamedTuple):
     """What a later table tells of some users, or of some items."""
 

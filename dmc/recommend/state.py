@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from dmc.factors import Array, Factors
 from dmc.observations import Observations
 from dmc.pattern import SparseIndex, read_only
-from dmc.recommend.implicit import Preferences
 from dmc.recommend.intervals import Calibration
 from dmc.recommend.models import RatingModel
+from dmc.recommend.preferences import Preferences
 from dmc.recommend.side_information import Encoding
 from dmc.recommend.vocabulary import Vocabulary
 from dmc.solver.solution import Record, Status

@@ -52,3 +52,11 @@ def test_repeats_are_told_apart_from_other_errors(settings):
     clicks = RecommenderSettings(feedback="implicit").checked()
     found = fitting.fit(clicks, twice, COLUMNS, "error").fitted().observations
     assert found.values.max() == np.float32(10)
+
+
+def test_later_tables_have_the_columns_of_the_fit():
+    state = fitting.fit(RecommenderSettings().checked(), TABLE, COLUMNS, "error")
+    named = {"person": [1], "item": [2], "rating": [3.0]}
+    told = "the table has no column 'user', which the fit had, only 'person', 'item', 'rating'; name its columns as in"
+    with pytest.raises(ValueError, match=told):
+        fitting.fold_in(RecommenderSettings().checked(), state, named)

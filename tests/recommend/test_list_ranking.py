@@ -9,7 +9,7 @@ from dmc import Recommender, model_file
 from dmc.recommend import evaluation
 from dmc.recommend.all_pairs import AllPairs
 from dmc.recommend.ensemble import served
-from dmc.recommend.implicit import Preferences
+from dmc.recommend.preferences import Preferences
 
 
 def tastes(seed=0, users=300, items=120):
