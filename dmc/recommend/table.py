@@ -39,11 +39,11 @@ class Table:
         Parameters
         ----------
         source : data frame, mapping, str, path, stream, iterator or Table
-            A Table is given back as it is. A lazy frame (polars, DuckDB) is collected. An iterator gives frames or
-            mappings, one after the other, with the same columns; a stream is an open file, of text or of bytes. A file
-            is Parquet (.parquet; needs pyarrow; or a folder of such files), JSON lines (.jsonl, .ndjson or .json; one
-            object a line) or text, one rating a line, fields separated by tabs, commas, semicolons, ``|`` or ``::``;
-            the latter two may be packed (.gz). Several files of one kind are named by a pattern, as in
+            A Table is given back as it is. A lazy frame (polars, DuckDB) is collected. An iterator or a list gives
+            frames or mappings, one after the other, with the same columns; a stream is an open file, of text or of
+            bytes. A file is Parquet (.parquet; needs pyarrow; or a folder of such files), JSON lines (.jsonl, .ndjson
+            or .json; one object a line) or text, one rating a line, fields separated by tabs, commas, semicolons, ``|``
+            or ``::``; the latter two may be packed (.gz). Several files of one kind are named by a pattern, as in
             "ratings/*.parquet". If one of `columns` stands in the first line of text, that is a header; else, if the
             line holds numbers where ratings stand, the columns are taken for `columns` in this order.
         columns : sequence of str
@@ -79,8 +79,8 @@ class Table:
             if arrays:
                 _checks.same_length(**arrays)
             return cls(list(arrays), arrays, "the table")
-        if isinstance(source, Iterator):
-            return cls._of_pieces(source, columns, only)
+        if isinstance(source, Iterator) or (isinstance(source, (list, tuple)) and all(map(_is_table, source[:1]))):
+            return cls._of_pieces(iter(source), columns, only)
         return cls._of_frame(source, only)
 
     @classmethod
@@ -330,6 +330,13 @@ def _without_numbers(values: NDArray[Any], name: str) -> NDArray[Any]:
             "alone, or dates or ISO 8601 text alone"
         )
     return values
+
+
+def _is_table(piece: Any) -> bool:
+    """Whether it is a frame, or a mapping of columns and not of one row's values."""
+    if isinstance(piece, Mapping):
+        return all(hasattr(values, "__len__") and not isinstance(values, str) for values in piece.values())
+    return hasattr(piece, "columns")
 
 
 def _only(names: Sequence[str]) -> str:

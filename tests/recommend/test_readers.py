@@ -163,6 +163,7 @@ def test_gzip_that_is_not_whole(damage, tmp_path, rng):
         (gzip.compress(CSV.encode()), "is packed by gzip; give it as a file whose name ends in .gz"),
         (b"PAR1\x15\x04", "is Parquet; give it as a file whose name ends in .parquet"),
     ],
+    ids=["gzip", "Parquet"],  # what is packed holds the time
 )
 def test_what_is_told_by_its_name_alone(content, message, tmp_path):
     (tmp_path / "r.csv").write_bytes(content)

@@ -525,3 +525,12 @@ def test_a_file_is_fitted_in_little_more_room_than_its_entries_take(tmp_path, rn
     threads = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}  # each takes address space
     run = subprocess.run([*command, "110"], capture_output=True, text=True, env=os.environ | threads)
     assert run.stdout.split() == ["20000"], run.stderr
+
+
+def test_a_list_of_frames_is_one_table():
+    pieces = [pd.DataFrame({"user": [1], "item": ["a"]}), pd.DataFrame({"user": [2], "item": ["b"]})]
+    for given in (pieces, [dict(piece) for piece in pieces], tuple(pieces)):
+        assert Table.open(given).ids("item").tolist() == ["a", "b"]
+    for strange in ([], [1, 2], [{"user": 1, "item": "a"}], ["user,item"]):
+        with pytest.raises((TypeError, ValueError), match="give a data frame|gives no piece"):
+            Table.open(strange)
