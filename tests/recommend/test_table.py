@@ -532,5 +532,5 @@ def test_a_list_of_frames_is_one_table():
     for given in (pieces, [dict(piece) for piece in pieces], tuple(pieces)):
         assert Table.open(given).ids("item").tolist() == ["a", "b"]
     for strange in ([], [1, 2], [{"user": 1, "item": "a"}], ["user,item"]):
-        with pytest.raises((TypeError, ValueError), match="give a data frame|gives no piece"):
+        with pytest.raises((TypeError, ValueError), match=r"give a data frame|gives no piece"):
             Table.open(strange)
