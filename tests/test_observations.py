@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, reject, strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
+import dmc
 from dmc import _extensions
 from dmc.inputs import observe
 from dmc.observations import DuplicateEntries, Observations
@@ -446,3 +447,55 @@ def test_repeated_positions_are_an_error_of_their_own():
         Observations.from_entries([2, 0, 2, 0], [2, 1, 2, 1], [1, 2, 3, 4])
     assert (e.value.count, e.value.row, e.value.column) == (2, 0, 1)
     assert isinstance(e.value, ValueError)
+
+
+def test_weights_go_where_the_entries_go():
+    rng = np.random.default_rng(0)
+    rows, cols = np.nonzero(rng.random((8, 6)) < 0.6)
+    values, weights = rng.standard_normal(len(rows)), rng.uniform(0.5, 2, len(rows))
+    order = rng.permutation(len(rows))
+    observed = Observations.from_entries(rows[order], cols[order], values[order], (8, 6), weights=weights[order])
+    np.testing.assert_array_equal(observed.weights, weights)
+    assert not observed.weights.flags.writeable
+    np.testing.assert_array_equal(observed.with_values(2 * values).weights, weights)
+    keep = values > 0
+    np.testing.assert_array_equal(observed.take(keep).weights, weights[keep])
+    train, test = observed.split(0.3, 0)
+    for part in (train, test):
+        np.testing.assert_array_equal(part.weights, weights[observed.locate(part.rows, part.cols)])
+    repeated, origin = observed.repeat_rows(np.arange(8) % 3)
+    np.testing.assert_array_equal(repeated.weights, weights[observed.locate(origin[repeated.rows], repeated.cols)])
+
+
+@pytest.mark.parametrize(("duplicates", "value", "weight"), [("last", 5.0, 1.0), ("mean", (3 * 1 + 5 * 1) / 4, 2.0)])
+def test_weights_of_repeated_entries(duplicates, value, weight):
+    observed = Observations.from_entries([0, 0, 1], [0, 0, 0], [1.0, 5, 7], (2, 1), duplicates, [3.0, 1, 1])
+    assert observed.values.tolist() == [pytest.approx(value), 7]
+    assert observed.weights.tolist() == [weight, 1]
+
+
+@pytest.mark.parametrize("wrong", [0.0, -1.0, np.nan, np.inf])
+def test_weights_that_are_none(wrong):
+    with pytest.raises(ValueError, match="1 weight is not above 0 and finite, such as"):
+        Observations.from_entries([0, 1], [0, 0], [1.0, 2], weights=[1.0, wrong])
+    with pytest.raises(ValueError, match="entries that add up have no weights; multiply the values by them"):
+        Observations.from_entries([0, 0], [0, 0], [1.0, 2], duplicates="sum", weights=[1.0, 2])
+    with pytest.raises(ValueError, match="weights"):
+        Observations.from_entries([0, 1], [0, 0], [1.0, 2], weights=[1.0])
+
+
+def test_weights_are_heeded_where_none_are_given_besides():
+    rng = np.random.default_rng(1)
+    X = rng.standard_normal((12, 3)) @ rng.standard_normal((3, 9)) + 0.3 * rng.standard_normal((12, 9))
+    rows, cols = np.nonzero(rng.random(X.shape) < 0.8)
+    w = rng.uniform(0.1, 3, len(rows))
+    plain = Observations.from_entries(rows, cols, X[rows, cols], X.shape)
+    weighted = Observations.from_entries(rows, cols, X[rows, cols], X.shape, weights=w)
+    at = dmc.initial.gaussian(X.shape, 2, 0, 0.5)
+    assert dmc.MaskedLeastSquares(weighted).value(at) == pytest.approx(dmc.MaskedLeastSquares(plain, w).value(at))
+    assert dmc.MaskedLeastSquares(weighted, np.ones(len(w))).value(at) == dmc.MaskedLeastSquares(plain).value(at)
+    ours, theirs = (dmc.MatrixCompletion(rank=3).fit(X, weights=of) for X, of in ((weighted, None), (plain, w)))
+    np.testing.assert_allclose(ours.complete(), theirs.complete())
+    stopping = dmc.callbacks.EarlyStopping(weighted)
+    errors = at.at(rows, cols) - X[rows, cols]
+    assert stopping.error(at) == pytest.approx(np.sqrt(np.average(errors**2, weights=w)))

@@ -179,7 +179,8 @@ class MatrixCompletion(CompletionQueries):
         sample_weight : (rows,) array, optional
             Non-negative weight of each row: how precise its entries are, up to a factor.
         weights : (rows, columns) array, data frame or sparse matrix, or (observed,) array in row order, optional
-            The same of each entry. One of weight 0 has no part in the fit.
+            The same of each entry. One of weight 0 has no part in the fit. Left out: those of `Observations`, if they
+            have any.
 
         Returns
         -------
