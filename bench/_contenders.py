@@ -332,7 +332,7 @@ def _our_server(U: Any, V: Any, liked: Any) -> Any:
     import dmc
     from dmc.pattern import SparseIndex
     from dmc.recommend.state import FitInfo, Fitted, Lazy, State
-    from dmc.recommend.vocabulary import Vocabulary
+    from dmc.recommend.tables.vocabulary import Vocabulary
 
     sides = [np.vstack([side, np.zeros_like(side[:1])]) for side in (U, V)]  # the last: of those who are not known
     served = dmc.Factors(sides[0], (), sides[1], *(np.zeros(len(side), np.float32) for side in sides))

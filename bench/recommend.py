@@ -141,7 +141,7 @@ def deep_ratings() -> None:
     import dmc
     from dmc import kernels, metrics
     from dmc.recommend.network import TUNING
-    from dmc.recommend.vocabulary import Vocabulary
+    from dmc.recommend.tables.vocabulary import Vocabulary
     from dmc.solver import initial, steps
 
     train, test = movielens(str(data_folder() / "ml-100k"))

@@ -49,8 +49,8 @@ def source(path: Path) -> Any:
 
 
 def opened(path: Path, columns: tuple[str | None, ...], *, whole: bool = False) -> Any:
-    """The `dmc.recommend.table.Table` of a file: of these columns, or whole. None is a column without a name."""
-    from dmc.recommend.table import Table
+    """The `dmc.recommend.tables.table.Table` of a file: of these columns, or whole. None is a column without a name."""
+    from dmc.recommend.tables.table import Table
 
     names = [name for name in columns if name is not None]
     return Table.open(source(path), names, None if whole else names)

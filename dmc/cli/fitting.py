@@ -116,7 +116,7 @@ def _opened(test: Path, columns: tuple[str, str, str], clicks: bool) -> Any:
 
 def _of_ratings(model: Any, judged: Any) -> dict[str, float]:
     """Errors on the fitted ratings, repeated ones merged, and on those to judge by."""
-    from dmc.recommend.judging import TestSet
+    from dmc.recommend.judging.held_out import TestSet
 
     fitted = model.observations_
     predicted = (model.factors_.at(fitted.rows, fitted.cols) + model.mean_).clip(*model.range_)

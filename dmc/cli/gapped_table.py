@@ -164,7 +164,7 @@ def _called(path: Path) -> str:
 
 
 def _of_parquet(path: Path) -> dict[str, NDArray[Any]]:
-    from dmc.recommend.table import Table
+    from dmc.recommend.tables.table import Table
 
     table = Table.open(path)
     return {name: table.column(name) for name in table.names}

@@ -14,7 +14,7 @@ import typer
 from dmc.cli.wording import STDIN
 
 if TYPE_CHECKING:
-    from dmc.recommend.vocabulary import Vocabulary
+    from dmc.recommend.tables.vocabulary import Vocabulary
 
 DELIMITERS = ("\t", ",", ";", "|", "::")
 TABLES = (".parquet", ".pq", ".jsonl", ".ndjson", ".json", ".gz")
@@ -39,7 +39,7 @@ def listed(given: Sequence[str] | None, column: str, known: Vocabulary | None, o
         return None
     import numpy as np
 
-    from dmc.recommend.vocabulary import as_ids
+    from dmc.recommend.tables.vocabulary import as_ids
 
     parts = [_of_one(one, column) for one in given]
     ids = parts[0] if len(parts) == 1 else as_ids(np.concatenate([part.astype(str) for part in parts]), column)
@@ -58,7 +58,7 @@ def named(given: Sequence[str], column: str) -> Any:
     """(ids,) what was given, taken for ids whatever files there are."""
     import numpy as np
 
-    from dmc.recommend.vocabulary import as_ids
+    from dmc.recommend.tables.vocabulary import as_ids
 
     return as_ids(np.asarray(given), column)
 
@@ -82,7 +82,7 @@ def in_file(path: str, column: str) -> Any:
     ValueError, OSError
         If it is not there, is empty or cannot be understood.
     """
-    from dmc.recommend.table import Table
+    from dmc.recommend.tables.table import Table
 
     if path != STDIN and Path(path).suffix.lower() in TABLES:
         return Table.open(Path(path), (column,)).ids(column)
@@ -108,7 +108,7 @@ def _text(path: str) -> str:
 def _one_a_line(text: str, path: str, column: str) -> Any:
     import numpy as np
 
-    from dmc.recommend.vocabulary import as_ids
+    from dmc.recommend.tables.vocabulary import as_ids
 
     rows = csv.reader(io.StringIO(text, newline=""), delimiter=NO_DELIMITER)
     found = [row[0].strip() for row in rows if row and row[0].strip()]

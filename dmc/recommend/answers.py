@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dmc import _checks
-from dmc.recommend.table import Table
-from dmc.recommend.vocabulary import is_missing
+from dmc.recommend.tables.table import Table
+from dmc.recommend.tables.vocabulary import is_missing
 
 Output = Literal["frame", "dict", "records"]
 Unknown = Literal["mean", "error", "nan"]  # what becomes of users and items that are not known

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from dmc import _checks
 from dmc.factors import Factors
 from dmc.pattern import SparseIndex
-from dmc.recommend.vocabulary import Vocabulary, as_column, as_ids
+from dmc.recommend.tables.vocabulary import Vocabulary, as_column, as_ids
 
 Positions = NDArray[np.int64]
 

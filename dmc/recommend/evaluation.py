@@ -12,13 +12,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dmc.recommend import bootstrap
-from dmc.recommend.baselines import Biases, Popularity
-from dmc.recommend.comparison import Comparison, Difference, compare
-from dmc.recommend.judging import ERRORS, OF_LISTS, Floats, Judged, TestSet, error_figures, mean_figures
+from dmc.recommend.judging import bootstrap
+from dmc.recommend.judging.baselines import Biases, Popularity
+from dmc.recommend.judging.comparison import Comparison, Difference, compare
+from dmc.recommend.judging.held_out import ERRORS, OF_LISTS, Floats, Judged, TestSet, error_figures, mean_figures
+from dmc.recommend.judging.splitting import By, split
 from dmc.recommend.settings import Feedback
-from dmc.recommend.splitting import By, split
-from dmc.recommend.table import Table
+from dmc.recommend.tables.table import Table
 
 __all__ = [
     "Biases",

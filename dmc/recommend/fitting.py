@@ -21,8 +21,8 @@ from dmc.recommend.preferences import refuse_nothing
 from dmc.recommend.settings import RecommenderSettings
 from dmc.recommend.side_information import Described, Encoding, SideInformation
 from dmc.recommend.state import FitInfo, Fitted, Lazy, Origin, Ranking, State, grown
-from dmc.recommend.table import Table
-from dmc.recommend.vocabulary import Vocabulary
+from dmc.recommend.tables.table import Table
+from dmc.recommend.tables.vocabulary import Vocabulary
 from dmc.solver.solution import Status
 
 RATING = "rating"  # the column of ratings, unless another is named
@@ -230,7 +230,8 @@ def fold_in(
         raise ValueError("there are neither ratings nor features; give at least one of them")
     asked = columns.asked()
     source = Table.open(_no_ratings(columns) if table is None else table, asked, only=asked)
-    _refuse_other_names(source.names, asked, columns, settings)
+    spared = settings.feedback == "implicit" and columns.rating == RATING
+    source.require([name for name in asked if not (spared and name == RATING)], "name its columns as in the fit")
     events = Events.read(settings, source, columns)
     if len(events.values) == 0 and table is not None:
         raise ValueError("the table holds no rating; give at least one")
@@ -259,19 +260,6 @@ def fold_in(
     told = Told(columns, users.vocabulary, items.vocabulary, before.encodings)
     fitted = Fitted(observations, extended)
     return _served(settings, told, fitted, before.fit_info, before.calibration, origin, refit=False)
-
-
-def _refuse_other_names(
-    names: Sequence[str], asked: Sequence[str], columns: Columns, settings: RecommenderSettings
-) -> None:
-    """Raise a ValueError if a column of the fit is not there: here no other can be named."""
-    spared = settings.feedback == "implicit" and columns.rating == RATING
-    missing = [name for name in asked if name not in names and not (spared and name == RATING)]
-    if missing:
-        raise ValueError(
-            f"the table has no column {missing[0]!r}, which the fit had, only {', '.join(map(repr, names))}; name its "
-            "columns as in the fit"
-        )
 
 
 def _no_ratings(columns: Columns) -> dict[str, NDArray[Any]]:

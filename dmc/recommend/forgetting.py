@@ -17,7 +17,7 @@ from dmc.recommend import list_ranking, queries
 from dmc.recommend.models import RatingModel
 from dmc.recommend.settings import RecommenderSettings
 from dmc.recommend.state import Fitted, Lazy, Ranking, State, WithoutRatings
-from dmc.recommend.vocabulary import Vocabulary
+from dmc.recommend.tables.vocabulary import Vocabulary
 
 SHOWN = 3  # ids that are not known, in a message
 

@@ -15,8 +15,8 @@ from dmc.pattern import SparseIndex
 from dmc.recommend import answers, candidates, list_ranking
 from dmc.recommend.answers import Output
 from dmc.recommend.state import State
-from dmc.recommend.table import Table
-from dmc.recommend.vocabulary import Vocabulary
+from dmc.recommend.tables.table import Table
+from dmc.recommend.tables.vocabulary import Vocabulary
 
 MANY_STRANGERS = 20  # of whom somebody should be known: fewer may well all be new
 

@@ -175,7 +175,7 @@ class Recommender(FittedRecommender):
         Parameters
         ----------
         table : data frame, mapping of arrays, or path of a file
-            One rating a row: see `dmc.recommend.table.Table.open`.
+            One rating a row: see `dmc.recommend.tables.table.Table.open`.
         user, item, rating : str
             Names of the columns. Ids may be text or numbers, with gaps; ratings real numbers on any scale.
         duplicates : {"error", "mean", "last", "latest"}

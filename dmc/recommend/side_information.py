@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from dmc import _checks
 from dmc._warn import warn
-from dmc.recommend.table import Table
-from dmc.recommend.vocabulary import is_missing
+from dmc.recommend.tables.table import Table
+from dmc.recommend.tables.vocabulary import is_missing
 
 MAX_LEVELS = 100  # of a column of text or tags, the commonest: each becomes an attribute
 MIN_ROWS = 2  # with a level: what one alone has says nothing of others

@@ -18,7 +18,7 @@ from dmc.recommend.intervals import Calibration
 from dmc.recommend.models import RatingModel
 from dmc.recommend.preferences import Preferences
 from dmc.recommend.side_information import Encoding
-from dmc.recommend.vocabulary import Vocabulary
+from dmc.recommend.tables.vocabulary import Vocabulary
 from dmc.solver.solution import Record, Status
 
 T = TypeVar("T")

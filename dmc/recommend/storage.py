@@ -22,7 +22,7 @@ from dmc.recommend.models import RatingModel
 from dmc.recommend.settings import OF_NETWORKS, RecommenderSettings
 from dmc.recommend.side_information import Encoding
 from dmc.recommend.state import FitInfo, Fitted, Lazy, Ranking, State, WithoutRatings
-from dmc.recommend.vocabulary import Vocabulary
+from dmc.recommend.tables.vocabulary import Vocabulary
 from dmc.solver.solution import Status
 
 Arrays = Mapping[str, NDArray[Any]]

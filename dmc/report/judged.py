@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dmc.recommend.judging import TestSet
+from dmc.recommend.judging.held_out import TestSet
 from dmc.recommend.recommender import Recommender
-from dmc.recommend.vocabulary import Vocabulary
+from dmc.recommend.tables.vocabulary import Vocabulary
 
 LEVEL = 0.9  # of the intervals that are judged
 BINS = 10  # of predictions

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from dmc import metrics
 from dmc.plots import FIRST, SECOND, THIRD, Line, Panel
-from dmc.recommend.judging import TestSet
+from dmc.recommend.judging.held_out import TestSet
 from dmc.recommend.recommender import Recommender
 from dmc.report import over_users
 from dmc.report.digits import Measured, rounded

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from dmc import metrics
-from dmc.recommend.judging import TestSet
+from dmc.recommend.judging.held_out import TestSet
 from dmc.recommend.recommender import Recommender
-from dmc.recommend.table import Table
+from dmc.recommend.tables.table import Table
 from dmc.report import (
     html,
     judged,

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from dmc.recommend import evaluation
 from dmc.recommend.evaluation import Difference, Evaluation
-from dmc.recommend.judging import Judged, TestSet
+from dmc.recommend.judging.held_out import Judged, TestSet
 from dmc.recommend.recommender import Recommender
 from dmc.report.digits import Measured, rounded
 from dmc.report.html import Row, Section

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from dmc.recommend.vocabulary import Vocabulary
+from dmc.recommend.tables.vocabulary import Vocabulary
 
 DELIMITERS = ("::", "|", "\t", ",", ";")
 

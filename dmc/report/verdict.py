@@ -6,7 +6,7 @@ from typing import Any
 
 from dmc import _checks
 from dmc.recommend.evaluation import Difference
-from dmc.recommend.judging import TestSet
+from dmc.recommend.judging.held_out import TestSet
 from dmc.recommend.recommender import Recommender
 from dmc.report import over_users
 from dmc.report.digits import Measured, rounded, written

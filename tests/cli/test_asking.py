@@ -9,7 +9,7 @@ import pytest
 from command_line import last_json, ratings, write
 from dmc import Recommender
 from dmc.cli import asking
-from dmc.recommend.table import Table
+from dmc.recommend.tables.table import Table
 
 # --- predict
 

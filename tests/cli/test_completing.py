@@ -8,7 +8,7 @@ import pytest
 
 from command_line import last_json
 from dmc import MatrixCompletion
-from dmc.recommend.table import Table
+from dmc.recommend.tables.table import Table
 
 
 @pytest.fixture(scope="module")

@@ -8,8 +8,9 @@ import pytest
 import dmc
 from command_line import clicks, last_json, ratings, write
 from dmc import Recommender
-from dmc.recommend import evaluation, readers
-from dmc.recommend.table import Table
+from dmc.recommend import evaluation
+from dmc.recommend.tables import readers
+from dmc.recommend.tables.table import Table
 
 FIT_KEYS = {"train_rmse", "fit_seconds", "rank", "status", "n_observed", "n_users", "n_items", "steps"}
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from dmc.cli import ids
-from dmc.recommend.vocabulary import Vocabulary
+from dmc.recommend.tables.vocabulary import Vocabulary
 
 KNOWN = Vocabulary(np.array([1, 2, 3]))
 NAMES = Vocabulary(np.array(["a b", "c,d", "é"]))

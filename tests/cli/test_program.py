@@ -8,7 +8,7 @@ import pytest
 import dmc
 from command_line import clicks, last_json, write
 from dmc.cli import program
-from dmc.recommend.table import Table
+from dmc.recommend.tables.table import Table
 
 NAMES = [command.__name__ for command in program.COMMANDS]
 WRITE = {"forget", "fit", "update", "predict", "recommend", "similar", "complete", "report", "demo"}

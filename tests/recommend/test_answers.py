@@ -12,7 +12,7 @@ import pytest
 
 from dmc import Recommender
 from dmc.recommend import answers
-from dmc.recommend.table import Table
+from dmc.recommend.tables.table import Table
 
 TABLE = {"user": np.array([4, 9]), "item": np.array(["a", "b"])}
 NEW = {"prediction": np.array([1.5, np.nan], np.float32), "known": np.array([True, False])}

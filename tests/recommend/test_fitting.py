@@ -57,6 +57,6 @@ def test_repeats_are_told_apart_from_other_errors(settings):
 def test_later_tables_have_the_columns_of_the_fit():
     state = fitting.fit(RecommenderSettings().checked(), TABLE, COLUMNS, "error")
     named = {"person": [1], "item": [2], "rating": [3.0]}
-    told = "the table has no column 'user', which the fit had, only 'person', 'item', 'rating'; name its columns as in"
+    told = "the table has no column 'user', only 'person', 'item', 'rating'; name its columns as in the fit"
     with pytest.raises(ValueError, match=told):
         fitting.fold_in(RecommenderSettings().checked(), state, named)

@@ -11,7 +11,7 @@ from test_recommender import part, planted
 import dmc
 from dmc import Recommender, Status
 from dmc.recommend.factor_posterior import TUNING
-from dmc.recommend.table import Table
+from dmc.recommend.tables.table import Table
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,7 @@ import pytest
 from test_recommender import part, planted
 
 from dmc import Recommender
-from dmc.recommend.table import Table
+from dmc.recommend.tables.table import Table
 
 
 @pytest.fixture(scope="module")

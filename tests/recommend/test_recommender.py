@@ -13,7 +13,7 @@ from sklearn.exceptions import NotFittedError
 
 import dmc
 from dmc import Recommender, Status
-from dmc.recommend.table import Table
+from dmc.recommend.tables.table import Table
 
 FRAMES = {"pandas": pd.DataFrame, "polars": pl.DataFrame, "pyarrow": pa.table, "dict": dict}
 

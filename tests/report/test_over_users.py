@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from dmc.recommend import bootstrap
-from dmc.recommend.judging import error_figures
+from dmc.recommend.judging import bootstrap
+from dmc.recommend.judging.held_out import error_figures
 from dmc.report import over_users
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from dmc.recommend.vocabulary import Vocabulary
+from dmc.recommend.tables.vocabulary import Vocabulary
 from dmc.report import titles
 
 NUMBERS = Vocabulary(np.array([1, 2, 7]))

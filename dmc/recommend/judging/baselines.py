@@ -13,8 +13,8 @@ from dmc import _checks
 from dmc.factors import Factors
 from dmc.pattern import SparseIndex
 from dmc.recommend.settings import Feedback
-from dmc.recommend.table import Table
-from dmc.recommend.vocabulary import Vocabulary
+from dmc.recommend.tables.table import Table
+from dmc.recommend.tables.vocabulary import Vocabulary
 
 # Ratings' worth of "no bias" that each user and item starts with: what a fit chooses from. Endless: the mean for all.
 DAMPINGS = (1.0, 3.0, 10.0, 30.0, math.inf)

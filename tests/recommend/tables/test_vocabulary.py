@@ -7,9 +7,9 @@ import pandas as pd
 import polars as pl
 import pytest
 
-from dmc.recommend import vocabulary as vocabularies
-from dmc.recommend.table import Table
-from dmc.recommend.vocabulary import Vocabulary, as_column, as_ids
+from dmc.recommend.tables import vocabulary as vocabularies
+from dmc.recommend.tables.table import Table
+from dmc.recommend.tables.vocabulary import Vocabulary, as_column, as_ids
 
 DAY, HOUR = "2024-01-02", "2024-01-02T08:30"
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dmc.recommend.vocabulary import PART, Vocabulary, as_ids, parts, whole_numbers
+from dmc.recommend.tables.vocabulary import PART, Vocabulary, as_ids, parts, whole_numbers
 
 WIDE = 100  # letters: a column with longer texts (titles, reviews) does not give every entry the room of the longest
 MAX_LEVELS = 1 << 20  # different texts, from which on a column most of whose texts are new is kept as it is

@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from dmc import _checks
-from dmc.recommend import bootstrap
-from dmc.recommend.judging import ERRORS, OF_LISTS, Floats, Judged, TestSet, error_figures, mean_figures
+from dmc.recommend.judging import bootstrap
+from dmc.recommend.judging.held_out import ERRORS, OF_LISTS, Floats, Judged, TestSet, error_figures, mean_figures
 
 
 class Difference(NamedTuple):

@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from dmc import _checks, metrics
 from dmc._warn import warn
 from dmc.pattern import SparseIndex
-from dmc.recommend.baselines import values_of
+from dmc.recommend.judging.baselines import values_of
 from dmc.recommend.settings import Feedback
-from dmc.recommend.table import Table
-from dmc.recommend.vocabulary import Vocabulary
+from dmc.recommend.tables.table import Table
+from dmc.recommend.tables.vocabulary import Vocabulary
 
 ERRORS = ("rmse", "mae")
 OF_HITS = ("precision", "recall", "ndcg", "average_precision", "reciprocal_rank", "hit_rate")

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dmc import _checks
-from dmc.recommend.packed_column import WIDE, PackedColumn
+from dmc.recommend.tables.packed_column import WIDE, PackedColumn
 
 BLOCK = 1 << 20  # bytes read at a time: what is made of them on the way stays in the caches
 ROWS = 1000  # that the csv module gives at a time: as lists of text, few enough to stay in the caches

@@ -13,11 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dmc import _checks
-from dmc.recommend import parquet, readers
-from dmc.recommend.packed_column import PackedColumn
-from dmc.recommend.parquet import ParquetColumns
-from dmc.recommend.readers import HEADLESS, TextColumns
-from dmc.recommend.vocabulary import Vocabulary, as_column, as_ids, is_missing, parts, refuse
+from dmc.recommend.tables import parquet, readers
+from dmc.recommend.tables.packed_column import PackedColumn
+from dmc.recommend.tables.parquet import ParquetColumns
+from dmc.recommend.tables.readers import HEADLESS, TextColumns
+from dmc.recommend.tables.vocabulary import Vocabulary, as_column, as_ids, is_missing, parts, refuse
 
 ROUNDING_LOSS = 0.01  # of the ratings' range: what rounding to float32 may take away
 EQUAL = 1e-14  # of the largest rating: a smaller range is itself rounding
@@ -160,13 +160,15 @@ class Table:
     def _of_arrays(self) -> bool:
         return isinstance(self._source, Mapping)
 
+    def require(self, names: Sequence[str], remedy: str) -> None:
+        """Raise a ValueError with a remedy if one of these columns is not there."""
+        missing = [name for name in names if name not in self.names]
+        if missing:
+            raise ValueError(f"{self._origin} has no column {missing[0]!r}, {_only(self.names)}; {remedy}")
+
     def column(self, name: str) -> NDArray[Any]:
         """(entries,) the values of a column."""
-        if name not in self.names:
-            raise ValueError(
-                f"{self._origin} has no column {name!r}, {_only(self.names)}; "
-                "say which is meant, as in user='userId', or rename it"
-            )
+        self.require([name], "say which is meant, as in user='userId', or rename it")
         return np.asarray(self._source[name] if self._of_arrays else self._source[name].to_numpy())
 
     def ids(self, name: str) -> NDArray[Any]:

@@ -6,10 +6,10 @@ import io
 import pytest
 from hypothesis import example, given, settings, strategies as st
 
-from dmc.recommend import delimited
-from dmc.recommend.delimited import Fields, blocks
-from dmc.recommend.packed_column import PackedColumn
-from dmc.recommend.table import Table
+from dmc.recommend.tables import delimited
+from dmc.recommend.tables.delimited import Fields, blocks
+from dmc.recommend.tables.packed_column import PackedColumn
+from dmc.recommend.tables.table import Table
 
 FIELDS = st.sampled_from(
     [

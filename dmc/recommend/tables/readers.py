@@ -14,9 +14,9 @@ from typing import IO, Any
 
 from numpy.typing import NDArray
 
-from dmc.recommend.delimited import Fields, Row, blocks, decoded, rows
-from dmc.recommend.json_lines import Objects
-from dmc.recommend.packed_column import PackedColumn
+from dmc.recommend.tables.delimited import Fields, Row, blocks, decoded, rows
+from dmc.recommend.tables.json_lines import Objects
+from dmc.recommend.tables.packed_column import PackedColumn
 
 HEADLESS = ("user", "item", "rating", "timestamp")  # what the columns of a file without a header are taken for
 DELIMITERS = ("::", "\t", ",", ";", "|")

@@ -14,9 +14,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from dmc import Recommender
-from dmc.recommend.delimited import ROWS
-from dmc.recommend.packed_column import WIDE
-from dmc.recommend.table import Table
+from dmc.recommend.tables.delimited import ROWS
+from dmc.recommend.tables.packed_column import WIDE
+from dmc.recommend.tables.table import Table
 
 COLUMNS = {"user": ["ann", "bob", "ann"], "item": [10, 7, 7], "rating": [4.0, 2.5, 5.0]}
 LINES_OF_TEXT = [dict(zip(COLUMNS, row, strict=True)) for row in zip(*COLUMNS.values(), strict=True)]

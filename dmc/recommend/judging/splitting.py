@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dmc import _checks
-from dmc.recommend.table import Table
-from dmc.recommend.vocabulary import Vocabulary
+from dmc.recommend.tables.table import Table
+from dmc.recommend.tables.vocabulary import Vocabulary
 
 InTwo = Literal["random", "user", "time", "leave-last-out"]
 By = Literal["random", "user", "time", "leave-last-out", "folds"]
@@ -61,7 +61,7 @@ def split(
     Parameters
     ----------
     table : data frame, mapping of arrays, or path of a file
-        One rating, or click, a row: see `dmc.recommend.table.Table.open`. A column of ratings is not needed.
+        One rating, or click, a row: see `dmc.recommend.tables.table.Table.open`. A column of ratings is not needed.
     by : {"random", "user", "time", "leave-last-out", "folds"}
         "random": any pairs. "user": the same share of each user's pairs, at random; nobody loses the last one.
         "time": the latest pairs. A pair is as late as its last row, so that nothing in the training part is later than

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from dmc.recommend.baselines import DAMPINGS, Biases, Popularity
+from dmc.recommend.judging.baselines import DAMPINGS, Biases, Popularity
 
 
 @pytest.fixture
@@ -62,7 +62,7 @@ def test_damping_suits_the_ratings(rng):
 
 def test_one_fold_of_many_ratings_tells_as_much(ratings, monkeypatch):
     whole = Biases(ratings).damping
-    monkeypatch.setattr("dmc.recommend.baselines.FEW", 10)
+    monkeypatch.setattr("dmc.recommend.judging.baselines.FEW", 10)
     assert Biases(ratings).damping == whole != math.inf
 
 

@@ -9,9 +9,9 @@ import polars as pl
 import pyarrow as pa
 import pytest
 
-from dmc.recommend import splitting
-from dmc.recommend.splitting import WAYS, split
-from dmc.recommend.table import Table
+from dmc.recommend.judging import splitting
+from dmc.recommend.judging.splitting import WAYS, split
+from dmc.recommend.tables.table import Table
 
 FRAMES = {"pandas": pd.DataFrame, "polars": pl.DataFrame, "pyarrow": pa.table, "dict": dict}
 IN_TWO = [by for by in WAYS if by != "folds"]

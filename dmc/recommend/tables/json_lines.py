@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dmc.recommend.packed_column import PackedColumn
+from dmc.recommend.tables.packed_column import PackedColumn
 
 ROWS = 1000  # read at a time
 

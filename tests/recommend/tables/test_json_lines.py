@@ -5,9 +5,9 @@ import json
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from dmc.recommend import json_lines
-from dmc.recommend.json_lines import Objects
-from dmc.recommend.packed_column import PackedColumn
+from dmc.recommend.tables import json_lines
+from dmc.recommend.tables.json_lines import Objects
+from dmc.recommend.tables.packed_column import PackedColumn
 
 VALUES = st.sampled_from([1, 2.5, "x", "7", None, True, 2**53 + 1, 2**64, ["a", "b"], ["c", "d"], {"k": [1]}])
 OBJECTS = st.lists(

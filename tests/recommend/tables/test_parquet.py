@@ -8,9 +8,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from dmc.recommend.parquet import ParquetColumns
-from dmc.recommend.table import Table
-from dmc.recommend.vocabulary import Vocabulary
+from dmc.recommend.tables.parquet import ParquetColumns
+from dmc.recommend.tables.table import Table
+from dmc.recommend.tables.vocabulary import Vocabulary
 
 COLUMNS = {
     "int64": pa.array([2**62, -5, 7, 7], pa.int64()),

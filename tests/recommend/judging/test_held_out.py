@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from dmc import Recommender
-from dmc.recommend.baselines import Popularity
-from dmc.recommend.judging import TestSet, error_figures, feedback_of
+from dmc.recommend.judging.baselines import Popularity
+from dmc.recommend.judging.held_out import TestSet, error_figures, feedback_of
 
 CLICKS = {"user": [1, 1, 2, 2, 3, 4], "item": ["a", "b", "a", "c", "a", "d"]}
 

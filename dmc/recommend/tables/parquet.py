@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dmc.recommend.packed_column import PackedColumn
+from dmc.recommend.tables.packed_column import PackedColumn
 
 SUFFIXES = (".parquet", ".pq")
 TEXTS = ("string", "large_string", "string_view")  # Arrow's names of its types

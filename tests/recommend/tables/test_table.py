@@ -15,7 +15,7 @@ import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 import pytest
 
-from dmc.recommend.table import Table
+from dmc.recommend.tables.table import Table
 
 USERS, ITEMS, RATINGS = ["ann", "bob", "ann"], [10, 7, 7], [4.0, 2.5, 5.0]
 COLUMNS = {"user": USERS, "item": ITEMS, "rating": RATINGS}

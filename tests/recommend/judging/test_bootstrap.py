@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
-from dmc.recommend import bootstrap
+from dmc.recommend.judging import bootstrap
 
 
 def mean_of(sums):

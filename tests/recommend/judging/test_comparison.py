@@ -5,10 +5,10 @@ import json
 import numpy as np
 import pytest
 
-from dmc.recommend.baselines import Biases, Popularity
-from dmc.recommend.comparison import compare
 from dmc.recommend.evaluation import evaluate
-from dmc.recommend.splitting import split
+from dmc.recommend.judging.baselines import Biases, Popularity
+from dmc.recommend.judging.comparison import compare
+from dmc.recommend.judging.splitting import split
 
 
 @pytest.fixture

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from dmc.recommend import packed_column
-from dmc.recommend.packed_column import WIDE, PackedColumn
-from dmc.recommend.table import Table
-from dmc.recommend.vocabulary import Vocabulary, as_ids
+from dmc.recommend.tables import packed_column
+from dmc.recommend.tables.packed_column import WIDE, PackedColumn
+from dmc.recommend.tables.table import Table
+from dmc.recommend.tables.vocabulary import Vocabulary, as_ids
 
 ODD = [
     "7",
