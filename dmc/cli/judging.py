@@ -91,7 +91,7 @@ def evaluate(
     else:
         parts = _split(table, split or "random", folds, test_fraction, seed, user, item, time or TIME)
     described = {"user_features": features(user_features, user), "item_features": features(item_features, item)}
-    more = given(weight=weight, time=time, **described)
+    more = given(weight=weight, time=time if duplicates == "latest" else None, **described)
     found = []
     for train, judged in parts:
         rivals = dmc.evaluation.baselines(  # first: quick to tell what is wrong

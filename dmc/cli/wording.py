@@ -56,7 +56,7 @@ PHRASES = (
     (r"load it with dmc\.\w+", "give one that dmc fit -o wrote"),
     (r"\bmin_value and max_value\b", "--min and --max"),
     (r"(?<!')\b(min_value|max_value|missing_values|n_threads|test_fraction|user_features|item_features)\b", None),
-    (r"leave (intervals|model|depth|weight|device|rank|ensemble) out", r"leave --\1 out"),
+    (r"leave (intervals|model|depth|weight|device|rank|ensemble|time) out", r"leave --\1 out"),
     (r"(?<=\bgive )a data frame \(.*?\), a mapping .* or the path of a file", "the path of a file"),
     (r"replace by NaN what is missing", "leave the cells empty that are missing"),
     (r"\bX (?=holds|is\b|has\b|\()", "the table "),

@@ -25,7 +25,7 @@ from dmc.recommend.tables.table import Table
 from dmc.recommend.tables.vocabulary import Vocabulary
 from dmc.solver.solution import Status
 
-RATING = "rating"  # the column of ratings, unless another is named
+RATING, TIME = "rating", "timestamp"  # the columns of ratings and of times, unless others are named
 Duplicates = Literal["error", "mean", "last", "latest"]
 
 
@@ -36,11 +36,11 @@ class Columns(NamedTuple):
     item: str
     rating: str
     weight: str | None = None  # none: all count the same
-    time: str = "timestamp"
+    time: str | None = None  # none: ratings are not told apart by it
 
-    def asked(self, *, by_time: bool = False) -> list[str]:
+    def asked(self) -> list[str]:
         """Those that are read."""
-        return [*self[:3], *([self.weight] if self.weight else []), *([self.time] if by_time else [])]
+        return [*self[:3], *(name for name in self[3:] if name is not None)]
 
 
 class Events(NamedTuple):
@@ -93,13 +93,20 @@ def fit(
 ) -> State:
     """Fit to a table of ratings; see `dmc.Recommender.fit`."""
     _checks.choice(duplicates, "duplicates", ("error", "mean", "last", "latest"))
+    if duplicates == "latest":
+        columns = columns._replace(time=columns.time or TIME)
+    elif columns.time is not None:
+        raise ValueError(
+            f"time is {columns.time!r} and duplicates {duplicates!r}, which goes by no time; say duplicates='latest' or "
+            "leave time out"
+        )
     answers.refuse_reserved(columns[:3])
-    asked = columns.asked(by_time=duplicates == "latest")
+    asked = columns.asked()
     source = Table.open(table, asked, only=asked)
     events = Events.read(settings, source, columns)
     users, rows = source.learn(columns.user)
     items, cols = source.learn(columns.item)
-    times = source.times(columns.time) if duplicates == "latest" else None
+    times = None if columns.time is None else source.times(columns.time)
     del source  # what was read is not to stand in memory beside what is sorted
     if len(events.values) == 0:
         raise ValueError("the table holds no rating; give at least one")

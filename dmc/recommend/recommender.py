@@ -164,7 +164,7 @@ class Recommender(FittedRecommender):
         duplicates: Duplicates = "error",
         *,
         weight: str | None = None,
-        time: str = "timestamp",
+        time: str | None = None,
         user_features: Any = None,
         item_features: Any = None,
     ) -> Recommender:
@@ -185,8 +185,8 @@ class Recommender(FittedRecommender):
             The column of weights, above 0: how much each row of the table counts, such as ``0.5 ** (age / half_life)``.
             A rating of weight w is taken to be as precise as w ratings: only ratios of weights matter. A count counts
             so often: what is less than one, less than a click. Tables of later ratings have to have the column too.
-        time : str
-            The column of times for ``duplicates="latest"``: numbers, dates or ISO 8601 text.
+        time : str, optional
+            The column of times for ``duplicates="latest"``, "timestamp" if left out: numbers, dates or ISO 8601 text.
         user_features, item_features : data frame, mapping of arrays, or path of a file, optional
             Side information: the column of ids named as in `table`, and columns of numbers, dates, text or tags
             (lists, or text such as "drama|war"; `recommend.side_information`). They tell where somebody is to be

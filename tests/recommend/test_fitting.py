@@ -60,3 +60,9 @@ def test_later_tables_have_the_columns_of_the_fit():
     told = "the table has no column 'user', only 'person', 'item', 'rating'; name its columns as in the fit"
     with pytest.raises(ValueError, match=told):
         fitting.fold_in(RecommenderSettings().checked(), state, named)
+
+
+def test_a_column_of_times_that_would_not_be_read_is_refused():
+    told = "time is 'when' and duplicates 'error', which goes by no time; say duplicates='latest' or leave time out"
+    with pytest.raises(ValueError, match=told):
+        fitting.fit(RecommenderSettings().checked(), TABLE, COLUMNS._replace(time="when"), "error")
