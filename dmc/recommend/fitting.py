@@ -97,8 +97,8 @@ def fit(
         columns = columns._replace(time=columns.time or TIME)
     elif columns.time is not None:
         raise ValueError(
-            f"time is {columns.time!r} and duplicates {duplicates!r}, which goes by no time; say duplicates='latest' or "
-            "leave time out"
+            f"time is {columns.time!r} and duplicates {duplicates!r}, which goes by no time; say duplicates='latest' "
+            "or leave time out"
         )
     answers.refuse_reserved(columns[:3])
     asked = columns.asked()
