@@ -12,15 +12,20 @@ from scipy.sparse.csgraph import connected_components
 
 from dmc.pattern import Pattern
 
+Count = int | NDArray[np.int64]  # of entries: of all, or of each row or column
+
 
 @dataclass(frozen=True, eq=False)
 class Identifiability:
     """Which entries of a matrix of some rank its observed positions can determine.
 
-    A row of a rank-r matrix has r numbers of its own, given the columns; so rows and columns with fewer than r entries
-    among the others are undetermined, and those that hang on them with too few others in turn. What is left falls into
-    blocks without a common entry, whose scales against each other are free ("A. Montanari, S. Oh, Matrix completion
-    from a few entries", arXiv 0901.3150; arXiv 2405.13721). The conditions are necessary and not sufficient.
+    A row of a rank-r matrix has r numbers of its own, given the columns. Rows and columns with at most r entries tell
+    nothing of others: without them, again and again, a core is left whose rows and columns check each other, in blocks
+    without a common entry, whose scales against each other are free. A row or column with r entries in a block is
+    determined with it, and one that none determines is not. Where there is no core, nothing is said against rows and
+    columns with r entries among each other. The conditions are necessary and not sufficient
+    ("A. Montanari, S. Oh, Matrix completion from a few entries", arXiv 0901.3150; F. Király, L. Theran, R. Tomioka,
+    "The algebraic combinatorial approach for low-rank matrix completion", arXiv 1211.4116).
 
     Attributes
     ----------
@@ -36,27 +41,22 @@ class Identifiability:
     column_blocks: NDArray[np.int64]
 
     @classmethod
-    def of(
-        cls, pattern: Pattern, rank: int, ranks: tuple[NDArray[np.int64], NDArray[np.int64]] | None = None
-    ) -> Identifiability:
+    def of(cls, pattern: Pattern, rank: int, ranks: tuple[Count, Count] | None = None) -> Identifiability:
         """From the observed positions; `ranks` of each row and column, where blocks differ in it."""
         of_rows, of_columns = (rank, rank) if ranks is None else ranks
         pattern = pattern.to(None)
-        links = pattern.csr(np.ones(pattern.n_observed, np.int32))
-        back = links.T.tocsr()
-        rows, columns = (np.ones(count, bool) for count in pattern.shape)
-        while True:
-            enough_rows = rows & (links @ columns.astype(np.int32) >= of_rows)
-            enough_columns = columns & (back @ enough_rows.astype(np.int32) >= of_columns)
-            if (enough_rows == rows).all() and (enough_columns == columns).all():
-                break
-            rows, columns = enough_rows, enough_columns
-        kept = rows[pattern.rows] & columns[pattern.cols]
-        labels = connected(pattern.rows[kept], pattern.cols[kept], pattern.shape)
-        determined = np.concatenate([rows, columns])
-        blocks = np.full(len(labels), -1)
-        blocks[determined] = np.unique(labels[determined], return_inverse=True)[1]
-        return cls(rank, blocks[: len(rows)], blocks[len(rows) :])
+        m, n = pattern.shape
+        enough, core = (stripped(pattern, of_rows - few, of_columns - few) for few in (1, 0))
+        hanging = _labels(pattern, enough)
+        checked = np.zeros(m + n + 1, bool)  # whether there is a core where a row or column hangs; the last: nowhere
+        checked[hanging[np.concatenate(core)]] = True
+        blocks = _labels(pattern, core)
+        unchecked = ~checked[hanging] & (hanging >= 0)
+        blocks[unchecked] = m + n + hanging[unchecked]
+        rows, columns = _grown(pattern, blocks[:m], blocks[m:], of_rows, of_columns)
+        both = np.concatenate([rows, columns])
+        both[both >= 0] = np.unique(both[both >= 0], return_inverse=True)[1]
+        return cls(rank, both[:m], both[m:])
 
     @property
     def n_blocks(self) -> int:
@@ -82,6 +82,50 @@ class Identifiability:
         if self.n_blocks > 1:
             parts.append(f"the rest falls into {self.n_blocks:,} blocks that share no entry")
         return " and ".join(parts)
+
+
+def stripped(pattern: Pattern, of_rows: Count, of_columns: Count) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Rows with more entries than `of_rows`, and columns with more than `of_columns`, among each other."""
+    links = pattern.csr(np.ones(pattern.n_observed, np.int32))
+    back = links.T.tocsr()
+    rows, columns = (np.ones(count, bool) for count in pattern.shape)
+    while True:
+        kept_rows = rows & (links @ columns.astype(np.int32) > of_rows)
+        kept_columns = columns & (back @ kept_rows.astype(np.int32) > of_columns)
+        if (kept_rows == rows).all() and (kept_columns == columns).all():
+            return rows, columns
+        rows, columns = kept_rows, kept_columns
+
+
+def _labels(pattern: Pattern, part: tuple[NDArray[np.bool_], NDArray[np.bool_]]) -> NDArray[np.int64]:
+    """(rows + columns,) the connected part of some rows and columns that each belongs to; -1 for the others."""
+    kept = part[0][pattern.rows] & part[1][pattern.cols]
+    labels = connected(pattern.rows[kept], pattern.cols[kept], pattern.shape)
+    labels[~np.concatenate(part)] = -1
+    return labels
+
+
+def _grown(
+    pattern: Pattern, rows: NDArray[np.int64], columns: NDArray[np.int64], of_rows: Count, of_columns: Count
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Blocks with the rows and columns that have enough entries in one of them."""
+    links = pattern.csr(np.ones(pattern.n_observed, np.int32))
+    sides = [(links, rows, columns, of_rows), (links.T.tocsr(), columns, rows, of_columns)]
+    still = 0
+    while still < len(sides):
+        for own_links, own, other, needed in sides:
+            free, known = own < 0, np.flatnonzero(other >= 0)
+            if not free.any() or not len(known):
+                still += 1
+                continue
+            blocks, number = np.unique(other[known], return_inverse=True)
+            members = sparse.csr_array((np.ones(len(known), np.int32), (known, number)), (len(other), len(blocks)))
+            counts = own_links[free] @ members
+            joins = counts.max(axis=1).toarray().ravel() >= np.broadcast_to(needed, own.shape)[free]
+            at = np.flatnonzero(free)[joins]
+            own[at] = blocks[np.asarray(counts.argmax(axis=1)).ravel()[joins]]
+            still = 0 if len(at) else still + 1
+    return rows, columns
 
 
 def connected(rows: NDArray[Any], cols: NDArray[Any], shape: tuple[int, int]) -> NDArray[np.int64]:

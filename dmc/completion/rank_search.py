@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import replace
-from functools import cached_property, partial
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
 from array_api_compat import array_namespace
+from numpy.typing import NDArray
 
 from dmc import _arrays
 from dmc.completion import tuning
+from dmc.completion.exactness import Exactness, left
 from dmc.completion.phases import Phase, Phases
-from dmc.completion.results import rms
+from dmc.completion.results import rms, submatrix
 from dmc.completion.stopping import Patience, Settled
 from dmc.factors import Array, Factors
 from dmc.observations import Observations
@@ -72,23 +73,43 @@ class RankSearch:
         rounding: Array | None = None,
     ) -> None:
         self.observations, self.depth, self.rng, self.phases = observations, depth, rng, phases
-        self.intercept, self._weights, self._rounding = intercept, weights, rounding
+        self.intercept, self.weights, self._rounding = intercept, weights, rounding
         # One problem, for its order of the data and its norm are computed once.
-        self._problem = MaskedLeastSquares(observations, weights)
-        counts = observations.pattern.row_counts, observations.pattern.column_counts
-        self._filled = tuple(int((count > 0).sum()) for count in counts)  # the others have no part in it
-        ranks = range(1, min(bound, *self._filled) + 1)
-        self.carried = max((r for r in ranks if self.oversampling(r) >= tuning.RANK_SEARCH.min_oversampling), default=1)
-        # Wider, a model could match any entries; some room is left for directions that go again on the path.
-        self.bound = min(bound, 2 * self.carried)
-        self.size = rms(observations.values)
+        self.problem = MaskedLeastSquares(observations, weights)
+        self.exactness = Exactness(self.problem, intercept, rounding, rng)
+        self.size = self.exactness.size
+        # Directions may join on the path that leave again: there it may pass the bound, and what entries can tell.
+        ranks = range(1, min(2 * bound, *self.exactness.filled) + 1)
+        least = tuning.RANK_SEARCH.min_oversampling
+        self.carried = max((r for r in ranks if self.exactness.oversampling(r) >= least), default=1)
+        self.room = min(2 * self.carried, *observations.shape)
+        self.bound = min(bound, self.room)
+        self.noise = False  # whether a path has ended for nothing but noise is left
+
+    def within(self, rows: NDArray[np.bool_], cols: NDArray[np.bool_], weights: Array | None = None) -> RankSearch:
+        """The search of some rows and columns, with weights of all entries."""
+        host = self.observations.to(None)
+        part, entries = submatrix(host, rows, cols)
+        weights = self.weights if weights is None else weights
+        of_part = None if weights is None else weights[entries]
+        rounding = None if self._rounding is None else self._rounding[cols]
+        return RankSearch(
+            part.to(self.observations.device),
+            self.bound,
+            self.depth,
+            self.rng,
+            self.phases,
+            of_part,
+            self.intercept,
+            rounding,
+        )
 
     def start(self, observations: Observations) -> Factors:
         """The leading direction, as large as the first level of the path leaves it."""
         start = initial.spectral(observations, 1).scaled(1 - FIRST_LEVEL)
         return replace(start, column_bias=0 * start.V[:, 0]) if self.intercept else start
 
-    def explore(self, decay: float, bound: int | None = None) -> Phase:
+    def explore(self, decay: float, patience: float = 1.0, room: int | None = None) -> Phase:
         """Down the path on all entries, with a finish wherever the rank has settled, until they are matched exactly,
         nothing but noise is left, or the model has more freedom than the entries can decide.
 
@@ -96,35 +117,38 @@ class RankSearch:
         ----------
         decay : float
             Of the path's level.
-        bound : int, optional
-            Width at most, if not that of the search.
+        patience : float
+            Of `Settled`.
+        room : int, optional
+            Width on the path at most, if not that of the search.
         """
-        bound = self.bound if bound is None else bound
-        observations, zero = self.observations, 0.5 * self.observations.n_observed * self.size**2
-        problem, level = self._problem, FIRST_LEVEL
-        model = self.start(observations)
+        room = self.room if room is None else room
+        zero = 0.5 * self.observations.n_observed * self.size**2
+        problem, level = self.problem, FIRST_LEVEL
+        model = self.start(self.observations)
         for _ in range(tuning.RANK_SEARCH.rounds):
-            settled = Settled(bound, zero)
-            step = RankPath(bound, self.depth, level, decay, self.rng)
+            settled = Settled(room, zero, decay, patience)
+            step = RankPath(room, self.depth, level, decay, self.rng)
             reached = self.solve("path", problem, settled, model, step, tuning.RANK_SEARCH.path_steps)
             if reached.ended or settled.stuck or reached.factors.width > self.carried:
-                return reached
+                return self._within_bound(reached)
             reached = self.polish(problem, reached.factors)
             model = reached.factors
-            if reached.ended or self.matched(model) or model.width >= bound:
+            if reached.ended or self.exactness.matched(model) or model.width >= room:
                 break
-            residual = _left(problem, model)
+            residual = self.exactness.left(model)
             norm = residual.spectral_norm()
-            if self._is_noise(residual, norm):
+            self.noise = self.exactness.is_noise(residual, norm)
+            if self.noise:
                 break
             level = norm / (problem.curvature * problem.target_norm)
-        return self.trim(reached) if not reached.ended and self.matched(reached.factors) else reached
+        if not reached.ended and self.exactness.matched(reached.factors):
+            reached = self.trim(reached)
+        return self._within_bound(reached)
 
-    def _is_noise(self, residual: Observations, norm: float) -> bool:
-        """Whether residuals have hardly a larger spectral norm than with random signs."""
-        if residual.n_observed < tuning.RANK_SEARCH.min_signflip_entries:
-            return False
-        return norm <= tuning.RANK_SEARCH.signflip_ratio * _norm_by_chance(residual, self.rng)
+    def _within_bound(self, reached: Phase) -> Phase:
+        model = reached.factors
+        return replace(reached, factors=model.truncate(self.bound)) if model.width > self.bound else reached
 
     def trim(self, reached: Phase) -> Phase:
         """An exact model without directions that only fill in where few entries check them, if it is exact without."""
@@ -133,9 +157,9 @@ class RankSearch:
         if rank == model.width:
             return reached
         trimmed = replace(reached, factors=model.truncate(rank))
-        if not self.matched(trimmed.factors):
-            trimmed = self.polish(self._problem, trimmed.factors)
-        return trimmed if self.matched(trimmed.factors) else reached
+        if not self.exactness.matched(trimmed.factors):
+            trimmed = self.polish(self.problem, trimmed.factors)
+        return trimmed if self.exactness.matched(trimmed.factors) else reached
 
     def polish(
         self, problem: MaskedLeastSquares, start: Factors, judge: Callable[[Factors], float] | None = None
@@ -148,7 +172,7 @@ class RankSearch:
     def candidates(self, explored: Phase, train: Observations, held_out: Observations) -> list[Trained]:
         """Models of part of the entries: the best of a path, with as many steps without its penalty as do good; its
         directions before the gap, and the model that was explored, both without penalty."""
-        problem = MaskedLeastSquares(train, _of_train(self._weights, self.observations, train))
+        problem = MaskedLeastSquares(train, _of_train(self.weights, self.observations, train))
         start, path = self.start(train), Patience(held_out)
         step = RankPath(self.bound, self.depth, FIRST_LEVEL, tuning.RANK_SEARCH.path_decay, self.rng)
         trained = self.solve("path", problem, path, start, step, tuning.RANK_SEARCH.path_steps)
@@ -171,8 +195,8 @@ class RankSearch:
         assert path.best is not None
         starts = {"cut": path.best.truncate(_gap(path.best.singular_values()))}
         # Else its start would know the held-out entries.
-        ample = self.oversampling(explored.width) > tuning.RANK_SEARCH.ample_oversampling
-        if ample and not self.apart(explored):
+        ample = self.exactness.oversampling(explored.width) > tuning.RANK_SEARCH.ample_oversampling
+        if ample and not self.exactness.apart(explored):
             starts["explored"] = explored
         found = []
         for kind, begin in starts.items():
@@ -180,7 +204,7 @@ class RankSearch:
                 plain = self.polish(problem, begin, path.error)
                 model, error = plain.factors, plain.held_out_error
                 assert error is not None
-                matched = self._to_rounding(_left(problem, model))
+                matched = self.exactness.to_rounding(left(problem, model))
                 finish = partial(self._finish_plain, model)
                 found.append(Trained(kind, self.steady(model, error, problem), error, matched, finish))
         return found
@@ -197,7 +221,7 @@ class RankSearch:
 
     def _final(self, watch: Callback, start: Factors, step: steps.Step, n_steps: int) -> Phase:
         """A phase on all entries that was judged on some: as far as was best then."""
-        return self.solve("final", self._problem, watch, start, step, n_steps, planned=True)
+        return self.solve("final", self.problem, watch, start, step, n_steps, planned=True)
 
     def steady(self, model: Factors, error: float, problem: MaskedLeastSquares | None = None) -> Factors:
         """The model with every row and column fitted again, with the others as the prior: one with few entries stays
@@ -208,7 +232,7 @@ class RankSearch:
         """
         if error == 0 or model.width**2 * sum(model.shape) > tuning.RANK_SEARCH.max_gram_numbers:
             return model
-        problem = problem or self._problem
+        problem = problem or self.problem
         pattern = problem.observations.pattern
         k, bias = model.width, model.column_bias
         _, grad = problem.value_and_grad(model)
@@ -264,59 +288,6 @@ class RankSearch:
         error = error if judge is None else judge(found.factors)
         return self.phases.add(Phase(name, found.factors, found.status, found.n_steps, value, error))
 
-    def _to_rounding(self, left: Observations) -> bool:
-        return rms(left.values) <= self._tolerance * self.size
-
-    @cached_property
-    def _tolerance(self) -> float:
-        """What a match to rounding leaves of the entries, over their size."""
-        eps = float(array_namespace(self.observations.values).finfo(self.observations.dtype).eps)
-        rounding = max(30 * eps, 4e-10)  # 4e-10: what a last step leaves at κ = 1e4
-        if self._rounding is None:
-            return rounding
-        return math.hypot(rounding, 30 * float(np.sqrt(np.mean(self._rounding**2))))
-
-    def matched(self, model: Factors) -> bool:
-        """Whether the entries are matched to rounding, those of each row and of each column by their own size."""
-        left = _left(self._problem, model)
-        if not self._to_rounding(left):
-            return False
-        residual, values = (_arrays.place(o.values, None).astype(np.float64) for o in (left, self.observations))
-        pattern = self.observations.pattern.to(None)
-        loose = max(tuning.RANK_SEARCH.row_rounding, 1e3 * self._tolerance)
-        for at, count in zip((pattern.rows, pattern.cols), pattern.shape, strict=True):
-            missed, size = (np.bincount(at, x * x, count) for x in (residual, values))
-            if (missed > loose**2 * size).any():
-                return False
-        return True
-
-    def certain(self, model: Factors) -> bool:
-        """Whether the entries are matched by a model of fewer degrees of freedom, so that it is no accident; and no
-        row or column with gaps has a direction of its own, which would match whatever it holds."""
-        if (
-            self.oversampling(model.width) < tuning.RANK_SEARCH.min_oversampling
-            or self._tolerance > tuning.RANK_SEARCH.max_rounding
-            or not self.matched(model)
-        ):
-            return False
-        return not self.apart(model)
-
-    def apart(self, model: Factors) -> bool:
-        """Whether a row or column with gaps has a direction of its own, which matches whatever it holds."""
-        pattern, (m, n) = self.observations.pattern.to(None), self._filled
-        for side, counts, others in ((model.U, pattern.row_counts, n), (model.V, pattern.column_counts, m)):
-            Q, R = np.linalg.qr(_arrays.place(side, None).astype(np.float64))
-            own = np.square(Q[:, np.abs(np.diag(R)) > 0]).sum(axis=1)
-            if ((own > tuning.RANK_SEARCH.own_direction) & (counts > 0) & (counts < others)).any():
-                return True
-        return False
-
-    def oversampling(self, rank: int) -> float:
-        """Observed entries for each degree of freedom of a rank; with nothing missing there are always enough."""
-        n_observed, (m, n) = self.observations.n_observed, self._filled
-        freedom = rank * (m + n - rank) + (n - rank if self.intercept else 0)
-        return math.inf if n_observed == m * n else n_observed / freedom
-
 
 def hold_out(observations: Observations, fraction: float, rng: np.random.Generator, parts: int) -> Observations | None:
     """One of some parts of the entries that are held out in turn, each at most 10,000; None where all of them together
@@ -345,21 +316,6 @@ def _of_train(weights: Array | None, whole: Observations, train: Observations) -
         return None
     where = whole.to(None).locate(*(_arrays.place(a, None) for a in (train.rows, train.cols)))
     return weights[where]
-
-
-def _left(problem: MaskedLeastSquares, factors: Factors) -> Observations:
-    """What a model leaves of the entries."""
-    observations = problem.observations
-    return observations.with_values(-problem.residual(factors)) if factors.width else observations
-
-
-def _norm_by_chance(residual: Observations, rng: np.random.Generator) -> float:
-    """The spectral norm of the residuals with random signs, which leave no structure but noise in them.
-
-    Hong, Sheng & Dobriban, "Selecting the number of components in PCA via random signflips", 2020.
-    """
-    signs = rng.choice(np.asarray([-1, 1], _arrays.numpy_dtype(residual.dtype)), residual.n_observed)
-    return residual.with_values(residual.values * _arrays.place(signs, residual.device)).spectral_norm()
 
 
 def _gap(s: Array, least: float | None = None) -> int:

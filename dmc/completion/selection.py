@@ -13,6 +13,7 @@ from dmc.completion.analyses import Analyses
 from dmc.completion.model import Model
 from dmc.completion.phases import Phase, Phases
 from dmc.completion.rank_search import RankSearch, Trained
+from dmc.completion.restarts import restarted
 from dmc.completion.results import Candidate, Fitted, HeldOut, Selected, Settings, transposed
 from dmc.completion.scaling import Scaling, Side, gain
 from dmc.factors import Factors
@@ -145,7 +146,7 @@ class _Selection:
         search = self._search(intercept)
         explored = search.explore(tuning.RANK_SEARCH.path_decay)
         self._searches[intercept] = search, explored
-        if self.phases.ended or search.certain(explored.factors):
+        if self.phases.ended or search.exactness.certain(explored.factors):
             return self._exact(self._restored(explored, intercept), intercept)
         return None
 
@@ -202,9 +203,6 @@ class _Selection:
         kind = self._best(errors, missed, held)
         chosen, scaled = judged.candidates[kind], kind not in SEARCHED
         fitted = chosen[0].trained if self.phases.ended else chosen[0].finish()
-        exact = None if self.phases.ended else self._last_doubts(fitted, errors[kind])
-        if exact is not None:
-            return exact
         model = self._model(fitted, self.host, self.weights, scaled)
         model = replace(model, calibration=self._calibration(chosen, held, scaled))
         said = HeldOut(
@@ -241,6 +239,9 @@ class _Selection:
             if self.phases.ended:
                 break
             if len(held) == 1:
+                exact_one = self._after_all(found, {kind: of_parts[0] for kind, of_parts in missed.items()}, part)
+                if exact_one is not None:
+                    return exact_one
                 dropped = self._hopeless({kind: self._error(of_parts, held) for kind, of_parts in missed.items()})
         return _Judgement(held, candidates, missed)
 
@@ -297,8 +298,8 @@ class _Selection:
         found, scaled = None, False
         if self.plain:
             search = self._searches[False][0]
-            carried = search.explore(tuning.RANK_SEARCH.path_decay, bound=search.carried)
-            if not self.units or search.matched(carried.factors):
+            carried = search.explore(tuning.RANK_SEARCH.path_decay, room=min(search.carried, search.bound))
+            if not self.units or search.exactness.matched(carried.factors):
                 found = self._restored(carried, False)
         if found is None:
             scaled, analyses = True, self.analyses
@@ -315,7 +316,7 @@ class _Selection:
             exact = None
             if trained.matched and not self.phases.ended:  # part of the entries may lead where all of them do not
                 whole = trained.finish()
-                exact = self._restored(whole, intercept) if search.certain(whole.factors) else None
+                exact = self._restored(whole, intercept) if search.exactness.certain(whole.factors) else None
 
             def finished(trained: Trained = trained) -> Fitted:
                 whole = trained.finish()
@@ -327,23 +328,26 @@ class _Selection:
             found[named(trained.kind, intercept)] = Candidate(part_fitted, finished, exact)
         return found
 
-    def _last_doubts(self, fitted: Fitted, error: float) -> Selected | None:
+    def _after_all(
+        self, candidates: dict[str, Candidate], missed: dict[str, Float], part: NDArray[np.bool_]
+    ) -> Selected | None:
         """The exact model after all, if there is one. Noise shows in the entries that were fitted too; that a path took
-        a wrong turn only in those that were not: then slower ones are tried."""
-        if not self._searches:
+        a wrong turn only in those that were not: then others are tried."""
+        if not self._searches or self.phases.ended:
             return None
         intercept = self.units and True in self._searches
         search, _ = self._searches[intercept]
-        missed = self._missed(fitted.factors, self.host) / self.scaling.spread[self.host.cols]
-        if math.sqrt(float(np.mean(missed**2))) > tuning.RANK_SEARCH.wrong_turn_ratio * error:
-            return None
-        for decay in tuning.RANK_SEARCH.slower_decays:
-            if self.phases.ended:
-                break
-            slow = search.explore(decay)
-            if search.certain(slow.factors):
-                return self._exact(self._restored(slow, intercept), intercept)
-        return None
+        test = self.sample.take(part)
+        errors = {kind: self._error([of_kind], [test]) for kind, of_kind in missed.items()}
+        best = min(errors, key=lambda kind: errors[kind])
+        train = self.sample.take(~part)
+        fitted = self._error([self._missed(candidates[best].trained.factors, train)], [train])
+        width = candidates[best].trained.factors.width
+        turned = (
+            fitted <= tuning.RANK_SEARCH.wrong_turn_ratio * errors[best] or search.exactness.oversampling(width) < 1
+        )
+        found = restarted(search) if turned and not search.noise else None
+        return None if found is None else self._exact(self._restored(found, intercept), intercept)
 
     def _calibration(self, candidates: list[Candidate], held: list[Observations], scaled: bool) -> float:
         """By how much standard deviations are too small, if nine of ten held-out entries are to lie within 1.64."""

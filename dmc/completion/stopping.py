@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from dmc.observations import Observations
 from dmc.solver.callbacks import EarlyStopping
 from dmc.solver.solution import StepInfo
@@ -12,12 +14,26 @@ class Settled:
 
     At the bound a width stays in any case. There the path has settled when the entries are nearly matched, and is
     stuck when the value no longer falls either.
+
+    Parameters
+    ----------
+    bound : int
+        Of the width.
+    zero : float
+        The value of the problem at zero.
+    decay : float
+        Factor of the level from look to look: what counts is how far it has fallen, in however many looks.
+    patience : float
+        Exponent of that fall: with 2 the level has to fall by the square.
     """
 
-    looks, fall, little = 5, 0.97, 1e-3
+    level_fall, value_fall, little = 0.84**5, 0.97**5, 1e-3
 
-    def __init__(self, bound: int, zero: float) -> None:
+    def __init__(self, bound: int, zero: float, decay: float, patience: float = 1.0) -> None:
         self._bound, self._little = bound, self.little * zero
+        least = math.log(self.level_fall) / math.log(decay)
+        self._looks = max(round(patience * least), 2)
+        self._fall = self.value_fall ** (1 / least)
         self._before: StepInfo | None = None
         self._in_a_row = 0
         self.stuck = False
@@ -28,11 +44,11 @@ class Settled:
             return False
         counts = info.factors.width == before.factors.width
         if info.factors.width >= self._bound and info.value > self._little:
-            counts = self.stuck = counts and info.value > self.fall * before.value
+            counts = self.stuck = counts and info.value > self._fall * before.value
         else:
             self.stuck = False
         self._in_a_row = self._in_a_row + 1 if counts else 0
-        return self._in_a_row >= self.looks
+        return self._in_a_row >= self._looks
 
 
 class Patience(EarlyStopping):

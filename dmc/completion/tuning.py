@@ -13,8 +13,6 @@ class RankSearchTuning:
     ----------
     path_decay : float
         Factor of the penalty's level in each step of the first path.
-    slower_decays : tuple of float
-        Those of the paths that are tried when the first does not lead to the answer.
     path_steps, polish_steps : int
         Steps at most: more than a phase needs, which ends when it has done its work.
     rounds : int
@@ -34,7 +32,8 @@ class RankSearchTuning:
     as_good : float
         Relative rise of the held-out error for which a model without penalty is preferred.
     wrong_turn_ratio : float
-        Residual over held-out error up to which slower paths are worth trying.
+        Residual over held-out error up to which other paths are worth trying: .2 to .5 where one took a wrong turn, .57
+        and more where there is noise.
     max_gram_numbers : int
         Numbers in the matrices of all rows and columns together, beyond which they are not formed (memory).
     max_held_out, min_held_out : int
@@ -49,11 +48,19 @@ class RankSearchTuning:
         Share of a row in the directions of all rows from which on others say nothing of it.
     row_rounding : float
         Of a row's or column's own size: what is left of it is not the share of others in the rounding.
+    last_step : float
+        Of the entries' size, what a last step leaves at a condition number of 1e4: up to it what looks like noise is
+        rounding.
+    movement_products : int
+        Passes over the entries to find what holds a model still.
+    free_movement : float
+        Change of a model that nothing holds, over that of any, above which it can be moved,
+    movement_rounding : float
+        if it changes observed entries by less than this of what it changes others by.
     """
 
     path_decay: float = 0.84
-    slower_decays: tuple[float, ...] = (0.9, 0.93, 0.96)
-    path_steps: int = 300
+    path_steps: int = 600
     polish_steps: int = 100
     rounds: int = 20
     min_oversampling: float = 1.05
@@ -63,7 +70,7 @@ class RankSearchTuning:
     singular_value_gap: float = 3.0
     exact_gap: float = 1e3
     as_good: float = 0.01
-    wrong_turn_ratio: float = 0.3
+    wrong_turn_ratio: float = 0.5
     max_gram_numbers: int = 50_000_000
     max_held_out: int = 10_000
     min_held_out: int = 20
@@ -72,6 +79,59 @@ class RankSearchTuning:
     max_rounding: float = 0.01
     own_direction: float = 0.999
     row_rounding: float = 1e-6
+    last_step: float = 4e-10
+    movement_products: int = 300
+    free_movement: float = 1e-3
+    movement_rounding: float = 1e-5
+
+
+@dataclass(frozen=True)
+class Restart:
+    """One more path, where those before have not led to the answer.
+
+    Attributes
+    ----------
+    decay : float
+        Of its level.
+    spread : float
+        Standard deviation of the logarithms of random weights of the entries: they change the path and not its end.
+    share : float or None
+        Of the rows and columns, those that check each other best; None: as many as outnumber their freedom the most.
+    """
+
+    decay: float
+    spread: float = 0.0
+    share: float | None = None
+
+
+@dataclass(frozen=True)
+class RestartTuning:
+    """Where else an exact model is sought.
+
+    Chosen on planted matrices of rank 4 and 5 (300 × 300, 250 × 400, 1000 × 1000; entries over freedom 1.05 to 1.2
+    uniformly, 2 of power laws and bands), seeds 300 to 323.
+
+    Attributes
+    ----------
+    restarts : tuple of Restart
+        In their order.
+    patience : float
+        Of `Settled`: with less, a path is left before it is near enough to its end.
+    worthwhile : float
+        Entries over freedom in a part, over those of the whole, from which on it may be easier.
+    """
+
+    restarts: tuple[Restart, ...] = (
+        Restart(0.93),
+        Restart(0.93, share=0.25),
+        Restart(0.97),
+        Restart(0.95, spread=0.2),
+        Restart(0.97, spread=0.2),
+        Restart(0.97, spread=0.2),
+        Restart(0.985, spread=0.1),
+    )
+    patience: float = 2.0
+    worthwhile: float = 0.7
 
 
 @dataclass(frozen=True)
@@ -255,6 +315,7 @@ class WarningTuning:
 
 
 RANK_SEARCH = RankSearchTuning()
+RESTARTS = RestartTuning()
 SELECTION = SelectionTuning()
 SCALING = ScalingTuning()
 FACTOR_ANALYSIS = FactorAnalysisTuning()

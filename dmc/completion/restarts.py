@@ -1,0 +1,66 @@
+"""Where else an exact model is sought, once a path on all entries has not led to it."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dmc.completion import cores, tuning
+from dmc.completion.cores import Part
+from dmc.completion.extension import extended
+from dmc.completion.phases import Phase
+from dmc.completion.rank_search import RankSearch
+from dmc.completion.tuning import Restart
+
+
+def restarted(search: RankSearch) -> Phase | None:
+    """An exact model, by slower paths on parts of the matrix whose rows and columns check each other well, carried on
+    to the others; None if none of them leads to one."""
+    core = cores.densest(search.observations.pattern.to(None), search.carried)
+    for restart in tuning.RESTARTS.restarts:
+        part = _part(search, core, restart)
+        if part is None:
+            continue
+        found = _attempt(search, part, restart)
+        if search.phases.ended:
+            return None
+        if found is not None:
+            return found
+    return None
+
+
+def _part(search: RankSearch, core: Part | None, restart: Restart) -> Part | None:
+    """The rows and columns of a restart; None if they promise nothing."""
+    pattern = search.observations.pattern.to(None)
+    everything = np.ones(pattern.shape[0], bool), np.ones(pattern.shape[1], bool)
+    if restart.share is None:
+        return core or everything
+    part = cores.window(pattern, restart.share)
+    m, n = (int(side.sum()) for side in part)
+    rank = search.carried
+    if min(m, n) <= 2 * rank:
+        return None
+    inside = np.count_nonzero(part[0][pattern.rows] & part[1][pattern.cols])
+    whole = pattern.n_observed / search.exactness.freedom(rank)
+    better = inside / search.exactness.freedom(rank, (m, n)) >= tuning.RESTARTS.worthwhile * whole
+    return part if better else None
+
+
+def _attempt(search: RankSearch, part: Part, restart: Restart) -> Phase | None:
+    """One path, and the model of all that it leads to, if that is exact."""
+    inner = search.within(*part, weights=_weights(search, restart.spread))
+    reached = inner.explore(restart.decay, tuning.RESTARTS.patience)
+    if reached.ended or not inner.exactness.matched(reached.factors):
+        return None
+    start = extended(reached.factors.to(None), part, search.observations.to(None))
+    whole = search.trim(search.polish(search.problem, start.to(search.observations.device)))
+    return whole if search.exactness.certain(whole.factors) else None
+
+
+def _weights(search: RankSearch, spread: float) -> NDArray[np.float64] | None:
+    """Of all entries, on the host: given ones times random ones."""
+    if not spread:
+        return None
+    random = np.exp(spread * search.rng.standard_normal(search.observations.n_observed))
+    given = 1.0 if search.weights is None else np.asarray(search.weights)
+    return np.asarray(random * given)
