@@ -109,7 +109,7 @@ class RestartTuning:
     """Where else an exact model is sought.
 
     Chosen on planted matrices of rank 4 and 5 (300 × 300, 250 × 400, 1000 × 1000; entries over freedom 1.05 to 1.2
-    uniformly, 2 of power laws and bands), seeds 300 to 323.
+    uniformly, 2 of power laws and bands), seeds 300 to 347.
 
     Attributes
     ----------
@@ -122,13 +122,15 @@ class RestartTuning:
     """
 
     restarts: tuple[Restart, ...] = (
-        Restart(0.93),
-        Restart(0.93, share=0.25),
-        Restart(0.97),
-        Restart(0.95, spread=0.2),
-        Restart(0.97, spread=0.2),
-        Restart(0.97, spread=0.2),
-        Restart(0.985, spread=0.1),
+        Restart(0.95),
+        Restart(0.95, 0.1, share=0.25),
+        Restart(0.95, 0.1, share=0.8),
+        Restart(0.97, 0.2),
+        Restart(0.95, 0.1, share=0.9),
+        Restart(0.97, 0.2, share=0.8),
+        Restart(0.96, 0.15),
+        Restart(0.95, 0.1, share=0.75),
+        Restart(0.985, 0.1, share=0.85),
     )
     patience: float = 2.0
     worthwhile: float = 0.7

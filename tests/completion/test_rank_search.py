@@ -52,7 +52,7 @@ def test_oversampling_counts_entries_for_each_degree_of_freedom():
     observed = datasets.planted((80, 60), 3, 0.4).observations
     run = discover(observed)
     for rank in (1, 3, 7):
-        assert run.oversampling(rank) == pytest.approx(observed.n_observed / (rank * (80 + 60 - rank)))
+        assert run.exactness.oversampling(rank) == pytest.approx(observed.n_observed / (rank * (80 + 60 - rank)))
 
 
 def test_lines_without_entries_have_no_freedom():
@@ -61,15 +61,15 @@ def test_lines_without_entries_have_no_freedom():
     small = problem.observations
     large = Observations.from_entries(3 * small.rows, 2 * small.cols, small.values, (120, 60))
     one, other = discover(small), discover(large)
-    assert [one.oversampling(r) for r in (1, 4)] == [other.oversampling(r) for r in (1, 4)]
+    assert [one.exactness.oversampling(r) for r in (1, 4)] == [other.exactness.oversampling(r) for r in (1, 4)]
     assert one.bound == other.bound
 
 
 @pytest.mark.parametrize("rank", [1, 5, 30])
 def test_full_observation_is_always_enough(rank):
-    assert discover(observe(np.ones((40, 30))), 30).oversampling(rank) == math.inf
+    assert discover(observe(np.ones((40, 30))), 30).exactness.oversampling(rank) == math.inf
     padded = Observations.from_entries(*np.indices((4, 3)).reshape(2, -1), np.arange(12.0), (9, 8))
-    assert discover(padded, 30).oversampling(rank) == math.inf
+    assert discover(padded, 30).exactness.oversampling(rank) == math.inf
 
 
 @pytest.mark.parametrize("share", [0.1, 0.3, 0.7])
@@ -77,7 +77,7 @@ def test_full_observation_is_always_enough(rank):
 def test_the_bound_leaves_more_entries_than_degrees_of_freedom(shape, share):
     observed = noise(shape, share)
     run = discover(observed, min(shape))
-    m, n = run._filled
+    m, n = run.exactness.filled
     widest = max([r for r in range(1, min(m, n) + 1) if 1.05 * r * (m + n - r) <= observed.n_observed], default=1)
     assert run.bound == min(2 * widest, *shape)
     assert discover(observed, 2).bound == 2
@@ -86,11 +86,11 @@ def test_the_bound_leaves_more_entries_than_degrees_of_freedom(shape, share):
 def test_only_a_match_with_entries_to_spare_is_certain():
     problem = datasets.planted((40, 30), 3, 0.4)
     run, exact = discover(problem.observations), truth(problem)
-    assert run.certain(exact)
-    assert not run.certain(exact.scaled(1 + 1e-6))
+    assert run.exactness.certain(exact)
+    assert not run.exactness.certain(exact.scaled(1 + 1e-6))
     few = datasets.planted((40, 30), 3, 0.17)  # 204 entries for 201 degrees of freedom
-    assert discover(few.observations).matched(truth(few))
-    assert not discover(few.observations).certain(truth(few))
+    assert discover(few.observations).exactness.matched(truth(few))
+    assert not discover(few.observations).exactness.certain(truth(few))
 
 
 # --- explore
@@ -104,7 +104,7 @@ def test_exploring_finds_the_planted_rank_exactly(shape, rank, share, depth):
     run = discover(problem.observations, depth=depth)
     found = run.explore(FAST).factors
     assert found.width == rank
-    assert run.certain(found)
+    assert run.exactness.certain(found)
     assert relative_error(found, problem) < 1e-7
     assert set(phases(run)) == {"path", "polish"}
     assert all(phase["held_out_error"] is None for phase in run.phases.history)
@@ -130,7 +130,7 @@ def test_exploring_stops_at_noise():
     found = run.explore(FAST).factors
     assert phases(run) == ["path", "polish"]
     assert found.width == 3
-    assert not run.matched(found)
+    assert not run.exactness.matched(found)
     assert relative_error(found, problem) < 0.1 * math.sqrt(3 * 140 / 2400) * 1.3  # σ √(freedom/entries)
 
 
@@ -145,14 +145,14 @@ def test_levels_of_columns_are_fitted_exactly_and_are_no_rank(seed):
     run = discover(observed.with_values(observed.values + levels[observed.cols]), intercept=True)
     found = run.explore(FAST).factors
     assert found.width == 3
-    assert run.certain(found)
+    assert run.exactness.certain(found)
     np.testing.assert_allclose(found.dense(), problem.A @ problem.B.T + levels, atol=1e-9)
 
 
 def test_an_intercept_takes_freedom():
     observed = datasets.planted((80, 60), 3, 0.4).observations
     run = discover(observed, intercept=True)
-    assert run.oversampling(3) == pytest.approx(observed.n_observed / (3 * (80 + 60 - 3) + 60 - 3))
+    assert run.exactness.oversampling(3) == pytest.approx(observed.n_observed / (3 * (80 + 60 - 3) + 60 - 3))
 
 
 def test_a_small_column_that_is_missed_is_no_match():
@@ -162,7 +162,7 @@ def test_a_small_column_that_is_missed_is_no_match():
     X[:, 7] = 1e-12 * np.random.default_rng(0).standard_normal(60)
     model = Factors(problem.A, (), np.where(np.arange(40)[:, None] == 7, 0, problem.B))
     run = discover(problem.observations.with_values(X[problem.observations.rows, problem.observations.cols]))
-    assert not run.matched(model)
+    assert not run.exactness.matched(model)
 
 
 def test_rounding_of_shifted_data_counts_as_a_match():
@@ -171,7 +171,7 @@ def test_rounding_of_shifted_data_counts_as_a_match():
     rounded = observed.with_values((observed.values + 1e6) - 1e6)
     exact = truth(problem).map(lambda a: a)
     noisy = rounded.with_values(rounded.values + 1e-9 * np.sign(np.sin(np.arange(observed.n_observed))))
-    assert not discover(noisy).matched(exact)
+    assert not discover(noisy).exactness.matched(exact)
     assert discover(noisy, rounding=np.full(40, 1e-9)).matched(exact)
 
 
@@ -195,7 +195,7 @@ def test_candidates_are_judged_by_entries_that_they_have_not_seen(observed, low,
     final = found[-1].finish()
     assert phases(run)[-1] == "final"
     assert final.status is Status.COMPLETED  # as many steps as were best
-    assert not run.certain(final.factors)
+    assert not run.exactness.certain(final.factors)
 
 
 def test_what_part_of_the_entries_leads_to_may_match_all():
@@ -205,7 +205,7 @@ def test_what_part_of_the_entries_leads_to_may_match_all():
     exact = Phase("polish", truth(problem), Status.CONVERGED, 0, 0.0)
     found = {c.kind: c for c in run.candidates(exact, train, held_out)}
     assert found["explored"].matched
-    assert run.certain(found["explored"].finish().factors)
+    assert run.exactness.certain(found["explored"].finish().factors)
 
 
 def test_weights_say_which_entries_count():
@@ -270,8 +270,8 @@ def test_a_direction_of_its_own_makes_a_match_an_accident():
     run = discover(observe(X, mask), intercept=True)
     U = X[:, :2]
     model = Factors(U, (), np.eye(5)[:, :2], column_bias=np.array([0, 0, 1.0, 2, 3]))
-    assert run.matched(model)
-    assert not run.certain(model)
+    assert run.exactness.matched(model)
+    assert not run.exactness.certain(model)
 
 
 def test_held_out_entries_are_a_share_and_no_more_than_tell_the_error(monkeypatch):
@@ -284,8 +284,8 @@ def test_held_out_entries_are_a_share_and_no_more_than_tell_the_error(monkeypatc
 def test_without_held_out_entries_the_model_is_no_wider_than_they_carry():
     run = discover(noise())
     before = run.bound
-    found = run.explore(FAST, bound=run.carried).factors
-    assert run.oversampling(found.width) >= tuning.RANK_SEARCH.min_oversampling
+    found = run.explore(FAST, room=run.carried).factors
+    assert run.exactness.oversampling(found.width) >= tuning.RANK_SEARCH.min_oversampling
     assert run.bound == before
 
 

@@ -22,13 +22,13 @@ def looks(settled: Settled, widths, values) -> list[bool]:
 
 
 def test_a_path_has_settled_after_five_looks_at_one_width():
-    assert looks(Settled(9, 1.0), [3] * 7, [0.5] * 7) == [False] * 5 + [True] * 2
-    assert not any(looks(Settled(9, 1.0), [1, 2, 2, 2, 2, 2, 3, 3, 3, 3, 3, 2], [0.5] * 12))
-    assert looks(Settled(9, 1.0), [1, 2, 4, 4, 3, 3, 3, 3, 3, 3], [0.5] * 10) == [False] * 9 + [True]
+    assert looks(Settled(9, 1.0, 0.84), [3] * 7, [0.5] * 7) == [False] * 5 + [True] * 2
+    assert not any(looks(Settled(9, 1.0, 0.84), [1, 2, 2, 2, 2, 2, 3, 3, 3, 3, 3, 2], [0.5] * 12))
+    assert looks(Settled(9, 1.0, 0.84), [1, 2, 4, 4, 3, 3, 3, 3, 3, 3], [0.5] * 10) == [False] * 9 + [True]
 
 
 def test_at_the_bound_it_has_settled_only_when_the_entries_are_nearly_matched():
-    settled = Settled(3, 1.0)
+    settled = Settled(3, 1.0, 0.84)
     assert not any(looks(settled, [3] * 15, 0.8 ** np.arange(15)))  # to 0.04: it falls
     assert not settled.stuck
     assert looks(settled, [3] * 6, 0.9e-3 * 0.8 ** np.arange(6))[4]
@@ -36,10 +36,10 @@ def test_at_the_bound_it_has_settled_only_when_the_entries_are_nearly_matched():
 
 
 def test_at_the_bound_it_is_stuck_when_the_value_no_longer_falls():
-    settled = Settled(3, 1.0)
+    settled = Settled(3, 1.0, 0.84)
     assert looks(settled, [1, 2, 3, 3, 3, 3, 3, 3], [1, 0.5, *(0.4 * 0.99 ** np.arange(6))]) == [False] * 7 + [True]
     assert settled.stuck
-    below = Settled(4, 1.0)
+    below = Settled(4, 1.0, 0.84)
     assert any(looks(below, [3] * 8, 0.4 * 0.99 ** np.arange(8)))
     assert not below.stuck
 
