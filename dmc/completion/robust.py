@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dmc.completion import factor_analysis, tuning
-from dmc.completion.factor_analysis import Entries
+from dmc.completion import tuning
 from dmc.completion.model import Model
 from dmc.completion.phases import Phases
 from dmc.completion.results import Selected, transposed
 from dmc.completion.scaling import Scaling, Side
 from dmc.factors import Array, Factors
 from dmc.observations import Observations
+from dmc.solver import initial
+from dmc.solver.loop import Look
+from dmc.solver.problem import MaskedLeastSquares
+from dmc.solver.rank_path import FIRST_LEVEL, RankPath
 from dmc.solver.row_solve import LEAST_NOISE
+from dmc.solver.solution import Status
 
 Float = NDArray[np.float64]
 
@@ -82,9 +87,9 @@ def select_robustly(
     outliers = np.zeros(host.n_observed, bool)
     if side == "rows":
         of_columns = None if weights is None else np.asarray(host.pattern.both_orders(weights).by_column)
-        outliers[host.pattern.column_order] = _suspected(transposed(host), of_columns, width)
+        outliers[host.pattern.column_order] = _suspected(transposed(host), of_columns, width, phases)
     else:
-        outliers = _suspected(host, weights, width)
+        outliers = _suspected(host, weights, width, phases)
     seen: list[NDArray[np.bool_]] = []
     while True:
         seen.append(outliers)
@@ -95,8 +100,91 @@ def select_robustly(
             return found, seen[-1]
 
 
-def _suspected(host: Observations, weights: Float | None, width: int) -> NDArray[np.bool_]:
-    """(observed,) entries that a robust factor analysis misses by far."""
+def _suspected(host: Observations, weights: Float | None, width: int, phases: Phases) -> NDArray[np.bool_]:
+    """(observed,) entries that lie far from a path on which others count for more."""
+    path = ReweightedPath(host, weights, width)
+    phases.run.phase(path.advance, path.look, tuning.ROBUST.path_steps, planned=True)
+    return _minority(path.deviations, host)
+
+
+class ReweightedPath:
+    """Down the path of the rank, with entries that count the less at each step the farther they lie from the model.
+
+    What is far is told by the medians of all residuals and of those of a row and a column, but not below what the path's
+    level leaves out: so the scale falls with the level, and nothing is cast out before the model can explain it
+    ("graduated non-convexity"). Some entries are held out; where their median residual was least the path is done.
+
+    Parameters
+    ----------
+    host : Observations
+        NumPy entries.
+    weights : (observed,) array or None
+        Of the entries.
+    width : int
+        At most.
+    """
+
+    def __init__(self, host: Observations, weights: Float | None, width: int) -> None:
+        self._host = _robustly_standardised(host)
+        self._root = np.ones(host.n_observed) if weights is None else np.sqrt(weights / weights.mean())
+        rng = np.random.default_rng(0)
+        self._trained = self._root**2 * ~_held_out(host, rng)
+        self.deviations = np.zeros(host.n_observed)
+        m, n = host.shape
+        self._least = 0.0
+        self._weigh(np.abs(self._host.values))
+        weighted = self._host.with_values(self._host.values * self._weights)
+        start = initial.spectral(weighted, 1).scaled(1 - FIRST_LEVEL)
+        self._factors = replace(start, column_bias=0 * start.V[:, 0])
+        bound = max(1, min(width, host.n_observed // (m + n)))
+        self._step = RankPath(bound, decay=tuning.ROBUST.path_decay, seed=rng)
+        self._state = None
+        self._best, self._since = np.inf, 0
+
+    def _weigh(self, missed: Float) -> None:
+        host = self._host
+        m, n = host.shape
+        of_lines = np.maximum(_medians(missed, host.rows, m)[host.rows], _medians(missed, host.cols, n)[host.cols])
+        size = np.maximum(MEDIAN_TO_DEVIATION * np.maximum(of_lines, np.median(missed)), max(self._least, 1e-12))
+        self._now = missed / size
+        self._weights = self._trained / (1 + (self._now / C) ** 2) ** 2
+        self._missed = missed
+
+    def advance(self) -> None:
+        problem = MaskedLeastSquares(self._host, self._weights)
+        if self._state is None:
+            self._state = self._step.init(problem, self._factors)
+        self._state = replace(self._state, problem=problem)
+        self._factors, self._state = self._step(self._factors, *problem.value_and_grad(self._factors), self._state)
+        m, n = self._host.shape
+        self._least = self._state.level * self._state.size / np.sqrt(m * n)
+        self._weigh(self._root * np.abs(problem.residual(self._factors)))
+
+    def look(self) -> Look:
+        out = self._trained == 0
+        error = float(np.median(self._missed[out if out.any() else ...]))
+        self._since = 0 if error < (1 - 1e-3) * self._best else self._since + 1
+        if error < self._best:
+            self._best, self.deviations = error, self._now
+        over = error < ENOUGH or self._since >= 8
+        return Look(error, 1.0, lambda: self._factors, Status.CONVERGED if over else None)
+
+
+C, ENOUGH = 3.0, 1e-6
+
+
+def _held_out(host, rng):
+    out = np.zeros(host.n_observed, bool)
+    try:
+        test = host.split(tuning.ROBUST.held_out_share, rng)[1]
+    except ValueError:
+        return out
+    out[host.locate(test.rows, test.cols)] = True
+    return out
+
+
+def _robustly_standardised(host: Observations) -> Observations:
+    """With median 0 and typical deviation 1 in each column."""
     n = host.shape[1]
     x, at = np.asarray(host.values).astype(np.float64), host.cols
     level = _medians(x, at, n)
@@ -104,21 +192,7 @@ def _suspected(host: Observations, weights: Float | None, width: int) -> NDArray
     counts = np.maximum(np.bincount(at, minlength=n), 1)
     whole = np.sqrt(np.bincount(at, (x - level[at]) ** 2, n) / counts)  # where most entries are one value
     spread = np.where(spread > 0, spread, np.where(whole > 0, whole, 1.0))
-    z = (x - level[at]) / spread[at]
-    given = np.ones(len(z)) if weights is None else weights
-    standard, trust = (
-        host.with_values(np.clip(z, -tuning.ROBUST.clipped, tuning.ROBUST.clipped)),
-        1 / (1 + (z / tuning.ROBUST.clipped) ** 2),
-    )
-    root = np.sqrt(given)
-    for _ in range(tuning.ROBUST.reweighted):
-        entries = Entries.of(standard, given * trust)
-        found = factor_analysis.fit(entries, width, relevance=True) if width else None
-        missed = root * (np.abs(z - found.at(host.rows, at)) if found else np.abs(z))
-        size = MEDIAN_TO_DEVIATION * np.maximum(_medians(missed, at, n), np.median(missed))[at]
-        size = np.maximum(size, 1e-12)
-        trust = (tuning.ROBUST.freedom + 1) / (tuning.ROBUST.freedom + (missed / size) ** 2)
-    return _minority(missed / size, host)
+    return host.with_values((x - level[at]) / spread[at])
 
 
 def _minority(deviations: Float, host: Observations, columns: bool = True) -> NDArray[np.bool_]:

@@ -219,6 +219,9 @@ class RobustTuning:
     reweighted: int = 6
     freedom: float = 2.0
     clipped: float = 10.0
+    path_decay: float = 0.84
+    path_steps: int = 100
+    held_out_share: float = 0.1
 
 
 @dataclass(frozen=True)
