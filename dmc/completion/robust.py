@@ -13,6 +13,7 @@ from dmc.completion.model import Model
 from dmc.completion.phases import Phases
 from dmc.completion.results import Selected, transposed
 from dmc.completion.scaling import Scaling, Side
+from dmc.completion.selection import too_large
 from dmc.factors import Array, Factors
 from dmc.observations import Observations
 from dmc.solver import initial
@@ -95,9 +96,20 @@ def select_robustly(
         seen.append(outliers)
         kept = None if weights is None else weights[~outliers]
         found = select(observations.take(~outliers), kept)
-        outliers = _minority(standardised_residuals(found.model, host, weights, found.model.noise), host)
+        deviations = standardised_residuals(found.model, host, weights, found.model.noise)
+        deviations[outliers] = np.minimum(deviations[outliers], _predicted_deviations(found.model, host.take(outliers)))
+        outliers = _minority(deviations, host)
         if phases.ended or len(seen) == tuning.ROBUST.rounds or any((outliers == before).all() for before in seen):
             return found, seen[-1]
+
+
+def _predicted_deviations(model: Model, left_out: Observations) -> Float:
+    """(entries,) of some that the model has not seen: residuals over what it says of its predictions there."""
+    if too_large(model.factors):
+        return np.full(left_out.n_observed, np.inf)
+    rows, cols = left_out.rows, left_out.cols
+    missed = np.abs(np.asarray(model.factors.at(rows, cols)).astype(np.float64) - left_out.values)
+    return np.asarray(missed / np.maximum(model.deviations(rows, cols), 1e-300))
 
 
 def _suspected(host: Observations, weights: Float | None, width: int, phases: Phases) -> NDArray[np.bool_]:
