@@ -100,7 +100,7 @@ def _predicted_deviations(model: Model, left_out: Observations) -> Float:
     """(entries,) of some that the model has not seen: residuals over what it says of its predictions there."""
     if too_large(model.factors):
         return np.full(left_out.n_observed, np.inf)
-    rows, cols = left_out.rows, left_out.cols
+    rows, cols = np.asarray(left_out.rows), np.asarray(left_out.cols)
     missed = np.abs(np.asarray(model.factors.at(rows, cols)).astype(np.float64) - left_out.values)
     return np.asarray(missed / np.maximum(model.deviations(rows, cols), 1e-300))
 

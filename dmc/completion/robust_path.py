@@ -29,10 +29,10 @@ class ReweightedPath:
     """A `RankPath` on which every entry counts the less, the farther it lies from the model of the step before.
 
     How far is said in the typical residual of all entries or of the entry's row or column, whichever is largest, as
-    medians tell it: a row that the model has not learnt yet is not cast out. And it is never less than an entry of what
-    the path's level leaves out of the model, so that the scale falls with the level ("graduated non-convexity") and
-    nothing is far before the model could explain it. A few entries are held out: the path ends where their median
-    residual falls no longer.
+    medians tell it: else a row that the model learns late is cast out as a whole. And it is never less than an entry
+    of a direction at the path's level, so that the scale falls with the level ("graduated non-convexity") and nothing
+    is far before the model could explain it. A few entries are held out: the path ends where their median residual
+    falls no longer.
 
     Parameters
     ----------
@@ -80,7 +80,8 @@ class ReweightedPath:
         problem = MaskedLeastSquares(self._host, self._weights)
         state = self._step.init(problem, self._factors) if self._state is None else self._state
         state = replace(state, problem=problem)
-        self._factors, self._state = self._step(self._factors, *problem.value_and_grad(self._factors), state)
+        value, grad = problem.value_and_grad(self._factors)
+        self._factors, self._state = self._step(self._factors, float(value), grad, state)
         self._missed = self._root * np.abs(problem.residual(self._factors))
         m, n = self._host.shape
         self._weigh(self._state.level * self._state.size / math.sqrt(m * n))
@@ -101,12 +102,19 @@ class ReweightedPath:
 
     def _weigh(self, least: float) -> None:
         """Anew by the residuals, in typical ones or the least that is typical."""
-        host, missed, order = self._host, self._missed, np.argsort(self._missed)
-        lines = zip((host.rows, host.cols), host.shape, strict=True)
-        typical = [medians(missed, at, count, order)[at] for at, count in lines]
-        size = MEDIAN_TO_DEVIATION * np.maximum(np.maximum(*typical), np.median(missed))
-        self._deviations = missed / np.maximum(size, max(least, 1e-300))
+        missed = self._missed
+        overall, order = float(np.median(missed)), np.argsort(missed)
+        sides = zip((self._host.rows, self._host.cols), self._host.shape, strict=True)
+        of_lines = np.maximum(*(_of_lines(missed, at, count, order)[at] for at, count in sides))
+        typical = np.clip(of_lines, overall, tuning.ROBUST.path_max_ratio * overall)
+        self._deviations = missed / np.maximum(MEDIAN_TO_DEVIATION * typical, max(least, 1e-300))
         self._weights = ~self._held_out * self._root**2 * trust(self._deviations)
+
+
+def _of_lines(missed: Float, at: Array, count: int, order: NDArray[np.int64]) -> Float:
+    """(count,) the median of each row or column that has enough entries for one; 0 of the others."""
+    enough = np.bincount(at, minlength=count) >= tuning.ROBUST.path_min_entries
+    return medians(missed, at, count, order) * enough
 
 
 def trust(deviations: Float) -> Float:
