@@ -68,7 +68,8 @@ CONCERNS = {
     ),
     "robust": of_completion(
         "ROBUST", _judges.outliers, deviations=(4.0, 7.0), rounds=(5, 20), reweighted=(3, 12), freedom=(1.0, 4.0),
-        clipped=(5.0, 20.0),
+        path_decay=(0.7, 0.92), path_steps=(50, 200), path_patience=(4, 16), path_min_change=(3e-4, 3e-3),
+        path_matched=(1e-7, 1e-5), path_min_entries=(5, 20), path_max_ratio=(5.0, 20.0), held_out_share=(0.03, 0.1),
     ),
     "variational": of_ratings(
         "bayesian", RATINGS, min_start_width=(4, 8), max_start_width=(8, 16),

@@ -7,19 +7,18 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from dmc.completion import factor_analysis, tuning
-from dmc.completion.factor_analysis import Entries
+from dmc.completion import tuning
 from dmc.completion.model import Model
 from dmc.completion.phases import Phases
 from dmc.completion.results import Selected, transposed
+from dmc.completion.robust_path import MEDIAN_TO_DEVIATION, ReweightedPath, medians, trust
 from dmc.completion.scaling import Scaling, Side
-from dmc.factors import Array, Factors
+from dmc.completion.selection import too_large
+from dmc.factors import Factors
 from dmc.observations import Observations
 from dmc.solver.row_solve import LEAST_NOISE
 
 Float = NDArray[np.float64]
-
-MEDIAN_TO_DEVIATION = 1.4826  # of a Gaussian
 
 
 def standardised_residuals(
@@ -35,7 +34,7 @@ def standardised_residuals(
     if weights is not None:
         scaled = scaled * np.sqrt(weights)
     least = 0 if noise is None else noise / model.scaling.spread
-    typical = MEDIAN_TO_DEVIATION * _medians(scaled, at, len(model.scaling.spread))
+    typical = MEDIAN_TO_DEVIATION * medians(scaled, at, len(model.scaling.spread))
     eps = float(np.finfo(observations.dtype).eps)
     rounding = 100 * eps * np.abs(observations.values).max(initial=0) / model.scaling.spread[at]
     overall = MEDIAN_TO_DEVIATION * float(np.median(scaled)) if len(scaled) else 0.0
@@ -61,15 +60,15 @@ def gross(model: Model, observations: Observations, weights: Float | None = None
 def select_robustly(
     observations: Observations,
     weights: Float | None,
-    width: int,
+    bound: int,
     side: Side,
     phases: Phases,
     select: Callable[[Observations, Float | None], Selected],
 ) -> tuple[Selected, NDArray[np.bool_]]:
     """Fit to the entries that agree with each other.
 
-    Factor analysis under Student's t says which may be wrong; a model of the others is fitted, and says anew, until
-    nothing changes.
+    A path that trusts entries the less the farther they lie from it says which may be wrong; a model of the others is
+    fitted, and says anew, until nothing changes.
 
     Returns
     -------
@@ -82,43 +81,35 @@ def select_robustly(
     outliers = np.zeros(host.n_observed, bool)
     if side == "rows":
         of_columns = None if weights is None else np.asarray(host.pattern.both_orders(weights).by_column)
-        outliers[host.pattern.column_order] = _suspected(transposed(host), of_columns, width)
+        outliers[host.pattern.column_order] = _suspected(transposed(host), of_columns, bound, phases)
     else:
-        outliers = _suspected(host, weights, width)
+        outliers = _suspected(host, weights, bound, phases)
     seen: list[NDArray[np.bool_]] = []
     while True:
         seen.append(outliers)
         kept = None if weights is None else weights[~outliers]
         found = select(observations.take(~outliers), kept)
-        outliers = _minority(standardised_residuals(found.model, host, weights, found.model.noise), host)
+        deviations = standardised_residuals(found.model, host, weights, found.model.noise)
+        deviations[outliers] = np.minimum(deviations[outliers], _predicted_deviations(found.model, host.take(outliers)))
+        outliers = _minority(deviations, host)
         if phases.ended or len(seen) == tuning.ROBUST.rounds or any((outliers == before).all() for before in seen):
             return found, seen[-1]
 
 
-def _suspected(host: Observations, weights: Float | None, width: int) -> NDArray[np.bool_]:
-    """(observed,) entries that a robust factor analysis misses by far."""
-    n = host.shape[1]
-    x, at = np.asarray(host.values).astype(np.float64), host.cols
-    level = _medians(x, at, n)
-    spread = MEDIAN_TO_DEVIATION * _medians(np.abs(x - level[at]), at, n)
-    counts = np.maximum(np.bincount(at, minlength=n), 1)
-    whole = np.sqrt(np.bincount(at, (x - level[at]) ** 2, n) / counts)  # where most entries are one value
-    spread = np.where(spread > 0, spread, np.where(whole > 0, whole, 1.0))
-    z = (x - level[at]) / spread[at]
-    given = np.ones(len(z)) if weights is None else weights
-    standard, trust = (
-        host.with_values(np.clip(z, -tuning.ROBUST.clipped, tuning.ROBUST.clipped)),
-        1 / (1 + (z / tuning.ROBUST.clipped) ** 2),
-    )
-    root = np.sqrt(given)
-    for _ in range(tuning.ROBUST.reweighted):
-        entries = Entries.of(standard, given * trust)
-        found = factor_analysis.fit(entries, width, relevance=True) if width else None
-        missed = root * (np.abs(z - found.at(host.rows, at)) if found else np.abs(z))
-        size = MEDIAN_TO_DEVIATION * np.maximum(_medians(missed, at, n), np.median(missed))[at]
-        size = np.maximum(size, 1e-12)
-        trust = (tuning.ROBUST.freedom + 1) / (tuning.ROBUST.freedom + (missed / size) ** 2)
-    return _minority(missed / size, host)
+def _predicted_deviations(model: Model, left_out: Observations) -> Float:
+    """(entries,) of some that the model has not seen: residuals over what it says of its predictions there."""
+    if too_large(model.factors):
+        return np.full(left_out.n_observed, np.inf)
+    rows, cols = np.asarray(left_out.rows), np.asarray(left_out.cols)
+    missed = np.abs(np.asarray(model.factors.at(rows, cols)).astype(np.float64) - left_out.values)
+    return np.asarray(missed / np.maximum(model.deviations(rows, cols), 1e-300))
+
+
+def _suspected(host: Observations, weights: Float | None, bound: int, phases: Phases) -> NDArray[np.bool_]:
+    """(observed,) entries far from where a path led that trusts such the less."""
+    path = ReweightedPath(host, weights, bound)
+    path.run(phases)
+    return _minority(path.deviations, host)
 
 
 def _minority(deviations: Float, host: Observations, columns: bool = True) -> NDArray[np.bool_]:
@@ -137,16 +128,14 @@ def _minority(deviations: Float, host: Observations, columns: bool = True) -> ND
 
 def fold_in(model: Model, observations: Observations, *, covariances: bool = False) -> tuple[Factors, Float | None]:
     """`Model.fold_in` of NumPy entries, as far as these agree with each other and with the columns."""
-    trust = np.ones(observations.n_observed)
+    trusted = np.ones(observations.n_observed)
     for _ in range(tuning.ROBUST.reweighted):
-        folded, _ = model.fold_in(observations, trust)
+        folded, _ = model.fold_in(observations, trusted)
         predicted = np.asarray(folded.at(observations.rows, observations.cols))
         missed = np.abs(predicted.astype(np.float64) - observations.values)
         least = _noise(model, observations)
-        typical = MEDIAN_TO_DEVIATION * _medians(missed, observations.rows, observations.shape[0])
-        trust = (tuning.ROBUST.freedom + 1) / (
-            tuning.ROBUST.freedom + (missed / np.maximum(typical[observations.rows], least)) ** 2
-        )
+        typical = MEDIAN_TO_DEVIATION * medians(missed, observations.rows, observations.shape[0])
+        trusted = trust(missed / np.maximum(typical[observations.rows], least))
     outliers = _minority(missed / least, observations, columns=False)
     return model.fold_in(observations.take(~outliers), covariances=covariances)
 
@@ -170,13 +159,3 @@ def _flags(host: Observations) -> NDArray[np.bool_]:
     np.maximum.at(high, host.cols, host.values)
     between = (host.values != low[host.cols]) & (host.values != high[host.cols])
     return np.asarray((np.bincount(host.cols, between, n) == 0)[host.cols])
-
-
-def _medians(values: Float, at: Array, count: int) -> Float:
-    """(count,) the median of the values at each place; 0 where there is none."""
-    order = np.lexsort((values, at))
-    counts = np.bincount(at, minlength=count)
-    ends = np.cumsum(counts)
-    ordered = np.append(values[order], 0.0)
-    low, high = ends - counts + np.maximum(counts - 1, 0) // 2, ends - counts + counts // 2
-    return np.asarray(np.where(counts > 0, (ordered[low] + ordered[np.minimum(high, len(values))]) / 2, 0.0))

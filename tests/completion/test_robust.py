@@ -4,42 +4,13 @@ import numpy as np
 import pytest
 from sklearn import datasets as tables
 
-from dmc import MatrixCompletion, datasets, observe
+from dmc import MatrixCompletion, observe
 from dmc.completion import robust
 from dmc.completion.model import Model
 from dmc.completion.robust import gross, standardised_residuals
 from dmc.completion.scaling import Scaling
 from dmc.factors import Factors
-
-
-def planted(shape, rank, share, seed=0, noise=0.0) -> tuple[np.ndarray, np.ndarray]:
-    """The truth, and what was observed of it."""
-    problem = datasets.planted(shape, rank, share, seed=seed, noise=noise)
-    x = np.full(shape, np.nan)
-    x[problem.observations.rows, problem.observations.cols] = problem.observations.values
-    return problem.A @ problem.B.T, x
-
-
-def spoilt(x: np.ndarray, share: float, size: float = 10.0, seed: int = 1) -> tuple[np.ndarray, np.ndarray]:
-    """Some of the entries wrong by so many spreads, up or down; and which."""
-    rng = np.random.default_rng(seed)
-    seen = np.flatnonzero(np.isfinite(x))
-    at = rng.choice(seen, round(share * len(seen)), replace=False)
-    x = x.copy()
-    x.ravel()[at] += size * np.nanstd(x) * rng.choice([-1, 1], len(at))
-    rows, cols = np.unravel_index(np.sort(at), x.shape)
-    return x, np.column_stack([rows, cols])
-
-
-def table(seed: int, noise: float = 0.2, shape=(120, 8)) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Truth, entries and what is hidden of a table in units."""
-    rng = np.random.default_rng(seed)
-    truth = rng.standard_normal((shape[0], 2)) @ rng.standard_normal((2, shape[1]))
-    truth = truth / truth.std(axis=0)
-    hidden = rng.random(shape) < 0.25
-    x = np.where(hidden, np.nan, truth + noise * rng.standard_normal(shape))
-    units = np.logspace(-2, 2, shape[1])
-    return (truth + 5) * units, (x + 5) * units, hidden
+from spoilt_matrices import planted, spoilt, table
 
 
 def error(model: MatrixCompletion, truth: np.ndarray, hidden: np.ndarray) -> float:
@@ -65,6 +36,20 @@ def test_gross_errors_are_found_and_nothing_else(shape, rank, observed, share):
     np.testing.assert_allclose(model.complete(), truth, atol=1e-9)
     assert model.rank_ == rank
     assert model.residual_rms_ < 1e-10  # of the entries that were left
+
+
+@pytest.mark.parametrize("share", [0.05, 0.1])
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_gross_errors_of_a_sparse_matrix_are_found(share, seed):
+    """Of any size, down to what hides in the matrix itself: an entry left in would be followed by a direction."""
+    truth, x = planted((150, 150), 3, 0.2, seed)
+    rng = np.random.default_rng(seed)
+    wrong = np.isfinite(x) & (rng.random(x.shape) < share)
+    x[wrong] += 10 * np.nanstd(x) * rng.standard_normal(wrong.sum())
+    model = MatrixCompletion(loss="robust").fit(x)
+    np.testing.assert_array_equal(model.outliers_, np.argwhere(wrong))
+    np.testing.assert_allclose(model.complete(), truth, atol=1e-9)
+    assert model.rank_ == 3
 
 
 @pytest.mark.parametrize("scale", ["columns", "rows", "none"])
@@ -255,6 +240,14 @@ def test_entries_that_are_said_to_be_imprecise_are_not_gross():
     MatrixCompletion().fit(x, weights=noise**-2)
 
 
+def test_an_entry_that_was_left_out_may_come_back():
+    """Its row has few others, so that its prediction is off by more than the noise."""
+    truth, x, hidden = table(204)
+    model = MatrixCompletion(loss="robust").fit(x)
+    assert len(model.outliers_) == 0
+    assert error(model, truth, hidden) == error(MatrixCompletion().fit(x), truth, hidden)
+
+
 # --- pieces
 
 
@@ -305,8 +298,3 @@ def test_no_line_loses_more_than_half():
         (2, 4),
         (2, 5),
     }
-
-
-def test_medians_of_each_line():
-    values, at = np.array([5.0, 1, 2, 8, 4, 7]), np.array([0, 0, 0, 2, 2, 3])
-    np.testing.assert_array_equal(robust._medians(values, at, 5), [2, 0, 6, 7, 0])
