@@ -15,18 +15,28 @@ from dmc.completion.tuning import Restart
 
 def restarted(search: RankSearch) -> Phase | None:
     """An exact model, by slower paths on parts of the matrix whose rows and columns check each other well, carried on
-    to the others; None if none of them leads to one."""
+    to the others; None if none of them leads to one, or the first ones say that there is noise."""
     core = cores.densest(search.observations.pattern.to(None), search.carried)
+    tried: list[bool] = []  # whether a path has told of noise
     for restart in tuning.RESTARTS.restarts:
         part = _part(search, core, restart)
         if part is None:
             continue
-        found = _attempt(search, part, restart)
-        if search.phases.ended:
-            return None
-        if found is not None:
+        inner = search.within(*part, weights=_weights(search, restart.spread))
+        reached = inner.explore(restart.decay, tuning.RESTARTS.patience)
+        found = None if reached.ended else _carried_on(search, inner, reached, part)
+        if found is not None or search.phases.ended:
             return found
+        tried.append(_noisy(inner, reached))
+        if len(tried) == tuning.RESTARTS.doubtful and all(tried):
+            break
     return None
+
+
+def _noisy(inner: RankSearch, reached: Phase) -> bool:
+    """Whether a path left what looks like noise, and not but little; or took more directions than entries can tell."""
+    left_noise = inner.noise and reached.value > tuning.RESTARTS.little
+    return left_noise or reached.factors.width > inner.carried
 
 
 def _part(search: RankSearch, core: Part | None, restart: Restart) -> Part | None:
@@ -46,11 +56,9 @@ def _part(search: RankSearch, core: Part | None, restart: Restart) -> Part | Non
     return part if better else None
 
 
-def _attempt(search: RankSearch, part: Part, restart: Restart) -> Phase | None:
-    """One path, and the model of all that it leads to, if that is exact."""
-    inner = search.within(*part, weights=_weights(search, restart.spread))
-    reached = inner.explore(restart.decay, tuning.RESTARTS.patience)
-    if reached.ended or not inner.exactness.matched(reached.factors):
+def _carried_on(search: RankSearch, inner: RankSearch, reached: Phase, part: Part) -> Phase | None:
+    """The model of all that an exact one of a part leads to, if it is exact too."""
+    if not inner.exactness.matched(reached.factors):
         return None
     start = extended(reached.factors.to(None), part, search.observations.to(None))
     whole = search.trim(search.polish(search.problem, start.to(search.observations.device)))

@@ -342,7 +342,7 @@ class _Selection:
         best = min(errors, key=lambda kind: errors[kind])
         train = self.sample.take(~part)
         fitted = self._error([self._missed(candidates[best].trained.factors, train)], [train])
-        width = candidates[best].trained.factors.width
+        width = max(candidates[best].trained.factors.width, 1)
         turned = (
             fitted <= tuning.RANK_SEARCH.wrong_turn_ratio * errors[best] or search.exactness.oversampling(width) < 1
         )

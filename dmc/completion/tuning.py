@@ -119,6 +119,11 @@ class RestartTuning:
         Of `Settled`: with less, a path is left before it is near enough to its end.
     worthwhile : float
         Entries over freedom in a part, over those of the whole, from which on it may be easier.
+    doubtful : int
+        So many first restarts that all told of noise are the last,
+    little : float
+        if what they left was more than this of the squares: .003 where noise is a tenth of the entries' size, 1e-5 and
+        less where a path took a wrong turn.
     """
 
     restarts: tuple[Restart, ...] = (
@@ -134,6 +139,8 @@ class RestartTuning:
     )
     patience: float = 2.0
     worthwhile: float = 0.7
+    doubtful: int = 2
+    little: float = 1e-4
 
 
 @dataclass(frozen=True)

@@ -172,7 +172,7 @@ def test_rounding_of_shifted_data_counts_as_a_match():
     exact = truth(problem).map(lambda a: a)
     noisy = rounded.with_values(rounded.values + 1e-9 * np.sign(np.sin(np.arange(observed.n_observed))))
     assert not discover(noisy).exactness.matched(exact)
-    assert discover(noisy, rounding=np.full(40, 1e-9)).matched(exact)
+    assert discover(noisy, rounding=np.full(40, 1e-9)).exactness.matched(exact)
 
 
 # --- candidates
