@@ -45,7 +45,7 @@ class Outcome(NamedTuple):
     rank: int
     seconds: float
     share: float  # of the entries that can be determined
-    told: bool  # it warned
+    told: bool  # it warned; of rivals nothing is asked
     raised: str = ""
 
 
@@ -86,7 +86,7 @@ def told_the_rank(case: Case, name: str, seed: int) -> Outcome:
     completed = TOLD_THE_RANK[name](t, case.rank)
     seconds = time.perf_counter() - began
     share = float(t.rows.mean() * t.columns.mean())
-    return Outcome(*t.errors(completed), off(t, completed), case.rank, seconds, share, told=False)
+    return Outcome(*t.errors(completed), off(t, completed), case.rank, seconds, share, told=True)
 
 
 def summary(outcomes: Sequence[Outcome], rank: int) -> dict[str, Any]:
