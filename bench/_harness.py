@@ -8,11 +8,15 @@ import os
 import platform
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from concurrent.futures import ProcessPoolExecutor
 from datetime import UTC, datetime
 from importlib.metadata import version
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
+
+from threadpoolctl import threadpool_limits
 
 from dmc import kernels
 
@@ -48,6 +52,17 @@ def load(bench: str) -> list[dict[str, Any]]:
 def cases(bench: str, prefix: str) -> dict[str, dict[str, Any]]:
     """The results whose case begins so, by what follows."""
     return {row["case"][len(prefix) :]: row for row in load(bench) if row["case"].startswith(prefix)}
+
+
+def spread(function: Callable[[Any], Any], arguments: Iterable[Any], chunksize: int = 1) -> list[Any]:
+    """In as many processes as there are cores, one thread each: seconds are those of one thread among others."""
+    with ProcessPoolExecutor(os.cpu_count(), get_context("forkserver"), initializer=_one_thread) as executor:
+        return list(executor.map(function, arguments, chunksize=chunksize))
+
+
+def _one_thread() -> None:
+    os.environ["OMP_NUM_THREADS"] = "1"
+    threadpool_limits(1)
 
 
 def data_folder() -> Path:

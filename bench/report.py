@@ -20,6 +20,17 @@ from _recommender_tables import (
     sparse_clicks,
     sparse_ratings,
 )
+from _recovery_tables import (
+    noise,
+    phase_panels,
+    random_problems,
+    recovery_bounds,
+    recovery_condition,
+    recovery_harder,
+    recovery_rivals,
+    recovery_uniform,
+    seconds,
+)
 from dmc import plots
 
 README = Path(__file__).parent.parent / "README.md"
@@ -33,38 +44,6 @@ def completion() -> list[str]:
             lines.append(
                 f"| {case} | `{solver}` | {row['relative_error']:.0e} | {row['rank']} | {row['seconds']:.2f} |"
             )
-    return lines
-
-
-def success() -> list[str]:
-    lines = [
-        "| matrix | ρ | κ | recovered, bound 10 | bound 20 | no bound | exact rank among them |",
-        "|---|---|---|---|---|---|---|",
-    ]
-    rows = cases("recovery", "success | ")
-    for name in dict.fromkeys(name.rpartition(" | ")[0] for name in rows):
-        mine = [rows[f"{name} | {bound}"] for bound in ("10", "20", "none")]
-        rates = " | ".join(f"{row['success']:.0%}" for row in mine)
-        lines.append(f"| {name} | {rates} | {min(row['exact_rank'] for row in mine):.0%} |")
-    return lines
-
-
-def seconds() -> list[str]:
-    lines = ["| matrix of rank 5 | solver | seconds | relative error |", "|---|---|---|---|"]
-    for name, row in cases("recovery", "time | ").items():
-        d, _, solver = name.partition(" | ")
-        lines.append(f"| {d} × {d} | {solver} | {row['median_seconds']:.2f} | {row['largest_error']:.0e} |")
-    return lines
-
-
-def noise() -> list[str]:
-    lines = [
-        "| noise σ | ρ | error over the oracle's: median, worst of 20 | tuned soft-impute's |",
-        "|---|---|---|---|",
-    ]
-    for name, row in cases("recovery", "noise | ").items():
-        ours = f"{row['over_oracle']:.2f}, {row['over_oracle_worst']:.2f}"
-        lines.append(f"| {name} | {ours} | {row['soft_impute_over_oracle']:.2f} |")
     return lines
 
 
@@ -293,26 +272,6 @@ def against_full_panels() -> list[plots.Panel]:
     ]
 
 
-def phase_panels() -> list[plots.Panel]:
-    diagrams = []
-    for kappa in ("1", "100"):
-        rows = cases("recovery", f"phase | {kappa} | ")
-        lines = [
-            plots.Line(row["oversampling"], row["success"], name, {"marker": "o", "linewidth": 2.2 if not i else 1.2})
-            for i, (name, row) in enumerate(rows.items())
-        ]
-        diagrams.append(
-            plots.Panel(
-                f"100 × 100, rank 3, condition number {kappa}",
-                "entries over degrees of freedom",
-                "share recovered (20 seeds)",
-                lines,
-                ylim=(-0.03, 1.03),
-            )
-        )
-    return diagrams
-
-
 def scaling_panels() -> list[plots.Panel]:
     rows = {
         int(name.split()[0].replace(",", "")): row for name, row in cases("scaling", "").items() if "entries" in name
@@ -459,8 +418,13 @@ FIGURES = {
 
 
 SECTIONS = (
-    success,
+    recovery_uniform,
+    recovery_bounds,
+    recovery_condition,
+    recovery_harder,
+    recovery_rivals,
     seconds,
+    random_problems,
     noise,
     scaling,
     completion,

@@ -48,6 +48,17 @@ def test_the_seed_decides():
     assert not np.array_equal(first.A, other.A)
 
 
+def test_what_the_drawn_entries_determine():
+    problem = datasets.planted((60, 60), 3, 0.14)
+    found, pattern = problem.identifiability, problem.observations.pattern
+    assert found.rank == 3
+    few = pattern.row_counts < 3, pattern.column_counts < 3
+    assert few[0].any()
+    assert (found.row_blocks[few[0]] == -1).all()
+    assert (found.column_blocks[few[1]] == -1).all()
+    assert datasets.planted((60, 60), 3, 0.5).identifiability.whole
+
+
 def test_a_large_shape_is_no_dense_matrix():
     observed = datasets.planted((300_000, 200_000), 1, 1e-8).observations
     assert observed.n_observed == 600

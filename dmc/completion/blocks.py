@@ -10,11 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import block_diag
 
-from dmc.completion.identifiability import connected
 from dmc.completion.model import Model
 from dmc.completion.results import HeldOut, Selected, submatrix
 from dmc.completion.scaling import Scaling, Side
 from dmc.factors import Factors
+from dmc.identifiability import connected
 from dmc.observations import Observations
 from dmc.pattern import Pattern
 from dmc.solver.solution import Status

@@ -16,13 +16,13 @@ from dmc import _checks, kernels
 from dmc.completion import imputation, storage, tuning
 from dmc.completion.findings import Findings
 from dmc.completion.fit import fit_repeated
-from dmc.completion.identifiability import Identifiability
 from dmc.completion.model import in_units
 from dmc.completion.phases import Phases
 from dmc.completion.queries import CompletionQueries
 from dmc.completion.results import Selected, Settings, filled, rms, rms_of_columns
 from dmc.completion.scaling import Scaling
 from dmc.completion.tables import Bounds, Labels, read, repetitions, weighted
+from dmc.identifiability import Identifiability
 from dmc.inputs import GappedArray, aligned
 from dmc.observations import Observations
 from dmc.solver.callbacks import Progress

@@ -14,10 +14,10 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from dmc import _arrays, _checks
 from dmc._warn import warn
 from dmc.completion import imputation
-from dmc.completion.identifiability import Identifiability
 from dmc.completion.model import Model, in_units
 from dmc.completion.tables import Bounds, Labels, read
 from dmc.factors import Factors
+from dmc.identifiability import Identifiability
 from dmc.inputs import GappedArray
 from dmc.observations import Observations
 

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 
 from dmc import __version__, model_file
-from dmc.completion.identifiability import Identifiability
 from dmc.completion.model import Model, in_units
 from dmc.completion.scaling import Scaling
 from dmc.completion.tables import Bounds, Labels
 from dmc.factors import Factors
+from dmc.identifiability import Identifiability
 from dmc.observations import Observations
 from dmc.pattern import Pattern, SparseIndex
 from dmc.solver.solution import Status

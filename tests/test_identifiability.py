@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from dmc import observe
-from dmc.completion.identifiability import Identifiability
+from dmc.identifiability import Identifiability
 
 
 def of(mask, rank):
