@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 
 from dmc import _arrays
 from dmc.completion import tuning
-from dmc.completion.identifiability import Identifiability, stripped
 from dmc.completion.results import rms
 from dmc.factors import Array, Factors
+from dmc.identifiability import Identifiability, stripped
 from dmc.observations import Observations
 from dmc.solver.gauss_newton import NormalEquations
 from dmc.solver.problem import MaskedLeastSquares
