@@ -49,9 +49,9 @@ RATINGS = partial(rated, _judges.rating_error)
 # fmt: off
 CONCERNS = {
     "rank-search": of_completion(
-        "RANK_SEARCH", _judges.planted, path_decay=(0.76, 0.88), slower_decays=((0.88, 0.91, 0.95), (0.92, 0.95, 0.98)),
+        "RANK_SEARCH", _judges.planted, path_decay=(0.76, 0.88),
         rounds=(5, 40), min_oversampling=(1.02, 1.1), ample_oversampling=(1.5, 3.0), signflip_ratio=(1.05, 1.2),
-        singular_value_gap=(2.0, 5.0), exact_gap=(1e2, 1e4), as_good=(0.003, 0.03), wrong_turn_ratio=(0.1, 0.6),
+        singular_value_gap=(2.0, 5.0), exact_gap=(1e2, 1e4), as_good=(0.003, 0.03),
         max_held_out=(3_000, 30_000), max_held_out_share=(0.1, 0.3), min_spare_entries=(1.1, 1.5),
     ),
     "selection": of_completion(

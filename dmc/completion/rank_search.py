@@ -82,8 +82,8 @@ class RankSearch:
         ranks = range(1, min(2 * bound, *self.exactness.filled) + 1)
         least = tuning.RANK_SEARCH.min_oversampling
         self.carried = max((r for r in ranks if self.exactness.oversampling(r) >= least), default=1)
-        self.room = min(2 * self.carried, *observations.shape)
-        self.bound = min(bound, self.room)
+        self.bound = min(bound, 2 * self.carried, *observations.shape)
+        self.room = min(2 * self.carried + tuning.RANK_SEARCH.further_room, *observations.shape)
         self.noise = False  # whether a path has ended for nothing but noise is left
 
     def within(self, rows: NDArray[np.bool_], cols: NDArray[np.bool_], weights: Array | None = None) -> RankSearch:

@@ -337,16 +337,17 @@ class _Selection:
             return None
         intercept = self.units and True in self._searches
         search, _ = self._searches[intercept]
-        test = self.sample.take(part)
-        errors = {kind: self._error([of_kind], [test]) for kind, of_kind in missed.items()}
+        test, train = self.sample.take(part), self.sample.take(~part)
+        kinds = missed.keys() & {named(kind, intercept) for kind in SEARCHED}
+        errors = {kind: self._error([missed[kind]], [test]) for kind in sorted(kinds)}
+        if not errors:
+            return None
         best = min(errors, key=lambda kind: errors[kind])
-        train = self.sample.take(~part)
-        fitted = self._error([self._missed(candidates[best].trained.factors, train)], [train])
-        width = max(candidates[best].trained.factors.width, 1)
-        turned = (
-            fitted <= tuning.RANK_SEARCH.wrong_turn_ratio * errors[best] or search.exactness.oversampling(width) < 1
-        )
-        found = restarted(search) if turned and not search.noise else None
+        model, limits = candidates[best].trained.factors, tuning.RESTARTS
+        fitted = self._error([self._missed(model, train)], [train])
+        turned = fitted <= (limits.noise_ratio if search.noise else limits.wrong_turn_ratio) * errors[best]
+        turned |= not search.noise and search.exactness.oversampling(max(model.width, 1)) < 1
+        found = restarted(search) if turned else None
         return None if found is None else self._exact(self._restored(found, intercept), intercept)
 
     def _calibration(self, candidates: list[Candidate], held: list[Observations], scaled: bool) -> float:

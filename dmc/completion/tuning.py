@@ -17,6 +17,8 @@ class RankSearchTuning:
         Steps at most: more than a phase needs, which ends when it has done its work.
     rounds : int
         Of path and polish, each lower than the last.
+    further_room : int
+        Directions on a path beyond twice as many as the entries can tell: where these are few.
     min_oversampling : float
         Entries over degrees of freedom above which matching them all exactly is no accident.
     ample_oversampling : float
@@ -31,9 +33,6 @@ class RankSearchTuning:
         Such a ratio of an exact model, whose further directions may only fill in.
     as_good : float
         Relative rise of the held-out error for which a model without penalty is preferred.
-    wrong_turn_ratio : float
-        Residual over held-out error up to which other paths are worth trying: .2 to .5 where one took a wrong turn, .57
-        and more where there is noise.
     max_gram_numbers : int
         Numbers in the matrices of all rows and columns together, beyond which they are not formed (memory).
     max_held_out, min_held_out : int
@@ -63,6 +62,7 @@ class RankSearchTuning:
     path_steps: int = 600
     polish_steps: int = 100
     rounds: int = 20
+    further_room: int = 4
     min_oversampling: float = 1.05
     ample_oversampling: float = 2.0
     signflip_ratio: float = 1.1
@@ -70,7 +70,6 @@ class RankSearchTuning:
     singular_value_gap: float = 3.0
     exact_gap: float = 1e3
     as_good: float = 0.01
-    wrong_turn_ratio: float = 0.5
     max_gram_numbers: int = 50_000_000
     max_held_out: int = 10_000
     min_held_out: int = 20
@@ -115,6 +114,11 @@ class RestartTuning:
     ----------
     restarts : tuple of Restart
         In their order.
+    wrong_turn_ratio : float
+        Residual over held-out error up to which a path may have taken a wrong turn: then it is .02 to .5, and .57 and
+        more where there is noise,
+    noise_ratio : float
+        and up to which it may where the residual looks like noise: .02 to .14, and .17 and more where it is.
     patience : float
         Of `Settled`: with less, a path is left before it is near enough to its end.
     worthwhile : float
@@ -137,8 +141,10 @@ class RestartTuning:
         Restart(0.95, 0.1, share=0.75),
         Restart(0.985, 0.1, share=0.85),
     )
+    wrong_turn_ratio: float = 0.5
+    noise_ratio: float = 0.15
     patience: float = 2.0
-    worthwhile: float = 0.7
+    worthwhile: float = 0.9
     doubtful: int = 2
     little: float = 1e-4
 
