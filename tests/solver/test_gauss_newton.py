@@ -293,3 +293,9 @@ def test_the_compiled_solve_has_the_same_bits_with_any_number_of_threads(tol, n_
         with kernels.threads(count):
             found.append(flat(NormalEquations(problem, at).solve(gradient, tol, 4)))
     np.testing.assert_array_equal(*found)
+
+
+def test_a_line_of_fewer_entries_than_unknowns_has_no_block_of_its_own():
+    assert NormalEquations(MaskedLeastSquares(observations()), random()).blocked
+    assert not NormalEquations(MaskedLeastSquares(gappy()), random()).blocked
+    assert NormalEquations(MaskedLeastSquares(gappy()), random(1)).blocked
