@@ -17,16 +17,14 @@ using dmc::refuse;
 namespace {
 
 template <class Real>
-dmc::Blocks<Real> blocks(const Array<Real>& a, const char* name, py::ssize_t lines, py::ssize_t width) {
-    if (a.ndim() == 3) return {checked(a, name, {1, width, width}), true};
-    return {checked(a, name, {lines, width * (width + 1) / 2}), false};
-}
+using Maybe = std::optional<Array<Real>>;
 
 template <class Real, class Index>
 py::tuple solve(const Entries<Index>& by_row, const Entries<Index>& by_column, const Array<std::int64_t>& column_order,
-                const Array<Real>& left, const Array<Real>& right, const std::optional<Array<Real>>& weights,
-                const Array<Real>& diagonal, const Array<Real>& row_blocks, const Array<Real>& column_blocks,
-                const Array<Real>& right_side, double tol, std::int64_t max_products, int n_threads) {
+                const Array<Real>& left, const Array<Real>& right, const Maybe<Real>& weights, double curvature,
+                const Maybe<Real>& row_l2, const Maybe<Real>& column_l2, const Maybe<Real>& row_ridge,
+                const Maybe<Real>& column_ridge, bool of_lines, const Array<Real>& row_gradient,
+                const Array<Real>& column_gradient, double tol, std::int64_t max_products, int n_threads) {
     const auto rows = by_row.lines();
     const auto columns = by_column.lines();
     const py::ssize_t m = rows.count, n = columns.count, entries = rows.entries();
@@ -38,7 +36,6 @@ py::tuple solve(const Entries<Index>& by_row, const Entries<Index>& by_column, c
             refuse("column_order holds " + std::to_string(order[e]) + ", which is no place of an entry");
     const Real *l = checked(left, "left", {m, kAny}), *r = checked(right, "right", {n, kAny});
     const py::ssize_t row_width = right.shape(1), column_width = left.shape(1);
-    const py::ssize_t size = m * row_width + n * column_width;
     const dmc::NormalEquations<Real, Index> equations{rows,
                                                       columns,
                                                       order,
@@ -47,30 +44,34 @@ py::tuple solve(const Entries<Index>& by_row, const Entries<Index>& by_column, c
                                                       row_width,
                                                       column_width,
                                                       checked(weights, "weights", {entries}),
-                                                      checked(diagonal, "diagonal", {size}),
-                                                      blocks(row_blocks, "row_blocks", m, row_width),
-                                                      blocks(column_blocks, "column_blocks", n, column_width)};
-    const Real* b = checked(right_side, "right_side", {size});
-    Array<Real> solution(size);
-    Real* x = solution.mutable_data();
+                                                      checked(row_l2, "row_l2", {m}),
+                                                      checked(column_l2, "column_l2", {n}),
+                                                      checked(row_ridge, "row_ridge", {row_width}),
+                                                      checked(column_ridge, "column_ridge", {column_width}),
+                                                      curvature,
+                                                      of_lines};
+    const Real *of_rows = checked(row_gradient, "row_gradient", {m, row_width}),
+               *of_columns = checked(column_gradient, "column_gradient", {n, column_width});
+    Array<Real> row_solution({m, row_width}), column_solution({n, column_width});
+    Real *x = row_solution.mutable_data(), *y = column_solution.mutable_data();
     std::int64_t products;
     {
         py::gil_scoped_release release;
-        products = dmc::solve_normal_equations(equations, b, tol, max_products, x, n_threads);
+        products = dmc::solve_normal_equations(equations, of_rows, of_columns, tol, max_products, x, y, n_threads);
     }
-    return py::make_tuple(solution, products);
+    return py::make_tuple(row_solution, column_solution, products);
 }
 
 template <class Real, class Index>
 void define(py::module_& m) {
-    m.def(
-        "solve_normal_equations", &solve<Real, Index>, py::arg("by_row"), py::arg("by_column"),
-        py::arg("column_order").noconvert(), py::arg("left").noconvert(), py::arg("right").noconvert(),
-        py::arg("weights").noconvert(), py::arg("diagonal").noconvert(), py::arg("row_blocks").noconvert(),
-        py::arg("column_blocks").noconvert(), py::arg("right_side").noconvert(), py::arg("tol"),
-        py::arg("max_products"), py::arg("n_threads") = 0,
-        "(solution, products): preconditioned conjugate gradients on the Gauss–Newton system of a two-factor model. "
-        "Blocks are packed upper triangles, one for each line, or an inverse (1, width, width) that is common to all.");
+    m.def("solve_normal_equations", &solve<Real, Index>, py::arg("by_row"), py::arg("by_column"),
+          py::arg("column_order").noconvert(), py::arg("left").noconvert(), py::arg("right").noconvert(),
+          py::arg("weights").noconvert(), py::arg("curvature"), py::arg("row_l2").noconvert(),
+          py::arg("column_l2").noconvert(), py::arg("row_ridge").noconvert(), py::arg("column_ridge").noconvert(),
+          py::arg("of_lines"), py::arg("row_gradient").noconvert(), py::arg("column_gradient").noconvert(),
+          py::arg("tol"), py::arg("max_products"), py::arg("n_threads") = 0,
+          "(rows, columns, products): preconditioned conjugate gradients on the Gauss–Newton system of a two-factor "
+          "model, with the diagonal blocks of all lines as the preconditioner, or with their average.");
 }
 
 }  // namespace

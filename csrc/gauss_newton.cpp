@@ -1,25 +1,28 @@
 #include "gauss_newton.h"
 
-#include <algorithm>
-#include <limits>
+#include <cmath>
+#include <memory>
+#include <type_traits>
 #include <vector>
 
-#include "cholesky.h"
+#include "coordinates.h"
+#include "line_inverses.h"
+#include "normal_product.h"
 #include "parallel.h"
 
 namespace dmc {
 namespace {
 
-constexpr std::int64_t kChunk = 1 << 12;         // numbers in a piece of a vector: sums are added in their order
-constexpr std::int64_t kWorkOfThread = 1 << 20;  // multiplications for which a further thread is woken
+constexpr std::int64_t kChunk = 1 << 12;  // numbers in a piece of a vector: sums are added in their order
+constexpr double kLoose = 1e-4;           // tolerance that single precision serves, with room to spare
 
 // body(begin, end) for pieces of 0 … size−1; the sum of what they return, in their order.
 template <class Body>
-double for_pieces(std::int64_t size, std::int64_t piece, std::int64_t work, int n_threads, const Body& body) {
-    const std::int64_t pieces = (size + piece - 1) / piece;
+double for_pieces(std::int64_t size, int n_threads, const Body& body) {
+    const std::int64_t pieces = (size + kChunk - 1) / kChunk;
     std::vector<double> parts(pieces, 0.0);
-    parallel_for(pieces, threads_for(work, kWorkOfThread, n_threads),
-                 [&](std::int64_t p) { parts[p] = body(p * piece, std::min((p + 1) * piece, size)); });
+    parallel_for(pieces, threads_for(size, kProductsOfThread, n_threads),
+                 [&](std::int64_t p) { parts[p] = body(p * kChunk, std::min((p + 1) * kChunk, size)); });
     double total = 0;
     for (double part : parts) total += part;
     return total;
@@ -34,303 +37,273 @@ struct Dot {
     }
 };
 
-// y += a x
-struct Add {
+// y = a x + b y
+struct Combine {
     template <int Bytes, class Real>
-    static DMC_INLINE int run(const Real& a, const Real* const& x, Real* const& y, const std::int64_t& size) {
-        for (std::int64_t i = 0; i < size; ++i) y[i] += a * x[i];
+    static DMC_INLINE int run(const Real& a, const Real* const& x, const Real& b, Real* const& y,
+                              const std::int64_t& size) {
+        for (std::int64_t i = 0; i < size; ++i) y[i] = a * x[i] + b * y[i];
         return 0;
     }
 };
 
-// Where row p begins in a packed upper triangle: with its diagonal.
-DMC_INLINE std::int64_t place_of(std::int64_t p, std::int64_t k) { return p * k - p * (p - 1) / 2; }
-
-template <class Real>
-double trace_of(const Real* block, std::int64_t k) {
-    double trace = 0;
-    for (std::int64_t p = 0; p < k; ++p) trace += block[place_of(p, k)];
-    return trace;
-}
-
-// The inverses of the packed blocks of lines begin … end−1, in rows of `stride` numbers. Lines with few entries have
-// singular blocks and get a little ridge: of the size of what rounding leaves in their own, for theirs may be larger
-// than all others together.
-template <class Real>
-struct Inversion {
-    const Real* blocks;
-    Real* inverses;
-    std::int64_t width, stride;
-    double mean_trace;
-};
-
-struct Invert {
-    template <int Bytes, class Real>
-    static DMC_INLINE int run(const Inversion<Real>& work, const std::int64_t& begin, const std::int64_t& end) {
-        using Systems = Cholesky<double, Bytes>;
-        constexpr std::int64_t lanes = Systems::lanes;
-        const std::int64_t k = work.width, size = k * (k + 1) / 2;
-        std::vector<Wide<double>> numbers(size + 1), room(k + 1);
-        const Systems systems{k, k, numbers.data()->lanes, room.data()->lanes};
-        for (std::int64_t first = begin; first < end; first += lanes) {
-            const std::int64_t count = std::min(lanes, end - first);
-            for (std::int64_t i = 0; i < lanes; ++i)  // lanes that are left over have the last block once more
-                fill(systems.a + i, lanes, work, first + std::min(i, count - 1));
-            systems.factor();
-            systems.invert();
-            for (std::int64_t i = 0; i < count; ++i) {
-                Real* to = work.inverses + (first + i) * k * work.stride;
-                for (std::int64_t r = 0; r < k; ++r)
-                    for (std::int64_t c = r; c < k; ++c)
-                        to[r * work.stride + c] = to[c * work.stride + r] = Real(systems.at(r, c)[i]);
-            }
+// One side: its unknowns, in coordinates of their own, and what the model has beside them.
+template <class Given, class Real>
+struct Side {
+    Side(std::int64_t lines, std::int64_t others, const Given* basis, std::int64_t width, double curvature,
+         const Given* l2, const Given* ridge, std::int64_t start, int n_threads)
+        : lines(lines),
+          others(others),
+          width(width),
+          start(start),
+          coordinates(basis, others, width, curvature, on_average(l2, lines, ridge, width), n_threads),
+          basis(basis) {
+        std::vector<double> numbers(width, 1.0);
+        for (std::int64_t i = 0; i < lines && l2; ++i) penalised |= l2[i] != 0;
+        if (penalised) {
+            of_l2.assign(l2, l2 + lines);
+            metric = coordinates.template transformed<Real>(numbers);
         }
-        return 0;
+        for (std::int64_t c = 0; c < width; ++c) ridged |= (numbers[c] = ridge ? double(ridge[c]) : 0) != 0;
+        if (ridged) common = coordinates.template transformed<Real>(numbers);
     }
 
-    // One lane: a block and its ridge.
-    template <class Real>
-    static DMC_INLINE void fill(double* a, std::int64_t lanes, const Inversion<Real>& work, std::int64_t line) {
-        const std::int64_t k = work.width;
-        const Real* block = work.blocks + line * (k * (k + 1) / 2);
-        const double eps = std::numeric_limits<Real>::epsilon();
-        const double needed = 100 * eps * std::max(trace_of(block, k), work.mean_trace) / k;
-        const double ridge = needed > 0 ? needed : 1;
-        for (std::int64_t r = 0; r < k; ++r)
-            for (std::int64_t c = r; c < k; ++c, a += lanes) *a = double(*block++) + (r == c ? ridge : 0);
+    // out += direction · D
+    void add_ridges(const Real* direction, Real* out, int n_threads) const {
+        const Rows<const Real> from{direction + start, width};
+        const Rows<Real> to{out + start, width};
+        if (ridged) multiply<true>(from, small(common), static_cast<const Real*>(nullptr), to, lines, n_threads);
+        if (penalised) multiply<true>(from, small(metric), of_l2.data(), to, lines, n_threads);
     }
+
+    Small<Real> small(const std::vector<Real>& matrix) const {
+        return {matrix.data(), width, rounded_up<Real>(width), Form::full};
+    }
+
+    static std::vector<double> on_average(const Given* l2, std::int64_t lines, const Given* ridge, std::int64_t width) {
+        double mean = 0;
+        for (std::int64_t i = 0; i < lines && l2; ++i) mean += double(l2[i]) / double(lines);
+        std::vector<double> found(width, mean);
+        for (std::int64_t c = 0; c < width && ridge; ++c) found[c] += double(ridge[c]);
+        return found;
+    }
+
+    std::int64_t lines, others, width, start;
+    Coordinates coordinates;
+    const Given* basis;
+    bool penalised = false, ridged = false;
+    std::vector<Real> of_l2, metric, common;  // l2 of each line counts in the metric; the common ridge in full
+    std::unique_ptr<LineInverses<Real>> inverses;
 };
 
-// Some lines of one side, and the inverses that their residuals are multiplied by.
-template <class Real>
-struct Part {
-    const Real* residual;
-    Real* out;
-    std::int64_t begin, end, width, stride;
-    const Real* inverses;
-    std::int64_t step;  // from one line's inverse to the next; 0: common to all
-};
-
-struct Precondition {
-    template <int Bytes, class Real>
-    static DMC_INLINE int run(const Part<Real>& part) {
-        constexpr std::int64_t lanes = Vector<Real, Bytes>::lanes;
-        for (std::int64_t i = part.begin; i < part.end; ++i) {
-            std::int64_t c = 0;
-            for (; c + 4 * lanes <= part.stride; c += 4 * lanes) columns<Bytes, 4>(part, i, c);
-            for (; c < part.stride; c += lanes) columns<Bytes, 1>(part, i, c);
-        }
-        return 0;
-    }
-
-    // Some vectors of line i's product, from number c on.
-    template <int Bytes, int Vectors, class Real>
-    static DMC_INLINE void columns(const Part<Real>& part, std::int64_t i, std::int64_t c) {
-        using V = Vector<Real, Bytes>;
-        const std::int64_t k = part.width;
-        const Real *from = part.residual + i * k, *inverse = part.inverses + i * part.step + c;
-        typename V::type sums[Vectors] = {};
-        for (std::int64_t r = 0; r < k; ++r)
-            for (int v = 0; v < Vectors; ++v) sums[v] += from[r] * V::load(inverse + r * part.stride + v * V::lanes);
-        Real room[Vectors * V::lanes];
-        for (int v = 0; v < Vectors; ++v) V::store(room + v * V::lanes, sums[v]);
-        if (c < k) std::copy_n(room, std::min<std::int64_t>(Vectors * V::lanes, k - c), part.out + i * k + c);
-    }
-};
-
-template <class Real>
-std::int64_t rounded_up(std::int64_t width) {
-    constexpr std::int64_t lanes = 64 / sizeof(Real);
-    return (width + lanes - 1) / lanes * lanes;
-}
-
-// One side: its unknowns among all, and what is gathered of the model.
-template <class Real, class Index>
-class Side {
-  public:
-    // Of the widened model [rows left]·[right columns]ᵀ this side's part has its unknowns at `place`.
-    Side(Lines<Index> lines, const Real* basis, std::int64_t width, std::int64_t start, std::int64_t place,
-         const Real* model, std::int64_t model_width, std::int64_t wide, Blocks<Real> blocks, int n_threads)
-        : lines_(lines),
-          width_(width),
-          padded_(padded_width<Real, Real>(width)),
-          start_(start),
-          place_(place),
-          wide_(wide),
-          common_(blocks.common_inverse),
-          stride_(rounded_up<Real>(width)),
-          basis_(*lines.pool, lines.other_lines * padded_),
-          widened_(*lines.pool, lines.count * wide),
-          sums_(*lines.pool, lines.count * padded_) {
-        for (std::int64_t j = 0; j < lines.other_lines; ++j) {
-            std::copy_n(basis + j * width, width, &basis_[j * padded_]);
-            std::fill_n(&basis_[j * padded_] + width, padded_ - width, Real(0));
-        }
-        std::fill_n(widened_.data(), lines.count * wide, Real(0));
-        const std::int64_t there = place ? 0 : width;  // where the model itself stands
-        for (std::int64_t i = 0; i < lines.count; ++i)
-            std::copy_n(model + i * model_width, model_width, &widened_[i * wide + there]);
-        invert(blocks, n_threads);
-    }
-
-    const Real* widen(const Real* direction, int n_threads) {
-        for_lines(n_threads, [&](std::int64_t begin, std::int64_t end) {
-            for (std::int64_t i = begin; i < end; ++i)
-                std::copy_n(direction + start_ + i * width_, width_, &widened_[i * wide_ + place_]);
-            return 0.0;
-        });
-        return widened_.data();
-    }
-
-    // product = Σ_e products[e] basis_j + diagonal · direction, over the entries of each line.
-    void add_up(const Real* products, const Real* direction, const Real* diagonal, Real* product, int n_threads) {
-        weighted_sums(lines_, basis_.data(), padded_, products, sums_.data(), n_threads);
-        for_lines(n_threads, [&](std::int64_t begin, std::int64_t end) {
-            for (std::int64_t i = begin; i < end; ++i)
-                for (std::int64_t c = 0; c < width_; ++c) {
-                    const std::int64_t at = start_ + i * width_ + c;
-                    product[at] = sums_[i * padded_ + c] + diagonal[at] * direction[at];
-                }
-            return 0.0;
-        });
-    }
-
-    void precondition(const Real* residual, Real* out, int n_threads) {
-        for_lines(n_threads, [&](std::int64_t begin, std::int64_t end) {
-            const Part<Real> part{residual + start_,
-                                  out + start_,
-                                  begin,
-                                  end,
-                                  width_,
-                                  stride_,
-                                  inverses_.data(),
-                                  common_ ? 0 : width_ * stride_};
-            dispatch<Precondition>(part);
-            return 0.0;
-        });
-    }
-
-  private:
-    void invert(Blocks<Real> blocks, int n_threads) {
-        const std::int64_t count = common_ ? 1 : lines_.count, size = width_ * (width_ + 1) / 2;
-        inverses_.assign(count * width_ * stride_, Real(0));
-        if (common_) {
-            for (std::int64_t r = 0; r < width_; ++r)
-                std::copy_n(blocks.data + r * width_, width_, &inverses_[r * stride_]);
-            return;
-        }
-        double total = 0;
-        for (std::int64_t i = 0; i < count; ++i) total += trace_of(blocks.data + i * size, width_);
-        const Inversion<Real> work{blocks.data, inverses_.data(), width_, stride_, count ? total / count : 0};
-        for_lines(n_threads, [&](std::int64_t begin, std::int64_t end) {
-            dispatch<Invert>(work, begin, end);
-            return 0.0;
-        });
-    }
-
-    template <class Body>
-    void for_lines(int n_threads, const Body& body) {
-        const std::int64_t lines = std::max<std::int64_t>(1, kChunk / std::max<std::int64_t>(width_, 1));
-        for_pieces(lines_.count, lines, lines_.count * width_ * width_, n_threads, body);
-    }
-
-    Lines<Index> lines_;
-    std::int64_t width_, padded_, start_, place_, wide_;
-    bool common_;
-    std::int64_t stride_;  // of a row of an inverse: whole vectors of any instruction set
-    std::vector<Real> inverses_;
-    Buffer<Real> basis_, widened_, sums_;
-};
-
-template <class Real, class Index>
+template <class Given, class Real, class Index>
 class System {
   public:
-    System(const NormalEquations<Real, Index>& eq, int n_threads)
+    using Equations = NormalEquations<Given, Index>;
+
+    System(const Equations& eq, int n_threads)
         : eq_(eq),
           n_threads_(n_threads),
-          wide_(padded_width<Real, Real>(eq.row_width + eq.column_width)),
-          rows_(eq.by_row, eq.right, eq.row_width, 0, 0, eq.left, eq.column_width, wide_, eq.row_blocks, n_threads),
-          columns_(eq.by_column, eq.left, eq.column_width, eq.row_unknowns(), eq.row_width, eq.right, eq.row_width,
-                   wide_, eq.column_blocks, n_threads),
-          by_row_(*eq.by_row.pool, eq.by_row.entries()),
-          by_column_(*eq.by_row.pool, eq.by_row.entries()) {}
-
-    void multiply(const Real* direction, Real* product) {
-        const std::int64_t entries = eq_.by_row.entries();
-        const Real *own = rows_.widen(direction, n_threads_), *other = columns_.widen(direction, n_threads_);
-        masked_product(eq_.by_row, Sides<Real>{own, other, wide_}, by_row_.data(), n_threads_);
-        const auto each = [&](const auto& body) {
-            for_pieces(entries, kChunk, entries, n_threads_, [&](std::int64_t begin, std::int64_t end) {
-                for (std::int64_t e = begin; e < end; ++e) body(e);
-                return 0.0;
-            });
-        };
-        if (eq_.weights) each([&](std::int64_t e) { by_row_[e] *= eq_.weights[e]; });
-        each([&](std::int64_t e) { by_column_[e] = by_row_[eq_.column_order[e]]; });
-        rows_.add_up(by_row_.data(), direction, eq_.diagonal, product, n_threads_);
-        columns_.add_up(by_column_.data(), direction, eq_.diagonal, product, n_threads_);
+          rows_(eq.by_row.count, eq.by_column.count, eq.right, eq.row_width, eq.curvature, eq.row_l2, eq.row_ridge, 0,
+                n_threads),
+          columns_(eq.by_column.count, eq.by_row.count, eq.left, eq.column_width, eq.curvature, eq.column_l2,
+                   eq.column_ridge, eq.by_row.count * eq.row_width, n_threads),
+          vectors_(vectors_for<Real>(2 * std::max(eq.row_width, eq.column_width))),
+          wide_(numbers_in<Real>(vectors_)),
+          narrow_(numbers_in<Real>((vectors_ + 1) / 2)),
+          own_(*eq.by_row.pool, rows_.lines * wide_),
+          other_(*eq.by_row.pool, columns_.lines * wide_),
+          left_(*eq.by_row.pool, rows_.lines * narrow_),
+          row_sums_(*eq.by_row.pool, rows_.lines * narrow_),
+          column_sums_(*eq.by_row.pool, columns_.lines * narrow_),
+          products_(*eq.by_row.pool, eq.by_row.entries()) {
+        if (eq.weights) weights_.assign(eq.weights, eq.weights + eq.by_row.entries());
+        std::fill_n(own_.data(), rows_.lines * wide_, Real(0));
+        std::fill_n(other_.data(), columns_.lines * wide_, Real(0));
+        std::fill_n(left_.data(), rows_.lines * narrow_, Real(0));
+        into(rows_, rows_.basis, columns_.lines, other_.data(), wide_);
+        into(columns_, columns_.basis, rows_.lines, left_.data(), narrow_);
+        copy(left_.data(), narrow_, own_.data() + eq.row_width, wide_, rows_.lines, eq.column_width);
+        if (eq.of_lines) invert();
     }
 
-    void precondition(const Real* residual, Real* out) {
-        rows_.precondition(residual, out, n_threads_);
-        columns_.precondition(residual, out, n_threads_);
+    std::int64_t size() const { return rows_.lines * rows_.width + columns_.lines * columns_.width; }
+    bool identity() const { return !eq_.of_lines; }
+
+    // A gradient, in the coordinates of the unknowns.
+    Buffer<double> right_side(const Given* row_gradient, const Given* column_gradient) {
+        Buffer<double> found(*eq_.by_row.pool, size());
+        into(rows_, row_gradient, rows_.lines, found.data(), rows_.width);
+        into(columns_, column_gradient, columns_.lines, found.data() + columns_.start, columns_.width);
+        return found;
+    }
+
+    Buffer<Real> vector() { return Buffer<Real>(*eq_.by_row.pool, size()); }
+
+    void back(const Real* solution, double scale, Given* rows, Given* columns) {
+        const std::vector<double> scales(std::max(rows_.lines, columns_.lines), scale);
+        multiply<false>(Rows<const Real>{solution, rows_.width}, rows_.coordinates.backward(), scales.data(),
+                        Rows<Given>{rows, rows_.width}, rows_.lines, n_threads_);
+        multiply<false>(Rows<const Real>{solution + columns_.start, columns_.width}, columns_.coordinates.backward(),
+                        scales.data(), Rows<Given>{columns, columns_.width}, columns_.lines, n_threads_);
+    }
+
+    void multiply_by(const Real* direction, Real* product) {
+        copy(direction, rows_.width, own_.data(), wide_, rows_.lines, rows_.width);
+        copy(direction + columns_.start, columns_.width, other_.data() + rows_.width, wide_, columns_.lines,
+             columns_.width);
+        const Real* weights = eq_.weights ? weights_.data() : nullptr;
+        run_pass<false>(Pass<Real, Index>{eq_.by_row, vectors_, own_.data(), other_.data(), weights, nullptr,
+                                          products_.data(), row_sums_.data()},
+                        n_threads_);
+        run_pass<true>(Pass<Real, Index>{eq_.by_column, vectors_, nullptr, left_.data(), nullptr, eq_.column_order,
+                                         products_.data(), column_sums_.data()},
+                       n_threads_);
+        copy(row_sums_.data(), narrow_, product, rows_.width, rows_.lines, rows_.width);
+        copy(column_sums_.data(), narrow_, product + columns_.start, columns_.width, columns_.lines, columns_.width);
+        rows_.add_ridges(direction, product, n_threads_);
+        columns_.add_ridges(direction, product, n_threads_);
+    }
+
+    void precondition(const Real* residual, Real* out) const {
+        for (const Side<Given, Real>* side : {&rows_, &columns_})
+            side->inverses->multiply(residual + side->start, out + side->start);
     }
 
   private:
-    const NormalEquations<Real, Index>& eq_;
+    // Lines of numbers in the coordinates of a side.
+    template <class From, class To>
+    void into(const Side<Given, Real>& side, const From* from, std::int64_t lines, To* to, std::int64_t stride) {
+        multiply<false>(Rows<const From>{from, side.width}, side.coordinates.forward(),
+                        static_cast<const double*>(nullptr), Rows<To>{to, stride}, lines, n_threads_);
+    }
+
+    void copy(const Real* from, std::int64_t from_stride, Real* to, std::int64_t to_stride, std::int64_t lines,
+              std::int64_t width) {
+        for_pieces_of_lines(lines, lines * width, n_threads_, [&](std::int64_t begin, std::int64_t end) {
+            copy_lines(from, from_stride, to, to_stride, width, begin, end);
+        });
+    }
+
+    void invert() {
+        std::vector<Real> by_column;
+        if (eq_.weights) {
+            by_column.resize(weights_.size());
+            for (std::size_t e = 0; e < by_column.size(); ++e) by_column[e] = weights_[eq_.column_order[e]];
+        }
+        invert(rows_, eq_.by_row, other_.data(), wide_, eq_.weights ? weights_.data() : nullptr);
+        invert(columns_, eq_.by_column, left_.data(), narrow_, eq_.weights ? by_column.data() : nullptr);
+    }
+
+    // Σ_e w_e b_j b_jᵀ + D over the entries of each line, with the basis in these coordinates, inverted.
+    void invert(Side<Given, Real>& side, const Lines<Index>& lines, const Real* basis, std::int64_t stride,
+                const Real* weights) {
+        const std::int64_t k = side.width, packed = k * (k + 1) / 2, wide = rounded_up<Real>(k);
+        std::vector<Real> squares(side.others * packed), blocks(side.lines * packed);
+        Real* to = squares.data();
+        for (std::int64_t j = 0; j < side.others; ++j)
+            for (std::int64_t r = 0; r < k; ++r)
+                for (std::int64_t c = r; c < k; ++c) *to++ = basis[j * stride + r] * basis[j * stride + c];
+        weighted_sums(lines, squares.data(), packed, weights, blocks.data(), n_threads_);
+        to = blocks.data();
+        if (side.penalised || side.ridged)
+            for (std::int64_t i = 0; i < side.lines; ++i)
+                for (std::int64_t r = 0; r < k; ++r)
+                    for (std::int64_t c = r; c < k; ++c, ++to) {
+                        if (side.penalised) *to += side.of_l2[i] * side.metric[r * wide + c];
+                        if (side.ridged) *to += side.common[r * wide + c];
+                    }
+        side.inverses = std::make_unique<LineInverses<Real>>(blocks, side.lines, k, n_threads_);
+    }
+
+    const Equations& eq_;
     int n_threads_;
-    std::int64_t wide_;
-    Side<Real, Index> rows_, columns_;
-    Buffer<Real> by_row_, by_column_;  // the products at the entries, in either order
+    Side<Given, Real> rows_, columns_;
+    std::int64_t vectors_, wide_, narrow_;
+    Buffer<Real> own_, other_;  // the widened model [rows left]·[right columns]ᵀ
+    Buffer<Real> left_, row_sums_, column_sums_, products_;
+    std::vector<Real> weights_;
 };
 
-}  // namespace
-
-template <class Real, class Index>
-std::int64_t solve_normal_equations(const NormalEquations<Real, Index>& equations, const Real* right_side, double tol,
-                                    std::int64_t max_products, Real* solution, int n_threads) {
-    const std::int64_t size = equations.unknowns();
-    System<Real, Index> system(equations, n_threads);
-    std::vector<Real> residual(right_side, right_side + size), direction(size), z(size), product(size);
+// Conjugate gradients from zero.
+template <class Real, class AnySystem>
+std::int64_t iterate(AnySystem& system, Buffer<Real>& residual, Buffer<Real>& solution, double tol,
+                     std::int64_t max_products, int n_threads) {
+    const std::int64_t size = system.size();
     const auto dot = [&](const Real* a, const Real* b) {
-        return for_pieces(size, kChunk, size, n_threads, [&](std::int64_t begin, std::int64_t end) {
+        return for_pieces(size, n_threads, [&](std::int64_t begin, std::int64_t end) {
             const Real *x = a + begin, *y = b + begin;
             const std::int64_t count = end - begin;
             return dispatch<Dot>(x, y, count);
         });
     };
-    const auto add = [&](double factor, const Real* from, Real* to) {  // to += factor · from
-        for_pieces(size, kChunk, size, n_threads, [&](std::int64_t begin, std::int64_t end) {
-            const Real a = Real(factor), *x = from + begin;
-            Real* y = to + begin;
+    const auto combine = [&](double a, const Real* x, double b, Real* y) {
+        const Real of_x = Real(a), of_y = Real(b);
+        for_pieces(size, n_threads, [&](std::int64_t begin, std::int64_t end) {
+            const Real* from = x + begin;
+            Real* to = y + begin;
             const std::int64_t count = end - begin;
-            dispatch<Add>(a, x, y, count);
+            dispatch<Combine>(of_x, from, of_y, to, count);
             return 0.0;
         });
     };
-    std::fill_n(solution, size, Real(0));
-    system.precondition(residual.data(), direction.data());
-    double left = dot(residual.data(), direction.data());
+    Buffer<Real> preconditioned, product = system.vector(), direction = system.vector();
+    if (!system.identity()) preconditioned = system.vector();
+    const Real* z = system.identity() ? residual.data() : preconditioned.data();
+    const auto precondition = [&] {
+        if (!system.identity()) system.precondition(residual.data(), preconditioned.data());
+        return dot(residual.data(), z);
+    };
+    double left = precondition();
     const double goal = tol * tol * left;
+    std::copy_n(z, size, direction.data());
     for (std::int64_t n = 0; n < max_products; ++n) {
         if (!(left > goal)) return n;
-        system.multiply(direction.data(), product.data());
+        system.multiply_by(direction.data(), product.data());
         const double bend = dot(direction.data(), product.data());
         if (!(bend > 0)) return n + 1;
-        add(left / bend, direction.data(), solution);
-        add(-left / bend, product.data(), residual.data());
-        system.precondition(residual.data(), z.data());
+        combine(left / bend, direction.data(), 1, solution.data());
+        combine(-left / bend, product.data(), 1, residual.data());
         const double before = left;
-        left = dot(residual.data(), z.data());
-        add(left / before, direction.data(), z.data());
-        std::swap(direction, z);
+        left = precondition();
+        combine(1, z, left / before, direction.data());
     }
     return max_products;
 }
 
+template <class Real, class Given, class Index>
+std::int64_t solve_in(const NormalEquations<Given, Index>& equations, const Given* row_gradient,
+                      const Given* column_gradient, double tol, std::int64_t max_products, Given* rows, Given* columns,
+                      int n_threads) {
+    System<Given, Real, Index> system(equations, n_threads);
+    const Buffer<double> gradient = system.right_side(row_gradient, column_gradient);
+    const double squares = for_pieces(system.size(), n_threads, [&](std::int64_t begin, std::int64_t end) {
+        const double* x = gradient.data() + begin;
+        const std::int64_t count = end - begin;
+        return dispatch<Dot>(x, x, count);
+    });
+    const double scale = squares > 0 && std::isfinite(squares) ? std::sqrt(squares) : 1;
+    Buffer<Real> residual = system.vector(), solution = system.vector();
+    for (std::int64_t i = 0; i < system.size(); ++i) residual[i] = Real(-gradient[i] / scale), solution[i] = 0;
+    const std::int64_t products = iterate(system, residual, solution, tol, max_products, n_threads);
+    system.back(solution.data(), scale, rows, columns);
+    return products;
+}
+
+}  // namespace
+
+template <class Real, class Index>
+std::int64_t solve_normal_equations(const NormalEquations<Real, Index>& equations, const Real* row_gradient,
+                                    const Real* column_gradient, double tol, std::int64_t max_products, Real* rows,
+                                    Real* columns, int n_threads) {
+    return tol >= kLoose
+               ? solve_in<float>(equations, row_gradient, column_gradient, tol, max_products, rows, columns, n_threads)
+               : solve_in<Real>(equations, row_gradient, column_gradient, tol, max_products, rows, columns, n_threads);
+}
+
 #define DMC_INSTANTIATE(Real, Index)                                                                            \
     template std::int64_t solve_normal_equations<Real, Index>(const NormalEquations<Real, Index>&, const Real*, \
-                                                              double, std::int64_t, Real*, int);
+                                                              const Real*, double, std::int64_t, Real*, Real*, int);
 DMC_INSTANTIATE(float, std::int32_t)
 DMC_INSTANTIATE(float, std::int64_t)
 DMC_INSTANTIATE(double, std::int32_t)

@@ -62,9 +62,9 @@ class Factors:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "cores", tuple(self.cores))
-        chain = {"U": self.U, **{f"cores[{i}]": W for i, W in enumerate(self.cores)}, "V": self.V}
-        for name, factor in chain.items():
+        for i, factor in enumerate((self.U, *self.cores, self.V)):
             if len(factor.shape) != 2:
+                name = "U" if i == 0 else "V" if i > len(self.cores) else f"cores[{i - 1}]"
                 raise ValueError(f"{name} has shape {tuple(factor.shape)}; give a matrix, with two dimensions")
         width, left_name = self.U.shape[1], "U"
         for i, W in enumerate(self.cores):
@@ -73,6 +73,8 @@ class Factors:
             width, left_name = W.shape[1], f"cores[{i}]"
         if self.V.shape[1] != width:
             raise ValueError(f"{left_name} has {width} columns and V {self.V.shape[1]}; make them equal")
+        if self.row_bias is None and self.column_bias is None:
+            return
         for name, bias, lines in (
             ("row_bias", self.row_bias, self.U.shape[0]),
             ("column_bias", self.column_bias, self.V.shape[0]),

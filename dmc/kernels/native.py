@@ -47,10 +47,11 @@ def value_and_grad(
 ) -> tuple[float, Factors]:
     """A whole step's share of a `MaskedLeastSquares` in one call: its value, and its gradient by every factor."""
     run = core.value_and_grad if gather_dtype is None else core.value_and_grad_bfloat16
-    f = factors.map(plain)
+    f, cores = factors, [plain(W) for W in factors.cores]
+    biases = (None if b is None else plain(b) for b in (f.row_bias, f.column_bias))
     w, penalties = (None, None) if weights is None else weights, (None, None) if l2 is None else l2
     entries = pattern.prepared(ROWS), pattern.prepared(COLUMNS)
-    value, *gradient = run(*entries, f.U, f.cores, f.V, f.row_bias, f.column_bias, *target, *w, *penalties)
+    value, *gradient = run(*entries, plain(f.U), cores, plain(f.V), *biases, *target, *w, *penalties)
     return value, Factors(*gradient)
 
 
@@ -59,31 +60,39 @@ def solve_normal_equations(
     right: Real,
     pattern: Pattern,
     weights: Real | None,
-    diagonal: Real,
-    blocks: tuple[Real, Real],
-    right_side: Real,
+    curvature: float,
+    l2: tuple[Real, Real],
+    ridges: tuple[Real | None, Real | None],
+    of_lines: bool,
+    gradient: tuple[Real, Real],
     tol: float,
     max_products: int,
-) -> Real:
-    """The whole solve of `dmc.solver.gauss_newton.NormalEquations` in one call.
+) -> tuple[Real, Real]:
+    """The whole solve of `dmc.solver.gauss_newton.NormalEquations` in one call: (rows, k) and (columns, k).
 
     Parameters
     ----------
     left, right : (rows, column unknowns) and (columns, row unknowns) arrays
     weights : (observed,) array or None
         In row order.
-    diagonal, right_side : (unknowns,) arrays
-    blocks : pair of arrays
-        The matrix' diagonal blocks of the rows and of the columns, packed upper triangles (rows, k(k+1)/2), which
-        get a little ridge; or an inverse (1, k, k) that is common to all.
+    curvature : float
+        Mean weight of an entry of the whole matrix.
+    l2 : pair of arrays
+        A ridge of each line.
+    ridges : pair of arrays or None
+        A ridge of each unknown of a row, and of a column, in all of them alike.
+    of_lines : bool
+        Whether the preconditioner has the diagonal blocks of all lines, or their average.
+    gradient : pair of arrays
+        (rows, row unknowns) and (columns, column unknowns).
     tol, max_products
-        See there.
+        See there. With a loose tolerance the work is done in single precision.
     """
     entries = pattern.prepared(ROWS), pattern.prepared(COLUMNS)
-    sides = plain(left), plain(right)
-    given = (pattern.column_order, *sides, weights, diagonal, *blocks, right_side)
-    solution: Real = core.solve_normal_equations(*entries, *given, tol, max_products)[0]
-    return solution
+    model = pattern.column_order, plain(left), plain(right), weights
+    system = curvature, *l2, *ridges, of_lines, *map(plain, gradient)
+    rows, columns, _ = core.solve_normal_equations(*entries, *model, *system, tol, max_products)
+    return rows, columns
 
 
 def describe() -> str:

@@ -10,7 +10,7 @@ from array_api_compat import array_namespace, device as where
 
 from dmc import _checks
 from dmc.factors import Array, Factors
-from dmc.pattern import COLUMNS, ROWS, plain
+from dmc.pattern import COLUMNS, ROWS
 from dmc.solver.conjugate_gradients import conjugate_gradients
 from dmc.solver.problem import MaskedLeastSquares
 from dmc.solver.protocol import Problem, Step
@@ -91,16 +91,25 @@ class NormalEquations:
     """
 
     def __init__(self, problem: MaskedLeastSquares, factors: Factors, penalty: Array | None = None) -> None:
-        xp = array_namespace(factors.U)
         self._problem, self._biased = problem, factors.column_bias is not None
         self._left, self._right = factors.left, factors.V  # what the columns' unknowns, and the rows', stand beside
-        of_rows = factors.U[0] * 0 if penalty is None else penalty
-        of_columns = xp.concat([of_rows, of_rows[:1] * 0]) if self._biased else of_rows
-        self._ridges = of_rows, of_columns
+        self._penalty = penalty
         self._kernel = problem.kernel_for(self._left.shape[1] + self._right.shape[1])
-        l2 = problem.l2
-        self._diagonal = self._flat(l2[ROWS][:, None] + of_rows, l2[COLUMNS][:, None] + of_columns)
-        self.blocked = factors.width <= BLOCKED and penalty is None
+        # A line with fewer entries than unknowns has a singular block, and its inverse would send the line far off.
+        self.blocked = factors.width <= min(BLOCKED, problem.fewest_entries) and penalty is None
+
+    @cached_property
+    def _ridges(self) -> tuple[Array, Array]:
+        """Of the unknowns of each row, (k,), and of each column."""
+        xp = array_namespace(self._left)
+        of_rows = self._right[0] * 0 if self._penalty is None else self._penalty
+        return of_rows, xp.concat([of_rows, of_rows[:1] * 0]) if self._biased else of_rows
+
+    @cached_property
+    def _diagonal(self) -> Array:
+        """(unknowns,) the diagonal of D."""
+        l2, (of_rows, of_columns) = self._problem.l2, self._ridges
+        return self._flat(l2[ROWS][:, None] + of_rows, l2[COLUMNS][:, None] + of_columns)
 
     @cached_property
     def _inverses(self) -> tuple[Array, ...]:
@@ -113,22 +122,18 @@ class NormalEquations:
             for (side, other), ridge in zip(others, self._ridges, strict=True)
         )
 
-    def _packed_blocks(self) -> tuple[Array, ...]:
-        """What the compiled solve makes the same inverses of; or those of the averages."""
-        if not self.blocked:
-            return tuple(map(plain, self._inverses))
-        return tuple(self._problem.packed_grams(s, v) for s, v in enumerate((self._right, self._left)))
-
     def flatten(self, factors: Factors) -> Array:
         """(unknowns,) from a direction or gradient."""
-        xp, bias = array_namespace(factors.U), factors.column_bias
-        columns = factors.V if bias is None else xp.concat([factors.V, bias[:, None]], axis=1)
-        return self._flat(factors.U, columns)
+        return self._flat(*_sides(factors))
 
     def unflatten(self, unknowns: Array) -> Factors:
-        U, columns = self._parts(unknowns)
-        k = U.shape[1]
-        return Factors(U, (), columns[:, :k], column_bias=columns[:, k] if self._biased else None)
+        return self._factors(*self._parts(unknowns))
+
+    def _factors(self, rows: Array, columns: Array) -> Factors:
+        k = rows.shape[1]
+        return (
+            Factors(rows, (), columns[:, :k], column_bias=columns[:, k]) if self._biased else Factors(rows, (), columns)
+        )
 
     def _flat(self, rows: Array, columns: Array) -> Array:
         return array_namespace(rows).concat([rows.reshape(-1), columns.reshape(-1)])
@@ -177,20 +182,27 @@ class NormalEquations:
         max_products : int
             Products with the matrix at most.
         """
-        problem, right_side = self._problem, -self.flatten(gradient)
+        problem = self._problem
         native = None if problem.unobserved_weight else getattr(self._kernel, "solve_normal_equations", None)
         if native is None:
             found = conjugate_gradients(
                 lambda d: self.product(d[0])[None],
                 lambda r: self.precondition(r[0])[None],
-                right_side[None],
+                -self.flatten(gradient)[None],
                 tol,
                 max_products,
             )
             return self.unflatten(found[0])
         weights = None if problem.weights is None else problem.weights.by_row
-        given = self._left, self._right, problem.pattern, weights, self._diagonal, self._packed_blocks(), right_side
-        return self.unflatten(native(*given, tol, max_products))
+        ridges = (None, None) if self._penalty is None else self._ridges
+        model = self._left, self._right, problem.pattern, weights, problem.curvature, problem.l2
+        return self._factors(*native(*model, ridges, self.blocked, _sides(gradient), tol, max_products))
+
+
+def _sides(factors: Factors) -> tuple[Array, Array]:
+    """(rows, k) and (columns, k), the latter with biases."""
+    V, bias = factors.V, factors.column_bias
+    return factors.U, V if bias is None else array_namespace(V).concat([V, bias[:, None]], axis=1)
 
 
 def _diagonal(values: Array) -> Array:

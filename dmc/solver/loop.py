@@ -19,6 +19,8 @@ from dmc.solver.solution import Solution, Status, StepInfo
 
 Callback = Callable[[StepInfo], object]
 
+GAIN = 0.9  # of the last value: above it a step gains nothing, where only rounding is left
+
 
 @dataclass(frozen=True)
 class Look:
@@ -202,7 +204,8 @@ def solve(
         Steps at most; 0 evaluates the start.
     tol : float
         Converged when the norm of the gradient is at most `tol` times the largest seen. On the plateau before a small
-        start escapes the gradient grows, so that the plateau is not taken for the end.
+        start escapes the gradient grows, so that the plateau is not taken for the end. Converged too when nothing
+        is left but rounding (`Problem.rounding`) and it falls no more.
     callbacks : sequence of callables
         Each is called with a `StepInfo` every `check_every` steps, and once more at the end with the status; a true
         return value, before the end, stops the run.
@@ -275,6 +278,7 @@ class _Descent:
         self._state: Any = None
         self._at: tuple[Array | float, Factors] | None = None  # value and gradient at the factors, once they are known
         self._largest, self._ceiling = 0.0, math.nan
+        self._before = math.inf  # the value at the last look
 
     def _value_and_grad(self) -> tuple[Any, Factors]:
         if self._at is None:
@@ -298,7 +302,10 @@ class _Descent:
         self._ceiling = value if first else self._ceiling
         self._largest = max(self._largest, norm) if value <= self._ceiling else self._largest
         self.accepted, self.value = accepted, value
-        converged = value == 0 or ratio <= self.tol
+        # Down at rounding steps go on while they gain, for small singular values; then they would only stir it.
+        matched = self.problem.rounding >= value > GAIN * self._before
+        self._before = value
+        converged = value == 0 or ratio <= self.tol or matched
         return Look(value, ratio, lambda: accepted, Status.CONVERGED if converged else None)
 
 

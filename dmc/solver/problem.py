@@ -193,6 +193,20 @@ class MaskedLeastSquares(Problem):
             weighted = weighted.with_values(self.target.by_row * self.weights.by_row)
         return weighted.spectral_norm() / self.curvature if self.curvature > 0 else 0.0
 
+    @cached_property
+    def fewest_entries(self) -> int:
+        """Of a row or column that has any."""
+        counts = self.pattern.row_counts, self.pattern.column_counts
+        return min((int(count[count > 0].min()) for count in counts if bool((count > 0).any())), default=0)
+
+    @cached_property
+    def rounding(self) -> float:
+        """The value of residuals of one unit in the last place of the entries' typical size."""
+        xp, size = array_namespace(self.target.by_row), self.target.by_row
+        weighted = size if self.weights is None else self.weights.by_row * size
+        eps = float(xp.finfo(self.observations.dtype).eps)
+        return 0.5 * eps**2 * float(xp.sum(weighted * size, dtype=xp.float64))
+
     def residual(self, factors: Factors) -> Array:
         """(observed,) X̂ − X at the observed entries, in the order of ``observations.values``."""
         return self._predicted(factors) - self.observations.values

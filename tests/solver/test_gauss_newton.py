@@ -251,7 +251,51 @@ def test_single_precision_stays_single(penalty):
     delta = NormalEquations(single, low, penalty).solve(single.value_and_grad(low)[1], 1e-4, 200)
     assert {a.dtype for a in delta.arrays} == {np.dtype(np.float32)}
     assert NormalEquations(single, low, penalty).product(flat(delta)).dtype == np.float32
-    wanted = NormalEquations(double, at, penalty).solve(double.value_and_grad(at)[1], 1e-4, 200)
+    ridge = None if penalty is None else penalty.astype(float)
+    wanted = NormalEquations(double, at, ridge).solve(double.value_and_grad(at)[1], 1e-4, 200)
     seen = observed.rows, observed.cols
     scale = np.abs(change(at, wanted)[seen]).max()
     np.testing.assert_allclose(change(low, delta)[seen], change(at, wanted)[seen], atol=1e-2 * scale)
+
+
+@pytest.mark.parametrize("blocked", [True, False])
+@pytest.mark.parametrize("penalised", [True, False])
+@pytest.mark.parametrize(("condition", "size"), [(1, 1), (1e8, 1), (1e8, 1e-30), (1e4, 1e30)])
+def test_a_loose_solve_in_single_precision_takes_the_steps_of_one_in_double(
+    condition, size, penalised, blocked, monkeypatch
+):
+    """At any condition and in any units: the compiled one turns and scales the unknowns first."""
+    if kernels.chosen() != "native":
+        pytest.skip("no compiled core")
+    if not blocked:
+        monkeypatch.setattr(gauss_newton, "BLOCKED", 0)
+    rng = np.random.default_rng(0)
+    P, Q = (np.linalg.qr(rng.standard_normal((lines, 3)))[0] for lines in (40, 30))
+    root = np.sqrt(size * np.geomspace(1, 1 / condition, 3))
+    at = Factors(P * root, (), Q * root)
+    observed = observe(at.dense() + size * 1e-3 * rng.standard_normal((40, 30)), rng.random((40, 30)) < 0.6)
+    penalty = 0.3 * root**2 if penalised else None
+    found = []
+    for name in ("native", "reference"):
+        problem = MaskedLeastSquares(observed, kernel=name)
+        found.append(change(at, NormalEquations(problem, at, penalty).solve(problem.value_and_grad(at)[1], 1e-3, 6)))
+    np.testing.assert_allclose(*found, rtol=0, atol=1e-4 * np.abs(found[1]).max())
+
+
+@pytest.mark.parametrize("n_threads", [2, 3])
+@pytest.mark.parametrize("tol", [0.1, 1e-9])
+def test_the_compiled_solve_has_the_same_bits_with_any_number_of_threads(tol, n_threads):
+    observed = datasets.planted((900, 700), 30, 0.3).observations
+    problem, at = MaskedLeastSquares(observed), initial.spectral(observed, 30)
+    _, gradient = problem.value_and_grad(at)
+    found = []
+    for count in (1, n_threads):
+        with kernels.threads(count):
+            found.append(flat(NormalEquations(problem, at).solve(gradient, tol, 4)))
+    np.testing.assert_array_equal(*found)
+
+
+def test_a_line_of_fewer_entries_than_unknowns_has_no_block_of_its_own():
+    assert NormalEquations(MaskedLeastSquares(observations()), random()).blocked
+    assert not NormalEquations(MaskedLeastSquares(gappy()), random()).blocked
+    assert NormalEquations(MaskedLeastSquares(gappy()), random(1)).blocked

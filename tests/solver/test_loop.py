@@ -1,7 +1,6 @@
 """Every ending of the loop, what it hands to callbacks, and what it keeps."""
 
 import math
-from contextlib import nullcontext
 from functools import partial
 
 import numpy as np
@@ -12,14 +11,14 @@ from dmc.inputs import observe
 from dmc.solver import initial, steps
 from dmc.solver.loop import Look, Run, solve, solve_phase
 from dmc.solver.problem import MaskedLeastSquares
+from dmc.solver.protocol import Problem
 from dmc.solver.solution import Status
 
 
-class Bowl:
+class Bowl(Problem):
     """½ Σ a² over all the factors: descent with rate η multiplies each by 1 − η, so that all is known beforehand."""
 
     curvature = target_norm = 1.0
-    device = None
 
     def __init__(self, at_step=None, happens=None):
         self.calls, self.at_step, self.happens = 0, at_step, happens
@@ -32,9 +31,6 @@ class Bowl:
         if self.calls - 1 == self.at_step:
             return self.happens(self.value(factors), factors)
         return self.value(factors), factors
-
-    def sharing_cores(self, factors):
-        return nullcontext()
 
 
 START = Factors(np.ones((3, 2)), (), np.ones((2, 2)))
@@ -456,3 +452,30 @@ def test_solves_are_phases_of_a_run():
     assert (second.status, second.n_steps) == (Status.COMPLETED, 2)
     assert watch.steps == [0, 2, 4, 4, 6, 6]
     np.testing.assert_allclose(second.factors.U, 2.0**-6)
+
+
+# --- where nothing is left but rounding
+
+
+class Rounded(Bowl):
+    """Below this value there is only rounding."""
+
+    rounding = 1e-3
+
+
+def test_a_run_ends_where_only_rounding_is_left_and_steps_gain_nothing():
+    """Each step divides the value by four until that; there it stays."""
+
+    class Settle(steps.Step):
+        def __call__(self, factors, value, grad, state):
+            return factors.map(lambda a: a * (0.5 if value > 1e-4 else 0.99)), state
+
+    solution = solve(Rounded(), START, Settle(), max_steps=50, tol=0, check_every=1)
+    assert solution.status is Status.CONVERGED
+    assert solution.value <= 1e-4
+    assert solution.n_steps < 12
+    assert solve(Bowl(), START, Settle(), max_steps=50, tol=0, check_every=1).status is Status.MAX_STEPS
+
+
+def test_at_rounding_steps_that_gain_go_on():
+    assert solve(Rounded(), START, HALVE, max_steps=50, tol=0, check_every=1).status is Status.MAX_STEPS

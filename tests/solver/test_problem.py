@@ -342,3 +342,17 @@ def test_biases_alone_are_a_model():
 
 
 # Full observation and linear measurements: the same loss by other means.
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_an_exact_model_of_other_factors_is_within_rounding_and_one_a_little_off_is_not(weighted, dtype):
+    rng = np.random.default_rng(0)
+    U, V = rng.standard_normal((60, 4)), rng.standard_normal((50, 4))
+    turn = np.linalg.qr(rng.standard_normal((4, 4)))[0]
+    observed = observe((U @ V.T).astype(dtype), rng.random((60, 50)) < 0.5)
+    weights = rng.uniform(0.5, 2, observed.n_observed) if weighted else None
+    problem = MaskedLeastSquares(observed, weights)
+    turned = Factors((U @ turn).astype(dtype), (), (V @ turn).astype(dtype))
+    assert 0 < problem.value(turned) <= 4 * problem.rounding
+    assert problem.value(turned.scaled(1 + 100 * np.finfo(dtype).eps)) > 100 * problem.rounding

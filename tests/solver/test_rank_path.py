@@ -13,7 +13,7 @@ from dmc.observations import Observations
 from dmc.solver import initial
 from dmc.solver.loop import solve
 from dmc.solver.problem import MaskedLeastSquares
-from dmc.solver.rank_path import FIRST_LEVEL, RankPath
+from dmc.solver.rank_path import FIRST_LEVEL, RankPath, _leading, _without_weak
 
 every_depth = pytest.mark.parametrize("depth", [0, 1, 3])
 
@@ -202,3 +202,32 @@ def test_cores_and_biases_are_refused(depth, biased, said):
 def test_bad_settings(settings, said):
     with pytest.raises(ValueError, match=said):
         RankPath(**{"bound": 3} | settings)
+
+
+@pytest.mark.parametrize("dependent", [False, True])
+def test_weak_directions_leave_and_the_rest_is_balanced(dependent):
+    """By Gram matrices, or where columns are as good as dependent by QR."""
+    rng = np.random.default_rng(0)
+    U, V = rng.standard_normal((30, 5)), rng.standard_normal((20, 5))
+    if dependent:
+        U[:, 4] = U[:, 3] + 1e-9 * U[:, 4]
+    at = Factors(U, (), V)
+    P, s, Q = at.svd()
+    kept = _without_weak(at, (s[2] + s[3]) / 2)
+    np.testing.assert_allclose(kept.dense(), P[:, :3] * s[:3] @ Q[:, :3].T, atol=1e-12)
+    for side in (kept.U, kept.V):
+        np.testing.assert_allclose(side.T @ side, np.diag(s[:3]), atol=1e-11)
+    whole = _without_weak(at, 0)
+    np.testing.assert_allclose(whole.dense(), at.dense(), atol=1e-12)
+
+
+@pytest.mark.parametrize("rank", [3, 12])
+def test_a_power_iteration_finds_the_leading_directions(rank):
+    """Of fewer directions than are followed, too."""
+    X = with_spectrum(2.0 ** -np.arange(rank))
+    probes = np.random.default_rng(1).standard_normal((20, 5))
+    for _ in range(40):
+        P, s, probes = _leading(lambda side, vectors: -(X.T if side else X) @ vectors, probes)
+    np.testing.assert_allclose(s, np.linalg.svd(X)[1][:5], atol=1e-9)
+    for side in (P, probes):
+        np.testing.assert_allclose(side.T @ side, np.eye(5), atol=1e-9)

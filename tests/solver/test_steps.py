@@ -369,7 +369,7 @@ def test_gauss_newton_recovers_from_the_spectral_start_at_the_exact_rank(conditi
     assert np.linalg.norm(end.dense() - X) < 1e-10 * np.linalg.norm(X)
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", range(1, 4))
 def test_backtracking_around_gauss_newton_never_lets_the_value_rise(seed):
     problem = MaskedLeastSquares(datasets.planted((12, 9), 2, 0.7).observations)
     at, values = initial.gaussian((12, 9), 4, 0, scale=0.7, seed=seed), []
