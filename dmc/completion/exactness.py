@@ -145,27 +145,34 @@ class Exactness:
         pattern = self.observations.pattern.to(None)
         if pattern.n_observed == math.prod(self.filled):
             return False
-        (m, n), limits = model.shape, tuning.RANK_SEARCH
+        (m, n), xp = model.shape, array_namespace(model.U)
         P, _, Q = model.svd()  # movements depend on the spaces alone
         model = replace(model, U=P * math.sqrt(m), V=Q * math.sqrt(n))
-        drawn = model.map(
-            lambda a: _arrays.place(
-                self._rng.standard_normal(a.shape).astype(_arrays.numpy_dtype(a.dtype)), model.device
-            )
-        )
         system = NormalEquations(MaskedLeastSquares(self.observations), model)
-        movement = system.flatten(drawn)
-        eps = float(array_namespace(P).finfo(P.dtype).eps)
+        movement = system.flatten(model.map(self._drawn))
         told = system.unflatten(-system.product(movement))
-        free = movement - system.flatten(system.solve(told, math.sqrt(eps), limits.movement_products))
+        # One direction in so many, if it is free, is left whole.
+        least, eps = tuning.RANK_SEARCH.free_movement / math.sqrt(len(movement)), float(xp.finfo(P.dtype).eps)
+        blocks = self._blocks(model.width)
+        of_all = [_change(model, system.unflatten(movement), *block) for block in blocks]
+        for tol in (max(least / 30, math.sqrt(eps)), math.sqrt(eps)):
+            free = movement - system.flatten(system.solve(told, tol, tuning.RANK_SEARCH.movement_products))
+            changed = [_change(model, system.unflatten(free), *block) for block in blocks]
+            moved = [some for some, whole in zip(changed, of_all, strict=True) if some > least * whole]
+            if not moved:
+                return False
         seen = math.sqrt(abs(float(free @ system.product(free))) / pattern.n_observed)
-        found = Identifiability.of(pattern, model.width, (model.width, model.width + self.intercept))
-        for block in range(found.n_blocks):
-            rows, cols = found.row_blocks == block, found.column_blocks == block
-            changed, of_all = (_change(model, system.unflatten(step), rows, cols) for step in (free, movement))
-            if changed > limits.free_movement * of_all and seen < limits.movement_rounding * changed:
-                return True
-        return False
+        return seen < tuning.RANK_SEARCH.movement_rounding * max(moved)
+
+    def _drawn(self, like: Array) -> Array:
+        """Random numbers of the form of an array."""
+        drawn = self._rng.standard_normal(like.shape).astype(_arrays.numpy_dtype(like.dtype))
+        return _arrays.place(drawn, self.observations.device)
+
+    def _blocks(self, rank: int) -> list[tuple[Mask, Mask]]:
+        """The rows and columns of each block that the pattern determines."""
+        found = Identifiability.of(self.observations.pattern, rank, (rank, rank + self.intercept))
+        return [(found.row_blocks == block, found.column_blocks == block) for block in range(found.n_blocks)]
 
 
 def _change(model: Factors, movement: Factors, rows: Mask, cols: Mask) -> float:

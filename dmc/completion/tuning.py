@@ -53,7 +53,7 @@ class RankSearchTuning:
     movement_products : int
         Passes over the entries to find what holds a model still.
     free_movement : float
-        Change of a model that nothing holds, over that of any, above which it can be moved,
+        Change of a model that nothing holds, over what one free direction makes of it, from which on it can be moved,
     movement_rounding : float
         if it changes observed entries by less than this of what it changes others by.
     """
@@ -80,7 +80,7 @@ class RankSearchTuning:
     row_rounding: float = 1e-6
     last_step: float = 4e-10
     movement_products: int = 300
-    free_movement: float = 1e-3
+    free_movement: float = 0.3
     movement_rounding: float = 1e-5
 
 
