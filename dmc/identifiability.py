@@ -48,6 +48,8 @@ class Identifiability:
         m, n = pattern.shape
         enough, core = (stripped(pattern, of_rows - few, of_columns - few) for few in (1, 0))
         hanging = _labels(pattern, enough)
+        if (np.concatenate(core) == np.concatenate(enough)).all():
+            return cls(rank, hanging[:m], hanging[m:])
         checked = np.zeros(m + n + 1, bool)  # whether there is a core where a row or column hangs; the last: nowhere
         checked[hanging[np.concatenate(core)]] = True
         blocks = _labels(pattern, core)
@@ -86,9 +88,11 @@ class Identifiability:
 
 def stripped(pattern: Pattern, of_rows: Count, of_columns: Count) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
     """Rows with more entries than `of_rows`, and columns with more than `of_columns`, among each other."""
+    rows, columns = (np.ones(count, bool) for count in pattern.shape)
+    if (pattern.row_counts > of_rows).all() and (pattern.column_counts > of_columns).all():
+        return rows, columns
     links = pattern.csr(np.ones(pattern.n_observed, np.int32))
     back = links.T.tocsr()
-    rows, columns = (np.ones(count, bool) for count in pattern.shape)
     while True:
         kept_rows = rows & (links @ columns.astype(np.int32) > of_rows)
         kept_columns = columns & (back @ kept_rows.astype(np.int32) > of_columns)
@@ -99,9 +103,10 @@ def stripped(pattern: Pattern, of_rows: Count, of_columns: Count) -> tuple[NDArr
 
 def _labels(pattern: Pattern, part: tuple[NDArray[np.bool_], NDArray[np.bool_]]) -> NDArray[np.int64]:
     """(rows + columns,) the connected part of some rows and columns that each belongs to; -1 for the others."""
-    kept = part[0][pattern.rows] & part[1][pattern.cols]
+    inside, kept = np.concatenate(part), part[0][pattern.rows] & part[1][pattern.cols]
     labels = connected(pattern.rows[kept], pattern.cols[kept], pattern.shape)
-    labels[~np.concatenate(part)] = -1
+    labels[inside] = np.unique(labels[inside], return_inverse=True)[1]
+    labels[~inside] = -1
     return labels
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from array_api_compat import array_namespace
 from numpy.typing import ArrayLike, NDArray
 from scipy import sparse
-from scipy.sparse.linalg import LinearOperator, svds
+from scipy.sparse.linalg import LinearOperator
 
 from dmc import _arrays, _checks, _extensions
 from dmc._arrays import Array, Device
@@ -166,11 +166,7 @@ class Observations:
         if largest == 0:
             return 0.0
         scaled = self.with_values(self.values / largest)  # squares stay inside the range of the dtype
-        if min(self.shape) == 1:
-            return largest * float(xp.linalg.vector_norm(scaled.values))
-        matrix = scaled.linear_operator()
-        start = np.random.default_rng(0).standard_normal(min(self.shape)).astype(matrix.dtype)
-        return largest * float(svds(matrix, 1, tol=1e-2, v0=start, return_singular_vectors=False)[0])
+        return largest * _largest_singular_value(scaled.linear_operator())
 
     def take(self, keep: Array) -> Observations:
         """The entries where `keep` (observed,) is true, in a matrix of the same shape."""
@@ -399,3 +395,33 @@ def _as_indices(given: Any, name: str, like: Array) -> Array:
             return _arrays.place(given, device)
         given = _arrays.place(given, None)
     return _arrays.place(_checks.as_indices(given, name), device)
+
+
+def _largest_singular_value(matrix: sparse.csr_array | LinearOperator, tol: float = 1e-3) -> float:
+    """By Golub and Kahan's bidiagonalisation from a random start, until it rises by no more than `tol` of itself."""
+    back, start = matrix.T, np.random.default_rng(0).standard_normal(matrix.shape[1])
+    right = (start / np.linalg.norm(start)).astype(matrix.dtype)
+    left, found, rows = matrix @ right, 0.0, []
+    for step in range(1, min(matrix.shape) + 1):
+        alpha = float(np.linalg.norm(left))
+        if alpha == 0:
+            break
+        left = left / alpha
+        following = back @ left - alpha * right
+        beta = float(np.linalg.norm(following))
+        rows.append((alpha, beta))
+        if step % 4 == 0 or beta == 0 or step == min(matrix.shape):
+            before, found = found, float(np.linalg.norm(_bidiagonal(rows), 2))
+            if found - before <= tol * found or beta == 0:
+                break
+        right = following / beta
+        left = matrix @ right - beta * left
+    return float(np.linalg.norm(_bidiagonal(rows), 2)) if rows else 0.0
+
+
+def _bidiagonal(rows: list[tuple[float, float]]) -> NDArray[np.float64]:
+    """(k, k + 1) upper bidiagonal matrix of pairs of a diagonal number and the one to its right."""
+    matrix = np.zeros((len(rows), len(rows) + 1))
+    at = np.arange(len(rows))
+    matrix[at, at], matrix[at, at + 1] = np.array(rows).T
+    return matrix

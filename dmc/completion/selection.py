@@ -224,7 +224,7 @@ class _Selection:
         dropped: set[str] = set()
         for part in self.parts:
             test = self.sample.take(part)
-            found = self.analyses.candidates(part, dropped)
+            found: dict[str, Candidate] = {}
             for intercept, wanted in ((False, self.plain), (True, self.levels)):
                 if wanted and not self.phases.ended and not dropped >= {named(kind, intercept) for kind in SEARCHED}:
                     searched = self._searched(intercept, self.sample.take(~part), test)
@@ -232,6 +232,11 @@ class _Selection:
                     if exact:
                         return self._exact(exact[-1], intercept)
                     found |= searched
+            if not held:
+                after_all = self._after_all(found, part)
+                if after_all is not None:
+                    return after_all
+            found = self.analyses.candidates(part, dropped) | found
             held.append(test)
             for kind, candidate in found.items():
                 candidates.setdefault(kind, []).append(candidate)
@@ -239,9 +244,6 @@ class _Selection:
             if self.phases.ended:
                 break
             if len(held) == 1:
-                exact_one = self._after_all(found, {kind: of_parts[0] for kind, of_parts in missed.items()}, part)
-                if exact_one is not None:
-                    return exact_one
                 dropped = self._hopeless({kind: self._error(of_parts, held) for kind, of_parts in missed.items()})
         return _Judgement(held, candidates, missed)
 
@@ -328,9 +330,7 @@ class _Selection:
             found[named(trained.kind, intercept)] = Candidate(part_fitted, finished, exact)
         return found
 
-    def _after_all(
-        self, candidates: dict[str, Candidate], missed: dict[str, Float], part: NDArray[np.bool_]
-    ) -> Selected | None:
+    def _after_all(self, candidates: dict[str, Candidate], part: NDArray[np.bool_]) -> Selected | None:
         """The exact model after all, if there is one. Noise shows in the entries that were fitted too; that a path took
         a wrong turn only in those that were not: then others are tried."""
         if not self._searches or self.phases.ended:
@@ -338,8 +338,10 @@ class _Selection:
         intercept = self.units and True in self._searches
         search, _ = self._searches[intercept]
         test, train = self.sample.take(part), self.sample.take(~part)
-        kinds = missed.keys() & {named(kind, intercept) for kind in SEARCHED}
-        errors = {kind: self._error([missed[kind]], [test]) for kind in sorted(kinds)}
+        errors = {
+            kind: self._error([self._missed(candidates[kind].trained.factors, test)], [test])
+            for kind in candidates.keys() & {named(kind, intercept) for kind in SEARCHED}
+        }
         if not errors:
             return None
         best = min(errors, key=lambda kind: errors[kind])
