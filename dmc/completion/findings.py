@@ -141,6 +141,16 @@ class Findings:
             )
         elif model.scale_ == "columns":
             self._columns_no_better(selected)
+        elif unexplained > tuning.WARNINGS.doubtful and (
+            model.residual_rms_ < tuning.WARNINGS.overfitted * model.held_out_rmse_
+        ):
+            tell(
+                "overfitted",
+                f"the model (rank {model.rank_}) misses held-out entries by {unexplained:.0%} of what their means "
+                f"would, and those it was fitted to by {model.residual_rms_ / model.held_out_rmse_:.0%} of that: the "
+                "entries are too few for their rank; observe more of them",
+                ConvergenceWarning,
+            )
         of_entries = selected.model.weights
         count = gross(selected.model, judged_by, of_entries) if judged_by is not None and not selected.exact else 0
         if count:

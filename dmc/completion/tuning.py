@@ -332,8 +332,10 @@ class WarningTuning:
         Rank looked for where no bound is given.
     unexplained : float
         Held-out error over that of the means from which a user is told.
+    doubtful, overfitted : float
+        The same where the entries that were fitted are missed by less than this share of what held-out ones are.
     no_better : float
-        The same of one column,
+        Held-out error over that of the mean of one column,
     min_tested : int
         and its held-out entries from which it is said.
     little : float
@@ -346,6 +348,8 @@ class WarningTuning:
 
     default_bound: int = 50
     unexplained: float = 0.9
+    doubtful: float = 0.5
+    overfitted: float = 0.5
     no_better: float = 0.98
     min_tested: int = 20
     little: float = 0.1
