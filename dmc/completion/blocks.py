@@ -30,16 +30,18 @@ MOST = 20  # blocks that are fitted alone; smaller ones are fitted together
 def blocks_of(pattern: Pattern) -> list[Part]:
     """Rows and columns of each part of a NumPy pattern that is fitted alone; one, if all entries hang together.
 
+    Rows and columns without any entry have no part in it: beside them the others would look sparser than they are.
     Blocks of one row or one column have nothing that is missing; together with those beyond the largest they are the
     last part.
     """
-    m, n = pattern.shape
+    m = pattern.shape[0]
     label = connected(np.asarray(pattern.rows), np.asarray(pattern.cols), pattern.shape)
     count = label.max() + 1
     entries = np.bincount(label[pattern.rows], minlength=count)
     filled = np.flatnonzero(entries)
-    if len(filled) == 1:  # rows and columns without any entry stay with the others
-        return [(np.ones(m, bool), np.ones(n, bool))]
+    if len(filled) == 1:
+        only = label == filled[0]
+        return [(only[:m], only[m:])]
     narrowest = np.minimum(np.bincount(label[:m], minlength=count), np.bincount(label[m:], minlength=count))
     order = filled[np.argsort(-entries[filled], kind="stable")]
     alone = order[narrowest[order] > 1][:MOST]
@@ -75,7 +77,7 @@ def select_blocks(
     """Fit each block and put them together: between them, only levels of rows or columns are predicted."""
     host = observations.to(None)
     parts = blocks_of(host.pattern)
-    if len(parts) == 1:
+    if len(parts) == 1 and all(side.all() for side in parts[0]):
         alone = _single_vectors(host, weights) if min(np.count_nonzero(c) for c in _counts(host)) > 1 else None
         return alone or select(observations, weights)
     found = []
@@ -134,5 +136,8 @@ def _units_together(
             bias[own] = 0 if given is None else given
         else:
             noise[own] = math.sqrt(float(np.mean(model.noise**2)))
+    empty = ~np.any([part[axis] for part in parts], axis=0)
+    for of_lines in (location, spread, noise):  # there what is typical
+        of_lines[empty] = of_lines[~empty].mean()
     row_bias, column_bias = bias if side == "rows" else None, bias if side == "columns" else None
     return Factors(U, (), V, row_bias, column_bias), Scaling(side, location, spread, constant), noise

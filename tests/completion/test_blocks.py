@@ -5,7 +5,7 @@ import re
 import numpy as np
 import pytest
 
-from dmc import MatrixCompletion, Status, datasets, observe
+from dmc import MatrixCompletion, Observations, Status, datasets, observe
 from dmc.completion import blocks
 from dmc.completion.blocks import blocks_of
 
@@ -51,12 +51,26 @@ def patterned(mask: np.ndarray):
     return observe(np.ones(mask.shape), mask).pattern
 
 
-def test_what_hangs_together_is_one_block_with_its_empty_lines():
+def test_what_hangs_together_is_one_block_without_empty_rows_and_columns():
     mask = np.ones((6, 5), bool)
     mask[2] = mask[:, 3] = False
     ((rows, cols),) = blocks_of(patterned(mask))
-    assert rows.all()
-    assert cols.all()
+    assert (rows == (np.arange(6) != 2)).all()
+    assert (cols == (np.arange(5) != 3)).all()
+
+
+@pytest.mark.parametrize("bound", [None, 3, 6])
+def test_empty_rows_and_columns_change_nothing_for_the_others(bound):
+    """However many they are: what is fitted is the matrix without them, and there the average is predicted."""
+    problem = datasets.planted((40, 30), 2, 0.5, noise=0.1)
+    rows, cols, o = 9 * np.arange(40), 8 * np.arange(30) + 1, problem.observations
+    alone = MatrixCompletion(bound).fit(o)
+    spread = Observations.from_entries(rows[o.rows], cols[o.cols], o.values, (360, 250))
+    with pytest.warns(UserWarning, match="320 of 360 rows and 220 of 250 columns have no observed entry"):
+        among = MatrixCompletion(bound).fit(spread)
+    np.testing.assert_allclose(among.complete()[np.ix_(rows, cols)], alone.complete(), rtol=0, atol=1e-9)
+    _, deviations = among.predict([0, 1], [0, 1], return_std=True)
+    assert (deviations > 0.05).all()
 
 
 def test_a_chain_of_single_entries_hangs_together():
