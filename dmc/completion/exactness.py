@@ -60,12 +60,24 @@ class Exactness:
         """What a model leaves of the entries."""
         return left(self.problem, model)
 
-    def is_noise(self, residual: Observations, norm: float | None = None) -> bool:
-        """Whether residuals have hardly a larger spectral norm than with random signs."""
+    def is_noise(self, residual: Observations) -> bool:
+        """Whether residuals have hardly a larger spectral norm than with random signs, which leave no structure but
+        noise in them.
+
+        Rows and columns weigh the same: else the largest ones decide, with any signs.
+
+        D. Hong, Y. Sheng, E. Dobriban, "Selecting the number of components in PCA via random signflips", 2020.
+        """
         if residual.n_observed < tuning.RANK_SEARCH.min_signflip_entries:
             return False
-        norm = residual.spectral_norm() if norm is None else norm
-        return norm <= tuning.RANK_SEARCH.signflip_ratio * _norm_by_chance(residual, self._rng)
+        host = residual.to(None)
+        values = np.asarray(host.values).astype(np.float64)
+        for at, count in zip((host.rows, host.cols), host.shape, strict=True):
+            size = np.sqrt(np.bincount(at, values * values, count) / np.maximum(np.bincount(at, minlength=count), 1))
+            values = values / np.where(size > 0, size, 1.0)[at]
+        signs = self._rng.choice([-1.0, 1.0], len(values))
+        norm, by_chance = (host.with_values(some).spectral_norm() for some in (values, values * signs))
+        return norm <= tuning.RANK_SEARCH.signflip_ratio * by_chance
 
     def to_rounding(self, residual: Observations) -> bool:
         """Whether no more is left of entries than rounding leaves.
@@ -190,12 +202,3 @@ def left(problem: MaskedLeastSquares, factors: Factors) -> Observations:
     """What a model leaves of the entries of a problem."""
     observations = problem.observations
     return observations.with_values(-problem.residual(factors)) if factors.width else observations
-
-
-def _norm_by_chance(residual: Observations, rng: np.random.Generator) -> float:
-    """The spectral norm of the residuals with random signs, which leave no structure but noise in them.
-
-    Hong, Sheng & Dobriban, "Selecting the number of components in PCA via random signflips", 2020.
-    """
-    signs = rng.choice(np.asarray([-1, 1], _arrays.numpy_dtype(residual.dtype)), residual.n_observed)
-    return residual.with_values(residual.values * _arrays.place(signs, residual.device)).spectral_norm()

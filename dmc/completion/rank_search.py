@@ -137,11 +137,10 @@ class RankSearch:
             if reached.ended or self.exactness.matched(model) or model.width >= room:
                 break
             residual = self.exactness.left(model)
-            norm = residual.spectral_norm()
-            self.noise = self.exactness.is_noise(residual, norm)
+            self.noise = self.exactness.is_noise(residual)
             if self.noise:
                 break
-            level = norm / (problem.curvature * problem.target_norm)
+            level = residual.spectral_norm() / (problem.curvature * problem.target_norm)
         if not reached.ended and self.exactness.matched(reached.factors):
             reached = self.trim(reached)
         return self._within_bound(reached)
