@@ -123,17 +123,23 @@ class Exactness:
         holds; and so that no movement of the model keeps the entries and changes others."""
         if self._tolerance > tuning.RANK_SEARCH.max_rounding or not self.matched(model):
             return False
-        return self._checked(model.width) and not self.apart(model) and not self.movable(model)
+        return self._checked(model) and not self.apart(model) and not self.movable(model)
 
-    def _checked(self, rank: int) -> bool:
-        """Whether there are entries to spare among the rows and columns that have more than tell them alone."""
-        pattern = self.observations.pattern.to(None)
+    def _checked(self, model: Factors) -> bool:
+        """Whether there are entries to spare among the rows and columns that have more than tell them alone, and these
+        have part in all directions."""
+        pattern, rank = self.observations.pattern.to(None), model.width
         if pattern.n_observed == math.prod(self.filled):
             return True
         rows, cols = stripped(pattern, rank, rank + self.intercept)
         inside = int(np.count_nonzero(rows[pattern.rows] & cols[pattern.cols]))
         needed = tuning.RANK_SEARCH.min_oversampling * self.freedom(rank, (int(rows.sum()), int(cols.sum())))
-        return inside > 0 and inside >= needed
+        if inside == 0 or inside < needed:
+            return False
+        host = model.to(None)
+        s = Factors(host.U[rows], (), host.V[cols]).singular_values()
+        missed = max(rms(self.left(model).values) / self.size, float(np.finfo(s.dtype).eps))
+        return bool(s[-1] > tuning.RANK_SEARCH.direction_rounding * missed * s[0])
 
     def apart(self, model: Factors) -> bool:
         """Whether a row or column with gaps has a direction of its own, which matches whatever it holds."""

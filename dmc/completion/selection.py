@@ -336,7 +336,10 @@ class _Selection:
         if not self._searches or self.phases.ended:
             return None
         intercept = self.units and True in self._searches
-        search, _ = self._searches[intercept]
+        search, explored = self._searches[intercept]
+        ample = search.exactness.oversampling(max(explored.factors.width, 1)) >= tuning.RANK_SEARCH.ample_oversampling
+        if search.noise and ample:  # a model of more freedom leaves noise of anything
+            return None
         test, train = self.sample.take(part), self.sample.take(~part)
         errors = {
             kind: self._error([self._missed(candidates[kind].trained.factors, test)], [test])
@@ -345,10 +348,11 @@ class _Selection:
         if not errors:
             return None
         best = min(errors, key=lambda kind: errors[kind])
-        model, limits = candidates[best].trained.factors, tuning.RESTARTS
+        model, error = candidates[best].trained.factors, errors[best]
         fitted = self._error([self._missed(model, train)], [train])
-        turned = fitted <= (limits.noise_ratio if search.noise else limits.wrong_turn_ratio) * errors[best]
-        turned |= not search.noise and search.exactness.oversampling(max(model.width, 1)) < 1
+        turned = fitted <= tuning.RESTARTS.wrong_turn_ratio * error
+        turned |= search.exactness.oversampling(max(model.width, 1)) < 1
+        turned |= error >= self._error([self._missed(self.analyses.means(test, self.scaling).factors, test)], [test])
         found = restarted(search) if turned else None
         return None if found is None else self._exact(self._restored(found, intercept), intercept)
 

@@ -50,6 +50,8 @@ class RankSearchTuning:
     last_step : float
         Of the entries' size, what a last step leaves at a condition number of 1e4: up to it what looks like noise is
         rounding.
+    direction_rounding : float
+        Of what is left of the entries, over their size: a direction that is smaller is rounding.
     movement_products : int
         Passes over the entries to find what holds a model still.
     free_movement : float
@@ -79,6 +81,7 @@ class RankSearchTuning:
     own_direction: float = 0.999
     row_rounding: float = 1e-6
     last_step: float = 4e-10
+    direction_rounding: float = 1e3
     movement_products: int = 300
     free_movement: float = 0.3
     movement_rounding: float = 1e-5
@@ -116,9 +119,7 @@ class RestartTuning:
         In their order.
     wrong_turn_ratio : float
         Residual over held-out error up to which a path may have taken a wrong turn: then it is .02 to .5, and .57 and
-        more where there is noise,
-    noise_ratio : float
-        and up to which it may where the residual looks like noise: .02 to .14, and .17 and more where it is.
+        more where there is noise.
     patience : float
         Of `Settled`: with less, a path is left before it is near enough to its end.
     worthwhile : float
@@ -142,7 +143,6 @@ class RestartTuning:
         Restart(0.985, 0.1, share=0.85),
     )
     wrong_turn_ratio: float = 0.5
-    noise_ratio: float = 0.15
     patience: float = 2.0
     worthwhile: float = 0.9
     doubtful: int = 2
