@@ -173,7 +173,7 @@ class Exactness:
         least, eps = tuning.RANK_SEARCH.free_movement / math.sqrt(len(movement)), float(xp.finfo(P.dtype).eps)
         blocks = self._blocks(model.width)
         of_all = [_change(model, system.unflatten(movement), *block) for block in blocks]
-        for tol in (max(least / 30, math.sqrt(eps)), math.sqrt(eps)):
+        for tol in (max(least / 10, math.sqrt(eps)), math.sqrt(eps)):
             free = movement - system.flatten(system.solve(told, tol, tuning.RANK_SEARCH.movement_products))
             changed = [_change(model, system.unflatten(free), *block) for block in blocks]
             moved = [some for some, whole in zip(changed, of_all, strict=True) if some > least * whole]

@@ -82,21 +82,23 @@ def _grow(side: _Side, features: tuple[Float, Float], enough: int, others: NDArr
 
 def _least_squares(values: sparse.csr_array, marks: sparse.csr_array, vectors: Float, offset: Float) -> Float:
     """(rows, k) a with ⟨a, x_j⟩ + offset_j nearest to the values of each row, in coordinates where the x_j are of one
-    size in all directions; the least of them, where they are too few."""
+    size in all directions that they have; the least of them, where they are too few."""
     P, s, Wt = np.linalg.svd(vectors, full_matrices=False)
-    P = P * np.sqrt(len(P))
-    wanted = values - marks * sparse.csr_array(offset[None, :]) if offset.any() else values
+    spanned = s > np.finfo(float).eps * s.max(initial=0)
+    if not spanned.any():
+        return np.zeros((values.shape[0], vectors.shape[1]))
+    size = np.sqrt(len(P))
+    P = size * P[:, spanned]
     grams = np.ascontiguousarray(marks @ row_solve.seconds(P))
     at = row_solve.diagonal(P.shape[1])
-    grams[:, at] += 100 * np.finfo(float).eps * grams[:, at].sum(axis=1, keepdims=True)
+    traces = grams[:, at].sum(axis=1, keepdims=True)
+    grams[:, at] += np.where(traces > 0, 100 * np.finfo(float).eps * traces, 1)
     b = np.zeros((values.shape[0], P.shape[1]))
-    left = wanted
-    rows = np.repeat(np.arange(values.shape[0]), np.diff(marks.indptr))
+    rows = np.repeat(np.arange(len(b)), np.diff(values.indptr))
+    missed = values.copy()
     for _ in range(3):  # the squares have lost half of the digits
-        sides = np.ascontiguousarray(left @ P)
+        missed.data = values.data - offset[values.indices] - np.einsum("ij,ij->i", b[rows], P[values.indices])
+        sides = np.ascontiguousarray(missed @ P)
         row_solve.solve(grams.copy(), sides, inverses=False)
         b += sides
-        left = wanted.copy()
-        left.data = wanted.data - np.einsum("ij,ij->i", b[rows], P[marks.indices])
-    inverse = np.where(s > np.finfo(float).eps * s[0], 1 / np.maximum(s, np.finfo(float).tiny), 0)
-    return np.asarray(b * np.sqrt(len(P)) * inverse @ Wt)
+    return np.asarray(b * (size / s[spanned]) @ Wt[spanned])

@@ -84,7 +84,8 @@ class RankSearch:
         self.carried = max((r for r in ranks if self.exactness.oversampling(r) >= least), default=1)
         self.bound = min(bound, 2 * self.carried, *observations.shape)
         self.room = min(2 * self.carried + tuning.RANK_SEARCH.further_room, *observations.shape)
-        self.noise = False  # whether a path has ended for nothing but noise is left
+        self.noise = False  # whether a path has ended for nothing but noise is left,
+        self.lost = False  # or for the entries cannot decide on so many directions as it had, before they were cut off
 
     def within(self, rows: NDArray[np.bool_], cols: NDArray[np.bool_], weights: Array | None = None) -> RankSearch:
         """The search of some rows and columns, with weights of all entries."""
@@ -131,6 +132,7 @@ class RankSearch:
             step = RankPath(room, self.depth, level, decay, self.rng)
             reached = self.solve("path", problem, settled, model, step, tuning.RANK_SEARCH.path_steps)
             if reached.ended or settled.stuck or reached.factors.width > self.carried:
+                self.lost = not reached.ended
                 return self._within_bound(reached)
             reached = self.polish(problem, reached.factors)
             model = reached.factors

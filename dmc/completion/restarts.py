@@ -36,7 +36,7 @@ def restarted(search: RankSearch) -> Phase | None:
 def _noisy(inner: RankSearch, reached: Phase) -> bool:
     """Whether a path left what looks like noise, and not but little; or took more directions than entries can tell."""
     left_noise = inner.noise and reached.value > tuning.RESTARTS.little
-    return left_noise or reached.factors.width > inner.carried
+    return left_noise or inner.lost
 
 
 def _part(search: RankSearch, core: Part | None, restart: Restart) -> Part | None:

@@ -353,6 +353,8 @@ class _Selection:
         turned = fitted <= tuning.RESTARTS.wrong_turn_ratio * error
         turned |= search.exactness.oversampling(max(model.width, 1)) < 1
         turned |= error >= self._error([self._missed(self.analyses.means(test, self.scaling).factors, test)], [test])
+        # Near the rank that entries can tell, a path that a bound keeps narrow misses them as it would for noise.
+        turned |= search.lost and search.bound <= search.carried < 2 * search.bound
         found = restarted(search) if turned else None
         return None if found is None else self._exact(self._restored(found, intercept), intercept)
 

@@ -7,6 +7,7 @@ with rows on the other side.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -293,6 +294,7 @@ def towards_prior(
     of = covariance[:k, :k]
     eye = xp.eye(side.shape[1], dtype=xp.float64, device=device(side))
     floor = 100 * xp.finfo(side.dtype).eps * (xp.linalg.trace(of) + mean[:k] @ mean[:k])
+    floor = floor + math.sqrt(xp.finfo(xp.float64).tiny)  # a side that is zero stays zero
     precision = 0 * covariance
     precision[:k, :k] = noise**2 * xp.linalg.inv(of + floor * eye[:k, :k])
     traces = xp.linalg.trace(xp.astype(grams, xp.float64))[:, None, None]

@@ -134,6 +134,79 @@ def test_exploring_stops_at_noise():
     assert relative_error(found, problem) < 0.1 * math.sqrt(3 * 140 / 2400) * 1.3  # σ √(freedom/entries)
 
 
+@pytest.mark.parametrize("room", [1, 2, 5])
+def test_a_path_is_no_wider_than_its_room(room):
+    run = discover(datasets.planted((60, 50), 4, 0.5).observations)
+    found = run.explore(FAST, room=room).factors
+    assert max(phase["width"] for phase in run.phases.history) <= room
+    assert found.width <= room
+
+
+def test_a_path_may_pass_the_bound_and_its_answer_not():
+    """Directions join that leave again; what is said is no wider than was asked for."""
+    problem = datasets.planted((60, 50), 4, 0.5)
+    run = discover(problem.observations, bound=2)
+    found = run.explore(FAST).factors
+    assert max(phase["width"] for phase in run.phases.history) > 2
+    assert found.width == 2
+    assert not run.exactness.certain(found)
+
+
+def test_the_room_is_for_twice_what_entries_can_tell_and_a_few():
+    for shape, share in (((60, 50), 0.3), ((30, 6), 0.5)):
+        run = discover(noise(shape, share), min(shape))
+        assert run.room == min(2 * run.carried + tuning.RANK_SEARCH.further_room, *shape)
+
+
+@pytest.mark.parametrize(
+    ("observed", "said", "lost"),
+    [
+        (datasets.planted((80, 60), 3, 0.5, noise=0.1).observations, True, False),
+        (datasets.planted((80, 60), 3, 0.5).observations, False, False),
+        (noise((40, 30), 0.3), False, True),
+    ],
+    ids=["noisy", "exact", "noise alone"],
+)
+def test_a_search_knows_why_a_path_has_ended(observed, said, lost):
+    """Nothing but noise was left; nothing at all; or it had more directions than the entries can decide on."""
+    run = discover(observed, bound=3)
+    assert not run.noise
+    assert not run.lost
+    run.explore(FAST)
+    assert run.noise == said
+    assert run.lost == lost
+
+
+# --- parts
+
+
+def test_a_search_of_a_part_is_one_of_its_entries_alone():
+    rng = np.random.default_rng(0)
+    observed = noise((30, 20), 0.6)
+    weights, rounding = rng.uniform(1, 2, observed.n_observed), rng.uniform(0, 1e-9, 20)
+    run = discover(observed, bound=7, intercept=True, weights=weights, rounding=rounding)
+    rows, cols = rng.random(30) < 0.5, rng.random(20) < 0.6
+    part = run.within(rows, cols)
+    table = observed.to_scipy().toarray()[np.ix_(rows, cols)]
+    np.testing.assert_array_equal(part.observations.to_scipy().toarray(), table)
+    inside = rows[observed.rows] & cols[observed.cols]
+    np.testing.assert_array_equal(part.weights, weights[inside])
+    np.testing.assert_array_equal(part.exactness._rounding, rounding[cols])
+    assert part.intercept
+    assert (part.rng is run.rng, part.phases is run.phases, part.depth == run.depth) == (True, True, True)
+    assert part.bound <= run.bound
+    other = run.within(rows, cols, 3 * weights)
+    np.testing.assert_array_equal(other.weights, 3 * weights[inside])
+
+
+def test_what_a_part_leads_to_is_the_part_of_the_truth():
+    problem = datasets.planted((60, 50), 3, 0.5)
+    rows, cols = np.arange(60) % 2 == 0, np.arange(50) < 30
+    part = discover(problem.observations).within(rows, cols)
+    found = part.explore(FAST).factors
+    np.testing.assert_allclose(found.dense(), (problem.A @ problem.B.T)[np.ix_(rows, cols)], atol=1e-9)
+
+
 # --- an intercept, rows and columns of their own size, rounding
 
 

@@ -1,5 +1,7 @@
 """When a path has done its work."""
 
+import math
+
 import numpy as np
 import pytest
 
@@ -42,6 +44,30 @@ def test_at_the_bound_it_is_stuck_when_the_value_no_longer_falls():
     below = Settled(4, 1.0, 0.84)
     assert any(looks(below, [3] * 8, 0.4 * 0.99 ** np.arange(8)))
     assert not below.stuck
+
+
+@pytest.mark.parametrize("patience", [1.0, 2.0])
+@pytest.mark.parametrize("decay", [0.7, 0.84, 0.95, 0.97, 0.985])
+def test_what_counts_is_how_far_the_level_has_fallen(decay, patience):
+    """In few looks of a fast path or in many of a slow one; with patience 2 by the square."""
+    said = looks(Settled(9, 1.0, decay, patience), [3] * 600, [0.5] * 600)
+    fallen = decay ** said.index(True)
+    wanted = Settled.level_fall**patience
+    assert wanted * decay**0.51 <= fallen <= wanted * decay**-0.51  # to half a look
+
+
+@pytest.mark.parametrize("decay", [0.84, 0.95, 0.985])
+def test_a_slow_path_is_stuck_by_the_same_fall_of_the_value(decay):
+    """Over a fall of the level by so much, a value that falls by .96 a step of a fast path still falls, and .98 not."""
+    steps = math.log(0.84) / math.log(decay)
+    for fall, stuck in ((0.96, False), (0.98, True)):
+        settled = Settled(3, 1.0, decay)
+        said = looks(settled, [3] * 70, 0.9 * (fall ** (1 / steps)) ** np.arange(70))
+        assert any(said) == settled.stuck == stuck
+
+
+def test_the_fastest_path_is_looked_at_twice():
+    assert looks(Settled(9, 1.0, 0.01), [3] * 4, [0.5] * 4) == [False, False, True, True]
 
 
 # --- patience

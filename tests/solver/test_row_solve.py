@@ -370,3 +370,12 @@ def test_rows_of_a_fit_go_towards_their_prior(solver):
     for i in range(1, 6):
         wanted = np.linalg.solve(grams[i] + precision, x.T @ (observed[i] * y[i]) + precision @ mean)
         np.testing.assert_allclose(found[i], wanted, rtol=1e-6, atol=1e-9)
+
+
+def test_a_side_that_is_zero_stays_zero(solver):
+    """Its prior has no spread, and an inverse that was none: rows of zeros with a single one in another column."""
+    rng = np.random.default_rng(3)
+    side, x = np.zeros((6, 2)), rng.standard_normal((8, 2))
+    grams = np.broadcast_to(x.T @ x, (6, 2, 2))
+    found = row_solve.towards_prior(side, grams, rng.standard_normal((6, 2)), np.full(6, 8), 0.5)
+    np.testing.assert_allclose(found, 0, atol=1e-100)
