@@ -96,7 +96,8 @@ class NormalEquations:
         self._penalty = penalty
         self._kernel = problem.kernel_for(self._left.shape[1] + self._right.shape[1])
         # A line with fewer entries than unknowns has a singular block, and its inverse would send the line far off.
-        self.blocked = factors.width <= min(BLOCKED, problem.fewest_entries) and penalty is None
+        enough = max(self._left.shape[1], self._right.shape[1]) <= problem.fewest_entries
+        self.blocked = enough and factors.width <= BLOCKED and penalty is None
 
     @cached_property
     def _ridges(self) -> tuple[Array, Array]:

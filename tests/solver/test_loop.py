@@ -469,7 +469,7 @@ class Approach(steps.Step):
 
 def approached(least, rounding):
     """How a run ends whose steps gain nothing below `least`, where rounding alone may leave `rounding`."""
-    exact = initial.gaussian((6, 5), 2, depth=0)
+    exact = initial.gaussian((6, 5), 2, 0, scale=1.0)
     problem = MaskedLeastSquares(observe(exact.dense()))
     problem.rounding = rounding
     start = Factors(2 * exact.U, (), exact.V)
