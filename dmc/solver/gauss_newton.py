@@ -96,14 +96,16 @@ class NormalEquations:
         self._penalty = penalty
         self._kernel = problem.kernel_for(self._left.shape[1] + self._right.shape[1])
         # A line with fewer entries than unknowns has a singular block, and its inverse would send the line far off.
-        self.blocked = factors.width <= min(BLOCKED, problem.fewest_entries) and penalty is None
+        enough = max(self._left.shape[1], self._right.shape[1]) <= problem.fewest_entries
+        self.blocked = enough and factors.width <= BLOCKED and penalty is None
 
     @cached_property
     def _ridges(self) -> tuple[Array, Array]:
         """Of the unknowns of each row, (k,), and of each column."""
         xp = array_namespace(self._left)
-        of_rows = self._right[0] * 0 if self._penalty is None else self._penalty
-        return of_rows, xp.concat([of_rows, of_rows[:1] * 0]) if self._biased else of_rows
+        of_columns = xp.zeros_like(self._left[0])  # its last number is the bias'
+        of_rows = of_columns[: self._right.shape[1]] if self._penalty is None else self._penalty
+        return of_rows, xp.concat([of_rows, of_columns[self._right.shape[1] :]])
 
     @cached_property
     def _diagonal(self) -> Array:

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
+from functools import cached_property
 from types import TracebackType
 from typing import Any
 
@@ -14,6 +15,7 @@ import numpy as np
 
 from dmc import _arrays, _checks
 from dmc.factors import Array, Factors
+from dmc.solver.problem import MaskedLeastSquares
 from dmc.solver.protocol import Problem, Step
 from dmc.solver.solution import Solution, Status, StepInfo
 
@@ -204,8 +206,8 @@ def solve(
         Steps at most; 0 evaluates the start.
     tol : float
         Converged when the norm of the gradient is at most `tol` times the largest seen. On the plateau before a small
-        start escapes the gradient grows, so that the plateau is not taken for the end. Converged too when nothing
-        is left but rounding (`Problem.rounding`) and it falls no more.
+        start escapes the gradient grows, so that the plateau is not taken for the end. Converged too when of a
+        `MaskedLeastSquares` nothing is left but rounding (its `rounding`) and it falls no more.
     callbacks : sequence of callables
         Each is called with a `StepInfo` every `check_every` steps, and once more at the end with the status; a true
         return value, before the end, stops the run.
@@ -285,6 +287,11 @@ class _Descent:
             self._at = self.problem.value_and_grad(self.factors)
         return self._at
 
+    @cached_property
+    def _rounding(self) -> float:
+        """Where it can be told: a problem of one's own need not know it."""
+        return self.problem.rounding if isinstance(self.problem, MaskedLeastSquares) else 0.0
+
     def advance(self) -> None:
         self.factors, self._state = self.step(self.factors, *self._value_and_grad(), self._state)
         self._at = None
@@ -303,7 +310,7 @@ class _Descent:
         self._largest = max(self._largest, norm) if value <= self._ceiling else self._largest
         self.accepted, self.value = accepted, value
         # Down at rounding steps go on while they gain, for small singular values; then they would only stir it.
-        matched = self.problem.rounding >= value > GAIN * self._before
+        matched = self._rounding >= value > GAIN * self._before
         self._before = value
         converged = value == 0 or ratio <= self.tol or matched
         return Look(value, ratio, lambda: accepted, Status.CONVERGED if converged else None)

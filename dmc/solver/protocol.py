@@ -52,11 +52,6 @@ class Problem(Protocol):
         """About the spectral norm of the matrix sought, in the data's own units."""
         ...
 
-    @property
-    def rounding(self) -> float:
-        """A value up to which there may be nothing but what rounding leaves of an exact match."""
-        return 0.0
-
     def value_and_grad(self, factors: Factors) -> tuple[Any, Factors]:
         """The value, a number that may still be on the device, and the gradient by every factor."""
         ...

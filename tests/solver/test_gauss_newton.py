@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+import kernel_suite as suite
 from dmc import datasets, kernels
 from dmc.factors import Factors
 from dmc.inputs import observe
@@ -28,6 +29,13 @@ def gappy() -> Observations:
     mask = np.random.default_rng(0).random(SHAPE) < 0.7
     mask[2] = mask[:, 3] = mask[5] = mask[:, 6] = False
     mask[5, 1] = mask[7, 6] = True
+    return observe(np.random.default_rng(1).standard_normal(SHAPE), mask)
+
+
+def gaps() -> Observations:
+    """A row and a column without entries; all others have enough for a block of width 3 and a bias."""
+    mask = np.add.outer(np.arange(m), np.arange(n)) % 4 > 0
+    mask[2] = mask[:, 3] = False
     return observe(np.random.default_rng(1).standard_normal(SHAPE), mask)
 
 
@@ -134,14 +142,12 @@ def test_solution_is_that_of_dense_least_squares(weighted, l2, penalised, blocke
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize("blocked", [True, False])
+@pytest.mark.parametrize("entries", [gaps, gappy])
 @pytest.mark.parametrize("with_bias", [True, False])
 @pytest.mark.parametrize(("weighted", "penalised"), [(w, d) for w in (False, True) for d in (False, True)])
-def test_every_kernel_takes_the_same_steps(weighted, penalised, with_bias, blocked, dtype, monkeypatch):
+def test_every_kernel_takes_the_same_steps(weighted, penalised, with_bias, entries, dtype):
     """Step by step, the compiled solve as that in NumPy; with empty rows, and rows of fewer entries than unknowns."""
-    if not blocked:
-        monkeypatch.setattr(gauss_newton, "BLOCKED", 0)
-    observed = gappy()
+    observed = entries()
     observed = observed.with_values(observed.values.astype(dtype))
     weights = np.random.default_rng(1).uniform(0.5, 2, observed.n_observed) if weighted else None
     at = (biased() if with_bias else random()).map(lambda a: a.astype(dtype))
@@ -151,22 +157,55 @@ def test_every_kernel_takes_the_same_steps(weighted, penalised, with_bias, block
         for name in [entry.name for entry in kernels.report() if entry.available]:
             problem = MaskedLeastSquares(observed, weights, 0.1, kernel=name)
             equations = NormalEquations(problem, at, penalty)
+            assert equations.blocked == (entries is gaps and not penalised)
             found.append(equations.flatten(equations.solve(problem.value_and_grad(at)[1], 1e-12, most)))
         for other in found[1:]:
             np.testing.assert_allclose(other, found[0], rtol=0, atol=2e4 * np.finfo(dtype).eps)
 
 
-@pytest.mark.parametrize("width", [1, 4, 7, 8, 9, 16])
-def test_the_compiled_solve_serves_every_width(width):
-    if kernels.chosen() != "native":
-        pytest.skip("no compiled core")
-    observed = datasets.planted((40, 30), 3, 0.6).observations
-    at = random(width, shape=(40, 30))
+compiled = pytest.mark.skipif(kernels.chosen() != "native", reason="no compiled core")
+
+
+def native_and_reference(observed, at, tol, most, weights=None, l2=0.0, penalty=None):
+    """The same solve, compiled and in NumPy."""
     found = []
     for name in ("native", "reference"):
-        problem = MaskedLeastSquares(observed, l2=0.5, kernel=name)
-        found.append(flat(NormalEquations(problem, at).solve(problem.value_and_grad(at)[1], 1e-12, 4)))
-    np.testing.assert_allclose(*found, rtol=0, atol=1e-10)
+        problem = MaskedLeastSquares(observed, weights, l2, kernel=name)
+        found.append(NormalEquations(problem, at, penalty).solve(problem.value_and_grad(at)[1], tol, most))
+    return found
+
+
+@compiled
+@pytest.mark.parametrize("index", [np.int32, np.int64])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("width", [1, 4, 7, 8, 9, 16, 17, 33, 50, 70])
+def test_the_compiled_solve_serves_every_width(width, dtype, index):
+    """With and without a kernel for the width, and blocks up to 16."""
+    planted = datasets.planted((150, 120), 3, 0.6).observations
+    observed = Observations(suite.with_indices(planted.pattern, index), planted.values.astype(dtype))
+    at = random(width, shape=planted.shape).map(lambda a: a.astype(dtype))
+    got, wanted = map(flat, native_and_reference(observed, at, 1e-12, 4, l2=0.5))
+    np.testing.assert_allclose(got, wanted, rtol=0, atol=2e3 * np.finfo(dtype).eps * np.abs(wanted).max())
+
+
+@compiled
+@pytest.mark.parametrize("mask", suite.ODD)
+def test_the_compiled_solve_serves_odd_patterns(mask):
+    given = suite.case(3, mask=mask)
+    observed = Observations(given.pattern, given.target.by_row)
+    got, wanted = map(flat, native_and_reference(observed, Factors(given.left, (), given.right), 1e-12, 2, l2=0.5))
+    np.testing.assert_allclose(got, wanted, rtol=0, atol=1e-10 * np.abs(wanted).max())
+
+
+@every_kernel
+def test_a_bias_of_the_columns_alone_is_a_model(kernel):
+    """The step goes to the mean of each column, which is the solution."""
+    observed = observations()
+    problem = MaskedLeastSquares(observed, kernel=kernel)
+    at = Factors(np.zeros((m, 0)), (), np.zeros((n, 0)), column_bias=np.zeros(n))
+    delta = NormalEquations(problem, at).solve(problem.value_and_grad(at)[1], 1e-9, 50)
+    means = np.bincount(observed.cols, observed.values) / np.bincount(observed.cols)
+    np.testing.assert_allclose(delta.column_bias, means, atol=1e-8)
 
 
 def test_wide_models_take_the_average_preconditioner_and_solve_as_well():
@@ -197,12 +236,10 @@ def test_average_preconditioner_is_exact_where_nothing_is_missing():
         np.testing.assert_allclose(getattr(back, name), getattr(direction, name), rtol=1e-9)
 
 
-@pytest.mark.parametrize("blocked", [True, False])
-def test_lines_with_few_entries_or_none_are_no_problem(blocked, monkeypatch):
+@pytest.mark.parametrize("entries", [gaps, gappy])
+def test_lines_with_few_entries_or_none_are_no_problem(entries):
     """The observed entries change as in the dense problem; a line that nobody saw stays as it is."""
-    if not blocked:
-        monkeypatch.setattr(gauss_newton, "BLOCKED", 0)
-    observed, at = gappy(), random()
+    observed, at = entries(), random()
     problem = MaskedLeastSquares(observed)
     delta = NormalEquations(problem, at).solve(problem.value_and_grad(at)[1], 1e-6, 100)
     J = jacobian(observed, at)
@@ -258,6 +295,7 @@ def test_single_precision_stays_single(penalty):
     np.testing.assert_allclose(change(low, delta)[seen], change(at, wanted)[seen], atol=1e-2 * scale)
 
 
+@compiled
 @pytest.mark.parametrize("blocked", [True, False])
 @pytest.mark.parametrize("penalised", [True, False])
 @pytest.mark.parametrize(("condition", "size"), [(1, 1), (1e8, 1), (1e8, 1e-30), (1e4, 1e30)])
@@ -265,28 +303,64 @@ def test_a_loose_solve_in_single_precision_takes_the_steps_of_one_in_double(
     condition, size, penalised, blocked, monkeypatch
 ):
     """At any condition and in any units: the compiled one turns and scales the unknowns first."""
-    if kernels.chosen() != "native":
-        pytest.skip("no compiled core")
     if not blocked:
         monkeypatch.setattr(gauss_newton, "BLOCKED", 0)
+    at, observed = of_condition(condition, size)
+    penalty = 0.3 * size * np.geomspace(1, 1 / condition, 3) if penalised else None
+    got, wanted = (change(at, delta) for delta in native_and_reference(observed, at, 1e-3, 6, penalty=penalty))
+    np.testing.assert_allclose(got, wanted, rtol=0, atol=1e-4 * np.abs(wanted).max())
+
+
+def of_condition(condition, size=1.0, width=3):
+    """Factors, and entries that they match but for a thousandth."""
     rng = np.random.default_rng(0)
-    P, Q = (np.linalg.qr(rng.standard_normal((lines, 3)))[0] for lines in (40, 30))
-    root = np.sqrt(size * np.geomspace(1, 1 / condition, 3))
+    P, Q = (np.linalg.qr(rng.standard_normal((lines, width)))[0] for lines in (40, 30))
+    root = np.sqrt(size * np.geomspace(1, 1 / condition, width))
     at = Factors(P * root, (), Q * root)
-    observed = observe(at.dense() + size * 1e-3 * rng.standard_normal((40, 30)), rng.random((40, 30)) < 0.6)
-    penalty = 0.3 * root**2 if penalised else None
-    found = []
-    for name in ("native", "reference"):
-        problem = MaskedLeastSquares(observed, kernel=name)
-        found.append(change(at, NormalEquations(problem, at, penalty).solve(problem.value_and_grad(at)[1], 1e-3, 6)))
-    np.testing.assert_allclose(*found, rtol=0, atol=1e-4 * np.abs(found[1]).max())
+    return at, observe(at.dense() + size * 1e-3 * rng.standard_normal((40, 30)), rng.random((40, 30)) < 0.6)
 
 
+@compiled
+@pytest.mark.parametrize("blocked", [True, False])
+@pytest.mark.parametrize("size", [1e-60, 1.0, 1e60])
+@pytest.mark.parametrize("heavy", [1e-45, 1.0, 1e45])
+def test_weights_and_penalties_that_single_precision_does_not_have_are_none_of_its_business(
+    heavy, size, blocked, monkeypatch
+):
+    if not blocked:
+        monkeypatch.setattr(gauss_newton, "BLOCKED", 0)
+    at, observed = of_condition(1, size)
+    weights = heavy * np.random.default_rng(1).uniform(0.5, 2, observed.n_observed)
+    l2 = heavy * size * np.linspace(0.1, 0.2, 40), heavy * size * np.linspace(0, 0.3, 30)
+    got, wanted = (change(at, delta) for delta in native_and_reference(observed, at, 1e-3, 6, weights, l2))
+    np.testing.assert_allclose(got, wanted, rtol=0, atol=1e-4 * np.abs(wanted).max())
+
+
+@compiled
+@pytest.mark.parametrize("width", [2, 8])
+@pytest.mark.parametrize("condition", [1, 1e8])
+def test_the_tightest_solve_in_single_precision_has_the_residual_that_was_asked_for(condition, width):
+    at, observed = of_condition(condition, width=width)
+    problem = MaskedLeastSquares(observed)
+    gradient = problem.value_and_grad(at)[1]
+    equations = NormalEquations(problem, at)
+    left = equations.flatten(gradient)
+    asked = 1e-4 * np.sqrt(left @ equations.precondition(left))
+    left = left + equations.product(equations.flatten(equations.solve(gradient, 1e-4, 1000)))
+    # By the blocks, or the average, in other coordinates: they differ by no more than blocks do from their average.
+    assert np.sqrt(left @ equations.precondition(left)) < 1.5 * asked
+
+
+@compiled
 @pytest.mark.parametrize("n_threads", [2, 3])
 @pytest.mark.parametrize("tol", [0.1, 1e-9])
-def test_the_compiled_solve_has_the_same_bits_with_any_number_of_threads(tol, n_threads):
-    observed = datasets.planted((900, 700), 30, 0.3).observations
-    problem, at = MaskedLeastSquares(observed), initial.spectral(observed, 30)
+@pytest.mark.parametrize(("width", "weighted"), [(4, True), (30, False), (30, True)])
+@pytest.mark.parametrize("shape", [(900, 700), (6, 40_000)])  # in the second rows are cut into segments
+def test_the_compiled_solve_has_the_same_bits_with_any_number_of_threads(shape, width, weighted, tol, n_threads):
+    rng = np.random.default_rng(0)
+    observed = observe(rng.standard_normal(shape), rng.random(shape) < (0.3 if shape[0] > 6 else 0.9))
+    weights = rng.uniform(0.5, 2, observed.n_observed) if weighted else None
+    problem, at = MaskedLeastSquares(observed, weights, l2=0.1 * weighted), random(width, shape=shape)
     _, gradient = problem.value_and_grad(at)
     found = []
     for count in (1, n_threads):
@@ -299,3 +373,4 @@ def test_a_line_of_fewer_entries_than_unknowns_has_no_block_of_its_own():
     assert NormalEquations(MaskedLeastSquares(observations()), random()).blocked
     assert not NormalEquations(MaskedLeastSquares(gappy()), random()).blocked
     assert NormalEquations(MaskedLeastSquares(gappy()), random(1)).blocked
+    assert not NormalEquations(MaskedLeastSquares(gappy()), biased(1)).blocked

@@ -457,25 +457,36 @@ def test_solves_are_phases_of_a_run():
 # --- where nothing is left but rounding
 
 
-class Rounded(Bowl):
-    """Below this value there is only rounding."""
+class Approach(steps.Step):
+    """Halves the way to a point, and so quarters the value, down to a value; from there on it moves no more."""
 
-    rounding = 1e-3
+    def __init__(self, point, least):
+        self.point, self.least = point, least
+
+    def __call__(self, factors, value, grad, state):
+        return (steps.partway(factors, self.point, 0.5) if value > self.least else factors), state
+
+
+def approached(least, rounding):
+    """How a run ends whose steps gain nothing below `least`, where rounding alone may leave `rounding`."""
+    exact = initial.gaussian((6, 5), 2, 0, scale=1.0)
+    problem = MaskedLeastSquares(observe(exact.dense()))
+    problem.rounding = rounding
+    start = Factors(2 * exact.U, (), exact.V)
+    return solve(problem, start, Approach(exact, least), max_steps=12, tol=0, check_every=1)
 
 
 def test_a_run_ends_where_only_rounding_is_left_and_steps_gain_nothing():
-    """Each step divides the value by four until that; there it stays."""
+    found = approached(least=1e-4, rounding=1e-3)
+    assert found.status is Status.CONVERGED
+    assert found.value <= 1e-4
 
-    class Settle(steps.Step):
-        def __call__(self, factors, value, grad, state):
-            return factors.map(lambda a: a * (0.5 if value > 1e-4 else 0.99)), state
 
-    solution = solve(Rounded(), START, Settle(), max_steps=50, tol=0, check_every=1)
-    assert solution.status is Status.CONVERGED
-    assert solution.value <= 1e-4
-    assert solution.n_steps < 12
-    assert solve(Bowl(), START, Settle(), max_steps=50, tol=0, check_every=1).status is Status.MAX_STEPS
+def test_above_rounding_steps_that_gain_nothing_are_no_end():
+    assert approached(least=1e-4, rounding=1e-6).status is Status.MAX_STEPS
 
 
 def test_at_rounding_steps_that_gain_go_on():
-    assert solve(Rounded(), START, HALVE, max_steps=50, tol=0, check_every=1).status is Status.MAX_STEPS
+    found = approached(least=0, rounding=1e-3)
+    assert found.status is Status.MAX_STEPS
+    assert found.value < 1e-5

@@ -1,5 +1,7 @@
 """What a problem and a step of one's own need to say, and what they get."""
 
+from contextlib import nullcontext
+
 import numpy as np
 import pytest
 
@@ -7,6 +9,7 @@ from dmc.factors import Factors
 from dmc.solver.loop import solve
 from dmc.solver.protocol import Problem, Step, dot
 from dmc.solver.solution import Status
+from dmc.solver.steps import DiscrepantDescent
 
 FACTORS = Factors(np.ones((3, 1)), (), np.ones((2, 1)))
 
@@ -27,6 +30,29 @@ def test_a_problem_of_ones_own_needs_little():
     pytest.importorskip("torch")
     with pytest.raises(ValueError, match="Distance computes on the host only and device is 'cpu'; leave it out"):
         mine.to("cpu")
+
+
+def test_a_problem_need_not_derive_if_it_says_all_that_the_protocol_does():
+    class Half:
+        curvature = target_norm = 1.0
+        device = None
+
+        def value_and_grad(self, factors):
+            return self.value(factors), factors
+
+        def value(self, factors):
+            return 0.5 * sum(float(dot(a, a)) for a in factors.arrays)
+
+        def to(self, device):
+            return self
+
+        def sharing_cores(self, factors):
+            return nullcontext()
+
+    names = {name for name in vars(Problem) if not name.startswith("_")}
+    assert names <= set(vars(Half))
+    found = solve(Half(), FACTORS, DiscrepantDescent(0.5, outer_ratio=1), max_steps=3, check_every=1)
+    assert found.value == pytest.approx(2.5 / 64)
 
 
 def test_a_step_of_ones_own_needs_a_call_alone():
