@@ -317,7 +317,7 @@ class _Selection:
         for trained in search.candidates(explored, *(part.to(self.observations.device) for part in parts)):
             exact = None
             if trained.matched and not self.phases.ended:  # part of the entries may lead where all of them do not
-                whole = trained.finish()
+                whole = search.trim(trained.finish())
                 exact = self._restored(whole, intercept) if search.exactness.certain(whole.factors) else None
 
             def finished(trained: Trained = trained) -> Fitted:
