@@ -350,7 +350,7 @@ class _Selection:
         turned = fitted <= (limits.noise_ratio if search.noise else limits.wrong_turn_ratio) * errors[best]
         turned |= not search.noise and search.exactness.oversampling(max(model.width, 1)) < 1
         # Near the rank that entries can tell, a path that a bound keeps narrow misses them as it would for noise.
-        turned |= search.lost and search.bound <= search.carried < 2 * search.bound
+        turned |= search.lost and search.bound < 2 * search.carried < 4 * search.bound
         found = restarted(search) if turned else None
         return None if found is None else self._exact(self._restored(found, intercept), intercept)
 
