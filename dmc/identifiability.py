@@ -23,7 +23,8 @@ class Identifiability:
     nothing of others: without them, again and again, a core is left whose rows and columns check each other, in blocks
     without a common entry, whose scales against each other are free. A row or column with r entries in a block is
     determined with it, and one that none determines is not. Where there is no core, nothing is said against rows and
-    columns with r entries among each other. The conditions are necessary and not sufficient
+    columns with r entries among each other. The conditions are necessary for all of the matrix and not sufficient; of
+    single entries, a few that small parts determine outside of the core are called unknown
     ("A. Montanari, S. Oh, Matrix completion from a few entries", arXiv 0901.3150; F. Király, L. Theran, R. Tomioka,
     "The algebraic combinatorial approach for low-rank matrix completion", arXiv 1211.4116).
 

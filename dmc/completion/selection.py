@@ -317,7 +317,7 @@ class _Selection:
         for trained in search.candidates(explored, *(part.to(self.observations.device) for part in parts)):
             exact = None
             if trained.matched and not self.phases.ended:  # part of the entries may lead where all of them do not
-                whole = trained.finish()
+                whole = search.trim(trained.finish())
                 exact = self._restored(whole, intercept) if search.exactness.certain(whole.factors) else None
 
             def finished(trained: Trained = trained) -> Fitted:
@@ -354,7 +354,7 @@ class _Selection:
         turned |= search.exactness.oversampling(max(model.width, 1)) < 1
         turned |= error >= self._error([self._missed(self.analyses.means(test, self.scaling).factors, test)], [test])
         # Near the rank that entries can tell, a path that a bound keeps narrow misses them as it would for noise.
-        turned |= search.lost and search.bound <= search.carried < 2 * search.bound
+        turned |= search.lost and search.bound < 2 * search.carried < 4 * search.bound
         found = restarted(search) if turned else None
         return None if found is None else self._exact(self._restored(found, intercept), intercept)
 

@@ -1,6 +1,6 @@
 """Parts of a pattern: theorems on how dense they are, and planted ones."""
 
-import itertools
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -68,7 +68,7 @@ def test_a_window_is_the_share_that_was_asked_for(pattern, share):
 def test_smaller_windows_lie_in_larger_ones():
     mask = hard_patterns.power_law(70, 0.1, np.random.default_rng(2))
     windows = [np.concatenate(cores.window(pattern_of(mask), share)) for share in (0.25, 0.5, 0.8, 1.0)]
-    for small, large in itertools.pairwise(windows):
+    for small, large in pairwise(windows):
         assert (small <= large).all()
     assert windows[-1].all()
 

@@ -165,7 +165,7 @@ def test_few_entries_tell_no_noise():
 
 
 def test_a_tenth_decade_is_no_rounding():
-    """Structure of 1e-10 is left: more than last bits, less than a last step leaves; its signs tell it from both."""
+    """Structure of 1e-10 is left: more than last bits, less than a last step does; by its signs it is neither."""
     rng = np.random.default_rng(0)
     X, weak = rng.standard_normal((50, 40)), 1e-10 * np.outer(rng.standard_normal(50), rng.standard_normal(40))
     said = of(observe(X))

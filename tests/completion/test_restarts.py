@@ -44,7 +44,7 @@ def test_restarts_find_what_a_path_on_all_entries_does_not(pattern, size, share,
 
 @pytest.mark.parametrize("seed", range(3))
 def test_noise_is_found_out_by_the_first_restarts(seed):
-    _truth, observed = hard_patterns.planted(hard_patterns.uniform, 80, 0.12, seed)
+    observed = hard_patterns.planted(hard_patterns.uniform, 80, 0.12, seed)[1]
     noisy = observed.values + 0.1 * np.random.default_rng(9).standard_normal(observed.n_observed)
     search = search_of(observed.with_values(noisy))
     assert restarted(search) is None
@@ -53,8 +53,7 @@ def test_noise_is_found_out_by_the_first_restarts(seed):
 
 def test_without_noise_all_of_them_are_tried(monkeypatch):
     """Of a match that is never certain."""
-    _truth, observed = hard_patterns.planted(hard_patterns.uniform, 60, 0.2, 0)
-    search = search_of(observed)
+    search = search_of(hard_patterns.planted(hard_patterns.uniform, 60, 0.2, 0)[1])
     monkeypatch.setattr(search.exactness, "certain", lambda model: False)
     assert restarted(search) is None
     tried = [restarts._part(search, None, restart) is not None for restart in tuning.RESTARTS.restarts]
