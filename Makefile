@@ -64,7 +64,8 @@ format: .venv/.dev
 
 # The kernels' own tests with the core under sanitizers: a build for each, and what it wants to be loaded first.
 NATIVE_TESTS := tests/kernels/test_native.py tests/kernels/test_sorting.py tests/kernels/test_serving.py tests/kernels/test_posterior.py \
-	tests/recommend/test_bayesian.py tests/recommend/test_all_pairs.py tests/solver/test_row_solve.py
+	tests/recommend/test_bayesian.py tests/recommend/test_all_pairs.py tests/solver/test_row_solve.py \
+	tests/solver/test_gauss_newton.py
 define sanitized
 	DMC_CORE=1 DMC_SANITIZE=$(1) $(BIN)/python setup.py --quiet build --build-lib build/$(1) --build-temp build/$(1)-objects
 	LD_PRELOAD="$(foreach lib,$(2),$(shell g++ -print-file-name=$(lib)))" PYTHONPATH=$(CURDIR)/build/$(1) \
@@ -73,7 +74,7 @@ define sanitized
 endef
 comma := ,
 VECTOR_TESTS := tests/kernels/test_native.py tests/kernels/test_serving.py tests/kernels/test_posterior.py \
-	tests/recommend/test_all_pairs.py
+	tests/recommend/test_all_pairs.py tests/solver/test_gauss_newton.py
 # The kernels' own tests with what older processors have; this one's best is what `make test` runs.
 instruction-sets: .venv/.test
 	DMC_ISA=plain $(BIN)/pytest --quiet $(VECTOR_TESTS)
@@ -89,7 +90,7 @@ sanitize: sanitize-address sanitize-threads
 sanitize-address: .venv/.test
 	$(call sanitized,address$(comma)undefined,libasan.so libubsan.so libstdc++.so)
 sanitize-threads: .venv/.test
-	$(call sanitized,thread,libtsan.so,-k "threads and (native or serving or posterior or all_pairs or (half and row and int32))")
+	$(call sanitized,thread,libtsan.so,-k "threads and (native or serving or posterior or all_pairs or gauss_newton or (half and row and int32))")
 
 HOSTS := lenskit cornac scikit-surprise ranx tensorboard mlflow-skinny sqlalchemy alembic \
 	fastapi uvicorn faiss-cpu hnswlib 'psycopg[binary]'
