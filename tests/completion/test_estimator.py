@@ -449,7 +449,7 @@ def test_ctrl_c_leaves_a_usable_model(call, problem):
 
 
 def test_an_unfinished_fit_warns(monkeypatch, problem):
-    monkeypatch.setattr(tuning, "RANK_SEARCH", replace(tuning.RANK_SEARCH, polish_steps=3))
+    monkeypatch.setattr(tuning, "RANK_SEARCH", replace(tuning.RANK_SEARCH, polish_steps=1))
     with pytest.warns(ConvergenceWarning, match=r"not converged after \d+ steps: .*; observe more of them"):
         model = MatrixCompletion(6, validation_fraction=0).fit(problem.observations)
     assert model.status_ is Status.MAX_STEPS

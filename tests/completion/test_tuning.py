@@ -41,5 +41,5 @@ def test_their_thresholds_stand_in_order():
     numbers = tuning.RANK_SEARCH
     assert numbers.last_step < numbers.row_rounding < numbers.max_rounding
     assert 1 < numbers.min_oversampling < numbers.ample_oversampling
-    assert tuning.RESTARTS.noise_ratio < tuning.RESTARTS.wrong_turn_ratio < 1
+    assert tuning.RESTARTS.wrong_turn_ratio < 1
     assert tuning.RESTARTS.worthwhile <= 1 <= tuning.RESTARTS.patience
