@@ -54,6 +54,10 @@ CONCERNS = {
         singular_value_gap=(2.0, 5.0), exact_gap=(1e2, 1e4), as_good=(0.003, 0.03),
         max_held_out=(3_000, 30_000), max_held_out_share=(0.1, 0.3), min_spare_entries=(1.1, 1.5),
     ),
+    "restarts": of_completion(
+        "RESTARTS", _judges.planted, wrong_turn_ratio=(0.3, 0.6), patience=(1.0, 4.0), worthwhile=(0.7, 1.0),
+        doubtful=(1, 3), little=(1e-5, 1e-3),
+    ),
     "selection": of_completion(
         "SELECTION", _judges.tables_and_planted, parts=(((2_000, 5), (8_000, 3)), ((12_000, 5), (50_000, 3))),
         narrow_columns=(32, 128), tall_ratio=(5, 20), max_width=(16, 64), sure_entries=(10.0, 40.0),

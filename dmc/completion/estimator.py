@@ -36,8 +36,10 @@ class MatrixCompletion(CompletionQueries):
     The penalty that weight decay puts on a deep linear network's end-to-end matrix shows the rank: down the path along
     which it falls, directions join a two-factor model and leave it (`dmc.rank_path`). Wherever the rank has settled,
     Gauss–Newton steps without the penalty finish the model, which ends at rounding if the entries can be matched
-    exactly by fewer degrees of freedom. If not, held-out entries choose among what the path offers, factor analysis
-    with a level and a noise of each column, and the columns' means: what predicts them best is fitted to all.
+    exactly by fewer degrees of freedom; where that leads astray, slower paths on parts of the matrix are tried, whose
+    rows and columns check each other well. If the entries cannot be matched, held-out ones choose among what the path
+    offers, factor analysis with a level and a noise of each column, and the columns' means: what predicts them best is
+    fitted to all.
 
     Parameters
     ----------
