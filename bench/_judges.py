@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 
 import cold_items
 import dmc
-import recovery
 from _contenders import THREADS, Ratings
 from _harness import data_folder
+from _planted import Case, make
 from _rivals import DOUBAN, MOVIELENS
 from clicks import FOLDS, LIKED, planted_clicks
 from dmc import metrics
@@ -101,27 +101,26 @@ def cold() -> Trials:
         yield case, partial(cold_items.error, cold_items.ours, *parts, described, {})
 
 
-def recovered(t: recovery.Task, **settings: Any) -> float:
-    """Relative error; of an exact completion at least SMALLEST."""
-    return max(t.error(dmc.MatrixCompletion(**settings).fit(t.observations).complete()), SMALLEST)
+def recovered(case: Case, seed: int, **settings: Any) -> float:
+    """Relative error over what the entries can determine; of an exact completion at least SMALLEST."""
+    t = make(case, seed)
+    return max(t.errors(dmc.MatrixCompletion(**settings).fit(t.observations).complete())[0], SMALLEST)
 
 
 def planted() -> Trials:
-    """Few entries, bad condition, noise: rank 5, not told."""
-    for rho, kappa, noise in ((1.2, 1, 0), (1.4, 1, 0), (1.8, 1, 0), (3, 1e4, 0), (4, 1, 0.1), (8, 1, 0.5)):
-        for seed in SEEDS:
-            t = recovery.task(300, 300, 5, rho, kappa, noise, seed)
-            yield f"planted, ρ {rho:g}, κ {kappa:g}, noise {noise:g}", partial(recovered, t)
+    """Few entries, bad condition, patterns, noise: rank 5, not told."""
+    cases = [Case(rho=rho) for rho in (1.1, 1.2, 1.4, 1.8)] + [Case(rho=3, kappa=1e4)]
+    cases += [Case(rho=2, pattern=pattern) for pattern in ("power law, exponent 1", "band")]
+    cases += [Case(rho=rho, noise=noise) for rho, noise in ((2, 0.1), (4, 0.1), (8, 0.5))]
+    for case, seed in product(cases, SEEDS):
+        yield f"planted, {case}{f' | noise {case.noise:g}' if case.noise else ''}", partial(recovered, case, seed)
 
 
 def outliers() -> Trials:
     """Planted matrices with noise, and entries that are grossly wrong."""
     for share, seed in product((0.01, 0.1), SEEDS):
-        t, rng = recovery.task(100, 100, 3, 6, noise=0.05, seed=seed), np.random.default_rng(seed)
-        wrong = rng.random(t.observations.n_observed) < share
-        values = t.observations.values + wrong * 10 * rng.standard_normal(len(wrong))
-        t.observations = t.observations.with_values(values)
-        yield f"outliers, {share:.0%}", partial(recovered, t, loss="robust")
+        case = Case((100, 100), 3, 6, outliers=share, noise=0.05)
+        yield f"outliers, {share:.0%}", partial(recovered, case, seed, loss="robust")
 
 
 def table_error(X: NDArray[Any], truth: NDArray[Any], hidden: NDArray[np.bool_]) -> float:
@@ -151,7 +150,7 @@ def exact_error(train: Ratings, test: Ratings) -> float:
 def noise_free() -> Trials:
     """Planted ratings of two decimals and of all, without noise, enough to be exact and hardly so."""
     for decimals, rho, seed in product((2, 12), (1.8, 4), SEEDS):
-        t = recovery.task(150, 100, 3, rho, seed=seed)
+        t = make(Case((150, 100), 3, rho), seed)
         (row, col), (user, item) = np.nonzero(t.mask), np.nonzero(~t.mask)
         train, test = Ratings(row, col, t.X[t.mask].round(decimals)), Ratings(user, item, t.X[~t.mask])
         case = f"planted, ρ {rho:g}, {decimals} decimals"
