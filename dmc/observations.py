@@ -14,6 +14,7 @@ from scipy.sparse.linalg import LinearOperator
 
 from dmc import _arrays, _checks, _extensions
 from dmc._arrays import Array, Device
+from dmc._bidiagonal import largest_singular_value
 from dmc.entries import Duplicates, merge_repeats, sort_entries
 from dmc.pattern import COLUMNS, ROWS, Pattern, SparseIndex, plain, read_only
 
@@ -166,7 +167,7 @@ class Observations:
         if largest == 0:
             return 0.0
         scaled = self.with_values(self.values / largest)  # squares stay inside the range of the dtype
-        return largest * _largest_singular_value(scaled.linear_operator())
+        return largest * largest_singular_value(scaled.linear_operator())
 
     def take(self, keep: Array) -> Observations:
         """The entries where `keep` (observed,) is true, in a matrix of the same shape."""
@@ -395,33 +396,3 @@ def _as_indices(given: Any, name: str, like: Array) -> Array:
             return _arrays.place(given, device)
         given = _arrays.place(given, None)
     return _arrays.place(_checks.as_indices(given, name), device)
-
-
-def _largest_singular_value(matrix: sparse.csr_array | LinearOperator, tol: float = 1e-3) -> float:
-    """By Golub and Kahan's bidiagonalisation from a random start, until it rises by no more than `tol` of itself."""
-    back, start = matrix.T, np.random.default_rng(0).standard_normal(matrix.shape[1])
-    right = (start / np.linalg.norm(start)).astype(matrix.dtype)
-    left, found, rows = matrix @ right, 0.0, []
-    for step in range(1, min(matrix.shape) + 1):
-        alpha = float(np.linalg.norm(left))
-        if alpha == 0:
-            break
-        left = left / alpha
-        following = back @ left - alpha * right
-        beta = float(np.linalg.norm(following))
-        rows.append((alpha, beta))
-        if step % 4 == 0 or beta == 0 or step == min(matrix.shape):
-            before, found = found, float(np.linalg.norm(_bidiagonal(rows), 2))
-            if found - before <= tol * found or beta == 0:
-                break
-        right = following / beta
-        left = matrix @ right - beta * left
-    return float(np.linalg.norm(_bidiagonal(rows), 2)) if rows else 0.0
-
-
-def _bidiagonal(rows: list[tuple[float, float]]) -> NDArray[np.float64]:
-    """(k, k + 1) upper bidiagonal matrix of pairs of a diagonal number and the one to its right."""
-    matrix = np.zeros((len(rows), len(rows) + 1))
-    at = np.arange(len(rows))
-    matrix[at, at], matrix[at, at + 1] = np.array(rows).T
-    return matrix
