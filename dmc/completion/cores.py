@@ -69,3 +69,22 @@ def window(pattern: Pattern, share: float) -> Part:
     while sum(peeling.shape) > goal:
         peeling.take_away(peeling.fewest, most)
     return peeling.part
+
+
+def complete(pattern: Pattern) -> Part:
+    """Rows and columns without a gap among each other: of the rows with the most entries so many as have about as many
+    columns in common."""
+    rows, cols = np.zeros(pattern.shape[0], bool), np.zeros(pattern.shape[1], bool)
+    common, best, taken = np.ones(pattern.shape[1], bool), 0, 0
+    order = np.argsort(-np.asarray(pattern.row_counts), kind="stable")
+    for count, row in enumerate(order, 1):
+        own = np.zeros(pattern.shape[1], bool)
+        own[pattern.by_row.indices[slice(*pattern.by_row.indptr[row : row + 2])]] = True
+        common = common & own
+        smaller = min(count, int(common.sum()))
+        if smaller > best:
+            best, taken, cols = smaller, count, common
+        if common.sum() <= best:
+            break
+    rows[order[:taken]] = True
+    return rows, cols

@@ -262,8 +262,7 @@ class MatrixCompletion(CompletionQueries):
         self.residual_rms_, self.held_out_rmse_ = unit * rms(missed), unit * rms(errors)
         self.column_errors_ = unit * rms_of_columns(errors, cols, self.n_features_in_)
         ranks = selected.ranks
-        rank = int(max(ranks[0].max(), ranks[1].max()))
-        self.identifiability_ = Identifiability.of(determining.pattern, rank, ranks)
+        self.identifiability_ = Identifiability.of(determining.pattern, max(selected.rank, 1), ranks)
 
     def fit_transform(
         self,

@@ -160,32 +160,25 @@ class Exactness:
 
         A. Singer, M. Cucuringu, "Uniqueness of low-rank matrix completion by rigidity theory", 2010 (arXiv 0902.3846).
         """
-        pattern = self.observations.pattern.to(None)
-        if pattern.n_observed == math.prod(self.filled):
+        if self.observations.n_observed == math.prod(self.filled):
             return False
-        (m, n), xp = model.shape, array_namespace(model.U)
-        P, _, Q = model.svd()  # movements depend on the spaces alone
-        model = replace(model, U=P * math.sqrt(m), V=Q * math.sqrt(n))
-        system = NormalEquations(MaskedLeastSquares(self.observations), model)
-        movement = system.flatten(model.map(self._drawn))
-        told = system.unflatten(-system.product(movement))
+        moves = _Movement(self.observations, model)
         # One direction in so many, if it is free, is left whole.
-        least, eps = tuning.RANK_SEARCH.free_movement / math.sqrt(len(movement)), float(xp.finfo(P.dtype).eps)
+        least = tuning.RANK_SEARCH.free_movement / math.sqrt(moves.size)
         blocks = self._blocks(model.width)
-        of_all = [_change(model, system.unflatten(movement), *block) for block in blocks]
-        for tol in (max(least / 10, math.sqrt(eps)), math.sqrt(eps)):
-            free = movement - system.flatten(system.solve(told, tol, tuning.RANK_SEARCH.movement_products))
-            changed = [_change(model, system.unflatten(free), *block) for block in blocks]
+        of_all = [moves.change(moves.drawn, *block) for block in blocks]
+        for tol in (max(least / 5, moves.finest), moves.finest):
+            free = moves.free(tol)
+            changed = [moves.change(free, *block) for block in blocks]
             moved = [some for some, whole in zip(changed, of_all, strict=True) if some > least * whole]
             if not moved:
                 return False
-        seen = math.sqrt(abs(float(free @ system.product(free))) / pattern.n_observed)
-        return seen < tuning.RANK_SEARCH.movement_rounding * max(moved)
+        return moves.seen(free) < tuning.RANK_SEARCH.movement_rounding * max(moved)
 
-    def _drawn(self, like: Array) -> Array:
-        """Random numbers of the form of an array."""
-        drawn = self._rng.standard_normal(like.shape).astype(_arrays.numpy_dtype(like.dtype))
-        return _arrays.place(drawn, self.observations.device)
+    def held(self, model: Factors) -> tuple[Mask, Mask]:
+        """The rows and columns of the largest block that no movement changes which keeps the observed entries."""
+        moves = _Movement(self.observations, model)
+        return moves.still(moves.free(moves.finest))
 
     def _blocks(self, rank: int) -> list[tuple[Mask, Mask]]:
         """The rows and columns of each block that the pattern determines."""
@@ -193,15 +186,72 @@ class Exactness:
         return [(found.row_blocks == block, found.column_blocks == block) for block in range(found.n_blocks)]
 
 
-def _change(model: Factors, movement: Factors, rows: Mask, cols: Mask) -> float:
-    """Root mean square change of some rows' and columns' entries, to first order, where a model moves."""
-    own, by = model.to(None), movement.to(None)
-    left, right = [by.U, own.left], [own.V, by.V]
-    if by.column_bias is not None:
-        right.append(by.column_bias[:, None])
-    U, V = np.concatenate(left, axis=1)[rows], np.concatenate(right, axis=1)[cols]
-    squares = float(np.sum((U.T @ U) * (V.T @ V)))
-    return math.sqrt(max(squares, 0.0) / max(len(U) * len(V), 1))
+class _Movement:
+    """A random movement of a model, always the same for models of one form.
+
+    Movements depend on the spaces that the factors span, and not on their sizes.
+    """
+
+    def __init__(self, observations: Observations, model: Factors) -> None:
+        (m, n), rng = model.shape, np.random.default_rng(0)
+        P, _, Q = model.svd()
+        self._model = model = replace(model, U=P * math.sqrt(m), V=Q * math.sqrt(n))
+        self._pattern = observations.pattern.to(None)
+
+        def draw(like: Array) -> Array:
+            drawn = rng.standard_normal(like.shape).astype(_arrays.numpy_dtype(like.dtype))
+            return _arrays.place(drawn, observations.device)
+
+        self._system = NormalEquations(MaskedLeastSquares(observations), model)
+        self.drawn = self._system.flatten(model.map(draw))
+        self._told = self._system.unflatten(-self._system.product(self.drawn))
+        self.size = len(self.drawn)
+        self.finest = math.sqrt(float(array_namespace(P).finfo(P.dtype).eps))
+
+    def free(self, tol: float) -> Array:
+        """What the observed entries do not determine of it."""
+        solution = self._system.solve(self._told, tol, tuning.RANK_SEARCH.movement_products)
+        return self.drawn - self._system.flatten(solution)
+
+    def seen(self, movement: Array) -> float:
+        """Root mean square change of the observed entries."""
+        return math.sqrt(abs(float(movement @ self._system.product(movement))) / self._pattern.n_observed)
+
+    def change(self, movement: Array, rows: Mask, cols: Mask) -> float:
+        """Root mean square change of some rows' and columns' entries, to first order."""
+        own, by = self._model.to(None), self._system.unflatten(movement).to(None)
+        left, right = [by.U, own.left], [own.V, by.V]
+        if by.column_bias is not None:
+            right.append(by.column_bias[:, None])
+        U, V = np.concatenate(left, axis=1)[rows], np.concatenate(right, axis=1)[cols]
+        squares = float(np.sum((U.T @ U) * (V.T @ V)))
+        return math.sqrt(max(squares, 0.0) / max(len(U) * len(V), 1))
+
+    def still(self, movement: Array) -> tuple[Mask, Mask]:
+        """The most rows and columns that move as one: by U·M + w and −V·Mᵀ, which change no entry among them.
+
+        M is told by the columns in which some row has entries; rows with many are tried.
+        """
+        own, by = (one.to(None) for one in (self._model, self._system.unflatten(movement)))
+        k, size = own.width, math.sqrt(float(np.mean(np.square(_arrays.place(movement, None)))))
+        bias = np.zeros((len(own.V), 0)) if by.column_bias is None else by.column_bias[:, None]
+        of_columns = np.concatenate([by.V, bias], axis=1)
+        best: tuple[Mask, Mask] = np.zeros(len(own.U), bool), np.zeros(len(own.V), bool)
+        for row in np.argsort(-np.asarray(self._pattern.row_counts), kind="stable")[
+            : tuning.RANK_SEARCH.movement_seeds
+        ]:
+            cols = self._pattern.by_row.indices[slice(*self._pattern.by_row.indptr[row : row + 2])]
+            for _ in range(2):  # the second time by all that moved with them
+                turn = np.linalg.lstsq(own.V[cols], -of_columns[cols], rcond=None)[0]
+                shift = turn[:, k] if turn.shape[1] > k else 0
+                off = np.abs(by.U - own.U @ turn[:, :k].T - shift).max(axis=1)
+                off_columns = np.abs(of_columns + own.V @ turn).max(axis=1)
+                rows, cols = (np.flatnonzero(some < 1e-2 * size) for some in (off, off_columns))
+                if not len(cols):
+                    break
+            if len(rows) * len(cols) > np.count_nonzero(best[0]) * np.count_nonzero(best[1]):
+                best = np.isin(np.arange(own.shape[0]), rows), np.isin(np.arange(own.shape[1]), cols)
+        return best
 
 
 def left(problem: MaskedLeastSquares, factors: Factors) -> Observations:

@@ -15,9 +15,9 @@ from dmc.completion.tuning import Restart
 
 def restarted(search: RankSearch) -> Phase | None:
     """An exact model, by slower paths on parts of the matrix whose rows and columns check each other well, carried on
-    to the others; None if none of them leads to one, or the first ones say that there is noise."""
+    to the others; None if none of them leads to one, or the first ones make it doubtful."""
     core = cores.densest(search.observations.pattern.to(None), search.carried)
-    tried: list[bool] = []  # whether a path has told of noise
+    tried: list[bool] = []  # whether a path makes it doubtful that there is one
     for restart in tuning.RESTARTS.restarts:
         part = _part(search, core, restart)
         if part is None:
@@ -27,16 +27,15 @@ def restarted(search: RankSearch) -> Phase | None:
         found = None if reached.ended else _carried_on(search, inner, reached, part)
         if found is not None or search.phases.ended:
             return found
-        tried.append(_noisy(inner, reached))
+        tried.append(_doubtful(inner, reached))
         if len(tried) == tuning.RESTARTS.doubtful and all(tried):
             break
     return None
 
 
-def _noisy(inner: RankSearch, reached: Phase) -> bool:
-    """Whether a path left what looks like noise, and not but little; or took more directions than entries can tell."""
-    left_noise = inner.noise and reached.value > tuning.RESTARTS.little
-    return left_noise or inner.lost
+def _doubtful(inner: RankSearch, reached: Phase) -> bool:
+    """Whether a path took more directions than entries can tell, or left more than a wrong turn does."""
+    return inner.lost or reached.value > tuning.RESTARTS.little
 
 
 def _part(search: RankSearch, core: Part | None, restart: Restart) -> Part | None:
@@ -45,6 +44,9 @@ def _part(search: RankSearch, core: Part | None, restart: Restart) -> Part | Non
     everything = np.ones(pattern.shape[0], bool), np.ones(pattern.shape[1], bool)
     if restart.share is None:
         return core or everything
+    if restart.share == 0:
+        part = cores.complete(pattern)
+        return part if min(side.sum() for side in part) > tuning.RESTARTS.narrowest else None
     part = cores.window(pattern, restart.share)
     m, n = (int(side.sum()) for side in part)
     rank = search.carried
@@ -58,7 +60,7 @@ def _part(search: RankSearch, core: Part | None, restart: Restart) -> Part | Non
 
 def _carried_on(search: RankSearch, inner: RankSearch, reached: Phase, part: Part) -> Phase | None:
     """The model of all that an exact one of a part leads to, if it is exact too."""
-    if not inner.exactness.matched(reached.factors):
+    if not inner.exactness.matched(reached.factors) or reached.factors.width >= min(inner.exactness.filled):
         return None
     start = extended(reached.factors.to(None), part, search.observations.to(None))
     whole = search.trim(search.polish(search.problem, start.to(search.observations.device)))

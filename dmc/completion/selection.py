@@ -10,14 +10,16 @@ from numpy.typing import NDArray
 
 from dmc.completion import rank_search, tuning
 from dmc.completion.analyses import Analyses
+from dmc.completion.exactness import Exactness
 from dmc.completion.model import Model
 from dmc.completion.phases import Phase, Phases
 from dmc.completion.rank_search import RankSearch, Trained
 from dmc.completion.restarts import restarted
-from dmc.completion.results import Candidate, Fitted, HeldOut, Selected, Settings, transposed
+from dmc.completion.results import Candidate, Fitted, HeldOut, Selected, Settings, rms, transposed
 from dmc.completion.scaling import Scaling, Side, gain
 from dmc.factors import Factors
 from dmc.observations import Observations
+from dmc.solver.problem import MaskedLeastSquares
 
 Float = NDArray[np.float64]
 
@@ -175,11 +177,26 @@ class _Selection:
         noise = np.sqrt(np.bincount(self.host.cols, residual**2, n) / counts)
         model = self._model(found._replace(noise=noise), self.host, self.weights, intercept)
         exact, rank = not self.phases.ended, found.factors.width
-        return Selected(model, exact, rank, self._ranks(rank if exact else 1), status=found.status)
+        ranks = self._ranks(rank, intercept) if exact else self._ranks(1)
+        return Selected(model, exact, rank, ranks, status=found.status)
 
-    def _ranks(self, rank: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        rows, columns = (np.full(count, max(rank, 1)) for count in self.host.shape)
+    def _ranks(self, rank: int, bias: bool = False) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        counts = max(rank, 1), max(rank, 1) + bias
+        rows, columns = (np.full(size, count) for size, count in zip(self.host.shape, counts, strict=True))
         return rows, columns
+
+    def _ranks_of_inexact(self, fitted: Factors) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Those of a model that is not certain: one, for rows and columns lean on all others. If it matches all entries
+        nevertheless, as many as it is wide; and more than there are, where it can be moved."""
+        bias, limit = fitted.column_bias is not None, tuning.RANK_SEARCH.row_rounding * rms(self.host.values)
+        if not fitted.width or rms(self._missed(fitted, self.host)) > limit:
+            return self._ranks(1)
+        exactness = Exactness(MaskedLeastSquares(self.observations), bias, None, self.rng)
+        model, ranks = fitted.to(self.observations.device), self._ranks(fitted.width, bias)
+        if exactness.movable(model):
+            for of_lines, held in zip(ranks, exactness.held(model), strict=True):
+                of_lines[~held] = max(self.host.shape) + 1
+        return ranks
 
     def _model(self, found: Fitted, host: Observations, weights: Float | None, scaled: bool) -> Model:
         scaling, noise = self.scaling if scaled else Scaling.of(host, "none"), found.noise
@@ -214,7 +231,7 @@ class _Selection:
             errors[kind] / (of_means[0] or 1.0),
             errors[kind] / (of_means[1] or 1.0),
         )
-        return Selected(model, False, fitted.factors.width, self._ranks(1), said, fitted.status)
+        return Selected(model, False, fitted.factors.width, self._ranks_of_inexact(fitted.factors), said, fitted.status)
 
     def _trained_on_parts(self) -> _Judgement | Selected:
         """Every kind of model, fitted to all but each part; or the exact one, where that leads to it."""
@@ -307,7 +324,7 @@ class _Selection:
             scaled, analyses = True, self.analyses
             found = analyses.of_all(False) if analyses.width else analyses.means(self.host, self.scaling)
         model = self._model(found, self.host, self.weights, scaled)
-        return Selected(model, False, found.factors.width, self._ranks(1), status=found.status)
+        return Selected(model, False, found.factors.width, self._ranks_of_inexact(found.factors), status=found.status)
 
     def _searched(self, intercept: bool, train: Observations, test: Observations) -> dict[str, Candidate]:
         """What the rank search has to offer: of the matrix as it is, or with levels of its columns."""

@@ -56,9 +56,11 @@ class RankSearchTuning:
         Passes over the entries to find what holds a model still.
     free_movement : float
         Change of a model that nothing holds, over what one free direction makes of it, from which on it can be moved: a
-        random movement has less of a single direction by chance in 8 of 100 cases,
+        random movement has less of a single direction by chance in 4 of 100 cases,
     movement_rounding : float
         if it changes observed entries by less than this of what it changes others by.
+    movement_seeds : int
+        Rows from which on the rows and columns are sought that move as one.
     """
 
     path_decay: float = 0.84
@@ -84,7 +86,8 @@ class RankSearchTuning:
     last_step: float = 4e-10
     direction_rounding: float = 1e3
     movement_products: int = 300
-    free_movement: float = 0.1
+    free_movement: float = 0.05
+    movement_seeds: int = 20
     movement_rounding: float = 1e-5
 
 
@@ -99,7 +102,8 @@ class Restart:
     spread : float
         Standard deviation of the logarithms of random weights of the entries: they change the path and not its end.
     share : float or None
-        Of the rows and columns, those that check each other best; None: as many as outnumber their freedom the most.
+        Of the rows and columns, those that check each other best; None: as many as outnumber their freedom the most; 0:
+        such as have no gap among each other.
     """
 
     decay: float
@@ -125,15 +129,18 @@ class RestartTuning:
         Of `Settled`: with less, a path is left before it is near enough to its end.
     worthwhile : float
         Entries over freedom in a part, over those of the whole, from which on it may be easier.
+    narrowest : int
+        Rows or columns without a gap that are too few to show a rank.
     doubtful : int
-        So many first restarts that all told of noise are the last,
+        Restarts after which there are no more, if none was promising.
     little : float
-        if what they left was more than this of the squares: .003 where noise is a tenth of the entries' size, 1e-5 and
-        less where a path took a wrong turn.
+        What a promising path leaves of the squares at most: 1e-5 and less where it took a wrong turn, .003 where noise
+        is a tenth of the entries' size.
     """
 
     restarts: tuple[Restart, ...] = (
         Restart(0.95),
+        Restart(0.84, share=0.0),
         Restart(0.95, 0.1, share=0.25),
         Restart(0.95, 0.1, share=0.8),
         Restart(0.97, 0.2),
@@ -146,7 +153,8 @@ class RestartTuning:
     wrong_turn_ratio: float = 0.5
     patience: float = 2.0
     worthwhile: float = 0.9
-    doubtful: int = 2
+    narrowest: int = 2
+    doubtful: int = 3
     little: float = 1e-4
 
 
