@@ -367,9 +367,10 @@ class _Selection:
         best = min(errors, key=lambda kind: errors[kind])
         model, error = candidates[best].trained.factors, errors[best]
         fitted = self._error([self._missed(model, train)], [train])
-        turned = fitted <= tuning.RESTARTS.wrong_turn_ratio * error
+        zero = self._error([self._missed(self.analyses.means(test, self.scaling).factors, test)], [test])
+        turned = fitted <= tuning.RESTARTS.wrong_turn_ratio * error or error >= zero
+        turned |= fitted <= tuning.RANK_SEARCH.row_rounding * zero  # exact, and not certain
         turned |= search.exactness.oversampling(max(model.width, 1)) < 1
-        turned |= error >= self._error([self._missed(self.analyses.means(test, self.scaling).factors, test)], [test])
         # Near the rank that entries can tell, a path that a bound keeps narrow misses them as it would for noise.
         turned |= search.lost and search.bound < 2 * search.carried < 4 * search.bound
         found = restarted(search) if turned else None

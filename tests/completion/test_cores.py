@@ -94,3 +94,21 @@ def test_empty_rows_and_columns_are_the_first_to_go():
     for rows, columns in (cores.window(pattern_of(mask), 0.9), cores.densest(pattern_of(mask), 2)):
         np.testing.assert_array_equal(np.flatnonzero(~rows), [3])
         np.testing.assert_array_equal(np.flatnonzero(~columns), [5, 6, 7])
+
+
+# --- without a gap
+
+
+def test_rows_and_columns_without_a_gap_are_found_in_an_arrow():
+    rows, cols = np.indices((30, 40))
+    found = cores.complete(pattern_of((rows < 5) | (cols < 4)))
+    np.testing.assert_array_equal(found[0], np.arange(30) < 5)
+    assert found[1].all()
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_what_is_called_complete_has_no_gap(seed):
+    mask = np.random.default_rng(seed).random((40, 30)) < 0.7
+    rows, cols = cores.complete(pattern_of(mask))
+    assert mask[np.ix_(rows, cols)].all()
+    assert min(rows.sum(), cols.sum()) >= 3

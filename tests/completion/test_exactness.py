@@ -1,7 +1,6 @@
 """When a match is no accident: against the null space of the Jacobian, and planted accidents."""
 
 import math
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,7 +8,6 @@ import pytest
 import hard_patterns
 import jacobian
 from dmc import observe
-from dmc.completion import exactness
 from dmc.completion.exactness import Exactness
 from dmc.factors import Factors
 from dmc.identifiability import Identifiability
@@ -187,17 +185,19 @@ def test_freedom_is_the_rank_of_the_jacobian(shape, rank, biased):
     assert said.freedom(rank, (20, 30)) == rank * (50 - rank) + biased * (30 - rank)
 
 
-def test_a_part_that_does_not_move_is_measured_alone():
-    """Of a change in one corner nothing shows in the other."""
-    rng = np.random.default_rng(0)
-    model = Factors(rng.standard_normal((6, 2)), (), rng.standard_normal((5, 2)), column_bias=np.zeros(5))
-    by = Factors(rng.standard_normal((6, 2)), (), rng.standard_normal((5, 2)), column_bias=rng.standard_normal(5))
-    by.U[:3] = by.V[:2] = by.column_bias[:2] = 0
-    rows, cols = np.arange(6) < 3, np.arange(5) < 2
-    assert exactness._change(model, by, rows, cols) == 0
-    whole = by.U @ model.V.T + model.U @ by.V.T + by.column_bias
-    assert exactness._change(model, by, ~rows, ~cols) == pytest.approx(np.sqrt(np.mean(whole[3:, 2:] ** 2)))
-    none = replace(model, column_bias=None), replace(by, column_bias=None)
-    assert exactness._change(*none, rows, ~cols) == pytest.approx(
-        np.sqrt(np.mean((by.U @ model.V.T + model.U @ by.V.T)[:3, 2:] ** 2))
-    )
+@pytest.mark.parametrize("biased", [False, True])
+def test_of_two_blocks_that_move_against_each_other_the_larger_is_held(biased):
+    """They share two rows, which leave directions of rank three open between them."""
+    rows, cols = np.indices((40, 36))
+    mask = ((rows < 24) & (cols < 22)) | ((rows >= 22) & (cols >= 22))
+    _, said, model = generic(mask, 3, biased)
+    assert said.movable(model)
+    held_rows, held_cols = said.held(model)
+    np.testing.assert_array_equal(held_rows, np.arange(40) < 24)
+    np.testing.assert_array_equal(held_cols, np.arange(36) < 22)
+
+
+def test_of_what_nothing_moves_all_is_held():
+    _, said, model = generic(np.random.default_rng(0).random((30, 25)) < 0.6, 3)
+    assert not said.movable(model)
+    assert all(side.all() for side in said.held(model))

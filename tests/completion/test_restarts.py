@@ -129,15 +129,13 @@ def test_a_restart_without_a_share_is_on_the_densest_part_or_on_all():
     assert all(side.all() for side in restarts._part(search, None, tuning.Restart(0.9)))
 
 
-@pytest.mark.parametrize(
-    ("noise", "lost", "value", "said"),
-    [(True, False, 1e-3, True), (True, False, 1e-6, False), (False, False, 1e-3, False), (False, True, 0.0, True)],
-)
-def test_a_path_tells_of_noise_by_what_it_leaves_or_by_its_width(noise, lost, value, said):
-    """Little that looks like noise may be a wrong turn; more directions than entries can tell follow noise."""
+@pytest.mark.parametrize(("lost", "value", "said"), [(False, 1e-3, True), (False, 1e-6, False), (True, 0.0, True)])
+def test_a_path_is_doubtful_by_what_it_leaves_or_by_its_width(lost, value, said):
+    """A wrong turn leaves little; more directions than entries can tell follow noise."""
     search = search_of(hard_patterns.planted(hard_patterns.uniform, 60, 0.2, 0)[1])
-    search.noise, search.lost = noise, lost
-    assert restarts._noisy(search, Phase("path", search.start(search.observations), Status.CONVERGED, 1, value)) == said
+    search.lost = lost
+    reached = Phase("path", search.start(search.observations), Status.CONVERGED, 1, value)
+    assert restarts._doubtful(search, reached) == said
 
 
 # --- the end
@@ -250,3 +248,40 @@ def test_zeros_that_only_a_single_one_interrupts():
     answer = fitted(table).complete()
     assert observe(table).n_observed == 20
     assert (abs(answer[:, 1:]) < 0.2).all()
+
+
+@pytest.mark.parametrize("full", [4, 5])
+@pytest.mark.parametrize("seed", range(3))
+def test_an_arrow_is_told_by_its_full_rows_and_columns(full, seed):
+    """Every other row has as few entries as there are full columns, which is more than the rank."""
+    rng = np.random.default_rng(seed)
+    truth = rng.standard_normal((60, 3)) @ rng.standard_normal((3, 60))
+    rows, cols = np.indices(truth.shape)
+    model = MatrixCompletion().fit(np.where((rows < full) | (cols < full), truth, np.nan))
+    assert model.rank_ == 3
+    np.testing.assert_allclose(model.complete(), truth, atol=1e-9)
+
+
+def test_blocks_that_hang_together_by_too_little_are_told_of():
+    """Exact on all entries, and wrong between the blocks: it is not called converged, and nothing there is known."""
+    rng = np.random.default_rng(0)
+    truth = rng.standard_normal((60, 3)) @ rng.standard_normal((3, 60))
+    rows, cols = np.indices(truth.shape)
+    observed = ((rows < 24) & (cols < 32)) | ((rows >= 22) & (cols >= 30))
+    with pytest.warns(UserWarning, match="what is predicted there is a guess"):
+        model = MatrixCompletion().fit(np.where(observed, truth, np.nan))
+    assert model.status_ is Status.UNDETERMINED
+    known = model.identifiability_.known(np.arange(60)[:, None], np.arange(60))
+    np.testing.assert_allclose(model.complete()[known], truth[known], atol=1e-9)
+    assert not known[:22, 32:].any()
+
+
+def test_a_column_with_a_level_needs_an_entry_more():
+    rng = np.random.default_rng(1)
+    truth = rng.standard_normal((50, 2)) @ rng.standard_normal((2, 40)) + 50 * rng.standard_normal(40)
+    observed = rng.random(truth.shape) < 0.5
+    observed[:, 7] = np.arange(50) < 2
+    with pytest.warns(UserWarning, match="1 of 40 columns have too few entries"):
+        model = MatrixCompletion().fit(np.where(observed, truth, np.nan))
+    assert (model.rank_, model.scale_) == (2, "columns")
+    assert model.identifiability_.column_blocks[7] == -1
