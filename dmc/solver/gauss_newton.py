@@ -15,6 +15,7 @@ from dmc.solver.conjugate_gradients import conjugate_gradients
 from dmc.solver.problem import MaskedLeastSquares
 from dmc.solver.protocol import Problem, Step
 
+SHORT = 1e-3  # share of the average block that goes to one of fewer entries than unknowns; as kShort in the core
 BLOCKED = 16  # widths up to it take the preconditioner of rows, whose Gram matrices cost width² / 2 columns of a pass
 
 
@@ -95,9 +96,7 @@ class NormalEquations:
         self._left, self._right = factors.left, factors.V  # what the columns' unknowns, and the rows', stand beside
         self._penalty = penalty
         self._kernel = problem.kernel_for(self._left.shape[1] + self._right.shape[1])
-        # A line with fewer entries than unknowns has a singular block, and its inverse would send the line far off.
-        enough = max(self._left.shape[1], self._right.shape[1]) <= problem.fewest_entries
-        self.blocked = enough and factors.width <= BLOCKED and penalty is None
+        self.blocked = factors.width <= BLOCKED and penalty is None
 
     @cached_property
     def _ridges(self) -> tuple[Array, Array]:
@@ -118,11 +117,20 @@ class NormalEquations:
         """Of the diagonal blocks, (rows, k, k) and (columns, k, k); or of their averages, twice (1, k, k)."""
         others = enumerate((self._right, self._left))
         if self.blocked:
-            return tuple(inverse(self._problem.grams(side, other)) for side, other in others)
+            return tuple(inverse(self._block_of_each(side, other)) for side, other in others)
         return tuple(
             inverse(self._problem.average_gram(side, other) + _diagonal(ridge))[None]
             for (side, other), ridge in zip(others, self._ridges, strict=True)
         )
+
+    def _block_of_each(self, side: int, other: Array) -> Array:
+        """(rows, k, k) or (columns, k, k) diagonal blocks. That of a line with fewer entries than unknowns is singular,
+        and its inverse would send the line far off: it gets a share of the average block."""
+        pattern, xp = self._problem.pattern, array_namespace(other)
+        counts = pattern.column_counts if side else pattern.row_counts
+        short = xp.astype(counts < other.shape[1], other.dtype)
+        share = SHORT * short[:, None, None]
+        return self._problem.grams(side, other) + share * self._problem.average_gram(side, other)
 
     def flatten(self, factors: Factors) -> Array:
         """(unknowns,) from a direction or gradient."""

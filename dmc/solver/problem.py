@@ -194,12 +194,6 @@ class MaskedLeastSquares(Problem):
         return weighted.spectral_norm() / self.curvature if self.curvature > 0 else 0.0
 
     @cached_property
-    def fewest_entries(self) -> int:
-        """Of a row or column that has any."""
-        counts = self.pattern.row_counts, self.pattern.column_counts
-        return min((int(count[count > 0].min()) for count in counts if bool((count > 0).any())), default=0)
-
-    @cached_property
     def rounding(self) -> float:
         """The value of residuals of one unit in the last place of the entries' typical size."""
         xp, size = array_namespace(self.target.by_row), self.target.by_row
