@@ -100,7 +100,9 @@ class MatrixCompletion(CompletionQueries):
     outliers_ : (outliers, 2) int array
         Row and column of each entry that the robust loss left out; empty with the squared loss.
     identifiability_ : Identifiability
-        Which entries the observed positions can determine; its text says in words which not.
+        Which entries the observed positions can determine; its text says in words which not. Of a model that matches
+        all entries, at its rank, and of one that can be moved all the same only the largest block that stays; of others
+        at rank one, for their rows and columns lean on all the others where they have few entries themselves.
     residual_rms_ : float
         Root mean square of X̂ − X over the observed entries (outliers left out), in the data's units.
     n_features_in_ : int
