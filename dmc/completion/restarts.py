@@ -27,7 +27,8 @@ def restarted(search: RankSearch) -> Phase | None:
         found = None if reached.ended else _carried_on(search, inner, reached, part)
         if found is not None or search.phases.ended:
             return found
-        tried.append(_doubtful(inner, reached))
+        if restart.share != 0:  # what has no gap is matched in any case
+            tried.append(_doubtful(inner, reached))
         if len(tried) == tuning.RESTARTS.doubtful and all(tried):
             break
     return None
