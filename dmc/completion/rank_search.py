@@ -79,11 +79,12 @@ class RankSearch:
         self.exactness = Exactness(self.problem, intercept, rounding, rng)
         self.size = self.exactness.size
         # Directions may join on the path that leave again: there it may pass the bound, and what entries can tell.
-        ranks = range(1, min(2 * bound, *self.exactness.filled) + 1)
+        widest = bound + tuning.RANK_SEARCH.beyond_bound
+        ranks = range(1, min(widest, *self.exactness.filled) + 1)
         least = tuning.RANK_SEARCH.min_oversampling
         self.carried = max((r for r in ranks if self.exactness.oversampling(r) >= least), default=1)
         self.bound = min(bound, 2 * self.carried, *observations.shape)
-        self.room = min(2 * self.carried + tuning.RANK_SEARCH.further_room, *observations.shape)
+        self.room = min(2 * self.carried + tuning.RANK_SEARCH.further_room, widest, *observations.shape)
         self.noise = False  # whether a path has ended for nothing but noise is left,
         self.lost = False  # or for the entries cannot decide on so many directions as it had, before they were cut off
 

@@ -372,7 +372,8 @@ class _Selection:
         turned |= fitted <= tuning.RANK_SEARCH.row_rounding * zero  # exact, and not certain
         turned |= search.exactness.oversampling(max(model.width, 1)) < 1
         # Near the rank that entries can tell, a path that a bound keeps narrow misses them as it would for noise.
-        turned |= search.lost and search.bound < 2 * search.carried < 4 * search.bound
+        told = search.bound < min(tuning.WARNINGS.default_bound, 2 * search.carried)
+        turned |= told and search.lost and search.carried < 2 * search.bound
         found = restarted(search) if turned else None
         return None if found is None else self._exact(self._restored(found, intercept), intercept)
 

@@ -19,6 +19,8 @@ class RankSearchTuning:
         Of path and polish, each lower than the last.
     further_room : int
         Directions on a path beyond twice as many as the entries can tell: where these are few.
+    beyond_bound : int
+        Directions on a path beyond the bound of the answer.
     min_oversampling : float
         Entries over degrees of freedom above which matching them all exactly is no accident.
     ample_oversampling : float
@@ -68,6 +70,7 @@ class RankSearchTuning:
     polish_steps: int = 100
     rounds: int = 20
     further_room: int = 4
+    beyond_bound: int = 10
     min_oversampling: float = 1.05
     ample_oversampling: float = 2.0
     signflip_ratio: float = 1.1
