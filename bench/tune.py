@@ -56,7 +56,7 @@ CONCERNS = {
     ),
     "restarts": of_completion(
         "RESTARTS", _judges.planted, wrong_turn_ratio=(0.3, 0.6), patience=(1.0, 4.0), worthwhile=(0.7, 1.0),
-        doubtful=(1, 3), little=(1e-5, 1e-3),
+        doubtful=(2, 5), little=(1e-5, 1e-3),
     ),
     "selection": of_completion(
         "SELECTION", _judges.tables_and_planted, parts=(((2_000, 5), (8_000, 3)), ((12_000, 5), (50_000, 3))),
