@@ -79,7 +79,8 @@ class RankSearch:
         self.exactness = Exactness(self.problem, intercept, rounding, rng)
         self.size = self.exactness.size
         # Directions may join on the path that leave again: there it may pass the bound, and what entries can tell.
-        widest = bound + tuning.RANK_SEARCH.beyond_bound
+        # Beyond a wide bound they cost more than they find.
+        widest = max(bound, min(bound + tuning.RANK_SEARCH.beyond_bound, tuning.WARNINGS.default_bound))
         ranks = range(1, min(widest, *self.exactness.filled) + 1)
         least = tuning.RANK_SEARCH.min_oversampling
         self.carried = max((r for r in ranks if self.exactness.oversampling(r) >= least), default=1)
