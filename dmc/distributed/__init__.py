@@ -1,0 +1,1 @@
+"""The same fits in several processes, on one machine or on many."""
