@@ -126,7 +126,7 @@ class Share:
             return own
         of_all = np.zeros(N_PARTS, own.dtype)
         of_all[self.parts] = own
-        return self.group.sum(of_all)  # type: ignore[no-any-return]
+        return self.group.sum(of_all)
 
     def sample(self, rng: np.random.Generator, count: int, indptr: NDArray[Any]) -> NDArray[np.int64]:
         """Own ones of so many entries, drawn among those of all processes with replacement."""
