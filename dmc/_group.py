@@ -41,6 +41,11 @@ class Group:
         """The arrays of all processes, which may differ in length; NumPy's, of one dtype."""
         return self.exchange([array])
 
+    def first(self, value: Any) -> Any:
+        """The array, or number, of the first process: for what libraries may round in one way here and in another
+        there."""
+        return value
+
     def any(self, flag: bool) -> bool:
         """Whether it is true in one of the processes."""
         return bool(self.sum(np.array([float(flag)]))[0] > 0)
@@ -51,6 +56,24 @@ class Group:
 
 
 ALONE = Group()
+
+
+def spread_qr(rows: NDArray[Any], group: Group) -> tuple[NDArray[Any], NDArray[Any]]:
+    """The QR decomposition of a matrix of few columns, from this process' rows of it: its rows of Q, and R.
+
+    References
+    ----------
+    J. Demmel, L. Grigori, M. Hoemmen, J. Langou, "Communication-optimal parallel and sequential QR and LU
+    factorizations", 2012 (tall and skinny QR).
+    """
+    Q, R = np.linalg.qr(rows)
+    if group.size == 1:
+        return Q, R
+    width = rows.shape[1]
+    tall = group.gather(R.ravel())
+    turn, of_all = np.linalg.qr(np.concatenate([part.reshape(-1, width) for part in tall]))
+    before = sum(len(part) // width for part in tall[: group.rank])
+    return Q @ turn[before : before + len(R)], of_all
 
 
 @dataclass(frozen=True)

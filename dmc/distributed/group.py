@@ -82,6 +82,12 @@ class TorchGroup(Group):
     def gather(self, array: NDArray[Any]) -> list[NDArray[Any]]:
         return self.exchange([array] * self.size)
 
+    def first(self, value: Any) -> Any:
+        nothing = np.zeros(0, np.asarray(value).dtype)
+        given = np.atleast_1d(np.asarray(value)).reshape(-1) if self.rank == 0 else nothing
+        found = self.gather(given)[0].reshape(np.shape(value))
+        return found if isinstance(value, np.ndarray) else type(value)(found)
+
     def _all_to_all(self, pieces: Sequence[NDArray[Any]], wanted: Sequence[int]) -> list[NDArray[Any]]:
         dtype = np.asarray(pieces[0]).dtype
         raw = np.concatenate([np.ascontiguousarray(piece).view(np.uint8) for piece in pieces])
