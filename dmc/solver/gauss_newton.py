@@ -103,7 +103,8 @@ class NormalEquations:
     def _ridges(self) -> tuple[Array, Array]:
         """Of the unknowns of each row, (k,), and of each column."""
         xp = array_namespace(self._left)
-        of_columns = xp.zeros_like(self._left[0])  # its last number is the bias'
+        # The last number is the bias'.
+        of_columns = xp.zeros(self._left.shape[1], dtype=self._left.dtype, device=where(self._left))
         of_rows = of_columns[: self._right.shape[1]] if self._penalty is None else self._penalty
         return of_rows, xp.concat([of_rows, of_columns[self._right.shape[1] :]])
 
