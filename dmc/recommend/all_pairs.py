@@ -335,7 +335,13 @@ class Descent:
             elif tol > 0 and falls and falls[-1] <= tol * self.value:
                 status = Status.CONVERGED
             moved = falls[-1] / (max(falls) or 1.0) if falls else 1.0
-            watched = run.callbacks or self.problem.group.size > 1  # whether others look on is not known here
-            return Look(self.value if watched else math.nan, moved, lambda: self.factors().map(np.copy), status)
+            watched = run.callbacks or run.group.size > 1  # whether others look on is not known here
+            factors = self.factors
+            return Look(
+                self.value if watched else math.nan,
+                moved,
+                lambda: factors().map(np.copy) if run.callbacks else factors(),
+                status,
+            )
 
         return run.phase(self.sweep, look, sweeps, planned=tol == 0)
