@@ -19,7 +19,7 @@ DOORS = {
     "PIL": {"plots"},
     "pandas": set(),
     "polars": set(),
-    "pyarrow": {"cli/writers", "model_file", "recommend/tables/parquet"},
+    "pyarrow": {"cli/writers", "distributed/arrow", "model_file", "recommend/tables/parquet"},
     "narwhals": {"recommend/tables/table"},
     "typer": {"cli"},
     "tqdm": {"solver/callbacks"},

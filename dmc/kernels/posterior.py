@@ -74,6 +74,12 @@ def moments_of(means: Float, covariances: NDArray[Any] | None = None) -> Float:
     return moments
 
 
+def means_in(moments: Float, unknowns: int) -> Float:
+    """(lines, unknowns) the means that stand in the moments of lines."""
+    first = _up((unknowns + 1) * (unknowns + 2) // 2)
+    return np.delete(moments[:, first : first + unknowns + 1], unknowns - 1, axis=1)
+
+
 def step(
     entries: Entries | sparse.csr_array,
     values: Float,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -25,77 +25,15 @@ from dmc.recommend.bayesian_model import (
     typical_count,
 )
 from dmc.recommend.bayesian_sample import as_of_all_rows, begin_from_sample, keep_largest, some_rows
-from dmc.recommend.bayesian_snapshot import between_sides, resumed, sides_of, with_course
+from dmc.recommend.bayesian_snapshot import Given, between_sides, sides_between, sides_of
+from dmc.recommend.bayesian_tuning import VariationalTuning
 from dmc.recommend.factor_posterior import FactorPosterior
 from dmc.solver.loop import Callback, Look, Run
 from dmc.solver.solution import Status, StepInfo
 
-
-@dataclass(frozen=True)
-class VariationalTuning:
-    """How wide the model begins, how it grows, and when it has arrived.
-
-    Chosen on held-out tenths of the training parts of MovieLens 100K and Douban and of instruments, FilmTrust and
-    MovieTweetings (seeds 100–102).
-
-    Attributes
-    ----------
-    min_start_width, max_start_width : int
-        Directions to begin with.
-    entries_per_direction : float
-        Entries of a typical row or column for each direction to begin with, between those bounds.
-    growth : float
-        Times as many directions, while most of them are alive.
-    min_alive_share : float
-        Which share is most of them.
-    min_signal_to_noise : float
-        Strength of a direction that is alive, over that at which noise hides one.
-    new_variance : float
-        Of the prior of directions that join: a wide one drowns the weak ones that are there.
-    sweeps_before_priors : int
-        Of one width, before the priors are learnt.
-    sweeps_before_growth : int
-        After those, before it is asked whether more directions are to join.
-    max_sweeps : int
-        After those before the priors, of the last width.
-    tol : float
-        Of the noise: predictions that have less than this before them have arrived.
-    noise_tol : float
-        Relative change of the noise in a sweep: one that is below has arrived.
-    max_contraction : float
-        Ratio of two moves that is believed.
-    refit_ratio : float
-        Times as many observations, or as wide a spread, as a model was fitted to: it begins anew.
-    watched_entries : int
-        Whose predictions are watched.
-    large, sample : int
-        Entries from which on the first sweeps are of some rows only, and about how many those have: columns, priors and
-        the width need no more to begin with.
-    min_sample_signal_to_noise : float
-        Directions of the sample that are weaker are not taken on.
-    """
-
-    min_start_width: int = 6
-    max_start_width: int = 10
-    entries_per_direction: float = 12
-    growth: float = 1.5
-    min_alive_share: float = 0.9
-    min_signal_to_noise: float = 0.8
-    new_variance: float = 0.3
-    sweeps_before_priors: int = 3
-    sweeps_before_growth: int = 5
-    max_sweeps: int = 80
-    tol: float = 0.04
-    noise_tol: float = 0.01
-    max_contraction: float = 0.9
-    refit_ratio: float = 1.2
-    watched_entries: int = 20_000
-    large: int = 12_000_000
-    sample: int = 4_000_000
-    min_sample_signal_to_noise: float = 0.1
-
-
 TUNING = VariationalTuning()
+# Where a fit stands, as far as numbers tell.
+COURSE = ("mean", "unit", "precision", "errors", "moves", "priors_from", "grown_at", "growing", "joining")
 
 Float = NDArray[np.float32]
 Attributes = tuple[Float | None, Float | None]
@@ -163,7 +101,7 @@ def fit(
     if start is not None and not _goes_on(start, observations):
         attributes, start = (start.rows.attributes, start.columns.attributes), None
     with kernels.sharing_cores(TUNING.max_start_width), Run(callbacks) as run:
-        given = _Given(run, observations, bound, _checks.generator(seed), attributes, share, keeper)
+        given = Given(run, observations, bound, _checks.generator(seed), attributes, share, keeper)
         found = _Fit.warm(given, start) if start else _Fit.first(given)
         if found.to_the_end() is Status.MAX_STEPS and start is None:
             found = _with_second_start(given, found)
@@ -172,37 +110,7 @@ def fit(
     return found.model()
 
 
-@dataclass(frozen=True)
-class _Given:
-    """What a fit begins with.
-
-    Attributes
-    ----------
-    start : int
-        The first, or the second.
-    chosen : (rows,) int64 or None
-        Which of the own rows these are, where they are a sample.
-    """
-
-    run: Run
-    observations: Observations
-    bound: int
-    rng: np.random.Generator
-    attributes: Attributes
-    share: Share
-    keeper: Keeper
-    start: int = 1
-    chosen: NDArray[np.int64] | None = None
-    n_own: int = 0  # rows that the sample is of
-
-    def kept(self) -> Snapshot | None:
-        """What was kept of this very phase."""
-        found = self.keeper.found("sweep")
-        phase = [self.start, self.chosen is not None]
-        return found if found is not None and found.numbers["phase"] == phase else None
-
-
-def _with_second_start(given: _Given, first: _Fit) -> _Fit:
+def _with_second_start(given: Given, first: _Fit) -> _Fit:
     """Some starts lead nowhere; another seldom does as well: the better one of a fit and of one that begins anew."""
     run, told, second = given.run, given.run.info, None
     if given.keeper.keeps and given.keeper.found("first") is None:
@@ -223,7 +131,7 @@ class _Fit:
 
     def __init__(
         self,
-        given: _Given,
+        given: Given,
         rows: FactorPosterior,
         columns: FactorPosterior,
         mean: float,
@@ -238,7 +146,7 @@ class _Fit:
         self.as_shown: Callable[[Factors], Factors] = lambda factors: factors
         self.n_entries = int(self.group.sum(int(rows.index.indptr[-1])))
         self.drawn_from = self.rng.bit_generator.state  # what is watched
-        sample = given.share.sample(self.rng, TUNING.watched_entries, rows.index.indptr)
+        sample = given.share.sample(self.rng, TUNING.watched_entries, np.asarray(rows.index.indptr))
         # The rows of all entries would be as many numbers as the entries.
         self.watched = np.searchsorted(rows.index.indptr, sample, side="right") - 1, rows.index.indices[sample]
         self.before = np.zeros(len(sample), np.float32)
@@ -249,23 +157,23 @@ class _Fit:
     # --- its beginnings
 
     @classmethod
-    def first(cls, given: _Given) -> _Fit:
+    def first(cls, given: Given) -> _Fit:
         """From where processes that are no more have left it, or cold."""
         kept = given.keeper.found("first")
-        return cls.cold(given) if kept is None else resumed(cls, given, kept)
+        return cls.cold(given) if kept is None else cls.resumed(given, kept)
 
     @classmethod
-    def cold(cls, given: _Given) -> _Fit:
+    def cold(cls, given: Given) -> _Fit:
         """From small random factors; of many observations, from what some of the rows tell of the columns."""
         kept = given.kept()
         if kept is not None:
-            return resumed(cls, given, kept)
+            return cls.resumed(given, kept)
         if given.share.group.sum(given.observations.n_observed) > TUNING.large:
             return cls._of_sample(given)
         return cls._of_nothing(given)
 
     @classmethod
-    def _of_nothing(cls, given: _Given) -> _Fit:
+    def _of_nothing(cls, given: Given) -> _Fit:
         mean, unit, rows, columns = sides_of(given)
         width = typical_count(rows, columns) / TUNING.entries_per_direction
         width = int(np.clip(width, TUNING.min_start_width, TUNING.max_start_width))
@@ -274,14 +182,14 @@ class _Fit:
         return cls(given, rows, columns, mean, unit, 1.0)
 
     @classmethod
-    def warm(cls, given: _Given, start: VariationalFactorization) -> _Fit:
+    def warm(cls, given: Given, start: VariationalFactorization) -> _Fit:
         """From a model of most of these observations, which settles how sure the sides are and then goes on."""
         fit = cls(given, replace(start.rows), replace(start.columns), start.mean, start.unit, start.precision)
         fit.before = fit.watched_predictions(fit.factors())
         return fit
 
     @classmethod
-    def _of_sample(cls, given: _Given) -> _Fit:
+    def _of_sample(cls, given: Given) -> _Fit:
         mean, unit, rows, columns = sides_of(given)
         chosen, of_chosen, share = some_rows(given.observations, TUNING.sample, given.rng, given.share)
         attributes = (None, given.attributes[1])
@@ -294,7 +202,7 @@ class _Fit:
             n_own=given.observations.shape[0],
         )
         kept = of_part.kept()
-        part = cls._of_nothing(of_part) if kept is None else resumed(cls, of_part, kept)
+        part = cls._of_nothing(of_part) if kept is None else cls.resumed(of_part, kept)
         part.as_shown = partial(as_of_all_rows, chosen, len(rows.means), part.mean - mean, share.group)
         if part.to_the_end() is Status.NONFINITE:
             return cls._of_nothing(given)
@@ -311,6 +219,23 @@ class _Fit:
         fit.growing, fit.priors_from, fit.grown_at = False, len(fit.errors), len(fit.errors)
         return fit
 
+    @classmethod
+    def resumed(cls, given: Given, kept: Snapshot) -> _Fit:
+        """Where it stood when this was kept."""
+        mean, unit, rows, columns = sides_between(given, kept)
+        numbers, rng = kept.numbers, given.rng.bit_generator
+        rng.state = numbers["watched"]
+        fit = cls(given, rows, columns, mean, unit, numbers["precision before"])
+        fit.errors = numbers["errors"][:-1]
+        fit.sweep_rows(numbers["learn"])
+        fit.before = fit.watched_predictions(fit.factors())
+        for name in COURSE:
+            setattr(fit, name, numbers[name])
+        fit.between, fit.ended = kept, numbers["status"] and Status[numbers["status"]]
+        rng.state = numbers["random"]
+        given.run.n_steps, given.run.max_steps = numbers["n_steps"], numbers["max_steps"]
+        return fit
+
     # --- its course
 
     def to_the_end(self) -> Status:
@@ -319,7 +244,7 @@ class _Fit:
         if self.ended is not None:
             self.run.status = self.ended
             return self.ended
-        if self.run.n_steps < self.run.max_steps and self.between is not None:  # gone on with
+        if self.between is not None:  # gone on with
             most = self.run.max_steps - self.run.n_steps
         if self.run.callbacks and self.run.info is None:  # to be told if it ends before its first look
             factors = self.as_shown(self.factors())
@@ -335,7 +260,8 @@ class _Fit:
         if learn:
             self.columns.update_prior()
         if self.given.keeper.keeps:
-            self.between = between_sides(self, learn)
+            numbers = {"learn": learn, "precision before": self.precision}
+            self.between = between_sides(self.given, self.rows, self.columns)._replace(numbers=numbers)
         self.sweep_rows(learn)
         self._swept = True
 
@@ -418,7 +344,10 @@ class _Fit:
     def snapshot(self, status: Status | None) -> Snapshot:
         """All that is needed to go on from here; `status`: how it ended here, if it did."""
         assert self.between is not None
-        return with_course(self, self.between, status)
+        numbers = self.between.numbers | {name: getattr(self, name) for name in COURSE}
+        numbers |= {"phase": [self.given.start, self.given.chosen is not None], "status": status and status.name}
+        numbers |= {"random": self.rng.bit_generator.state, "watched": self.drawn_from}
+        return self.between._replace(numbers=numbers | {"n_steps": self.run.n_steps, "max_steps": self.run.max_steps})
 
     @property
     def noise(self) -> float:

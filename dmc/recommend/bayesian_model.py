@@ -224,7 +224,7 @@ class VariationalFactorization:
             presence = PresenceFeatures(
                 arrays[f"{name}.loadings"], numbers[f"{name}.center"], numbers[f"{name}.spread"]
             )
-            kept = {part: arrays[f"{name}.{part}"] for part in PARTS}
+            kept: dict[str, Any] = {part: arrays[f"{name}.{part}"] for part in PARTS}
             reliability = arrays.get(f"{name}.reliability")
             index, values, entry_weights = entries
             sides.append(FactorPosterior(index, values, entry_weights, presence, **kept, reliability=reliability))
@@ -282,7 +282,7 @@ def strengths(rows: FactorPosterior, columns: FactorPosterior, precision: float)
 
 def covariance(vectors: Array, counts: Array, group: Group) -> NDArray[np.float64]:
     """(k, k) of the vectors (rows, k) of all processes, each counting as often as `counts` (rows,) says."""
-    weights = counts.astype(np.float64)
+    weights = np.asarray(counts, np.float64)
     total = group.sum(weights.sum())
     average = group.sum((vectors * weights[:, None]).sum(axis=0)) / total
     left = vectors - average

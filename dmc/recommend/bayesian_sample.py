@@ -29,7 +29,7 @@ def some_rows(
     """Rows drawn by chance, ascending, that have about so many entries in all processes; these entries; and the rows'
     share. Of a share in parts whole parts are drawn."""
     index = observations.pattern.by_row
-    counts = share.in_all(share.of_parts(index.indptr)) if share.hashed else observations.pattern.row_counts
+    counts = share.in_all(share.of_parts(np.asarray(index.indptr))) if share.hashed else observations.pattern.row_counts
     order = rng.permutation(len(counts))
     drawn = np.sort(order[: int(np.searchsorted(np.cumsum(counts[order]), n_entries)) + 1])
     if share.hashed:

@@ -6,25 +6,56 @@ is the point between the two halves of a sweep, and of the rows only their relia
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dmc._keeper import Snapshot
+from dmc._group import Share
+from dmc._keeper import Keeper, Snapshot
+from dmc.observations import Observations
 from dmc.recommend.bayesian_model import scaled
 from dmc.recommend.factor_posterior import FactorPosterior, entries_of_sides
 from dmc.recommend.presence_features import PresenceFeatures, pattern_features
-from dmc.solver.solution import Status
-
-if TYPE_CHECKING:
-    from dmc.recommend.bayesian import _Fit, _Given
+from dmc.solver.loop import Run
 
 PRIOR = ("covariance", "weights", "variances")
-COURSE = ("mean", "unit", "precision", "errors", "moves", "priors_from", "grown_at", "growing", "joining")
 
 
-def sides_of(given: _Given) -> tuple[float, float, FactorPosterior, FactorPosterior]:
+@dataclass(frozen=True)
+class Given:
+    """What a fit begins with.
+
+    Attributes
+    ----------
+    start : int
+        The first, or the second.
+    chosen : (rows,) int64 or None
+        Which of the own rows these are, where they are a sample.
+    n_own : int
+        How many own rows there are then.
+    """
+
+    run: Run
+    observations: Observations
+    bound: int
+    rng: np.random.Generator
+    attributes: tuple[NDArray[np.float32] | None, NDArray[np.float32] | None]
+    share: Share
+    keeper: Keeper
+    start: int = 1
+    chosen: NDArray[np.int64] | None = None
+    n_own: int = 0
+
+    def kept(self) -> Snapshot | None:
+        """What was kept of this very phase."""
+        found = self.keeper.found("sweep")
+        phase = [self.start, self.chosen is not None]
+        return found if found is not None and found.numbers["phase"] == phase else None
+
+
+def sides_of(given: Given) -> tuple[float, float, FactorPosterior, FactorPosterior]:
     """Mean and standard deviation of the data, and both sides without any direction yet."""
     group = given.share.group
     mean, unit, values = scaled(given.observations, group)
@@ -39,7 +70,7 @@ def sides_of(given: _Given) -> tuple[float, float, FactorPosterior, FactorPoster
     return mean, unit, rows, columns
 
 
-def _features(given: _Given) -> tuple[PresenceFeatures, PresenceFeatures]:
+def _features(given: Given) -> tuple[PresenceFeatures, PresenceFeatures]:
     """Those of rows and columns, which are not found the same again by another number of processes."""
     name = "presence of the sample" if given.chosen is not None else "presence"
     kept = given.keeper.found(name)
@@ -59,53 +90,29 @@ def _features(given: _Given) -> tuple[PresenceFeatures, PresenceFeatures]:
     return rows, columns
 
 
-def between_sides(fit: _Fit, learn: bool) -> Snapshot:
-    """What the rows' half of a sweep begins with."""
-    columns, rows = fit.columns, fit.rows
+def between_sides(given: Given, rows: FactorPosterior, columns: FactorPosterior) -> Snapshot:
+    """What the rows' half of a sweep begins with, but for numbers."""
     assert rows.reliability is not None
     arrays = {"columns.means": columns.means, "columns.moments": columns.moments}
     for side, name in ((columns, "columns"), (rows, "rows")):
         arrays |= {f"{name}.{part}": getattr(side, part) for part in PRIOR}
-    numbers = {"learn": learn, "precision before": fit.precision}
-    return Snapshot(numbers, arrays, {"reliability": _of_all(fit.given, rows.reliability)})
+    return Snapshot({}, arrays, {"reliability": _of_all(given, rows.reliability)})
 
 
-def with_course(fit: _Fit, between: Snapshot, status: Status | None) -> Snapshot:
-    """What was kept between the sides, and where the fit stands behind the sweep."""
-    numbers = between.numbers | {name: getattr(fit, name) for name in COURSE}
-    numbers |= {"phase": [fit.given.start, fit.given.chosen is not None], "status": status and status.name}
-    numbers |= {"random": fit.rng.bit_generator.state, "watched": fit.drawn_from}
-    numbers |= {"n_steps": fit.run.n_steps, "max_steps": fit.run.max_steps}
-    return between._replace(numbers=numbers)
-
-
-def resumed(kind: type[_Fit], given: _Given, kept: Snapshot) -> _Fit:
-    """A fit that stands where it was kept."""
-    numbers, arrays = kept.numbers, kept.arrays
+def sides_between(given: Given, kept: Snapshot) -> tuple[float, float, FactorPosterior, FactorPosterior]:
+    """What `sides_of` returns, the sides as they were kept: all but the rows' means."""
     mean, unit, rows, columns = sides_of(given)
-    width = arrays["columns.means"].shape[1]
-    rows.means = np.zeros((len(rows.means), width), np.float32)
-    columns.means = arrays["columns.means"]
-    vars(columns)["moments"] = arrays["columns.moments"]
+    rows.means = np.zeros((len(rows.means), kept.arrays["columns.means"].shape[1]), np.float32)
+    columns.means = kept.arrays["columns.means"]
+    vars(columns)["moments"] = kept.arrays["columns.moments"]
     for side, name in ((columns, "columns"), (rows, "rows")):
         for part in PRIOR:
-            setattr(side, part, arrays[f"{name}.{part}"])
+            setattr(side, part, kept.arrays[f"{name}.{part}"])
     rows.reliability = _of_chosen(given, kept.of_rows["reliability"])
-    given.rng.bit_generator.state = numbers["watched"]
-    fit = kind(given, rows, columns, mean, unit, numbers["precision before"])
-    fit.errors = numbers["errors"][:-1]
-    fit.sweep_rows(numbers["learn"])
-    fit.before = fit.watched_predictions(fit.factors())
-    for name in COURSE:
-        setattr(fit, name, numbers[name])
-    given.rng.bit_generator.state = numbers["random"]
-    fit.between = kept
-    fit.ended = None if numbers["status"] is None else Status[numbers["status"]]
-    given.run.n_steps, given.run.max_steps = numbers["n_steps"], numbers["max_steps"]
-    return fit
+    return mean, unit, rows, columns
 
 
-def _of_all(given: _Given, own: NDArray[Any]) -> NDArray[Any]:
+def _of_all(given: Given, own: NDArray[Any]) -> NDArray[Any]:
     """Numbers of a sample of the rows, as those of all own rows."""
     if given.chosen is None:
         return own
@@ -114,5 +121,5 @@ def _of_all(given: _Given, own: NDArray[Any]) -> NDArray[Any]:
     return of_all
 
 
-def _of_chosen(given: _Given, of_all: NDArray[Any]) -> NDArray[Any]:
+def _of_chosen(given: Given, of_all: NDArray[Any]) -> NDArray[Any]:
     return of_all if given.chosen is None else of_all[given.chosen]

@@ -42,6 +42,18 @@ class Columns(NamedTuple):
         """Those that are read."""
         return [*self[:3], *(name for name in self[3:] if name is not None)]
 
+    def for_duplicates(self, duplicates: Duplicates) -> Columns:
+        """With the column of times where one is needed, and only there."""
+        _checks.choice(duplicates, "duplicates", ("error", "mean", "last", "latest"))
+        if duplicates == "latest":
+            return self._replace(time=self.time or TIME)
+        if self.time is not None:
+            raise ValueError(
+                f"time is {self.time!r} and duplicates {duplicates!r}, which goes by no time; say duplicates='latest' "
+                "or leave time out"
+            )
+        return self
+
 
 class Events(NamedTuple):
     """What a table tells of pairs, in its order."""
@@ -92,14 +104,7 @@ def fit(
     item_features: Any = None,
 ) -> State:
     """Fit to a table of ratings; see `dmc.Recommender.fit`."""
-    _checks.choice(duplicates, "duplicates", ("error", "mean", "last", "latest"))
-    if duplicates == "latest":
-        columns = columns._replace(time=columns.time or TIME)
-    elif columns.time is not None:
-        raise ValueError(
-            f"time is {columns.time!r} and duplicates {duplicates!r}, which goes by no time; say duplicates='latest' "
-            "or leave time out"
-        )
+    columns = columns.for_duplicates(duplicates)
     answers.refuse_reserved(columns[:3])
     asked = columns.asked()
     source = Table.open(table, asked, only=asked)
@@ -172,11 +177,16 @@ def _observations(
     try:
         return Observations.from_entries(rows, cols, events.values, shape, how, events.weights)
     except DuplicateEntries as error:
-        repeats = _checks.count(error.count, "rating repeats", "ratings repeat")
-        raise ValueError(
-            f"{repeats} a user and an item given before; say duplicates='last', duplicates='latest' (by time) or "
-            "duplicates='mean'"
-        ) from None
+        raise ValueError(what_repeats(error.count)) from None
+
+
+def what_repeats(count: int) -> str:
+    """Tells of ratings of a pair that has one."""
+    repeats = _checks.count(count, "rating repeats", "ratings repeat")
+    return (
+        f"{repeats} a user and an item given before; say duplicates='last', duplicates='latest' (by time) or "
+        "duplicates='mean'"
+    )
 
 
 def _warn_of_ratings(settings: RecommenderSettings, observations: Observations) -> None:

@@ -1,7 +1,8 @@
-"""The posterior of columns whose entries are spread over processes: summed, finished by their owners, and handed out."""
+"""Posteriors of columns whose entries are spread over processes: summed, finished by their owners, and handed out."""
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -40,7 +41,7 @@ def spread_step(
         lines = slice(begin, min(begin + most, count))
         sums = posterior.sums(entries, values, others, weights, lines)
         cuts = [len(sums) * p // group.size for p in range(group.size + 1)]
-        parts = [slice(a, b) for a, b in zip(cuts, cuts[1:], strict=False)]
+        parts = [slice(a, b) for a, b in pairwise(cuts)]
         found = group.exchange([sums[part].ravel() for part in parts])
         total = found[0].astype(np.float64)
         for more in found[1:]:

@@ -239,7 +239,7 @@ def solve(
     max_steps = _checks.integer(max_steps, "max_steps", 0)
     check_every = _checks.integer(check_every, "check_every", 1)
     tol = _checks.real(tol, "tol", 0)
-    with Run(callbacks) as run:
+    with Run(callbacks, problem.group) as run:
         problem = problem if device is None else problem.to(device)
         found = solve_phase(run, problem, start, step, max_steps=max_steps, tol=tol, check_every=check_every)
     assert run.status is not None
@@ -307,7 +307,7 @@ class _Descent:
         if first:
             self._state = self.step.init(self.problem, self.factors)
         accepted, value, grad = self.step.accepted_point(self.factors, *self._value_and_grad(), self._state)
-        value, norm = float(value), _norm(grad)
+        value, norm = float(value), _norm(grad, self.problem.group)
         if not (math.isfinite(value) and math.isfinite(norm)):
             return Look(value, norm, lambda: accepted, Status.NONFINITE)
         ratio = norm / (self._largest or norm) if norm > 0 else 0.0
@@ -322,8 +322,12 @@ class _Descent:
         return Look(value, ratio, lambda: accepted, Status.CONVERGED if converged else None)
 
 
-def _norm(grad: Factors) -> float:
-    return math.sqrt(sum(float((array * array).sum()) for array in grad.arrays))
+def _norm(grad: Factors, group: Group) -> float:
+    """Of the gradient by the rows of all processes; the first alone adds the rest, which all of them have."""
+    squares = np.array([float((array * array).sum()) for array in grad.arrays])
+    if group.rank > 0:
+        squares[[array is not grad.U and array is not grad.row_bias for array in grad.arrays]] = 0
+    return math.sqrt(sum(group.sum(squares).tolist()))
 
 
 def _name(callback: Callback) -> str:
