@@ -68,12 +68,8 @@ Array<float> posterior_sums(const Entries<Index>& entries, const Array<float>& v
     check(others, "others", {lines.other_lines, at.size});
     const float *known = checked(values, "values", {lines.entries()}),
                 *w = checked(weights, "weights", {lines.entries()});
-    py::ssize_t begin = 0, end = 0, step = 1, count = 0;
-    if (!some.compute(lines.count, &begin, &end, &step, &count)) throw py::error_already_set();
-    if (step != 1) refuse("lines are a slice of step " + std::to_string(step) + "; give one of step 1");
-    lines.pointers += begin;
-    lines.count = count;
-    Array<float> sums({count, py::ssize_t(at.size)});
+    lines = dmc::some_of(lines, some);
+    Array<float> sums({py::ssize_t(lines.count), py::ssize_t(at.size)});
     float* out = sums.mutable_data();
     {
         py::gil_scoped_release release;
