@@ -7,6 +7,7 @@ import signal
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -140,8 +141,8 @@ class Recommender:
         if checkpoint is not None:
             keeper = Checkpoint(checkpoint, dealt.share, self._identity(columns, duplicates), dealt.digest)
         with kernels.threads(settings.n_threads), _interrupts(group) as interrupted:
-            watch = _Watch(group, [*settings.callbacks, *self._progress(group)], interrupted)
-            watched = RecommenderSettings(**{**vars(settings), "callbacks": [watch], "verbose": False})
+            watchers: list[Callback] = [*settings.callbacks, *self._progress(group), interrupted]
+            watched = replace(settings, callbacks=watchers, verbose=False)
             rng = np.random.default_rng(settings.random_state)
             models, info = ensemble.fit(watched, dealt.observations, rng, share=dealt.share, keeper=keeper)
         self._warn_of_clean(group, models[0])
@@ -213,30 +214,30 @@ def _own(
     return OwnRecommender.serving(settings, state)
 
 
-class _Watch:
-    """Callbacks of all processes: what one of them asks for, all do."""
+class _Interrupt:
+    """Ctrl-C, as a callback: what one process is asked for, all do, behind the same step."""
 
-    name = "interrupt or callback"
+    name = "interrupt"
 
-    def __init__(self, group: Group, callbacks: Sequence[Callback], interrupted: threading.Event) -> None:
-        self._group, self._callbacks, self._interrupted = group, callbacks, interrupted
+    def __init__(self) -> None:
+        self.asked = False
 
     def __call__(self, info: StepInfo) -> bool:
-        asked = [callback for callback in self._callbacks if callback(info)]
-        if info.status is not None:  # the last call, which not every process may come to
-            return False
-        return self._group.any(bool(asked) or self._interrupted.is_set())
+        return self.asked
+
+    def ask(self, *_: object) -> None:
+        self.asked = True
 
 
 @contextmanager
-def _interrupts(group: Group) -> Iterator[threading.Event]:
-    """Ctrl-C, or the end that a launcher asks for, ends the fit of all processes behind the same sweep."""
-    asked = threading.Event()
+def _interrupts(group: Group) -> Iterator[_Interrupt]:
+    """Ctrl-C ends the fit of several processes where they are together."""
+    interrupt = _Interrupt()
     if group.size == 1 or threading.current_thread() is not threading.main_thread():
-        yield asked
+        yield interrupt
         return
-    before = signal.signal(signal.SIGINT, lambda *_: asked.set())
+    before = signal.signal(signal.SIGINT, interrupt.ask)
     try:
-        yield asked
+        yield interrupt
     finally:
         signal.signal(signal.SIGINT, before)
