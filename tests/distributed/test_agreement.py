@@ -81,6 +81,19 @@ def test_a_lost_process_is_not_told_of(monkeypatch: pytest.MonkeyPatch) -> None:
         raise LostProcess("gone")
 
 
+def lost(*_: Any) -> Any:
+    raise LostProcess("gone")
+
+
+def test_an_error_is_told_even_where_nobody_listens(monkeypatch: pytest.MonkeyPatch) -> None:
+    group = Group()
+    monkeypatch.setattr(group, "gather", lost)
+    with pytest.raises(ValueError, match="rank is 0"), agreed(group):
+        raise ValueError("rank is 0")
+    with pytest.raises(LostProcess, match="gone"), agreed(group):
+        pass
+
+
 def test_errors_of_others_travel() -> None:
     for _, quiet in KINDS:
         error = pickle.loads(pickle.dumps(quiet("why")))

@@ -52,6 +52,7 @@ def test_a_folder_is_searched_without_its_hidden_files(tmp_path: Path) -> None:
     assert len(read(ALONE, tmp_path / "all")[0]) == 600
     one = tmp_path / "all" / "year=2020" / "part-0.parquet"
     assert len(read(ALONE, [one, str(one)])[0]) == 1200
+    assert len(read(ALONE, tmp_path / "all" / "year=*")[0]) == 600
 
 
 def test_types_that_go_together(tmp_path: Path) -> None:
