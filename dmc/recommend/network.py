@@ -203,7 +203,7 @@ def _scaled(observations: Observations, group: Group) -> tuple[Observations, flo
     scaled = observations.with_values(((observations.values - mean) / unit).astype(np.float32))
     weights = scaled.weights
     if weights is not None:
-        scaled = replace(scaled, weights=weights / np.float32(mean_over(weights.astype(np.float64), None, group)))
+        scaled = replace(scaled, weights=weights / np.float32(mean_over(np.asarray(weights, np.float64), None, group)))
     return scaled, mean, unit
 
 
@@ -220,7 +220,7 @@ def mean_over(values: NDArray[np.float64], weights: Array | None, group: Group) 
     if weights is None:
         total, of = values.sum(), len(values)
     else:
-        exact = weights.astype(np.float64)
+        exact = np.asarray(weights, np.float64)
         total, of = (values * exact).sum(), exact.sum()
     total, of = group.sum(np.array([total, of], np.float64)).tolist()
     return float(total / of)
