@@ -167,7 +167,7 @@ class EarlyStopping:
             total, of = float(xp.sum(squares)), float(len(squares))
         else:
             total, of = float(xp.sum(weights * squares)), float(xp.sum(weights))
-        total, of = self.group.sum(np.array([total, of])).tolist()
+        total, of = self.group.sum(np.array([total, of]))
         return math.sqrt(total / of)
 
 
