@@ -48,10 +48,10 @@ def check_problem(problem: Problem, factors: Factors, *, tol: float | None = Non
     ValueError
         If the two values differ, the gradient has another form than the factors, or a scale is negative or not finite.
     """
-    if group_of(problem).size > 1:
+    size = group_of(problem).size
+    if size > 1:
         raise ValueError(
-            f"the rows of the problem are dealt among {group_of(problem).size} processes; check it in one process, with "
-            "all rows"
+            f"the rows of the problem are dealt among {size} processes; check it in one process, with all rows"
         )
     value, gradient = problem.value_and_grad(factors)
     eps = float(array_namespace(factors.U).finfo(factors.U.dtype).eps)
