@@ -111,6 +111,8 @@ def _told(found: DataFrame) -> dict[str, Any]:
     """What the first process told of all, by the action that runs the fit, and fills what is kept."""
     found.count()
     rows = found.where(column("told").isNotNull()).select("told").collect()
+    if not rows:  # Spark saw that the table is empty, and ran nothing
+        raise ValueError("the table holds no rating; give at least one")
     told: dict[str, Any] = json.loads(rows[0][0])
     if "error" in told:
         raise ERRORS.get(told["error"], RuntimeError)(told["text"])

@@ -8,7 +8,7 @@ from typing import Any
 
 from pyspark import Broadcast
 from pyspark.ml import Model
-from pyspark.ml.util import DefaultParamsReader, DefaultParamsWriter, MLReader, MLWriter
+from pyspark.ml.util import DefaultParamsReader, DefaultParamsWriter, MLReadable, MLReader, MLWritable, MLWriter
 from pyspark.sql import Column, DataFrame, SparkSession, functions as F
 from pyspark.sql.types import ArrayType, DataType, FloatType, StructField, StructType
 
@@ -57,7 +57,7 @@ class Served:
         return frame.schema["id"].dataType
 
 
-class RecommenderModel(Model, ModelParams):
+class RecommenderModel(Model, ModelParams, MLWritable, MLReadable):
     """What `Recommender.fit` found; see there for the parameters that it shares.
 
     Parameters
@@ -198,22 +198,13 @@ class RecommenderModel(Model, ModelParams):
         return StructType([StructField(names[side], types[side]), StructField("recommendations", ArrayType(pair))])
 
     def write(self) -> MLWriter:
-        """The writer: ``model.write().overwrite().save(path)``."""
+        """The writer of a folder: metadata, and the factors of users and of items as Parquet."""
         return _Writer(self)
-
-    def save(self, path: str) -> None:
-        """Write the model to a folder: its metadata, and the factors of users and items as Parquet."""
-        self.write().save(path)
 
     @classmethod
     def read(cls) -> MLReader:
-        """The reader, which `load` calls."""
+        """The reader of what was written."""
         return _Reader()
-
-    @classmethod
-    def load(cls, path: str) -> RecommenderModel:
-        """The model that was saved to a folder."""
-        return cls.read().load(path)
 
 
 class _Writer(MLWriter):

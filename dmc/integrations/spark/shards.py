@@ -9,7 +9,7 @@ import uuid
 import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any
 
@@ -40,6 +40,9 @@ class Settings:
     seed : int
     checkpoint : str or None
     timeout : float
+    name : str
+        Of this fit alone: Spark would give the kept result of another one that is told the same of a table of the same
+        name, whatever became of that.
     """
 
     user: str
@@ -52,6 +55,7 @@ class Settings:
     seed: int
     checkpoint: str | None
     timeout: float
+    name: str = field(default_factory=lambda: uuid.uuid4().hex)
 
 
 def missing(size: int) -> str:
