@@ -31,4 +31,27 @@ template <class Index>
 double half_sweep(Lines<Index> lines, AllPairs pairs, const float* other, float* own, float* predicted,
                   std::int64_t passes, double tol, int n_threads);
 
+// The parts of a pass over lines whose entries, and the other side's lines with them, are spread over processes, a
+// block of coordinates at a time: the processes add `block_grams`, and in each block `block_sums`; of some lines each
+// makes the steps, `block_steps`, and of all `block_predict` then makes the predictions of its own entries.
+
+constexpr std::int64_t kSystem = kBlock * (kBlock + 3) / 2;  // upper triangle, each row with its number of the gradient
+
+// grams: w₀ times the products of all columns with those of each block, block after block, each (width, kBlock).
+void block_grams(const float* other, std::int64_t lines, AllPairs pairs, float* grams, int n_threads);
+
+// What the entries add to each line's system in a block: other (other_lines, kBlock), predicted is read, sums (lines,
+// kSystem). The lines may be some of those of a pattern, that follow each other; no ridge is needed.
+template <class Index>
+void block_sums(Lines<Index> lines, AllPairs pairs, const float* other, float* predicted, float* sums, int n_threads);
+
+// From the sums of so many lines to their steps (count, kBlock), which are taken back from own (count, width); returns
+// by how much the value falls. grams: of `block_grams`, ridge: (count).
+double block_steps(std::int64_t count, AllPairs pairs, const float* grams, std::int64_t block, const float* sums,
+                   float* own, float* steps, int n_threads);
+
+// The predictions after such steps (lines, kBlock).
+template <class Index>
+void block_predict(Lines<Index> lines, const float* other, const float* steps, float* predicted, int n_threads);
+
 }  // namespace dmc

@@ -67,6 +67,17 @@ inline std::int64_t check_pointers(const Array<std::int64_t>& pointers, const py
     return count;
 }
 
+// Some lines that follow each other.
+template <class Index>
+Lines<Index> some_of(Lines<Index> lines, const pybind11::slice& some) {
+    pybind11::ssize_t begin = 0, end = 0, step = 1, count = 0;
+    if (!some.compute(lines.count, &begin, &end, &step, &count)) throw pybind11::error_already_set();
+    if (step != 1) refuse("lines are a slice of step " + std::to_string(step) + "; give one of step 1");
+    lines.pointers += begin;
+    lines.count = count;
+    return lines;
+}
+
 // A matrix for Python out of a pool, to which it comes back when nobody holds it any more: a gradient of a hundred
 // megabytes would else spend a fifth of its time on fresh pages.
 template <class T>

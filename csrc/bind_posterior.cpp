@@ -10,6 +10,7 @@
 
 namespace py = pybind11;
 using dmc::Array;
+using dmc::check;
 using dmc::checked;
 using dmc::Entries;
 using dmc::kAny;
@@ -53,9 +54,47 @@ Array<float> line_sums(const Entries<Index>& entries, const Array<float>& vector
     float* out = sums.mutable_data();
     {
         py::gil_scoped_release release;
-        dmc::line_sums(lines, w, vectors.data(), width, out, n_threads);
+        dmc::line_sums(lines, nullptr, w, vectors.data(), width, width, out, n_threads);
     }
     return sums;
+}
+
+template <class Index>
+Array<float> posterior_sums(const Entries<Index>& entries, const Array<float>& values, const Array<float>& others,
+                            const std::optional<Array<float>>& weights, const py::slice& some, int n_threads) {
+    auto lines = entries.lines();
+    dmc::check_blocks(others, "others", lines.other_lines, dmc::kGrain);
+    const dmc::Moments at = dmc::moments_of_size(others.shape(1));
+    check(others, "others", {lines.other_lines, at.size});
+    const float *known = checked(values, "values", {lines.entries()}),
+                *w = checked(weights, "weights", {lines.entries()});
+    lines = dmc::some_of(lines, some);
+    Array<float> sums({py::ssize_t(lines.count), py::ssize_t(at.size)});
+    float* out = sums.mutable_data();
+    {
+        py::gil_scoped_release release;
+        dmc::line_sums(lines, known, w, others.data(), at.packed, at.size, out, n_threads);
+    }
+    return sums;
+}
+
+py::tuple posterior_of_sums(const Array<float>& sums, const Array<double>& precision, const Array<float>& means,
+                            const Array<double>& noise, Array<float>& moments, int n_threads) {
+    const std::int64_t unknowns = precision.ndim() ? precision.shape(0) : 1, size = dmc::Moments(unknowns).size;
+    if (unknowns < 1) refuse("precision has shape (0, 0); give at least one unknown");
+    const float* from = checked(sums, "sums", {kAny, size});
+    const std::int64_t count = sums.shape(0);
+    const dmc::Prior prior{unknowns, checked(precision, "precision", {unknowns, unknowns}),
+                           checked(means, "means", {count, unknowns}), checked(noise, "noise", {count})};
+    float* to = written(moments, "moments", {count, size});
+    Array<float> mean({py::ssize_t(count), py::ssize_t(unknowns)});
+    Array<double> covariance({py::ssize_t(unknowns), py::ssize_t(unknowns)});
+    const dmc::Posterior out{mean.mutable_data(), to, covariance.mutable_data(), nullptr};
+    {
+        py::gil_scoped_release release;
+        dmc::posterior_of_sums(count, from, prior, out, n_threads);
+    }
+    return py::make_tuple(mean, covariance);
 }
 
 Array<float> moments_of(const Array<float>& means, int n_threads) {
@@ -91,6 +130,10 @@ void define(py::module_& m) {
           py::arg("weights").noconvert() = py::none(), py::arg("n_threads") = 0,
           "(lines, width) the sum of the other lines' vectors, times the entries' weights, over the entries of each "
           "line.");
+    m.def("posterior_sums", &posterior_sums<Index>, py::arg("entries"), py::arg("values").noconvert(),
+          py::arg("others").noconvert(), py::arg("weights").noconvert() = py::none(),
+          py::arg("lines") = py::slice(std::nullopt, std::nullopt, std::nullopt), py::arg("n_threads") = 0,
+          "(lines, size) what `posterior` sums over the entries of each of some lines.");
 }
 
 }  // namespace
@@ -98,6 +141,11 @@ void define(py::module_& m) {
 void bind_posterior(py::module_& m) {
     define<std::int32_t>(m);
     define<std::int64_t>(m);
+    m.def(
+        "posterior_of_sums", &posterior_of_sums, py::arg("sums").noconvert(), py::arg("precision").noconvert(),
+        py::arg("means").noconvert(), py::arg("noise").noconvert(), py::arg("moments").noconvert(),
+        py::arg("n_threads") = 0,
+        "(means, summed covariance) of the unknowns of each line, given such sums; moments are written to `moments`.");
     m.def("moments_of", &moments_of, py::arg("means").noconvert(), py::arg("n_threads") = 0,
           "The moments of lines whose unknowns are known.");
     m.def(

@@ -206,7 +206,7 @@ class LineSums {
   private:
     void cut() {
         const std::int64_t count = from_.lines.count, *pointers = from_.lines.pointers;
-        const std::int64_t share = pointers[count] / kPieces, enough = kTimes * from_.lines.other_lines;
+        const std::int64_t share = (pointers[count] - pointers[0]) / kPieces, enough = kTimes * from_.lines.other_lines;
         const std::int64_t most = share < enough ? kPiece : std::max(kPiece, std::min(4 * enough, share));
         std::int64_t segments = 0;
         for (std::int64_t i = 0, end; i < count; i = end) {

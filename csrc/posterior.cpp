@@ -95,7 +95,7 @@ struct Finish {
         // With A m = noise·side + P μ: the quadratic form in the sums is what m and the prior leave of it.
         const Type errors = V::load(constant) - linear + (double(d) - trace - pulled) / precise;
         for (std::int64_t i = 0; i < count; ++i) {
-            work.out.errors[first + i] = errors[i];
+            if (work.out.errors) work.out.errors[first + i] = errors[i];
             show(work, first + i, systems, room, i);
         }
     }
@@ -152,6 +152,28 @@ struct Finish {
     }
 };
 
+// out.covariance = the sum of what `finish` adds to a thread's room over all pieces of work, of which it gets some that
+// follow each other. They are few enough sums to keep, and the same for any number of threads.
+template <class Body>
+void sum_covariances(const Work& work, std::int64_t pieces, int n_threads, const Body& finish) {
+    const std::int64_t groups = std::min<std::int64_t>(pieces, 64), d = work.prior.unknowns;
+    const std::int64_t triangle = d * (d + 1) / 2;
+    std::vector<double> covariances(groups * triangle);
+    parallel_for(groups, n_threads, [&](std::int64_t g) {
+        Room room(d);
+        finish(g * pieces / groups, (g + 1) * pieces / groups, room);
+        for (std::int64_t t = 0; t < triangle; ++t)
+            for (const double of_lane : room.covariance[t].lanes) covariances[g * triangle + t] += of_lane;
+    });
+    double* sum = work.out.covariance;
+    std::fill_n(sum, d * d, 0.0);
+    for (std::int64_t g = 0, t = 0; g < groups; ++g)
+        for (std::int64_t r = 0; r < d; ++r)
+            for (std::int64_t c = r; c < d; ++c, ++t) sum[r * d + c] += covariances[t];
+    for (std::int64_t r = 0; r < d; ++r)
+        for (std::int64_t c = 0; c < r; ++c) sum[r * d + c] = sum[c * d + r];
+}
+
 }  // namespace
 
 template <class Index>
@@ -162,15 +184,9 @@ void posterior(Lines<Index> lines, const float* values, const float* weights, co
     n_threads = threads_for((lines.entries() + lines.count * d) * size, kWork, n_threads);
     const LineSums<Index> line_sums({lines, values, weights, others, work.at.packed, size}, n_threads);
     const std::vector<Piece>& pieces = line_sums.pieces;
-
-    // Few enough sums of covariances to keep, and the same for any number of threads.
-    const std::int64_t groups = std::min<std::int64_t>(pieces.size(), 64);
-    const std::int64_t triangle = d * (d + 1) / 2;
-    std::vector<double> covariances(groups * triangle);
-    parallel_for(groups, n_threads, [&](std::int64_t g) {
-        Room room(d);
+    sum_covariances(work, pieces.size(), n_threads, [&](std::int64_t begin, std::int64_t end, Room& room) {
         std::vector<double> of_piece(line_sums.room());
-        for (std::size_t p = g * pieces.size() / groups; p < (g + 1) * pieces.size() / groups; ++p) {
+        for (std::int64_t p = begin; p < end; ++p) {
             const Piece& piece = pieces[p];
             if (line_sums.goes_on(piece)) continue;
             line_sums.of(p, of_piece.data());
@@ -180,15 +196,22 @@ void posterior(Lines<Index> lines, const float* values, const float* weights, co
                 for (std::int64_t e = lines.pointers[i]; e < lines.pointers[i + 1]; ++e)
                     out.errors[i] += double(values[e]) * double(values[e]) / (weights ? double(weights[e]) : 1.0);
         }
-        for (std::int64_t t = 0; t < triangle; ++t)
-            for (const double of_lane : room.covariance[t].lanes) covariances[g * triangle + t] += of_lane;
     });
-    std::fill_n(out.covariance, d * d, 0.0);
-    for (std::int64_t g = 0, t = 0; g < groups; ++g)
-        for (std::int64_t r = 0; r < d; ++r)
-            for (std::int64_t c = r; c < d; ++c, ++t) out.covariance[r * d + c] += covariances[t];
-    for (std::int64_t r = 0; r < d; ++r)
-        for (std::int64_t c = 0; c < r; ++c) out.covariance[r * d + c] = out.covariance[c * d + r];
+}
+
+void posterior_of_sums(std::int64_t count, const float* sums, Prior prior, Posterior out, int n_threads) {
+    const Work work{Moments(prior.unknowns), prior, out};
+    const std::int64_t size = work.at.size, batch = lines_of_batch(size), pieces = (count + batch - 1) / batch;
+    n_threads = threads_for(count * prior.unknowns * size, kWork, n_threads);
+    sum_covariances(work, pieces, n_threads, [&](std::int64_t first, std::int64_t last, Room& room) {
+        std::vector<double> of_piece(batch * size);
+        for (std::int64_t p = first; p < last; ++p) {
+            const std::int64_t begin = p * batch, end = std::min(count, begin + batch);
+            std::copy(sums + begin * size, sums + end * size, of_piece.data());
+            const double* exact = of_piece.data();
+            dispatch<Finish>(work, begin, end, exact, room);
+        }
+    });
 }
 
 void moments_of(std::int64_t lines, std::int64_t unknowns, const float* means, float* moments, int n_threads) {
@@ -211,10 +234,10 @@ void moments_of(std::int64_t lines, std::int64_t unknowns, const float* means, f
 }
 
 template <class Index>
-void line_sums(Lines<Index> lines, const float* weights, const float* vectors, std::int64_t width, float* out,
-               int n_threads) {
-    n_threads = threads_for(lines.entries() * width, kWork, n_threads);
-    const LineSums<Index> line_sums({lines, nullptr, weights, vectors, width, width}, n_threads);
+void line_sums(Lines<Index> lines, const float* values, const float* weights, const float* vectors, std::int64_t packed,
+               std::int64_t width, float* out, int n_threads) {
+    n_threads = threads_for((lines.entries() - lines.pointers[0]) * width, kWork, n_threads);
+    const LineSums<Index> line_sums({lines, values, weights, vectors, packed, width}, n_threads);
     parallel_for(std::int64_t(line_sums.pieces.size()), n_threads, [&](std::int64_t p) {
         const Piece& piece = line_sums.pieces[p];
         if (line_sums.goes_on(piece)) return;
@@ -224,8 +247,10 @@ void line_sums(Lines<Index> lines, const float* weights, const float* vectors, s
     });
 }
 
-template void line_sums<std::int32_t>(Lines<std::int32_t>, const float*, const float*, std::int64_t, float*, int);
-template void line_sums<std::int64_t>(Lines<std::int64_t>, const float*, const float*, std::int64_t, float*, int);
+template void line_sums<std::int32_t>(Lines<std::int32_t>, const float*, const float*, const float*, std::int64_t,
+                                      std::int64_t, float*, int);
+template void line_sums<std::int64_t>(Lines<std::int64_t>, const float*, const float*, const float*, std::int64_t,
+                                      std::int64_t, float*, int);
 template void posterior<std::int32_t>(Lines<std::int32_t>, const float*, const float*, const float*, Prior, Posterior,
                                       int);
 template void posterior<std::int64_t>(Lines<std::int64_t>, const float*, const float*, const float*, Prior, Posterior,

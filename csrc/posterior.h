@@ -29,6 +29,14 @@ struct Moments {
     std::int64_t size;    // of a line
 };
 
+// The fewest unknowns with so many numbers a line or more: their moments are laid out as those of any other number of
+// unknowns with as many.
+inline Moments moments_of_size(std::int64_t size) {
+    std::int64_t unknowns = 1;
+    while (Moments(unknowns).size < size) ++unknowns;
+    return Moments(unknowns);
+}
+
 // The unknowns of line i before its entries are seen are N(means[i], precision⁻¹); noise[i] is the precision of each of
 // them.
 struct Prior {
@@ -42,7 +50,7 @@ struct Posterior {
     float* means;        // (lines, unknowns)
     float* moments;      // (lines, Moments::size), of what the line shows to the other side
     double* covariance;  // (unknowns, unknowns): summed over the lines
-    double* errors;      // (lines): Σ_e w[e] E(value[e] − model)² over the line's entries
+    double* errors;      // (lines), or null: Σ_e w[e] E(value[e] − model)² over the line's entries
 };
 
 // values, weights: (entries). An entry of weight w counts as w entries would, and `errors` are of w (value − model)²;
@@ -52,11 +60,17 @@ template <class Index>
 void posterior(Lines<Index> lines, const float* values, const float* weights, const float* others, Prior prior,
                Posterior out, int n_threads);
 
-// out[i] = Σ w vectors[j] over the entries (i, j) of each line: weights (entries) or null, vectors (other_lines,
-// width), out (lines, width), width a multiple of kGrain.
+// The two halves of it, between which the sums of several processes may be added: `line_sums` of the moments, with the
+// values, and this. sums: (count, Moments::size).
+void posterior_of_sums(std::int64_t count, const float* sums, Prior prior, Posterior out, int n_threads);
+
+// out[i] = Σ w vectors[j] over the entries (i, j) of each line, the numbers of a vector from `packed` on times the
+// entry's value in the place of its weight: weights (entries) or null, values (entries) or, where packed = width, null,
+// vectors (other_lines, width), out (lines, width), packed and width multiples of kGrain. The lines may be some of
+// those of a pattern, that follow each other.
 template <class Index>
-void line_sums(Lines<Index> lines, const float* weights, const float* vectors, std::int64_t width, float* out,
-               int n_threads);
+void line_sums(Lines<Index> lines, const float* values, const float* weights, const float* vectors, std::int64_t packed,
+               std::int64_t width, float* out, int n_threads);
 
 // The moments of lines that are known: means (lines, unknowns), no covariance.
 void moments_of(std::int64_t lines, std::int64_t unknowns, const float* means, float* moments, int n_threads);

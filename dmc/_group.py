@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -41,6 +42,18 @@ class Group:
         """The arrays of all processes, which may differ in length; NumPy's, of one dtype."""
         return self.exchange([array])
 
+    def first(self, value: Any) -> Any:
+        """The array, or number, of the first process: for what libraries may round in one way here and in another
+        there."""
+        return value
+
+    def max(self, array: NDArray[Any]) -> NDArray[Any]:
+        """The largest of the processes' numbers, place by place; NumPy's array of one dimension. Each process compares
+        its share of the places, so that it costs no more than a sum."""
+        cuts = [len(array) * p // self.size for p in range(self.size + 1)]
+        found = self.exchange([array[a:b] for a, b in pairwise(cuts)])
+        return np.concatenate(self.gather(np.max(found, axis=0)))
+
     def any(self, flag: bool) -> bool:
         """Whether it is true in one of the processes."""
         return bool(self.sum(np.array([float(flag)]))[0] > 0)
@@ -51,6 +64,24 @@ class Group:
 
 
 ALONE = Group()
+
+
+def spread_qr(rows: NDArray[Any], group: Group) -> tuple[NDArray[Any], NDArray[Any]]:
+    """The QR decomposition of a matrix of few columns, from this process' rows of it: its rows of Q, and R.
+
+    References
+    ----------
+    J. Demmel, L. Grigori, M. Hoemmen, J. Langou, "Communication-optimal parallel and sequential QR and LU
+    factorizations", 2012 (tall and skinny QR).
+    """
+    Q, R = np.linalg.qr(rows)
+    if group.size == 1:
+        return Q, R
+    width = rows.shape[1]
+    tall = group.gather(R.ravel())
+    turn, of_all = np.linalg.qr(np.concatenate([part.reshape(-1, width) for part in tall]))
+    before = sum(len(part) // width for part in tall[: group.rank])
+    return Q @ turn[before : before + len(R)], of_all
 
 
 @dataclass(frozen=True)
@@ -126,7 +157,7 @@ class Share:
             return own
         of_all = np.zeros(N_PARTS, own.dtype)
         of_all[self.parts] = own
-        return self.group.sum(of_all)  # type: ignore[no-any-return]
+        return self.group.sum(of_all)
 
     def sample(self, rng: np.random.Generator, count: int, indptr: NDArray[Any]) -> NDArray[np.int64]:
         """Own ones of so many entries, drawn among those of all processes with replacement."""

@@ -15,6 +15,7 @@ from scipy.sparse.linalg import LinearOperator
 from dmc import _arrays, _checks, _extensions
 from dmc._arrays import Array, Device
 from dmc._bidiagonal import largest_singular_value
+from dmc._group import ALONE, Group
 from dmc.entries import Duplicates, merge_repeats, sort_entries
 from dmc.pattern import COLUMNS, ROWS, Pattern, SparseIndex, plain, read_only
 
@@ -160,14 +161,16 @@ class Observations:
             dtype=_arrays.place(self.values[:0], None).dtype,
         )
 
-    def spectral_norm(self) -> float:
-        """Largest singular value, to a percent, of the matrix that is zero where nothing was observed."""
+    def spectral_norm(self, group: Group = ALONE) -> float:
+        """Largest singular value, to a percent, of the matrix that is zero where nothing was observed, by the rows of
+        all processes."""
         xp = array_namespace(self.values)
         largest = float(xp.max(xp.abs(self.values))) if self.n_observed else 0.0
+        largest = float(group.max(np.array([largest]))[0])
         if largest == 0:
             return 0.0
         scaled = self.with_values(self.values / largest)  # squares stay inside the range of the dtype
-        return largest * largest_singular_value(scaled.linear_operator())
+        return largest * largest_singular_value(scaled.linear_operator(), group=group)
 
     def take(self, keep: Array) -> Observations:
         """The entries where `keep` (observed,) is true, in a matrix of the same shape."""

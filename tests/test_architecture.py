@@ -19,7 +19,7 @@ DOORS = {
     "PIL": {"plots"},
     "pandas": set(),
     "polars": set(),
-    "pyarrow": {"cli/writers", "model_file", "recommend/tables/parquet", "integrations/spark"},
+    "pyarrow": {"cli/writers", "distributed/arrow", "integrations/spark", "model_file", "recommend/tables/parquet"},
     "pyspark": {"integrations/spark"},
     "narwhals": {"recommend/tables/table"},
     "typer": {"cli"},

@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -64,7 +65,7 @@ class TorchGroup(Group):
 
     def _sum_of_large(self, flat: NDArray[Any]) -> NDArray[Any]:
         cuts = [len(flat) * p // self.size for p in range(self.size + 1)]
-        pieces = [flat[a:b] for a, b in zip(cuts, cuts[1:], strict=False)]
+        pieces = [flat[a:b] for a, b in pairwise(cuts)]
         own = len(pieces[self.rank])
         total = _added(self._all_to_all(pieces, [own] * self.size), flat.dtype)
         return np.concatenate(self._all_to_all([total] * self.size, [len(piece) for piece in pieces]))
@@ -81,6 +82,12 @@ class TorchGroup(Group):
     def gather(self, array: NDArray[Any]) -> list[NDArray[Any]]:
         return self.exchange([array] * self.size)
 
+    def first(self, value: Any) -> Any:
+        nothing = np.zeros(0, np.asarray(value).dtype)
+        given = np.atleast_1d(np.asarray(value)).reshape(-1) if self.rank == 0 else nothing
+        found = self.gather(given)[0].reshape(np.shape(value))
+        return found if isinstance(value, np.ndarray) else type(value)(found)
+
     def _all_to_all(self, pieces: Sequence[NDArray[Any]], wanted: Sequence[int]) -> list[NDArray[Any]]:
         dtype = np.asarray(pieces[0]).dtype
         raw = np.concatenate([np.ascontiguousarray(piece).view(np.uint8) for piece in pieces])
@@ -93,7 +100,7 @@ class TorchGroup(Group):
             self._dist.all_to_all_single(target, source, taken, given, group=self._group)
             found = target.cpu().numpy()
         ends = np.cumsum([0, *taken])
-        return [found[a:b].view(dtype) for a, b in zip(ends, ends[1:], strict=False)]
+        return [found[a:b].view(dtype) for a, b in pairwise(ends)]
 
     @contextmanager
     def _words_for_lost_processes(self) -> Iterator[None]:
@@ -156,6 +163,7 @@ def connected(
         return
     try:
         import torch.distributed as dist
+        from torch.distributed import PrefixStore, TCPStore  # type: ignore[attr-defined]
     except ImportError:
         raise ImportError(
             "several processes talk by PyTorch, which is not installed; run: pip install 'dmc[torch]'"
@@ -166,10 +174,9 @@ def connected(
     patience = timedelta(seconds=timeout)
     serves = rank == 0 and os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True"
     try:
-        store = dist.TCPStore(address, port, None if not serves else size, serves, patience, wait_for_workers=False)
-        dist.init_process_group(
-            backend, store=dist.PrefixStore(f"life{life}", store), rank=rank, world_size=size, timeout=patience
-        )
+        of_all = TCPStore(address, port, size, serves, patience, wait_for_workers=False)
+        store = PrefixStore(f"life{life}", of_all)  # one that died may have left its words in the other's
+        dist.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=patience)
     except (RuntimeError, ValueError) as error:
         reason = str(error).strip().splitlines()[0]
         raise LostProcess(

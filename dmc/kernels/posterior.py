@@ -74,6 +74,12 @@ def moments_of(means: Float, covariances: NDArray[Any] | None = None) -> Float:
     return moments
 
 
+def means_in(moments: Float, unknowns: int) -> Float:
+    """(lines, unknowns) the means that stand in the moments of lines."""
+    first = _up((unknowns + 1) * (unknowns + 2) // 2)
+    return np.delete(moments[:, first : first + unknowns + 1], unknowns - 1, axis=1)
+
+
 def step(
     entries: Entries | sparse.csr_array,
     values: Float,
@@ -130,22 +136,130 @@ def plain_step(
     weights: Float | None = None,
 ) -> tuple[Float, NDArray[np.float64], NDArray[np.float64]]:
     """What the compiled core does; entries is the pattern as a SciPy matrix."""
-    d = len(precision)
-    packed = _up((d + 1) * (d + 2) // 2)
-    first, second = np.triu_indices(d + 1)
+    gathered = _exact_sums(entries, values, others, weights)
+    squares = np.square(values, dtype=np.float64)
+    errors = _weighted(entries, squares if weights is None else squares / weights).sum(axis=1)
+    return _posterior_of(gathered, precision, expected, noise, moments, errors)
+
+
+def sums(
+    entries: Entries | sparse.csr_array,
+    values: Float,
+    others: Float,
+    weights: Float | None = None,
+    lines: slice = slice(None),
+) -> Float:
+    """The first half of a step: what some lines gather of their entries. Entries that are spread over processes, or
+    come in batches, have their sums added before `finish`.
+
+    Parameters
+    ----------
+    entries, values, others, weights
+        As of `step`, of all lines.
+    lines : slice
+        The lines whose sums are wanted, without gaps.
+
+    Returns
+    -------
+    (lines, as wide as others) float32 array
+        The moments of the other side times the entries' weights, and the expected vectors times their values. They are
+        summed in float64 and then rounded; lines without entries have zeros.
+    """
+    if _extensions.core is None:
+        return plain_sums(entries, values, others, weights, lines)
+    return np.asarray(_extensions.core.posterior_sums(entries, values, others, weights, lines))
+
+
+def plain_sums(
+    entries: sparse.csr_array,
+    values: Float,
+    others: Float,
+    weights: Float | None = None,
+    lines: slice = slice(None),
+) -> Float:
+    """What the compiled core does; entries is the pattern as a SciPy matrix."""
+    begin, end, _ = lines.indices(entries.shape[0])
+    ends = entries.indptr[begin : max(end, begin) + 1]
+    at = slice(ends[0], ends[-1])
+    shape = len(ends) - 1, entries.shape[1]
+    some = sparse.csr_array((entries.data[at], entries.indices[at], ends - ends[0]), shape=shape)
+    return _exact_sums(some, values[at], others, None if weights is None else weights[at]).astype(np.float32)
+
+
+def _exact_sums(entries: sparse.csr_array, values: Float, others: Float, weights: Float | None) -> NDArray[np.float64]:
+    packed = _packed(others.shape[1])
     others = others.astype(np.float64)  # sums in float32 would lose what tells the directions of a long line apart
-    sums = (entries if weights is None else _weighted(entries, weights)) @ others[:, : len(first)]
-    linear = _weighted(entries, values) @ others[:, packed : packed + d + 1]
+    seconds = (entries if weights is None else _weighted(entries, weights)) @ others[:, :packed]
+    return np.hstack([seconds, _weighted(entries, values) @ others[:, packed:]])
+
+
+def finish(
+    sums: Float,
+    precision: NDArray[np.floating],
+    expected: Float,
+    noise: NDArray[np.float64],
+    moments: Float,
+) -> tuple[Float, NDArray[np.float64]]:
+    """The second half of a step: the posterior of every line, from the sums over its entries.
+
+    Parameters
+    ----------
+    sums : (lines, any) float32 array
+        Of `sums`, over all entries of each line.
+    precision, expected, noise, moments
+        As of `step`, of these lines; moments are written to.
+
+    Returns
+    -------
+    means : (lines, unknowns) float32 array
+    covariance : (unknowns, unknowns) float64 array
+        Summed over the lines.
+    """
+    if _extensions.core is None:
+        return plain_finish(sums, precision, expected, noise, moments)
+    return _extensions.core.posterior_of_sums(sums, precision, expected, noise, moments)
+
+
+def plain_finish(
+    sums: Float,
+    precision: NDArray[np.floating],
+    expected: Float,
+    noise: NDArray[np.float64],
+    moments: Float,
+) -> tuple[Float, NDArray[np.float64]]:
+    """What the compiled core does."""
+    nothing = np.zeros(len(sums))
+    return _posterior_of(sums.astype(np.float64), precision, expected, noise, moments, nothing)[:2]
+
+
+def _posterior_of(
+    sums: NDArray[np.float64],
+    precision: NDArray[np.floating],
+    expected: Float,
+    noise: NDArray[np.float64],
+    moments: Float,
+    errors: NDArray[np.float64],
+) -> tuple[Float, NDArray[np.float64], NDArray[np.float64]]:
+    """errors: (lines,) squares of the values, each times its entry's weight."""
+    d = len(precision)
+    first, second = np.triu_indices(d + 1)
+    linear = sums[:, _packed(sums.shape[1]) :]
     gram = np.empty((len(sums), d + 1, d + 1))
-    gram[:, first, second] = gram[:, second, first] = sums
+    gram[:, first, second] = gram[:, second, first] = sums[:, : len(first)]
     side = linear[:, :d] - gram[:, :d, d]
     covariances = np.linalg.inv(noise[:, None, None] * gram[:, :d, :d] + precision)
     means = np.einsum("lij,lj->li", covariances, noise[:, None] * side + expected @ precision)
     seconds = means[:, :, None] * means[:, None, :] + covariances
-    squares = np.square(values, dtype=np.float64)
-    errors = _weighted(entries, squares if weights is None else squares / weights).sum(axis=1)
     errors += gram[:, d, d] - 2 * linear[:, d]
     errors += np.sum(gram[:, :d, :d] * seconds, axis=(1, 2)) - 2 * np.sum(side * means, axis=1)
     means = means.astype(np.float32)
     moments[:] = moments_of(means, covariances)
     return means, covariances.sum(axis=0), errors
+
+
+def _packed(size: int) -> int:
+    """How many of a line's moments stand before its expected vector."""
+    unknowns = 1
+    while _up((unknowns + 1) * (unknowns + 2) // 2) + _up(unknowns + 1) < size:
+        unknowns += 1
+    return size - _up(unknowns + 1)

@@ -28,12 +28,14 @@ from numpy.typing import NDArray
 
 from dmc import _extensions
 from dmc._extensions import Entries
+from dmc._group import ALONE, Group
 from dmc.factors import Array, Factors
+from dmc.kernels.pair_blocks import BLOCK
 from dmc.pattern import BothOrders, Pattern, SparseIndex
+from dmc.recommend import spread_pairs
 from dmc.solver.loop import Look, Run
 from dmc.solver.solution import Record, Status
 
-BLOCK = 16  # coordinates: wider ones go no further in a sweep (MovieLens, CiteULike) and cost more
 PLAIN_ENTRIES = 4096  # whose moments NumPy makes at a time
 START_NORM = 1.0  # of a random row: much smaller ones, which must grow first, cost sweeps and leave directions behind
 
@@ -78,24 +80,27 @@ class AllPairs:
     weights, pulls : BothOrders
         Theirs, and these times the targets, float32.
     settings : Settings
+    group : Group
+        The processes that hold some of the rows each, and all columns: the pattern is of own rows.
     """
 
     pattern: Pattern
     weights: BothOrders
     pulls: BothOrders
     settings: Settings
+    group: Group = ALONE
 
     @classmethod
-    def of(cls, pattern: Pattern, counts: Array, settings: Settings) -> AllPairs:
+    def of(cls, pattern: Pattern, counts: Array, settings: Settings, group: Group = ALONE) -> AllPairs:
         """The problem of counts (told,), in row order."""
         weights, pulls = settings.terms(counts)
         both = pattern.both_orders(weights)
-        return cls(pattern, both, both if pulls is weights else pattern.both_orders(pulls), settings)
+        return cls(pattern, both, both if pulls is weights else pattern.both_orders(pulls), settings, group)
 
     def with_settings(self, settings: Settings) -> AllPairs:
         """The same pairs, with what was made of them."""
         other = replace(self, settings=settings)
-        for name in ("_totals", "_entries"):
+        for name in ("_totals", "_entries", "_shape", "filled"):
             vars(other)[name] = getattr(self, name)  # in the place of the cached properties
         return other
 
@@ -104,14 +109,25 @@ class AllPairs:
         """λ (rows,) and μ (columns,)."""
         rows, columns = (
             self.settings.ridges(total, others).astype(np.float32)
-            for total, others in zip(self._totals, reversed(self.pattern.shape), strict=True)
+            for total, others in zip(self._totals, reversed(self._shape), strict=True)
         )
         return rows, columns
 
     @cached_property
     def _totals(self) -> tuple[NDArray[Any], NDArray[Any]]:
         rows, columns = (line_sums(w, lines) for w, lines in zip(self.weights, self._orders, strict=True))
-        return rows, columns
+        return rows, self.group.sum(columns)
+
+    @cached_property
+    def _shape(self) -> tuple[int, int]:
+        """Rows of all processes, and columns."""
+        m, n = self.pattern.shape
+        return int(self.group.sum(np.array([m]))[0]), n
+
+    @cached_property
+    def filled(self) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+        """(rows,) and (columns,) those with told pairs, of any process."""
+        return self.pattern.row_counts > 0, self.group.sum(np.asarray(self.pattern.column_counts)) > 0
 
     @property
     def _orders(self) -> tuple[SparseIndex, SparseIndex]:
@@ -129,16 +145,18 @@ class AllPairs:
         return np.asarray(Factors(U, (), V).at(self.pattern.rows, self.pattern.cols))
 
     def value(self, U: Float, V: Float, predicted: Float) -> float:
-        """The value at factors whose predictions of the told pairs are these."""
+        """The value at factors whose predictions of the told pairs are these: own rows' terms, and a share of the
+        columns', are added up."""
         w, pull = (np.asarray(of.by_row, np.float64) for of in (self.weights, self.pulls))
         x, zero = predicted.astype(np.float64), self.settings.unobserved
         total = w @ (x - pull / w) ** 2 - zero * (x @ x)
         begun = U.any(axis=0)  # the others are new, and products with them are dear
         P, Q = (U, V) if begun.all() else (U[:, begun], V[:, begun])
         total += zero * float(np.vdot(P.T @ P, Q.T @ Q))
-        for ridge, side in zip(self.ridges, (U, V), strict=True):
+        own = self.group.share(len(V))
+        for ridge, side in zip((self.ridges[0], self.ridges[1][own]), (U, V[own]), strict=True):
             total += ridge.astype(np.float64) @ np.einsum("ij,ij->i", side, side)
-        return 0.5 * float(total)
+        return 0.5 * float(self.group.sum(float(total)))
 
     def sweep(self, U: Float, V: Float, predicted: Float) -> float:
         """Both sides once, in place; returns by how much the value fell."""
@@ -147,9 +165,10 @@ class AllPairs:
         (of_rows, of_columns), (to_rows, to_columns) = (map(np.asarray, of) for of in (self.weights, self.pulls))
         fall = half_sweep(rows, of_rows, to_rows, zero, self.ridges[0], V, U, predicted)
         turned = predicted[order]
-        fall += half_sweep(columns, of_columns, to_columns, zero, self.ridges[1], U, V, turned)
+        given = columns, of_columns, to_columns, zero, self.ridges[1], U, V, turned
+        fall += half_sweep(*given) if self.group.size == 1 else spread_pairs.half_sweep(*given, self.group)
         predicted[order] = turned
-        return fall
+        return float(self.group.sum(fall))
 
 
 def line_sums(values: Array, lines: SparseIndex) -> NDArray[Any]:
@@ -273,10 +292,10 @@ class Descent:
         U, V = (np.zeros((m, 0), np.float32), np.zeros((n, 0), np.float32)) if at is None else (at.U, at.V)
         fresh = START_NORM / math.sqrt(rank) * rng.standard_normal((n, rank - V.shape[1]), np.float32)
         U, V = np.pad(U, ((0, 0), (0, rank - U.shape[1]))), np.hstack([V, fresh])
-        unplaced = (problem.pattern.column_counts > 0) & ~V.any(axis=1)
+        unplaced = problem.filled[1] & ~V.any(axis=1)
         V[unplaced] = START_NORM / math.sqrt(rank) * rng.standard_normal((int(unplaced.sum()), rank), np.float32)
-        for side, counts in ((U, problem.pattern.row_counts), (V, problem.pattern.column_counts)):
-            side[counts == 0] = 0
+        for side, filled in zip((U, V), problem.filled, strict=True):
+            side[~filled] = 0
         return cls(problem, U, V)
 
     def factors(self) -> Factors:
@@ -316,6 +335,13 @@ class Descent:
             elif tol > 0 and falls and falls[-1] <= tol * self.value:
                 status = Status.CONVERGED
             moved = falls[-1] / (max(falls) or 1.0) if falls else 1.0
-            return Look(self.value if run.callbacks else math.nan, moved, lambda: self.factors().map(np.copy), status)
+            watched = run.callbacks or run.group.size > 1  # whether others look on is not known here
+            factors = self.factors
+            return Look(
+                self.value if watched else math.nan,
+                moved,
+                lambda: factors().map(np.copy) if run.callbacks else factors(),
+                status,
+            )
 
         return run.phase(self.sweep, look, sweeps, planned=tol == 0)

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dmc import _checks, kernels
+from dmc._group import Share
+from dmc._keeper import NOTHING_KEPT, Keeper, Snapshot
 from dmc._warn import warn
 from dmc.factors import Factors
 from dmc.observations import Observations
@@ -23,77 +25,15 @@ from dmc.recommend.bayesian_model import (
     typical_count,
 )
 from dmc.recommend.bayesian_sample import as_of_all_rows, begin_from_sample, keep_largest, some_rows
-from dmc.recommend.factor_posterior import FactorPosterior, entries_of_sides
-from dmc.recommend.presence_features import pattern_features
+from dmc.recommend.bayesian_snapshot import Given, between_sides, sides_between, sides_of
+from dmc.recommend.bayesian_tuning import VariationalTuning
+from dmc.recommend.factor_posterior import FactorPosterior
 from dmc.solver.loop import Callback, Look, Run
 from dmc.solver.solution import Status, StepInfo
 
-
-@dataclass(frozen=True)
-class VariationalTuning:
-    """How wide the model begins, how it grows, and when it has arrived.
-
-    Chosen on held-out tenths of the training parts of MovieLens 100K and Douban and of instruments, FilmTrust and
-    MovieTweetings (seeds 100–102).
-
-    Attributes
-    ----------
-    min_start_width, max_start_width : int
-        Directions to begin with.
-    entries_per_direction : float
-        Entries of a typical row or column for each direction to begin with, between those bounds.
-    growth : float
-        Times as many directions, while most of them are alive.
-    min_alive_share : float
-        Which share is most of them.
-    min_signal_to_noise : float
-        Strength of a direction that is alive, over that at which noise hides one.
-    new_variance : float
-        Of the prior of directions that join: a wide one drowns the weak ones that are there.
-    sweeps_before_priors : int
-        Of one width, before the priors are learnt.
-    sweeps_before_growth : int
-        After those, before it is asked whether more directions are to join.
-    max_sweeps : int
-        After those before the priors, of the last width.
-    tol : float
-        Of the noise: predictions that have less than this before them have arrived.
-    noise_tol : float
-        Relative change of the noise in a sweep: one that is below has arrived.
-    max_contraction : float
-        Ratio of two moves that is believed.
-    refit_ratio : float
-        Times as many observations, or as wide a spread, as a model was fitted to: it begins anew.
-    watched_entries : int
-        Whose predictions are watched.
-    large, sample : int
-        Entries from which on the first sweeps are of some rows only, and about how many those have: columns, priors and
-        the width need no more to begin with.
-    min_sample_signal_to_noise : float
-        Directions of the sample that are weaker are not taken on.
-    """
-
-    min_start_width: int = 6
-    max_start_width: int = 10
-    entries_per_direction: float = 12
-    growth: float = 1.5
-    min_alive_share: float = 0.9
-    min_signal_to_noise: float = 0.8
-    new_variance: float = 0.3
-    sweeps_before_priors: int = 3
-    sweeps_before_growth: int = 5
-    max_sweeps: int = 80
-    tol: float = 0.04
-    noise_tol: float = 0.01
-    max_contraction: float = 0.9
-    refit_ratio: float = 1.2
-    watched_entries: int = 20_000
-    large: int = 12_000_000
-    sample: int = 4_000_000
-    min_sample_signal_to_noise: float = 0.1
-
-
 TUNING = VariationalTuning()
+# Where a fit stands, as far as numbers tell.
+COURSE = ("mean", "unit", "precision", "errors", "moves", "priors_from", "grown_at", "growing", "joining")
 
 Float = NDArray[np.float32]
 Attributes = tuple[Float | None, Float | None]
@@ -106,6 +46,8 @@ def fit(
     callbacks: Sequence[Callback] = (),
     start: VariationalFactorization | None = None,
     attributes: Attributes = (None, None),
+    share: Share | None = None,
+    keeper: Keeper = NOTHING_KEPT,
 ) -> VariationalFactorization:
     """Fit x_ij ≈ μ + b_i + c_j + ⟨u_i, v_j⟩ by variational Bayes.
 
@@ -134,6 +76,11 @@ def fit(
     attributes : pair of (rows, any) and (columns, any) float32 arrays, optional
         Side information, each column of average zero: further features of the prior, so that rows and columns without
         entries have more to go by than the average. Of a `start` they are known already.
+    share : Share, optional
+        Which rows these are, of those of all processes, each of which calls this with its own; left out: all. The model
+        is of the own rows, and of all columns.
+    keeper : Keeper
+        Gets what is needed to go on from after each sweep, and is asked for it first.
 
     Warns
     -----
@@ -145,28 +92,31 @@ def fit(
     Y. J. Lim, Y. W. Teh, "Variational Bayesian approach to movie rating prediction", 2007; B. Lakshminarayanan et al.,
     "Robust Bayesian matrix factorisation", 2011 (rows that differ in their noise).
     """
-    bound = min(observations.shape) if rank is None else _checks.integer(rank, "rank", 1)
-    bound = min(bound, *observations.shape)
+    share = share or Share.whole(observations.shape[0])
+    n_rows = share.group.sum(observations.shape[0])
+    bound = min(n_rows, observations.shape[1])
+    bound = bound if rank is None else min(bound, _checks.integer(rank, "rank", 1))
     if observations.dtype != np.float32:
         raise TypeError(f"the observations are {observations.dtype}; make them float32")
     if start is not None and not _goes_on(start, observations):
         attributes, start = (start.rows.attributes, start.columns.attributes), None
-    with kernels.sharing_cores(TUNING.max_start_width), Run(callbacks) as run:
-        rng = _checks.generator(seed)
-        begin = partial(_Fit.cold, run, observations, bound, rng, attributes)
-        found = _Fit.warm(run, start, bound, rng) if start else begin()
+    with kernels.sharing_cores(TUNING.max_start_width), Run(callbacks, share.group) as run:
+        given = Given(run, observations, bound, _checks.generator(seed), attributes, share, keeper)
+        found = _Fit.warm(given, start) if start else _Fit.first(given)
         if found.to_the_end() is Status.MAX_STEPS and start is None:
-            found = _with_second_start(run, found, begin)
+            found = _with_second_start(given, found)
     if run.status is Status.MAX_STEPS:
         warn(f"the fit had not settled after {len(found.errors)} sweeps: predictions still move, and may be off")
     return found.model()
 
 
-def _with_second_start(run: Run, first: _Fit, begin: Callable[[], _Fit]) -> _Fit:
+def _with_second_start(given: Given, first: _Fit) -> _Fit:
     """Some starts lead nowhere; another seldom does as well: the better one of a fit and of one that begins anew."""
-    told, second = run.info, None
+    run, told, second = given.run, given.run.info, None
+    if given.keeper.keeps and given.keeper.found("first") is None:
+        given.keeper.keep("first", first.snapshot(Status.MAX_STEPS))
     with run.until_interrupted():
-        second = begin()
+        second = _Fit.cold(replace(given, start=2))
         second.to_the_end()
     if second is not None and (run.status is Status.CONVERGED or second.noise < first.noise):
         return second
@@ -181,77 +131,109 @@ class _Fit:
 
     def __init__(
         self,
-        run: Run,
+        given: Given,
         rows: FactorPosterior,
         columns: FactorPosterior,
         mean: float,
         unit: float,
-        bound: int,
-        rng: np.random.Generator,
         precision: float,
     ) -> None:
-        self.run, self.rows, self.columns, self.bound, self.rng = run, rows, columns, bound, rng
+        self.given, self.rows, self.columns = given, rows, columns
+        self.run, self.bound, self.rng, self.group = given.run, given.bound, given.rng, given.share.group
         self.mean, self.unit, self.precision = mean, unit, precision
         self.errors, self.moves = list[float](), list[float]()  # after each sweep
         self.priors_from, self.grown_at, self.growing, self.joining = TUNING.sweeps_before_priors, 0, True, 0
         self.as_shown: Callable[[Factors], Factors] = lambda factors: factors
-        indptr, entries = rows.index.indptr, int(rows.index.indptr[-1])
-        sample = rng.integers(0, entries, TUNING.watched_entries)
+        self.n_entries = int(self.group.sum(int(rows.index.indptr[-1])))
+        self.drawn_from = self.rng.bit_generator.state  # what is watched
+        sample = given.share.sample(self.rng, TUNING.watched_entries, np.asarray(rows.index.indptr))
         # The rows of all entries would be as many numbers as the entries.
-        self.watched = np.searchsorted(indptr, sample, side="right") - 1, rows.index.indices[sample]
-        self.before = np.zeros(TUNING.watched_entries, np.float32)
+        self.watched = np.searchsorted(rows.index.indptr, sample, side="right") - 1, rows.index.indices[sample]
+        self.before = np.zeros(len(sample), np.float32)
+        self.between: Snapshot | None = None  # the columns' half of the last sweep and the rows'
+        self.ended: Status | None = None  # before this process began
         self._swept = False  # since the last look
 
     # --- its beginnings
 
     @classmethod
-    def cold(
-        cls, run: Run, observations: Observations, bound: int, rng: np.random.Generator, attributes: Attributes
-    ) -> _Fit:
-        """From small random factors; of many observations, from what some of the rows tell of the columns."""
-        if observations.n_observed > TUNING.large:
-            return cls._of_sample(run, observations, bound, rng, attributes)
-        return cls._of_nothing(run, observations, bound, rng, attributes)
+    def first(cls, given: Given) -> _Fit:
+        """From where processes that are no more have left it, or cold."""
+        kept = given.keeper.found("first")
+        return cls.cold(given) if kept is None else cls.resumed(given, kept)
 
     @classmethod
-    def _of_nothing(
-        cls, run: Run, observations: Observations, bound: int, rng: np.random.Generator, attributes: Attributes
-    ) -> _Fit:
-        mean, unit, rows, columns = _sides(observations, rng, attributes)
+    def cold(cls, given: Given) -> _Fit:
+        """From small random factors; of many observations, from what some of the rows tell of the columns."""
+        kept = given.kept()
+        if kept is not None:
+            return cls.resumed(given, kept)
+        if given.share.group.sum(given.observations.n_observed) > TUNING.large:
+            return cls._of_sample(given)
+        return cls._of_nothing(given)
+
+    @classmethod
+    def _of_nothing(cls, given: Given) -> _Fit:
+        mean, unit, rows, columns = sides_of(given)
         width = typical_count(rows, columns) / TUNING.entries_per_direction
         width = int(np.clip(width, TUNING.min_start_width, TUNING.max_start_width))
         for side in (rows, columns):
-            side.add_directions(min(bound, width), rng)
-        return cls(run, rows, columns, mean, unit, bound, rng, 1.0)
+            side.add_directions(min(given.bound, width), given.rng)
+        return cls(given, rows, columns, mean, unit, 1.0)
 
     @classmethod
-    def warm(cls, run: Run, start: VariationalFactorization, bound: int, rng: np.random.Generator) -> _Fit:
+    def warm(cls, given: Given, start: VariationalFactorization) -> _Fit:
         """From a model of most of these observations, which settles how sure the sides are and then goes on."""
-        rows, columns = replace(start.rows), replace(start.columns)
-        fit = cls(run, rows, columns, start.mean, start.unit, bound, rng, start.precision)
-        fit.before = fit._watched_predictions(fit.factors())
+        fit = cls(given, replace(start.rows), replace(start.columns), start.mean, start.unit, start.precision)
+        fit.before = fit.watched_predictions(fit.factors())
         return fit
 
     @classmethod
-    def _of_sample(
-        cls, run: Run, observations: Observations, bound: int, rng: np.random.Generator, attributes: Attributes
-    ) -> _Fit:
-        mean, unit, rows, columns = _sides(observations, rng, attributes)
-        chosen, of_chosen = some_rows(observations, TUNING.sample, rng)
-        part = cls._of_nothing(run, of_chosen, bound, rng, (None, attributes[1]))
-        part.as_shown = partial(as_of_all_rows, chosen, len(rows.means), part.mean - mean)
+    def _of_sample(cls, given: Given) -> _Fit:
+        mean, unit, rows, columns = sides_of(given)
+        chosen, of_chosen, share = some_rows(given.observations, TUNING.sample, given.rng, given.share)
+        attributes = (None, given.attributes[1])
+        of_part = replace(
+            given,
+            observations=of_chosen,
+            attributes=attributes,
+            share=share,
+            chosen=chosen,
+            n_own=given.observations.shape[0],
+        )
+        kept = of_part.kept()
+        part = cls._of_nothing(of_part) if kept is None else cls.resumed(of_part, kept)
+        part.as_shown = partial(as_of_all_rows, chosen, len(rows.means), part.mean - mean, share.group)
         if part.to_the_end() is Status.NONFINITE:
-            return cls._of_nothing(run, observations, bound, rng, attributes)
+            return cls._of_nothing(given)
         found = strengths(part.rows, part.columns, part.precision)
-        width = int(np.sum(found > TUNING.min_sample_signal_to_noise))
+        width = share.group.first(int(np.sum(found > TUNING.min_sample_signal_to_noise)))
         keep_largest(part.rows, part.columns, width)
-        begin_from_sample((rows, columns), (part.rows, part.columns), (part.mean - mean) / unit, part.unit / unit, rng)
+        shift, ratio = (part.mean - mean) / unit, part.unit / unit
+        begin_from_sample((rows, columns), (part.rows, part.columns), shift, ratio, given.rng)
         rows.update_posterior(columns, part.precision)
         rows.update_prior()
-        fit = cls(run, rows, columns, mean, unit, bound, rng, part.precision)
-        fit.before = fit._watched_predictions(fit.factors())
+        fit = cls(given, rows, columns, mean, unit, part.precision)
+        fit.before = fit.watched_predictions(fit.factors())
         fit.errors, fit.moves = part.errors, part.moves
         fit.growing, fit.priors_from, fit.grown_at = False, len(fit.errors), len(fit.errors)
+        return fit
+
+    @classmethod
+    def resumed(cls, given: Given, kept: Snapshot) -> _Fit:
+        """Where it stood when this was kept."""
+        mean, unit, rows, columns = sides_between(given, kept)
+        numbers, rng = kept.numbers, given.rng.bit_generator
+        rng.state = numbers["watched"]
+        fit = cls(given, rows, columns, mean, unit, numbers["precision before"])
+        fit.errors = numbers["errors"][:-1]
+        fit.sweep_rows(numbers["learn"])
+        fit.before = fit.watched_predictions(fit.factors())
+        for name in COURSE:
+            setattr(fit, name, numbers[name])
+        fit.between, fit.ended = kept, numbers["status"] and Status[numbers["status"]]
+        rng.state = numbers["random"]
+        given.run.n_steps, given.run.max_steps = numbers["n_steps"], numbers["max_steps"]
         return fit
 
     # --- its course
@@ -259,6 +241,11 @@ class _Fit:
     def to_the_end(self) -> Status:
         """Sweep until it has arrived, and can grow no more, or somebody ends it."""
         most = TUNING.sweeps_before_priors + TUNING.max_sweeps
+        if self.ended is not None:
+            self.run.status = self.ended
+            return self.ended
+        if self.between is not None:  # gone on with
+            most = self.run.max_steps - self.run.n_steps
         if self.run.callbacks and self.run.info is None:  # to be told if it ends before its first look
             factors = self.as_shown(self.factors())
             self.run.info = StepInfo(0, most, self.noise, 1.0, 0.0, factors)
@@ -268,30 +255,41 @@ class _Fit:
         """All columns, all rows, and what they teach of the priors and the noise."""
         if self.joining:
             self.grow()
-        learn, entries = len(self.errors) >= self.priors_from, int(self.rows.index.indptr[-1])
-        for side, other in ((self.columns, self.rows), (self.rows, self.columns)):
-            errors = side.update_posterior(other, self.precision, learn_reliability=learn)
-            if learn:
-                side.update_prior()
+        learn = len(self.errors) >= self.priors_from
+        self.columns.update_posterior(self.rows, self.precision)
+        if learn:
+            self.columns.update_prior()
+        if self.given.keeper.keeps:
+            numbers = {"learn": learn, "precision before": self.precision}
+            self.between = between_sides(self.given, self.rows, self.columns)._replace(numbers=numbers)
+        self.sweep_rows(learn)
+        self._swept = True
+
+    def sweep_rows(self, learn: bool) -> None:
+        """The half of a sweep that goes by the columns alone, and by the rows' prior and reliability."""
+        errors = self.rows.update_posterior(self.columns, self.precision, learn_reliability=learn)
+        if learn:
+            self.rows.update_prior()
         weighted = errors if self.rows.reliability is None else errors * self.rows.reliability
+        of_all, counted = self.group.sum(errors.sum()), self.group.sum(weighted.sum())
         if self.errors:
             # No model is worse than the mean, and none more certain than its numbers.
-            self.precision = float(np.clip(entries / max(weighted.sum(), 1e-300), 1.0, MAX_PRECISION))
-        noise = math.sqrt(max(errors.sum() / entries, 1 / MAX_PRECISION))
+            self.precision = float(np.clip(self.n_entries / max(counted, 1e-300), 1.0, MAX_PRECISION))
+        noise = math.sqrt(max(of_all / self.n_entries, 1 / MAX_PRECISION))
         self.errors.append(self.unit * min(noise, 1.0))
-        self._swept = True
 
     def look(self) -> Look | None:
         """Whether predictions and noise have arrived, and no more directions are to join."""
         if not self._swept:
             return None
         self._swept, factors = False, self.factors()
-        predicted = self._watched_predictions(factors)
+        predicted = self.watched_predictions(factors)
         squares = np.square(predicted - self.before)
         if self.rows.reliability is not None:
             squares *= self.rows.reliability[self.watched[0]]  # each entry's move in units of its own noise
         self.before = predicted
-        self.moves.append(math.sqrt(float(np.mean(squares)) * self.precision))
+        mean_square = float(self.group.sum(squares.sum()) / TUNING.watched_entries)
+        self.moves.append(math.sqrt(mean_square * self.precision))
         status = None
         if not math.isfinite(self.moves[-1] + self.noise):
             status = Status.NONFINITE
@@ -299,6 +297,8 @@ class _Fit:
             arrived = self._has_arrived()
             if not self._is_to_grow(arrived) and arrived:
                 status = Status.CONVERGED
+        if self.between is not None and status is not Status.NONFINITE:
+            self.given.keeper.keep("sweep", self.snapshot(status))
         ratio = self.moves[-1] / (max(self.moves) or 1.0)
         return Look(self.noise, ratio, lambda: self.as_shown(factors), status)
 
@@ -337,9 +337,17 @@ class _Fit:
 
     def _n_alive(self) -> int:
         found = strengths(self.rows, self.columns, self.precision)
-        return int(np.sum(found > TUNING.min_signal_to_noise))
+        return int(self.group.first(int(np.sum(found > TUNING.min_signal_to_noise))))
 
     # --- what it has found
+
+    def snapshot(self, status: Status | None) -> Snapshot:
+        """All that is needed to go on from here; `status`: how it ended here, if it did."""
+        assert self.between is not None
+        numbers = self.between.numbers | {name: getattr(self, name) for name in COURSE}
+        numbers |= {"phase": [self.given.start, self.given.chosen is not None], "status": status and status.name}
+        numbers |= {"random": self.rng.bit_generator.state, "watched": self.drawn_from}
+        return self.between._replace(numbers=numbers | {"n_steps": self.run.n_steps, "max_steps": self.run.max_steps})
 
     @property
     def noise(self) -> float:
@@ -348,7 +356,7 @@ class _Fit:
     def factors(self) -> Factors:
         return factors_of(self.rows, self.columns, self.unit)
 
-    def _watched_predictions(self, factors: Factors) -> Float:
+    def watched_predictions(self, factors: Factors) -> Float:
         return factors.at(*self.watched) * np.float32(1 / self.unit)
 
     def model(self) -> VariationalFactorization:
@@ -363,8 +371,8 @@ class _Fit:
             self.mean,
             self.noise,
             rank,
-            self.rows,
-            self.columns,
+            self.rows.alone(),
+            self.columns.alone(),
             self.unit,
             self.precision,
             int(self.rows.index.indptr[-1]),
@@ -380,15 +388,3 @@ def _goes_on(start: VariationalFactorization, observations: Observations) -> boo
     most = TUNING.refit_ratio
     alike = 1 / most < unit / start.unit < most and abs(mean - start.mean) < (most - 1) * start.unit
     return alike and observations.n_observed <= most * start.n_fitted
-
-
-def _sides(
-    observations: Observations, rng: np.random.Generator, attributes: Attributes
-) -> tuple[float, float, FactorPosterior, FactorPosterior]:
-    """Mean and standard deviation of the data, and both sides without any direction yet."""
-    mean, unit, values = scaled(observations)
-    of_rows, of_columns = entries_of_sides(observations, values)
-    features = pattern_features(observations.pattern, rng)
-    rows = FactorPosterior.without_directions(of_rows, features[0], attributes[0], reliabilities=True)
-    columns = FactorPosterior.without_directions(of_columns, features[1], attributes[1], reliabilities=False)
-    return mean, unit, rows, columns

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dmc._group import ALONE, Group
 from dmc.factors import Array, Factors
 from dmc.observations import Observations
 from dmc.pattern import SparseIndex
@@ -223,7 +224,7 @@ class VariationalFactorization:
             presence = PresenceFeatures(
                 arrays[f"{name}.loadings"], numbers[f"{name}.center"], numbers[f"{name}.spread"]
             )
-            kept = {part: arrays[f"{name}.{part}"] for part in PARTS}
+            kept: dict[str, Any] = {part: arrays[f"{name}.{part}"] for part in PARTS}
             reliability = arrays.get(f"{name}.reliability")
             index, values, entry_weights = entries
             sides.append(FactorPosterior(index, values, entry_weights, presence, **kept, reliability=reliability))
@@ -238,13 +239,13 @@ def precision_of(noise: float, unit: float) -> float:
     return min((unit / noise) ** 2, MAX_PRECISION) if noise > 0 else MAX_PRECISION
 
 
-def scaled(observations: Observations) -> tuple[float, float, NDArray[np.float32]]:
-    """Mean and standard deviation of the values, and the values in units of it around the mean.
+def scaled(observations: Observations, group: Group = ALONE) -> tuple[float, float, NDArray[np.float32]]:
+    """Mean and standard deviation of the values of all processes, and the own ones in units of it around the mean.
 
     The mean is rounded to float32, as what is taken off the values is.
     """
     values, weights = observations.values, observations.weights
-    mean = float(np.float32(_mean(values, weights)))
+    mean = float(np.float32(_mean(values, weights, group)))
     centred = values - np.float32(mean)
     parts = (slice(i, i + PART) for i in range(0, len(values), PART))  # all at once in float64 they take room
     squares = total = 0.0
@@ -252,15 +253,16 @@ def scaled(observations: Observations) -> tuple[float, float, NDArray[np.float32
         w = 1.0 if weights is None else weights[part].astype(np.float64)
         squares += float(np.sum(w * np.square(centred[part], dtype=np.float64)))
         total += float(np.sum(np.broadcast_to(w, len(centred[part]))))
-    unit = math.sqrt(squares / total) or 1.0
+    unit = math.sqrt(group.sum(squares) / group.sum(total)) or 1.0
     centred *= np.float32(1 / unit)
     return mean, unit, centred
 
 
-def _mean(values: Array, weights: Array | None) -> float:
+def _mean(values: Array, weights: Array | None, group: Group) -> float:
     if weights is None:
-        return float(np.mean(values, dtype=np.float64))
-    return float(np.average(values, weights=np.asarray(weights, np.float64)))
+        return float(group.sum(np.sum(values, dtype=np.float64)) / group.sum(len(values)))
+    precise = np.asarray(weights, np.float64)
+    return float(group.sum((values * precise).sum()) / group.sum(precise.sum()))
 
 
 def _scaled_entries(observations: Observations, mean: float, unit: float) -> tuple[SideEntries, SideEntries]:
@@ -273,18 +275,27 @@ def strengths(rows: FactorPosterior, columns: FactorPosterior, precision: float)
 
     That is s, as a standard deviation, where s⁴ = (noise variance)² / (entries of a row · entries of a column).
     """
-    of_rows, of_columns = (
-        np.atleast_2d(np.cov(side.means[:, :-1], rowvar=False, ddof=0, aweights=side.counts))
-        for side in (rows, columns)
-    )
+    of_rows, of_columns = (covariance(side.means[:, :-1], side.counts, side.rows_over) for side in (rows, columns))
     found = np.sqrt(np.maximum(np.linalg.eigvals(of_rows @ of_columns).real, 0))
     return np.asarray(np.sort(found)[::-1] * math.sqrt(precision * typical_count(rows, columns)))
 
 
+def covariance(vectors: Array, counts: Array, group: Group) -> NDArray[np.float64]:
+    """(k, k) of the vectors (rows, k) of all processes, each counting as often as `counts` (rows,) says."""
+    weights = np.asarray(counts, np.float64)
+    total = group.sum(weights.sum())
+    average = group.sum((vectors * weights[:, None]).sum(axis=0)) / total
+    left = vectors - average
+    return np.asarray(group.sum(left.T @ (left * weights[:, None])) / total)
+
+
 def typical_count(rows: FactorPosterior, columns: FactorPosterior) -> float:
     """The geometric mean of the entries of a row and of a column, each weighing as its entries."""
-    squares = (float(np.sum(np.square(side.counts, dtype=np.float64)) / side.counts.sum()) for side in (rows, columns))
-    return math.sqrt(math.prod(squares))
+    squares = 1.0
+    for side in (rows, columns):
+        total = side.rows_over.sum
+        squares *= float(total(np.sum(np.square(side.counts, dtype=np.float64))) / total(side.counts.sum()))
+    return math.sqrt(squares)
 
 
 def factors_of(rows: FactorPosterior, columns: FactorPosterior, unit: float) -> Factors:

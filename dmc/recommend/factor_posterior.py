@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,12 +12,14 @@ from scipy import sparse
 from scipy.sparse.linalg import LinearOperator, cg
 
 from dmc._extensions import Entries
+from dmc._group import ALONE, Group, Share
 from dmc.kernels import posterior
 from dmc.observations import Observations
 from dmc.pattern import SparseIndex
 from dmc.recommend import side_information
 from dmc.recommend.presence_features import PresenceFeatures
 from dmc.recommend.side_information import Described
+from dmc.recommend.spread_posterior import spread_step
 from dmc.solver import row_solve
 
 SMALLEST = 1e-8  # variance of a feature's weights, and of a direction: what float32 means still carry
@@ -63,12 +65,16 @@ class SideEntries(NamedTuple):
     weights: Float | None
 
 
-def entries_of_sides(observations: Observations, values: Float) -> tuple[SideEntries, SideEntries]:
-    """Of rows and of columns: where the observations are, with other values, and with weights of average one."""
+def entries_of_sides(
+    observations: Observations, values: Float, group: Group = ALONE
+) -> tuple[SideEntries, SideEntries]:
+    """Of rows and of columns: where the observations are, with other values, and with weights of average one, over all
+    processes of a group."""
     pattern, weights = observations.pattern, observations.weights
     of_rows = of_columns = None
     if weights is not None:
-        weights = (weights / weights.mean(dtype=np.float64)).astype(np.float32)
+        average = group.sum(weights.sum(dtype=np.float64)) / group.sum(len(weights))
+        weights = (weights / average).astype(np.float32)
         values = values * weights
         of_rows, of_columns = map(np.asarray, pattern.both_orders(weights))
     by_row, by_column = map(np.asarray, pattern.both_orders(values))
@@ -80,6 +86,10 @@ class FactorPosterior:
     """The rows in a Bayesian fit, or, of the transposed matrix, the columns: prior, posterior means and moments.
 
     A row's unknowns are its factors and, last, its bias. A priori they are N(features · weights, covariance).
+
+    In several processes each has rows of its own, and all of the columns, but of a column only the entries with its own
+    rows: what is summed over rows is summed over `share`, and what is summed over the entries of a column over
+    `entries_over`.
 
     Attributes
     ----------
@@ -104,6 +114,10 @@ class FactorPosterior:
     reliability : (rows,) float64 or None
         How precisely the entries of a row are predicted, relative to a typical row's, as users differ in it; None: the
         same for all.
+    share : Share, optional
+        Which rows these are, of those of all processes; None: all.
+    entries_over : Group
+        The processes among which the entries of a row are spread.
     """
 
     index: SparseIndex
@@ -116,6 +130,8 @@ class FactorPosterior:
     variances: NDArray[np.float64]
     attributes: Float
     reliability: NDArray[np.float64] | None
+    share: Share | None = None
+    entries_over: Group = ALONE
     _entries: Entries = field(default=None, init=False, repr=False)  # the index as the compiled core takes it
     _spread: Any = field(default=None, init=False, repr=False)  # covariances of the rows' posteriors, summed
 
@@ -127,6 +143,8 @@ class FactorPosterior:
         attributes: Float | None,
         *,
         reliabilities: bool,
+        share: Share | None = None,
+        entries_over: Group = ALONE,
     ) -> FactorPosterior:
         """Of biases alone, all zero."""
         count = len(entries.where.indptr) - 1
@@ -141,20 +159,34 @@ class FactorPosterior:
             np.ones(width),
             attributes,
             np.ones(count) if reliabilities else None,
+            share,
+            entries_over,
         )
 
     @property
+    def rows_over(self) -> Group:
+        """The processes among which the rows are dealt."""
+        return ALONE if self.share is None else self.share.group
+
+    @cached_property
     def counts(self) -> NDArray[np.int64]:
-        """(rows,) entries of each."""
-        return np.diff(self.index.indptr)
+        """(rows,) entries of each, in all processes."""
+        counted: NDArray[np.int64] = self.entries_over.sum(np.diff(self.index.indptr))
+        return counted
 
     @cached_property
     def features(self) -> Float:
         """(rows, features)."""
-        return np.hstack([self.presence(self.index), self.attributes])
+        return np.hstack([self.presence(self.index, self.entries_over), self.attributes])
 
     def __getstate__(self) -> dict[str, Any]:
         return vars(self) | {"_entries": None}  # of the compiled core, which makes them again
+
+    def alone(self) -> FactorPosterior:
+        """The same, as what one process knows."""
+        alone = replace(self, share=None, entries_over=ALONE)
+        alone._spread = self._spread
+        return alone
 
     @property
     def cold_start_mean(self) -> Float:
@@ -179,7 +211,7 @@ class FactorPosterior:
     def with_directions(self, by: int, rng: np.random.Generator, variance: float) -> dict[str, NDArray[Any]]:
         """Means, weights and covariance with new directions."""
         k = self.means.shape[1] - 1
-        new = TUNING.start_size * rng.standard_normal((len(self.means), by), dtype=np.float32)
+        new = TUNING.start_size * (self.share or Share.whole(len(self.means))).normal(rng, by)
         covariance, kept = np.eye(k + by + 1) * variance, np.append(np.arange(k), k + by)
         covariance[np.ix_(kept, kept)] = self.covariance
         return {
@@ -208,9 +240,10 @@ class FactorPosterior:
         """Take other features, with the weights that tell the means best."""
         self.presence = presence
         vars(self).pop("features", None)
-        F = self.features.astype(np.float64)
+        F, total = self.features.astype(np.float64), self.rows_over.sum
         self.variances = np.ones(F.shape[1])
-        self.weights = np.linalg.solve(F.T @ F + np.eye(F.shape[1]), F.T @ self.means).astype(np.float64, copy=False)
+        self.weights = np.linalg.solve(total(F.T @ F) + np.eye(F.shape[1]), total(F.T @ self.means))
+        self.weights = self.weights.astype(np.float64, copy=False)
 
     def extended(
         self,
@@ -265,13 +298,15 @@ class FactorPosterior:
     ) -> NDArray[np.float64]:
         """The posterior of every row, given the columns, and if that is to be learnt how reliable each is.
 
-        Returns the expected sums of squared errors (rows,), which mean nothing if the columns have reliabilities.
+        Returns the expected sums of squared errors (rows,), which mean nothing if the columns have reliabilities, or if
+        the entries of a row are spread over processes.
         """
         expected = self.features @ self.weights.astype(np.float32)
         of_prior = np.linalg.inv(self.covariance)
         noise = precision * (np.ones(len(expected)) if self.reliability is None else self.reliability)
         given = (self._entries_beside(other), self.values, other.moments, of_prior, expected, noise, self.moments)
-        self.means, self._spread, errors = posterior.step(*given, self.entry_weights)
+        step = posterior.step if self.entries_over.size == 1 else partial(spread_step, self.entries_over)
+        self.means, self._spread, errors = step(*given, self.entry_weights)
         if learn_reliability and self.reliability is not None:
             self.reliability = reliability(errors, self.counts, precision)
         self._weighted(self.moments)
@@ -280,15 +315,16 @@ class FactorPosterior:
     def update_prior(self) -> None:
         """The prior under which the posteriors are likeliest: ridge regression on the features, each with its own
         variance, and what is left over as the covariance."""
-        F, precision = self.features, np.linalg.inv(self.covariance)
-        among = np.asarray(np.linalg.inv((F.T @ F).astype(np.float64) + np.diag(1 / self.variances)), np.float64)
-        self.weights = among @ (F.T @ self.means).astype(np.float64)
+        F, precision, total = self.features, np.linalg.inv(self.covariance), self.rows_over.sum
+        among = np.linalg.inv(total((F.T @ F).astype(np.float64)) + np.diag(1 / self.variances))
+        among = np.asarray(among, np.float64)
+        self.weights = among @ total((F.T @ self.means).astype(np.float64))
         left = self.means - F @ self.weights.astype(np.float32)
         of_weights = (self.weights.T / self.variances) @ self.weights
-        total = (left.T @ left).astype(np.float64) + self._spread + of_weights
+        of_all = total((left.T @ left).astype(np.float64) + self._spread) + of_weights
         d = len(precision)
         sizes = np.einsum("fi,ij,fj->f", self.weights, precision, self.weights) / d + np.diag(among)
-        self.covariance = np.asarray(total / (len(F) + F.shape[1]), dtype=np.float64) + SMALLEST * np.eye(d)
+        self.covariance = np.asarray(of_all / (total(len(F)) + F.shape[1]), dtype=np.float64) + SMALLEST * np.eye(d)
         self.variances = np.maximum(sizes, SMALLEST).astype(np.float64, copy=False)
 
     def _entries_beside(self, other: FactorPosterior) -> Entries:

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dmc import _checks, entries, kernels
+from dmc._group import ALONE, Group
 from dmc._warn import warn
 from dmc.observations import DuplicateEntries, Observations
 from dmc.recommend import answers, ensemble, list_ranking
@@ -41,6 +42,18 @@ class Columns(NamedTuple):
     def asked(self) -> list[str]:
         """Those that are read."""
         return [*self[:3], *(name for name in self[3:] if name is not None)]
+
+    def for_duplicates(self, duplicates: Duplicates) -> Columns:
+        """With the column of times where one is needed, and only there."""
+        _checks.choice(duplicates, "duplicates", ("error", "mean", "last", "latest"))
+        if duplicates == "latest":
+            return self._replace(time=self.time or TIME)
+        if self.time is not None:
+            raise ValueError(
+                f"time is {self.time!r} and duplicates {duplicates!r}, which goes by no time; say duplicates='latest' "
+                "or leave time out"
+            )
+        return self
 
 
 class Events(NamedTuple):
@@ -92,14 +105,7 @@ def fit(
     item_features: Any = None,
 ) -> State:
     """Fit to a table of ratings; see `dmc.Recommender.fit`."""
-    _checks.choice(duplicates, "duplicates", ("error", "mean", "last", "latest"))
-    if duplicates == "latest":
-        columns = columns._replace(time=columns.time or TIME)
-    elif columns.time is not None:
-        raise ValueError(
-            f"time is {columns.time!r} and duplicates {duplicates!r}, which goes by no time; say duplicates='latest' "
-            "or leave time out"
-        )
+    columns = columns.for_duplicates(duplicates)
     answers.refuse_reserved(columns[:3])
     asked = columns.asked()
     source = Table.open(table, asked, only=asked)
@@ -131,7 +137,7 @@ def fit(
             models, info = ensemble.fit(settings, observations, rng, starts, side_information)
     encodings = of_users and of_users[0], of_items and of_items[0]
     told = Told(columns, users, items, encodings)
-    return _served(settings, told, Fitted(observations, models), info, calibration)
+    return served_state(settings, told, Fitted(observations, models), info, calibration)
 
 
 class Told(NamedTuple):
@@ -172,11 +178,16 @@ def _observations(
     try:
         return Observations.from_entries(rows, cols, events.values, shape, how, events.weights)
     except DuplicateEntries as error:
-        repeats = _checks.count(error.count, "rating repeats", "ratings repeat")
-        raise ValueError(
-            f"{repeats} a user and an item given before; say duplicates='last', duplicates='latest' (by time) or "
-            "duplicates='mean'"
-        ) from None
+        raise ValueError(what_repeats(error.count)) from None
+
+
+def what_repeats(count: int) -> str:
+    """Tells of ratings of a pair that has one."""
+    repeats = _checks.count(count, "rating repeats", "ratings repeat")
+    return (
+        f"{repeats} a user and an item given before; say duplicates='last', duplicates='latest' (by time) or "
+        "duplicates='mean'"
+    )
 
 
 def _warn_of_ratings(settings: RecommenderSettings, observations: Observations) -> None:
@@ -188,7 +199,7 @@ def _warn_of_ratings(settings: RecommenderSettings, observations: Observations) 
         )
 
 
-def _served(
+def served_state(
     settings: RecommenderSettings,
     told: Told,
     fitted: Fitted,
@@ -196,15 +207,18 @@ def _served(
     calibration: Calibration | None,
     origin: Origin | None = None,
     refit: bool = True,
+    ranked: bool = True,
+    group: Group = ALONE,
 ) -> State:
-    """What is served, from fitted models and their ratings; with the ranking of lists from scratch, or grown."""
+    """What is served, from fitted models and their ratings; with the ranking of lists from scratch, or grown; or, if
+    they are not to be `ranked`, by predicted rating. `group`: the processes that have ratings."""
     observations, models = fitted
     explicit, served = settings.feedback == "explicit", ensemble.served(models)
     ranking: Lazy[Ranking] | None = None
     attributes, where = models[0].attributes, (settings.device, settings.n_threads)
-    if explicit and origin is None:
+    if explicit and ranked and origin is None:
         ranking = Lazy(partial(list_ranking.rank_lists, observations, served, attributes, *where))
-    elif explicit and origin is not None:
+    elif explicit and ranked and origin is not None:
         ranking = Lazy(partial(list_ranking.rank_again, origin, observations, served, attributes, refit, *where))
     return State(
         columns=told.columns[:3],
@@ -213,7 +227,7 @@ def _served(
         items=told.items,
         encodings=told.encodings,
         mean=models[0].mean,
-        range=ensemble.range_of(observations) if explicit else (-math.inf, math.inf),
+        range=ensemble.range_of(observations, group) if explicit else (-math.inf, math.inf),
         left=np.asarray(served.left),
         right=np.asarray(served.right),
         seen=observations.pattern.by_row,
@@ -266,7 +280,7 @@ def fold_in(
         origin = grown(before, Origin(before.ranking, row_of, column_of, changed))
     told = Told(columns, users.vocabulary, items.vocabulary, before.encodings)
     fitted = Fitted(observations, extended)
-    return _served(settings, told, fitted, before.fit_info, before.calibration, origin, refit=False)
+    return served_state(settings, told, fitted, before.fit_info, before.calibration, origin, refit=False)
 
 
 def _no_ratings(columns: Columns) -> dict[str, NDArray[Any]]:
@@ -312,7 +326,7 @@ def fit_further(
         models, info = ensemble.fit(settings, observations, _checks.generator(settings.random_state), starts)
     origin = more.origin if more.origin is not None and more.origin.ranking.made else None
     told = Told(Columns(*before.columns, before.weight), more.users, more.items, before.encodings)
-    state = _served(settings, told, Fitted(observations, models), info, before.calibration, origin)
+    state = served_state(settings, told, Fitted(observations, models), info, before.calibration, origin)
     if origin is not None and state.ranking is not None:
         state.ranking()  # here and now, not by the first who asks for a list
         state = replace(state, origin=None)  # which would hold on to the ranking before

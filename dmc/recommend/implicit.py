@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from dmc import _checks
+from dmc._group import Share
 from dmc.factors import Factors
 from dmc.observations import Observations
 from dmc.pattern import plain
@@ -69,6 +70,7 @@ def fit(
     device: str | None = None,
     start: Preferences | None = None,
     side_information: SideInformation = NONE,
+    share: Share | None = None,
 ) -> Preferences:
     """Weighted least squares over all pairs, chosen ones 1 and all others 0, for users and items in turn.
 
@@ -95,16 +97,20 @@ def fit(
         half as many counts: then the fit is anew. Its attributes are kept in any case.
     side_information : SideInformation, optional
         Attributes, by which users and items without counts are placed behind the fit.
+    share : Share, optional
+        The rows that these counts are of, where several processes hold some each, and all of them all columns; they
+        call this with the same arguments otherwise. Left out: all rows.
 
     Returns
     -------
     Preferences
-        Ctrl-C ends the search or the sweeps as STOPPED, with what was reached (`stopped_by`).
+        Of own rows. Ctrl-C ends the search or the sweeps as STOPPED, with what was reached (`stopped_by`); with several
+        processes it ends the program.
 
     Raises
     ------
     ValueError
-        If no count is above 0.
+        If no count is above 0; or if several processes are to use a device or attributes.
 
     References
     ----------
@@ -112,19 +118,24 @@ def fit(
     S. Rendle et al., "Revisiting the performance of iALS on item recommendation benchmarks", 2022 (arXiv 2110.14037).
     """
     most = implicit_search.TUNING.max_rank if rank is None else _checks.integer(rank, "rank", 1)
-    if not (counts.values > 0).any():
+    share = Share.whole(counts.shape[0]) if share is None else share
+    if not share.group.any((counts.values > 0).any()):
         raise ValueError("no count is above 0, so that nobody likes anything; give counts of what was chosen")
     attributes = side_information if start is None else start.attributes
-    if start is not None and counts.n_observed > TUNING.research_ratio * start.n_searched:
+    _refuse_in_parts(share, device, attributes)
+    of_columns = share.group.sum(np.asarray(counts.pattern.column_counts))
+    if start is not None and of_columns.sum() > TUNING.research_ratio * start.n_searched:
         start = None
     # Who has no counts, but attributes, is not to change what others are: they are as many as anybody describes.
-    rows, cols = (np.flatnonzero(of) for of in (counts.pattern.row_counts, counts.pattern.column_counts))
+    rows, cols = np.flatnonzero(counts.pattern.row_counts), np.flatnonzero(of_columns)
     among = counts if counts.shape == (len(rows), len(cols)) else counts.among(rows, cols)
+    share = replace(share, rows=np.diff(np.searchsorted(rows, share.ends)))
     if start is not None:
         start = replace(start, factors=Factors(start.factors.U[rows], (), start.factors.V[cols]))
     rng = np.random.default_rng(seed)
     if device is None:
-        found = _fit(among, min(most, *among.shape), rank is None, rng, callbacks, start)
+        most = min(most, int(share.group.sum(np.array([len(rows)]))[0]), len(cols))
+        found = _fit(among, most, rank is None, rng, callbacks, start, share)
     else:
         width = min(rank or TUNING.device_rank, most, *among.shape)
         found = _fit_on_device(among, width, rng, callbacks, device, start)
@@ -132,7 +143,18 @@ def fit(
         U, V = (np.zeros((size, found.factors.width), np.float32) for size in counts.shape)
         U[rows], V[cols] = found.factors.U, found.factors.V
         found = replace(found, factors=Factors(U, (), V))
+    if share.hashed:  # others may have counts of columns that have none here
+        found = replace(found, cold=(counts.pattern.row_counts == 0, of_columns == 0))
     return replace(found, counts=counts, attributes=attributes).with_cold_starts()
+
+
+def _refuse_in_parts(share: Share, device: str | None, attributes: SideInformation) -> None:
+    if share.group.size == 1:
+        return
+    if device is not None:
+        raise ValueError(f"device is {device!r}; clicks in several processes are fitted on their CPUs: leave it out")
+    if any(of is not None for of in attributes):
+        raise ValueError("attributes have no part in a fit to clicks in several processes; leave them out")
 
 
 def _fit(
@@ -142,16 +164,19 @@ def _fit(
     rng: np.random.Generator,
     callbacks: Sequence[Callback],
     start: Preferences | None,
+    share: Share,
 ) -> Preferences:
-    with Run(callbacks) as run:
+    group = share.group
+    with Run(callbacks, group) as run:
         if start is None:
-            settings, begin, width, history = _found(run, counts, most, any_rank, rng)
-            searched, n_searched = [record for record in history if "ndcg" in record], counts.n_observed
+            settings, begin, width, history = _found(run, counts, most, any_rank, rng, share)
+            searched = [record for record in history if "ndcg" in record]
+            n_searched = int(group.sum(np.array([counts.n_observed]))[0])
         else:
             settings, begin, history = start.settings, start.factors, list(start.searched)
             width = begin.width if any_rank else max(begin.width, most)
             searched, n_searched = start.searched, start.n_searched
-        problem = AllPairs.of(counts.pattern, counts.values, settings)
+        problem = AllPairs.of(counts.pattern, counts.values, settings, group)
         last = Descent.beginning(problem, begin, width, rng)
         last.run(run, TUNING.max_sweeps, TUNING.tol)
     assert run.status is not None
@@ -161,22 +186,23 @@ def _fit(
 
 
 def _found(
-    run: Run, counts: Observations, most: int, any_rank: bool, rng: np.random.Generator
+    run: Run, counts: Observations, most: int, any_rank: bool, rng: np.random.Generator, share: Share
 ) -> tuple[Settings, Factors | None, int, list[Record]]:
     """What held-out counts say: the settings, where to begin, and the rank; and what was measured on the way."""
+    told = counts.shape, counts.values
     search, first_rank = None, min(implicit_search.TUNING.first_rank, most)
     with run.until_interrupted():
-        search = Search(counts, rng, run)
+        search = Search(counts, rng, run, share)
         if search.possible:
             search.find_ridge(first_rank)
             if any_rank:
                 search.find_rank(most)
     if search is None or search.best is None:
         history = [] if search is None else search.history
-        return settings_for(counts.density, counts.values), None, first_rank if any_rank else most, history
+        return settings_for(*told, group=share.group), None, first_rank if any_rank else most, history
     begin = search.best.factors()
     width = begin.width if any_rank else most
-    return settings_for(counts.density, counts.values, search.ridge), begin, width, search.history
+    return settings_for(*told, search.ridge, share.group), begin, width, search.history
 
 
 def _fit_on_device(
@@ -187,7 +213,7 @@ def _fit_on_device(
     device: str,
     start: Preferences | None,
 ) -> Preferences:
-    settings = settings_for(counts.density, counts.values) if start is None else start.settings
+    settings = settings_for(counts.shape, counts.values) if start is None else start.settings
     problem = AllPairs.of(counts.pattern, counts.values, settings)
     weights, pulls = settings.terms(counts.values)
     chosen = counts.with_values(pulls / weights)

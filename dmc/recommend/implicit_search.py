@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from dmc._group import ALONE, Group, Share
 from dmc.factors import Array
 from dmc.observations import Observations
 from dmc.recommend.all_pairs import AllPairs, Descent, Settings, confidence
@@ -73,16 +74,29 @@ class SearchTuning:
 TUNING = SearchTuning()
 
 
-def settings_for(density: float, counts: Array, ridge: float | None = None) -> Settings:
+def settings_for(shape: tuple[int, int], counts: Array, ridge: float | None = None, group: Group = ALONE) -> Settings:
     """Weights that mean the same at any density, for such counts of the pairs that are told.
+
+    Parameters
+    ----------
+    shape : pair of int
+        Own rows, and columns.
+    counts : (told,) array
+        Those of own rows.
+    ridge : float, optional
+    group : Group
+        The processes that hold some rows each, of which one has counts at least.
 
     References
     ----------
     S. Rendle et al., "Revisiting the performance of iALS on item recommendation benchmarks", 2021 (arXiv 2110.14037).
     """
     sure = confidence(counts)
-    zero = TUNING.unobserved_ratio * density * float(np.where(counts > 0, sure, 0).mean(dtype=np.float64))
-    zero = min(zero, TUNING.max_unobserved_weight * max(float(sure.min()), 1.0))
+    liked = group.sum(np.where(counts > 0, sure, 0).sum(dtype=np.float64))
+    told, rows = group.sum(np.array([len(counts), shape[0]])).tolist()
+    zero = TUNING.unobserved_ratio * (told / (rows * shape[1])) * float(liked / told)
+    least = min(float(part.min()) for part in group.gather(sure.min(initial=np.inf, keepdims=True)))
+    zero = min(zero, TUNING.max_unobserved_weight * max(least, 1.0))
     return Settings(zero, TUNING.small_data_ridge if ridge is None else ridge)
 
 
@@ -96,6 +110,8 @@ class Search:
     rng : numpy.random.Generator
     run : Run
         Of which each fit is a phase.
+    share : Share, optional
+        The rows that these counts are of, where several processes hold some each. Left out: all.
 
     Attributes
     ----------
@@ -107,16 +123,22 @@ class Search:
         What was measured after each sweep, and of each fit: see `dmc.recommend.preferences.Preferences`.
     """
 
-    def __init__(self, counts: Observations, rng: np.random.Generator, run: Run) -> None:
-        held, liked = rng.random(counts.n_observed) < TUNING.held_out, np.asarray(counts.values) > 0
-        self.possible = TUNING.min_held_out <= (held & liked).sum() and bool((liked & ~held).any())
+    def __init__(self, counts: Observations, rng: np.random.Generator, run: Run, share: Share | None = None) -> None:
+        share = Share.whole(counts.shape[0]) if share is None else share
+        self._group = group = share.group
+        of_parts = share.of_parts(np.asarray(counts.pattern.by_row.indptr))
+        drawn = share.draw(rng, of_parts, lambda of_part, n: of_part.random(n))
+        held, liked = drawn < TUNING.held_out, np.asarray(counts.values) > 0
+        told = group.sum(np.array([(held & liked).sum(), (liked & ~held).sum()]))
+        self.possible = bool(told[0] >= TUNING.min_held_out and told[1] > 0)
         self.best: Descent | None = None
         self.history: list[Record] = []
         self._rng, self._run = rng, run
         train = counts.take(~held)
-        first = settings_for(train.density, train.values) if self.possible else Settings(0.0, 0.0)
-        self._problem = AllPairs.of(train.pattern, train.values, first)
-        self._judges = np.sort(rng.permutation(np.unique(counts.rows[held & liked]))[: TUNING.max_judges])
+        first = settings_for(train.shape, train.values, group=group) if self.possible else Settings(0.0, 0.0)
+        self._problem = AllPairs.of(train.pattern, train.values, first, group)
+        self._judges = _judges(np.unique(counts.rows[held & liked]), rng, share)
+        self._n_judges = int(group.sum(np.array([len(self._judges)]))[0])
         judged = held & liked & np.isin(counts.rows, self._judges)
         self._of, self._sought = np.searchsorted(self._judges, counts.rows[judged]), counts.cols[judged]
         self._scores = np.zeros(len(self._judges))  # of the best
@@ -174,14 +196,18 @@ class Search:
             return False
         scores = self._judge(tried)
         gains = scores - self._scores
-        noise = float(gains.std() / np.sqrt(len(gains)))
+        gain = self._mean(gains)
+        noise = float(np.sqrt(self._mean((gains - gain) ** 2)) / np.sqrt(self._n_judges))
         freer = wider or ridge <= self.ridge / TUNING.long_step  # which has to be worth it
-        better = first or gains.mean() > (noise if freer else 0)
-        found = {"rank": rank, "ridge": ridge, "ndcg": float(scores.mean()), "noise": noise}
+        better = first or gain > (noise if freer else 0)
+        found = {"rank": rank, "ridge": ridge, "ndcg": self._mean(scores), "noise": noise}
         self.history.append({"phase": "search", "n_steps": self._run.n_steps} | found)
         if better:
             self.best, self._scores = tried, scores
         return bool(better)
+
+    def _mean(self, of_judges: NDArray[np.float64]) -> float:
+        return float(self._group.sum(of_judges.sum()) / self._n_judges)
 
     def _judge(self, tried: Descent) -> NDArray[np.float64]:
         """(judges,) NDCG of their first places."""
@@ -191,3 +217,13 @@ class Search:
         count = len(self._judges)
         sought = np.bincount(self._of, minlength=count)
         return np.bincount(self._of, found, count) / np.cumsum(worth)[np.minimum(sought, len(worth)) - 1]
+
+
+def _judges(candidates: NDArray[np.integer], rng: np.random.Generator, share: Share) -> NDArray[np.integer]:
+    """Ascending: so many of all candidates as are wanted, or about so many where they are hashed into parts."""
+    if not share.hashed:
+        return np.sort(rng.permutation(candidates)[: TUNING.max_judges])
+    of_parts = np.diff(np.searchsorted(candidates, share.ends))
+    count = int(share.group.sum(np.array([len(candidates)]))[0])
+    drawn = share.draw(rng, of_parts, lambda of_part, n: of_part.random(n))
+    return np.asarray(candidates[drawn * count < TUNING.max_judges])

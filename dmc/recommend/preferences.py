@@ -12,10 +12,11 @@ from numpy.typing import NDArray
 
 from dmc import _checks
 from dmc.factors import Array, Factors
+from dmc.kernels.pair_blocks import BLOCK
 from dmc.observations import Observations
 from dmc.pattern import SparseIndex
 from dmc.recommend import implicit_cold_start
-from dmc.recommend.all_pairs import BLOCK, Settings, entries, half_sweep, line_sums
+from dmc.recommend.all_pairs import Settings, entries, half_sweep, line_sums
 from dmc.recommend.implicit_cold_start import Flags
 from dmc.recommend.side_information import NONE, Described, SideInformation, extended, to_place
 from dmc.solver.solution import Record, Status

@@ -15,6 +15,7 @@ def conjugate_gradients(
     right_side: Array,
     tol: float,
     max_products: int,
+    dot: Callable[[Array, Array], Array] | None = None,
 ) -> Array:
     """The solution, from zero.
 
@@ -31,28 +32,31 @@ def conjugate_gradients(
         A system has arrived when its preconditioned residual is at most `tol` times what it was at the start.
     max_products : int
         Products at most.
+    dot : callable, optional
+        The inner products (systems,) of two (systems, unknowns) arrays, where these are parts of the unknowns.
 
     Returns
     -------
     (systems, unknowns) array
     """
     xp, alone = array_namespace(right_side), len(right_side) == 1
+    dot = dot or xp.vecdot
     solution, residual = 0 * right_side, right_side
     direction = precondition(residual)
-    size = xp.vecdot(residual, direction)
+    size = dot(residual, direction)
     goal = tol**2 * size
     for _ in range(max_products):
         if alone and not size[0] > goal[0]:
             break
         bent = product(direction)
-        bend = xp.vecdot(direction, bent)
+        bend = dot(direction, bent)
         if alone and not bend[0] > 0:
             break
         length = _ratio(xp.where(size > goal, size, 0 * size), bend)
         solution = solution + length * direction
         residual = residual - length * bent
         z = precondition(residual)
-        before, size = size, xp.vecdot(residual, z)
+        before, size = size, dot(residual, z)
         direction = z + _ratio(size, before) * direction
     return solution
 

@@ -9,6 +9,7 @@ from functools import cached_property
 from array_api_compat import array_namespace, device as where
 
 from dmc import _checks
+from dmc._group import ALONE, Group
 from dmc.factors import Array, Factors
 from dmc.pattern import COLUMNS, ROWS
 from dmc.solver.conjugate_gradients import conjugate_gradients
@@ -102,7 +103,8 @@ class NormalEquations:
     def _ridges(self) -> tuple[Array, Array]:
         """Of the unknowns of each row, (k,), and of each column."""
         xp = array_namespace(self._left)
-        of_columns = xp.zeros_like(self._left[0])  # its last number is the bias'
+        # The last number is the bias'.
+        of_columns = xp.zeros(self._left.shape[1], dtype=self._left.dtype, device=where(self._left))
         of_rows = of_columns[: self._right.shape[1]] if self._penalty is None else self._penalty
         return of_rows, xp.concat([of_rows, of_columns[self._right.shape[1] :]])
 
@@ -117,7 +119,8 @@ class NormalEquations:
         """Of the diagonal blocks, (rows, k, k) and (columns, k, k); or of their averages, twice (1, k, k)."""
         others = enumerate((self._right, self._left))
         if self.blocked:
-            return tuple(inverse(self._block_of_each(side, other)) for side, other in others)
+            dealt = self._problem.group, ALONE
+            return tuple(inverse(self._block_of_each(side, other), dealt[side]) for side, other in others)
         return tuple(
             inverse(self._problem.average_gram(side, other) + _diagonal(ridge))[None]
             for (side, other), ridge in zip(others, self._ridges, strict=True)
@@ -126,9 +129,8 @@ class NormalEquations:
     def _block_of_each(self, side: int, other: Array) -> Array:
         """(rows, k, k) or (columns, k, k) diagonal blocks. That of a line with fewer entries than unknowns is singular,
         and its inverse would send the line far off: it gets a share of the average block."""
-        pattern, xp = self._problem.pattern, array_namespace(other)
-        counts = pattern.column_counts if side else pattern.row_counts
-        short = xp.astype(counts < other.shape[1], other.dtype)
+        xp = array_namespace(other)
+        short = xp.astype(self._problem.counts(side) < other.shape[1], other.dtype)
         share = SHORT * short[:, None, None]
         return self._problem.grams(side, other) + share * self._problem.average_gram(side, other)
 
@@ -169,13 +171,20 @@ class NormalEquations:
             of_rows = of_rows + problem.unobserved_weight * everywhere
             everywhere = columns @ (left.T @ left) + right @ (rows.T @ left)
             of_columns = of_columns + problem.unobserved_weight * everywhere
-        return self._flat(of_rows, of_columns) + self._diagonal * direction
+        return self._flat(of_rows, problem.group.sum(of_columns)) + self._diagonal * direction
+
+    def _dot(self, a: Array, b: Array) -> Array:
+        """(1,) the inner product of (1, unknowns) arrays; the first process alone adds the columns' part, which all of
+        them have."""
+        group, rows = self._problem.group, self._left.shape[0] * self._right.shape[1]
+        own = slice(None) if group.rank == 0 else slice(rows)
+        return group.sum(array_namespace(a).vecdot(a[:, own], b[:, own]))
 
     def precondition(self, residual: Array) -> Array:
         """(unknowns,) a residual times the inverse of the diagonal blocks: of every row, or of their average."""
         parts = zip(self._inverses, self._parts(residual), strict=True)
         of_rows, of_columns = (
-            (inverse @ side[:, :, None])[:, :, 0] if len(inverse) > 1 else side @ inverse[0] for inverse, side in parts
+            (inverse @ side[:, :, None])[:, :, 0] if len(inverse) != 1 else side @ inverse[0] for inverse, side in parts
         )
         return self._flat(of_rows, of_columns)
 
@@ -193,7 +202,8 @@ class NormalEquations:
             Products with the matrix at most.
         """
         problem = self._problem
-        native = None if problem.unobserved_weight else getattr(self._kernel, "solve_normal_equations", None)
+        simple = problem.group.size == 1 and not problem.unobserved_weight
+        native = getattr(self._kernel, "solve_normal_equations", None) if simple else None
         if native is None:
             found = conjugate_gradients(
                 lambda d: self.product(d[0])[None],
@@ -201,6 +211,7 @@ class NormalEquations:
                 -self.flatten(gradient)[None],
                 tol,
                 max_products,
+                self._dot,
             )
             return self.unflatten(found[0])
         weights = None if problem.weights is None else problem.weights.by_row
@@ -219,13 +230,14 @@ def _diagonal(values: Array) -> Array:
     return values * array_namespace(values).eye(len(values), dtype=values.dtype, device=where(values))
 
 
-def inverse(gram: Array) -> Array:
+def inverse(gram: Array, group: Group = ALONE) -> Array:
     """Inverses of one matrix or of many. Rows with few entries have singular ones and get a little ridge: of the size
-    of what rounding leaves in their own, for theirs may be larger than all others together."""
+    of what rounding leaves in their own, for theirs may be larger than all others together. The others are those of
+    all processes."""
     xp = array_namespace(gram)
     k = gram.shape[-1]
     traces = xp.linalg.trace(gram)
-    mean = xp.mean(traces)
+    mean = xp.mean(traces) if group.size == 1 else group.sum(xp.sum(traces)) / int(group.sum(len(traces)))
     ridge = 100 * xp.finfo(gram.dtype).eps * xp.where(traces > mean, traces, traces * 0 + mean) / max(k, 1)
     ridge = xp.where(ridge > 0, ridge, ridge * 0 + 1)  # numbers that may live on a device: nobody waits for them
     eye = xp.eye(k, dtype=gram.dtype, device=where(gram))

@@ -48,6 +48,11 @@ def check_problem(problem: Problem, factors: Factors, *, tol: float | None = Non
     ValueError
         If the two values differ, the gradient has another form than the factors, or a scale is negative or not finite.
     """
+    if problem.group.size > 1:
+        raise ValueError(
+            f"the rows of the problem are dealt among {problem.group.size} processes; check it in one process, with "
+            "all rows"
+        )
     value, gradient = problem.value_and_grad(factors)
     eps = float(array_namespace(factors.U).finfo(factors.U.dtype).eps)
     limit = (1e-5 if eps < 1e-10 else 2e-2) if tol is None else _checks.real(tol, "tol", 0, open_ends=True)

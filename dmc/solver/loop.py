@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from dmc import _arrays, _checks
+from dmc._group import ALONE, Group
 from dmc.factors import Array, Factors
 from dmc.solver.problem import MaskedLeastSquares
 from dmc.solver.protocol import Problem, Step
@@ -55,6 +56,8 @@ class Run:
     ----------
     callbacks : sequence of callables
         Each is called with a `StepInfo` at every look; a true return value ends the run.
+    group : Group
+        The processes that take part: what a callback says in one of them holds for all.
 
     Attributes
     ----------
@@ -63,15 +66,15 @@ class Run:
     status : Status or None
         How the last phase ended; None in a phase.
     stopped_by : str or None
-        With STOPPED: the callback that asked for it, or "interrupt" for Ctrl-C.
+        With STOPPED: the callback that asked for it, "interrupt" for Ctrl-C, or "another process".
     info : StepInfo or None
         What was told last, and is again at the end; whoever goes back to an earlier point puts that one here.
     seconds : float
         Wall-clock seconds, once it has ended.
     """
 
-    def __init__(self, callbacks: Sequence[Callback] = ()) -> None:
-        self.callbacks = list(callbacks)
+    def __init__(self, callbacks: Sequence[Callback] = (), group: Group = ALONE) -> None:
+        self.callbacks, self.group = list(callbacks), group
         self.n_steps = self.max_steps = 0
         self.status: Status | None = None
         self.stopped_by: str | None = None
@@ -138,25 +141,28 @@ class Run:
         """Show a point to all who look on; how the phase ends here, if it does."""
         if seen is None or seen.status is Status.NONFINITE:
             return None if seen is None else seen.status
-        if not self.callbacks and not watches:
+        if not self.callbacks and not watches and self.group.size == 1:
             return seen.status
         seconds, factors = time.perf_counter() - self._began, seen.factors()
         self.info = StepInfo(self.n_steps, self.max_steps, seen.value, seen.gradient_ratio, seconds, factors)
         asked = [callback for callback in self.callbacks if callback(self.info)]  # every one of them is called
         of_phase = replace(self.info, n_steps=self.n_steps - first, max_steps=self.max_steps - first)
         done = [watch for watch in watches if watch(of_phase)]
-        if seen.status is None and asked:
-            self.stopped_by = _name(asked[0])
+        n_asked, n_done = self.group.sum(np.array([len(asked), len(done)]))
+        if seen.status is None and n_asked:
+            self.stopped_by = _name(asked[0]) if asked else "another process"
             return Status.STOPPED
-        return Status.CONVERGED if seen.status is None and done else seen.status
+        return Status.CONVERGED if seen.status is None and n_done else seen.status
 
     @contextmanager
     def until_interrupted(self) -> Iterator[None]:
-        """Ctrl-C in here ends the run, and the block, but not the program."""
+        """Ctrl-C in here ends the run, and the block, but not the program, unless that is one process of several."""
         try:
             yield
         except KeyboardInterrupt:
             self.status, self.stopped_by = Status.STOPPED, "interrupt"
+            if self.group.size > 1:  # the others are somewhere else in their step, and would wait for this one
+                raise
 
     def __enter__(self) -> Run:
         return self
@@ -233,7 +239,7 @@ def solve(
     max_steps = _checks.integer(max_steps, "max_steps", 0)
     check_every = _checks.integer(check_every, "check_every", 1)
     tol = _checks.real(tol, "tol", 0)
-    with Run(callbacks) as run:
+    with Run(callbacks, problem.group) as run:
         problem = problem if device is None else problem.to(device)
         found = solve_phase(run, problem, start, step, max_steps=max_steps, tol=tol, check_every=check_every)
     assert run.status is not None
@@ -301,7 +307,7 @@ class _Descent:
         if first:
             self._state = self.step.init(self.problem, self.factors)
         accepted, value, grad = self.step.accepted_point(self.factors, *self._value_and_grad(), self._state)
-        value, norm = float(value), _norm(grad)
+        value, norm = float(value), _norm(grad, self.problem.group)
         if not (math.isfinite(value) and math.isfinite(norm)):
             return Look(value, norm, lambda: accepted, Status.NONFINITE)
         ratio = norm / (self._largest or norm) if norm > 0 else 0.0
@@ -316,8 +322,12 @@ class _Descent:
         return Look(value, ratio, lambda: accepted, Status.CONVERGED if converged else None)
 
 
-def _norm(grad: Factors) -> float:
-    return math.sqrt(sum(float((array * array).sum()) for array in grad.arrays))
+def _norm(grad: Factors, group: Group) -> float:
+    """Of the gradient by the rows of all processes; the first alone adds the rest, which all of them have."""
+    squares = np.array([float((array * array).sum()) for array in grad.arrays])
+    if group.rank > 0:
+        squares[[array is not grad.U and array is not grad.row_bias for array in grad.arrays]] = 0
+    return math.sqrt(sum(group.sum(squares).tolist()))
 
 
 def _name(callback: Callback) -> str:

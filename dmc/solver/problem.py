@@ -92,6 +92,7 @@ class MaskedLeastSquares(Problem):
         self.observations = observations if device is None else observations.to(device)
         self.pattern = self.observations.pattern
         self.l2 = self._checked_penalties(l2)
+        self._own_l2 = self.l2  # those whose terms this process adds up
         self._penalised = any(bool(penalty.any()) for penalty in self.l2)
         weights = self.observations.weights if weights is None else weights
         self._given_weights = None if weights is None else self._checked_weights(weights)
@@ -178,6 +179,10 @@ class MaskedLeastSquares(Problem):
             unobserved_weight=self.unobserved_weight,
         )
 
+    def counts(self, side: int) -> Array:
+        """(rows,) or (columns,) observed entries of each."""
+        return self.pattern.column_counts if side == COLUMNS else self.pattern.row_counts
+
     @cached_property
     def curvature(self) -> float:
         """Mean weight of an entry of the whole matrix; without weights, the share that was observed."""
@@ -191,7 +196,7 @@ class MaskedLeastSquares(Problem):
         weighted = self.observations
         if self.weights is not None:
             weighted = weighted.with_values(self.target.by_row * self.weights.by_row)
-        return weighted.spectral_norm() / self.curvature if self.curvature > 0 else 0.0
+        return weighted.spectral_norm(self.group) / self.curvature if self.curvature > 0 else 0.0
 
     @cached_property
     def rounding(self) -> float:
@@ -236,7 +241,7 @@ class MaskedLeastSquares(Problem):
         whole = getattr(kernel, "value_and_grad", None)
         # Products of wide cores are BLAS's.
         if whole is not None and not self.unobserved_weight and factors.width <= kernels.NARROW:
-            l2 = self.l2 if self._penalised else None
+            l2 = self._own_l2 if self._penalised else None
             value, gradient = whole(factors, self.pattern, self.target, self.weights, l2, self.gather_dtype)
             return value, gradient
         left, right = factors.left, factors.right
@@ -262,7 +267,7 @@ class MaskedLeastSquares(Problem):
 
     def _quadratic(self, side: int, own: Array, other: Array) -> Array:
         """(rows, k) what the penalty and the term of all entries add to a gradient, or to a product, of one side."""
-        terms = self.l2[side][:, None] * own
+        terms = self._own_l2[side][:, None] * own
         return terms + self.unobserved_weight * (own @ (other.T @ other)) if self.unobserved_weight else terms
 
     def gradient_products(self, factors: Factors) -> Callable[[int, Array], Array]:
@@ -310,7 +315,7 @@ class MaskedLeastSquares(Problem):
             gram = self.unobserved_weight * (other.T @ other)
             grams = grams + xp.concat([gram[i, i:] for i in range(k)] or [gram[:, 0]])
         if self._penalised:
-            grams[:, row_solve.diagonal(k)] += self.l2[side][:, None]
+            grams[:, row_solve.diagonal(k)] += self._own_l2[side][:, None]
         return grams
 
     def grams(self, side: int, other: Array) -> Array:
@@ -337,7 +342,7 @@ class MaskedLeastSquares(Problem):
 
     def _penalty(self, factors: Factors, left: Array, right: Array) -> tuple[Array, Array, Array]:
         """The penalty and its gradients by left and right; constant columns weigh nothing by pull_back's choice."""
-        d_left, d_right = self.l2[ROWS][:, None] * left, self.l2[COLUMNS][:, None] * right
+        d_left, d_right = self._own_l2[ROWS][:, None] * left, self._own_l2[COLUMNS][:, None] * right
         value = 0.5 * (dot(d_left, left) + dot(d_right, right))
         # The columns of ones that carry the other side's bias are no parameters.
         value = value - 0.5 * self._l2_sums[0] * (factors.column_bias is not None)
@@ -345,7 +350,7 @@ class MaskedLeastSquares(Problem):
 
     @cached_property
     def _l2_sums(self) -> tuple[float, float]:
-        return float(self.l2[ROWS].sum()), float(self.l2[COLUMNS].sum())
+        return float(self._own_l2[ROWS].sum()), float(self._own_l2[COLUMNS].sum())
 
     def kernel_for(self, width: int) -> kernels.Kernel:
         """The kernel for factors of that width."""

@@ -9,6 +9,7 @@ from array_api_compat import array_namespace
 
 from dmc import _arrays
 from dmc._arrays import Device
+from dmc._group import ALONE, Group
 from dmc.factors import Factors
 
 
@@ -40,7 +41,16 @@ class Problem(Protocol):
     True
     >>> dmc.solve(problem, start, dmc.steps.DiscrepantDescent()).value < 1e-9
     True
+
+    Attributes
+    ----------
+    group : Group
+        The processes among which the rows are dealt, of the data, of U and of the row bias; V, the cores and the column
+        bias are the same in all of them, and so are the value, its scales and the gradient by these. One process, if
+        left out.
     """
+
+    group: Group = ALONE
 
     @property
     def curvature(self) -> float:

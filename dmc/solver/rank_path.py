@@ -72,6 +72,11 @@ class RankPath(Step):
 
     def init(self, problem: Problem, factors: Factors) -> _Walk:
         masked = check_applies("RankPath", problem, factors)
+        if masked.group.size > 1:
+            raise ValueError(
+                f"RankPath is for one process and the rows of this problem are dealt among {masked.group.size}; take "
+                "Backtracking(GaussNewton()), or DiscrepantDescent"
+            )
         n = factors.shape[1]
         draw = np.random.default_rng(self.seed).standard_normal((n, min(PROBES, self.bound, n)))
         probes = _arrays.place(draw.astype(_arrays.numpy_dtype(factors.V.dtype)), factors.device)

@@ -10,10 +10,12 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field, replace
 from functools import reduce
+from typing import NamedTuple
 
 import array_api_compat
 
 from dmc import _checks
+from dmc._group import ALONE, Group
 from dmc.factors import Array, Factors
 from dmc.solver.alternating import AlternatingLeastSquares
 from dmc.solver.gauss_newton import GaussNewton
@@ -34,30 +36,39 @@ __all__ = [
 SQUARINGS = 7
 
 
-def _spectral_norm(matrix: Array) -> Array:
-    """Largest singular value of a matrix with few columns, from below to 1 %; float64, without dimensions.
+def _spectral_norm(matrix: Array, group: Group = ALONE) -> Array:
+    """Largest singular value of a matrix with few columns, from below to 1 %; float64, without dimensions. Its rows may
+    be dealt among the processes of a group.
 
     By squaring its small Gram matrix G again and again: with P about G^128, tr(PG)/tr(P) is a mean of G's eigenvalues
     in which the largest outweigh all others. Unlike an eigenvalue solver, that makes no host wait for a device.
     """
     xp = array_api_compat.array_namespace(matrix)
-    small = matrix.T @ matrix if matrix.shape[0] >= matrix.shape[1] else matrix @ matrix.T
-    power = small = xp.astype(small, xp.float64)
+    tall = group.size > 1 or matrix.shape[0] >= matrix.shape[1]
+    power = small = group.sum(xp.astype(matrix.T @ matrix if tall else matrix @ matrix.T, xp.float64))
     for _ in range(SQUARINGS):
         power = _over(power, xp.linalg.trace(power))
         power = power @ power
     return _over(xp.sum(power * small), xp.linalg.trace(power)) ** 0.5
 
 
-def _frobenius(matrix: Array) -> Array:
+def _frobenius(matrix: Array, group: Group = ALONE) -> Array:
     xp = array_api_compat.array_namespace(matrix)
-    return xp.astype(xp.sum(matrix * matrix), xp.float64) ** 0.5
+    return group.sum(xp.astype(xp.sum(matrix * matrix), xp.float64)) ** 0.5
 
 
 def _over(a: Array | float, b: Array, otherwise: float = 0.0) -> Array:
     """a/b where b is positive."""
     xp = array_api_compat.array_namespace(b)
     return xp.where(b > 0, a / xp.where(b > 0, b, 1.0), otherwise)
+
+
+class Scales(NamedTuple):
+    """What the rates are scaled by, and the processes among which the rows are dealt."""
+
+    curvature: float
+    target_norm: float
+    group: Group
 
 
 @dataclass(frozen=True)
@@ -93,12 +104,12 @@ class DiscrepantDescent(Step):
         _checks.real(self.weight_decay, "weight_decay", 0)
         _checks.real(self.stability, "stability", 0, 1, open_ends=True)
 
-    def init(self, problem: Problem, factors: Factors) -> tuple[float, float]:
-        return (1.0, 1.0) if self.rate is not None else (problem.curvature, problem.target_norm)
+    def init(self, problem: Problem, factors: Factors) -> Scales:
+        if self.rate is not None:
+            return Scales(1.0, 1.0, problem.group)
+        return Scales(problem.curvature, problem.target_norm, problem.group)
 
-    def __call__(
-        self, factors: Factors, value: float, grad: Factors, state: tuple[float, float]
-    ) -> tuple[Factors, tuple[float, float]]:
+    def __call__(self, factors: Factors, value: float, grad: Factors, state: Scales) -> tuple[Factors, Scales]:
         core_rate, U_rate, V_rate = (
             (self.rate, self.outer_ratio * self.rate, self.outer_ratio * self.rate)
             if self.rate is not None
@@ -119,13 +130,13 @@ class DiscrepantDescent(Step):
         return moved, state
 
     def _normalised(
-        self, factors: Factors, grad: Factors, curvature: float, target_norm: float
+        self, factors: Factors, grad: Factors, curvature: float, target_norm: float, group: Group
     ) -> tuple[Array | float, Array | float, Array | float]:
         """Rates of the cores, of U and of V, as the factors' numbers: where they live nobody has to wait for them."""
         if curvature == 0 or target_norm == 0:
             return 0.0, 0.0, 0.0
         limit, xp = self.stability, array_api_compat.array_namespace(factors.U)
-        a, b = _spectral_norm(factors.U), _spectral_norm(factors.V)
+        a, b = _spectral_norm(factors.U, group), _spectral_norm(factors.V)
         if factors.cores:
             L = factors.depth
             c = _spectral_norm(factors.core)
@@ -139,7 +150,7 @@ class DiscrepantDescent(Step):
                 xp.minimum(outer, _over(limit, curvature * (c * a) ** 2)),
             )
         else:
-            larger, largest = xp.maximum(a, b), xp.maximum(_frobenius(grad.U), _frobenius(grad.V))
+            larger, largest = xp.maximum(a, b), xp.maximum(_frobenius(grad.U, group), _frobenius(grad.V))
             stable = _over(limit, curvature * larger**2)
             both = self.outer_ratio * xp.minimum(stable, _over(limit * larger, largest, math.inf))
             rates = both, both, both
@@ -169,27 +180,30 @@ class ScaledDescent(Step):
         _checks.real(self.rate, "rate", 0, open_ends=True)
         _checks.real(self.damping, "damping", 0)
 
-    def init(self, problem: Problem, factors: Factors) -> float:
+    def init(self, problem: Problem, factors: Factors) -> tuple[float, Group]:
         if factors.cores:
             raise ValueError(
                 f"ScaledDescent moves two-factor models; these factors have {_checks.count(factors.depth, 'core')}: "
                 "start from factors.truncate(rank), or take DiscrepantDescent"
             )
-        return self.rate / problem.curvature if problem.curvature > 0 else 0.0
+        return self.rate / problem.curvature if problem.curvature > 0 else 0.0, problem.group
 
-    def __call__(self, factors: Factors, value: float, grad: Factors, state: float) -> tuple[Factors, float]:
+    def __call__(
+        self, factors: Factors, value: float, grad: Factors, state: tuple[float, Group]
+    ) -> tuple[Factors, tuple[float, Group]]:
+        rate, group = state
         moved = Factors(
-            factors.U - state * self._preconditioned(grad.U, factors.V),
+            factors.U - rate * self._preconditioned(grad.U, factors.V.T @ factors.V),
             (),
-            factors.V - state * self._preconditioned(grad.V, factors.U),
+            factors.V - rate * self._preconditioned(grad.V, group.sum(factors.U.T @ factors.U)),
             factors.row_bias,
             factors.column_bias,
         )
         return moved, state
 
-    def _preconditioned(self, d_own: Array, other: Array) -> Array:
-        xp = array_api_compat.array_namespace(other)
-        values, vectors = xp.linalg.eigh(other.T @ other)
+    def _preconditioned(self, d_own: Array, gram: Array) -> Array:
+        xp = array_api_compat.array_namespace(gram)
+        values, vectors = xp.linalg.eigh(gram)
         floor = xp.where(values[-1] > 0, values[-1], values[-1] * 0) * self.damping
         values = xp.where(values > floor, values, values * 0 + floor)
         scale = xp.where(values > 0, 1 / xp.where(values > 0, values, values * 0 + 1), values * 0)

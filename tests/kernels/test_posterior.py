@@ -43,6 +43,15 @@ def step(unknowns, dtype=np.int32, lines=40, others=50, long=0, seed=0):
     )
 
 
+def compiled_halves(lines, values, *given, n_threads):
+    others, *prior = given
+    sums = _extensions.core.posterior_sums(
+        posterior.entries_of(lines, len(others)), values, others, n_threads=n_threads
+    )
+    moments = np.zeros_like(sums)
+    return *_extensions.core.posterior_of_sums(sums, *prior, moments, n_threads), sums, moments
+
+
 def compiled(lines, values, others, precision, expected, noise, n_threads=0, weights=None):
     kind = _extensions.core.Entries if lines.indices.dtype == np.int32 else _extensions.core.WideEntries
     moments = np.zeros((len(expected), others.shape[1]), np.float32)
@@ -89,10 +98,8 @@ def test_an_entry_of_weight_three_is_three_entries(run):
     ends = np.append(0, np.cumsum(times))[lines.indptr]
     thrice = SparseIndex(ends, np.repeat(lines.indices, times))
     weights = times.astype(np.float32)
-    weighted, repeated = (
-        run(lines, weights * values, *given, weights=weights),
-        run(thrice, np.repeat(values, times), *given),
-    )
+    weighted = run(lines, weights * values, *given, weights=weights)
+    repeated = run(thrice, np.repeat(values, times), *given)
     for a, b in zip(weighted, repeated, strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4)
 
@@ -149,13 +156,111 @@ def test_line_sums_refuse_what_is_not_padded():
             _extensions.core.line_sums(posterior.entries_of(lines, 50), np.zeros(shape, np.float32))
 
 
+# --- the two halves of a step, between which sums of several processes are added
+
+
+def halves(take_sums, finish, lines, values, others, precision, expected, noise, weights=None, chunk=None):
+    """(means, covariance, moments) of a step in two halves, its lines in chunks."""
+    count = len(expected)
+    entries = posterior.entries_of(lines, len(others)) if finish is posterior.finish else incidence(lines, len(others))
+    chunks = [slice(i, i + (chunk or count)) for i in range(0, count, chunk or count)]
+    gathered = np.concatenate([take_sums(entries, values, others, weights, some) for some in chunks])
+    moments = np.full((count, others.shape[1]), np.nan, np.float32)
+    return *finish(gathered, precision, expected, noise, moments), moments
+
+
+TWO_HALVES = pytest.mark.parametrize(
+    ("take_sums", "finish", "whole"),
+    [
+        pytest.param(posterior.sums, posterior.finish, compiled, marks=native, id="compiled"),
+        pytest.param(posterior.plain_sums, posterior.plain_finish, plain, id="plain"),
+    ],
+)
+
+
+@TWO_HALVES
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("chunk", [None, 7])
+@pytest.mark.parametrize(("unknowns", "dtype", "long"), [(1, np.int32, 0), (4, np.int64, 100_000), (17, np.int32, 0)])
+def test_a_step_is_its_two_halves(unknowns, dtype, long, chunk, weighted, take_sums, finish, whole):
+    lines, values, *given = step(unknowns, dtype, long=long)
+    weights = np.random.default_rng(2).uniform(0.1, 3, len(values)).astype(np.float32) if weighted else None
+    means, covariance, _, moments = whole(lines, values, *given, weights=weights)
+    found = halves(take_sums, finish, lines, values, *given, weights=weights, chunk=chunk)
+    for ours, theirs in zip(found, (means, covariance, moments), strict=True):
+        assert ours.dtype == theirs.dtype
+        np.testing.assert_allclose(ours, theirs, rtol=1e-3, atol=1e-5)
+
+
 @native
+@pytest.mark.parametrize("lines", [slice(None), slice(2, 9), slice(5, 5), slice(30, 99)])
+@pytest.mark.parametrize("long", [0, 100_000])
+def test_the_compiled_sums_are_the_plain_ones(lines, long):
+    index, values, others, *_ = step(11, long=long)
+    ours = posterior.sums(posterior.entries_of(index, 50), values, others, lines=lines)
+    theirs = posterior.plain_sums(incidence(index, 50), values, others, lines=lines)
+    assert (ours.dtype, ours.shape) == (theirs.dtype, theirs.shape)
+    np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-3)
+    assert lines.start != 2 or not ours[1].any()  # line 3 has no entries
+
+
+@TWO_HALVES
+def test_sums_of_parts_of_the_entries_add_up_to_a_step(take_sums, finish, whole):
+    lines, values, others, *prior = step(5, lines=300)
+    of = np.repeat(np.arange(300), np.diff(lines.indptr))
+    theirs = np.random.default_rng(4).random(len(values)) < 0.3
+    gathered = np.zeros((300, others.shape[1]))
+    for part in (theirs, ~theirs, np.zeros_like(theirs)):
+        ends = np.append(0, np.cumsum(np.bincount(of[part], minlength=300)))
+        some = SparseIndex(ends, lines.indices[part])
+        entries = incidence(some, 50) if whole is plain else posterior.entries_of(some, 50)
+        gathered += take_sums(entries, values[part], others)
+    moments = np.zeros((300, others.shape[1]), np.float32)
+    means, covariance = finish(gathered.astype(np.float32), *prior, moments)
+    expected = whole(lines, values, others, *prior)
+    for ours, theirs in zip((means, covariance, moments), (*expected[:2], expected[3]), strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-3, atol=1e-5)
+
+
+@TWO_HALVES
+def test_no_lines_have_no_posterior(take_sums, finish, whole):
+    *_, others, precision, expected, noise = step(3)
+    nothing = np.zeros((0, others.shape[1]), np.float32)
+    means, covariance = finish(nothing, precision, expected[:0], noise[:0], nothing.copy())
+    assert means.shape == (0, 3)
+    np.testing.assert_array_equal(covariance, np.zeros((3, 3)))
+
+
+@native
+def test_halves_refuse_what_does_not_fit():
+    lines, values, others, *prior = step(3)
+    entries, core = posterior.entries_of(lines, 50), _extensions.core
+    for given, told in (
+        ((values[1:], others), "values has shape"),
+        ((values, others[1:]), "others has shape"),
+        ((values, np.zeros((50, 15), np.float32)), "others has 15 columns; give a multiple of 16"),
+        ((values, np.zeros((50, 16), np.float32)), "others has shape .50, 16.; it has to be .50, 32"),
+        ((values, others, values[1:]), "weights has shape"),
+        ((values, others, None, slice(0, 9, 2)), "a slice of step 2; give one of step 1"),
+    ):
+        with pytest.raises(ValueError, match=told):
+            core.posterior_sums(entries, *given)
+    gathered = core.posterior_sums(entries, values, others)
+    for place, wrong in enumerate((gathered[:, 1:], prior[0][1:], prior[1][1:], prior[2][1:], gathered[1:])):
+        given = [gathered, *prior, np.zeros_like(gathered)]
+        given[place] = wrong.copy()
+        with pytest.raises(ValueError, match="has shape"):
+            core.posterior_of_sums(*given)
+
+
+@native
+@pytest.mark.parametrize("run", [compiled, compiled_halves])
 @pytest.mark.parametrize("unknowns", [2, 11, 24])
-def test_the_number_of_threads_changes_no_bit(unknowns):
+def test_the_number_of_threads_changes_no_bit(unknowns, run):
     given = step(unknowns, lines=3000, long=100_000)
-    first = compiled(*given, n_threads=1)
+    first = run(*given, n_threads=1)
     for n_threads in (2, 3, 8):
-        for ours, theirs in zip(compiled(*given, n_threads=n_threads), first, strict=True):
+        for ours, theirs in zip(run(*given, n_threads=n_threads), first, strict=True):
             np.testing.assert_array_equal(ours, theirs)
 
 

@@ -5,10 +5,11 @@ import pytest
 from test_native import in_new_process
 
 from dmc import _extensions
+from dmc.kernels.pair_blocks import BLOCK
 from dmc.observations import Observations
 from dmc.pattern import SparseIndex
 from dmc.recommend import all_pairs
-from dmc.recommend.all_pairs import BLOCK, AllPairs, Descent, Settings
+from dmc.recommend.all_pairs import AllPairs, Descent, Settings
 from dmc.solver.loop import Run
 from dmc.solver.solution import Status
 

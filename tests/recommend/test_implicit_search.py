@@ -24,17 +24,17 @@ def search(counts):
 
 
 def test_weights_mean_the_same_at_any_density():
-    sparse, dense = (settings_for(density, np.full(9, np.e, np.float32)) for density in (1e-5, 1e-2))
+    sparse, dense = (settings_for((9, n), np.full(9, np.e, np.float32)) for n in (10**5, 10**2))
     assert sparse.unobserved == pytest.approx(2e-4)
     assert dense.unobserved / sparse.unobserved == pytest.approx(1e3)
-    full = settings_for(1.0, np.full(9, np.e, np.float32))
+    full = settings_for((9, 1), np.full(9, np.e, np.float32))
     assert full.unobserved == pytest.approx(1.0)  # less than any count weighs
 
 
 def test_what_is_old_and_what_is_disliked_does_not_make_nothing_heavier():
-    new, old = (settings_for(1e-3, np.full(9, count, np.float32)) for count in (1.0, 1e-3))
+    new, old = (settings_for((9, 1000), np.full(9, count, np.float32)) for count in (1.0, 1e-3))
     assert old.unobserved == pytest.approx(1e-3 * new.unobserved)
-    mixed = settings_for(1e-3, np.array([1, 1, -1, -1], np.float32))
+    mixed = settings_for((4, 1000), np.array([1, 1, -1, -1], np.float32))
     assert mixed.unobserved == pytest.approx(new.unobserved / 2)
 
 

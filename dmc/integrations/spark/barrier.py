@@ -14,15 +14,11 @@ from pyspark.sql.types import ArrayType, DataType, FloatType, StringType, Struct
 
 from dmc._warn import warn
 from dmc.integrations.spark.columns import column
-from dmc.integrations.spark.shards import Settings
+from dmc.integrations.spark.shards import TOLD, Settings
 
 # While the stage is planned and runs: partitions stay as they were asked for; and batches of this size bound the memory
 # of a process, which takes them one after the other.
 SESSION = {"spark.sql.adaptive.enabled": "false", "spark.sql.execution.arrow.maxRecordsPerBatch": str(1 << 18)}
-ERRORS: dict[str, type[Exception]] = {
-    of.__name__: of for of in (ValueError, TypeError, OSError, ImportError, FloatingPointError)
-}
-
 _one_fit = threading.Lock()  # two at a time would wait for each other's slots, and mix the session's settings
 
 
@@ -115,7 +111,7 @@ def _told(found: DataFrame) -> dict[str, Any]:
         raise ValueError("the table holds no rating; give at least one")
     told: dict[str, Any] = json.loads(rows[0][0])
     if "error" in told:
-        raise ERRORS.get(told["error"], RuntimeError)(told["text"])
+        raise TOLD.get(told["error"], RuntimeError)(told["text"])
     for message in told.pop("warnings"):
         warn(message)
     return told

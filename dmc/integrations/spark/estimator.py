@@ -121,7 +121,7 @@ class Recommender(Estimator, FitParams, DefaultParamsWritable, DefaultParamsRead
         types = columns.id_type(dataset, user, "userCol"), columns.id_type(dataset, item, "itemCol")
         settings = Settings(
             user, item, rating or None, time, self.getRank(), "implicit" if clicks else "explicit",
-            self.getDuplicates(), self.getOrDefault("seed"), self.getCheckpointDir(), self.getTimeout()
+            self.getDuplicates(), self.getSeed() % 2**63, self.getCheckpointDir(), self.getTimeout()
         )  # fmt: skip
         size = cluster.processes(session, self.getNumProcesses())
         factors, told = barrier.fit(ratings, types, settings, size)

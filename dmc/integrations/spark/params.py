@@ -9,6 +9,7 @@ from pyspark.ml.param import Param, Params, TypeConverters
 from pyspark.ml.param.shared import HasPredictionCol, HasSeed
 
 from dmc import _checks
+from dmc.recommend.fitting import Duplicates
 
 P = TypeVar("P", bound="ModelParams")
 F = TypeVar("F", bound="FitParams")
@@ -196,7 +197,7 @@ class FitParams(ModelParams, HasSeed):
         """Set `seed`."""
         return self._set(seed=value)
 
-    def getDuplicates(self) -> str:
+    def getDuplicates(self) -> Duplicates:
         """What is done where a user rated an item more than once."""
         return self.getOrDefault(self.duplicates)
 

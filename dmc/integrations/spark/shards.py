@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import os
 import socket
+import traceback
 import uuid
 import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -19,10 +19,18 @@ import pyarrow.compute as pc
 
 from dmc import _extensions
 from dmc._group import Group
+from dmc.distributed.agreement import ElsewhereError
 from dmc.distributed.group import LostProcess, connected
+from dmc.distributed.recommender import Recommender
 from dmc.integrations.spark.columns import MARK
-from dmc.recommend.recommender import Recommender
+from dmc.recommend.fitting import Duplicates
+from dmc.recommend.recommender import Recommender as Own
+from dmc.recommend.settings import Feedback
 
+# Errors that the driver raises as they are.
+TOLD: dict[str, type[Exception]] = {
+    of.__name__: of for of in (ValueError, TypeError, OSError, ImportError, FileNotFoundError, FloatingPointError)
+}
 ROWS = 1 << 16  # of the result, in a batch
 
 
@@ -50,8 +58,8 @@ class Settings:
     rating: str | None
     time: str | None
     rank: int | None
-    feedback: str
-    duplicates: str
+    feedback: Feedback
+    duplicates: Duplicates
     seed: int
     checkpoint: str | None
     timeout: float
@@ -91,31 +99,39 @@ def fit(context: Any, batches: Iterable[pa.RecordBatch], settings: Settings, sch
     ------
     pyarrow.RecordBatch
     """
-    own, refused, lost, told = None, "", None, []
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always", UserWarning)
-        try:
-            with _met(context, settings.timeout) as group:
-                own = fit_shard(whole(batches), group, settings)
-        except LostProcess as error:
-            lost = error
-        except (ValueError, TypeError, OSError, ImportError, FloatingPointError) as error:
-            refused = json.dumps({"error": type(error).__name__, "text": str(error)})
-        told = [str(warning.message) for warning in caught if warning.category is UserWarning]
-    of_all = [answer for answer in context.allGather(refused) if answer]
-    rank, size = context.partitionId(), len(context.getTaskInfos())
-    if of_all:
+    own, answers = _attempt(context, batches, settings)
+    rank, size = context.partitionId(), len(answers)
+    errors = [answer["refused"] for answer in answers if answer["refused"]]
+    if errors:
         if rank == 0:
-            yield _telling(of_all[0], schema)
+            yield _telling(errors[0], schema)
         return
-    if lost is not None:
-        raise lost
-    assert own is not None
+    if not isinstance(own, Own):
+        raise own
     if rank == 0:
-        yield _telling(json.dumps(_of_all(own, told)), schema)
+        said = dict.fromkeys(message for answer in answers for message in answer["warned"])
+        yield _telling(_of_all(own) | {"warnings": list(said)}, schema)
     yield from _rows(own.users_.ids, own.user_factors, "user", schema)
     share = slice(len(own.items_) * rank // size, len(own.items_) * (rank + 1) // size)
     yield from _rows(own.items_.ids[share], own.item_factors[share], "item", schema)
+
+
+def _attempt(context: Any, batches: Iterable[pa.RecordBatch], settings: Settings) -> tuple[Any, list[dict[str, Any]]]:
+    """The own part of the model, or the error that there is none; and what all processes say of theirs."""
+    refused: dict[str, str] | None = None
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", UserWarning)
+        own: Own | Exception
+        try:
+            with _met(context, settings.timeout) as group:
+                own = fit_shard(batches, group, settings)
+        except (LostProcess, ElsewhereError) as error:
+            own = error
+        except Exception as error:
+            own, refused = error, described(error)
+        warned = [str(warning.message) for warning in caught if warning.category is UserWarning]
+    said = context.allGather(json.dumps({"refused": refused, "warned": warned}))
+    return own, [json.loads(one) for one in said]
 
 
 def whole(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
@@ -129,43 +145,18 @@ def whole(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         yield batch
 
 
-def fit_shard(batches: Iterator[pa.RecordBatch], group: Group, settings: Settings) -> Any:
+def fit_shard(batches: Iterable[pa.RecordBatch], group: Group, settings: Settings) -> Own:
     """The own part of the model: all items, and own users."""
-    # Until there is dmc.distributed.Recommender: every process gathers all, and hands out its share of the users.
-    own = list(batches)
-    sink = pa.BufferOutputStream()
-    if own:
-        with pa.ipc.new_stream(sink, own[0].schema) as writer:
-            for batch in own:
-                writer.write_batch(batch)
-    pieces = group.gather(np.frombuffer(sink.getvalue(), np.uint8))
-    tables = [pa.ipc.open_stream(pa.py_buffer(piece.tobytes())).read_all() for piece in pieces if len(piece)]
-    if not tables:
-        raise ValueError("the table holds no rating; give at least one")
-    table = pa.concat_tables(tables)
-    named: Any = {"rating": settings.rating} if settings.rating else {}
-    feedback: Any = settings.feedback
-    duplicates: Any = settings.duplicates
-    rec = Recommender(settings.rank, feedback=feedback, random_state=settings.seed).fit(
-        {name: table.column(name).to_numpy() for name in table.column_names},
-        user=settings.user,
-        item=settings.item,
-        duplicates=duplicates,
-        time=settings.time,
-        **named,
-    )
-    mine = group.share(len(rec.users_))
-    return SimpleNamespace(
-        users_=SimpleNamespace(ids=rec.users_.ids[mine]),
-        user_factors=rec.user_factors[mine],
-        items_=rec.items_,
-        item_factors=rec.item_factors,
-        cold_start_factors_=rec.cold_start_factors_,
-        mean_=rec.mean_,
-        range_=rec.range_,
-        rank_=rec.rank_,
-        noise_=rec.noise_,
-    )
+    named = {} if settings.rating is None else {"rating": settings.rating}
+    scratch = os.environ.get("SPARK_LOCAL_DIRS", "").split(",")[0] or None  # where Spark's own rows wait
+    return (
+        Recommender(settings.rank, feedback=settings.feedback, random_state=settings.seed)
+        .fit(
+            whole(batches), settings.user, settings.item, duplicates=settings.duplicates, time=settings.time,
+            group=group, checkpoint=settings.checkpoint, scratch=scratch, **named
+        )
+        .own_
+    )  # fmt: skip
 
 
 @contextmanager
@@ -201,7 +192,14 @@ def _by_loopback(alone: bool) -> Iterator[None]:
         del os.environ["GLOO_SOCKET_IFNAME"]
 
 
-def _of_all(own: Any, told: list[str]) -> dict[str, Any]:
+def described(error: Exception) -> dict[str, str]:
+    """An error for the driver: its class and sentence where it is one of those that users are told; else all of it."""
+    if type(error).__name__ in TOLD:
+        return {"error": type(error).__name__, "text": str(error)}
+    return {"error": "RuntimeError", "text": "".join(traceback.format_exception(error))}
+
+
+def _of_all(own: Own) -> dict[str, Any]:
     """What there is once, and not for each user or item."""
     user, item = own.cold_start_factors_
     return {
@@ -211,12 +209,11 @@ def _of_all(own: Any, told: list[str]) -> dict[str, Any]:
         "noise": own.noise_,
         "items": len(own.items_),
         "cold_start": {"user": user.tolist(), "item": item.tolist()},
-        "warnings": told,
     }
 
 
-def _telling(text: str, schema: pa.Schema) -> pa.RecordBatch:
-    return pa.RecordBatch.from_pylist([{"told": text}], schema=schema)
+def _telling(told: dict[str, Any], schema: pa.Schema) -> pa.RecordBatch:
+    return pa.RecordBatch.from_pylist([{"told": json.dumps(told)}], schema=schema)
 
 
 def _rows(ids: Any, vectors: Any, side: str, schema: pa.Schema) -> Iterator[pa.RecordBatch]:

@@ -48,19 +48,19 @@ class ParquetColumns(Mapping[str, NDArray[Any]]):
     """
 
     def __init__(self, origin: Path, paths: Sequence[Path] = ()) -> None:
-        path, source = origin, [str(one) for one in paths or _files_in(origin)] or origin
+        path, source = origin, [str(one) for one in paths or files_in(origin)] or origin
         try:
             from pyarrow import parquet
         except ImportError:
             raise ImportError(f"{path} is Parquet, which needs pyarrow; run: pip install pyarrow") from None
         self._path = path
-        with _words_for_failure(path):
+        with words_for_failure(path):
             self._files = parquet.ParquetDataset(source, pre_buffer=False)  # which would hold whole columns, packed
             self.names: list[str] = self._files.schema.names
 
     def __getitem__(self, name: str) -> NDArray[Any]:
         size, first = self.count_rows(), 0
-        with _words_for_failure(self._path):
+        with words_for_failure(self._path):
             if size == 0:
                 return np.asarray(self._files.read([name]).column(0).to_numpy())
             values: NDArray[Any] | None = None
@@ -86,7 +86,7 @@ class ParquetColumns(Mapping[str, NDArray[Any]]):
     def packed(self, name: str) -> PackedColumn | None:
         """A column of whole numbers or texts, read some rows at a time; None if it is none, or has gaps."""
         column = PackedColumn()
-        with _words_for_failure(self._path):
+        with words_for_failure(self._path):
             for part in self._batches(name):
                 if part.null_count:
                     return None
@@ -116,11 +116,11 @@ class ParquetColumns(Mapping[str, NDArray[Any]]):
 
     def count_rows(self) -> int:
         """Told by the files' footers."""
-        with _words_for_failure(self._path):
+        with words_for_failure(self._path):
             return sum(fragment.count_rows() for fragment in self._files.fragments)
 
 
-def _files_in(folder: Path) -> list[Path]:
+def files_in(folder: Path) -> list[Path]:
     """Those of a folder that are Parquet by name, beside whatever else is there; as Spark, without its hidden ones."""
     return sorted(
         path
@@ -130,7 +130,8 @@ def _files_in(folder: Path) -> list[Path]:
 
 
 @contextmanager
-def _words_for_failure(path: Path) -> Iterator[None]:
+def words_for_failure(path: Path) -> Iterator[None]:
+    """A block that reads a file or a folder of that name."""
     try:
         yield
     except FileNotFoundError:

@@ -65,8 +65,7 @@ class Table:
         >>> Table.open(chunks).ids("user").tolist()
         ['ann', 'bob']
         """
-        if len(set(columns)) < len(columns):
-            raise ValueError(f"the columns asked for are {', '.join(map(repr, columns))}; name another one for each")
+        refuse_same_names(columns)
         if isinstance(source, Table):
             return source
         if isinstance(source, (str, os.PathLike)):
@@ -244,13 +243,7 @@ class Table:
         if given.dtype != np.float32 and len(given):
             lost = max(float(np.abs(given[part] - values[part]).max()) for part in parts(len(given)))
             least, most = float(given.min()), float(given.max())
-            spread = most - least
-            if lost > ROUNDING_LOSS * spread > EQUAL * max(abs(least), abs(most)):
-                remedy = f"take {least:.9g} off all of them" if abs(least) > spread else "multiply all of them"
-                raise ValueError(
-                    f"column {name!r} holds {what}s around {given.mean():g} that differ by less than float32 tells "
-                    f"apart there (they move by up to {lost:g}); {remedy}"
-                )
+            refuse_rounding(name, what, lost, least, most, float(given.mean()))
         return values
 
     def take(self, rows: NDArray[Any]) -> Any:
@@ -293,6 +286,23 @@ class Table:
             raise ImportError(
                 "output='frame' needs pandas, which is not installed; run: pip install pandas, or ask with a frame"
             ) from None
+
+
+def refuse_same_names(columns: Sequence[str]) -> None:
+    """Raise if two of the columns asked for are one."""
+    if len(set(columns)) < len(columns):
+        raise ValueError(f"the columns asked for are {', '.join(map(repr, columns))}; name another one for each")
+
+
+def refuse_rounding(name: str, what: str, lost: float, least: float, most: float, mean: float) -> None:
+    """Raise if float32 takes away too much of numbers between some bounds, which move by up to `lost`."""
+    spread = most - least
+    if lost > ROUNDING_LOSS * spread > EQUAL * max(abs(least), abs(most)):
+        remedy = f"take {least:.9g} off all of them" if abs(least) > spread else "multiply all of them"
+        raise ValueError(
+            f"column {name!r} holds {what}s around {mean:g} that differ by less than float32 tells apart there (they "
+            f"move by up to {lost:g}); {remedy}"
+        )
 
 
 def _is_stream(source: Any) -> bool:

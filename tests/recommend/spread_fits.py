@@ -1,0 +1,54 @@
+"""Fits of which each process has some rows, for tests of several processes."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from dmc._group import N_PARTS, Group, Share
+from dmc.observations import Observations
+from dmc.recommend import bayesian
+
+
+def planted(shape=(400, 120), n_entries=9000, seed=0, weights=False, noise=0.3):
+    """Ratings with a long tail, row 0 with half of all columns; which part each row is in."""
+    rng = np.random.default_rng(seed)
+    m, n = shape
+    U, V = rng.standard_normal((m, 3)), rng.standard_normal((n, 3))
+    popular = rng.pareto(1.5, n) + 0.1
+    positions = np.unique(
+        rng.integers(0, m, 2 * n_entries) * n + rng.choice(n, 2 * n_entries, p=popular / popular.sum())
+    )
+    positions = rng.permutation(positions)[:n_entries]
+    positions = np.union1d(positions, np.arange(0, n, 2))
+    rows, cols = positions // n, positions % n
+    values = 3 + 0.5 * (U[rows] * V[cols]).sum(axis=1) + noise * rng.standard_normal(len(rows))
+    given = rng.uniform(0.5, 2, len(rows)).astype(np.float32) if weights else None
+    whole = Observations.from_entries(rows, cols, values.astype(np.float32), shape, weights=given)
+    return whole, np.sort(rng.integers(0, N_PARTS, m))
+
+
+def dealt(whole: Observations, part_of: np.ndarray, group: Group, uneven: bool = False):
+    """The rows of this process, of those sorted by part: about as many parts for each, or all but none for the last."""
+    edges = [N_PARTS * p // group.size for p in range(group.size + 1)]
+    if uneven and group.size > 2:  # the last process has none
+        edges = [N_PARTS * p // (group.size - 1) for p in range(group.size)] + [N_PARTS]
+    own = (part_of >= edges[group.rank]) & (part_of < edges[group.rank + 1])
+    parts, rows = np.unique(part_of[own], return_counts=True)
+    index, places = whole.pattern.by_row.take(own)
+    weights = None if whole.weights is None else whole.weights[places]
+    shape = (int(own.sum()), whole.shape[1])
+    return Observations.from_lines(index, whole.values[places], shape, weights), Share(group, parts, rows)
+
+
+def fit_bayes(group: Group, shape, n_entries, seed, weights=False, uneven=False, tuning=None, keeper=None, noise=0.3):
+    """Noise, precision, predictions for all pairs, sweeps, and rank."""
+    if tuning:
+        from dataclasses import replace
+
+        bayesian.TUNING = replace(bayesian.TUNING, **tuning)
+    whole, part_of = planted(shape, n_entries, seed, weights, noise)
+    own, share = dealt(whole, part_of, group, uneven)
+    kept = {} if keeper is None else {"keeper": keeper(group, share)}
+    model = bayesian.fit(own, seed=3, share=share, **kept)
+    predicted = np.concatenate([part.reshape(-1, shape[1]) for part in group.gather(model.factors.dense().ravel())])
+    return model.noise, model.precision, predicted + model.mean, model.n_iter, model.rank, model.status.name
