@@ -57,9 +57,17 @@ def frame(spark, ratings, item_ids):
 
 
 @pytest.fixture(scope="session")
-def alone(ratings) -> dmc.Recommender:
-    """The same fit, without Spark, in one process."""
-    return dmc.Recommender().fit({name: ratings[name] for name in ("user", "item", "rating")})
+def alone(ratings, item_ids) -> dmc.Recommender:
+    """The same fit, without Spark, in one process; its items are those ids with the mark of a text."""
+    import pyarrow as pa
+
+    from dmc.distributed import Recommender
+    from dmc.integrations.spark.columns import MARK
+
+    position = np.unique(ratings["item"], return_inverse=True)[1]
+    items = [MARK + id for id in item_ids[position]]
+    rows = {"user": ratings["user"] + FAR, "item": items, "rating": ratings["rating"].astype(np.float32)}
+    return Recommender().fit([pa.RecordBatch.from_pydict(rows)]).own_
 
 
 @pytest.fixture(scope="session")

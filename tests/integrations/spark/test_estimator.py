@@ -15,7 +15,7 @@ from pyspark.ml.feature import SQLTransformer
 from pyspark.ml.tuning import CrossValidator, ParamGridBuilder
 from pyspark.sql import functions as F
 
-import dmc
+import dmc.distributed
 from dmc.integrations.spark import Recommender
 
 
@@ -67,14 +67,25 @@ def test_in_a_pipeline(frame, tmp_path) -> None:
 
 def test_clicks(spark, ratings) -> None:
     import pandas as pd
+    import pyarrow as pa
 
     clicks = {name: ratings[name] for name in ("user", "item")}
     given = spark.createDataFrame(pd.DataFrame(clicks))
-    found = Recommender(numProcesses=1, implicitPrefs=True, ratingCol="", rank=8).fit(given)
-    alone = dmc.Recommender(8, feedback="implicit").fit(clicks)
+    found = Recommender(numProcesses=2, implicitPrefs=True, ratingCol="", rank=8).fit(given)
+    alone = dmc.distributed.Recommender(8, feedback="implicit").fit([pa.RecordBatch.from_pydict(clicks)]).own_
     shown = found.transform(given).toPandas()
     expected = alone.predict(shown[["user", "item"]])["prediction"].to_numpy()
     np.testing.assert_allclose(shown["prediction"], expected, atol=1e-4)
+
+
+def test_a_checkpoint_is_gone_on_from_and_that_of_other_settings_is_refused(frame, tmp_path) -> None:
+    recommender = Recommender(numProcesses=2, checkpointDir=str(tmp_path / "kept"))
+    first = recommender.fit(frame)
+    assert (tmp_path / "kept" / "LATEST.json").exists()
+    again = recommender.setNumProcesses(1).fit(frame)
+    assert again.noise == pytest.approx(first.noise, rel=1e-6)
+    with pytest.raises(ValueError, match="was made with random_state = 0, and it is 9 now"):
+        recommender.setSeed(9).fit(frame)
 
 
 @pytest.mark.parametrize(
@@ -115,5 +126,5 @@ def test_duplicates(spark) -> None:
 
 def test_warnings_reach_the_caller(spark) -> None:
     given = spark.createDataFrame([(u, i, 3.0) for u in range(4) for i in range(4)], ["user", "item", "rating"])
-    with pytest.warns(UserWarning, match="all 16 ratings are 3"):
+    with pytest.warns(UserWarning, match="the ratings show no noise"):
         Recommender(numProcesses=1).fit(given)
