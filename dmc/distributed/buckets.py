@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -40,7 +40,8 @@ class Buckets:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._open.close()
+        with suppress(OSError):  # a full disk, which was told of, cannot take what is left to write either
+            self._open.close()
 
     def add(self, batch: Any, parts: NDArray[np.int64]) -> None:
         """Some rows, of which (rows,) parts; they stay in their order."""

@@ -82,7 +82,9 @@ def _fit_one(
     watchers = settings.watchers
     if settings.kind == "implicit":
         begin = start if isinstance(start, Preferences) else None
-        found = implicit.fit(observations, settings.rank, rng, watchers, settings.device, begin, side_information)
+        found = implicit.fit(
+            observations, settings.rank, rng, watchers, settings.device, begin, side_information, share, keeper
+        )
         _warn_of_preferences(found, observations)
         return found
     if settings.kind == "network":

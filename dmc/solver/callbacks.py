@@ -12,6 +12,7 @@ from array_api_compat import array_namespace
 from numpy.typing import NDArray
 
 from dmc import _checks
+from dmc._group import ALONE, Group
 from dmc.factors import Factors
 from dmc.observations import Observations
 from dmc.solver.solution import StepInfo
@@ -115,6 +116,8 @@ class EarlyStopping:
         Steps without an improvement after which to stop.
     min_change : float
         Relative fall of the error that counts as an improvement.
+    group : Group
+        The processes that have held-out entries, each of its own rows; the error is that of all.
 
     Attributes
     ----------
@@ -130,8 +133,10 @@ class EarlyStopping:
 
     name = "early stopping"
 
-    def __init__(self, held_out: Observations, patience: int = 50, min_change: float = 1e-3) -> None:
-        self.held_out = held_out
+    def __init__(
+        self, held_out: Observations, patience: int = 50, min_change: float = 1e-3, group: Group = ALONE
+    ) -> None:
+        self.held_out, self.group = held_out, group
         self.patience = _checks.integer(patience, "patience", 1)
         self.min_change = _checks.real(min_change, "min_change", 0, 1)
         self.best: Factors | None = None
@@ -156,8 +161,12 @@ class EarlyStopping:
         difference = factors.at(self.held_out.rows, self.held_out.cols) - self.held_out.values
         xp = array_namespace(difference)
         squares, weights = xp.astype(difference, xp.float64) ** 2, self.held_out.weights
-        mean = xp.mean(squares) if weights is None else xp.sum(weights * squares) / xp.sum(weights)
-        return math.sqrt(float(mean))
+        if weights is None:
+            total, of = float(xp.sum(squares)), float(len(squares))
+        else:
+            total, of = float(xp.sum(weights * squares)), float(xp.sum(weights))
+        total, of = self.group.sum(np.array([total, of])).tolist()
+        return math.sqrt(total / of)
 
 
 class Stagnation:
