@@ -1,5 +1,5 @@
-"""One process of a fit in several, as torchrun starts it: what it is to do comes as JSON, what came of it goes to a file
-in the folder named there.
+"""One process of a fit in several, as torchrun starts it: what it is to do comes as JSON, what came of it goes to a
+file in the folder named there.
 
 Without torchrun it is the fit in one process.
 """
@@ -13,14 +13,6 @@ import sys
 import time
 from pathlib import Path
 from typing import Any
-
-
-def asked() -> dict[str, Any]:
-    return json.loads(sys.argv[1])
-
-
-if __name__ == "__main__" and "address_space" in asked():  # before anything takes room
-    resource.setrlimit(resource.RLIMIT_AS, (asked()["address_space"],) * 2)
 
 from dmc._group import Group
 from dmc.distributed import Recommender, connected, recommender
@@ -122,7 +114,9 @@ TASKS = {"fit": fit, "deal": deal_only}
 
 
 def main() -> None:
-    given = asked()
+    given = json.loads(sys.argv[1])
+    if "address_space" in given:  # which what is loaded by now is a part of
+        resource.setrlimit(resource.RLIMIT_AS, (given["address_space"],) * 2)
     folder = Path(given["folder"])
     (folder / f"pid-{RANK}-{LIFE}").write_text(str(os.getpid()))
     with connected(timeout=given.get("timeout", 120.0)) as group:

@@ -8,11 +8,12 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 PROCESS = Path(__file__).with_name("_fit_process.py")
+NONE: Mapping[str, str] = {}
 
 
 class Ran(NamedTuple):
@@ -34,7 +35,15 @@ def command(size: int, told: dict[str, Any], restarts: int = 0) -> list[str]:
         port = found.getsockname()[1]
     settings = {"nproc-per-node": size, "master-addr": "127.0.0.1", "master-port": port, "max-restarts": restarts}
     options = [f"--{name}={value}" for name, value in settings.items()]
-    return [sys.executable, "-m", "torch.distributed.run", *options, "--monitor-interval=0.2", str(PROCESS), json.dumps(told)]
+    return [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        *options,
+        "--monitor-interval=0.2",
+        str(PROCESS),
+        json.dumps(told),
+    ]
 
 
 def environment(threads: int) -> dict[str, str]:
@@ -50,7 +59,15 @@ def told(task: str, folder: Path, files: Sequence[Path], arguments: dict[str, An
     return given | process
 
 
-def run(size: int, threads: int, task: str, folder: Path, files: Sequence[Path], **given: Any) -> Ran:
+def run(
+    size: int,
+    threads: int,
+    task: str,
+    folder: Path,
+    files: Sequence[Path],
+    variables: Mapping[str, str] = NONE,
+    **given: Any,
+) -> Ran:
     """Run the task in so many processes; those that fail say why, and nothing is measured.
 
     Parameters
@@ -62,13 +79,15 @@ def run(size: int, threads: int, task: str, folder: Path, files: Sequence[Path],
     folder : path
         New; for what comes of it.
     files : sequence of paths
+    variables : mapping
+        Further ones of the environment.
     **given
         "arguments" of the task; "address_space" in bytes, "timeout" in seconds, of each process.
     """
     folder.mkdir()
     began = time.perf_counter()
     line = command(size, told(task, folder, files, **({"arguments": {}} | given)))
-    ended = subprocess.run(line, env=environment(threads), capture_output=True, text=True)
+    ended = subprocess.run(line, env=environment(threads) | variables, capture_output=True, text=True)
     seconds = time.perf_counter() - began
     if ended.returncode:
         raise SystemExit(f"{size} processes of {task} failed:\n{ended.stderr[-3000:]}")

@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 import _distributed_costs as costs
 import _long_tail
@@ -20,6 +22,7 @@ import dmc
 from _harness import main, record
 from _launched import Ran, run
 from _long_tail import Size, Table
+from large_ratings import apart
 
 RATINGS = Size(60_000, 8_000, 1_400_000)
 CLICKS = Size(20_000, 4_000, 500_000)
@@ -27,6 +30,11 @@ NETWORK = Size(20_000, 4_000, 500_000)
 STARTS = (1, 1), (1, 2), (2, 1), (4, 1)  # processes, threads of each; the first is what the others are compared with
 CLICKS_WIDTH, NETWORK_WIDTH, NETWORK_DEPTH = 32, 16, 3
 DEALT, DEALT_USERS, DEALT_ITEMS = 20_000_000, 200_000, 19_997  # a prime
+# A set of long ids, and the address space of each of four processes that fit it. With 1.5 GiB they fail: what is loaded
+# before the first row takes 1.2 of it.
+LONG, LONG_USERS, LONG_ITEMS, LETTERS, LIMIT = 6_000_000, 50_000, 4_999, 150, 13 << 27
+# Arenas of threads, and of Arrow, are address space that nobody uses.
+SPARING = {"MALLOC_ARENA_MAX": "2", "ARROW_DEFAULT_MEMORY_POOL": "system"}
 
 
 def judged(folder: Path, test: Table, clicks: bool) -> tuple[np.ndarray, dict[str, Any]]:
@@ -52,7 +60,9 @@ def figures(ran: Ran, formula: Callable[[int, int], float]) -> dict[str, Any]:
     steps = [a_step(figures["course"]) for figures in ran.each]
     allowed = [costs.held(f["own_ratings"], f["own_users"], f["items"], width) for f in ran.each]
     # Presence features, what is searched for in other widths, cold starts.
-    beside = [f["sent"] - f["sent_dealing"] - f["course"][-1][0] * sent for f, (_, sent) in zip(ran.each, steps, strict=True)]
+    beside = [
+        f["sent"] - f["sent_dealing"] - f["course"][-1][0] * sent for f, (_, sent) in zip(ran.each, steps, strict=True)
+    ]
     return {
         "seconds": ran.seconds,
         "process_seconds": ran.most("process_seconds"),
@@ -91,7 +101,7 @@ def compared(name: str, tables: tuple[Table, Table], formula: Callable[[int, int
 
 
 def bayes() -> None:
-    """1.26 million ratings by variational Bayes in 1, 2 and 4 processes: seconds, bytes sent, memory, the same answer."""
+    """1.26 million ratings by variational Bayes in 1, 2 and 4 processes: seconds, bytes sent, memory, error."""
     tables = _long_tail.split(_long_tail.ratings(RATINGS), RATINGS)
     compared("bayes", tables, lambda width, size: costs.sent_by_bayes(RATINGS.items, width, size))
 
@@ -146,11 +156,47 @@ def dealing() -> None:
             )
 
 
+def write_long(path: Path) -> None:
+    """Ratings of users and items with long names, as they are: neither compressed nor encoded."""
+    rows = different(LONG, LONG_USERS, LONG_ITEMS)
+    schema = pa.schema([("user", pa.string()), ("item", pa.string()), ("rating", pa.float32())])
+    counts = {"user": LONG_USERS, "item": LONG_ITEMS}
+    names = {of: pa.array([f"{of} {i:0{LETTERS}d}" for i in range(count)]) for of, count in counts.items()}
+    with pq.ParquetWriter(path, schema, use_dictionary=False, compression="none") as file:
+        for first in range(0, len(rows["rating"]), _long_tail.ROWS):
+            some = slice(first, first + _long_tail.ROWS)
+            ids = {of: names[of].take(pa.array(rows[of][some])) for of in counts}
+            file.write_table(pa.table(ids | {"rating": rows["rating"][some]}, schema))
+
+
+def address_space() -> None:
+    """A Parquet set fitted by four processes none of which is given as much address space as it has bytes."""
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        apart(write_long, folder / "long.parquet")
+        size = (folder / "long.parquet").stat().st_size
+        given = {"arguments": {"settings": {}}, "address_space": LIMIT}
+        ran = run(4, 1, "fit", folder / "out", [folder / "long.parquet"], SPARING, **given)
+        record(
+            "distributed",
+            "address space | 4 × 1",
+            n=sum(figures["own_ratings"] for figures in ran.each),
+            file_bytes=size,
+            limit_bytes=LIMIT,
+            address_space_bytes=ran.most("address_space_bytes"),
+            peak_bytes_dealing=ran.most("peak_bytes_dealing"),
+            peak_bytes_fit=ran.most("peak_bytes_fit"),
+            seconds=ran.seconds,
+            deal_seconds=ran.most("deal_seconds"),
+        )
+
+
 RUNS = {
     "distributed-bayes": bayes,
     "distributed-clicks": clicks,
     "distributed-network": network,
     "distributed-dealing": dealing,
+    "distributed-address-space": address_space,
 }
 
 if __name__ == "__main__":
