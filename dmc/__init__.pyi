@@ -1,6 +1,7 @@
 from . import (
     datasets as datasets,
     diagnostics as diagnostics,
+    distributed as distributed,
     kernels as kernels,
     metrics as metrics,
     nn as nn,

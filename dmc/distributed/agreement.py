@@ -79,7 +79,12 @@ def _raise_first(group: Group, error: Exception | None) -> None:
     own = None
     if error is not None and not isinstance(error, ElsewhereError):
         own = [next(i for i, (kind, _) in enumerate(KINDS) if isinstance(error, kind)), str(error)]
-    told = everyone(group, own)
+    try:
+        told = everyone(group, own)
+    except LostProcess:
+        if error is not None:
+            raise error from None  # which may well be why the others are gone, or at least is what is known
+        raise
     first = next((rank for rank, one in enumerate(told) if one is not None), None)
     if error is not None and first in (None, group.rank):
         raise error

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +40,8 @@ class Buckets:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._open.close()
+        with suppress(OSError):  # a full disk, which was told of, cannot take what is left to write either
+            self._open.close()
 
     def add(self, batch: Any, parts: NDArray[np.int64]) -> None:
         """Some rows, of which (rows,) parts; they stay in their order."""
@@ -66,14 +68,12 @@ class Buckets:
                 writer.close()
                 self._files[bucket].seek(0)
 
-    def read(self, bucket: int, count: int) -> Iterator[Any]:
-        """The rows of a bucket, so many at a time, as batches with their parts; the room that they took is given
+    def read(self, buckets: Iterable[int], count: int) -> Iterator[Any]:
+        """The rows of some buckets, so many at a time, as batches with their parts; the room that they took is given
         back."""
-        if bucket not in self._files:
-            return
         waiting: list[Any] = []
         size = 0
-        for batch in ipc.open_stream(self._files[bucket]):
+        for batch in chain.from_iterable(map(self._batches, buckets)):
             waiting.append(batch)
             size += batch.num_rows
             while size >= count:
@@ -82,7 +82,11 @@ class Buckets:
                 waiting, size = table.slice(count).to_batches(), size - count
         if size:
             yield _joined(pa.Table.from_batches(waiting))
-        self._files.pop(bucket).close()
+
+    def _batches(self, bucket: int) -> Iterator[Any]:
+        if bucket in self._files:
+            yield from ipc.open_stream(self._files[bucket])
+            self._files.pop(bucket).close()
 
     @contextmanager
     def _words_for_a_full_disk(self) -> Iterator[None]:

@@ -6,7 +6,7 @@ import heapq
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +22,7 @@ from dmc.distributed.rows import Feedback, Intake, Verdict, judge
 from dmc.observations import DuplicateEntries, Observations
 from dmc.pattern import SparseIndex
 from dmc.recommend.fitting import Columns, Duplicates, what_repeats
+from dmc.recommend.tables.table import refuse_same_names
 from dmc.recommend.tables.vocabulary import Vocabulary
 
 ROUND = 1 << 19  # rows that a process sends at a time
@@ -83,6 +84,7 @@ def deal(
         In all processes, whichever has the reason.
     """
     columns = columns.for_duplicates(duplicates)
+    refuse_same_names(columns.asked())
     with Buckets(scratch) as buckets:
         intake, counts = Intake(columns, feedback, group.rank), np.zeros(N_PARTS, np.int64)
         with agreed(group):
@@ -95,7 +97,7 @@ def deal(
             buckets.finish()
         told = everyone(group, intake.told())
         with agreed(group):
-            verdict = judge(told, columns)
+            verdict = judge(told, columns, feedback)
         items = _Items(intake.items, verdict, group)
         how = "sum" if feedback == "implicit" else "last" if duplicates == "latest" else duplicates
         return _Dealing(group, buckets, counts, verdict, items, how).dealt()
@@ -133,6 +135,30 @@ def owners(counts: NDArray[np.int64], size: int) -> NDArray[np.int64]:
     return owner
 
 
+class Span(NamedTuple):
+    """Neighbouring buckets that are exchanged together."""
+
+    buckets: range
+    n_rounds: int
+
+
+def spans(counts: NDArray[np.int64]) -> list[Span]:
+    """As few as can be, where of one bucket or several no process sends more than `ROUND` rows; else a bucket alone.
+
+    Parameters
+    ----------
+    counts : (processes, buckets) int64
+        Rows that each process has of each bucket.
+    """
+    found, first, held = [], 0, np.zeros(len(counts), np.int64)
+    for bucket, more in enumerate(counts.T):
+        if held.any() and (held + more).max() > ROUND:
+            found.append(Span(range(first, bucket), -(-int(held.max()) // ROUND)))
+            first, held = bucket, np.zeros_like(held)
+        held = held + more
+    return [*found, Span(range(first, counts.shape[1]), -(-int(held.max()) // ROUND))]
+
+
 class _Dealing:
     """Exchanges the rows bucket by bucket, and makes the observations of one's own."""
 
@@ -143,14 +169,13 @@ class _Dealing:
         of_all = np.array(group.gather(counts))  # (size, parts)
         total = of_all.sum(axis=0)
         self._owner = owners(total, group.size)
-        longest = of_all.reshape(group.size, N_BUCKETS, OF_BUCKET).sum(axis=2).max(axis=0)
-        self._n_rounds = -(-longest // ROUND)  # (buckets,)
-        self._own = Growing(int(total[self._owner == group.rank].sum()))
+        self._spans = spans(of_all.reshape(group.size, N_BUCKETS, OF_BUCKET).sum(axis=2))
+        self._own = Growing(int(total[self._owner == group.rank].sum()), len(items.vocabulary), verdict.weighted)
         self._digest, self._n_repeats = hashing.Digest(), 0
 
     def dealt(self) -> Dealt:
-        for bucket in range(N_BUCKETS):
-            received = self._exchange(bucket)
+        for span in self._spans:
+            received = self._exchange(span)
             with agreed(self._group):
                 if received:
                     self._take(received)
@@ -162,21 +187,21 @@ class _Dealing:
             if rank != self._group.rank:
                 self._digest.join(numbers)
         vocabulary = self._items.vocabulary
-        users, parts, observations = self._own.finish(len(vocabulary), self._verdict.numbers["user"])
+        users, parts, observations = self._own.finish(np.zeros(0, np.int64 if self._verdict.numbers["user"] else "U1"))
         own, rows = np.unique(parts, return_counts=True)
         return Dealt(Share(self._group, own, rows), users, vocabulary, observations, str(self._digest))
 
-    def _exchange(self, bucket: int) -> list[Any]:
-        """Own rows of a bucket, in the order of processes and of rows in each."""
-        reading = self._buckets.read(bucket, ROUND)
+    def _exchange(self, span: Span) -> list[Any]:
+        """Own rows of some buckets, in the order of processes and of rows in each."""
+        reading = self._buckets.read(span.buckets, ROUND)
         received: list[list[Any]] = [[] for _ in range(self._group.size)]
-        for _ in range(self._n_rounds[bucket]):
+        for _ in range(span.n_rounds):
             with agreed(self._group):
                 pieces = self._pieces(next(reading, None))
             for sender, piece in zip(received, self._group.exchange(pieces), strict=True):
                 if len(piece):
                     sender.append(from_bytes(piece))
-        next(reading, None)  # which closes the file
+        next(reading, None)  # which closes the files
         return [batch for sender in received for batch in sender]
 
     def _pieces(self, batch: Any) -> list[NDArray[np.uint8]]:
@@ -249,11 +274,15 @@ class Growing:
     ----------
     count : int
         Of the entries, at most.
+    n_cols : int
+    weighted : bool
+        Whether they have weights.
     """
 
-    def __init__(self, count: int) -> None:
-        self._count, self._size = count, 0
-        self._arrays: list[NDArray[Any]] = []  # columns, values, and weights if there are any
+    def __init__(self, count: int, n_cols: int, weighted: bool) -> None:
+        self._size, self._n_cols = 0, n_cols
+        dtypes = [_checks.index_dtype(n_cols), np.float32, *([np.float32] if weighted else [])]
+        self._arrays: list[NDArray[Any]] = [np.empty(count, dtype) for dtype in dtypes]  # columns, values, weights
         self._users: list[NDArray[Any]] = []
         self._parts: list[NDArray[np.int64]] = []
         self._lengths: list[NDArray[np.int64]] = []
@@ -261,8 +290,6 @@ class Growing:
     def add(self, users: NDArray[Any], parts: NDArray[np.int64], rows: Observations) -> None:
         """Some more rows: their users, and the part of each."""
         given = [rows.pattern.by_row.indices, rows.values, *([] if rows.weights is None else [rows.weights])]
-        if not self._arrays:
-            self._arrays = [np.empty(self._count, one.dtype) for one in given]
         for array, one in zip(self._arrays, given, strict=True):
             array[self._size : self._size + len(one)] = one
         self._size += rows.n_observed
@@ -270,20 +297,14 @@ class Growing:
         self._parts.append(parts)
         self._lengths.append(np.diff(rows.pattern.by_row.indptr))
 
-    def finish(self, n_cols: int, numbers: bool) -> tuple[NDArray[Any], NDArray[np.int64], Observations]:
-        """(users,) their ids, (users,) the part of each, and all rows."""
-        none = np.zeros(0, np.int64)
-        if not self._arrays:
-            index = _checks.index_dtype(n_cols)
-            empty = SparseIndex(np.zeros(1, np.int64), none.astype(index))
-            observations = Observations.from_lines(empty, np.zeros(0, np.float32), (0, n_cols))
-            return none if numbers else np.zeros(0, "U1"), none, observations
+    def finish(self, no_user: NDArray[Any]) -> tuple[NDArray[Any], NDArray[np.int64], Observations]:
+        """(users,) their ids, of which `no_user` has the dtype; (users,) the part of each; and all rows."""
         for array in self._arrays:
             array.resize(self._size, refcheck=False)  # gives back the room of what was merged
         indices, values, *weights = self._arrays
-        indptr = np.concatenate([[0], np.cumsum(np.concatenate(self._lengths))])
-        users = np.concatenate(self._users)
-        observations = Observations.from_lines(
-            SparseIndex(indptr, indices), values, (len(users), n_cols), weights[0] if weights else None
-        )
-        return users, np.concatenate(self._parts), observations
+        none = np.zeros(0, np.int64)
+        indptr = np.cumsum(np.concatenate([[0], *self._lengths]), dtype=np.int64)
+        users = np.concatenate([no_user, *self._users])
+        index, shape = SparseIndex(indptr, indices), (len(users), self._n_cols)
+        observations = Observations.from_lines(index, values, shape, weights[0] if weights else None)
+        return users, np.concatenate([none, *self._parts]), observations

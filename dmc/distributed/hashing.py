@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from dmc._group import N_PARTS
 from dmc.distributed.ids import as_bytes, read_ids
-from dmc.recommend.tables.vocabulary import WHOLE
+from dmc.recommend.tables.vocabulary import DIGITS, WHOLE
 
 MOST = np.iinfo(np.int64)
 PART = 1 << 20  # entries looked at together: what is made of them on the way stays in the caches
@@ -41,15 +41,12 @@ def hashes(ids: NDArray[Any]) -> Hashes:
     """(n,) a hash of each id: of int64, or of text; text that is a whole number as it is written has that number's."""
     if ids.dtype.kind != "U":
         return splitmix64(ids.astype(np.int64, copy=False).view(np.uint64))
-    return splitmix64(np.fromiter(map(_number, ids.tolist()), np.uint64, len(ids)))
-
-
-def _number(text: str) -> int:
-    if len(text) <= 20 and text[-1:].isdigit() and WHOLE.fullmatch(text):
-        number = int(text)
-        if MOST.min <= number <= MOST.max:
-            return number % (1 << 64)
-    return zlib.crc32(as_bytes(text))
+    found = np.fromiter(map(zlib.crc32, as_bytes(ids)), np.uint64, len(ids))
+    first = ids.astype("U1").view(np.uint32)
+    for i in np.flatnonzero((first == ord("-")) | (first - np.uint32(ord("0")) <= 9)).tolist():
+        if len(ids[i]) <= DIGITS + 2 and WHOLE.fullmatch(ids[i]) and MOST.min <= int(ids[i]) <= MOST.max:
+            found[i] = int(ids[i]) % (1 << 64)
+    return splitmix64(found)
 
 
 def splitmix64(numbers: Hashes) -> Hashes:

@@ -57,7 +57,7 @@ def stored(ids: NDArray[Any], as_text: bool) -> Any:
     """Ids as an Arrow array of int64, or of UTF-8: of a type that is known before all of them are."""
     if not as_text:
         return pa.array(ids, pa.int64())
-    return pa.array(map(as_bytes, ids.astype(str).tolist()), pa.binary())
+    return pa.array(as_bytes(ids.astype(str)), pa.binary())
 
 
 def restored(array: Any, numbers: bool) -> NDArray[Any]:
@@ -71,9 +71,12 @@ def restored(array: Any, numbers: bool) -> NDArray[Any]:
     return found
 
 
-def as_bytes(text: str) -> bytes:
-    """In UTF-8; bytes that were none come out as they went in."""
-    return text.encode("utf-8", "surrogateescape")
+def as_bytes(text: NDArray[Any]) -> list[bytes]:
+    """Texts in UTF-8; bytes that were none come out as they went in."""
+    try:
+        return text.astype(bytes).tolist()
+    except UnicodeEncodeError:  # not all are ASCII
+        return [one.encode("utf-8", "surrogateescape") for one in text.tolist()]
 
 
 def ids_to_bytes(array: Any) -> NDArray[np.uint8]:

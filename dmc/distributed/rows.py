@@ -61,6 +61,10 @@ class Intake:
 
     def take(self, batch: Any) -> Rows | None:
         """A batch in its form; None if a row of it is wrong, so that only its faults count."""
+        if not isinstance(batch, pa.RecordBatch):
+            raise TypeError(
+                f"the batches hold a {type(batch).__name__}; give Arrow record batches, as those of a table"
+            )
         file, first = json.loads((batch.schema.metadata or {}).get(PLACE, "[null, 0]"))
         where = (f"of {file}", first) if file else (f"of process {self._rank}", self.n_rows)
         self.n_rows += batch.num_rows
@@ -109,11 +113,14 @@ class Intake:
         kind = kind_of(column.type, as_number)
         if as_number and kind not in (NUMBERS, NOTHING):
             raise TypeError(f"column {name!r} {place} holds {kind}, where numbers belong; convert it first")
-        if kind != NOTHING:
-            known = self._kinds.setdefault(name, (kind, place))
-            if known[0] != kind:
-                raise ValueError(what_differs(name, known, (kind, place)))
+        if kind != NOTHING and (name != self._columns.time or kind != TEXT):
+            self._remember(name, kind, place)
         return decoded(column)
+
+    def _remember(self, name: str, kind: str, place: str) -> None:
+        known = self._kinds.setdefault(name, (kind, place))
+        if known[0] != kind:
+            raise ValueError(what_differs(name, known, (kind, place)))
 
     def _count(
         self, wrong: Any, where: tuple[str, int], name: str, noun: str, tail: str = "", remedy: str = ""
@@ -175,9 +182,7 @@ class Intake:
         if kind_of(column.type) == TEXT:
             texts = column.to_numpy(zero_copy_only=False)
             kind = "numbers in text" if _checks.is_number(texts[0]) else "dates in text"
-            known = self._kinds.setdefault(f"{name} as text", (kind, where[0]))
-            if known[0] != kind:
-                raise ValueError(what_differs(name, known, (kind, where[0])))
+            self._remember(name, kind, where[0])
             return Table.open({name: texts}).times(name)
         times = Table.open({name: column.to_numpy(zero_copy_only=False)}).times(name)
         if times.dtype.kind in "mM":
@@ -204,20 +209,23 @@ class Verdict(NamedTuple):
         Whether the ids of users, and of items, are stored as text.
     numbers : dict of bool
         Whether all of them are whole numbers.
+    weighted : bool
+        Whether values have weights, which counts are multiplied by.
     """
 
     as_text: dict[str, bool]
     numbers: dict[str, bool]
+    weighted: bool
 
 
-def judge(told: Sequence[dict[str, Any]], columns: Columns) -> Verdict:
+def judge(told: Sequence[dict[str, Any]], columns: Columns, feedback: Feedback) -> Verdict:
     """Raise if what the processes tell of their rows does not go together, or a row is wrong; else what they are."""
     kinds: dict[str, tuple[str, str]] = {}
     for one in told:
         for name, (kind, place) in one["kinds"].items():
             known = kinds.setdefault(name, (kind, place))
             if known[0] != kind:
-                raise ValueError(what_differs(name.removesuffix(" as text"), known, (kind, place)))
+                raise ValueError(what_differs(name, known, (kind, place)))
     faults: dict[tuple[str, ...], list[Any]] = {}
     for one in told:
         for *key, count, place in one["faults"]:
@@ -236,6 +244,7 @@ def judge(told: Sequence[dict[str, Any]], columns: Columns) -> Verdict:
     return Verdict(
         {side: kinds[name][0] != WHOLE for side, name in sides.items()},
         {side: not any(one["texts"][side] for one in told) for side in sides},
+        columns.weight is not None and feedback == "explicit",
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import json
 import os
@@ -50,7 +51,8 @@ def batches(paths: Source, columns: Columns, group: Group) -> Iterator[Any]:
     Parameters
     ----------
     paths : path or sequence of paths
-        Files, or folders with files \\*.parquet or \\*.pq at any depth, without those called ".…" or "_…".
+        Files, or folders with files \\*.parquet or \\*.pq at any depth, without those called ".…" or "_…"; or patterns
+        of such names.
     columns : Columns
         What is read. A rating of that very name may be missing everywhere.
     group : Group
@@ -87,7 +89,10 @@ def _files_of(path: Path) -> list[Path]:
         if not found:
             raise FileNotFoundError(f"the folder {path} holds no Parquet file (*.parquet); check the path")
         return found
-    if not path.exists():
+    if not path.exists():  # a name may hold a bracket
+        matching = sorted(glob.glob(str(path)))
+        if matching:
+            return [file for one in matching for file in _files_of(Path(one))]
         raise FileNotFoundError(f"there is no file or folder {path}; check the path, which all processes have to see")
     return [path]
 

@@ -19,6 +19,7 @@ S. Rendle et al., "iALS++: speeding up matrix factorization with subspace optimi
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -323,9 +324,11 @@ class Descent:
     def sweep(self) -> None:
         self.falls.append(self.problem.sweep(self.U, self.V, self._predicted))
 
-    def run(self, run: Run, sweeps: int, tol: float = 0.0) -> Status:
+    def run(
+        self, run: Run, sweeps: int, tol: float = 0.0, keep: Callable[[Status | None], None] = lambda _: None
+    ) -> Status:
         """A phase of a run: sweep until one takes no more than `tol` of the value off it, or, without `tol`, so many
-        times."""
+        times; `keep` is called after each, with how the phase ends there, if it does."""
         first = len(self.falls)
 
         def look() -> Look:
@@ -334,6 +337,7 @@ class Descent:
                 status = Status.NONFINITE
             elif tol > 0 and falls and falls[-1] <= tol * self.value:
                 status = Status.CONVERGED
+            keep(status)
             moved = falls[-1] / (max(falls) or 1.0) if falls else 1.0
             watched = run.callbacks or run.group.size > 1  # whether others look on is not known here
             factors = self.factors

@@ -100,7 +100,7 @@ def fit(
         raise TypeError(f"the observations are {observations.dtype}; make them float32")
     if start is not None and not _goes_on(start, observations):
         attributes, start = (start.rows.attributes, start.columns.attributes), None
-    with kernels.sharing_cores(TUNING.max_start_width), Run(callbacks) as run:
+    with kernels.sharing_cores(TUNING.max_start_width), Run(callbacks, share.group) as run:
         given = Given(run, observations, bound, _checks.generator(seed), attributes, share, keeper)
         found = _Fit.warm(given, start) if start else _Fit.first(given)
         if found.to_the_end() is Status.MAX_STEPS and start is None:

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from dmc import _checks
+from dmc._group import ALONE, Group, Share
+from dmc._keeper import NOTHING_KEPT, Keeper
 from dmc._warn import warn
 from dmc.factors import Factors
 from dmc.observations import Observations
@@ -28,6 +30,8 @@ def fit(
     rng: np.random.Generator,
     starts: Sequence[RatingModel] = (),
     side_information: SideInformation = NONE,
+    share: Share | None = None,
+    keeper: Keeper = NOTHING_KEPT,
 ) -> tuple[list[RatingModel], FitInfo]:
     """The models; what the fit tells of itself is the first one's.
 
@@ -42,6 +46,10 @@ def fit(
         Of the same kind: each is fitted further, and no others. A network starts anew.
     side_information : SideInformation, optional
         For variational Bayes.
+    share : Share, optional
+        Which rows these are, of those of all processes; left out: all.
+    keeper : Keeper
+        Gets what is needed to go on from.
 
     Raises
     ------
@@ -51,7 +59,7 @@ def fit(
     models: list[RatingModel] = []
     begin: Sequence[RatingModel | None] = starts or [None] * settings.ensemble
     for start in begin:
-        model = _fit_one(settings, observations, rng, start, side_information)
+        model = _fit_one(settings, observations, rng, start, side_information, share, keeper)
         if model.status is Status.NONFINITE:
             raise FloatingPointError(f"the fit failed: {model.status}")
         if model.stopped_by == "interrupt":
@@ -68,20 +76,24 @@ def _fit_one(
     rng: np.random.Generator,
     start: RatingModel | None,
     side_information: SideInformation,
+    share: Share | None,
+    keeper: Keeper,
 ) -> RatingModel:
     watchers = settings.watchers
     if settings.kind == "implicit":
         begin = start if isinstance(start, Preferences) else None
-        found = implicit.fit(observations, settings.rank, rng, watchers, settings.device, begin, side_information)
+        found = implicit.fit(
+            observations, settings.rank, rng, watchers, settings.device, begin, side_information, share, keeper
+        )
         _warn_of_preferences(found, observations)
         return found
     if settings.kind == "network":
         how = settings.network
-        fitted = how.fit(observations, rng, watchers)
-        return NetworkModel.of(fitted, observations, how.rank)
+        fitted = how.fit(observations, rng, watchers, share, keeper)
+        return NetworkModel.of(fitted, observations, how.rank, ALONE if share is None else share.group)
     before = start if isinstance(start, VariationalFactorization) else None
-    model = bayesian.fit(observations, settings.rank, rng, watchers, before, side_information)
-    return noise_free.finish(model, observations)
+    model = bayesian.fit(observations, settings.rank, rng, watchers, before, side_information, share, keeper)
+    return noise_free.finish(model, observations) if share is None else model
 
 
 def _warn_of_preferences(found: Preferences, counts: Observations) -> None:
@@ -133,6 +145,8 @@ def served(models: Sequence[RatingModel]) -> Factors:
     return Factors(np.hstack([f.U for f in each]), (), share * np.hstack([f.V for f in each]), row_bias, column_bias)
 
 
-def range_of(observations: Observations) -> tuple[float, float]:
-    """The lowest and the highest rating."""
-    return float(observations.values.min()), float(observations.values.max())
+def range_of(observations: Observations, group: Group = ALONE) -> tuple[float, float]:
+    """The lowest and the highest rating of all processes."""
+    values = np.asarray(observations.values, np.float64)
+    ends = group.max(np.array([(-values).max(initial=-np.inf), values.max(initial=-np.inf)]))
+    return -float(ends[0]), float(ends[1])

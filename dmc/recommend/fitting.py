@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dmc import _checks, entries, kernels
+from dmc._group import ALONE, Group
 from dmc._warn import warn
 from dmc.observations import DuplicateEntries, Observations
 from dmc.recommend import answers, ensemble, list_ranking
@@ -136,7 +137,7 @@ def fit(
             models, info = ensemble.fit(settings, observations, rng, starts, side_information)
     encodings = of_users and of_users[0], of_items and of_items[0]
     told = Told(columns, users, items, encodings)
-    return _served(settings, told, Fitted(observations, models), info, calibration)
+    return served_state(settings, told, Fitted(observations, models), info, calibration)
 
 
 class Told(NamedTuple):
@@ -198,7 +199,7 @@ def _warn_of_ratings(settings: RecommenderSettings, observations: Observations) 
         )
 
 
-def _served(
+def served_state(
     settings: RecommenderSettings,
     told: Told,
     fitted: Fitted,
@@ -206,15 +207,18 @@ def _served(
     calibration: Calibration | None,
     origin: Origin | None = None,
     refit: bool = True,
+    ranked: bool = True,
+    group: Group = ALONE,
 ) -> State:
-    """What is served, from fitted models and their ratings; with the ranking of lists from scratch, or grown."""
+    """What is served, from fitted models and their ratings; with the ranking of lists from scratch, or grown; or, if
+    they are not to be `ranked`, by predicted rating. `group`: the processes that have ratings."""
     observations, models = fitted
     explicit, served = settings.feedback == "explicit", ensemble.served(models)
     ranking: Lazy[Ranking] | None = None
     attributes, where = models[0].attributes, (settings.device, settings.n_threads)
-    if explicit and origin is None:
+    if explicit and ranked and origin is None:
         ranking = Lazy(partial(list_ranking.rank_lists, observations, served, attributes, *where))
-    elif explicit and origin is not None:
+    elif explicit and ranked and origin is not None:
         ranking = Lazy(partial(list_ranking.rank_again, origin, observations, served, attributes, refit, *where))
     return State(
         columns=told.columns[:3],
@@ -223,7 +227,7 @@ def _served(
         items=told.items,
         encodings=told.encodings,
         mean=models[0].mean,
-        range=ensemble.range_of(observations) if explicit else (-math.inf, math.inf),
+        range=ensemble.range_of(observations, group) if explicit else (-math.inf, math.inf),
         left=np.asarray(served.left),
         right=np.asarray(served.right),
         seen=observations.pattern.by_row,
@@ -276,7 +280,7 @@ def fold_in(
         origin = grown(before, Origin(before.ranking, row_of, column_of, changed))
     told = Told(columns, users.vocabulary, items.vocabulary, before.encodings)
     fitted = Fitted(observations, extended)
-    return _served(settings, told, fitted, before.fit_info, before.calibration, origin, refit=False)
+    return served_state(settings, told, fitted, before.fit_info, before.calibration, origin, refit=False)
 
 
 def _no_ratings(columns: Columns) -> dict[str, NDArray[Any]]:
@@ -322,7 +326,7 @@ def fit_further(
         models, info = ensemble.fit(settings, observations, _checks.generator(settings.random_state), starts)
     origin = more.origin if more.origin is not None and more.origin.ranking.made else None
     told = Told(Columns(*before.columns, before.weight), more.users, more.items, before.encodings)
-    state = _served(settings, told, Fitted(observations, models), info, before.calibration, origin)
+    state = served_state(settings, told, Fitted(observations, models), info, before.calibration, origin)
     if origin is not None and state.ranking is not None:
         state.ranking()  # here and now, not by the first who asks for a list
         state = replace(state, origin=None)  # which would hold on to the ranking before

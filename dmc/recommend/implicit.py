@@ -5,24 +5,27 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 
 from dmc import _checks
 from dmc._group import Share
+from dmc._keeper import NOTHING_KEPT, Keeper
 from dmc.factors import Factors
 from dmc.observations import Observations
 from dmc.pattern import plain
 from dmc.recommend import implicit_search
 from dmc.recommend.all_pairs import AllPairs, Descent, Settings
 from dmc.recommend.implicit_search import Search, settings_for
+from dmc.recommend.implicit_snapshot import Course
 from dmc.recommend.preferences import Preferences
 from dmc.recommend.side_information import NONE, SideInformation
 from dmc.solver import initial, steps
 from dmc.solver.callbacks import History
 from dmc.solver.loop import Callback, Run, solve
 from dmc.solver.problem import MaskedLeastSquares
-from dmc.solver.solution import Record
+from dmc.solver.solution import Record, Status
 
 
 @dataclass(frozen=True)
@@ -71,6 +74,7 @@ def fit(
     start: Preferences | None = None,
     side_information: SideInformation = NONE,
     share: Share | None = None,
+    keeper: Keeper = NOTHING_KEPT,
 ) -> Preferences:
     """Weighted least squares over all pairs, chosen ones 1 and all others 0, for users and items in turn.
 
@@ -100,6 +104,8 @@ def fit(
     share : Share, optional
         The rows that these counts are of, where several processes hold some each, and all of them all columns; they
         call this with the same arguments otherwise. Left out: all rows.
+    keeper : Keeper
+        Gets what is needed to go on from after each sweep, and is asked for it first.
 
     Returns
     -------
@@ -135,7 +141,7 @@ def fit(
     rng = np.random.default_rng(seed)
     if device is None:
         most = min(most, int(share.group.sum(np.array([len(rows)]))[0]), len(cols))
-        found = _fit(among, most, rank is None, rng, callbacks, start, share)
+        found = _fit(among, most, rank is None, rng, callbacks, start, share, keeper)
     else:
         width = min(rank or TUNING.device_rank, most, *among.shape)
         found = _fit_on_device(among, width, rng, callbacks, device, start)
@@ -167,11 +173,13 @@ def _fit(
     callbacks: Sequence[Callback],
     start: Preferences | None,
     share: Share,
+    keeper: Keeper,
 ) -> Preferences:
     group = share.group
     with Run(callbacks, group) as run:
+        course = Course(keeper, run, rng)
         if start is None:
-            settings, begin, width, history = _found(run, counts, most, any_rank, rng, share)
+            settings, begin, width, history = _found(run, counts, most, any_rank, rng, share, course)
             searched = [record for record in history if "ndcg" in record]
             n_searched = int(group.sum(np.array([counts.n_observed]))[0])
         else:
@@ -179,8 +187,11 @@ def _fit(
             width = begin.width if any_rank else max(begin.width, most)
             searched, n_searched = start.searched, start.n_searched
         problem = AllPairs.of(counts.pattern, counts.values, settings, group)
-        last = Descent.beginning(problem, begin, width, rng)
-        last.run(run, TUNING.max_sweeps, TUNING.tol)
+        last = course.begun(problem)
+        if last is None:
+            last = Descent.beginning(problem, begin, width, rng)
+        if run.status is not Status.CONVERGED or not last.falls:  # which it was before this process began
+            last.run(run, TUNING.max_sweeps - len(last.falls), TUNING.tol, partial(course.keep, None, last))
     assert run.status is not None
     factors, history = last.factors().map(plain), history + last.records("fit", run.n_steps)
     ending = history, run.n_steps, run.stopped_by
@@ -188,13 +199,19 @@ def _fit(
 
 
 def _found(
-    run: Run, counts: Observations, most: int, any_rank: bool, rng: np.random.Generator, share: Share
+    run: Run,
+    counts: Observations,
+    most: int,
+    any_rank: bool,
+    rng: np.random.Generator,
+    share: Share,
+    course: Course,
 ) -> tuple[Settings, Factors | None, int, list[Record]]:
     """What held-out counts say: the settings, where to begin, and the rank; and what was measured on the way."""
     told = counts.shape, counts.values
     search, first_rank = None, min(implicit_search.TUNING.first_rank, most)
     with run.until_interrupted():
-        search = Search(counts, rng, run, share)
+        search = Search(counts, rng, run, share, course)
         if search.possible:
             search.find_ridge(first_rank)
             if any_rank:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dmc._group import ALONE, Group, Share
+from dmc._keeper import NOTHING_KEPT
 from dmc.factors import Array
 from dmc.observations import Observations
 from dmc.recommend.all_pairs import AllPairs, Descent, Settings, confidence
+from dmc.recommend.implicit_snapshot import Course
 from dmc.solver.loop import Run
 from dmc.solver.solution import Record, Status
 
@@ -112,6 +115,8 @@ class Search:
         Of which each fit is a phase.
     share : Share, optional
         The rows that these counts are of, where several processes hold some each. Left out: all.
+    course : Course, optional
+        What the search has come to before; left out: to nothing.
 
     Attributes
     ----------
@@ -123,7 +128,15 @@ class Search:
         What was measured after each sweep, and of each fit: see `dmc.recommend.preferences.Preferences`.
     """
 
-    def __init__(self, counts: Observations, rng: np.random.Generator, run: Run, share: Share | None = None) -> None:
+    def __init__(
+        self,
+        counts: Observations,
+        rng: np.random.Generator,
+        run: Run,
+        share: Share | None = None,
+        course: Course | None = None,
+    ) -> None:
+        self._course = Course(NOTHING_KEPT, run, rng) if course is None else course
         share = Share.whole(counts.shape[0]) if share is None else share
         self._group = group = share.group
         of_parts = share.of_parts(np.asarray(counts.pattern.by_row.indptr))
@@ -184,12 +197,19 @@ class Search:
             return False
         best, first = self.best, self.best is None
         problem = self._problem.with_settings(self._problem.settings._replace(ridge=ridge))
-        tried = Descent.beginning(problem, None if best is None else best.factors(), rank, self._rng)
+        if self._course.repeats:
+            return self._repeat(problem, rank)
+        tried = self._course.begun(problem)
+        if tried is None:
+            tried = Descent.beginning(problem, None if best is None else best.factors(), rank, self._rng)
         wider = best is not None and rank > best.rank
-        tried.run(self._run, TUNING.first_sweeps if first else TUNING.more_sweeps)
-        self.history += tried.records("search", self._run.n_steps)
+        sweeps = (TUNING.first_sweeps if first else TUNING.more_sweeps) - len(tried.falls)
+        tried.run(self._run, sweeps, keep=partial(self._course.keep, best, tried))
+        records = tried.records("search", self._run.n_steps)
+        self.history += records
         if self._run.status is Status.NONFINITE:  # with these settings; with others it may go well
             self._run.status = Status.COMPLETED
+            self._course.over(better=False, records=records)
             return False
         if self._run.ended:
             self.best = self.best or tried
@@ -199,12 +219,23 @@ class Search:
         gain = self._mean(gains)
         noise = float(np.sqrt(self._mean((gains - gain) ** 2)) / np.sqrt(self._n_judges))
         freer = wider or ridge <= self.ridge / TUNING.long_step  # which has to be worth it
-        better = first or gain > (noise if freer else 0)
+        better = bool(first or gain > (noise if freer else 0))
         found = {"rank": rank, "ridge": ridge, "ndcg": self._mean(scores), "noise": noise}
         self.history.append({"phase": "search", "n_steps": self._run.n_steps} | found)
+        self._course.over(better=better, records=[*records, self.history[-1]])
         if better:
             self.best, self._scores = tried, scores
-        return bool(better)
+        return better
+
+    def _repeat(self, problem: AllPairs, rank: int) -> bool:
+        """A fit that is over, by its outcome."""
+        outcome = self._course.outcome()
+        self.history += outcome["records"]
+        if outcome["better"]:
+            self.best = self._course.best(problem, rank)
+        if not self._course.repeats and self.best is not None:
+            self._scores = self._judge(self.best)
+        return bool(outcome["better"])
 
     def _mean(self, of_judges: NDArray[np.float64]) -> float:
         return float(self._group.sum(of_judges.sum()) / self._n_judges)

@@ -338,7 +338,18 @@ class Recommender(FittedRecommender):
         FileNotFoundError, ValueError
             If there is no such file, or it is damaged, foreign or of a newer version.
         """
-        settings, state = storage.read(path, mmap)
+        return cls.serving(*storage.read(path, mmap))
+
+    @classmethod
+    def serving(cls, settings: RecommenderSettings, state: State) -> Recommender:
+        """One that serves what was fitted or read elsewhere.
+
+        Parameters
+        ----------
+        settings : RecommenderSettings
+            With which it was fitted.
+        state : State
+        """
         model = cls(**settings.for_file())
         model._state = state
         return model

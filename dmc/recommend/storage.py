@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from dmc._warn import warn
 from dmc.factors import Factors
 from dmc.observations import Observations
 from dmc.pattern import SparseIndex
-from dmc.recommend import list_ranking, models
+from dmc.recommend import list_ranking, models, shards
 from dmc.recommend.forgetting import no_ratings, nothing_of_nobody, without_users
 from dmc.recommend.intervals import Calibration
 from dmc.recommend.models import RatingModel
@@ -67,6 +68,8 @@ def write(settings: RecommenderSettings, state: State, path: str | os.PathLike[s
     if state.ranking is not None and (ranking := _made(state.ranking, path, ratings)) is not None:
         of_ranking, header["ranking"] = list_ranking.arrays(ranking, preferences=ratings)
         arrays |= _below("ranking.", of_ranking)
+    if settings.feedback == "explicit" and state.ranking is None:
+        header["ranked"] = False
     model_file.save(path, "Recommender", arrays, header)
 
 
@@ -81,9 +84,15 @@ def _made(ranking: Lazy[Ranking], path: str | os.PathLike[str], ratings: bool) -
         return None
 
 
-def read(path: str | os.PathLike[str], mmap: bool) -> tuple[RecommenderSettings, State]:
-    """Settings and state out of a file of any version; the models stay there until they are asked for."""
-    arrays, header = model_file.load(path, "Recommender", mmap=mmap)
+def read(path: str | os.PathLike[str] | Sequence[os.PathLike[str]], mmap: bool) -> tuple[RecommenderSettings, State]:
+    """Settings and state out of a file of any version, out of several of one model, or out of a folder of such; the
+    models stay there until they are asked for."""
+    paths = [path] if isinstance(path, (str, os.PathLike)) else path
+    if len(paths) == 1 and Path(paths[0]).is_dir():
+        paths = [Path(paths[0]) / name for name in shards.listed(Path(paths[0]))]
+    if len(paths) > 1 and mmap:
+        raise ValueError(f"{path} is a folder of {len(paths)} files, which are not mapped as one; load it without mmap")
+    arrays, header = shards.load(paths) if len(paths) > 1 else model_file.load(paths[0], "Recommender", mmap=mmap)
     info = FitInfo(Status[header["status"]], header["n_iter"], header["validation_rmse"], header.get("history", []))
     settings = _settings(header["settings"], info)
     numbers = header.get("models", header.get("members"))  # which they were called up to version 2
@@ -100,7 +109,7 @@ def read(path: str | os.PathLike[str], mmap: bool) -> tuple[RecommenderSettings,
     else:
         seen, fitted = no_ratings(len(users)), Lazy(_refused)
     ranking: Lazy[Ranking] | None = None
-    if numbers and settings.feedback == "explicit":
+    if numbers and settings.feedback == "explicit" and header.get("ranked", True):
         ranking = _ranking(arrays, header.get("ranking"), served, fitted)
     user, item, rating = header["columns"]
     of_users, of_items = header.get("encodings", (None, None))

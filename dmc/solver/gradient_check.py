@@ -50,7 +50,8 @@ def check_problem(problem: Problem, factors: Factors, *, tol: float | None = Non
     """
     if problem.group.size > 1:
         raise ValueError(
-            f"the rows of the problem are dealt among {problem.group.size} processes; check it in one process, with all rows"
+            f"the rows of the problem are dealt among {problem.group.size} processes; check it in one process, with "
+            "all rows"
         )
     value, gradient = problem.value_and_grad(factors)
     eps = float(array_namespace(factors.U).finfo(factors.U.dtype).eps)

@@ -65,8 +65,7 @@ class Table:
         >>> Table.open(chunks).ids("user").tolist()
         ['ann', 'bob']
         """
-        if len(set(columns)) < len(columns):
-            raise ValueError(f"the columns asked for are {', '.join(map(repr, columns))}; name another one for each")
+        refuse_same_names(columns)
         if isinstance(source, Table):
             return source
         if isinstance(source, (str, os.PathLike)):
@@ -287,6 +286,12 @@ class Table:
             raise ImportError(
                 "output='frame' needs pandas, which is not installed; run: pip install pandas, or ask with a frame"
             ) from None
+
+
+def refuse_same_names(columns: Sequence[str]) -> None:
+    """Raise if two of the columns asked for are one."""
+    if len(set(columns)) < len(columns):
+        raise ValueError(f"the columns asked for are {', '.join(map(repr, columns))}; name another one for each")
 
 
 def refuse_rounding(name: str, what: str, lost: float, least: float, most: float, mean: float) -> None:

@@ -1,0 +1,243 @@
+"""A recommender that is fitted in several processes, each of which keeps its own users."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from dmc import _checks, _extensions, kernels
+from dmc._group import ALONE, Group
+from dmc._keeper import NOTHING_KEPT, Keeper
+from dmc._warn import warn
+from dmc.distributed import shards
+from dmc.distributed.agreement import agreed, everyone
+from dmc.distributed.checkpoint import Checkpoint
+from dmc.distributed.dealing import Dealt, deal
+from dmc.distributed.sources import batches
+from dmc.recommend import ensemble
+from dmc.recommend.bayesian_model import MAX_PRECISION, VariationalFactorization
+from dmc.recommend.fitting import RATING, Columns, Duplicates, Told, served_state
+from dmc.recommend.models import RatingModel
+from dmc.recommend.recommender import Recommender as OwnRecommender
+from dmc.recommend.settings import Feedback, ModelName, RecommenderSettings
+from dmc.recommend.state import FitInfo, Fitted
+from dmc.recommend.tables.vocabulary import Vocabulary
+from dmc.solver.callbacks import Progress
+from dmc.solver.loop import Callback
+from dmc.solver.solution import StepInfo
+
+Source = str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | Iterable[Any]
+
+
+class Recommender:
+    """`dmc.Recommender`, fitted in several processes: users are dealt to them, and items are everybody's.
+
+    Every process makes one with the same settings, and calls the same methods. What comes out is that of one process,
+    up to rounding, for any number of them. Lists go by predicted rating. There are no ensembles, intervals or features
+    of users and items.
+
+    Parameters
+    ----------
+    rank, feedback, model, depth, l2, validation_fraction, random_state, n_threads, verbose, callbacks
+        As of `dmc.Recommender`; the seed is a whole number. The first process shows the progress. A callback that
+        returns true in one process ends the fit in all; it sees the factors of the own users.
+
+    Attributes
+    ----------
+    own_ : dmc.Recommender
+        Of the own users and all items.
+    group_ : Group
+        The processes.
+
+    Examples
+    --------
+    In one process, which needs no launcher:
+
+    >>> import dmc.distributed, pyarrow
+    >>> ratings = {"user": ["ann", "ann", "bob", "bob"], "item": ["a", "b", "a", "c"], "rating": [5.0, 3.0, 4.0, 2.0]}
+    >>> rec = dmc.distributed.Recommender().fit([pyarrow.RecordBatch.from_pydict(ratings)])
+    >>> len(rec.own_.users_)
+    2
+    """
+
+    def __init__(
+        self,
+        rank: int | None = None,
+        *,
+        feedback: Feedback = "explicit",
+        model: ModelName | None = None,
+        depth: int | None = None,
+        l2: float | None = None,
+        validation_fraction: float | None = None,
+        random_state: int = 0,
+        n_threads: int | None = None,
+        verbose: bool = False,
+        callbacks: Sequence[Callback] = (),
+    ) -> None:
+        seed = _checks.integer(random_state, "random_state", 0)
+        self._settings = RecommenderSettings(
+            rank, feedback, model, depth, l2, validation_fraction, random_state=seed, n_threads=n_threads,
+            verbose=verbose, callbacks=callbacks
+        ).checked()  # fmt: skip
+
+    def fit(
+        self,
+        source: Source,
+        user: str = "user",
+        item: str = "item",
+        rating: str = RATING,
+        duplicates: Duplicates = "error",
+        *,
+        weight: str | None = None,
+        time: str | None = None,
+        group: Group = ALONE,
+        checkpoint: str | os.PathLike[str] | None = None,
+        scratch: str | os.PathLike[str] | None = None,
+    ) -> Recommender:
+        """Fit to ratings, or to clicks; every process calls this.
+
+        Parameters
+        ----------
+        source : paths, or iterable of pyarrow.RecordBatch
+            Parquet files and folders, the same in all processes, each of which reads a share of them; or the rows of
+            this process, which may be anybody's.
+        user, item, rating, duplicates, weight, time
+            As of `dmc.Recommender.fit`.
+        group : Group
+            From `connected`.
+        checkpoint : path, optional
+            A folder on a disk that all processes see: gets what is needed to go on from after each sweep. If it holds
+            that of the same data and settings, the fit goes on from there, with any number of processes.
+        scratch : path, optional
+            A folder on a disk of this machine, where rows wait for their owners; left out: that of temporary files.
+
+        Returns
+        -------
+        Recommender
+            Itself.
+
+        Raises
+        ------
+        ValueError, TypeError, OSError, ImportError
+            In all processes, whichever has the reason; those that have none raise an `ElsewhereError`.
+        LostProcess
+            If another process ended, or is not reached any more.
+        FloatingPointError
+            If the fit overflowed.
+        """
+        columns = Columns(user, item, rating, weight, time)
+        self._refuse_differences(group, columns, duplicates)
+        settings = self._settings
+        rows: Any = batches(source, columns, group) if shards.are_paths(source) else source  # type: ignore[arg-type]
+        dealt = deal(rows, columns, settings.feedback, duplicates, group, scratch)
+        keeper: Keeper = NOTHING_KEPT
+        if checkpoint is not None:
+            keeper = Checkpoint(checkpoint, dealt.share, self._identity(columns, duplicates), dealt.digest)
+        with kernels.threads(settings.n_threads), _interrupts(group) as interrupted:
+            watchers: list[Callback] = [*settings.callbacks, *self._progress(group), interrupted]
+            watched = replace(settings, callbacks=watchers, verbose=False)
+            rng = np.random.default_rng(settings.random_state)
+            models, info = ensemble.fit(watched, dealt.observations, rng, share=dealt.share, keeper=keeper)
+        self._warn_of_clean(group, models[0])
+        self.group_, self.own_ = group, _own(settings, columns, dealt, models[0], info)
+        return self
+
+    def save(self, folder: str | os.PathLike[str]) -> None:
+        """Write the model into a folder: a file of each process, which `dmc.Recommender.load` takes alone or together.
+
+        Parameters
+        ----------
+        folder : path
+            On a disk that all processes see. A model that is there is replaced, once all files are written.
+
+        Raises
+        ------
+        ValueError, OSError
+            If the folder holds something else, or cannot be written.
+        """
+        shards.write(self.own_, folder, self.group_)
+
+    def _progress(self, group: Group) -> list[Callback]:
+        return [Progress()] if self._settings.verbose and group.rank == 0 else []
+
+    def _identity(self, columns: Columns, duplicates: Duplicates) -> dict[str, Any]:
+        """What a checkpoint has to be of."""
+        told = self._settings.for_file() | {"random_state": self._settings.random_state, "duplicates": duplicates}
+        return told | {"columns": list(columns)}
+
+    def _refuse_differences(self, group: Group, columns: Columns, duplicates: Duplicates) -> None:
+        """All processes are to do the same, and to be able to."""
+        with agreed(group):
+            if _extensions.core is None:
+                raise ImportError(
+                    f"process {group.rank} has no compiled core, which fits of several processes need: "
+                    f"{_extensions.missing}; {_extensions.REMEDY}"
+                )
+        told = everyone(group, self._identity(columns, duplicates))
+        for rank, theirs in enumerate(told):
+            for name, ours in told[0].items():
+                if theirs[name] != ours:
+                    raise ValueError(
+                        f"{name} is {ours!r} in process 0 and {theirs[name]!r} in process {rank}; say the same in all"
+                    )
+
+    def _warn_of_clean(self, group: Group, model: RatingModel) -> None:
+        if group.rank == 0 and isinstance(model, VariationalFactorization) and model.precision >= MAX_PRECISION:
+            warn(
+                f"the ratings show no noise above {model.noise:.2g}, and predictions are no closer than that; "
+                "dmc.Recommender, in one process, finishes such fits exactly"
+            )
+
+
+def _own(
+    settings: RecommenderSettings, columns: Columns, dealt: Dealt, model: RatingModel, info: FitInfo
+) -> OwnRecommender:
+    """What is served of the own users, in the order of their ids."""
+    order = np.argsort(dealt.users, kind="stable")
+    index, entries = dealt.observations.pattern.by_row.take(order)
+    weights = None if dealt.observations.weights is None else dealt.observations.weights[entries]
+    ordered = type(dealt.observations).from_lines(
+        index, dealt.observations.values[entries], dealt.observations.shape, weights
+    )
+    items = np.arange(len(dealt.items))
+    sorted_model = model.extended(ordered, order, items, np.zeros(len(order), bool))
+    told = Told(columns, Vocabulary(dealt.users[order]), dealt.items, (None, None))
+    group = dealt.share.group
+    state = served_state(settings, told, Fitted(ordered, [sorted_model]), info, None, ranked=False, group=group)
+    return OwnRecommender.serving(settings, state)
+
+
+class _Interrupt:
+    """Ctrl-C, as a callback: what one process is asked for, all do, behind the same step."""
+
+    name = "interrupt"
+
+    def __init__(self) -> None:
+        self.asked = False
+
+    def __call__(self, info: StepInfo) -> bool:
+        return self.asked
+
+    def ask(self, *_: object) -> None:
+        self.asked = True
+
+
+@contextmanager
+def _interrupts(group: Group) -> Iterator[_Interrupt]:
+    """Ctrl-C ends the fit of several processes where they are together."""
+    interrupt = _Interrupt()
+    if group.size == 1 or threading.current_thread() is not threading.main_thread():
+        yield interrupt
+        return
+    before = signal.signal(signal.SIGINT, interrupt.ask)
+    try:
+        yield interrupt
+    finally:
+        signal.signal(signal.SIGINT, before)

@@ -1,0 +1,100 @@
+"""A model in a folder: a file of each process' users, and a list of the files that is put in place at the end."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dmc._group import N_PARTS, Group
+from dmc.distributed import hashing
+from dmc.distributed.agreement import agreed
+from dmc.recommend import shards, storage
+from dmc.recommend.recommender import Recommender
+from dmc.recommend.tables.vocabulary import as_column, as_ids
+
+
+def write(own: Recommender, folder: str | os.PathLike[str], group: Group) -> None:
+    """The models of all processes; see `dmc.distributed.Recommender.save`."""
+    where = Path(folder)
+    with agreed(group):
+        if group.rank == 0:
+            _refuse_others(where)
+            where.mkdir(parents=True, exist_ok=True)
+    token = group.first(np.frombuffer(secrets.token_bytes(4), np.uint8)).tobytes().hex()
+    names = [f"users-{token}-{rank:05d}.dmc" for rank in range(group.size)]
+    with agreed(group):
+        own.save(where / names[group.rank])
+    of_all = [found.tolist() for found in group.gather(np.unique(hashing.parts(own.users_.ids)))]
+    with agreed(group):
+        if group.rank == 0:
+            _put(where, {name: parts for name, parts in zip(names, of_all, strict=True) if parts})
+
+
+def _put(folder: Path, files: dict[str, list[int]]) -> None:
+    """The list of the files; those of the model before, and of writers that did not come to an end, go."""
+    part = folder / f"{shards.LIST}.part"
+    part.write_text(json.dumps({"format": shards.FORMAT, "version": shards.VERSION, "files": files}))
+    os.replace(part, folder / shards.LIST)
+    for path in folder.glob("users-*.dmc"):
+        if path.name not in files:
+            path.unlink(missing_ok=True)
+
+
+def _refuse_others(folder: Path) -> None:
+    if folder.exists() and not folder.is_dir():
+        raise ValueError(f"{folder} is a file, and a model of several processes is a folder; give another path")
+    foreign = folder.exists() and any(not path.match("users-*.dmc*") for path in folder.iterdir())
+    if foreign and not (folder / shards.LIST).exists():
+        raise ValueError(f"the folder {folder} holds other things than a model; give one that is empty, or new")
+
+
+def load(folder: str | os.PathLike[str], users: Any = None) -> Recommender:
+    """A model that several processes wrote, with all users, or with those of some files alone.
+
+    Parameters
+    ----------
+    folder : path
+        That `dmc.distributed.Recommender.save` wrote.
+    users : id or sequence of ids, optional
+        Only the files that have these users, or would have them, are read: a service with many users answers for each
+        in a process that has read one file (`file_of`).
+
+    Returns
+    -------
+    dmc.Recommender
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        If there is no such model, or it is damaged.
+    """
+    where = Path(folder)
+    if users is None:
+        return Recommender.load(where)
+    names = sorted(set(file_of(where, users)))
+    return Recommender.serving(*storage.read([where / name for name in names], False))
+
+
+def file_of(folder: str | os.PathLike[str], users: Any) -> list[str]:
+    """(users,) the name of the file of a model that has each of some users, or would have, were they known."""
+    files = shards.listed(Path(folder))
+    names = np.array(list(files))
+    number = np.arange(N_PARTS) % len(names)  # of parts in which nobody is
+    for i, parts in enumerate(files.values()):
+        number[parts] = i
+    given = [users] if np.ndim(users) == 0 else users
+    found: list[str] = names[number[hashing.parts(as_ids(as_column(given, "users"), "users"))]].tolist()
+    return found
+
+
+def are_paths(source: Any) -> bool:
+    """Whether these are paths, and not rows."""
+    if isinstance(source, (str, os.PathLike)):
+        return True
+    return isinstance(source, Sequence) and all(isinstance(one, (str, os.PathLike)) for one in source)
