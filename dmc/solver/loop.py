@@ -17,7 +17,7 @@ from dmc import _arrays, _checks
 from dmc._group import ALONE, Group
 from dmc.factors import Array, Factors
 from dmc.solver.problem import MaskedLeastSquares
-from dmc.solver.protocol import Problem, Step
+from dmc.solver.protocol import Problem, Step, group_of
 from dmc.solver.solution import Solution, Status, StepInfo
 
 Callback = Callable[[StepInfo], object]
@@ -263,7 +263,7 @@ def solve(
     max_steps = _checks.integer(max_steps, "max_steps", 0)
     check_every = _checks.integer(check_every, "check_every", 1)
     tol = _checks.real(tol, "tol", 0)
-    with Run(callbacks, problem.group) as run:
+    with Run(callbacks, group_of(problem)) as run:
         problem = problem if device is None else problem.to(device)
         found = solve_phase(run, problem, start, step, max_steps=max_steps, tol=tol, check_every=check_every)
     assert run.status is not None
@@ -356,7 +356,7 @@ class _Descent:
         if first:
             self._state = self.step.init(self.problem, self.factors)
         accepted, value, grad = self.step.accepted_point(self.factors, *self._value_and_grad(), self._state)
-        value, norm = float(value), _norm(grad, self.problem.group)
+        value, norm = float(value), _norm(grad, group_of(self.problem))
         if not (math.isfinite(value) and math.isfinite(norm)):
             return Look(value, norm, lambda: accepted, Status.NONFINITE)
         ratio = norm / (self._largest or norm) if norm > 0 else 0.0

@@ -4,12 +4,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from processes import run_processes
 
 from dmc._group import ALONE, Group
 from dmc.distributed.problem import gather_factors
 from dmc.factors import Factors
 from dmc.solver import initial
+from processes import run_processes
 
 pytest.importorskip("torch")
 

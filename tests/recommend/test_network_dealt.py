@@ -7,10 +7,10 @@ import dealt_ratings
 import numpy as np
 import pytest
 from dealt_ratings import SETTINGS
-from processes import run_processes
 
 from dmc._group import ALONE
 from dmc.recommend.network import NetworkSettings
+from processes import run_processes
 
 pytest.importorskip("torch")
 
