@@ -149,8 +149,10 @@ def fit(
         U, V = (np.zeros((size, found.factors.width), np.float32) for size in counts.shape)
         U[rows], V[cols] = found.factors.U, found.factors.V
         found = replace(found, factors=Factors(U, (), V))
-    if share.hashed:  # others may have counts of columns that have none here
-        found = replace(found, cold=(counts.pattern.row_counts == 0, of_columns == 0))
+    if share.hashed:  # others may have counts of columns that have none here, and have users
+        users, known = found.factors.U, found.known
+        average = share.group.sum(users[known].sum(axis=0)) / np.float32(max(share.group.sum(int(known.sum())), 1))
+        found = replace(found, cold=(counts.pattern.row_counts == 0, of_columns == 0), average=average)
     return replace(found, counts=counts, attributes=attributes).with_cold_starts()
 
 
