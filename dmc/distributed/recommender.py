@@ -45,9 +45,10 @@ class Recommender:
 
     Parameters
     ----------
-    rank, feedback, model, depth, l2, validation_fraction, random_state, n_threads, verbose, callbacks
+    rank, feedback, model, depth, l2, validation_fraction, random_state, n_threads, device, verbose, callbacks
         As of `dmc.Recommender`; the seed is a whole number. The first process shows the progress. A callback that
-        returns true in one process ends the fit in all; it sees the factors of the own users.
+        returns true in one process ends the fit in all; it sees the factors of the own users. With a `device`, which
+        networks and clicks can have, each process has one: "cuda" is the GPU of its number on its machine.
 
     Attributes
     ----------
@@ -78,13 +79,14 @@ class Recommender:
         validation_fraction: float | None = None,
         random_state: int = 0,
         n_threads: int | None = None,
+        device: str | None = None,
         verbose: bool = False,
         callbacks: Sequence[Callback] = (),
     ) -> None:
         seed = _checks.integer(random_state, "random_state", 0)
         self._settings = RecommenderSettings(
             rank, feedback, model, depth, l2, validation_fraction, random_state=seed, n_threads=n_threads,
-            verbose=verbose, callbacks=callbacks
+            device=device, verbose=verbose, callbacks=callbacks
         ).checked()  # fmt: skip
 
     def fit(
@@ -169,8 +171,9 @@ class Recommender:
 
     def _identity(self, columns: Columns, duplicates: Duplicates) -> dict[str, Any]:
         """What a checkpoint has to be of."""
-        told = self._settings.for_file() | {"random_state": self._settings.random_state, "duplicates": duplicates}
-        return told | {"columns": list(columns)}
+        settings = self._settings
+        told = settings.for_file() | {"random_state": settings.random_state, "device": settings.device}
+        return told | {"duplicates": duplicates, "columns": list(columns)}
 
     def _refuse_differences(self, group: Group, columns: Columns, duplicates: Duplicates) -> None:
         """All processes are to do the same, and to be able to."""
