@@ -21,7 +21,7 @@ from dmc.distributed.agreement import agreed, everyone
 from dmc.distributed.checkpoint import Checkpoint
 from dmc.distributed.dealing import Dealt, deal
 from dmc.distributed.sources import batches
-from dmc.recommend import ensemble
+from dmc.recommend import answers, ensemble
 from dmc.recommend.bayesian_model import MAX_PRECISION, VariationalFactorization
 from dmc.recommend.fitting import RATING, Columns, Duplicates, Told, served_state
 from dmc.recommend.models import RatingModel
@@ -135,9 +135,10 @@ class Recommender:
             If the fit overflowed.
         """
         columns = Columns(user, item, rating, weight, time)
-        self._refuse_differences(group, columns, duplicates)
+        paths = shards.are_paths(source)
+        self._refuse_differences(group, columns, duplicates, paths)
         settings = self._settings
-        rows: Any = batches(source, columns, group) if shards.are_paths(source) else source  # type: ignore[arg-type]
+        rows: Any = batches(source, columns.for_duplicates(duplicates), group) if paths else source  # type: ignore[arg-type]
         dealt = deal(rows, columns, settings.feedback, duplicates, group, scratch)
         keeper: Keeper = NOTHING_KEPT
         if checkpoint is not None:
@@ -175,15 +176,17 @@ class Recommender:
         told = settings.for_file() | {"random_state": settings.random_state, "device": settings.device}
         return told | {"duplicates": duplicates, "columns": list(columns)}
 
-    def _refuse_differences(self, group: Group, columns: Columns, duplicates: Duplicates) -> None:
+    def _refuse_differences(self, group: Group, columns: Columns, duplicates: Duplicates, paths: bool) -> None:
         """All processes are to do the same, and to be able to."""
         with agreed(group):
+            columns.for_duplicates(duplicates)
+            answers.refuse_reserved(columns[:3])
             if _extensions.core is None:
                 raise ImportError(
                     f"process {group.rank} has no compiled core, which fits of several processes need: "
                     f"{_extensions.missing}; {_extensions.REMEDY}"
                 )
-        told = everyone(group, self._identity(columns, duplicates))
+        told = everyone(group, self._identity(columns, duplicates) | {"source": "paths" if paths else "rows"})
         for rank, theirs in enumerate(told):
             for name, ours in told[0].items():
                 if theirs[name] != ours:

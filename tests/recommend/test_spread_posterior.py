@@ -10,10 +10,9 @@ from dmc.recommend import bayesian_snapshot, factor_posterior
 from dmc.recommend.bayesian_model import scaled
 from dmc.recommend.factor_posterior import FactorPosterior
 from dmc.recommend.presence_features import PresenceFeatures
-
-TELL = PresenceFeatures.__call__
 from processes import run_processes
 
+TELL = PresenceFeatures.__call__
 CASES = {
     "row with half of all columns": ((400, 120), 9000, 0),
     "weights": ((400, 120), 9000, 1, True),
