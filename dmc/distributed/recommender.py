@@ -133,7 +133,7 @@ class Recommender:
             If the fit overflowed.
         """
         columns = Columns(user, item, rating, weight, time)
-        self._refuse_differences(group, columns, duplicates)
+        self._refuse_differences(group, columns, duplicates, checkpoint is not None)
         settings = self._settings
         rows: Any = batches(source, columns, group) if shards.are_paths(source) else source  # type: ignore[arg-type]
         dealt = deal(rows, columns, settings.feedback, duplicates, group, scratch)
@@ -172,7 +172,7 @@ class Recommender:
         told = self._settings.for_file() | {"random_state": self._settings.random_state, "duplicates": duplicates}
         return told | {"columns": list(columns)}
 
-    def _refuse_differences(self, group: Group, columns: Columns, duplicates: Duplicates) -> None:
+    def _refuse_differences(self, group: Group, columns: Columns, duplicates: Duplicates, keeps: bool) -> None:
         """All processes are to do the same, and to be able to."""
         with agreed(group):
             if _extensions.core is None:
@@ -180,13 +180,15 @@ class Recommender:
                     f"process {group.rank} has no compiled core, which fits of several processes need: "
                     f"{_extensions.missing}; {_extensions.REMEDY}"
                 )
-        told = everyone(group, self._identity(columns, duplicates))
-        for rank, theirs in enumerate(told):
-            for name, ours in told[0].items():
-                if theirs[name] != ours:
-                    raise ValueError(
-                        f"{name} is {ours!r} in process 0 and {theirs[name]!r} in process {rank}; say the same in all"
-                    )
+        told = everyone(group, self._identity(columns, duplicates) | {"checkpointing": keeps})
+        with agreed(group):
+            for rank, theirs in enumerate(told):
+                for name, ours in told[0].items():
+                    if theirs[name] != ours:
+                        raise ValueError(
+                            f"{name} is {ours!r} in process 0 and {theirs[name]!r} in process {rank}; say the same in "
+                            "all"
+                        )
 
     def _warn_of_clean(self, group: Group, model: RatingModel) -> None:
         if group.rank == 0 and isinstance(model, VariationalFactorization) and model.precision >= MAX_PRECISION:
