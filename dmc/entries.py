@@ -1,4 +1,4 @@
-"""Entries given in any order: sorted row by row, and what to do with those that repeat a position."""
+"""Entries given in any order: sorted row by row, and what to do with those that repeat a position; or held out."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from array_api_compat import array_namespace, device as device_of
 from scipy import sparse
 
 from dmc import _arrays, _checks, _extensions
-from dmc.pattern import SparseIndex, plain, pointers_of
+from dmc._group import Group, Share
+from dmc.pattern import Pattern, SparseIndex, plain, pointers_of
 
 TOGETHER = 1 << 23  # entries sorted at a time, where there are many
 PART = 1 << 20  # entries looked at together: what is made of them on the way stays in the caches
@@ -154,3 +155,59 @@ def _merge(by_row: SparseIndex, values: Any, duplicates: Duplicates) -> tuple[Sp
             raise ValueError(f"values of repeated entries add up to more than {values.dtype} holds; divide all of them")
         merged = sums if duplicates == "sum" else sums / xp.astype(ends - first, values.dtype)
     return SparseIndex(xp.searchsorted(first, by_row.indptr), by_row.indices[first]), merged
+
+
+def drawn_for_test(
+    pattern: Pattern, fraction: float, rng: np.random.Generator, share: Share
+) -> np.ndarray[Any, np.dtype[np.bool_]]:
+    """Which entries (observed,) are held out, of NumPy arrays: so large a share of those of all processes, and of each
+    row and column never the last in the draw.
+
+    Raises
+    ------
+    ValueError
+        If no entry can be spared; in all processes.
+    """
+    group, n_own = share.group, pattern.n_observed
+    priority = share.draw(
+        rng,
+        share.of_parts(np.asarray(pattern.by_row.indptr)),
+        lambda of_part, n: of_part.random(n) if share.hashed else of_part.permutation(n),
+    )
+    spare = np.ones(n_own, bool)
+    for kept in (
+        _last_of_each(pattern.by_row, priority),
+        group.max(_last_of_each(pattern.by_column, pattern.both_orders(priority).by_column)),
+    ):
+        spare[np.isin(priority, kept)] = False
+    n_observed, n_spare = (int(n) for n in group.sum(np.array([n_own, spare.sum()])))
+    if n_spare == 0:
+        raise ValueError(
+            f"none of the {n_observed:,} observed entries can be held out without emptying a row or a column; "
+            "fit without a held-out part"
+        )
+    n_test = min(n_spare, max(1, round(fraction * n_observed)))
+    test: np.ndarray[Any, np.dtype[np.bool_]] = spare & (priority <= _smallest(priority[spare], n_test, group))
+    return test
+
+
+def _last_of_each(lines: SparseIndex, priority: Any) -> Any:
+    """(rows,) the largest number of each row's entries; −1 where there are none."""
+    found = np.full(len(lines.indptr) - 1, -1, priority.dtype)
+    filled = np.flatnonzero(np.diff(lines.indptr))
+    if len(filled):
+        found[filled] = np.maximum.reduceat(priority, lines.indptr[filled])
+    return found
+
+
+def _smallest(values: Any, count: int, group: Group) -> float:
+    """A number that so many of all processes' values do not exceed; several processes have values from 0 to 1."""
+    if group.size == 1:
+        return float(np.partition(values, count - 1)[count - 1])
+    ordered, low, high = np.sort(values), 0.0, 1.0
+    while True:
+        middle = (low + high) / 2
+        below = int(group.sum(int(np.searchsorted(ordered, middle, side="right"))))
+        if below == count or middle in (low, high):
+            return middle
+        low, high = (middle, high) if below < count else (low, middle)

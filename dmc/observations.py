@@ -15,8 +15,8 @@ from scipy.sparse.linalg import LinearOperator
 from dmc import _arrays, _checks, _extensions
 from dmc._arrays import Array, Device
 from dmc._bidiagonal import largest_singular_value
-from dmc._group import ALONE, Group
-from dmc.entries import Duplicates, merge_repeats, sort_entries
+from dmc._group import ALONE, Group, Share
+from dmc.entries import Duplicates, drawn_for_test, merge_repeats, sort_entries
 from dmc.pattern import COLUMNS, ROWS, Pattern, SparseIndex, plain, read_only
 
 
@@ -239,7 +239,9 @@ class Observations:
         found[found] = indices[low[found]] == cols[found]
         return np.where(found, low, -1)
 
-    def split(self, test_fraction: float, seed: int | np.random.Generator = 0) -> tuple[Observations, Observations]:
+    def split(
+        self, test_fraction: float, seed: int | np.random.Generator = 0, share: Share | None = None
+    ) -> tuple[Observations, Observations]:
         """Split at random into training and test entries, of the same shape.
 
         No row or column loses its last training entry: one random entry of each is never drawn for the test,
@@ -251,6 +253,8 @@ class Observations:
             Share of the observed entries that go to the test part, between 0 and 1.
         seed : int or numpy.random.Generator
             The same seed gives the same split.
+        share : Share, optional
+            Where these are the entries of one process among several: the split is of the entries of all.
 
         Returns
         -------
@@ -262,25 +266,8 @@ class Observations:
             If the fraction is not between 0 and 1, or if no entry can be spared.
         """
         fraction = _checks.real(test_fraction, "test_fraction", 0, 1, open_ends=True)
-        priority = np.random.default_rng(seed).permutation(self.n_observed)
-        spare = np.ones(self.n_observed, bool)
-        pattern = self.pattern.to(None)
-        for lines, by_line in (
-            (pattern.by_row, priority),
-            (pattern.by_column, pattern.both_orders(priority).by_column),
-        ):
-            filled = np.flatnonzero(np.diff(lines.indptr))
-            kept = np.maximum.reduceat(by_line, lines.indptr[filled])  # the line's last in the draw
-            spare[np.isin(priority, kept)] = False
-        candidates = np.flatnonzero(spare)
-        if len(candidates) == 0:
-            raise ValueError(
-                f"none of the {self.n_observed:,} observed entries can be held out without emptying a row or a column; "
-                "fit without a held-out part"
-            )
-        n_test = min(len(candidates), max(1, round(fraction * self.n_observed)))
-        test = np.zeros(self.n_observed, bool)
-        test[candidates[np.argsort(priority[candidates])[:n_test]]] = True
+        share = share or Share.whole(self.shape[0])
+        test = drawn_for_test(self.pattern.to(None), fraction, np.random.default_rng(seed), share)
         return self.take(~test), self.take(test)
 
     @classmethod

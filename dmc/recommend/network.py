@@ -5,15 +5,20 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
+from numpy.typing import NDArray
 
-from dmc.factors import Factors
+from dmc._group import ALONE, Group, Share
+from dmc._keeper import NOTHING_KEPT, Keeper
+from dmc.factors import Array, Factors
 from dmc.observations import Observations
+from dmc.recommend.network_snapshot import Course, Phase, moved
 from dmc.solver import initial, steps
 from dmc.solver.callbacks import EarlyStopping, Lowest
+from dmc.solver.dealt import DealtLeastSquares
 from dmc.solver.loop import Callback, Run, solve_phase
-from dmc.solver.problem import MaskedLeastSquares
 from dmc.solver.solution import Solution, Status
 
 
@@ -117,22 +122,32 @@ class NetworkSettings:
     validation_fraction: float
     device: str | None
 
-    def fit(self, observations: Observations, rng: np.random.Generator, callbacks: Sequence[Callback]) -> NetworkFit:
-        """Train on a part of the ratings, to see how many steps are best, and then on all of them."""
-        values, (mean, unit) = observations.values, mean_and_unit(observations)
-        scaled = observations.with_values(((values - mean) / unit).astype(np.float32))
-        if scaled.weights is not None:
-            scaled = replace(scaled, weights=scaled.weights / np.float32(scaled.weights.mean(dtype=np.float64)))
+    def fit(
+        self,
+        observations: Observations,
+        rng: np.random.Generator,
+        callbacks: Sequence[Callback],
+        share: Share | None = None,
+        keeper: Keeper = NOTHING_KEPT,
+    ) -> NetworkFit:
+        """Train on a part of the ratings, to see how many steps are best, and then on all of them.
+
+        With a share the ratings are those of one process among several: of its own users, by all items. So are the
+        factors; what is left is the same in all of them. The keeper gets what is needed to go on from at each look.
+        """
+        share = share or Share.whole(observations.shape[0])
+        scaled, mean, unit = _scaled(observations, share.group)
         scaled = scaled if self.device is None else scaled.to(self.device)
-        start = self._start(scaled, rng)
-        with Run(callbacks) as run:
-            watch, solution = self._find_length(run, scaled, start, rng)
+        start = self._start(scaled, rng, share)
+        with Run(callbacks, share.group) as run:
+            course = Course(keeper, run)
+            watch, solution = self._find_length(run, scaled, start, rng, share, course)
             if run.status is Status.NONFINITE:  # behind what was best, which is trained again
                 run.status = Status.COMPLETED
             if not run.ended:
-                lowest = Lowest()  # a last step may land on a spike
+                lowest = course.lowest()  # a last step may land on a spike
                 n_steps = max(watch.best_step, 1) if watch else TUNING.fallback_steps
-                solution = self._train(run, scaled, start, n_steps, lowest, planned=True)
+                solution = self._train(run, course, scaled, start, n_steps, lowest, share.group, planned=True)
                 solution = replace(solution, factors=lowest.best or solution.factors)
         assert solution is not None
         factors = solution.factors
@@ -142,45 +157,88 @@ class NetworkSettings:
         best = watch.best_error * unit if watch else float("nan")
         return NetworkFit(factors.to(None).scaled(unit), mean, best, errors, solution)
 
-    def _start(self, scaled: Observations, rng: np.random.Generator) -> Factors:
+    def _start(self, scaled: Observations, rng: np.random.Generator, share: Share) -> Factors:
         m, n = scaled.shape
-        width = 2 * min(self.rank, m, n)
-        start = initial.gaussian((m, n), width, self.depth, TUNING.start_scale, rng, np.float32)
+        width = 2 * min(self.rank, int(share.group.sum(m)), n)
+        start = initial.dealt_gaussian(share, n, width, self.depth, TUNING.start_scale, rng, np.float32)
         return replace(start, row_bias=np.zeros(m, np.float32), column_bias=np.zeros(n, np.float32))
 
     def _find_length(
-        self, run: Run, scaled: Observations, start: Factors, rng: np.random.Generator
+        self,
+        run: Run,
+        scaled: Observations,
+        start: Factors,
+        rng: np.random.Generator,
+        share: Share,
+        course: Course,
     ) -> tuple[EarlyStopping | None, Solution | None]:
-        fraction = min(self.validation_fraction, TUNING.max_held_out / scaled.n_observed)
-        if fraction * scaled.n_observed < TUNING.min_held_out:
+        n_observed = int(share.group.sum(scaled.n_observed))
+        fraction = min(self.validation_fraction, TUNING.max_held_out / n_observed)
+        if fraction * n_observed < TUNING.min_held_out:
             return None, None
         try:
-            train, held_out = scaled.split(fraction, rng)
+            train, held_out = scaled.split(fraction, rng, share)
         except ValueError:  # every rating is the only one of its user or item
             return None, None
-        watch = EarlyStopping(held_out, patience=TUNING.patience)
-        return watch, self._train(run, train, start, TUNING.max_steps, watch)
+        watch = EarlyStopping(held_out, patience=TUNING.patience, group=share.group)
+        if course.watched(watch):
+            return watch, None
+        return watch, self._train(run, course, train, start, TUNING.max_steps, watch, share.group)
 
     def _train(
-        self, run: Run, scaled: Observations, start: Factors, n_steps: int, watch: Callback, planned: bool = False
+        self,
+        run: Run,
+        course: Course,
+        scaled: Observations,
+        start: Factors,
+        n_steps: int,
+        watch: EarlyStopping | Lowest,
+        group: Group,
+        planned: bool = False,
     ) -> Solution:
         pattern = scaled.pattern
-        l2 = (self.l2 * pattern.row_counts**0.5, self.l2 * pattern.column_counts**0.5)
-        far = (start.U.nbytes + start.V.nbytes) > TUNING.gather_bytes
+        phase: Phase = "all" if planned else "length"
+        standing = course.begun(phase)
+        l2 = (self.l2 * pattern.row_counts**0.5, self.l2 * group.sum(pattern.column_counts) ** 0.5)
+        far = (int(group.sum(start.U.nbytes)) + start.V.nbytes) > TUNING.gather_bytes
         return solve_phase(
             run,
-            MaskedLeastSquares(scaled, l2=l2, gather_dtype="bfloat16" if far else None),
+            DealtLeastSquares(scaled, group, l2=l2, gather_dtype="bfloat16" if far else None),
             start,
             steps.Adam(TUNING.rate),
             max_steps=n_steps,
             check_every=TUNING.check_every,
             planned=planned,
             watches=[watch],
+            standing=standing if standing is None or self.device is None else moved(standing, self.device),
+            keep=partial(course.keep, phase, watch if isinstance(watch, Lowest) else None),
         )
 
 
-def mean_and_unit(observations: Observations) -> tuple[float, float]:
-    """Mean and standard deviation of the ratings, each counting by its weight; of ratings that are all the same 1."""
-    values = np.asarray(observations.values, np.float64)
-    mean = float(np.average(values, weights=observations.weights))
-    return mean, math.sqrt(float(np.average((values - mean) ** 2, weights=observations.weights))) or 1.0
+def _scaled(observations: Observations, group: Group) -> tuple[Observations, float, float]:
+    """Ratings of mean 0, variance 1 and mean weight 1 over all processes; and what their mean and deviation were."""
+    mean, unit = mean_and_unit(observations, group)
+    scaled = observations.with_values(((observations.values - mean) / unit).astype(np.float32))
+    weights = scaled.weights
+    if weights is not None:
+        scaled = replace(scaled, weights=weights / np.float32(mean_over(np.asarray(weights, np.float64), None, group)))
+    return scaled, mean, unit
+
+
+def mean_and_unit(observations: Observations, group: Group = ALONE) -> tuple[float, float]:
+    """Mean and standard deviation of the ratings of all processes, each counting by its weight; of ratings that are all
+    the same 1."""
+    values, weights = np.asarray(observations.values, np.float64), observations.weights
+    mean = mean_over(values, weights, group)
+    return mean, math.sqrt(mean_over((values - mean) ** 2, weights, group)) or 1.0
+
+
+def mean_over(values: NDArray[np.float64], weights: Array | None, group: Group) -> float:
+    """Of the numbers of all processes, each counting by its weight."""
+    if weights is None:
+        total, of = values.sum(), len(values)
+    else:
+        exact = np.asarray(weights, np.float64)
+        total, of = (values * exact).sum(), exact.sum()
+    total, of = group.sum(np.array([total, of], np.float64)).tolist()
+    return float(total / of)

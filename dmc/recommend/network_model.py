@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
+from dmc._group import ALONE, Group
 from dmc.factors import Array, Factors
 from dmc.observations import Observations
 from dmc.pattern import SparseIndex
@@ -34,12 +35,15 @@ class GaussianPrior(NamedTuple):
     covariance: Float  # (k + 1, k + 1)
 
     @classmethod
-    def estimated(cls, vectors: NDArray[Any], unit: float) -> GaussianPrior:
-        """From the vectors of those who are known, in ratings of this standard deviation."""
+    def estimated(cls, vectors: NDArray[Any], unit: float, group: Group = ALONE) -> GaussianPrior:
+        """From the vectors of those who are known to all processes, in ratings of this standard deviation."""
         vectors, d = vectors.astype(np.float64), vectors.shape[1]
         scales = np.append(np.full(d - 1, unit), unit**2)  # of variances: two factors make a rating, or one bias
-        covariance = np.cov(vectors, rowvar=False, ddof=0).reshape(d, d)
-        return cls(vectors.mean(axis=0), covariance + np.diag(network.TUNING.prior_ridge * scales))
+        count = float(group.sum(len(vectors)))
+        mean = group.sum(vectors.sum(axis=0)) / count
+        away = vectors - mean
+        covariance = group.sum(away.T @ away) * (1 / count)
+        return cls(mean, covariance + np.diag(network.TUNING.prior_ridge * scales))
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,22 +94,22 @@ class NetworkModel:
     attributes = SideInformation()  # networks take none
 
     @classmethod
-    def of(cls, fit: NetworkFit, observations: Observations, rank: int) -> NetworkModel:
-        """What is served of a network, in no more directions than `rank`."""
-        factors, solution, (mean, unit) = fit.factors, fit.solution, mean_and_unit(observations)
+    def of(cls, fit: NetworkFit, observations: Observations, rank: int, group: Group = ALONE) -> NetworkModel:
+        """What is served of a network, in no more directions than `rank`; of a process its own users."""
+        factors, solution, (mean, unit) = fit.factors, fit.solution, mean_and_unit(observations, group)
         if solution.status is not Status.NONFINITE:
-            factors = factors.truncate(min(rank, factors.width, *factors.shape))
+            factors = _truncated(factors, rank, group)
         noise = fit.held_out_error
         if not math.isfinite(noise):
-            noise = math.sqrt(2 * solution.value / observations.n_observed) * unit
+            noise = math.sqrt(2 * solution.value / int(group.sum(observations.n_observed))) * unit
         return cls(
             factors=factors,
             mean=mean,
             noise=noise,
-            rank=factors.rank(1e-3),
+            rank=_without_rows(factors, group)[1].rank(1e-3),
             precision=_precision(noise, unit),
             observations=observations,
-            rows=GaussianPrior.estimated(_vectors(factors.U, factors.row_bias), unit),
+            rows=GaussianPrior.estimated(_vectors(factors.U, factors.row_bias), unit, group),
             columns=GaussianPrior.estimated(_vectors(factors.V, factors.column_bias), unit),
             validation_rmse=fit.held_out_error,
             n_iter=solution.n_steps,
@@ -240,6 +244,27 @@ def _of_old_file(arrays: Mapping[str, NDArray[Any]], unit: float) -> dict[str, N
         found |= {factor: vectors[:, :-1], bias: vectors[:, -1], f"{side}.mean": arrays[f"{side}.weights"][0] * units}
         found[f"{side}.covariance"] = arrays[f"{side}.covariance"] * np.outer(units, units)
     return found
+
+
+def _truncated(factors: Factors, rank: int, group: Group) -> Factors:
+    """The nearest matrix of a rank, or as much of it as the factors have; the rows of U are dealt."""
+    basis, small = _without_rows(factors, group)
+    found = small.truncate(min(rank, factors.width, *small.shape))
+    own = found.U if basis is None else basis @ found.U
+    return replace(factors, U=own, cores=(), V=found.V)
+
+
+def _without_rows(factors: Factors, group: Group) -> tuple[NDArray[Any] | None, Factors]:
+    """Own rows (rows, k) of an orthonormal basis for all rows of U, and the factors in it: with the same singular
+    values, and a row for each of k directions. One process keeps its rows, and has no basis."""
+    if group.size == 1:
+        return None, factors
+    own, triangle = np.linalg.qr(np.asarray(factors.U))
+    triangles = [piece.reshape(-1, triangle.shape[1]) for piece in group.gather(np.ascontiguousarray(triangle).ravel())]
+    bases, common = np.linalg.qr(np.concatenate(triangles))
+    first = sum(len(piece) for piece in triangles[: group.rank])
+    basis = own @ bases[first : first + len(triangle)]
+    return basis, Factors(common, factors.cores, factors.V)
 
 
 def _vectors(factor: Array, bias: Array | None) -> NDArray[Any]:

@@ -12,6 +12,7 @@ from array_api_compat import array_namespace
 from numpy.typing import NDArray
 
 from dmc import _checks
+from dmc._group import ALONE, Group
 from dmc.factors import Factors
 from dmc.observations import Observations
 from dmc.solver.solution import StepInfo
@@ -115,6 +116,8 @@ class EarlyStopping:
         Steps without an improvement after which to stop.
     min_change : float
         Relative fall of the error that counts as an improvement.
+    group : Group
+        The processes that have held-out entries, each of its own rows; the error is that of all.
 
     Attributes
     ----------
@@ -126,18 +129,22 @@ class EarlyStopping:
         The step at which they were seen.
     errors : list of (int, float)
         Step and error at each look.
+    mark : (int, float)
+        Step and error of the last improvement that counts.
     """
 
     name = "early stopping"
 
-    def __init__(self, held_out: Observations, patience: int = 50, min_change: float = 1e-3) -> None:
-        self.held_out = held_out
+    def __init__(
+        self, held_out: Observations, patience: int = 50, min_change: float = 1e-3, group: Group = ALONE
+    ) -> None:
+        self.held_out, self.group = held_out, group
         self.patience = _checks.integer(patience, "patience", 1)
         self.min_change = _checks.real(min_change, "min_change", 0, 1)
         self.best: Factors | None = None
         self.best_error, self.best_step = math.inf, 0
         self.errors: list[tuple[int, float]] = []
-        self._mark = (0, math.inf)  # step and error of the last improvement that counts
+        self.mark: tuple[int, float] = (0, math.inf)
 
     def __call__(self, info: StepInfo) -> bool:
         if info.status is not None:
@@ -146,9 +153,9 @@ class EarlyStopping:
         self.errors.append((info.n_steps, error))
         if error < self.best_error:
             self.best, self.best_error, self.best_step = info.factors, error, info.n_steps
-        if info.gradient_ratio > 1 or error < self._mark[1] * (1 - self.min_change):
-            self._mark = info.n_steps, error
-        return info.n_steps - self._mark[0] >= self.patience
+        if info.gradient_ratio > 1 or error < self.mark[1] * (1 - self.min_change):
+            self.mark = info.n_steps, error
+        return info.n_steps - self.mark[0] >= self.patience
 
     def error(self, factors: Factors) -> float:
         """Root mean squared error of factors on the held-out entries, which count by their weights."""
@@ -156,8 +163,12 @@ class EarlyStopping:
         difference = factors.at(self.held_out.rows, self.held_out.cols) - self.held_out.values
         xp = array_namespace(difference)
         squares, weights = xp.astype(difference, xp.float64) ** 2, self.held_out.weights
-        mean = xp.mean(squares) if weights is None else xp.sum(weights * squares) / xp.sum(weights)
-        return math.sqrt(float(mean))
+        if weights is None:
+            total, of = float(xp.sum(squares)), float(len(squares))
+        else:
+            total, of = float(xp.sum(weights * squares)), float(xp.sum(weights))
+        total, of = self.group.sum(np.array([total, of]))
+        return math.sqrt(total / of)
 
 
 class Stagnation:

@@ -10,6 +10,7 @@ from numpy.typing import DTypeLike, NDArray
 from scipy.sparse.linalg import svds
 
 from dmc import _arrays, _checks
+from dmc._group import Share
 from dmc.factors import Array, Factors
 from dmc.observations import Observations
 
@@ -225,6 +226,28 @@ def gaussian(
         float32 or float64.
     """
     m, n = _checks.shape(shape)
+    return dealt_gaussian(Share.whole(m), n, width, depth, scale, seed, dtype)
+
+
+def dealt_gaussian(
+    share: Share,
+    n_columns: int,
+    width: int,
+    depth: int = 0,
+    scale: float = 1e-2,
+    seed: Seed = 0,
+    dtype: DTypeLike = np.float64,
+) -> Factors:
+    """What `gaussian` draws, for the rows of one process: whatever their number, each has the same row of U.
+
+    Parameters
+    ----------
+    share : Share
+        The rows of this process.
+    n_columns : int
+    width, depth, scale, seed, dtype
+        As of `gaussian`; the generator in the same state in all processes.
+    """
     width = _checks.integer(width, "width", 1)
     depth = _checks.integer(depth, "depth", 0)
     scale = _checks.real(scale, "scale", 0, open_ends=True)
@@ -232,10 +255,14 @@ def gaussian(
         raise TypeError(f"dtype is {np.dtype(dtype)}; choose float32 or float64")
     rng = np.random.default_rng(seed)
 
-    def draw(rows: int, deviation: float) -> NDArray[Any]:
-        return (deviation * rng.standard_normal((rows, width))).astype(dtype)
+    def draw(of: np.random.Generator, rows: int, deviation: float) -> NDArray[Any]:
+        return (deviation * of.standard_normal((rows, width))).astype(dtype)
 
-    return Factors(draw(m, scale), [draw(width, scale / width**0.5) for _ in range(depth)], draw(n, scale))
+    return Factors(
+        share.draw(rng, share.rows, lambda of_part, rows: draw(of_part, rows, scale)),
+        [draw(rng, width, scale / width**0.5) for _ in range(depth)],
+        draw(rng, n_columns, scale),
+    )
 
 
 def _truncated_svd(target: Target, rank: int, rng: np.random.Generator) -> tuple[Array, Array, Array]:

@@ -9,6 +9,7 @@ import resource
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 from unittest import mock
@@ -55,7 +56,7 @@ def written(folder: Path, table: Mapping[str, Any], n_files: int = 3) -> str:
     folder.mkdir(parents=True)
     count = len(next(iter(table.values())))
     cuts = [0, *(count * (i + 1) // (2 * n_files) for i in range(n_files - 1)), count]
-    for i, (a, b) in enumerate(zip(cuts, cuts[1:], strict=False)):
+    for i, (a, b) in enumerate(pairwise(cuts)):
         pq.write_table(pa.table({name: column[a:b] for name, column in table.items()}), folder / f"{i}.parquet")
     return str(folder)
 

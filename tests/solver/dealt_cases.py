@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 from typing import Any, NamedTuple
+from unittest.mock import patch
 
 import numpy as np
 
-from dmc import callbacks, steps
 from dmc._group import ALONE, Group
 from dmc.factors import Factors
 from dmc.observations import Observations
-from dmc.solver import initial
+from dmc.solver import callbacks, initial, loop, steps
 from dmc.solver.dealt import DealtLeastSquares
 from dmc.solver.loop import solve
 from dmc.solver.protocol import Step
 
 SHAPE = (14, 60)
-WIDTH = 4
 
 
 class Case(NamedTuple):
@@ -31,6 +30,7 @@ class Case(NamedTuple):
     kernel: str | None = "reference"
     device: str | None = None
     n_steps: int = 12
+    width: int = 4
 
 
 DESCENT, NEWTON = steps.DiscrepantDescent(), steps.Backtracking(steps.GaussNewton())
@@ -47,7 +47,7 @@ CASES = {
     "clicks": Case(steps.AlternatingLeastSquares(), 0, "", True, True, 0.2, kernel=None, n_steps=6),
     "newton": Case(NEWTON, 0, "columns", True, True, n_steps=6),
     "newton, zeros": Case(NEWTON, 0, "", True, True, 0.2, n_steps=6),
-    "newton, wide": Case(NEWTON, 0, "", False, True, n_steps=6),
+    "newton, wide": Case(NEWTON, 0, "", False, True, n_steps=4, width=18),  # one block for all rows
     "tensors, descent": Case(DESCENT, 3, "rows columns", True, True, kernel=None, device="cpu"),
     "tensors, newton": Case(NEWTON, 0, "columns", True, True, kernel=None, device="cpu", n_steps=6),
     "tensors, clicks": Case(steps.AlternatingLeastSquares(), 0, "", True, True, 0.2, None, "cpu", n_steps=6),
@@ -79,7 +79,7 @@ def dealt(observed: Observations, of_entries: np.ndarray, group: Group) -> tuple
 
 
 def start(case: Case, dtype: Any, rows: slice) -> Factors:
-    f, rng = initial.gaussian(SHAPE, WIDTH, case.depth, 0.5, 3, dtype), np.random.default_rng(4)
+    f, rng = initial.gaussian(SHAPE, case.width, case.depth, 0.5, 3, dtype), np.random.default_rng(4)
     of_rows, of_columns = (rng.standard_normal(n).astype(dtype) / 4 for n in SHAPE)
     return Factors(
         f.U[rows],
@@ -138,3 +138,55 @@ def all_solved(group: Group, names: list[str]) -> dict[tuple[str, str], dict[str
 
 def in_one_process(name: str, dtype: str) -> dict[str, Any]:
     return solved(ALONE, name, np.dtype(dtype))
+
+
+def products(group: Group) -> dict[str, np.ndarray]:
+    """What steps ask of a problem besides its gradient; what has a row for each row comes under a name with "own"."""
+    case = CASES["descent, zeros"]._replace(depth=0)
+    to_ask, rows = problem(case, np.float64, group)
+    at, rng = start(case, np.float64, rows), np.random.default_rng(1)
+    by_row, by_column = rng.standard_normal((SHAPE[0], 5))[rows], rng.standard_normal((SHAPE[1], 5))
+    gradient = to_ask.gradient_products(at)
+    found = {"value": np.array([to_ask.value(at), float(to_ask.value_and_grad(at)[0])])}
+    for side, other, own, direction in ((0, at.right, "own ", by_row), (1, at.left, "", by_column)):
+        found |= {
+            f"{own}counts {side}": to_ask.counts(side),
+            f"{own}grams {side}": to_ask.grams(side, other),
+            f"{own}side gradient {side}": to_ask.side_gradient(at, side),
+            f"{own}gram products {side}": to_ask.gram_products(at, side)(direction),
+            f"{own}gradient products {side}": gradient(side, by_row if side else by_column),
+            f"average gram {side}": to_ask.average_gram(side, other),
+        }
+    return found
+
+
+def with_a_local_number(group: Group, name: str) -> dict[str, Any]:
+    """`solved`, where one number is this process' own in place of that of all rows."""
+    whole_norm, whole_size = loop._norm, steps._spectral_norm
+    local = {
+        "norm of the gradient": (loop, "_norm", lambda gradient, _: whole_norm(gradient, ALONE)),
+        "norm of U": (steps, "_spectral_norm", lambda matrix, _=ALONE: whole_size(matrix)),
+        "curvature": (DealtLeastSquares, "curvature", property(lambda self: self.observations.n_observed / 840 + 0.1)),
+        "norm of the target": (Observations, "spectral_norm", lambda self, _: largest_of_own(self)),
+    }
+    with patch.object(*local[name]):
+        return solved(group, "descent, one core", np.float64)
+
+
+def largest_of_own(observed: Observations) -> float:
+    return float(np.linalg.norm(observed.to_scipy().toarray(), 2)) if observed.n_observed else 1.0
+
+
+def bytes_of_steps(group: Any, shape: tuple[int, int], width: int, depth: int) -> tuple[int, int]:
+    """Sent in so many steps of Adam, and how many numbers the columns' factors have."""
+    rng, n_steps = np.random.default_rng(0), 10
+    rows = shape[0] // group.size
+    cells = rng.choice(rows * shape[1], 40 * rows, replace=False)
+    own = Observations.from_entries(*np.divmod(cells, shape[1]), rng.standard_normal(len(cells)), (rows, shape[1]))
+    f = initial.gaussian(own.shape, width, depth, 0.5, 3)
+    f = Factors(f.U, f.cores, f.V, np.zeros(rows), np.zeros(shape[1]))
+    to_solve, step = DealtLeastSquares(own, group), steps.Adam()
+    state, before = step.init(to_solve, f), group.sent
+    for _ in range(n_steps):
+        f, state = step(f, *to_solve.value_and_grad(f), state)
+    return group.sent - before, n_steps * (shape[1] * (width + 1) + depth * width**2)
