@@ -116,7 +116,7 @@ def _without_core(rank: int) -> Iterator[None]:
 
 @contextmanager
 def _short_of_disk(rank: int, room: int) -> Iterator[None]:
-    """No file of the second process has more room than so many bytes."""
+    """No file of process 1 has more room than so many bytes."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     if rank == 1:
         resource.setrlimit(resource.RLIMIT_FSIZE, (room, before[1]))
@@ -150,6 +150,7 @@ HINDRANCES = {
     "no torch": _without_torch,
     "no core": _without_core,
     "no scratch": lambda rank: _short_of_disk(rank, 1_000),
+    "no room of the first": lambda rank: _short_of_disk(1 - rank, 8_000),
     "no room": lambda rank: _short_of_disk(rank, 8_000),
     "no folder": _without_folder,
 }
