@@ -81,6 +81,7 @@ def _fit(asked: argparse.Namespace) -> None:
             own = model.own_
             found = f"{n_ratings:,} ratings of {n_users:,} users and {len(own.items_):,} items: rank {own.rank_}"
             noise = f", noise {own.noise_:.6g}" if own.feedback == "explicit" else ""
+            noise += f", gone on with from {asked.checkpoint}" if model.resumed_ else ""
             seconds = time.perf_counter() - began
             print(f"{found}{noise}, {own.status_}, {own.n_iter_} sweeps, {seconds:.1f} s: {asked.output}")  # noqa: T201
 

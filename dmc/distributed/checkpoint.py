@@ -111,6 +111,11 @@ class Checkpoint(Keeper):
                     f"{ours.get(name)!r} now; fit as before, or give another folder"
                 )
 
+    @property
+    def resumes(self) -> bool:
+        """Whether there was something to go on from."""
+        return bool(self._read)
+
     def found(self, name: str) -> Snapshot | None:
         return self._read.get(name)
 

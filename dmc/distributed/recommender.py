@@ -55,6 +55,8 @@ class Recommender:
         Of the own users and all items.
     group_ : Group
         The processes.
+    resumed_ : bool
+        Whether the fit went on from a checkpoint; if that was at its end, there was nothing left to do.
 
     Examples
     --------
@@ -146,6 +148,7 @@ class Recommender:
             rng = np.random.default_rng(settings.random_state)
             models, info = ensemble.fit(watched, dealt.observations, rng, share=dealt.share, keeper=keeper)
         self._warn_of_clean(group, models[0])
+        self.resumed_ = isinstance(keeper, Checkpoint) and keeper.resumes
         self.group_, self.own_ = group, _own(settings, columns, dealt, models[0], info)
         return self
 

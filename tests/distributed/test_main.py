@@ -213,6 +213,7 @@ def test_fewer_users_than_processes_and_processes_that_do_not_meet(folder: Path,
     assert found["one user"][0].printed.startswith("6 ratings of 1 users and 6 items")
     assert len(dmc.Recommender.load(tmp_path / "one").users_) == 1
     assert [one.status for one in found["finished"]] == [0, 0]
+    assert f", gone on with from {folder}/kept, converged" in found["finished"][0].printed
     one, again = dmc.Recommender.load(folder / "model"), dmc.Recommender.load(tmp_path / "again")
     assert again.noise_ == pytest.approx(one.noise_, rel=1e-8)
     assert [one.status for name in ("port", "alone") for one in found[name]] == [1] * 4
