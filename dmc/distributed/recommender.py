@@ -56,6 +56,8 @@ class Recommender:
         Of the own users and all items.
     group_ : Group
         The processes.
+    resumed_ : bool
+        Whether the fit went on from a checkpoint; if that was at its end, there was nothing left to do.
 
     Examples
     --------
@@ -135,9 +137,9 @@ class Recommender:
             If the fit overflowed.
         """
         columns = Columns(user, item, rating, weight, time)
-        paths = shards.are_paths(source)
-        self._refuse_differences(group, columns, duplicates, paths)
-        settings = self._settings
+        settings, paths = self._settings, shards.are_paths(source)
+        of_call = {"device": settings.device, "source": "paths" if paths else "rows"}
+        self._refuse_differences(group, columns, duplicates, of_call | {"checkpointing": checkpoint is not None})
         rows: Any = batches(source, columns.for_duplicates(duplicates), group) if paths else source  # type: ignore[arg-type]
         dealt = deal(rows, columns, settings.feedback, duplicates, group, scratch)
         keeper: Keeper = NOTHING_KEPT
@@ -149,6 +151,7 @@ class Recommender:
             rng = np.random.default_rng(settings.random_state)
             models, info = ensemble.fit(watched, dealt.observations, rng, share=dealt.share, keeper=keeper)
         self._warn_of_clean(group, models[0])
+        self.resumed_ = isinstance(keeper, Checkpoint) and keeper.resumes
         self.group_, self.own_ = group, _own(settings, columns, dealt, models[0], info)
         return self
 
@@ -173,10 +176,12 @@ class Recommender:
     def _identity(self, columns: Columns, duplicates: Duplicates) -> dict[str, Any]:
         """What a checkpoint has to be of."""
         settings = self._settings
-        told = settings.for_file() | {"random_state": settings.random_state, "device": settings.device}
+        told = settings.for_file() | {"random_state": settings.random_state}
         return told | {"duplicates": duplicates, "columns": list(columns)}
 
-    def _refuse_differences(self, group: Group, columns: Columns, duplicates: Duplicates, paths: bool) -> None:
+    def _refuse_differences(
+        self, group: Group, columns: Columns, duplicates: Duplicates, of_call: dict[str, Any]
+    ) -> None:
         """All processes are to do the same, and to be able to."""
         with agreed(group):
             columns.for_duplicates(duplicates)
@@ -186,13 +191,15 @@ class Recommender:
                     f"process {group.rank} has no compiled core, which fits of several processes need: "
                     f"{_extensions.missing}; {_extensions.REMEDY}"
                 )
-        told = everyone(group, self._identity(columns, duplicates) | {"source": "paths" if paths else "rows"})
-        for rank, theirs in enumerate(told):
-            for name, ours in told[0].items():
-                if theirs[name] != ours:
-                    raise ValueError(
-                        f"{name} is {ours!r} in process 0 and {theirs[name]!r} in process {rank}; say the same in all"
-                    )
+        told = everyone(group, self._identity(columns, duplicates) | of_call)
+        with agreed(group):
+            for rank, theirs in enumerate(told):
+                for name, ours in told[0].items():
+                    if theirs[name] != ours:
+                        raise ValueError(
+                            f"{name} is {ours!r} in process 0 and {theirs[name]!r} in process {rank}; say the same in "
+                            "all"
+                        )
 
     def _warn_of_clean(self, group: Group, model: RatingModel) -> None:
         if group.rank == 0 and isinstance(model, VariationalFactorization) and model.precision >= MAX_PRECISION:
