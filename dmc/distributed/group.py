@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+import re
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from itertools import pairwise
@@ -116,11 +118,21 @@ class TorchGroup(Group):
         try:
             yield
         except RuntimeError as error:
-            reason = str(error).strip().splitlines()[0]
+            late = "; or it computes for longer than that, which a longer time-out allows" if _is_late(error) else ""
             raise LostProcess(
-                f"process {self.rank} of {self.size} has lost touch with another one ({reason}); look at what that one "
-                "wrote, and start again: with a checkpoint the fit goes on where it was"
+                f"process {self.rank} of {self.size} has lost touch with another one ({_reason(error)}); look at what "
+                f"that one wrote, and start again: with a checkpoint the fit goes on where it was{late}"
             ) from error
+
+
+def _reason(error: BaseException) -> str:
+    """What a library says, without its place in the source and its advice."""
+    first = (str(error).strip() or type(error).__name__).splitlines()[0]
+    return re.sub(r"^\[\S+\] ?", "", first).split(". This is typically")[0].rstrip(".")
+
+
+def _is_late(error: BaseException) -> bool:
+    return "imed out" in str(error)
 
 
 @contextmanager
@@ -157,6 +169,10 @@ def connected(
     LostProcess
         If the others are not met within the time-out.
     """
+    if backend == "nccl":
+        import torch
+
+        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", 0)))
     rank = int(os.environ.get("RANK", 0)) if rank is None else rank
     size = int(os.environ.get("WORLD_SIZE", 1)) if size is None else size
     if size == 1:
@@ -175,16 +191,36 @@ def connected(
     patience = timedelta(seconds=timeout)
     serves = rank == 0 and os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True"
     try:
-        of_all = TCPStore(address, port, size, serves, patience, wait_for_workers=False)
+        of_all = _in_time(lambda: TCPStore(address, port, size, serves, patience, wait_for_workers=False), timeout)
         store = PrefixStore(f"life{life}", of_all)  # one that died may have left its words in the other's
         dist.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=patience)
-    except (RuntimeError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0]
+    except (RuntimeError, ValueError, TimeoutError) as error:
         raise LostProcess(
-            f"process {rank} of {size} met no others at {address}:{port} within {timeout:g} s ({reason}); check that "
-            "all were started, and that the port is free and can be reached"
+            f"process {rank} of {size} met no others at {address}:{port} within {timeout:g} s ({_reason(error)}); "
+            "check that all were started, and that the port is free and can be reached"
         ) from error
     try:
         yield TorchGroup()
     finally:
         dist.destroy_process_group()
+
+
+def _in_time(make: Callable[[], Any], timeout: float) -> Any:
+    """What is made, if it is in time: a store waits for ever where something else than a store listens."""
+    made: list[Any] = []
+    errors: list[Exception] = []
+
+    def attempt() -> None:
+        try:
+            made.append(make())
+        except Exception as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=attempt, daemon=True)
+    thread.start()
+    thread.join(timeout + 1)  # where nothing listens at all it has a time-out of its own, about this long
+    if errors:
+        raise errors[0]
+    if not made:
+        raise TimeoutError("there is no answer")
+    return made[0]
