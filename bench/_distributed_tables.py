@@ -120,7 +120,7 @@ def faults() -> list[str]:
     (row,) = rows.values()
     return [
         f"{row['kills']} times `kill -9` of one of three processes at a random moment of a fit of "
-        f"{row['whole_seconds']:.0f} s: {row['resumed_at_first_restart']} went on at the first restart; at most "
+        f"{row['sweeps']} sweeps: {row['resumed_at_first_restart']} went on at the first restart; at most "
         f"{row['most_sweeps_lost']} of the sweeps that were done had to be done again; the noise found differs by "
         f"{row['largest_noise_difference']:.0e} at most from that of a fit of which no process is killed."
     ]

@@ -26,7 +26,7 @@ from _long_tail import Table
 from _rivals import grid
 from distributed import RATINGS
 
-GRID = grid(rank=[5, 10, 20], regParam=[0.05, 0.1, 0.2])
+GRID = grid(rank=[5, 10, 20], regParam=[0.02, 0.05, 0.1])
 BLOCKS, ITERATIONS, LISTED, REPEATS = 10, 10, 10, 3  # blocks: of 2 it is slower
 DAMPING = 3  # what is best for these ratings: (noise² + interactions²) / biases²
 
