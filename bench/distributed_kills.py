@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 import _long_tail
+import dmc
 from _harness import main, record
 from _launched import command, environment, told
 from _long_tail import Size
@@ -56,8 +57,6 @@ def swept(folder: Path, life: int) -> list[int]:
 
 
 def noise(folder: Path) -> float:
-    import dmc
-
     return dmc.Recommender.load(folder / "model").noise_
 
 
