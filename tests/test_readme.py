@@ -99,7 +99,7 @@ def write_ratings(folder: Path) -> None:
     """120 users and 40 items in two files."""
     folder.mkdir()
     for part in range(2):
-        pairs = [(u, i) for u in range(part, 120, 2) for i in range(40) if (u * i + u) % 3]
+        pairs = [(u, i) for u in range(part, 120, 2) for i in range(40) if (u * i + u + i) % 4]
         rows = {"user": [f"user {u}" for u, _ in pairs], "item": [i for _, i in pairs]}
         rows["rating"] = [float(1 + (u + i) % 5) for u, i in pairs]
         parquet.write_table(pa.table(rows), folder / f"{part}.parquet")
