@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from typing import ClassVar
 
 import numpy as np
@@ -37,10 +38,8 @@ class Remembering(Keeper):
 def again(fit, end_after):
     """A fit that was ended after so many sweeps, and went on; and how many sweeps were kept on the way."""
     first = Remembering(end_after)
-    try:
+    with suppress(Ended):
         fit(first)
-    except Ended:
-        pass
     second = Remembering()
     second.kept = dict(first.kept)
     return fit(second), first.count + second.count
