@@ -171,7 +171,7 @@ def drawn_for_test(
     group, n_own = share.group, pattern.n_observed
     priority = share.draw(
         rng,
-        share.of_parts(pattern.by_row.indptr),
+        share.of_parts(np.asarray(pattern.by_row.indptr)),
         lambda of_part, n: of_part.random(n) if share.hashed else of_part.permutation(n),
     )
     spare = np.ones(n_own, bool)

@@ -62,8 +62,8 @@ class Patience(EarlyStopping):
         self._width = 0
 
     def __call__(self, info: StepInfo) -> bool:
-        before = self._mark[0]
+        before = self.mark[0]
         stopped = super().__call__(info)
-        if self._mark[0] != before or self._width == 0:
+        if self.mark[0] != before or self._width == 0:
             self._width = info.factors.width
-        return stopped and (info.factors.width > self._width or info.n_steps - self._mark[0] >= self.late)
+        return stopped and (info.factors.width > self._width or info.n_steps - self.mark[0] >= self.late)

@@ -8,12 +8,14 @@ import sys
 import time
 import warnings
 from collections.abc import Sequence
+from pathlib import Path
 
 from dmc.distributed.agreement import ElsewhereError
 from dmc.distributed.group import connected
 from dmc.distributed.recommender import Recommender
+from dmc.distributed.shards import prepare
 
-OF_MODEL = ("rank", "feedback", "model", "depth", "random_state", "n_threads")
+OF_MODEL = ("rank", "feedback", "model", "depth", "random_state", "n_threads", "device")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -38,6 +40,7 @@ def _parser() -> argparse.ArgumentParser:
     fit.add_argument("--depth", type=int, help="cores of the network")
     fit.add_argument("--seed", dest="random_state", type=int, default=0)
     fit.add_argument("--threads", dest="n_threads", type=int, help="of each process; torchrun says 1 if it is not told")
+    fit.add_argument("--device", help="of networks and clicks: cuda for the GPU of each process")
     fit.add_argument("--timeout", type=float, default=300.0, help="seconds without a word from another process; 300")
     fit.add_argument("--backend", default="gloo", choices=("gloo", "nccl"), help="nccl: one process for each GPU")
     return program
@@ -46,6 +49,7 @@ def _parser() -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> int:
     """The exit status. What is wrong is told by one process, in a sentence; the others end without a word."""
     asked = _parser().parse_args(arguments)
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "FATAL")  # what it logs of lost processes is said below
     first = int(os.environ.get("RANK", 0)) == 0
     with warnings.catch_warnings():
         warnings.showwarning = lambda message, *_, **__: _tell(message) if first else None
@@ -53,6 +57,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             _fit(asked)
         except ElsewhereError:
             return 1
+        except KeyboardInterrupt:
+            _tell("interrupted before there was anything to save")
+            return 130
         except (ValueError, TypeError, OSError, ImportError, MemoryError, FloatingPointError) as error:
             _tell(error)
             return 1
@@ -63,6 +70,7 @@ def _fit(asked: argparse.Namespace) -> None:
     began = time.perf_counter()
     with connected(timeout=asked.timeout, backend=asked.backend) as group:
         model = Recommender(**{name: getattr(asked, name) for name in OF_MODEL}, verbose=sys.stderr.isatty())
+        prepare(Path(asked.output), group)
         columns = asked.user, asked.item, asked.rating
         model.fit(
             asked.files, *columns, asked.duplicates, weight=asked.weight, time=asked.time, group=group,
@@ -74,6 +82,7 @@ def _fit(asked: argparse.Namespace) -> None:
             own = model.own_
             found = f"{n_ratings:,} ratings of {n_users:,} users and {len(own.items_):,} items: rank {own.rank_}"
             noise = f", noise {own.noise_:.6g}" if own.feedback == "explicit" else ""
+            noise += f", gone on with from {asked.checkpoint}" if model.resumed_ else ""
             seconds = time.perf_counter() - began
             print(f"{found}{noise}, {own.status_}, {own.n_iter_} sweeps, {seconds:.1f} s: {asked.output}")  # noqa: T201
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -97,3 +99,29 @@ def everyone(group: Group, told: Any) -> list[Any]:
     """What each process says, in their order: anything that JSON holds."""
     said = group.gather(np.frombuffer(json.dumps(told).encode(), np.uint8))
     return [json.loads(one.tobytes()) for one in said]
+
+
+def refuse_unseen(folder: Path, what: str, group: Group) -> None:
+    """Raise in all processes if one of them does not see the folder of the first one, which is there.
+
+    Parameters
+    ----------
+    folder : path
+    what : str
+        What the folder is for.
+    group : Group
+    """
+    token = group.first(np.frombuffer(secrets.token_bytes(8), np.uint8)).tobytes().hex()
+    mark = folder / f"mark-{token}"
+    with agreed(group):
+        if group.rank == 0:
+            mark.touch()
+    unseen = group.size - int(group.sum(np.array([float(mark.exists())]))[0])
+    with agreed(group):
+        if group.rank == 0:
+            mark.unlink(missing_ok=True)
+            if unseen:
+                raise ValueError(
+                    f"{unseen} of {group.size} processes do not see the {what} folder {folder} of the first one; give "
+                    "all the same folder, on a disk that all machines share"
+                )

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +17,12 @@ from numpy.typing import NDArray
 from dmc import model_file
 from dmc._group import N_PARTS, Share
 from dmc._keeper import Keeper, Snapshot
-from dmc.distributed.agreement import agreed
+from dmc.distributed.agreement import agreed, refuse_unseen
 
 LATEST = "LATEST.json"
 KIND = "Checkpoint"
+SNAPSHOT = re.compile(r"[a-z-]+-\d+-[0-9a-f]{8}-(all|rows\d+)\.safetensors(\.part)?")  # what `_path` names
+ANEW = "remove the folder, and the fit begins anew"
 
 
 class Checkpoint(Keeper):
@@ -26,6 +31,9 @@ class Checkpoint(Keeper):
     A snapshot is a file of what all processes know, which the first one writes, and one file of each process for what
     it knows of its rows. `LATEST.json` names those that belong together; it is put in place when they are all there,
     and what was there before goes only then. So whoever is killed at any moment leaves a whole snapshot of each name.
+
+    It names the processes' life, too, of which the last one that began owns the folder: those that are still at work
+    for an earlier one, or for another fit, end when they come to write.
 
     Parameters
     ----------
@@ -51,39 +59,32 @@ class Checkpoint(Keeper):
     def __init__(self, folder: str | os.PathLike[str], share: Share, settings: dict[str, Any], digest: str) -> None:
         self.folder, self.share, self.group = Path(folder), share, share.group
         self._settings, self._digest = settings, digest
+        self._life = self.group.first(np.frombuffer(secrets.token_bytes(4), np.uint8)).tobytes().hex()
         self._names: dict[str, dict[str, Any]] = {}
         self._read: dict[str, Snapshot] = {}
         with agreed(self.group):
             if self.group.rank == 0:
                 self._open()
-        self._check_common()
+        refuse_unseen(self.folder, "checkpoint", self.group)
         with agreed(self.group):
             found = self._latest()
             if found is not None:
                 self._check(found)
                 self._names = found["names"]
                 self._read = {name: self._snapshot(name) for name in self._names}
+        with agreed(self.group):
+            if self.group.rank == 0:
+                with self._words_for_failure():
+                    self._point()
+                self._clean()
 
     def _open(self) -> None:
         if self.folder.exists() and not self.folder.is_dir():
             raise ValueError(f"the checkpoint folder {self.folder} is a file; give a folder")
-        self.folder.mkdir(parents=True, exist_ok=True)
-
-    def _check_common(self) -> None:
-        """That all processes see the folder of the first one."""
-        token = self.group.first(np.frombuffer(secrets.token_bytes(8), np.uint8)).tobytes().hex()
-        mark = self.folder / f"mark-{token}"
-        with agreed(self.group):
-            if self.group.rank == 0:
-                mark.touch()
-        seen = self.group.sum(np.array([float(mark.exists())]))[0]
-        if self.group.rank == 0:
-            mark.unlink(missing_ok=True)
-        if seen < self.group.size:
-            raise ValueError(
-                f"{self.group.size - int(seen)} of {self.group.size} processes do not see the checkpoint folder "
-                f"{self.folder} of the first one; give a folder on a disk that all machines share"
-            )
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise OSError(f"the checkpoint folder {self.folder} cannot be made ({error.strerror})") from None
 
     def _latest(self) -> dict[str, Any] | None:
         path = self.folder / LATEST
@@ -92,21 +93,28 @@ class Checkpoint(Keeper):
         except FileNotFoundError:
             return None
         except ValueError:
-            raise ValueError(f"{path} is damaged; remove the folder, and the fit begins anew") from None
+            found = {}
+        if not isinstance(found, dict) or {"settings", "data", "names", "life"} - set(found):
+            raise ValueError(f"{path} is damaged; {ANEW}")
         return found
 
     def _check(self, found: dict[str, Any]) -> None:
-        if found.get("data") != self._digest:
+        if found["data"] != self._digest:
             raise ValueError(
                 f"the checkpoint in {self.folder} is of other data; give these a folder of their own, or remove it"
             )
-        theirs, ours = found.get("settings", {}), self._settings
+        theirs, ours = found["settings"], self._settings
         for name in sorted({*theirs, *ours}):
             if theirs.get(name) != ours.get(name):
                 raise ValueError(
                     f"the checkpoint in {self.folder} was made with {name} = {theirs.get(name)!r}, and it is "
                     f"{ours.get(name)!r} now; fit as before, or give another folder"
                 )
+
+    @property
+    def resumes(self) -> bool:
+        """Whether there was something to go on from."""
+        return bool(self._read)
 
     def found(self, name: str) -> Snapshot | None:
         return self._read.get(name)
@@ -115,57 +123,84 @@ class Checkpoint(Keeper):
         before = self._names.get(name)
         generation = 1 if before is None else before["generation"] + 1
         parts = self.group.gather(self.share.parts)
-        record = {"generation": generation, "parts": [own.tolist() for own in parts]}
-        with agreed(self.group):
-            self._write(self._path(name, generation, self.group.rank), snapshot.of_rows, {"rows": self._rows()})
+        record = {"generation": generation, "life": self._life, "parts": [own.tolist() for own in parts]}
+        with agreed(self.group), self._words_for_failure():
+            model_file.save(self._path(name, record, self.group.rank), KIND, snapshot.of_rows, {"rows": self._rows()})
             if self.group.rank == 0:
-                self._write(self._path(name, generation, None), snapshot.arrays, snapshot.numbers)
+                model_file.save(self._path(name, record, None), KIND, snapshot.arrays, snapshot.numbers)
         self._names[name] = record
         with agreed(self.group):
             if self.group.rank == 0:
-                self._point()
+                with self._words_for_failure():
+                    self._refuse_others()
+                    self._point()
         if before is not None and self.group.rank == 0:
             for rank in (None, *range(len(before["parts"]))):
-                self._path(name, before["generation"], rank).unlink(missing_ok=True)
+                self._path(name, before, rank).unlink(missing_ok=True)
 
     def _rows(self) -> dict[str, int]:
         return {str(part): int(rows) for part, rows in zip(self.share.parts, self.share.rows, strict=True)}
 
-    def _write(self, path: Path, arrays: dict[str, NDArray[Any]], header: dict[str, Any]) -> None:
+    def _refuse_others(self) -> None:
+        found = self._latest()
+        if found is None:
+            raise FileNotFoundError
+        if found["life"] != self._life:
+            raise ValueError(
+                f"another fit has begun with the checkpoint folder {self.folder}; let that one end, or give each a "
+                "folder of its own"
+            )
+
+    def _point(self) -> None:
+        path = self.folder / LATEST
+        part = path.with_name(f"{LATEST}.{self._life}.part")
+        told = {"settings": self._settings, "data": self._digest, "life": self._life, "names": self._names}
         try:
-            model_file.save(path, KIND, arrays, header)
+            part.write_text(json.dumps(told))
+            os.replace(part, path)
+        finally:
+            part.unlink(missing_ok=True)
+
+    @contextmanager
+    def _words_for_failure(self) -> Iterator[None]:
+        try:
+            yield
         except OSError as error:
-            if not self.folder.is_dir():
+            if isinstance(error, FileNotFoundError):
                 raise FileNotFoundError(
                     f"the checkpoint folder {self.folder} is gone; make it again, and start again"
                 ) from None
             raise OSError(f"the checkpoint in {self.folder} cannot be written ({error.strerror or error})") from None
 
-    def _point(self) -> None:
-        path = self.folder / LATEST
-        part = path.with_name(f"{LATEST}.part")
-        try:
-            part.write_text(json.dumps({"settings": self._settings, "data": self._digest, "names": self._names}))
-            os.replace(part, path)
-        except OSError as error:
-            raise OSError(f"the checkpoint in {self.folder} cannot be written ({error.strerror or error})") from None
+    def _clean(self) -> None:
+        """Remove what processes that were killed had written and not named."""
+        named = {
+            self._path(name, record, rank)
+            for name, record in self._names.items()
+            for rank in (None, *range(len(record["parts"])))
+        }
+        for path in self.folder.iterdir():
+            if path not in named and SNAPSHOT.fullmatch(path.name):
+                path.unlink(missing_ok=True)
 
-    def _path(self, name: str, generation: int, rank: int | None) -> Path:
+    def _path(self, name: str, record: dict[str, Any], rank: int | None) -> Path:
         whose = "all" if rank is None else f"rows{rank}"
-        return self.folder / f"{name.replace(' ', '-')}-{generation}-{whose}.safetensors"
+        life = f"{record['generation']}-{record['life']}"
+        return self.folder / f"{name.replace(' ', '-')}-{life}-{whose}.safetensors"
 
     def _load(self, path: Path) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
         try:
             return model_file.load(path, KIND)
         except FileNotFoundError:
             raise ValueError(
-                f"the checkpoint in {self.folder} lacks {path.name}; bring the file back, or remove the folder, and "
-                "the fit begins anew"
+                f"the checkpoint in {self.folder} lacks {path.name}; bring the file back, or {ANEW}"
             ) from None
+        except ValueError:
+            raise ValueError(f"{path} is damaged; {ANEW}") from None
 
     def _snapshot(self, name: str) -> Snapshot:
         record = self._names[name]
-        arrays, numbers = self._load(self._path(name, record["generation"], None))
+        arrays, numbers = self._load(self._path(name, record, None))
         return Snapshot(numbers, arrays, self._of_rows(name, record))
 
     def _of_rows(self, name: str, record: dict[str, Any]) -> dict[str, NDArray[Any]]:
@@ -177,7 +212,7 @@ class Checkpoint(Keeper):
             ours = np.isin(parts, self.share.parts)
             if not ours.any() and found:
                 continue
-            arrays, header = self._load(self._path(name, record["generation"], rank))
+            arrays, header = self._load(self._path(name, record, rank))
             rows = np.array([header["rows"][str(part)] for part in parts], np.int64)
             first = np.cumsum(rows) - rows
             for key, array in arrays.items():

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+import re
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from itertools import pairwise
@@ -12,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dmc import _arrays
 from dmc._group import ALONE, Group
 
 SMALL = 4096  # numbers that go whole to every process, who adds them: to cut them up would take another round
@@ -52,32 +55,46 @@ class TorchGroup(Group):
     def sum(self, array: Any) -> Any:
         if self.size == 1:
             return array
-        if isinstance(array, self._torch.Tensor):
-            found = self.sum(array.detach().cpu().numpy())
-            return self._torch.from_numpy(np.asarray(found)).to(array.device)
-        given = np.asarray(array)
-        flat = np.ascontiguousarray(given).reshape(-1)
-        found = self._sum_of_small(flat) if len(flat) <= SMALL else self._sum_of_large(flat)
-        return found.reshape(given.shape) if given.ndim or isinstance(array, np.ndarray) else given.dtype.type(found[0])
+        tensor = _arrays.is_tensor(array)
+        given = array if tensor else np.asarray(array)
+        flat = _arrays.place(given, str(self.device)).reshape(-1)
+        found = (self._sum_of_small(flat) if len(flat) <= SMALL else self._sum_of_large(flat)).reshape(given.shape)
+        if tensor:
+            return found.to(array.device)
+        whole = found.cpu().numpy()
+        return whole if isinstance(array, np.ndarray) else given.dtype.type(whole)
 
-    def _sum_of_small(self, flat: NDArray[Any]) -> NDArray[Any]:
-        return _added(self._all_to_all([flat] * self.size, [len(flat)] * self.size), flat.dtype)
+    def _sum_of_small(self, flat: Any) -> Any:
+        return self._added(flat.repeat(self.size), [len(flat)] * self.size, [len(flat)] * self.size)
 
-    def _sum_of_large(self, flat: NDArray[Any]) -> NDArray[Any]:
-        cuts = [len(flat) * p // self.size for p in range(self.size + 1)]
-        pieces = [flat[a:b] for a, b in pairwise(cuts)]
-        own = len(pieces[self.rank])
-        total = _added(self._all_to_all(pieces, [own] * self.size), flat.dtype)
-        return np.concatenate(self._all_to_all([total] * self.size, [len(piece) for piece in pieces]))
+    def _sum_of_large(self, flat: Any) -> Any:
+        lengths = [b - a for a, b in pairwise(len(flat) * p // self.size for p in range(self.size + 1))]
+        own = [lengths[self.rank]] * self.size
+        total = self._added(flat.contiguous(), lengths, own)
+        return self._all_to_all(total.repeat(self.size), own, lengths)
+
+    def _added(self, flat: Any, given: Sequence[int], taken: Sequence[int]) -> Any:
+        """What all have for this process, added in float64 and in the order of the processes."""
+        pieces = self._all_to_all(flat, given, taken).split(list(taken))
+        exact = self._torch.float64 if flat.dtype.is_floating_point else flat.dtype
+        total = pieces[0].to(exact, copy=True)
+        for piece in pieces[1:]:
+            total += piece
+        return total.to(flat.dtype)
 
     def exchange(self, pieces: Sequence[NDArray[Any]]) -> list[NDArray[Any]]:
         if len(pieces) != self.size:
             raise ValueError(f"there are {len(pieces)} pieces for {self.size} processes; give one for each")
         if self.size == 1:
             return list(pieces)
-        lengths = [np.array([len(piece)]) for piece in pieces]
-        wanted = [int(of[0]) for of in self._all_to_all(lengths, [1] * self.size)]
-        return self._all_to_all(pieces, wanted)
+        given = [piece.nbytes for piece in pieces]
+        one = [1] * self.size
+        taken = self._all_to_all(self._torch.tensor(given, device=self.device), one, one).tolist()
+        dtype = np.asarray(pieces[0]).dtype
+        raw = np.concatenate([np.ascontiguousarray(piece).view(np.uint8) for piece in pieces])
+        found = self._all_to_all(self._torch.from_numpy(raw).to(self.device), given, taken).cpu().numpy()
+        ends = np.cumsum([0, *taken])
+        return [found[a:b].view(dtype) for a, b in pairwise(ends)]
 
     def gather(self, array: NDArray[Any]) -> list[NDArray[Any]]:
         return self.exchange([array] * self.size)
@@ -88,38 +105,34 @@ class TorchGroup(Group):
         found = self.gather(given)[0].reshape(np.shape(value))
         return found if isinstance(value, np.ndarray) else type(value)(found)
 
-    def _all_to_all(self, pieces: Sequence[NDArray[Any]], wanted: Sequence[int]) -> list[NDArray[Any]]:
-        dtype = np.asarray(pieces[0]).dtype
-        raw = np.concatenate([np.ascontiguousarray(piece).view(np.uint8) for piece in pieces])
-        given = [piece.nbytes for piece in pieces]
-        taken = [count * dtype.itemsize for count in wanted]
-        self.sent += sum(given) - given[self.rank]
-        source = self._torch.from_numpy(raw).to(self.device)
-        target = self._torch.empty(sum(taken), dtype=self._torch.uint8, device=self.device)
+    def _all_to_all(self, flat: Any, given: Sequence[int], taken: Sequence[int]) -> Any:
+        """The one way in which processes talk: of a tensor so many numbers go to each, and so many come from each."""
+        self.sent += (len(flat) - given[self.rank]) * flat.element_size()
+        target = self._torch.empty(sum(taken), dtype=flat.dtype, device=self.device)
         with self._words_for_lost_processes():
-            self._dist.all_to_all_single(target, source, taken, given, group=self._group)
-            found = target.cpu().numpy()
-        ends = np.cumsum([0, *taken])
-        return [found[a:b].view(dtype) for a, b in pairwise(ends)]
+            self._dist.all_to_all_single(target, flat, list(taken), list(given), group=self._group)
+        return target
 
     @contextmanager
     def _words_for_lost_processes(self) -> Iterator[None]:
         try:
             yield
         except RuntimeError as error:
-            reason = str(error).strip().splitlines()[0]
+            late = "; or it computes for longer than that, which a longer time-out allows" if _is_late(error) else ""
             raise LostProcess(
-                f"process {self.rank} of {self.size} has lost touch with another one ({reason}); look at what that one "
-                "wrote, and start again: with a checkpoint the fit goes on where it was"
+                f"process {self.rank} of {self.size} has lost touch with another one ({_reason(error)}); look at what "
+                f"that one wrote, and start again: with a checkpoint the fit goes on where it was{late}"
             ) from error
 
 
-def _added(arrays: Sequence[NDArray[Any]], dtype: np.dtype[Any]) -> NDArray[Any]:
-    exact = np.float64 if dtype.kind == "f" else dtype
-    total = arrays[0].astype(exact)
-    for array in arrays[1:]:
-        total += array
-    return total.astype(dtype, copy=False)
+def _reason(error: BaseException) -> str:
+    """What a library says, without its place in the source and its advice."""
+    first = (str(error).strip() or type(error).__name__).splitlines()[0]
+    return re.sub(r"^\[\S+\] ?", "", first).split(". This is typically")[0].rstrip(".")
+
+
+def _is_late(error: BaseException) -> bool:
+    return "imed out" in str(error)
 
 
 @contextmanager
@@ -156,6 +169,10 @@ def connected(
     LostProcess
         If the others are not met within the time-out.
     """
+    if backend == "nccl":
+        import torch
+
+        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", 0)))
     rank = int(os.environ.get("RANK", 0)) if rank is None else rank
     size = int(os.environ.get("WORLD_SIZE", 1)) if size is None else size
     if size == 1:
@@ -174,16 +191,36 @@ def connected(
     patience = timedelta(seconds=timeout)
     serves = rank == 0 and os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True"
     try:
-        of_all = TCPStore(address, port, size, serves, patience, wait_for_workers=False)
+        of_all = _in_time(lambda: TCPStore(address, port, size, serves, patience, wait_for_workers=False), timeout)
         store = PrefixStore(f"life{life}", of_all)  # one that died may have left its words in the other's
         dist.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=patience)
-    except (RuntimeError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0]
+    except (RuntimeError, ValueError, TimeoutError) as error:
         raise LostProcess(
-            f"process {rank} of {size} met no others at {address}:{port} within {timeout:g} s ({reason}); check that "
-            "all were started, and that the port is free and can be reached"
+            f"process {rank} of {size} met no others at {address}:{port} within {timeout:g} s ({_reason(error)}); "
+            "check that all were started, and that the port is free and can be reached"
         ) from error
     try:
         yield TorchGroup()
     finally:
         dist.destroy_process_group()
+
+
+def _in_time(make: Callable[[], Any], timeout: float) -> Any:
+    """What is made, if it is in time: a store waits for ever where something else than a store listens."""
+    made: list[Any] = []
+    errors: list[Exception] = []
+
+    def attempt() -> None:
+        try:
+            made.append(make())
+        except Exception as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=attempt, daemon=True)
+    thread.start()
+    thread.join(timeout + 1)  # where nothing listens at all it has a time-out of its own, about this long
+    if errors:
+        raise errors[0]
+    if not made:
+        raise TimeoutError("there is no answer")
+    return made[0]

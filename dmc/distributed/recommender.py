@@ -21,7 +21,7 @@ from dmc.distributed.agreement import agreed, everyone
 from dmc.distributed.checkpoint import Checkpoint
 from dmc.distributed.dealing import Dealt, deal
 from dmc.distributed.sources import batches
-from dmc.recommend import ensemble
+from dmc.recommend import answers, ensemble
 from dmc.recommend.bayesian_model import MAX_PRECISION, VariationalFactorization
 from dmc.recommend.fitting import RATING, Columns, Duplicates, Told, served_state
 from dmc.recommend.models import RatingModel
@@ -45,9 +45,10 @@ class Recommender:
 
     Parameters
     ----------
-    rank, feedback, model, depth, l2, validation_fraction, random_state, n_threads, verbose, callbacks
+    rank, feedback, model, depth, l2, validation_fraction, random_state, n_threads, device, verbose, callbacks
         As of `dmc.Recommender`; the seed is a whole number. The first process shows the progress. A callback that
-        returns true in one process ends the fit in all; it sees the factors of the own users.
+        returns true in one process ends the fit in all; it sees the factors of the own users. With a `device`, which
+        networks and clicks can have, each process has one: "cuda" is the GPU of its number on its machine.
 
     Attributes
     ----------
@@ -55,6 +56,8 @@ class Recommender:
         Of the own users and all items.
     group_ : Group
         The processes.
+    resumed_ : bool
+        Whether the fit went on from a checkpoint; if that was at its end, there was nothing left to do.
 
     Examples
     --------
@@ -78,13 +81,14 @@ class Recommender:
         validation_fraction: float | None = None,
         random_state: int = 0,
         n_threads: int | None = None,
+        device: str | None = None,
         verbose: bool = False,
         callbacks: Sequence[Callback] = (),
     ) -> None:
         seed = _checks.integer(random_state, "random_state", 0)
         self._settings = RecommenderSettings(
             rank, feedback, model, depth, l2, validation_fraction, random_state=seed, n_threads=n_threads,
-            verbose=verbose, callbacks=callbacks
+            device=device, verbose=verbose, callbacks=callbacks
         ).checked()  # fmt: skip
 
     def fit(
@@ -133,9 +137,10 @@ class Recommender:
             If the fit overflowed.
         """
         columns = Columns(user, item, rating, weight, time)
-        self._refuse_differences(group, columns, duplicates)
-        settings = self._settings
-        rows: Any = batches(source, columns, group) if shards.are_paths(source) else source  # type: ignore[arg-type]
+        settings, paths = self._settings, shards.are_paths(source)
+        of_call = {"device": settings.device, "source": "paths" if paths else "rows"}
+        self._refuse_differences(group, columns, duplicates, of_call | {"checkpointing": checkpoint is not None})
+        rows: Any = batches(source, columns.for_duplicates(duplicates), group) if paths else source  # type: ignore[arg-type]
         dealt = deal(rows, columns, settings.feedback, duplicates, group, scratch)
         keeper: Keeper = NOTHING_KEPT
         if checkpoint is not None:
@@ -146,6 +151,7 @@ class Recommender:
             rng = np.random.default_rng(settings.random_state)
             models, info = ensemble.fit(watched, dealt.observations, rng, share=dealt.share, keeper=keeper)
         self._warn_of_clean(group, models[0])
+        self.resumed_ = isinstance(keeper, Checkpoint) and keeper.resumes
         self.group_, self.own_ = group, _own(settings, columns, dealt, models[0], info)
         return self
 
@@ -169,24 +175,31 @@ class Recommender:
 
     def _identity(self, columns: Columns, duplicates: Duplicates) -> dict[str, Any]:
         """What a checkpoint has to be of."""
-        told = self._settings.for_file() | {"random_state": self._settings.random_state, "duplicates": duplicates}
-        return told | {"columns": list(columns)}
+        settings = self._settings
+        told = settings.for_file() | {"random_state": settings.random_state}
+        return told | {"duplicates": duplicates, "columns": list(columns)}
 
-    def _refuse_differences(self, group: Group, columns: Columns, duplicates: Duplicates) -> None:
+    def _refuse_differences(
+        self, group: Group, columns: Columns, duplicates: Duplicates, of_call: dict[str, Any]
+    ) -> None:
         """All processes are to do the same, and to be able to."""
         with agreed(group):
+            columns.for_duplicates(duplicates)
+            answers.refuse_reserved(columns[:3])
             if _extensions.core is None:
                 raise ImportError(
                     f"process {group.rank} has no compiled core, which fits of several processes need: "
                     f"{_extensions.missing}; {_extensions.REMEDY}"
                 )
-        told = everyone(group, self._identity(columns, duplicates))
-        for rank, theirs in enumerate(told):
-            for name, ours in told[0].items():
-                if theirs[name] != ours:
-                    raise ValueError(
-                        f"{name} is {ours!r} in process 0 and {theirs[name]!r} in process {rank}; say the same in all"
-                    )
+        told = everyone(group, self._identity(columns, duplicates) | of_call)
+        with agreed(group):
+            for rank, theirs in enumerate(told):
+                for name, ours in told[0].items():
+                    if theirs[name] != ours:
+                        raise ValueError(
+                            f"{name} is {ours!r} in process 0 and {theirs[name]!r} in process {rank}; say the same in "
+                            "all"
+                        )
 
     def _warn_of_clean(self, group: Group, model: RatingModel) -> None:
         if group.rank == 0 and isinstance(model, VariationalFactorization) and model.precision >= MAX_PRECISION:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import os
 import secrets
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import numpy as np
 
 from dmc._group import N_PARTS, Group
 from dmc.distributed import hashing
-from dmc.distributed.agreement import agreed
+from dmc.distributed.agreement import agreed, refuse_unseen
 from dmc.recommend import shards, storage
 from dmc.recommend.recommender import Recommender
 from dmc.recommend.tables.vocabulary import as_column, as_ids
@@ -22,26 +23,50 @@ from dmc.recommend.tables.vocabulary import as_column, as_ids
 def write(own: Recommender, folder: str | os.PathLike[str], group: Group) -> None:
     """The models of all processes; see `dmc.distributed.Recommender.save`."""
     where = Path(folder)
-    with agreed(group):
-        if group.rank == 0:
-            _refuse_others(where)
-            where.mkdir(parents=True, exist_ok=True)
+    prepare(where, group)
     token = group.first(np.frombuffer(secrets.token_bytes(4), np.uint8)).tobytes().hex()
     names = [f"users-{token}-{rank:05d}.dmc" for rank in range(group.size)]
-    with agreed(group):
-        own.save(where / names[group.rank])
-    of_all = [found.tolist() for found in group.gather(np.unique(hashing.parts(own.users_.ids)))]
+    try:
+        with agreed(group), _words_for_failure(where):
+            own.save(where / names[group.rank])
+        of_all = [found.tolist() for found in group.gather(np.unique(hashing.parts(own.users_.ids)))]
+        with agreed(group), _words_for_failure(where):
+            if group.rank == 0:
+                _put(where, {name: parts for name, parts in zip(names, of_all, strict=True) if parts})
+    except BaseException:
+        with suppress(OSError):
+            if not (where / shards.LIST).exists() or names[group.rank] not in shards.listed(where):
+                (where / names[group.rank]).unlink(missing_ok=True)
+        raise
+
+
+def prepare(folder: Path, group: Group) -> None:
+    """Make the folder of a model, if it is not there; see `write` for what it raises, before there is a model."""
     with agreed(group):
         if group.rank == 0:
-            _put(where, {name: parts for name, parts in zip(names, of_all, strict=True) if parts})
+            _refuse_others(folder)
+            with _words_for_failure(folder):
+                folder.mkdir(parents=True, exist_ok=True)
+    refuse_unseen(folder, "output", group)
+
+
+@contextmanager
+def _words_for_failure(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise OSError(f"the model cannot be written into {folder} ({error.strerror or error})") from None
 
 
 def _put(folder: Path, files: dict[str, list[int]]) -> None:
     """The list of the files; those of the model before, and of writers that did not come to an end, go."""
     part = folder / f"{shards.LIST}.part"
-    part.write_text(json.dumps({"format": shards.FORMAT, "version": shards.VERSION, "files": files}))
-    os.replace(part, folder / shards.LIST)
-    for path in folder.glob("users-*.dmc"):
+    try:
+        part.write_text(json.dumps({"format": shards.FORMAT, "version": shards.VERSION, "files": files}))
+        os.replace(part, folder / shards.LIST)
+    finally:
+        part.unlink(missing_ok=True)
+    for path in folder.glob("users-*.dmc*"):
         if path.name not in files:
             path.unlink(missing_ok=True)
 
@@ -94,7 +119,7 @@ def file_of(folder: str | os.PathLike[str], users: Any) -> list[str]:
 
 
 def are_paths(source: Any) -> bool:
-    """Whether these are paths, and not rows."""
+    """Whether these are paths, and not rows; nothing is no rows."""
     if isinstance(source, (str, os.PathLike)):
         return True
-    return isinstance(source, Sequence) and all(isinstance(one, (str, os.PathLike)) for one in source)
+    return isinstance(source, Sequence) and bool(source) and isinstance(source[0], (str, os.PathLike))

@@ -89,8 +89,8 @@ def _fit_one(
         return found
     if settings.kind == "network":
         how = settings.network
-        fitted = how.fit(observations, rng, watchers)
-        return NetworkModel.of(fitted, observations, how.rank)
+        fitted = how.fit(observations, rng, watchers, share, keeper)
+        return NetworkModel.of(fitted, observations, how.rank, ALONE if share is None else share.group)
     before = start if isinstance(start, VariationalFactorization) else None
     model = bayesian.fit(observations, settings.rank, rng, watchers, before, side_information, share, keeper)
     return noise_free.finish(model, observations) if share is None else model

@@ -5,13 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dmc._group import ALONE, Group, Share
+from dmc._keeper import NOTHING_KEPT, Keeper
 from dmc.factors import Array, Factors
 from dmc.observations import Observations
+from dmc.recommend.network_snapshot import Course, Phase, moved
 from dmc.solver import initial, steps
 from dmc.solver.callbacks import EarlyStopping, Lowest
 from dmc.solver.dealt import DealtLeastSquares
@@ -125,24 +128,26 @@ class NetworkSettings:
         rng: np.random.Generator,
         callbacks: Sequence[Callback],
         share: Share | None = None,
+        keeper: Keeper = NOTHING_KEPT,
     ) -> NetworkFit:
         """Train on a part of the ratings, to see how many steps are best, and then on all of them.
 
         With a share the ratings are those of one process among several: of its own users, by all items. So are the
-        factors; what is left is the same in all of them.
+        factors; what is left is the same in all of them. The keeper gets what is needed to go on from at each look.
         """
         share = share or Share.whole(observations.shape[0])
         scaled, mean, unit = _scaled(observations, share.group)
         scaled = scaled if self.device is None else scaled.to(self.device)
         start = self._start(scaled, rng, share)
         with Run(callbacks, share.group) as run:
-            watch, solution = self._find_length(run, scaled, start, rng, share)
+            course = Course(keeper, run)
+            watch, solution = self._find_length(run, scaled, start, rng, share, course)
             if run.status is Status.NONFINITE:  # behind what was best, which is trained again
                 run.status = Status.COMPLETED
             if not run.ended:
-                lowest = Lowest()  # a last step may land on a spike
+                lowest = course.lowest()  # a last step may land on a spike
                 n_steps = max(watch.best_step, 1) if watch else TUNING.fallback_steps
-                solution = self._train(run, scaled, start, n_steps, lowest, share.group, planned=True)
+                solution = self._train(run, course, scaled, start, n_steps, lowest, share.group, planned=True)
                 solution = replace(solution, factors=lowest.best or solution.factors)
         assert solution is not None
         factors = solution.factors
@@ -159,7 +164,13 @@ class NetworkSettings:
         return replace(start, row_bias=np.zeros(m, np.float32), column_bias=np.zeros(n, np.float32))
 
     def _find_length(
-        self, run: Run, scaled: Observations, start: Factors, rng: np.random.Generator, share: Share
+        self,
+        run: Run,
+        scaled: Observations,
+        start: Factors,
+        rng: np.random.Generator,
+        share: Share,
+        course: Course,
     ) -> tuple[EarlyStopping | None, Solution | None]:
         n_observed = int(share.group.sum(scaled.n_observed))
         fraction = min(self.validation_fraction, TUNING.max_held_out / n_observed)
@@ -170,19 +181,24 @@ class NetworkSettings:
         except ValueError:  # every rating is the only one of its user or item
             return None, None
         watch = EarlyStopping(held_out, patience=TUNING.patience, group=share.group)
-        return watch, self._train(run, train, start, TUNING.max_steps, watch, share.group)
+        if course.watched(watch):
+            return watch, None
+        return watch, self._train(run, course, train, start, TUNING.max_steps, watch, share.group)
 
     def _train(
         self,
         run: Run,
+        course: Course,
         scaled: Observations,
         start: Factors,
         n_steps: int,
-        watch: Callback,
+        watch: EarlyStopping | Lowest,
         group: Group,
         planned: bool = False,
     ) -> Solution:
         pattern = scaled.pattern
+        phase: Phase = "all" if planned else "length"
+        standing = course.begun(phase)
         l2 = (self.l2 * pattern.row_counts**0.5, self.l2 * group.sum(pattern.column_counts) ** 0.5)
         far = (int(group.sum(start.U.nbytes)) + start.V.nbytes) > TUNING.gather_bytes
         return solve_phase(
@@ -194,6 +210,8 @@ class NetworkSettings:
             check_every=TUNING.check_every,
             planned=planned,
             watches=[watch],
+            standing=standing if standing is None or self.device is None else moved(standing, self.device),
+            keep=partial(course.keep, phase, watch if isinstance(watch, Lowest) else None),
         )
 
 
@@ -203,7 +221,7 @@ def _scaled(observations: Observations, group: Group) -> tuple[Observations, flo
     scaled = observations.with_values(((observations.values - mean) / unit).astype(np.float32))
     weights = scaled.weights
     if weights is not None:
-        scaled = replace(scaled, weights=weights / np.float32(mean_over(weights.astype(np.float64), None, group)))
+        scaled = replace(scaled, weights=weights / np.float32(mean_over(np.asarray(weights, np.float64), None, group)))
     return scaled, mean, unit
 
 
@@ -220,7 +238,7 @@ def mean_over(values: NDArray[np.float64], weights: Array | None, group: Group) 
     if weights is None:
         total, of = values.sum(), len(values)
     else:
-        exact = weights.astype(np.float64)
+        exact = np.asarray(weights, np.float64)
         total, of = (values * exact).sum(), exact.sum()
     total, of = group.sum(np.array([total, of], np.float64)).tolist()
     return float(total / of)

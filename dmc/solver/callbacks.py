@@ -129,6 +129,8 @@ class EarlyStopping:
         The step at which they were seen.
     errors : list of (int, float)
         Step and error at each look.
+    mark : (int, float)
+        Step and error of the last improvement that counts.
     """
 
     name = "early stopping"
@@ -142,7 +144,7 @@ class EarlyStopping:
         self.best: Factors | None = None
         self.best_error, self.best_step = math.inf, 0
         self.errors: list[tuple[int, float]] = []
-        self._mark = (0, math.inf)  # step and error of the last improvement that counts
+        self.mark: tuple[int, float] = (0, math.inf)
 
     def __call__(self, info: StepInfo) -> bool:
         if info.status is not None:
@@ -151,9 +153,9 @@ class EarlyStopping:
         self.errors.append((info.n_steps, error))
         if error < self.best_error:
             self.best, self.best_error, self.best_step = info.factors, error, info.n_steps
-        if info.gradient_ratio > 1 or error < self._mark[1] * (1 - self.min_change):
-            self._mark = info.n_steps, error
-        return info.n_steps - self._mark[0] >= self.patience
+        if info.gradient_ratio > 1 or error < self.mark[1] * (1 - self.min_change):
+            self.mark = info.n_steps, error
+        return info.n_steps - self.mark[0] >= self.patience
 
     def error(self, factors: Factors) -> float:
         """Root mean squared error of factors on the held-out entries, which count by their weights."""
@@ -165,7 +167,7 @@ class EarlyStopping:
             total, of = float(xp.sum(squares)), float(len(squares))
         else:
             total, of = float(xp.sum(weights * squares)), float(xp.sum(weights))
-        total, of = self.group.sum(np.array([total, of])).tolist()
+        total, of = self.group.sum(np.array([total, of]))
         return math.sqrt(total / of)
 
 

@@ -101,21 +101,21 @@ class DealtLeastSquares(MaskedLeastSquares):
         return float(self.group.sum(super().value(factors)))
 
     def value_and_grad(self, factors: Factors) -> tuple[Array | float, Factors]:
-        """The value, in the precision of the data, and its gradient by every factor (as Factors): own rows of U and
-        of the row bias."""
+        """The value, and its gradient by every factor (as Factors): own rows of U and of the row bias."""
         value, own = super().value_and_grad(factors)
         if self.group.size == 1:
             return value, own
         xp = array_namespace(own.V)
         shared = [a for a in own.arrays if a is not own.U and a is not own.row_bias]
-        scalar = xp.asarray(value, dtype=own.V.dtype, device=where(own.V)).reshape(-1)
-        # One message: it costs as much as its bytes, and each further one a round more.
-        total = self.group.sum(xp.concat([scalar, *(a.reshape(-1) for a in shared)]))
-        ends = np.cumsum([1, *(int(np.prod(a.shape)) for a in shared)]).tolist()
+        # One message for all gradients: each further one costs a round more. The value has one of its own, for it is
+        # compared, and in float32 as good as no step would lower it.
+        total = self.group.sum(xp.concat([a.reshape(-1) for a in shared]))
+        value = self.group.sum(xp.asarray(value, dtype=xp.float64, device=where(own.V)).reshape(-1))[0]
+        ends = np.cumsum([0, *(int(np.prod(a.shape)) for a in shared)]).tolist()
         parts = [total[i:j].reshape(a.shape) for (i, j), a in zip(pairwise(ends), shared, strict=True)]
         column_bias = None if own.column_bias is None else parts.pop()
         *cores, V = parts
-        return xp.astype(total[0], xp.float64), Factors(own.U, cores, V, own.row_bias, column_bias)
+        return value, Factors(own.U, cores, V, own.row_bias, column_bias)
 
     def side_gradient(self, factors: Factors, side: int) -> Array:
         """The gradient by one side of the model: by `left` (own rows, k) for ROWS, by `right` (columns, k)."""

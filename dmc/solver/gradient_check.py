@@ -10,7 +10,7 @@ from array_api_compat import array_namespace
 
 from dmc import _arrays, _checks
 from dmc.factors import Factors
-from dmc.solver.protocol import Problem
+from dmc.solver.protocol import Problem, group_of
 
 DIRECTIONS = 3  # for each factor: one may happen to be orthogonal to what is wrong
 
@@ -48,10 +48,10 @@ def check_problem(problem: Problem, factors: Factors, *, tol: float | None = Non
     ValueError
         If the two values differ, the gradient has another form than the factors, or a scale is negative or not finite.
     """
-    if problem.group.size > 1:
+    size = group_of(problem).size
+    if size > 1:
         raise ValueError(
-            f"the rows of the problem are dealt among {problem.group.size} processes; check it in one process, with all "
-            "rows"
+            f"the rows of the problem are dealt among {size} processes; check it in one process, with all rows"
         )
     value, gradient = problem.value_and_grad(factors)
     eps = float(array_namespace(factors.U).finfo(factors.U.dtype).eps)

@@ -9,7 +9,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
 from types import TracebackType
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -17,7 +17,7 @@ from dmc import _arrays, _checks
 from dmc._group import ALONE, Group
 from dmc.factors import Array, Factors
 from dmc.solver.problem import MaskedLeastSquares
-from dmc.solver.protocol import Problem, Step
+from dmc.solver.protocol import Problem, Step, group_of
 from dmc.solver.solution import Solution, Status, StepInfo
 
 Callback = Callable[[StepInfo], object]
@@ -43,6 +43,26 @@ class Look:
     gradient_ratio: float
     factors: Callable[[], Factors]
     status: Status | None = None
+
+
+class Standing(NamedTuple):
+    """Where a phase of `solve` stands at a look.
+
+    Attributes
+    ----------
+    n_steps : int
+        Of the phase.
+    factors : Factors
+    state : object
+        The step rule's; None: it is made anew.
+    scales : list of float
+        By which the end is found.
+    """
+
+    n_steps: int
+    factors: Factors
+    state: Any
+    scales: list[float]
 
 
 class Run:
@@ -96,6 +116,7 @@ class Run:
         check_every: int = 1,
         planned: bool = False,
         watches: Sequence[Callback] = (),
+        taken: int = 0,
     ) -> Status:
         """Advance and look, until what is measured, somebody who looks on, or the number of steps says that it is over.
 
@@ -115,6 +136,8 @@ class Run:
         watches : sequence of callables
             Callbacks of this phase alone, with a count of its own; one that asks for the end ends the phase, as
             CONVERGED. They are not called at the end.
+        taken : int
+            Steps of this phase that were taken before, and are counted already.
 
         Returns
         -------
@@ -124,7 +147,8 @@ class Run:
         if self.ended:
             assert self.status is not None
             return self.status
-        self.status, first, self.max_steps = None, self.n_steps, self.n_steps + max_steps
+        first = self.n_steps - taken
+        self.status, self.max_steps = None, first + max_steps
         with self.until_interrupted():
             while self.status is None:
                 if (self.n_steps - first) % check_every == 0 or self.n_steps == self.max_steps:
@@ -239,7 +263,7 @@ def solve(
     max_steps = _checks.integer(max_steps, "max_steps", 0)
     check_every = _checks.integer(check_every, "check_every", 1)
     tol = _checks.real(tol, "tol", 0)
-    with Run(callbacks, problem.group) as run:
+    with Run(callbacks, group_of(problem)) as run:
         problem = problem if device is None else problem.to(device)
         found = solve_phase(run, problem, start, step, max_steps=max_steps, tol=tol, check_every=check_every)
     assert run.status is not None
@@ -257,11 +281,19 @@ def solve_phase(
     check_every: int = 10,
     planned: bool = False,
     watches: Sequence[Callback] = (),
+    standing: Standing | None = None,
+    keep: Callable[[Standing], object] | None = None,
 ) -> Solution:
-    """`solve` as one phase of a run, whose callbacks look on; see `Run.phase` for `planned` and `watches`."""
-    first, began, home = run.n_steps, time.perf_counter(), start.device
+    """`solve` as one phase of a run, whose callbacks look on; see `Run.phase` for `planned` and `watches`. `keep` gets
+    where it stands at each look, before the watches see it; and with a `standing` it goes on from there."""
+    taken = 0 if standing is None else standing.n_steps
+    first, began, home = run.n_steps - taken, time.perf_counter(), start.device
     start = start.to(problem.device)
     descent = _Descent(problem, start, step, tol)
+    if standing is not None:
+        descent.stand(standing)
+    if keep is not None:
+        watches = [lambda info: keep(descent.standing(info.n_steps)) and False, *watches]
     run.info = run.info or StepInfo(0, max_steps, math.nan, 1.0, 0.0, start)  # if it ends before its first look
     # An overflow is an outcome, told by the status.
     with (
@@ -270,7 +302,13 @@ def solve_phase(
         np.errstate(over="ignore", invalid="ignore", divide="ignore"),
     ):
         status = run.phase(
-            descent.advance, descent.look, max_steps, check_every=check_every, planned=planned, watches=watches
+            descent.advance,
+            descent.look,
+            max_steps,
+            check_every=check_every,
+            planned=planned,
+            watches=watches,
+            taken=taken,
         )
     n_steps, seconds = run.n_steps - first, time.perf_counter() - began
     return Solution(descent.accepted.to(home), descent.value, status, n_steps, seconds, run.stopped_by)
@@ -287,6 +325,7 @@ class _Descent:
         self._at: tuple[Array | float, Factors] | None = None  # value and gradient at the factors, once they are known
         self._largest, self._ceiling = 0.0, math.nan
         self._before = math.inf  # the value at the last look
+        self._at_look: tuple[Factors, Any, list[float]] = start, None, []  # what that began with
 
     def _value_and_grad(self) -> tuple[Any, Factors]:
         if self._at is None:
@@ -302,12 +341,23 @@ class _Descent:
         self.factors, self._state = self.step(self.factors, *self._value_and_grad(), self._state)
         self._at = None
 
+    def standing(self, n_steps: int) -> Standing:
+        """What the last look, at this step, began with."""
+        return Standing(n_steps, *self._at_look)
+
+    def stand(self, at: Standing) -> None:
+        """Go on from there."""
+        self.factors = at.factors
+        self._state = self.step.init(self.problem, at.factors) if at.state is None else at.state
+        self._largest, self._ceiling, self._before = at.scales
+
     def look(self) -> Look:
+        self._at_look = self.factors, self._state, [self._largest, self._ceiling, self._before]
         first = math.isnan(self._ceiling)
         if first:
             self._state = self.step.init(self.problem, self.factors)
         accepted, value, grad = self.step.accepted_point(self.factors, *self._value_and_grad(), self._state)
-        value, norm = float(value), _norm(grad, self.problem.group)
+        value, norm = float(value), _norm(grad, group_of(self.problem))
         if not (math.isfinite(value) and math.isfinite(norm)):
             return Look(value, norm, lambda: accepted, Status.NONFINITE)
         ratio = norm / (self._largest or norm) if norm > 0 else 0.0

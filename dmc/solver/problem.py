@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike
 
 from dmc import _arrays, _checks, kernels
 from dmc._arrays import Device
+from dmc._group import ALONE, Group
 from dmc.factors import Array, Factors
 from dmc.observations import Observations
 from dmc.pattern import COLUMNS, ROWS
@@ -73,6 +74,8 @@ class MaskedLeastSquares(Problem):
     ImportError
         If a device is named and torch is not installed.
     """
+
+    group: Group = ALONE
 
     def __init__(
         self,

@@ -42,15 +42,7 @@ class Problem(Protocol):
     >>> dmc.solve(problem, start, dmc.steps.DiscrepantDescent()).value < 1e-9
     True
 
-    Attributes
-    ----------
-    group : Group
-        The processes among which the rows are dealt, of the data, of U and of the row bias; V, the cores and the column
-        bias are the same in all of them, and so are the value, its scales and the gradient by these. One process, if
-        left out.
     """
-
-    group: Group = ALONE
 
     @property
     def curvature(self) -> float:
@@ -121,6 +113,16 @@ class Step:
         """The last point that counts, with value and gradient: the present one, unless the rule will take the step that
         led to it back."""
         return factors, value, grad
+
+
+def group_of(problem: Problem) -> Group:
+    """The processes among which the rows of a problem are dealt: its ``group``, where it has one.
+
+    They deal the rows of the data, of U and of the row bias; V, the cores and the column bias are the same in all of
+    them, and so are the value, its scales, and the gradient by these.
+    """
+    found: Group = getattr(problem, "group", ALONE)
+    return found
 
 
 def dot(a: Any, b: Any) -> Any:

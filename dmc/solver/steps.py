@@ -19,7 +19,7 @@ from dmc._group import ALONE, Group
 from dmc.factors import Array, Factors
 from dmc.solver.alternating import AlternatingLeastSquares
 from dmc.solver.gauss_newton import GaussNewton
-from dmc.solver.protocol import Problem, Step
+from dmc.solver.protocol import Problem, Step, group_of
 
 __all__ = [
     "Adam",
@@ -106,8 +106,8 @@ class DiscrepantDescent(Step):
 
     def init(self, problem: Problem, factors: Factors) -> Scales:
         if self.rate is not None:
-            return Scales(1.0, 1.0, problem.group)
-        return Scales(problem.curvature, problem.target_norm, problem.group)
+            return Scales(1.0, 1.0, group_of(problem))
+        return Scales(problem.curvature, problem.target_norm, group_of(problem))
 
     def __call__(self, factors: Factors, value: float, grad: Factors, state: Scales) -> tuple[Factors, Scales]:
         core_rate, U_rate, V_rate = (
@@ -186,7 +186,7 @@ class ScaledDescent(Step):
                 f"ScaledDescent moves two-factor models; these factors have {_checks.count(factors.depth, 'core')}: "
                 "start from factors.truncate(rank), or take DiscrepantDescent"
             )
-        return self.rate / problem.curvature if problem.curvature > 0 else 0.0, problem.group
+        return self.rate / problem.curvature if problem.curvature > 0 else 0.0, group_of(problem)
 
     def __call__(
         self, factors: Factors, value: float, grad: Factors, state: tuple[float, Group]

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from dmc._group import N_PARTS, Group, Share
 from dmc.observations import Observations
-from dmc.recommend import bayesian, implicit
+from dmc.recommend import bayesian, implicit, network
 
 
 def planted(shape=(400, 120), n_entries=9000, seed=0, weights=False, noise=0.3):
@@ -42,14 +44,15 @@ def dealt(whole: Observations, part_of: np.ndarray, group: Group, uneven: bool =
 
 def fit_bayes(group: Group, shape, n_entries, seed, weights=False, uneven=False, tuning=None, keeper=None, noise=0.3):
     """Noise, precision, predictions for all pairs, sweeps, and rank."""
-    if tuning:
-        from dataclasses import replace
-
-        bayesian.TUNING = replace(bayesian.TUNING, **tuning)
     whole, part_of = planted(shape, n_entries, seed, weights, noise)
     own, share = dealt(whole, part_of, group, uneven)
     kept = {} if keeper is None else {"keeper": keeper(group, share)}
-    model = bayesian.fit(own, seed=3, share=share, **kept)
+    before = bayesian.TUNING  # the process is there for other tests, too
+    bayesian.TUNING = replace(before, **(tuning or {}))
+    try:
+        model = bayesian.fit(own, seed=3, share=share, **kept)
+    finally:
+        bayesian.TUNING = before
     predicted = np.concatenate([part.reshape(-1, shape[1]) for part in group.gather(model.factors.dense().ravel())])
     return model.noise, model.precision, predicted + model.mean, model.n_iter, model.rank, model.status.name
 
@@ -67,3 +70,14 @@ def fit_clicks(group: Group, shape, n_entries, seed, uneven=False, keeper=None, 
     model = implicit.fit(own, rank, seed=3, share=share, **kept)
     predicted = np.concatenate([part.reshape(-1, shape[1]) for part in group.gather(model.factors.dense().ravel())])
     return model.errors[-1], predicted, model.n_iter, model.factors.width, model.settings, model.status.name
+
+
+def fit_network(group: Group, shape, n_entries, seed, uneven=False, keeper=None, depth=2):
+    """The held-out error, predictions for all pairs, steps, and the step with the smallest error."""
+    whole, part_of = planted(shape, n_entries, seed)
+    own, share = dealt(whole, part_of, group, uneven)
+    kept = {} if keeper is None else {"keeper": keeper(group, share)}
+    how = network.NetworkSettings(4, depth, 1.3, 0.1, None)
+    found = how.fit(own, np.random.default_rng(3), (), share, **kept)
+    predicted = np.concatenate([part.reshape(-1, shape[1]) for part in group.gather(found.factors.dense().ravel())])
+    return found.held_out_error, predicted, found.solution.n_steps, len(found.errors), found.solution.value

@@ -6,6 +6,7 @@ from functools import partial
 import numpy as np
 import pytest
 
+from dmc._group import Group
 from dmc.factors import Factors
 from dmc.inputs import observe
 from dmc.solver import initial, steps
@@ -490,3 +491,31 @@ def test_at_rounding_steps_that_gain_go_on():
     found = approached(least=0, rounding=1e-3)
     assert found.status is Status.MAX_STEPS
     assert found.value < 1e-5
+
+
+class OneOfTwo(Group):
+    """As if another process said the same as this one."""
+
+    size = 2
+
+
+def test_ctrl_c_ends_the_program_where_other_processes_wait() -> None:
+    def interrupt() -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt), Run(group=OneOfTwo()) as run:
+        run.phase(interrupt, lambda: None, 3)
+    assert (run.status, run.stopped_by) == (Status.STOPPED, "interrupt")
+
+
+def test_several_processes_agree_even_where_one_has_no_callbacks() -> None:
+    told = []
+
+    class Another(OneOfTwo):
+        def sum(self, array):
+            told.append(array.tolist())
+            return array + np.array([1, 0])
+
+    with Run(group=Another()) as run:
+        status = run.phase(lambda: None, lambda: Look(1.0, 1.0, lambda: None), 3)
+    assert (status, run.stopped_by, told) == (Status.STOPPED, "another process", [[0, 0]])
