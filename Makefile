@@ -8,7 +8,7 @@ export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .PHONY: demo test bench bench-recommend gpu gpu-packages lab lint format instruction-sets clang sanitize \
-	sanitize-address sanitize-threads integrations clean
+	sanitize-address sanitize-threads integrations spark clean
 
 demo: .venv/.plot
 	$(BIN)/dmc demo
@@ -107,6 +107,17 @@ integrations: .venv-integrations/.hosts .venv/.test
 		$(HOSTS) pytest hypothesis pybind11
 	touch $@
 
+# The adapter of Spark beside the real one, which wants Java 17 on the machine.
+spark: .venv-spark/.host .venv/.test
+	.venv-spark/bin/python -m pytest -o addopts='--strict-markers --strict-config --import-mode=importlib' \
+		tests/integrations/spark tests/test_readme.py -k spark
+
+.venv-spark/.host: pyproject.toml tests/integrations/spark/constraints.txt
+	test -x .venv-spark/bin/python || $(PYTHON) -m venv .venv-spark
+	DMC_CORE=0 DMC_CUDA=0 PIP_CONSTRAINT=$(CURDIR)/tests/integrations/spark/constraints.txt \
+		.venv-spark/bin/python -m pip install --quiet --no-compile --editable '.[spark]' pytest hypothesis pybind11
+	touch $@
+
 # One environment for all; each stamp says which extras are in it: `dev` has those of `test`, and these of `plot`.
 # DMC_CORE=1: a core that does not build is an error.
 .venv/.%: $(CORE)
@@ -117,4 +128,4 @@ EXTRAS_IN_test := plot test
 EXTRAS_IN_dev := plot test dev
 
 clean:
-	rm -rf .venv .venv-integrations .venv-bench build dist *.egg-info dmc/*.so
+	rm -rf .venv .venv-integrations .venv-spark .venv-bench build dist *.egg-info dmc/*.so

@@ -45,10 +45,11 @@ void block_grams(const float* other, std::int64_t lines, AllPairs pairs, float* 
 template <class Index>
 void block_sums(Lines<Index> lines, AllPairs pairs, const float* other, float* predicted, float* sums, int n_threads);
 
-// From the sums of so many lines to their steps (count, kBlock), which are taken back from own (count, width); returns
-// by how much the value falls. grams: of `block_grams`, ridge: (count).
-double block_steps(std::int64_t count, AllPairs pairs, const float* grams, std::int64_t block, const float* sums,
-                   float* own, float* steps, int n_threads);
+// From the sums of so many lines, (parts, count, kSystem) of which the parts are added in float64, to their steps
+// (count, kBlock), which are taken back from own (count, width); returns by how much the value falls. grams: of
+// `block_grams`, ridge: (count).
+double block_steps(std::int64_t parts, std::int64_t count, AllPairs pairs, const float* grams, std::int64_t block,
+                   const float* sums, float* own, float* steps, int n_threads);
 
 // The predictions after such steps (lines, kBlock).
 template <class Index>

@@ -45,11 +45,26 @@ struct AddLines {
     }
 };
 
+// What is summed over the entries of lines, in parts.
+struct Parts {
+    const float* sums;  // (count, lines, kSystem)
+    std::int64_t count, lines;
+
+    DMC_INLINE void add(std::int64_t line, Sums& out) const {
+        double total[kSystem] = {};
+        for (std::int64_t p = 0; p < count; ++p) {
+            const float* part = sums + (p * lines + line) * kSystem;
+            for (std::int64_t t = 0; t < kSystem; ++t) total[t] += part[t];
+        }
+        each_number([&](std::int64_t t, std::int64_t at) { out.rows[at] = float(total[t]); });
+    }
+};
+
 // The steps of lines begin … end−1.
 struct SolveLines {
     template <int Bytes, class Index>
     static DMC_INLINE double run(const Work<Index>& work, const std::int64_t& begin, const std::int64_t& end,
-                                 const float* const& sums, float* const& steps) {
+                                 const Parts& parts, float* const& steps) {
         constexpr std::int64_t lanes = Vector<float, Bytes>::lanes, block = 0;
         Sums of_lines[lanes], *several = of_lines;
         std::int64_t lines[lanes];
@@ -58,8 +73,7 @@ struct SolveLines {
             const std::int64_t count = std::min(lanes, end - i);
             for (std::int64_t l = 0; l < count; ++l) {
                 lines[l] = i + l;
-                const float* given = sums + (i + l) * kSystem;
-                each_number([&](std::int64_t t, std::int64_t at) { of_lines[l].rows[at] = given[t]; });
+                parts.add(i + l, of_lines[l]);
             }
             float* to = steps + i * kBlock;
             fall += Solve::run<Bytes>(work, lines, count, block, several, to);
@@ -111,14 +125,15 @@ void block_sums(Lines<Index> lines, AllPairs pairs, const float* other, float* p
     }
 }
 
-double block_steps(std::int64_t count, AllPairs pairs, const float* grams, std::int64_t block, const float* sums,
-                   float* own, float* steps, int n_threads) {
+double block_steps(std::int64_t parts, std::int64_t count, AllPairs pairs, const float* grams, std::int64_t block,
+                   const float* sums, float* own, float* steps, int n_threads) {
+    const Parts given{sums, parts, count};
     const Work<std::int32_t> work{{}, pairs, own, nullptr, block * kBlock, kBlock, nullptr, grams};
     const std::int64_t tasks = (count + kLines - 1) / kLines;
     std::vector<double> falls(tasks);
-    parallel_for(tasks, threads_for(count * (pairs.width + kSystem), kWork, n_threads), [&](std::int64_t task) {
+    parallel_for(tasks, threads_for(count * (pairs.width + parts * kSystem), kWork, n_threads), [&](std::int64_t task) {
         const std::int64_t begin = task * kLines, end = std::min(count, begin + kLines);
-        falls[task] = dispatch<SolveLines>(work, begin, end, sums, steps);
+        falls[task] = dispatch<SolveLines>(work, begin, end, given, steps);
     });
     double fall = 0;
     for (const double of_lines : falls) fall += of_lines;

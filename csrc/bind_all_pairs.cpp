@@ -7,6 +7,7 @@ namespace py = pybind11;
 using dmc::Array;
 using dmc::checked;
 using dmc::Entries;
+using dmc::kAny;
 using dmc::written;
 
 namespace {
@@ -27,7 +28,7 @@ double half_sweep(const Entries<Index>& entries, const Array<float>& weights, co
 }
 
 Array<float> block_grams(const Array<float>& other, float unobserved, int n_threads) {
-    dmc::check_blocks(other, "other", dmc::kAny, dmc::kBlock);
+    dmc::check_blocks(other, "other", kAny, dmc::kBlock);
     const std::int64_t lines = other.shape(0), width = other.shape(1);
     Array<float> grams({py::ssize_t(width / dmc::kBlock * width), py::ssize_t(dmc::kBlock)});
     float* out = grams.mutable_data();
@@ -60,12 +61,12 @@ Array<float> block_sums(const Entries<Index>& entries, const Array<float>& weigh
 
 py::tuple block_steps(const Array<float>& sums, const Array<float>& grams, const Array<float>& ridge, Array<float>& own,
                       std::int64_t block, int n_threads) {
-    dmc::check_blocks(own, "own", dmc::kAny, dmc::kBlock);
+    dmc::check_blocks(own, "own", kAny, dmc::kBlock);
     const std::int64_t count = own.shape(0), width = own.shape(1), blocks = width / dmc::kBlock;
     if (block < 0 || block >= blocks)
         dmc::refuse("block is " + std::to_string(block) + "; there are " + std::to_string(blocks));
     const dmc::AllPairs pairs{nullptr, nullptr, 0, checked(ridge, "ridge", {count}), width};
-    const float *given = checked(sums, "sums", {count, dmc::kSystem}),
+    const float *given = checked(sums, "sums", {kAny, count, dmc::kSystem}),
                 *products = checked(grams, "grams", {blocks * width, dmc::kBlock});
     float* o = written(own, "own", {count, width});
     Array<float> steps({py::ssize_t(count), py::ssize_t(dmc::kBlock)});
@@ -73,7 +74,7 @@ py::tuple block_steps(const Array<float>& sums, const Array<float>& grams, const
     double fall;
     {
         py::gil_scoped_release release;
-        fall = dmc::block_steps(count, pairs, products, block, given, o, out, n_threads);
+        fall = dmc::block_steps(sums.shape(0), count, pairs, products, block, given, o, out, n_threads);
     }
     return py::make_tuple(steps, fall);
 }

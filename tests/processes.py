@@ -1,4 +1,4 @@
-"""Several processes of a test, that talk over the loopback."""
+"""Several processes of a test, that talk over the loopback; they stay for tests to come, as a start takes seconds."""
 
 from __future__ import annotations
 
@@ -6,11 +6,14 @@ import multiprocessing
 import os
 import socket
 from collections.abc import Callable
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from typing import Any
 
 from dmc.distributed.group import connected
 
 TIMEOUT = 60.0
+_pools: list[ProcessPoolExecutor] = []  # of one process each
 
 
 def free_port() -> int:
@@ -21,10 +24,19 @@ def free_port() -> int:
 
 def run_processes(size: int, target: Callable[..., Any], *args: Any) -> list[Any]:
     """What each of so many processes returns of `target(group, *args)`, a function of a module that can be imported."""
-    port, context = free_port(), multiprocessing.get_context("spawn")
-    with context.Pool(size) as pool:
-        asked = [(rank, size, port, target, args) for rank in range(size)]
-        return pool.starmap(_one, asked, chunksize=1)
+    while len(_pools) < size:
+        _pools.append(ProcessPoolExecutor(1, multiprocessing.get_context("spawn")))
+    port = free_port()
+    asked = [pool.submit(_one, rank, size, port, target, args) for rank, pool in enumerate(_pools[:size])]
+    try:
+        return [_of(future) for future in asked]
+    except BrokenProcessPool:
+        _pools.clear()
+        raise
+
+
+def _of(future: Future[Any]) -> Any:
+    return future.result(timeout=5 * TIMEOUT)
 
 
 def _one(rank: int, size: int, port: int, target: Callable[..., Any], args: tuple[Any, ...]) -> Any:

@@ -19,7 +19,8 @@ DOORS = {
     "PIL": {"plots"},
     "pandas": set(),
     "polars": set(),
-    "pyarrow": {"cli/writers", "distributed/arrow", "model_file", "recommend/tables/parquet"},
+    "pyarrow": {"cli/writers", "distributed/arrow", "integrations/spark", "model_file", "recommend/tables/parquet"},
+    "pyspark": {"integrations/spark"},
     "narwhals": {"recommend/tables/table"},
     "typer": {"cli"},
     "tqdm": {"solver/callbacks"},
@@ -59,7 +60,7 @@ def test_the_compiled_modules_have_one_door() -> None:
 @pytest.mark.parametrize("library", sorted(DOORS))
 def test_doors(library: str) -> None:
     users = {m for m, path in modules().items() if any(n.split(".")[0] == library for n in imports(path))}
-    strangers = {m for m in users if not {m, m.split("/")[0]} & DOORS[library]}
+    strangers = {m for m in users if not {m, *(p.as_posix() for p in Path(m).parents)} & DOORS[library]}
     assert not strangers, f"{library} enters through {strangers}; its door is {DOORS[library]}"
 
 

@@ -12,7 +12,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-HOSTS = {"cornac", "lenskit", "surprise"}  # which have an environment of their own
+HOSTS = {"cornac", "lenskit", "pyspark", "surprise"}  # which have an environment of their own
 
 
 def blocks(language: str, text: str = README) -> list[str]:
@@ -32,7 +32,7 @@ def python_blocks() -> list:
 def test_python_runs(code: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
     for host in HOSTS:
         if re.search(rf"^(from|import) {host}\b", code, flags=re.MULTILINE):
-            pytest.importorskip(host, reason=f"{host} is not installed here; `make integrations` runs this with it")
+            pytest.importorskip(host, reason=f"{host} is not installed here; its environment runs this (Makefile)")
     monkeypatch.chdir(tmp_path)
     names: dict = {}
     exec(compile(code, "a page's block", "exec"), names)

@@ -15,7 +15,7 @@ from dmc.distributed.group import connected
 from dmc.distributed.recommender import Recommender
 from dmc.distributed.shards import prepare
 
-OF_MODEL = ("rank", "feedback", "model", "depth", "random_state", "n_threads")
+OF_MODEL = ("rank", "feedback", "model", "depth", "random_state", "n_threads", "device")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -40,6 +40,7 @@ def _parser() -> argparse.ArgumentParser:
     fit.add_argument("--depth", type=int, help="cores of the network")
     fit.add_argument("--seed", dest="random_state", type=int, default=0)
     fit.add_argument("--threads", dest="n_threads", type=int, help="of each process; torchrun says 1 if it is not told")
+    fit.add_argument("--device", help="of networks and clicks: cuda for the GPU of each process")
     fit.add_argument("--timeout", type=float, default=300.0, help="seconds without a word from another process; 300")
     fit.add_argument("--backend", default="gloo", choices=("gloo", "nccl"), help="nccl: one process for each GPU")
     return program

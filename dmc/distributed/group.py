@@ -169,6 +169,10 @@ def connected(
     LostProcess
         If the others are not met within the time-out.
     """
+    if backend == "nccl":
+        import torch
+
+        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", 0)))
     rank = int(os.environ.get("RANK", 0)) if rank is None else rank
     size = int(os.environ.get("WORLD_SIZE", 1)) if size is None else size
     if size == 1:

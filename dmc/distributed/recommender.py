@@ -21,7 +21,7 @@ from dmc.distributed.agreement import agreed, everyone
 from dmc.distributed.checkpoint import Checkpoint
 from dmc.distributed.dealing import Dealt, deal
 from dmc.distributed.sources import batches
-from dmc.recommend import ensemble
+from dmc.recommend import answers, ensemble
 from dmc.recommend.bayesian_model import MAX_PRECISION, VariationalFactorization
 from dmc.recommend.fitting import RATING, Columns, Duplicates, Told, served_state
 from dmc.recommend.models import RatingModel
@@ -45,9 +45,10 @@ class Recommender:
 
     Parameters
     ----------
-    rank, feedback, model, depth, l2, validation_fraction, random_state, n_threads, verbose, callbacks
+    rank, feedback, model, depth, l2, validation_fraction, random_state, n_threads, device, verbose, callbacks
         As of `dmc.Recommender`; the seed is a whole number. The first process shows the progress. A callback that
-        returns true in one process ends the fit in all; it sees the factors of the own users.
+        returns true in one process ends the fit in all; it sees the factors of the own users. With a `device`, which
+        networks and clicks can have, each process has one: "cuda" is the GPU of its number on its machine.
 
     Attributes
     ----------
@@ -80,13 +81,14 @@ class Recommender:
         validation_fraction: float | None = None,
         random_state: int = 0,
         n_threads: int | None = None,
+        device: str | None = None,
         verbose: bool = False,
         callbacks: Sequence[Callback] = (),
     ) -> None:
         seed = _checks.integer(random_state, "random_state", 0)
         self._settings = RecommenderSettings(
             rank, feedback, model, depth, l2, validation_fraction, random_state=seed, n_threads=n_threads,
-            verbose=verbose, callbacks=callbacks
+            device=device, verbose=verbose, callbacks=callbacks
         ).checked()  # fmt: skip
 
     def fit(
@@ -135,9 +137,11 @@ class Recommender:
             If the fit overflowed.
         """
         columns = Columns(user, item, rating, weight, time)
-        self._refuse_differences(group, columns, duplicates, checkpoint is not None)
+        paths = shards.are_paths(source)
+        ways = {"source": "paths" if paths else "rows", "checkpoint": "none" if checkpoint is None else "kept"}
+        self._refuse_differences(group, columns, duplicates, ways)
         settings = self._settings
-        rows: Any = batches(source, columns, group) if shards.are_paths(source) else source  # type: ignore[arg-type]
+        rows: Any = batches(source, columns.for_duplicates(duplicates), group) if paths else source  # type: ignore[arg-type]
         dealt = deal(rows, columns, settings.feedback, duplicates, group, scratch)
         keeper: Keeper = NOTHING_KEPT
         if checkpoint is not None:
@@ -172,26 +176,23 @@ class Recommender:
 
     def _identity(self, columns: Columns, duplicates: Duplicates) -> dict[str, Any]:
         """What a checkpoint has to be of."""
-        told = self._settings.for_file() | {"random_state": self._settings.random_state, "duplicates": duplicates}
-        return told | {"columns": list(columns)}
+        settings = self._settings
+        told = settings.for_file() | {"random_state": settings.random_state, "device": settings.device}
+        return told | {"duplicates": duplicates, "columns": list(columns)}
 
-    def _refuse_differences(self, group: Group, columns: Columns, duplicates: Duplicates, keeps: bool) -> None:
+    def _refuse_differences(self, group: Group, columns: Columns, duplicates: Duplicates, ways: dict[str, str]) -> None:
         """All processes are to do the same, and to be able to."""
         with agreed(group):
+            columns.for_duplicates(duplicates)
+            answers.refuse_reserved(columns[:3])
             if _extensions.core is None:
                 raise ImportError(
                     f"process {group.rank} has no compiled core, which fits of several processes need: "
                     f"{_extensions.missing}; {_extensions.REMEDY}"
                 )
-        told = everyone(group, self._identity(columns, duplicates) | {"checkpointing": keeps})
+        told = everyone(group, self._identity(columns, duplicates) | ways)
         with agreed(group):
-            for rank, theirs in enumerate(told):
-                for name, ours in told[0].items():
-                    if theirs[name] != ours:
-                        raise ValueError(
-                            f"{name} is {ours!r} in process 0 and {theirs[name]!r} in process {rank}; say the same in "
-                            "all"
-                        )
+            _refuse_first_difference(told)
 
     def _warn_of_clean(self, group: Group, model: RatingModel) -> None:
         if group.rank == 0 and isinstance(model, VariationalFactorization) and model.precision >= MAX_PRECISION:
@@ -199,6 +200,15 @@ class Recommender:
                 f"the ratings show no noise above {model.noise:.2g}, and predictions are no closer than that; "
                 "dmc.Recommender, in one process, finishes such fits exactly"
             )
+
+
+def _refuse_first_difference(told: Sequence[dict[str, Any]]) -> None:
+    for rank, theirs in enumerate(told):
+        for name, ours in told[0].items():
+            if theirs[name] != ours:
+                raise ValueError(
+                    f"{name} is {ours!r} in process 0 and {theirs[name]!r} in process {rank}; say the same in all"
+                )
 
 
 def _own(

@@ -119,7 +119,7 @@ def file_of(folder: str | os.PathLike[str], users: Any) -> list[str]:
 
 
 def are_paths(source: Any) -> bool:
-    """Whether these are paths, and not rows."""
+    """Whether these are paths, and not rows; nothing is no rows."""
     if isinstance(source, (str, os.PathLike)):
         return True
-    return isinstance(source, Sequence) and all(isinstance(one, (str, os.PathLike)) for one in source)
+    return isinstance(source, Sequence) and bool(source) and isinstance(source[0], (str, os.PathLike))

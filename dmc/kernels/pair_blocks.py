@@ -98,8 +98,8 @@ def steps(of_lines: Float, products: Float, ridge: Float, own: Float, block: int
 
     Parameters
     ----------
-    of_lines : (lines, 152) float32 array
-        Of `sums`, over all of their entries.
+    of_lines : (parts, lines, 152) float32 array
+        Of `sums`, over some of their entries each: they are added in float64, in this order.
     products : (blocks times width, 16) float32 array
         Of `grams`, over the whole other side.
     ridge : (lines,) float32 array
@@ -121,7 +121,7 @@ def plain_steps(of_lines: Float, products: Float, ridge: Float, own: Float, bloc
     """What the compiled core does."""
     at = slice(block * BLOCK, (block + 1) * BLOCK)
     system = np.zeros((len(own), BLOCK, BLOCK + 1))
-    system[:, ROW, COLUMN] = of_lines
+    system[:, ROW, COLUMN] = of_lines.sum(axis=0, dtype=np.float64).astype(np.float32)
     matrix, gradient = system[:, :, :BLOCK], system[:, :, BLOCK]
     matrix = np.triu(matrix) + np.triu(matrix, 1).transpose(0, 2, 1)
     of_block: NDArray[Any] = products.reshape(-1, own.shape[1], BLOCK)[block].astype(np.float64)

@@ -55,6 +55,7 @@ class FittedRecommender:
     ranking_ = _Fitted(lambda state: queries.factors(state, "ranking"))
     user_factors = _Fitted(lambda state: state.left[:-1])
     item_factors = _Fitted(lambda state: state.right[:-1])
+    cold_start_factors_ = _Fitted(lambda state: (state.left[-1], state.right[-1]))
     seen_ = _Fitted(lambda state: state.seen)
     rank_ = _Fitted(lambda state: state.rank)
     noise_ = _Fitted(lambda state: state.noise)

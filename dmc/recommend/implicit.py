@@ -4,7 +4,7 @@ and what was disliked against it as much."""
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -15,52 +15,15 @@ from dmc._keeper import NOTHING_KEPT, Keeper
 from dmc.factors import Factors
 from dmc.observations import Observations
 from dmc.pattern import plain
-from dmc.recommend import implicit_search
+from dmc.recommend import implicit_device, implicit_search
 from dmc.recommend.all_pairs import AllPairs, Descent, Settings
+from dmc.recommend.implicit_device import ImplicitTuning
 from dmc.recommend.implicit_search import Search, settings_for
 from dmc.recommend.implicit_snapshot import Course
 from dmc.recommend.preferences import Preferences
 from dmc.recommend.side_information import NONE, SideInformation
-from dmc.solver import initial, steps
-from dmc.solver.callbacks import History
-from dmc.solver.loop import Callback, Run, solve
-from dmc.solver.problem import MaskedLeastSquares
+from dmc.solver.loop import Callback, Run
 from dmc.solver.solution import Record, Status
-
-
-@dataclass(frozen=True)
-class ImplicitTuning:
-    """When the fit to all counts has arrived; what is tried before it is tuned in `implicit_search`.
-
-    What they were chosen on was not noted; `bench/tune.py` judges the first two on synthetic clicks and on the data of
-    `implicit_search.SearchTuning`.
-
-    Attributes
-    ----------
-    max_sweeps : int
-        Of the last fit.
-    tol : float
-        Share of the value that the last sweep takes off: with so little lists no longer change for better or worse.
-    device_rank : int
-        Width of the factors on a device, where nothing is searched for.
-    device_products : int
-        Passes over the entries of a half-sweep there.
-    device_max_steps : int
-        Sweeps there, at most.
-    device_tol : float
-        Of the gradient there, over the largest.
-    research_ratio : float
-        Times as many counts as settings were found with ask for others.
-    """
-
-    max_sweeps: int = 30
-    tol: float = 1e-3
-    device_rank: int = 64
-    device_products: int = 1
-    device_max_steps: int = 15
-    device_tol: float = 1e-4
-    research_ratio: float = 2.0
-
 
 TUNING = ImplicitTuning()
 
@@ -116,7 +79,7 @@ def fit(
     Raises
     ------
     ValueError
-        If no count is above 0; or if several processes are to use a device or attributes.
+        If no count is above 0; or if several processes are to use attributes.
 
     References
     ----------
@@ -128,7 +91,8 @@ def fit(
     if not share.group.any((counts.values > 0).any()):
         raise ValueError("no count is above 0, so that nobody likes anything; give counts of what was chosen")
     attributes = side_information if start is None else start.attributes
-    _refuse_in_parts(share, device, attributes)
+    if share.group.size > 1 and any(of is not None for of in attributes):
+        raise ValueError("attributes have no part in a fit to clicks in several processes; leave them out")
     of_columns = share.group.sum(np.asarray(counts.pattern.column_counts))
     if start is not None and of_columns.sum() > TUNING.research_ratio * start.n_searched:
         start = None
@@ -139,28 +103,21 @@ def fit(
     if start is not None:
         start = replace(start, factors=Factors(start.factors.U[rows], (), start.factors.V[cols]))
     rng = np.random.default_rng(seed)
+    most = min(most, int(share.group.sum(len(rows))), len(cols))
     if device is None:
-        most = min(most, int(share.group.sum(np.array([len(rows)]))[0]), len(cols))
         found = _fit(among, most, rank is None, rng, callbacks, start, share, keeper)
     else:
-        width = min(rank or TUNING.device_rank, most, *among.shape)
-        found = _fit_on_device(among, width, rng, callbacks, device, start)
+        width = min(rank or TUNING.device_rank, most, len(cols))
+        found = implicit_device.fit(among, width, rng, callbacks, device, start, share, keeper, TUNING)
     if among is not counts:
         U, V = (np.zeros((size, found.factors.width), np.float32) for size in counts.shape)
         U[rows], V[cols] = found.factors.U, found.factors.V
         found = replace(found, factors=Factors(U, (), V))
-    if share.hashed:  # others may have counts of columns that have none here
-        found = replace(found, cold=(counts.pattern.row_counts == 0, of_columns == 0))
+    if share.hashed:  # others may have counts of columns that have none here, and have users
+        users, known = found.factors.U, found.known
+        average = share.group.sum(users[known].sum(axis=0)) / np.float32(max(share.group.sum(int(known.sum())), 1))
+        found = replace(found, cold=(counts.pattern.row_counts == 0, of_columns == 0), average=average)
     return replace(found, counts=counts, attributes=attributes).with_cold_starts()
-
-
-def _refuse_in_parts(share: Share, device: str | None, attributes: SideInformation) -> None:
-    if share.group.size == 1:
-        return
-    if device is not None:
-        raise ValueError(f"device is {device!r}; clicks in several processes are fitted on their CPUs: leave it out")
-    if any(of is not None for of in attributes):
-        raise ValueError("attributes have no part in a fit to clicks in several processes; leave them out")
 
 
 def _fit(
@@ -220,37 +177,3 @@ def _found(
     begin = search.best.factors()
     width = begin.width if any_rank else most
     return settings_for(*told, search.ridge, share.group), begin, width, search.history
-
-
-def _fit_on_device(
-    counts: Observations,
-    rank: int,
-    rng: np.random.Generator,
-    callbacks: Sequence[Callback],
-    device: str,
-    start: Preferences | None,
-) -> Preferences:
-    settings = settings_for(counts.shape, counts.values) if start is None else start.settings
-    problem = AllPairs.of(counts.pattern, counts.values, settings)
-    weights, pulls = settings.terms(counts.values)
-    chosen = counts.with_values(pulls / weights)
-    if start is None:
-        begin = initial.spectral(chosen, rank, rng).scaled(chosen.density)
-    else:
-        begin = Descent.beginning(problem, start.factors, start.factors.width, rng).factors().map(plain)
-    course = History()
-    solution = solve(
-        MaskedLeastSquares(chosen, weights, problem.ridges, unobserved_weight=settings.unobserved, device=device),
-        begin,
-        steps.AlternatingLeastSquares(TUNING.device_products),
-        max_steps=TUNING.device_max_steps,
-        tol=TUNING.device_tol,
-        callbacks=[course, *callbacks],
-        check_every=1,
-    )
-    n_searched = counts.n_observed if start is None else start.n_searched
-    looks = course.records[1:]  # the first is of the start
-    errors = [look["value"] for look in looks]
-    history = [{"phase": "fit", "n_steps": look["n_steps"], "value": look["value"]} for look in looks]
-    ending = history, solution.n_steps, solution.stopped_by
-    return Preferences(solution.factors, counts, errors, solution.status, settings, [], n_searched, *ending)

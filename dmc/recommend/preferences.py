@@ -60,6 +60,8 @@ class Preferences:
         Of rows and columns: those without counts are placed by them.
     cold : pair of (rows,) and (columns,) bool, optional
         Which ones no counts have placed: where others are placed, nothing is said of them. None: those without counts.
+    average : (k,) float32 array, optional
+        The average user, where other processes have users too. None: of those here.
     """
 
     factors: Factors
@@ -74,6 +76,7 @@ class Preferences:
     stopped_by: str | None = None
     attributes: SideInformation = NONE
     cold: tuple[NDArray[np.bool_], NDArray[np.bool_]] | None = None
+    average: Float | None = None
     mean = 0.0
     noise = validation_rmse = float("nan")
 
@@ -112,6 +115,8 @@ class Preferences:
     @cached_property
     def _average(self) -> Float:
         """(k,) of the average user who has counts."""
+        if self.average is not None:
+            return self.average
         among = self.known & (self.counts.pattern.row_counts > 0)
         return self.factors.U[among].sum(axis=0) / np.float32(max(among.sum(), 1))
 
@@ -204,6 +209,8 @@ class Preferences:
                 arrays[f"{name}.attributes"] = attributes
             if not warm.all():
                 arrays[f"{name}.cold"] = ~warm
+        if self.average is not None:
+            arrays["average"] = self.average
         return arrays, found
 
     @classmethod
@@ -222,7 +229,7 @@ class Preferences:
         )
         return cls(
             factors, observations, [], Status.CONVERGED, settings, searched, n_searched, attributes=attributes,
-            cold=(of_rows, of_columns)
+            cold=(of_rows, of_columns), average=arrays.get("average")
         )  # fmt: skip
 
 

@@ -90,6 +90,8 @@ class Recommender(FittedRecommender):
         What is added to the mean: biases and low-rank part, two-factor, float32.
     user_factors, item_factors : (users, k) and (items, k) float32
         Their products plus the mean are the predictions; the biases are two of the columns.
+    cold_start_factors_ : (k,) and (k,) float32
+        The same of a user, and of an item, that are not known.
     ranking_ : Factors
         What `recommend` goes by: row i, column j orders item ``items_.ids[j]`` in the list of user ``users_.ids[i]``,
         and means nothing else. Of clicks these are the predictions.

@@ -60,6 +60,8 @@ def load(paths: Sequence[str | os.PathLike[str]]) -> tuple[Arrays, dict[str, Any
     ids = np.concatenate([of_one["users"] for of_one in files])
     order = np.argsort(ids, kind="stable")
     for name in _of_each(arrays):
+        if len(arrays[name]) == 0 and name.startswith("model."):  # saved without ratings, it places users by theirs
+            continue
         left = name == "left"  # whose last row is of those who are not known
         parts = [of_one[name][:-1] if left else of_one[name] for of_one in files]
         joined = np.concatenate(parts)[order]

@@ -19,7 +19,7 @@ from dmc.kernels import pair_blocks
 from dmc.kernels.pair_blocks import BLOCK, SYSTEM
 from dmc.pattern import SparseIndex
 
-CHUNK = 1 << 16  # lines whose systems are held at a time, in 40 MB
+CHUNK = 1 << 14  # lines whose systems are held at a time, in 10 MB
 
 Float = NDArray[np.float32]
 
@@ -70,8 +70,8 @@ def _steps(sums: Float, products: Float, ridge: Float, own: Float, block: int, g
     cuts = [len(sums) * p // group.size for p in range(group.size + 1)]
     parts = group.exchange([sums[a:b].reshape(-1) for a, b in itertools.pairwise(cuts)])
     mine = group.share(len(sums))
-    total = np.sum(parts, axis=0, dtype=np.float64).astype(np.float32).reshape(-1, SYSTEM)
-    found, fall = pair_blocks.steps(total, products, ridge[mine], own[mine], block)
+    of_mine = np.stack(parts).reshape(group.size, -1, SYSTEM)
+    found, fall = pair_blocks.steps(of_mine, products, ridge[mine], own[mine], block)
     steps = np.concatenate(group.gather(found.reshape(-1))).reshape(-1, BLOCK)
     for others in (slice(0, mine.start), slice(mine.stop, None)):
         own[others, block * BLOCK : (block + 1) * BLOCK] -= steps[others]

@@ -10,12 +10,14 @@ from numpy.typing import DTypeLike, NDArray
 from scipy.sparse.linalg import svds
 
 from dmc import _arrays, _checks
-from dmc._group import Share
+from dmc._group import Share, spread_qr
 from dmc.factors import Array, Factors
 from dmc.observations import Observations
 
 Seed = int | np.random.Generator
 Target = Observations | Array
+
+SPARE, POWER_STEPS = 8, 6  # directions beside those that are wanted, and turns, of `dealt_spectral`
 
 
 def compressed(target: Target, rank: int, depth: int = 3, scale: float = 1e-2, seed: Seed = 0) -> Factors:
@@ -263,6 +265,34 @@ def dealt_gaussian(
         [draw(rng, width, scale / width**0.5) for _ in range(depth)],
         draw(rng, n_columns, scale),
     )
+
+
+def dealt_spectral(observations: Observations, rank: int, seed: Seed, share: Share) -> Factors:
+    """About what `spectral` starts with, for the rows of one process: by subspace iteration over all rows.
+
+    Parameters
+    ----------
+    observations : Observations
+        Of the rows of this process; NumPy arrays.
+    rank : int
+    seed : int or numpy.random.Generator
+        The same, or in the same state, in all processes.
+    share : Share
+        The rows of this process.
+
+    References
+    ----------
+    N. Halko, P. Martinsson, J. Tropp, "Finding structure with randomness", 2011 (arXiv 0909.4061).
+    """
+    group, matrix, n = share.group, observations.to_scipy(), observations.shape[1]
+    width = min(rank + SPARE, n)
+    Q = np.random.default_rng(seed).standard_normal((n, width)).astype(matrix.dtype)
+    for _ in range(POWER_STEPS):
+        P = spread_qr(np.asarray(matrix @ Q), group)[0]
+        Q, s, turn = np.linalg.svd(group.sum(np.asarray(matrix.T @ P)), full_matrices=False)
+    density = group.sum(observations.n_observed) / (group.sum(observations.shape[0]) * n)
+    root = ((s / density) ** 0.5).astype(matrix.dtype)[:rank]
+    return Factors((P @ turn.T)[:, :rank] * root, (), Q[:, :rank] * root)
 
 
 def _truncated_svd(target: Target, rank: int, rng: np.random.Generator) -> tuple[Array, Array, Array]:

@@ -54,7 +54,7 @@ class Standing(NamedTuple):
         Of the phase.
     factors : Factors
     state : object
-        The step rule's; None before the first step.
+        The step rule's; None: it is made anew.
     scales : list of float
         By which the end is found.
     """
@@ -347,7 +347,8 @@ class _Descent:
 
     def stand(self, at: Standing) -> None:
         """Go on from there."""
-        self.factors, self._state = at.factors, at.state
+        self.factors = at.factors
+        self._state = self.step.init(self.problem, at.factors) if at.state is None else at.state
         self._largest, self._ceiling, self._before = at.scales
 
     def look(self) -> Look:

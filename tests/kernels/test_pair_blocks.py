@@ -59,7 +59,7 @@ def by_parts(given, compiled, chunk=70):
         for begin in range(0, len(own), chunk):
             some = slice(begin, begin + chunk)
             found = sums(of, weights, pulls, unobserved, panel, predicted, some)
-            back, fell = steps(found, products, ridge[some], own[some], block)
+            back, fell = steps(found[None], products, ridge[some], own[some], block)
             predict(of, panel, back, predicted, some)
             fall += fell
     return own, predicted, fall
@@ -80,21 +80,26 @@ def test_the_parts_are_half_a_sweep(width, dtype, long, chunk, compiled):
 
 @KERNELS
 def test_sums_of_parts_of_the_entries_and_of_the_other_lines_add_up(compiled):
-    entries, grams, sums, _, _ = functions(compiled)
-    lines, weights, pulls, unobserved, _, other, _, predicted = half(16)
+    entries, grams, sums, steps, _ = functions(compiled)
+    lines, weights, pulls, unobserved, ridge, other, own, predicted = half(16)
     of = np.repeat(np.arange(70), np.diff(lines.indptr))
-    total, products = 0, 0
+    parts, products = [], 0
     for part in (slice(0, 20), slice(20, 20), slice(20, 50)):
         here = np.isin(lines.indices, np.arange(50)[part])
         ends = np.append(0, np.cumsum(np.bincount(of[here], minlength=70)))
         some = SparseIndex(ends, lines.indices[here] - np.int32(part.start))
         some = all_pairs.entries(some, part.stop - part.start) if compiled else some
         given = (weights[here], pulls[here], unobserved, other[part], predicted[here], ALL)
-        total = total + sums(some, *given)
+        parts.append(sums(some, *given))
         products = products + grams(other[part], unobserved)
     whole = sums(entries(lines), weights, pulls, unobserved, other, predicted, ALL)
-    np.testing.assert_allclose(total, whole, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(sum(parts), whole, rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(products, grams(other, unobserved), rtol=1e-5, atol=1e-6)
+    (ours, fall), mine = steps(np.stack(parts), products, ridge, apart := own.copy(), 0), own.copy()
+    theirs, expected = steps(whole[None], products, ridge, mine, 0)
+    np.testing.assert_allclose(ours, theirs, rtol=1e-3, atol=1e-5)
+    np.testing.assert_allclose(apart, mine, rtol=1e-3, atol=1e-5)
+    assert fall == pytest.approx(expected, rel=1e-5)
 
 
 @native
@@ -105,7 +110,7 @@ def test_the_number_of_threads_changes_no_bit_of_a_part():
         mine, told = own.copy(), predicted.copy()
         sums = core.block_sums(of_core(lines), weights, pulls, unobserved, other, told, ALL, n_threads)
         products = core.block_grams(other, unobserved, n_threads)
-        steps, fall = core.block_steps(sums, products, ridge, mine, 0, n_threads)
+        steps, fall = core.block_steps(np.stack([sums, sums, -sums]), products, ridge, mine, 0, n_threads)
         core.block_predict(of_core(lines), other, steps, told, ALL, n_threads)
         found.append((sums, products, steps, mine, told, fall))
     for again in found[1:]:
@@ -117,7 +122,7 @@ def test_the_number_of_threads_changes_no_bit_of_a_part():
 def test_what_does_not_fit_is_refused():
     lines, weights, pulls, unobserved, ridge, other, own, predicted = half(32)
     of, core, block = of_core(lines), _extensions.core, np.ascontiguousarray(other[:, :16])
-    sums = core.block_sums(of, weights, pulls, unobserved, block, predicted)
+    sums = core.block_sums(of, weights, pulls, unobserved, block, predicted)[None]
     grams = core.block_grams(other, unobserved)
     for call, told in (
         (lambda: core.block_sums(of, weights[1:], pulls, unobserved, block, predicted), "weights has shape"),
@@ -126,7 +131,7 @@ def test_what_does_not_fit_is_refused():
         (lambda: core.block_sums(of, weights, pulls, 0.3, block, predicted, slice(None, None, 2)), "a slice of step 2"),
         (lambda: core.block_grams(block[:, :15].copy(), unobserved), "other has 15 columns; give a multiple of 16"),
         (lambda: core.block_steps(sums, grams[1:], ridge, own, 0), "grams has shape"),
-        (lambda: core.block_steps(sums[1:], grams, ridge, own, 0), "sums has shape"),
+        (lambda: core.block_steps(sums[0], grams, ridge, own, 0), "sums has shape"),
         (lambda: core.block_steps(sums, grams, ridge[1:], own, 0), "ridge has shape"),
         (lambda: core.block_steps(sums, grams, ridge, own, 2), "block is 2; there are 2"),
         (lambda: core.block_predict(of, block, block, predicted), "steps has shape"),

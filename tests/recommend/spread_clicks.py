@@ -90,11 +90,12 @@ def fit_clicks(group: Group, rank=None, judges=2000, stop_at=0, **given):
         "settings": list(model.settings),
         "told": (model.factors.width, model.n_iter, model.status.name, model.n_searched),
         "warm": model.warm[1],
+        "stranger": model.served().U[-1] @ model.factors.V.T,
         "stopped_by": model.stopped_by,
     }
 
 
-FITS = {"search": {}, "few judges": {"judges": 60}, "wide": {"rank": 250}, "stopped": {"stop_at": 6}}
+FITS = {"search": {}, "few judges": {"judges": 60, "rank": 20}, "wide": {"rank": 160}, "stopped": {"stop_at": 6}}
 
 
 def everything(group: Group):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from dmc._group import N_PARTS, Group, Share
@@ -42,14 +44,15 @@ def dealt(whole: Observations, part_of: np.ndarray, group: Group, uneven: bool =
 
 def fit_bayes(group: Group, shape, n_entries, seed, weights=False, uneven=False, tuning=None, keeper=None, noise=0.3):
     """Noise, precision, predictions for all pairs, sweeps, and rank."""
-    if tuning:
-        from dataclasses import replace
-
-        bayesian.TUNING = replace(bayesian.TUNING, **tuning)
     whole, part_of = planted(shape, n_entries, seed, weights, noise)
     own, share = dealt(whole, part_of, group, uneven)
     kept = {} if keeper is None else {"keeper": keeper(group, share)}
-    model = bayesian.fit(own, seed=3, share=share, **kept)
+    before = bayesian.TUNING  # the process is there for other tests, too
+    bayesian.TUNING = replace(before, **(tuning or {}))
+    try:
+        model = bayesian.fit(own, seed=3, share=share, **kept)
+    finally:
+        bayesian.TUNING = before
     predicted = np.concatenate([part.reshape(-1, shape[1]) for part in group.gather(model.factors.dense().ravel())])
     return model.noise, model.precision, predicted + model.mean, model.n_iter, model.rank, model.status.name
 
