@@ -137,10 +137,9 @@ class Recommender:
             If the fit overflowed.
         """
         columns = Columns(user, item, rating, weight, time)
-        paths = shards.are_paths(source)
-        ways = {"source": "paths" if paths else "rows", "checkpoint": "none" if checkpoint is None else "kept"}
-        self._refuse_differences(group, columns, duplicates, ways)
-        settings = self._settings
+        settings, paths = self._settings, shards.are_paths(source)
+        of_call = {"device": settings.device, "source": "paths" if paths else "rows"}
+        self._refuse_differences(group, columns, duplicates, of_call | {"checkpointing": checkpoint is not None})
         rows: Any = batches(source, columns.for_duplicates(duplicates), group) if paths else source  # type: ignore[arg-type]
         dealt = deal(rows, columns, settings.feedback, duplicates, group, scratch)
         keeper: Keeper = NOTHING_KEPT
@@ -177,10 +176,12 @@ class Recommender:
     def _identity(self, columns: Columns, duplicates: Duplicates) -> dict[str, Any]:
         """What a checkpoint has to be of."""
         settings = self._settings
-        told = settings.for_file() | {"random_state": settings.random_state, "device": settings.device}
+        told = settings.for_file() | {"random_state": settings.random_state}
         return told | {"duplicates": duplicates, "columns": list(columns)}
 
-    def _refuse_differences(self, group: Group, columns: Columns, duplicates: Duplicates, ways: dict[str, str]) -> None:
+    def _refuse_differences(
+        self, group: Group, columns: Columns, duplicates: Duplicates, of_call: dict[str, Any]
+    ) -> None:
         """All processes are to do the same, and to be able to."""
         with agreed(group):
             columns.for_duplicates(duplicates)
@@ -190,9 +191,15 @@ class Recommender:
                     f"process {group.rank} has no compiled core, which fits of several processes need: "
                     f"{_extensions.missing}; {_extensions.REMEDY}"
                 )
-        told = everyone(group, self._identity(columns, duplicates) | ways)
+        told = everyone(group, self._identity(columns, duplicates) | of_call)
         with agreed(group):
-            _refuse_first_difference(told)
+            for rank, theirs in enumerate(told):
+                for name, ours in told[0].items():
+                    if theirs[name] != ours:
+                        raise ValueError(
+                            f"{name} is {ours!r} in process 0 and {theirs[name]!r} in process {rank}; say the same in "
+                            "all"
+                        )
 
     def _warn_of_clean(self, group: Group, model: RatingModel) -> None:
         if group.rank == 0 and isinstance(model, VariationalFactorization) and model.precision >= MAX_PRECISION:
@@ -200,15 +207,6 @@ class Recommender:
                 f"the ratings show no noise above {model.noise:.2g}, and predictions are no closer than that; "
                 "dmc.Recommender, in one process, finishes such fits exactly"
             )
-
-
-def _refuse_first_difference(told: Sequence[dict[str, Any]]) -> None:
-    for rank, theirs in enumerate(told):
-        for name, ours in told[0].items():
-            if theirs[name] != ours:
-                raise ValueError(
-                    f"{name} is {ours!r} in process 0 and {theirs[name]!r} in process {rank}; say the same in all"
-                )
 
 
 def _own(

@@ -169,7 +169,7 @@ def disagreements(folder: Path, data: str, other: str, out: str) -> dict[str, tu
             unseen.format("checkpoint", f"{folder}/c0"),
         ),
         "one checkpoint": (
-            Case(fit, [*fit, "--checkpoint", f"{folder}/c0"]), "checkpoint is 'none' in process 0 and 'kept' in process"
+            Case(fit, [*fit, "--checkpoint", f"{folder}/c0"]), "checkpointing is False in process 0 and True in process"
         ),
         "core": (Case(fit, hindered="no core"), "process 1 has no compiled core, which fits of several processes need"),
     }  # fmt: skip
