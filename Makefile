@@ -7,7 +7,7 @@ SOURCES := $(wildcard csrc/*.cpp csrc/*.cu csrc/*.h csrc/lab/*.cpp csrc/lab/*.h)
 export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test bench bench-recommend gpu gpu-packages lab lint format instruction-sets clang sanitize \
+.PHONY: demo test bench bench-recommend bench-spark gpu gpu-packages lab lint format instruction-sets clang sanitize \
 	sanitize-address sanitize-threads integrations spark clean
 
 demo: .venv/.plot
@@ -24,6 +24,11 @@ bench: .venv/.test lab
 # tree. cmfrec is built there from source.
 bench-recommend: .venv-bench/.rivals .venv/.test
 	for script in recommend sparse_ratings cold_items clicks; do .venv-bench/bin/python bench/$$script.py || exit; done
+	$(BIN)/dmc bench report
+
+# Spark's ALS beside the Recommender, in one session.
+bench-spark: .venv-spark/.host .venv/.test
+	.venv-spark/bin/python bench/spark_als.py
 	$(BIN)/dmc bench report
 
 RIVALS := cmfrec cornac implicit lenskit scikit-surprise

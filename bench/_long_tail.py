@@ -70,7 +70,8 @@ def split(table: Table, size: Size, seed: int = 0) -> tuple[Table, Table]:
     held = rng.random(len(table["user"])) < size.held_out
     for name in ("user", "item"):
         held &= np.bincount(table[name][~held], minlength=table[name].max() + 1)[table[name]] > 0
-    return ({name: column[of] for name, column in table.items()} for of in (~held, held))  # type: ignore[return-value]
+    train, test = ({name: column[of] for name, column in table.items()} for of in (~held, held))
+    return train, test
 
 
 def write(table: Table, path: str | Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -26,18 +27,15 @@ class Survival:
 
     Attributes
     ----------
-    at : float
-        Seconds after the start of the command.
     finished : bool
         The command ended well.
     lives : int
-        How often the processes were started; 1: it was killed behind its last word.
+        How often the processes were started; 1: it had ended before it was killed.
     lost : int
         Sweeps that had been done and were done again.
     noise : float
     """
 
-    at: float
     finished: bool
     lives: int
     lost: int
@@ -63,53 +61,56 @@ def noise(folder: Path) -> float:
     return dmc.Recommender.load(folder / "model").noise_
 
 
-def killed(folder: Path, data: Path, at: float, victim: int) -> Survival:
-    """A fit of which this process is killed so many seconds after all of them have begun."""
+def killed(folder: Path, data: Path, sweep: int, wait: float, victim: int) -> Survival:
+    """A fit of which this process is killed so many seconds after this sweep; 0: after all processes have begun."""
     launcher = started(folder, data)
     pids = [folder / f"pid-{rank}-0" for rank in range(PROCESSES)]
-    while not all(path.exists() and path.read_text() for path in pids):
-        time.sleep(0.01)
-    time.sleep(at)
+    while launcher.poll() is None and not (all(map(told_whole, pids)) and len(swept(folder, 0)) >= sweep):
+        time.sleep(0.002)
+    time.sleep(wait)
     if launcher.poll() is None and not (folder / f"figures-{victim}.json").exists():
         os.kill(int(pids[victim].read_text()), signal.SIGKILL)
     finished = launcher.wait() == 0
     lives = len(list(folder.glob("pid-0-*")))
     before, after = swept(folder, 0), swept(folder, 1)
     lost = before[-1] - after[0] + 1 if before and after else 0
-    return Survival(at, finished, lives, lost, noise(folder) if finished else float("nan"))
+    return Survival(finished, lives, lost, noise(folder) if finished else float("nan"))
+
+
+def told_whole(path: Path) -> bool:
+    return path.exists() and path.read_text() != ""
 
 
 def kills() -> None:
     """20 times kill -9 of one of three processes at a random moment: restarts, sweeps lost, the same noise."""
     train = _long_tail.split(_long_tail.ratings(SIZE), SIZE)[0]
+    rng, found = np.random.default_rng(0), list[Survival]()
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         data = folder / "ratings.parquet"
         _long_tail.write(train, data)
-        began = time.perf_counter()
-        whole = started(folder / "whole", data)
-        while not (folder / "whole" / "pid-0-0").exists():
-            time.sleep(0.01)
-        met = time.perf_counter()
-        if whole.wait():
+        whole = folder / "whole"
+        if started(whole, data).wait():
             raise SystemExit("the fit of which no process is killed failed")
-        lasted, expected = time.perf_counter() - met, noise(folder / "whole")
-        rng = np.random.default_rng(0)
-        drawn = [(float(rng.uniform(0, lasted)), int(rng.integers(PROCESSES))) for _ in range(KILLS)]
-        found = [killed(folder / f"kill-{i}", data, at, victim) for i, (at, victim) in enumerate(drawn)]
+        expected, course = noise(whole), json.loads((whole / "figures-0.json").read_text())["course"]
+        lasted = course[-1][2] / len(course)  # a sweep, or a share of the dealing
+        while sum(one.lives > 1 or not one.finished for one in found) < KILLS:
+            sweep, wait = int(rng.integers(len(course))), float(rng.uniform(0, lasted))
+            victim = int(rng.integers(PROCESSES))
+            found.append(killed(folder / f"kill-{len(found)}", data, sweep, wait, victim))
     hit = [one for one in found if one.lives > 1 or not one.finished]
     record(
         "distributed",
         f"kills | {PROCESSES} × 1",
         n=len(train["user"]),
         kills=len(hit),
-        too_late=len(found) - len(hit),
+        came_too_late=len(found) - len(hit),
         resumed_at_first_restart=sum(one.finished and one.lives == 2 for one in hit),
         resumed=sum(one.finished for one in hit),
         most_sweeps_lost=max(one.lost for one in hit),
         largest_noise_difference=max(abs(one.noise / expected - 1) for one in hit),
-        whole_seconds=lasted,
-        started_seconds=met - began,
+        sweeps=len(course),
+        process_seconds=course[-1][2],
     )
 
 

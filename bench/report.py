@@ -1,13 +1,16 @@
-"""From bench/results: the README's tables, between `<!-- bench:NAME -->` and `<!-- end -->`, and bench/figures."""
+"""From bench/results: tables of the README and of docs/, between `<!-- bench:NAME -->` and `<!-- end -->`, and
+bench/figures."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from _distributed_tables import dealing, faults, processes, several_machines, sizes
 from _harness import cases, load, main
 from _recommender_tables import (
     cold_items,
@@ -33,7 +36,7 @@ from _recovery_tables import (
 )
 from dmc import plots
 
-README = Path(__file__).parent.parent / "README.md"
+ROOT = Path(__file__).parent.parent
 
 
 def completion() -> list[str]:
@@ -449,26 +452,35 @@ SECTIONS = (
     lists,
     deep_ratings,
     memory,
+    several_machines,
     kernel_speed,
     kernel_use,
     machine,
 )
 
 
-def written(text: str) -> str:
-    """The README with every table as the results have it."""
-    for section in SECTIONS:
+PAGES: dict[str, Sequence[Callable[[], list[str]]]] = {
+    "README.md": SECTIONS,
+    "docs/several-machines.md": (processes, dealing, sizes, faults),
+}
+
+
+def written(page: str) -> str:
+    """A page with every table as the results have it."""
+    text = (ROOT / page).read_text()
+    for section in PAGES[page]:
         block = f"<!-- bench:{section.__name__} -->\n" + "\n".join(section()) + "\n<!-- end -->"
         places = re.findall(rf"<!-- bench:{section.__name__} -->.*?<!-- end -->", text, flags=re.DOTALL)
         if len(places) != 1:
-            raise SystemExit(f"README.md has {len(places)} places for {section.__name__!r}; it needs one")
+            raise SystemExit(f"{page} has {len(places)} places for {section.__name__!r}; it needs one")
         text = text.replace(places[0], block)
     return text
 
 
 def report() -> None:
-    """The README's tables and bench/figures, from the results that are there."""
-    README.write_text(written(README.read_text()))
+    """The tables of README and docs/, and bench/figures, from the results that are there."""
+    for page in PAGES:
+        (ROOT / page).write_text(written(page))
     folder = Path(__file__).parent / "figures"
     folder.mkdir(exist_ok=True)
     for name, panels in FIGURES.items():

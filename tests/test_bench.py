@@ -2,6 +2,7 @@
 
 import sys
 from dataclasses import replace
+from pathlib import Path
 from types import ModuleType
 
 import numpy as np
@@ -331,3 +332,68 @@ def test_a_hang_is_a_fault(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(_random_problems, "fault", endless)
     assert _random_problems.tried(0).fault == "longer than 20 s"
+
+
+# --- several processes
+
+
+@pytest.mark.parametrize(("width", "numbers"), [(10, 96), (16, 208), (32, 656), (64, 2304)])
+def test_moments_are_as_many_as_the_page_says(width: int, numbers: int, request: pytest.FixtureRequest) -> None:
+    import _distributed_costs as costs
+
+    assert costs.moments(width) == numbers
+    page = (request.config.rootpath / "docs" / "several-machines.md").read_text()
+    assert f"{numbers:,}" in page.partition("What a process holds, and sends")[2].partition("|")[0]
+
+
+def test_a_fit_sends_what_the_formula_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import _distributed_costs as costs
+    import _launched
+    import _long_tail
+    from distributed import a_step
+
+    size = _long_tail.Size(600, 300, 12_000)
+    _long_tail.write(_long_tail.ratings(size), tmp_path / "ratings.parquet")
+    ran = _launched.run(2, 1, "fit", tmp_path / "out", [tmp_path / "ratings.parquet"], arguments={"settings": {}})
+    width = ran.each[0]["course"][-1][1]
+    expected = costs.sent_by_bayes(300, width, 2)
+    for figures in ran.each:
+        assert a_step(figures["course"])[1] == pytest.approx(expected, rel=0.1)
+    assert sum(figures["own_ratings"] for figures in ran.each) == 12_000
+
+
+def test_planted_ratings_and_clicks_have_a_long_tail() -> None:
+    import _long_tail
+
+    size = _long_tail.Size(2_000, 500, 40_000)
+    drawn = _long_tail.ratings(size)
+    assert len(np.unique(drawn["user"] * 500 + drawn["item"])) == 40_000
+    popular = np.sort(np.bincount(drawn["item"], minlength=500))
+    assert popular[-50:].sum() > 5 * popular[:50].sum()
+    expected = 0.4**2 + 0.4**2 + 0.6**2 + 0.4**2
+    assert np.var(drawn["rating"]) == pytest.approx(expected, rel=0.15)
+    clicks = _long_tail.clicks(size)
+    assert len(clicks["user"]) == 40_000
+    train, test = _long_tail.split(drawn, size)
+    assert len(train["user"]) + len(test["user"]) == 40_000
+    assert len(test["user"]) == pytest.approx(4_000, rel=0.1)
+    assert np.isin(test["user"], train["user"]).all()
+
+
+def test_no_pair_is_dealt_twice() -> None:
+    from distributed import different
+
+    rows = different(20_000, 300, 499)
+    assert len(np.unique(rows["user"] * 499 + rows["item"])) == len(rows["rating"])
+    assert len(rows["rating"]) == pytest.approx(20_000, rel=0.05)
+
+
+def test_biases_that_are_taken_out_leave_what_als_is_to_find() -> None:
+    import _long_tail
+    import spark_als
+
+    size = _long_tail.Size(2_000, 300, 60_000)
+    train, test = _long_tail.split(_long_tail.ratings(size), size)
+    less, left = spark_als.less_biases(train, test)
+    assert np.var(left["rating"]) < 0.8 * np.var(test["rating"])
+    assert abs(less["rating"].mean()) < 0.01

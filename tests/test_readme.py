@@ -1,5 +1,6 @@
 """The README and docs/ are true: their code runs, the commands exist, the figures are those of bench/results."""
 
+import os
 import re
 import shlex
 import subprocess
@@ -7,10 +8,16 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
+from pyarrow import parquet
+
+import dmc
+from processes import free_port
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
+MACHINES = ROOT / "docs" / "several-machines.md"
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 HOSTS = {"cornac", "lenskit", "pyspark", "surprise"}  # which have an environment of their own
 
@@ -73,16 +80,71 @@ def test_shell_commands_run(tmp_path: Path) -> None:
         program, *arguments = shlex.split(line)
         if program == "make":
             assert arguments[0] in targets
-        else:
+        elif program != "torchrun":  # which the next test runs
             assert program == "dmc"
             subprocess.run([sys.executable, "-m", "dmc", *arguments], cwd=tmp_path, check=True, capture_output=True)
 
 
-def test_figures_are_those_of_the_results(monkeypatch: pytest.MonkeyPatch) -> None:
+def torchrun(command: str, folder: Path, more: dict[str, str]) -> subprocess.Popen:
+    program, *arguments = shlex.split(command)
+    line = [sys.executable, "-m", "torch.distributed.run", *arguments]
+    environment = os.environ | {"GLOO_SOCKET_IFNAME": "lo", "OMP_NUM_THREADS": "1"} | more
+    assert program == "torchrun"
+    return subprocess.Popen(
+        line, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+
+
+def write_ratings(folder: Path) -> None:
+    """120 users and 40 items in two files."""
+    folder.mkdir()
+    for part in range(2):
+        pairs = [(u, i) for u in range(part, 120, 2) for i in range(40) if (u * i + u) % 3]
+        rows = {"user": [f"user {u}" for u, _ in pairs], "item": [i for _, i in pairs]}
+        rows["rating"] = [float(1 + (u + i) % 5) for u, i in pairs]
+        parquet.write_table(pa.table(rows), folder / f"{part}.parquet")
+
+
+def torchrun_commands() -> list:
+    lines = [line for page in PAGES for line in "".join(blocks("sh", page.read_text())).splitlines()]
+    return [line for line in dict.fromkeys(lines) if line.startswith("torchrun")]
+
+
+@pytest.mark.parametrize("command", torchrun_commands(), ids=range(len(torchrun_commands())))
+def test_commands_of_several_processes_run(command: str, tmp_path: Path) -> None:
+    write_ratings(tmp_path / "ratings")
+    hosts = 2 if "--nnodes=2" in command else 1  # both of them are this one
+    port = free_port()
+    said = command.replace("first-host:29400", f"127.0.0.1:{port}")
+    if hosts == 1:
+        said = said.replace("torchrun", f"torchrun --master-addr=127.0.0.1 --master-port={port}", 1)
+    agents = [torchrun(said, tmp_path, {}) for _ in range(hosts)]
+    told = [agent.communicate(timeout=180) for agent in agents]
+    assert [agent.returncode for agent in agents] == [0] * hosts, told
+    assert "".join(out for out, _ in told).count("120 users and 40 items") == 1
+    model = dmc.Recommender.load(tmp_path / "model")
+    assert len(model.users_) == 120
+    assert len(list((tmp_path / "model").glob("users-*.dmc"))) == 2 * hosts
+
+
+def test_the_program_of_several_machines_runs_in_two(tmp_path: Path) -> None:
+    code = next(code for code in blocks("python", MACHINES.read_text()) if "connected(" in code)
+    (tmp_path / "program.py").write_text(code)
+    line = f"torchrun --master-addr=127.0.0.1 --master-port={free_port()} --nproc-per-node=2 program.py"
+    agent = torchrun(line, tmp_path, {"PYTHONPATH": str(ROOT)})
+    out, err = agent.communicate(timeout=180)
+    assert agent.returncode == 0, err
+    assert out.count("Recommender(") == 2
+    users = dmc.Recommender.load(tmp_path / "model").users_.ids
+    assert {user.rpartition(" ")[2] for user in users.tolist()} == {"0", "1"}  # those of both
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/several-machines.md"])
+def test_figures_are_those_of_the_results(page: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(ROOT / "bench"))
     import report
 
-    assert report.written(README) == README
+    assert report.written(page) == (ROOT / page).read_text()
 
 
 def test_figures_are_there(monkeypatch: pytest.MonkeyPatch) -> None:
