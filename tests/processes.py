@@ -27,7 +27,7 @@ def run_processes(size: int, target: Callable[..., Any], *args: Any) -> list[Any
     while len(_pools) < size:
         _pools.append(ProcessPoolExecutor(1, multiprocessing.get_context("spawn")))
     port = free_port()
-    asked = [pool.submit(_one, rank, size, port, target, args) for rank, pool in enumerate(_pools[:size])]
+    asked = [pool.submit(_one, rank, size, port, TIMEOUT, target, args) for rank, pool in enumerate(_pools[:size])]
     try:
         return [_of(future) for future in asked]
     except BrokenProcessPool:
@@ -35,11 +35,16 @@ def run_processes(size: int, target: Callable[..., Any], *args: Any) -> list[Any
         raise
 
 
+def alone(rank: int, target: Callable[..., Any], *args: Any) -> Any:
+    """The same of one of two processes, the other of which does not come."""
+    return _pools[rank].submit(_one, rank, 2, free_port(), TIMEOUT, target, args).result()
+
+
 def _of(future: Future[Any]) -> Any:
     return future.result(timeout=5 * TIMEOUT)
 
 
-def _one(rank: int, size: int, port: int, target: Callable[..., Any], args: tuple[Any, ...]) -> Any:
+def _one(rank: int, size: int, port: int, timeout: float, target: Callable[..., Any], args: tuple[Any, ...]) -> Any:
     os.environ["GLOO_SOCKET_IFNAME"] = "lo"
-    with connected(rank, size, "127.0.0.1", port, timeout=TIMEOUT) as group:
+    with connected(rank, size, "127.0.0.1", port, timeout=timeout) as group:
         return target(group, *args)

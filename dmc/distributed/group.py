@@ -195,6 +195,7 @@ def connected(
         store = PrefixStore(f"life{life}", of_all)  # one that died may have left its words in the other's
         dist.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=patience)
     except (RuntimeError, ValueError, TimeoutError) as error:
+        _begin_anew(dist)
         raise LostProcess(
             f"process {rank} of {size} met no others at {address}:{port} within {timeout:g} s ({_reason(error)}); "
             "check that all were started, and that the port is free and can be reached"
@@ -202,6 +203,14 @@ def connected(
     try:
         yield TorchGroup()
     finally:
+        dist.destroy_process_group()
+
+
+def _begin_anew(dist: Any) -> None:
+    """torch counts the groups of a process, and who has tried once more than others would never meet them: the end of a
+    group of one sets the count back."""
+    if not dist.is_initialized():
+        dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
         dist.destroy_process_group()
 
 

@@ -23,7 +23,7 @@ from dmc.distributed.dealing import Dealt, deal
 from dmc.distributed.sources import batches
 from dmc.recommend import answers, ensemble
 from dmc.recommend.bayesian_model import MAX_PRECISION, VariationalFactorization
-from dmc.recommend.fitting import RATING, Columns, Duplicates, Told, served_state
+from dmc.recommend.fitting import RATING, Columns, Duplicates, Told, served_state, warn_of_ratings
 from dmc.recommend.models import RatingModel
 from dmc.recommend.recommender import Recommender as OwnRecommender
 from dmc.recommend.settings import Feedback, ModelName, RecommenderSettings
@@ -142,6 +142,7 @@ class Recommender:
         self._refuse_differences(group, columns, duplicates, of_call | {"checkpointing": checkpoint is not None})
         rows: Any = batches(source, columns.for_duplicates(duplicates), group) if paths else source  # type: ignore[arg-type]
         dealt = deal(rows, columns, settings.feedback, duplicates, group, scratch)
+        warn_of_ratings(settings, dealt.observations, group)
         keeper: Keeper = NOTHING_KEPT
         if checkpoint is not None:
             keeper = Checkpoint(checkpoint, dealt.share, self._identity(columns, duplicates), dealt.digest)

@@ -147,6 +147,6 @@ def served(models: Sequence[RatingModel]) -> Factors:
 
 def range_of(observations: Observations, group: Group = ALONE) -> tuple[float, float]:
     """The lowest and the highest rating of all processes."""
-    values = np.asarray(observations.values, np.float64)
-    ends = group.max(np.array([(-values).max(initial=-np.inf), values.max(initial=-np.inf)]))
+    values = np.asarray(observations.values)
+    ends = group.max(np.array([-values.min(initial=np.inf), values.max(initial=-np.inf)], np.float64))
     return -float(ends[0]), float(ends[1])

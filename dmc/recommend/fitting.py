@@ -123,7 +123,7 @@ def fit(
     items, cols, of_items = _with_features(settings, items, cols, item_features, columns.item)
     observations = _observations(settings, rows, cols, events, (len(users), len(items)), duplicates)
     del events, rows, cols  # what the observations were made of would outlive it by the whole fit
-    _warn_of_ratings(settings, observations)
+    warn_of_ratings(settings, observations)
     side_information = SideInformation(*(None if told is None else told[1] for told in (of_users, of_items)))
     rng = _checks.generator(settings.random_state)
     with kernels.threads(settings.n_threads):
@@ -190,12 +190,15 @@ def what_repeats(count: int) -> str:
     )
 
 
-def _warn_of_ratings(settings: RecommenderSettings, observations: Observations) -> None:
-    values = observations.values
-    if settings.feedback == "explicit" and len(values) > 1 and (values == values[0]).all():
+def warn_of_ratings(settings: RecommenderSettings, observations: Observations, group: Group = ALONE) -> None:
+    """Warn, once for all processes, of ratings that are all the same."""
+    if settings.feedback != "explicit":
+        return
+    (least, most), count = ensemble.range_of(observations, group), int(group.sum(observations.n_observed))
+    if count > 1 and least == most and group.rank == 0:
         warn(
-            f"all {len(values):,} ratings are {values[0]:g}, and tell nothing apart; what happened, such as clicks, is "
-            "for feedback='implicit'"
+            f"all {count:,} ratings are {least:g}, and tell nothing apart; what happened, such as clicks, is for "
+            "feedback='implicit'"
         )
 
 

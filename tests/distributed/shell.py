@@ -6,8 +6,10 @@ import io
 import multiprocessing
 import os
 import resource
+import signal
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout
 from itertools import pairwise
 from pathlib import Path
@@ -146,7 +148,25 @@ def _without_folder(rank: int) -> Iterator[None]:
         yield
 
 
+@contextmanager
+def _before_dealing(rank: int, act: Callable[[], object]) -> Iterator[None]:
+    """The second process does something while the first one waits for it."""
+    from dmc.distributed import recommender
+
+    deal = recommender.deal
+
+    def later(*args: Any) -> Any:
+        if rank == 1:
+            act()
+        return deal(*args)
+
+    with mock.patch.object(recommender, "deal", later):
+        yield
+
+
 HINDRANCES = {
+    "interrupted": lambda rank: _before_dealing(rank, lambda: os.kill(os.getpid(), signal.SIGINT)),
+    "late": lambda rank: _before_dealing(rank, lambda: time.sleep(4)),
     "no torch": _without_torch,
     "no core": _without_core,
     "no scratch": lambda rank: _short_of_disk(rank, 1_000),

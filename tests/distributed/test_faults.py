@@ -144,6 +144,22 @@ def test_a_snapshot_that_was_not_named_does_not_count(tmp_path: Path, data: str)
     assert len(left) == 5  # the list, the features and the last sweep
 
 
+def interrupted(group: Group, data: str) -> tuple[int, str]:
+    """Ctrl-C in the second process, in the midst of its third sweep."""
+
+    def ask(info: Any) -> None:
+        if info.n_steps == 3 and info.status is None and group.rank == 1:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    own = life.fitted(group, data, 0, None, ask).own_
+    return own.n_iter_, own.status_.name
+
+
+def test_an_interrupt_in_one_process_ends_all_behind_the_same_sweep(data: str) -> None:
+    found = run_processes(2, interrupted, data)
+    assert found == [(3, "STOPPED"), (3, "STOPPED")]
+
+
 def stolen(group: Group, data: str, folder: Path) -> str:
     """A fit in whose midst another begins in the same folder."""
 

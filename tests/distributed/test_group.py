@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+import processes
 from dmc._group import ALONE, spread_qr
 from dmc.distributed.group import LostProcess, connected
 from processes import free_port, run_processes
@@ -114,3 +115,13 @@ def test_who_meets_nobody_says_so():
     said = f"process 1 of 2 met no others at 127.0.0.1:{port} within 1 s"
     with pytest.raises(LostProcess, match=said), connected(1, 2, "127.0.0.1", port, timeout=1):
         pass
+
+
+def test_who_met_nobody_may_meet_others_later(monkeypatch):
+    """A process that is used again, as those of Spark are, and here one of `run_processes`."""
+    assert run_processes(2, _words)[0]["any"] == (True, False)
+    monkeypatch.setattr(processes, "TIMEOUT", 2)
+    with pytest.raises(LostProcess):
+        processes.alone(0, _words)
+    monkeypatch.undo()
+    assert run_processes(2, _words)[0]["any"] == (True, False)

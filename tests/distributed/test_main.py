@@ -205,6 +205,8 @@ def test_fewer_users_than_processes_and_processes_that_do_not_meet(folder: Path,
         cases = {
             "one user": Case([f"{folder}/one user", "-o", f"{tmp_path}/one"]),
             "finished": Case(kept),
+            "interrupted": Case(fit, hindered="interrupted"),
+            "late": Case(fit, hindered="late", timeout=2),
             "port": Case(fit, timeout=2, port=port),
             "alone": Case(fit, hindered="no torch", timeout=2),  # which comes last: torch counts its attempts
         }
@@ -216,7 +218,14 @@ def test_fewer_users_than_processes_and_processes_that_do_not_meet(folder: Path,
     assert f", gone on with from {folder}/kept, converged" in found["finished"][0].printed
     one, again = dmc.Recommender.load(folder / "model"), dmc.Recommender.load(tmp_path / "again")
     assert again.noise_ == pytest.approx(one.noise_, rel=1e-8)
-    assert [one.status for name in ("port", "alone") for one in found[name]] == [1] * 4
+    lost = "dmc: process {} of 2 has lost touch with another one ("
+    assert [one.status for one in found["interrupted"]] == [1, 130]
+    assert found["interrupted"][0].told.startswith(lost.format(0))
+    assert found["interrupted"][1].told == "dmc: interrupted before there was anything to save\n"
+    assert [one.status for name in ("late", "port", "alone") for one in found[name]] == [1] * 6
+    assert found["late"][0].told.startswith(lost.format(0) + "Timed out waiting 2000ms")
+    assert found["late"][0].told.endswith("or it computes for longer than that, which a longer time-out allows\n")
+    assert found["late"][1].told.startswith(lost.format(1))
     at = f"at 127.0.0.1:{port} within 2 s"
     assert found["port"][0].told.startswith(f"dmc: process 0 of 2 met no others {at} (The server socket has failed")
     assert found["port"][1].told.startswith(f"dmc: process 1 of 2 met no others {at} (there is no answer); check that")
@@ -224,4 +233,4 @@ def test_fewer_users_than_processes_and_processes_that_do_not_meet(folder: Path,
     assert found["alone"][1].told == (
         "dmc: several processes talk by PyTorch, which is not installed; run: pip install 'dmc[torch]'\n"
     )
-    assert not (tmp_path / "none").exists()
+    assert not list((tmp_path / "none").iterdir())

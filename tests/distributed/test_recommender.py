@@ -1,6 +1,7 @@
 """A recommender of several processes is that of one."""
 
 import re
+import warnings
 
 import numpy as np
 import pytest
@@ -77,6 +78,20 @@ def test_clean_ratings_are_told_of():
     table = {"user": user, "item": item, "rating": (U[user] * V[item]).sum(axis=1).astype(np.float32)}
     with pytest.warns(UserWarning, match="show no noise above .*, in one process, finishes such fits exactly"):
         Recommender().fit(batches(table, 0, 1))
+
+
+def _all_alike(group):
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        table = ratings() | {"rating": np.full(len(ratings()["user"]), 4, np.float32)}
+        Recommender().fit(batches(table, group.rank, group.size), group=group)
+    return [str(one.message) for one in said]
+
+
+def test_ratings_that_are_all_the_same_are_told_of_once():
+    first, *others = run_processes(3, _all_alike)
+    assert any("ratings are 4, and tell nothing apart" in sentence for sentence in first)
+    assert others == [[], []]
 
 
 def _others(group, settings, given):

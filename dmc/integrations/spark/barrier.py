@@ -87,6 +87,10 @@ def _task(settings: Settings, size: int, schema: Any) -> Callable[[Iterable[Any]
         from pyspark import BarrierTaskContext
 
         context = BarrierTaskContext.get()
+        if len(context.getTaskInfos()) < size:
+            # An executor was lost later, and Spark wants its part of the factors again. A task that fails makes it run
+            # all of the stage.
+            raise RuntimeError("a part of a fit cannot be repeated alone")
         try:
             from dmc.integrations.spark import shards
 

@@ -11,6 +11,7 @@ import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
@@ -71,13 +72,8 @@ def missing(size: int) -> str:
     lacks = ""
     if _extensions.core is None:
         lacks = f"no compiled core of dmc ({_extensions.missing}); {_extensions.REMEDY}"
-    elif size > 1:
-        try:
-            import torch.distributed
-        except ImportError:
-            lacks = "no PyTorch, by which several processes talk; install 'dmc[spark]' there"
-        else:
-            lacks = "" if torch.distributed.is_available() else "a PyTorch without torch.distributed; install another"
+    elif size > 1 and find_spec("torch") is None:
+        lacks = "no PyTorch, by which several processes talk; install 'dmc[spark]' there"
     return f"the worker on {socket.gethostname()} has {lacks}" if lacks else ""
 
 

@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import signal
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 pytest.importorskip("pyspark", reason="pyspark is not installed here; `make spark` runs these tests with it")
 
+import pyarrow as pa
+import pyspark
+
 from dmc.integrations.spark import Recommender, barrier
+from dmc.integrations.spark.shards import Settings
 
 FAR = 5_000_000_000
 
@@ -73,6 +82,64 @@ def workers() -> list[int]:
         except (OSError, ValueError):
             continue
     return found
+
+
+class Alone:
+    """A barrier of one task."""
+
+    def partitionId(self) -> int:
+        return 0
+
+    def getTaskInfos(self) -> list:
+        return [SimpleNamespace(address="here:1")]
+
+    def allGather(self, said: str) -> list[str]:
+        return [said]
+
+
+@pytest.fixture
+def task(monkeypatch):
+    """What a task runs, by how many are to be in its stage."""
+    monkeypatch.setattr(pyspark.BarrierTaskContext, "get", classmethod(lambda _: Alone()))
+    settings = Settings("user", "item", "rating", None, None, "explicit", "error", 0, None, 60.0)
+    schema = pa.schema([("user", pa.int64()), ("told", pa.string())])
+    return lambda size: barrier._task(settings, size, schema)
+
+
+def test_a_task_alone_of_a_fit_of_two_fails_so_that_spark_runs_both(task) -> None:
+    with pytest.raises(RuntimeError, match="cannot be repeated alone"):
+        list(task(2)([]))
+
+
+def test_a_worker_without_dmc_is_told_of(task, tmp_path) -> None:
+    (tmp_path / "task").write_bytes(pyspark.cloudpickle.dumps(task(1)))
+    worker = f"""
+import json, sys
+sys.modules["dmc"] = None  # as if it were not installed
+import pyspark
+class Alone:
+    def partitionId(self): return 0
+    def getTaskInfos(self): return [1]
+    def allGather(self, said): return [said]
+pyspark.BarrierTaskContext.get = classmethod(lambda _: Alone())
+[batch] = pyspark.cloudpickle.loads(open({str(tmp_path / "task")!r}, "rb").read())([])
+print(batch.to_pylist()[0]["told"])
+"""
+    ran = subprocess.run([sys.executable, "-c", worker], capture_output=True, text=True, check=True)
+    told = json.loads(ran.stdout)
+    assert told["error"] == "ImportError"
+    assert re.fullmatch(r"the worker on .+ has no dmc(\.[a-z.]+)?; install 'dmc\[spark\]' there", told["text"])
+
+
+@pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="processes are found by /proc, which is not here")
+def test_an_executor_that_is_killed_during_a_fit_and_one_after_it() -> None:
+    script = Path(__file__).parent / "lost_executor.py"
+    ran = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=500)
+    assert ran.returncode == 0, ran.stderr[-2000:]
+    found = json.loads(ran.stdout.splitlines()[-1])
+    assert found["during"] <= 1e-4
+    assert found["after"] <= 1e-4
+    assert found["lists"] == 300
 
 
 @pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="processes are found by /proc, which is not here")

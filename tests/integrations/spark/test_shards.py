@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from types import SimpleNamespace
 
 import numpy as np
@@ -71,7 +72,7 @@ def test_warnings_of_the_fit_are_told() -> None:
 
 def test_what_a_worker_lacks(monkeypatch) -> None:
     assert shards.missing(2) == ""
-    monkeypatch.setitem(__import__("sys").modules, "torch.distributed", None)
+    monkeypatch.setitem(sys.modules, "torch", None)
     assert "has no PyTorch" in shards.missing(2)
     assert shards.missing(1) == ""
     monkeypatch.setattr(_extensions, "core", None)
