@@ -60,7 +60,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         except KeyboardInterrupt:
             _tell("interrupted before there was anything to save")
             return 130
-        except (ValueError, TypeError, OSError, ImportError, MemoryError, FloatingPointError) as error:
+        except MemoryError as error:
+            _tell(f"a process has no memory left ({error}); take more processes, on more machines, or a smaller rank")
+            return 1
+        except (ValueError, TypeError, OSError, ImportError, FloatingPointError) as error:
             _tell(error)
             return 1
     return 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 from typing import Any
 
 import numpy as np
@@ -16,10 +17,18 @@ except ImportError:
         "the data of several processes are read by pyarrow, which is not installed; run: pip install pyarrow"
     ) from None
 
-__all__ = ["decoded", "from_bytes", "ipc", "kind_of", "pa", "parquet", "pc", "to_bytes"]
+__all__ = ["decoded", "from_bytes", "give_back", "ipc", "kind_of", "pa", "parquet", "pc", "to_bytes"]
 
 WHOLE, LARGE, REAL, TEXT, NOTHING = "whole numbers", "unsigned 64-bit numbers", "real numbers", "text", "nothing"
 NUMBERS = "numbers"
+
+
+def give_back() -> None:
+    """Free memory goes back to the system, where it is kept for arrays to come: what dealing took, a fit does not."""
+    pa.default_memory_pool().release_unused()
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # of the GNU C library
+    if trim is not None:
+        trim(0)
 
 
 def kind_of(column_type: Any, as_number: bool = False) -> str:

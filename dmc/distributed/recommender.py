@@ -18,6 +18,7 @@ from dmc._keeper import NOTHING_KEPT, Keeper
 from dmc._warn import warn
 from dmc.distributed import shards
 from dmc.distributed.agreement import agreed, everyone
+from dmc.distributed.arrow import give_back
 from dmc.distributed.checkpoint import Checkpoint
 from dmc.distributed.dealing import Dealt, deal
 from dmc.distributed.sources import batches
@@ -142,6 +143,7 @@ class Recommender:
         self._refuse_differences(group, columns, duplicates, of_call | {"checkpointing": checkpoint is not None})
         rows: Any = batches(source, columns.for_duplicates(duplicates), group) if paths else source  # type: ignore[arg-type]
         dealt = deal(rows, columns, settings.feedback, duplicates, group, scratch)
+        give_back()
         warn_of_ratings(settings, dealt.observations, group)
         keeper: Keeper = NOTHING_KEPT
         if checkpoint is not None:

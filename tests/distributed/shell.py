@@ -10,6 +10,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout
 from itertools import pairwise
 from pathlib import Path
@@ -66,9 +67,8 @@ def written(folder: Path, table: Mapping[str, Any], n_files: int = 3) -> str:
 def run(size: int, cases: Mapping[str, Case]) -> dict[str, list[Ended]]:
     """How the processes end, in their order, case after case."""
     ports = {name: free_port() if case.port is None else case.port for name, case in cases.items()}
-    with multiprocessing.get_context("spawn").Pool(size) as pool:
-        asked = [(rank, size, dict(cases), ports) for rank in range(size)]
-        found = pool.starmap(_one, asked, chunksize=1)
+    with ProcessPoolExecutor(size, multiprocessing.get_context("spawn")) as pool:  # which tells of a process that dies
+        found = list(pool.map(_one, range(size), [size] * size, [dict(cases)] * size, [ports] * size))
     return {name: [of_one[name] for of_one in found] for name in cases}
 
 

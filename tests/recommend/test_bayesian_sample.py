@@ -7,6 +7,7 @@ import pytest
 from test_bayesian import excess, ratings
 from test_presence_features import communities
 
+from dmc._group import Share
 from dmc.observations import Observations
 from dmc.recommend import bayesian
 from dmc.recommend.bayesian_sample import some_rows
@@ -48,7 +49,8 @@ def test_it_ends_where_the_whole_would(make, monkeypatch):
 
 def test_rows_drawn_keep_all_of_their_entries(rng):
     _, observations = ratings((600, 200))
-    chosen, some = some_rows(observations, 4_000, rng)
+    chosen, some, share = some_rows(observations, 4_000, rng, Share.whole(600))
+    assert share.count == len(chosen)
     assert 4_000 <= some.n_observed < 4_100
     assert (np.diff(chosen) > 0).all()
     dense, part = np.full(observations.shape, np.nan), np.full(some.shape, np.nan)

@@ -61,7 +61,9 @@ def fit(ratings: DataFrame, types: tuple[DataType, DataType], settings: Settings
     session = ratings.sparkSession
     with _one_fit, _session_settings(session):
         task = _task(settings, size, to_arrow_schema(schema))
-        found = ratings.repartition(size).mapInArrow(task, schema, barrier=True)
+        # By user, for any other way would sort the rows first, so that a repeated task gets the same.
+        spread = ratings.repartition(size, column(settings.user))
+        found = spread.mapInArrow(task, schema, barrier=True)
         found = found.repartition(size, "user", "item").persist()
         try:
             told = _told(found)
