@@ -79,9 +79,21 @@ def spread_qr(rows: NDArray[Any], group: Group) -> tuple[NDArray[Any], NDArray[A
         return Q, R
     width = rows.shape[1]
     tall = group.gather(R.ravel())
-    turn, of_all = np.linalg.qr(np.concatenate([part.reshape(-1, width) for part in tall]))
+    # Another machine may round in another way, and choose other signs: what the first one finds holds.
+    turn, of_all = map(group.first, np.linalg.qr(np.concatenate([part.reshape(-1, width) for part in tall])))
     before = sum(len(part) // width for part in tall[: group.rank])
     return Q @ turn[before : before + len(R)], of_all
+
+
+def spread_svd(whole: NDArray[Any], group: Group) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
+    """The singular value decomposition, thin, of a matrix of more rows than columns that all processes have: the same
+    in all of them, whatever machines they are on. Each does some of the rows."""
+    if group.size == 1:
+        return np.linalg.svd(whole, full_matrices=False)
+    Q, R = spread_qr(whole[group.share(len(whole))], group)
+    turn, s, Vt = map(group.first, np.linalg.svd(R))
+    rows = np.concatenate(group.gather((Q @ turn).ravel()))
+    return rows.reshape(whole.shape), s, Vt
 
 
 @dataclass(frozen=True)

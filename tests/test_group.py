@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from dmc._group import ALONE, N_PARTS, Share, spread_qr
+from dmc._group import ALONE, N_PARTS, Share, spread_qr, spread_svd
 
 
 def test_alone_gets_back_what_it_gives():
@@ -62,4 +62,10 @@ def test_some_parts_of_a_share():
 def test_the_qr_of_one_process_is_that_of_numpy(rng, m):
     A = rng.standard_normal((m, 3))
     for ours, theirs in zip(spread_qr(A, ALONE), np.linalg.qr(A), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+def test_the_singular_values_of_one_process_are_those_of_numpy(rng):
+    A = rng.standard_normal((9, 3))
+    for ours, theirs in zip(spread_svd(A, ALONE), np.linalg.svd(A, full_matrices=False), strict=True):
         np.testing.assert_array_equal(ours, theirs)

@@ -113,6 +113,8 @@ class Intake:
         kind = kind_of(column.type, as_number)
         if as_number and kind not in (NUMBERS, NOTHING):
             raise TypeError(f"column {name!r} {place} holds {kind}, where numbers belong; convert it first")
+        if not as_number and pa.types.is_nested(column.type):
+            raise TypeError(f"column {name!r} {place} holds {kind}, where each row has one thing; take it apart first")
         if kind != NOTHING and (name != self._columns.time or kind != TEXT):
             self._remember(name, kind, place)
         return decoded(column)

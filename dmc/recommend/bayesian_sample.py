@@ -46,9 +46,9 @@ def keep_largest(rows: FactorPosterior, columns: FactorPosterior, width: int) ->
     """Drop all directions but those in which the model is largest."""
     R, T = (spread_qr(side.means[:, :-1].astype(np.float64), side.rows_over)[1] for side in (rows, columns))
     P, s, Qt = np.linalg.svd(R @ T.T)
-    root = np.sqrt(s[:width])
-    rows.rotate(np.linalg.pinv(R) @ P[:, :width] * root)
-    columns.rotate(np.linalg.pinv(T) @ Qt[:width].T * root)
+    root, first = np.sqrt(s[:width]), rows.rows_over.first  # another machine may choose other signs
+    rows.rotate(first(np.linalg.pinv(R) @ P[:, :width] * root))
+    columns.rotate(first(np.linalg.pinv(T) @ Qt[:width].T * root))
 
 
 def begin_from_sample(

@@ -20,7 +20,7 @@ from dmc.recommend.all_pairs import AllPairs, Descent, Settings
 from dmc.recommend.implicit_device import ImplicitTuning
 from dmc.recommend.implicit_search import Search, settings_for
 from dmc.recommend.implicit_snapshot import Course
-from dmc.recommend.preferences import Preferences
+from dmc.recommend.preferences import Preferences, rank_of
 from dmc.recommend.side_information import NONE, SideInformation
 from dmc.solver.loop import Callback, Run
 from dmc.solver.solution import Record, Status
@@ -116,7 +116,8 @@ def fit(
     if share.hashed:  # others may have counts of columns that have none here, and have users
         users, known = found.factors.U, found.known
         average = share.group.sum(users[known].sum(axis=0)) / np.float32(max(share.group.sum(int(known.sum())), 1))
-        found = replace(found, cold=(counts.pattern.row_counts == 0, of_columns == 0), average=average)
+        cold, directions = (counts.pattern.row_counts == 0, of_columns == 0), rank_of(found.factors, share.group)
+        found = replace(found, cold=cold, average=average, directions=directions)
     return replace(found, counts=counts, attributes=attributes).with_cold_starts()
 
 

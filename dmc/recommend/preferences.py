@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dmc import _checks
+from dmc._group import ALONE, Group
 from dmc.factors import Array, Factors
 from dmc.kernels.pair_blocks import BLOCK
 from dmc.observations import Observations
@@ -62,6 +63,8 @@ class Preferences:
         Which ones no counts have placed: where others are placed, nothing is said of them. None: those without counts.
     average : (k,) float32 array, optional
         The average user, where other processes have users too. None: of those here.
+    directions : int, optional
+        The rank, where other processes have users too. None: with those here.
     """
 
     factors: Factors
@@ -77,18 +80,14 @@ class Preferences:
     attributes: SideInformation = NONE
     cold: tuple[NDArray[np.bool_], NDArray[np.bool_]] | None = None
     average: Float | None = None
+    directions: int | None = None
     mean = 0.0
     noise = validation_rmse = float("nan")
 
     @property
     def rank(self) -> int:
         """Directions whose share is above a thousandth of the largest one's."""
-        grams = (side.T @ side for side in (self.factors.U, self.factors.V))  # quicker than singular values
-        of_rows, of_columns = (gram.astype(np.float64) for gram in grams)
-        values, vectors = np.linalg.eigh(of_rows)
-        root = vectors * np.sqrt(np.maximum(values, 0))
-        squares = np.linalg.eigvalsh(root.T @ of_columns @ root)
-        return int((squares > 1e-6 * squares[-1]).sum()) if squares[-1] > 0 else 0
+        return rank_of(self.factors) if self.directions is None else self.directions
 
     def served(self) -> Factors:
         """The factors, each side with one row more for those who are not known: the average user, and no item.
@@ -231,6 +230,16 @@ class Preferences:
             factors, observations, [], Status.CONVERGED, settings, searched, n_searched, attributes=attributes,
             cold=(of_rows, of_columns), average=arrays.get("average")
         )  # fmt: skip
+
+
+def rank_of(factors: Factors, group: Group = ALONE) -> int:
+    """Directions whose share is above a thousandth of the largest one's, with the rows of all processes."""
+    U, V = factors.U, factors.V
+    of_rows, of_columns = group.sum((U.T @ U).astype(np.float64)), (V.T @ V).astype(np.float64)  # quicker than an SVD
+    values, vectors = np.linalg.eigh(of_rows)
+    root = vectors * np.sqrt(np.maximum(values, 0))
+    squares = np.linalg.eigvalsh(root.T @ of_columns @ root)
+    return int(group.first(int((squares > 1e-6 * squares[-1]).sum())) if squares[-1] > 0 else 0)
 
 
 def refuse_nothing(counts: Array) -> None:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from dmc import _checks
 from dmc._extensions import Entries
-from dmc._group import ALONE, Group, spread_qr
+from dmc._group import ALONE, Group, spread_qr, spread_svd
 from dmc.factors import Array
 from dmc.kernels.posterior import entries_of, line_sums
 from dmc.pattern import Pattern, SparseIndex
@@ -121,12 +121,12 @@ def pattern_features(
     filled = group.sum((counts[0] > 0).sum()), (counts[1] > 0).sum()
     noise = sum(math.sqrt(count) for count in filled) / math.sqrt(observed)
     second = few > 2 and float(_singular_vectors(matrices, counts, 0.5, few, 2, rng, group)[1][1])
-    informative = group.first(float(second)) > noise
+    informative = second > noise
     width = min(TUNING.max_coordinates, m // 4, n // 4) if informative else 0
     if width > 0:
         power = TUNING.count_power
         P, s, Q = _singular_vectors(matrices, counts, power, min(width + 9, m, n), TUNING.power_steps, rng, group)
-        distinct = group.first(int(np.sum(s > ROUNDING * s[0])))
+        distinct = int(np.sum(s > ROUNDING * s[0]))
         after_activity = slice(1, min(1 + width, distinct))
         P, s, Q = P[:, after_activity], s[after_activity], Q[:, after_activity]
         # P = A Q / s, scaled to a mean square of one; and so for the columns.
@@ -154,7 +154,7 @@ def _singular_vectors(
     Q[:, 0] = np.sqrt(counts[1])  # about where the first one is
     for _ in range(steps):
         P = spread_qr(a * line_sums(by_row, b * Q), group)[0]
-        Q, s, turn = np.linalg.svd(b * group.sum(line_sums(by_column, a * P)), full_matrices=False)
+        Q, s, turn = spread_svd(b * group.sum(line_sums(by_column, a * P)), group)
     return P @ turn.T, s, Q
 
 

@@ -10,7 +10,7 @@ from numpy.typing import DTypeLike, NDArray
 from scipy.sparse.linalg import svds
 
 from dmc import _arrays, _checks
-from dmc._group import Share, spread_qr
+from dmc._group import Share, spread_qr, spread_svd
 from dmc.factors import Array, Factors
 from dmc.observations import Observations
 
@@ -289,7 +289,7 @@ def dealt_spectral(observations: Observations, rank: int, seed: Seed, share: Sha
     Q = np.random.default_rng(seed).standard_normal((n, width)).astype(matrix.dtype)
     for _ in range(POWER_STEPS):
         P = spread_qr(np.asarray(matrix @ Q), group)[0]
-        Q, s, turn = np.linalg.svd(group.sum(np.asarray(matrix.T @ P)), full_matrices=False)
+        Q, s, turn = spread_svd(group.sum(np.asarray(matrix.T @ P)), group)
     density = group.sum(observations.n_observed) / (group.sum(observations.shape[0]) * n)
     root = ((s / density) ** 0.5).astype(matrix.dtype)[:rank]
     return Factors((P @ turn.T)[:, :rank] * root, (), Q[:, :rank] * root)

@@ -60,6 +60,7 @@ def bad_types(folder: Path) -> dict[str, Case]:
         "mixed batches": Case({0: [ONE], 1: [{**ONE, "item": [2.5]}]}),
         "mixed times": Case({0: [timed(["7"]), timed(["2020-01-01"])]}, TIMED, duplicates="latest"),
         "ratings in text": Case(shards(folder / "text", {**ONE, "rating": ["3"]})),
+        "nested ids": Case({0: [{**ONE, "item": [{"id": 2}]}]}),
         "repeats": Case({0: [ONE, ONE]}),
     }
 
@@ -121,6 +122,7 @@ SENTENCES = {
     "of process 1; give all in one type",
     "mixed times": "ValueError: column 'time' holds numbers in text in the rows of process 0 and dates in text in",
     "ratings in text": "TypeError: column 'rating' of {}/text/0.parquet holds text, where numbers belong; convert it",
+    "nested ids": "TypeError: column 'item' of process 0 holds struct<id: int64>, where each row has one thing; take",
     "repeats": "ValueError: 1 rating repeats a user and an item given before; say",
     "missing ids": "ValueError: column 'user' holds 3 missing ids, the first in row 30 of "
     "{}/missing/part-2.parquet; drop those rows",

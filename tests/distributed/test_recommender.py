@@ -112,9 +112,10 @@ DIFFERENT = {
 @pytest.mark.parametrize("case", DIFFERENT)
 def test_processes_that_disagree_say_so(case):
     settings, given, said = DIFFERENT[case]
-    for kind, sentence in run_processes(2, _others, settings, given):
-        assert kind == "ValueError"
-        assert re.search(said, sentence)
+    first, second = run_processes(2, _others, settings, given)
+    assert (first[0], second[0]) == ("ValueError", "ElsewhereValueError")
+    assert first[1] == second[1]
+    assert re.search(said, first[1])
 
 
 def _stopped(group):

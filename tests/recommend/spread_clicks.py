@@ -88,7 +88,7 @@ def fit_clicks(group: Group, rank=None, judges=2000, stop_at=0, **given):
         "values": model.errors,
         "searched": [(trial["rank"], trial["ridge"], trial["ndcg"], trial["noise"]) for trial in model.searched],
         "settings": list(model.settings),
-        "told": (model.factors.width, model.n_iter, model.status.name, model.n_searched),
+        "told": (model.factors.width, model.n_iter, model.status.name, model.n_searched, model.rank),
         "warm": model.warm[1],
         "stranger": model.served().U[-1] @ model.factors.V.T,
         "stopped_by": model.stopped_by,

@@ -86,6 +86,8 @@ class Vocabulary:
 
     def _places(self, wanted: NDArray[Any]) -> NDArray[np.int64]:
         """(entries,) where ids of the vocabulary's own kind stand; −1 for one that is not known."""
+        if len(self.ids) == 0:  # as those of the users of a process that has none
+            return np.full(len(wanted), -1)
         places = np.minimum(np.searchsorted(self.ids, wanted), len(self.ids) - 1)
         return np.where(self.ids[places] == wanted, places, -1)
 

@@ -259,3 +259,9 @@ def test_texts_among_ids_that_are_numbers():
     assert Vocabulary(ids).positions([*asked, str(1 << 63), "9" * 40]).tolist() == [*expected, -1, -1]
     assert Vocabulary(ids).positions(["abc", "def"]).tolist() == [-1, -1]
     assert Vocabulary(np.array(["10", "7", "x"])).positions([7, 10, 8]).tolist() == [1, 0, -1]
+
+
+@pytest.mark.parametrize("none", [np.zeros(0, np.int64), np.zeros(0, "U1")], ids=["numbers", "text"])
+def test_nobody_is_known_where_there_is_nobody(none):
+    np.testing.assert_array_equal(Vocabulary(none).positions([7, 8]), [-1, -1])
+    np.testing.assert_array_equal(Vocabulary(none).positions(["a"]), [-1])
