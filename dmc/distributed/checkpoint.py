@@ -61,7 +61,7 @@ class Checkpoint(Keeper):
         self._settings, self._digest = settings, digest
         self._life = self.group.first(np.frombuffer(secrets.token_bytes(4), np.uint8)).tobytes().hex()
         self._names: dict[str, dict[str, Any]] = {}
-        self._read: dict[str, Snapshot] = {}
+        self._before: dict[str, dict[str, Any]] = {}  # what is there from processes that are no more
         with agreed(self.group):
             if self.group.rank == 0:
                 self._open()
@@ -71,7 +71,9 @@ class Checkpoint(Keeper):
             if found is not None:
                 self._check(found)
                 self._names = found["names"]
-                self._read = {name: self._snapshot(name) for name in self._names}
+                self._before = dict(self._names)
+                for name in self._before:  # what is damaged is told now, and not kept: it may be large
+                    self._snapshot(name)
         with agreed(self.group):
             if self.group.rank == 0:
                 with self._words_for_failure():
@@ -114,10 +116,13 @@ class Checkpoint(Keeper):
     @property
     def resumes(self) -> bool:
         """Whether there was something to go on from."""
-        return bool(self._read)
+        return bool(self._before)
 
     def found(self, name: str) -> Snapshot | None:
-        return self._read.get(name)
+        if name not in self._before or self._before[name] is not self._names[name]:
+            return None
+        with agreed(self.group):
+            return self._snapshot(name)
 
     def keep(self, name: str, snapshot: Snapshot) -> None:
         before = self._names.get(name)

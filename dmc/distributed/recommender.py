@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import signal
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -34,6 +35,7 @@ from dmc.solver.callbacks import Progress
 from dmc.solver.loop import Callback
 from dmc.solver.solution import StepInfo
 
+T = TypeVar("T")
 Source = str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | Iterable[Any]
 
 
@@ -139,11 +141,15 @@ class Recommender:
         """
         columns = Columns(user, item, rating, weight, time)
         settings, paths = self._settings, shards.are_paths(source)
+        with agreed(group):
+            source = source if paths else shards.rows_of(source)
         of_call = {"device": settings.device, "source": "paths" if paths else "rows"}
         self._refuse_differences(group, columns, duplicates, of_call | {"checkpointing": checkpoint is not None})
         rows: Any = batches(source, columns.for_duplicates(duplicates), group) if paths else source  # type: ignore[arg-type]
         dealt = deal(rows, columns, settings.feedback, duplicates, group, scratch)
         give_back()
+        if settings.feedback == "implicit":
+            _refuse_dislikes_alone(group, dealt)
         warn_of_ratings(settings, dealt.observations, group)
         keeper: Keeper = NOTHING_KEPT
         if checkpoint is not None:
@@ -152,7 +158,9 @@ class Recommender:
             watchers: list[Callback] = [*settings.callbacks, *self._progress(group), interrupted]
             watched = replace(settings, callbacks=watchers, verbose=False)
             rng = np.random.default_rng(settings.random_state)
-            models, info = ensemble.fit(watched, dealt.observations, rng, share=dealt.share, keeper=keeper)
+            models, info = _told_once(
+                group, partial(ensemble.fit, watched, dealt.observations, rng, share=dealt.share, keeper=keeper)
+            )
         self._warn_of_clean(group, models[0])
         self.resumed_ = isinstance(keeper, Checkpoint) and keeper.resumes
         self.group_, self.own_ = group, _own(settings, columns, dealt, models[0], info)
@@ -210,6 +218,24 @@ class Recommender:
                 f"the ratings show no noise above {model.noise:.2g}, and predictions are no closer than that; "
                 "dmc.Recommender, in one process, finishes such fits exactly"
             )
+
+
+def _refuse_dislikes_alone(group: Group, dealt: Dealt) -> None:
+    liked = group.any(bool((dealt.observations.values > 0).any()))
+    with agreed(group):
+        if not liked:
+            raise ValueError("no count is above 0, so that nobody likes anything; give counts of what was chosen")
+
+
+def _told_once(group: Group, fit: Callable[[], T]) -> T:
+    """A fit that overflows does so in all processes; one of them tells."""
+    failed: FloatingPointError | None = None
+    try:
+        return fit()
+    except FloatingPointError as error:
+        failed = error
+    with agreed(group):
+        raise failed
 
 
 def _own(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import secrets
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -123,3 +123,12 @@ def are_paths(source: Any) -> bool:
     if isinstance(source, (str, os.PathLike)):
         return True
     return isinstance(source, Sequence) and bool(source) and isinstance(source[0], (str, os.PathLike))
+
+
+def rows_of(source: Any) -> Iterable[Any]:
+    """The record batches of what was given as rows; an Arrow table has some."""
+    if hasattr(source, "to_batches"):
+        source = source.to_batches()
+    if not isinstance(source, Iterable):
+        raise TypeError(f"the source is {source!r}; give paths of Parquet files, or Arrow record batches")
+    return source

@@ -42,6 +42,7 @@ class Course:
             state = mean, square, numbers["count"]
         factors = _factors(found, "factors")
         assert factors is not None
+        self._found = None  # it is as large as all that is trained
         return Standing(numbers["taken"], factors, state, numbers["scales"])
 
     def watched(self, watch: EarlyStopping) -> bool:

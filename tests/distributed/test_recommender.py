@@ -102,6 +102,21 @@ def _others(group, settings, given):
     return None
 
 
+def _dislikes(group):
+    table = ratings(clicks=True) | {"rating": np.full(len(ratings(clicks=True)["user"]), -1, np.float32)}
+    try:
+        Recommender(feedback="implicit").fit(batches(table, group.rank, group.size), group=group)
+    except ValueError as error:
+        return isinstance(error, dmc.distributed.ElsewhereError), str(error)
+    return None
+
+
+def test_dislikes_alone_are_told_of_once():
+    found = run_processes(2, _dislikes)
+    assert [elsewhere for elsewhere, _ in found] == [False, True]
+    assert all("nobody likes anything" in sentence for _, sentence in found)
+
+
 DIFFERENT = {
     "settings": ([{"rank": 2}, {"rank": 3}], [{}, {}], "rank is 2 in process 0 and 3 in process 1"),
     "columns": ([{}, {}], [{}, {"rating": "stars"}], "columns is .* in process 0"),

@@ -53,3 +53,12 @@ def test_rows_and_paths_are_told_apart(tmp_path):
     assert shards.are_paths([tmp_path, "b"])
     assert not shards.are_paths(iter(()))
     assert not shards.are_paths([])  # of a process that has no rows
+
+
+def test_a_table_is_its_batches_and_numbers_are_no_rows():
+    import pyarrow as pa
+
+    (batch,) = shards.rows_of(pa.table({"user": [1, 2]}))
+    assert batch.num_rows == 2
+    with pytest.raises(TypeError, match="the source is 5; give paths of Parquet files, or Arrow record batches"):
+        shards.rows_of(5)
