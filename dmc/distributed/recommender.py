@@ -12,6 +12,7 @@ from functools import partial
 from typing import Any, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from dmc import _checks, _extensions, kernels
 from dmc._group import ALONE, Group
@@ -23,6 +24,8 @@ from dmc.distributed.arrow import give_back
 from dmc.distributed.checkpoint import Checkpoint
 from dmc.distributed.dealing import Dealt, deal
 from dmc.distributed.sources import batches
+from dmc.observations import Observations
+from dmc.pattern import SparseIndex
 from dmc.recommend import answers, ensemble
 from dmc.recommend.bayesian_model import MAX_PRECISION, VariationalFactorization
 from dmc.recommend.fitting import RATING, Columns, Duplicates, Told, served_state, warn_of_ratings
@@ -36,6 +39,7 @@ from dmc.solver.loop import Callback
 from dmc.solver.solution import StepInfo
 
 T = TypeVar("T")
+ROWS = 1 << 16  # put in another order at a time
 Source = str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | Iterable[Any]
 
 
@@ -243,17 +247,28 @@ def _own(
 ) -> OwnRecommender:
     """What is served of the own users, in the order of their ids."""
     order = np.argsort(dealt.users, kind="stable")
-    index, entries = dealt.observations.pattern.by_row.take(order)
-    weights = None if dealt.observations.weights is None else dealt.observations.weights[entries]
-    ordered = type(dealt.observations).from_lines(
-        index, dealt.observations.values[entries], dealt.observations.shape, weights
-    )
+    ordered = _in_order(dealt.observations, order)
     items = np.arange(len(dealt.items))
     sorted_model = model.extended(ordered, order, items, np.zeros(len(order), bool))
     told = Told(columns, Vocabulary(dealt.users[order]), dealt.items, (None, None))
     group = dealt.share.group
     state = served_state(settings, told, Fitted(ordered, [sorted_model]), info, None, ranked=False, group=group)
     return OwnRecommender.serving(settings, state)
+
+
+def _in_order(observations: Observations, order: NDArray[np.int64]) -> Observations:
+    """The rows in another order, some at a time: to say where each entry comes from takes as much room as the entry."""
+    by_row, values, weights = observations.pattern.by_row, observations.values, observations.weights
+    ends = np.concatenate([[0], np.cumsum(np.diff(np.asarray(by_row.indptr))[order])])
+    found = [np.empty_like(one) for one in (by_row.indices, values, *(() if weights is None else (weights,)))]
+    for first in range(0, len(order), ROWS):
+        index, entries = by_row.take(order[first : first + ROWS])
+        at = slice(ends[first], ends[first] + len(entries))
+        found[0][at], found[1][at] = index.indices, values[entries]
+        if weights is not None:
+            found[2][at] = weights[entries]
+    indices, own, *weighed = found
+    return Observations.from_lines(SparseIndex(ends, indices), own, observations.shape, weighed[0] if weighed else None)
 
 
 class _Interrupt:

@@ -10,7 +10,7 @@ from fitted import batches, fit, ratings, whole
 import dmc
 import dmc.distributed
 from dmc._group import ALONE
-from dmc.distributed import Recommender, file_of, load
+from dmc.distributed import Recommender, file_of, load, recommender
 from processes import run_processes
 
 SETTINGS = {
@@ -37,10 +37,17 @@ def test_it_predicts_as_one_process_does(case, size):
     assert found[0][4] == fit(ALONE, settings, clicks)[4]  # the range of all ratings
 
 
-def test_it_finds_what_one_fit_of_all_does():
+@pytest.mark.parametrize("weight", [None, "weight"])
+def test_it_finds_what_one_fit_of_all_does(weight, monkeypatch):
+    monkeypatch.setattr(recommender, "ROWS", 64)  # of 300 users at a time
     table = ratings()
-    theirs = dmc.Recommender().fit(table)
-    own = Recommender().fit(batches(table, 0, 1)).own_
+    if weight is not None:
+        table[weight] = np.random.default_rng(1).uniform(0.5, 2, len(table["user"])).astype(np.float32)
+    theirs = dmc.Recommender().fit(table, weight=weight)
+    own = Recommender().fit(batches(table, 0, 1), weight=weight).own_
+    np.testing.assert_array_equal(own.observations_.cols, theirs.observations_.cols)
+    if weight is not None:
+        np.testing.assert_array_equal(own.observations_.weights, theirs.observations_.weights)
     np.testing.assert_array_equal(own.users_.ids, theirs.users_.ids)
     np.testing.assert_array_equal(own.observations_.values, theirs.observations_.values)
     assert own.rank_ == theirs.rank_
