@@ -38,8 +38,7 @@ def listed(folder: Path) -> dict[str, list[int]]:
     path = folder / LIST
     if not path.exists():
         raise FileNotFoundError(
-            f"there is no model in the folder {folder} ({LIST} is missing); give one that dmc.distributed wrote, or a "
-            "file"
+            f"there is no model in the folder {folder} ({LIST} is missing); give the folder, or the file, of a model"
         )
     try:
         found = json.loads(path.read_text())

@@ -15,11 +15,11 @@ from typing import Any
 
 import life
 import pytest
+from fit_command import ratings, written
 
 from dmc._group import ALONE, Group
 from dmc.distributed.checkpoint import Checkpoint
 from processes import free_port, run_processes
-from shell import ratings, written
 
 N_SEEDS = int(os.environ.get("DMC_FAULT_SEEDS", "3"))  # of fits to ratings, and of fits to clicks; 10 for the notes
 

@@ -13,9 +13,9 @@ from typing import Any
 import host
 import numpy as np
 import pytest
+from fit_command import ratings, written
 
 from dmc.distributed import Recommender
-from shell import ratings, written
 
 ADDRESSES = "10.213.7.1", "10.213.7.2"
 HOSTS = [f"dmc-{os.getpid()}-{i}" for i in range(2)]

@@ -13,10 +13,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from fit_command import Case, Ended, ended, ratings, run, written
 
 import dmc
 from processes import free_port
-from shell import Case, Ended, ended, ratings, run, written
 
 ONE = {"user": np.zeros(6, np.int64), "item": np.arange(6), "rating": np.arange(6.0)}
 

@@ -164,8 +164,13 @@ def _before_dealing(rank: int, act: Callable[[], object]) -> Iterator[None]:
         yield
 
 
+def _ctrl_c() -> None:
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # whoever started the tests may have it ignored
+    os.kill(os.getpid(), signal.SIGINT)
+
+
 HINDRANCES = {
-    "interrupted": lambda rank: _before_dealing(rank, lambda: os.kill(os.getpid(), signal.SIGINT)),
+    "interrupted": lambda rank: _before_dealing(rank, _ctrl_c),
     "late": lambda rank: _before_dealing(rank, lambda: time.sleep(4)),
     "no torch": _without_torch,
     "no core": _without_core,
