@@ -16,6 +16,7 @@ import numpy as np
 from dmc import _arrays, _checks
 from dmc._group import ALONE, Group
 from dmc.factors import Array, Factors
+from dmc.solver.arguments import check_arguments
 from dmc.solver.problem import MaskedLeastSquares
 from dmc.solver.protocol import Problem, Step, group_of
 from dmc.solver.solution import Solution, Status, StepInfo
@@ -255,6 +256,8 @@ def solve(
 
     Raises
     ------
+    TypeError
+        If one of them is not what it has to be: a problem, a start, a step, callbacks.
     ValueError, ImportError
         If there is no such device, or torch is not installed.
     MemoryError
@@ -263,6 +266,7 @@ def solve(
     max_steps = _checks.integer(max_steps, "max_steps", 0)
     check_every = _checks.integer(check_every, "check_every", 1)
     tol = _checks.real(tol, "tol", 0)
+    check_arguments(problem, start, step, callbacks)
     with Run(callbacks, group_of(problem)) as run:
         problem = problem if device is None else problem.to(device)
         found = solve_phase(run, problem, start, step, max_steps=max_steps, tol=tol, check_every=check_every)

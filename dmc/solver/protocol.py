@@ -125,6 +125,17 @@ def group_of(problem: Problem) -> Group:
     return found
 
 
+def scale_of(problem: Problem, name: str, step: str) -> float:
+    """`curvature` or `target_norm` of a problem, for a step rule that is scaled by it."""
+    found = getattr(problem, name)
+    if found is None:  # what `Problem` itself returns
+        raise TypeError(
+            f"{step} is scaled by the {name} of the problem, and {type(problem).__name__} does not say it; write "
+            f"{name}, or take a step of a given rate, DiscrepantDescent(rate)"
+        )
+    return float(found)
+
+
 def dot(a: Any, b: Any) -> Any:
     """Σ a b, in float64 but for what is lost within the sum of a float32 dot product."""
     xp = array_namespace(a)

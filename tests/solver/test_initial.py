@@ -295,9 +295,7 @@ def test_a_matrix_with_a_gap_is_refused_with_what_takes_it(start, place):
     with pytest.raises(ValueError, match=r"the matrix to start from holds 1 NaN; where .* give dmc.observe\(matrix\)"):
         HOLED[start](place(X))
     X[3, 4] = np.inf
-    with pytest.raises(
-        ValueError, match=r"the matrix to start from holds 1 value that is not finite, the first \(inf\)"
-    ):
+    with pytest.raises(ValueError, match=r"the matrix to start from holds 1 value that is not finite"):
         HOLED[start](place(X))
 
 
@@ -315,7 +313,7 @@ def test_a_matrix_with_a_gap_is_refused_with_what_takes_it(start, place):
         (
             MaskedLeastSquares(observations()),
             TypeError,
-            "what to start from is MaskedLeastSquares; give its Observations",
+            "is MaskedLeastSquares; give its Observations",
         ),
     ],
     ids=str,
