@@ -23,6 +23,7 @@ from .solver.bures_wasserstein import BuresWasserstein as BuresWasserstein
 from .solver.dense_problems import LeastSquares as LeastSquares, LinearSensing as LinearSensing
 from .solver.gradient_check import check_problem as check_problem
 from .solver.loop import solve as solve
+from .solver.plateau import plateau_steps as plateau_steps
 from .solver.problem import MaskedLeastSquares as MaskedLeastSquares
 from .solver.protocol import Problem as Problem, Step as Step
 from .solver.regression import LinearRegression as LinearRegression

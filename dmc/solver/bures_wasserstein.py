@@ -86,7 +86,9 @@ class BuresWasserstein(Problem):
         if (covariance is None) == (factor is None):
             which = "both" if factor is not None else "neither"
             raise ValueError(f"{which} of covariance and factor are given; give one of them")
-        given = finite_matrix(covariance if factor is None else factor, "covariance" if factor is None else "factor")
+        given, name = (factor, "factor") if covariance is None else (covariance, "covariance")
+        assert given is not None
+        given = finite_matrix(given, name)
         device, S = _arrays.of(given), _arrays.place(given, None)
         if not S.any():
             raise ValueError("the covariance is zero; the generator that makes it is zero, and nothing is to be found")

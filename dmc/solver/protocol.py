@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import AbstractContextManager, nullcontext
+from functools import cached_property
 from typing import Any, Protocol
 
 from array_api_compat import array_namespace
@@ -44,12 +45,13 @@ class Problem(Protocol):
 
     """
 
-    @property
+    # Cached, so that a class or an instance may also have a plain number of that name.
+    @cached_property
     def curvature(self) -> float:
         """c such that the loss is about ½ c ‖X̂ − X‖² over the whole matrix: what step sizes are scaled by."""
         ...
 
-    @property
+    @cached_property
     def target_norm(self) -> float:
         """About the spectral norm of the matrix sought, in the data's own units."""
         ...
