@@ -19,7 +19,8 @@ except ImportError:
 
 from torch import Tensor, nn
 
-from dmc.kernels.torch_operators import masked_product, masked_residual_grad, pattern_tensors
+from dmc.kernels.torch_functions import masked_product, masked_residual_grad
+from dmc.kernels.torch_operators import pattern_tensors
 
 __all__ = ["CompressedFactorization", "MaskedProduct"]
 
