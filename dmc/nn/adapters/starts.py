@@ -100,7 +100,8 @@ def first_gradients(
         with torch.enable_grad():
             value = loss()
             if not isinstance(value, Tensor) or value.numel() != 1:
-                raise TypeError(f"loss returned {type(value).__name__}; it has to return a tensor of one number")
+                what = f"a tensor of {value.numel()}" if isinstance(value, Tensor) else type(value).__name__
+                raise TypeError(f"loss returned {what}; it has to return a tensor of one number")
             value.backward(inputs=list(weights.values()))
     finally:
         for hook in hooks:
@@ -109,7 +110,8 @@ def first_gradients(
             weight.requires_grad_(flag)
             weight.grad = gradient
     refused["does not exist"] = [name for name in weights if name not in reached]
-    for fault, names in refused.items():
+    for fault, found in refused.items():
+        names = [name for name in weights if name in found]  # not as the backward pass comes to them
         if names:
             raise ValueError(
                 f"the gradient of the loss {fault} at {len(names)} of {len(weights)} layers ({listed(names)}): the "

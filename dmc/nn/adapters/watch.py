@@ -53,7 +53,9 @@ class Watch:
                 if watch is not None:
                     watch._passed(layer)
 
-            factor.register_post_accumulate_grad_hook(passed)
+            required = factor.requires_grad
+            factor.requires_grad_(True).register_post_accumulate_grad_hook(passed)
+            factor.requires_grad_(required)  # an adapter that is not active needs none
 
         for layer, update in self.updates.items():
             listen(layer, update.U)
