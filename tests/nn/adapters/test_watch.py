@@ -43,7 +43,7 @@ def test_it_says_so_again_after_ten_times_as_many(monkeypatch):
     monkeypatch.setattr(watch, "FIRST_LOOK", 10)
     model = Encoder()
     adapter = DeepLoRA(["query"], 3).attach(model)
-    with pytest.warns(UserWarning) as caught:
+    with pytest.warns(UserWarning, match="nothing has been learnt yet") as caught:
         train(model, adapter.parameters(), 110)
     assert [str(w.message).split(" backward")[0] for w in caught] == ["after 10", "after 100"]
 
