@@ -1,0 +1,205 @@
+"""Deep LoRA beside LoRA on a real transformer with few samples, each at its own rate: `make bench-adapters`.
+
+STS-B as regression: a cross-encoder, whose [CLS] state of the last layer goes through the pooler and a linear head. The
+last layer's six matrices and the pooler's are adapted, the head is trained at 1e-3, everything below is computed once.
+"""
+
+from __future__ import annotations
+
+import copy
+import functools
+import time
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+import _sentences
+from _harness import cases, main, record
+
+SIZES, SEEDS, RATE_SEEDS = (256, 64), range(5), (100, 101, 102)
+STEPS, BATCH, HEAD_RATE, HELD_OUT = 400, 16, 1e-3, 500
+RANKS = (8, 16, 32, 64)
+TARGETS = [*(f"layer.{name}.dense" for name in ("attention.output", "intermediate", "output")), "pooler.dense"]
+TARGETS += [f"layer.attention.self.{name}" for name in ("query", "key", "value")]
+
+
+@dataclass(frozen=True)
+class Method:
+    """What DeepLoRA is given, at which rates; without settings the head alone is trained."""
+
+    settings: dict[str, Any] | None
+    rates: tuple[tuple[float, float], ...] = ((0.0, 1.0),)  # to choose from: lr, outer ratio
+
+
+def ladder(*rates: float) -> tuple[tuple[float, float], ...]:
+    return tuple((rate, 1.0) for rate in rates)
+
+
+DISCREPANT = ((1e-2, 0.1), (3e-2, 0.1), (1e-1, 0.1), (1e-2, 1.0), (3e-2, 1.0), (3e-2, 0.01))
+METHODS = {
+    "head only": Method(None),
+    "LoRA, A normal": Method({"rank": 8, "layers": 2, "start": "normal"}, ladder(3e-5, 1e-4, 3e-4, 1e-3)),
+    "LoRA, as peft": Method({"rank": 8, "layers": 2, "start": "kaiming"}, ladder(1e-3, 3e-3, 1e-2, 3e-2)),
+    "deep": Method({"rank": 8}, ladder(1e-3, 3e-3, 1e-2, 3e-2)),
+    "compressed, rank 8": Method({"rank": 8, "start": "compressed"}, DISCREPANT),
+    "compressed, rank 4": Method({"rank": 4, "start": "compressed"}),  # at the rates of rank 8
+}
+
+
+@functools.cache
+def prepared(split: str) -> tuple[Any, Any]:
+    """Of all pairs what enters the last layer, and the similarity, 0 to 5."""
+    import torch
+
+    data = _sentences.labelled("stsb", split)
+    hidden = _sentences.hidden_states(_encoder(), data, after=5)
+    return hidden, torch.tensor(data.label, dtype=torch.float32)
+
+
+@functools.cache
+def _encoder() -> Any:
+    return _sentences.encoder()
+
+
+def cross_encoder(seed: int) -> Any:
+    """The last layer, the pooler and a new head, as a module."""
+    import torch
+
+    class CrossEncoder(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = copy.deepcopy(_encoder().encoder.layer[5])
+            self.pooler = copy.deepcopy(_encoder().pooler)
+            self.head = torch.nn.Linear(384, 1)
+
+        def forward(self, packed: _sentences.Packed) -> Any:
+            states = _sentences.cls_of_layer(self.layer, packed)
+            return self.head(self.pooler(states[:, None]))[:, 0]
+
+    torch.manual_seed(seed)
+    return CrossEncoder().eval()
+
+
+def train(method: Method, rate: tuple[float, float], n: int, seed: int, judge: str) -> dict[str, Any]:
+    """One run: Pearson on the test pairs ("test"), or on training pairs left out ("held out"), and spectra."""
+    import torch
+    from torch.nn.functional import mse_loss
+
+    import dmc.nn
+
+    torch.set_num_threads(1)
+    pairs, target = prepared("train")
+    order = np.random.default_rng(seed).permutation(len(target))
+    chosen, held_out = order[:n], order[-HELD_OUT:]
+    rng, model = np.random.default_rng([seed, 1]), cross_encoder(seed)
+
+    def loss(batch: np.ndarray) -> Any:
+        return mse_loss(model(pairs.take(batch)), target[batch])
+
+    groups, adapter = [{"params": list(model.head.parameters()), "lr": HEAD_RATE}], None
+    if method.settings is not None:
+        first = functools.partial(loss, rng.choice(chosen, BATCH, replace=False))
+        adapter = dmc.nn.DeepLoRA(TARGETS, **method.settings, modules_to_save=["head"], seed=seed)
+        adapter.attach(model, first if adapter.start == "compressed" else None)
+        groups += adapter.parameter_groups(*rate)
+    optimizer = torch.optim.AdamW(groups, weight_decay=0)
+    began = time.perf_counter()
+    for _ in range(STEPS):
+        optimizer.zero_grad()
+        loss(rng.choice(chosen, BATCH, replace=False)).backward()
+        optimizer.step()
+    seconds = time.perf_counter() - began
+    if judge == "test":
+        pairs, target = prepared("test")
+        held_out = np.arange(len(target))
+    return {
+        "pearson": pearson(model, pairs, target, held_out),
+        "seconds_a_step": seconds / STEPS,
+        **({} if adapter is None else learnt(adapter)),
+    }
+
+
+def pearson(model: Any, pairs: Any, target: Any, rows: np.ndarray) -> float:
+    import torch
+
+    with torch.no_grad():
+        found = torch.cat([model(pairs.take(rows[k : k + 256])) for k in range(0, len(rows), 256)])
+    value = np.corrcoef(found, target[rows])[0, 1]
+    return float(value) if np.isfinite(value) else 0.0
+
+
+def learnt(adapter: Any) -> dict[str, Any]:
+    """Medians over the layers."""
+    spectra = [s.numpy() for s in adapter.singular_values().values()]
+    weights = [layer.layer.weight for name, layer in adapter.model.named_modules() if name in adapter.updates]
+    return {
+        "parameters": adapter.n_parameters,
+        "second_over_first": float(np.median([s[1] / s[0] for s in spectra])),
+        "stable_rank": float(np.median([(s**2).sum() / s[0] ** 2 for s in spectra])),
+        "above_a_tenth": float(np.median([(s > 0.1 * s[0]).sum() for s in spectra])),
+        "size": float(np.median([s[0] / float(w.norm(p=2)) for s, w in zip(spectra, weights, strict=True)])),
+    }
+
+
+def rates(sizes: tuple[int, ...] = SIZES) -> None:
+    """Each method's rate, by training pairs held out, on seeds that no result is made of."""
+    for n in sizes:
+        for name, method in METHODS.items():
+            for rate in method.rates if len(method.rates) > 1 else ():
+                found = [train(method, rate, n, seed, "held out")["pearson"] for seed in RATE_SEEDS]
+                record(
+                    "adapters",
+                    f"rate | {n} | {name} | {rate[0]:g} | {rate[1]:g}",
+                    pearson=float(np.mean(found)),
+                    spread=float(np.std(found)),
+                )
+
+
+def best_rate(name: str, n: int) -> tuple[float, float]:
+    """What `rates` found best."""
+    if METHODS[name].settings is None:
+        return 0.0, 1.0
+    name = name.replace("rank 4", "rank 8")
+    found = cases("adapters", f"rate | {n} | {name} | ")
+    if not found:
+        raise SystemExit("no rates were chosen yet; run this bench's run adapter-rates first")
+    rate, ratio = max(found, key=lambda case: found[case]["pearson"]).split(" | ")
+    return float(rate), float(ratio)
+
+
+def few_samples(sizes: tuple[int, ...] = SIZES) -> None:
+    """Pearson on test pairs with 64 and 256 samples, five seeds, and the spectra of the updates."""
+    for n in sizes:
+        for name, method in METHODS.items():
+            _record_seeds(f"samples | {n} | {name}", method, best_rate(name, n), n)
+
+
+def rank() -> None:
+    """Rank 8 to 64 at 256 samples: every method at the rate that was best at rank 8."""
+    for name in ("LoRA, A normal", "LoRA, as peft", "deep"):
+        for width in RANKS[1:]:
+            method = replace(METHODS[name], settings={**METHODS[name].settings, "rank": width})
+            _record_seeds(f"rank | {width} | {name}", method, best_rate(name, 256), 256)
+
+
+def _record_seeds(case: str, method: Method, rate: tuple[float, float], n: int) -> None:
+    found = [train(method, rate, n, seed, "test") for seed in SEEDS]
+    every = [run.pop("pearson") for run in found]
+    medians = {key: float(np.median([run[key] for run in found])) for key in found[0]}
+    record(
+        "adapters",
+        case,
+        pearson=float(np.mean(every)),
+        spread=float(np.std(every)),
+        of_each=[round(value, 4) for value in every],
+        rate=rate[0],
+        outer_ratio=rate[1],
+        **medians,
+    )
+
+
+RUNS = {"adapter-rates": rates, "adapters": few_samples, "adapter-rank": rank}
+
+if __name__ == "__main__":
+    main(RUNS)
