@@ -195,13 +195,13 @@ def _told(settings: Settings, data: TrialData, limits: Limits, by_default: bool)
 
 def _warn_of(result: Comparison) -> None:
     """What makes a row of the table worth less than it looks."""
-    for contender in result.contenders:
-        if contender.refusal:
-            warn(contender.refusal)
     ran = [contender for contender in result.contenders if not contender.refusal]
     interrupted = next((c for c in ran if c.stopped_by == "interrupt"), None)
     if interrupted is not None:
         warn(f"interrupted in {interrupted.name}: the comparison holds what was measured")
+    for contender in result.contenders:
+        if contender.refusal and interrupted is None:
+            warn(contender.refusal)
     open_ended = [c for c in ran if not c.converged and c.stopped_by != "interrupt"]
     if open_ended:
         listed = ", ".join(f"{c.name} ({c.ending.partition(';')[0]} at step {c.n_steps:,})" for c in open_ended)

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dmc import _arrays, kernels, metrics
+from dmc import _arrays, kernels
 from dmc.comparison.costs import NetworkSize, refusal
 from dmc.comparison.outcome import Contender
-from dmc.comparison.trial_data import TrialData
+from dmc.comparison.trial_data import TrialData, rms
 from dmc.completion.estimator import MatrixCompletion
 from dmc.factors import Factors
 from dmc.solver import initial
@@ -148,8 +148,14 @@ def train(network: Network, data: TrialData, limits: Limits, speed: float, verbo
             check_every=1 if network.size.step_operations / speed > SLOW else LOOK_EVERY,
         )
     except KeyboardInterrupt:  # in the set-up; in the loop it is an ending
-        stopped = {"status": Status.STOPPED, "stopped_by": "interrupt", "max_steps": limits.max_steps}
-        return Contender(network.name, network.size.n_parameters, seconds=clock.seconds, **stopped)
+        return Contender(
+            network.name,
+            network.size.n_parameters,
+            seconds=clock.seconds,
+            status=Status.STOPPED,
+            max_steps=limits.max_steps,
+            stopped_by="interrupt",
+        )
     return Contender(
         network.name,
         network.size.n_parameters,
@@ -185,7 +191,7 @@ def complete(data: TrialData, rank: int | None, seed: int, time_limit: float, ve
         return Contender(name, 0, seconds=clock.seconds, status=Status.NONFINITE)
     seconds = clock.seconds
     predicted = _arrays.place(model.predict(data.test.rows, data.test.cols), None)
-    error = metrics.rmse(predicted, data.test.values)
+    error = rms(predicted - data.test.values)
     stopped_by = None
     if model.status_ is Status.STOPPED:
         stopped_by = "time limit" if any(reached) else "interrupt"

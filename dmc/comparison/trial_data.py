@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dmc import _arrays, _checks, metrics
+from dmc import _arrays, _checks
 from dmc._warn import warn
 from dmc.datasets import Planted
 from dmc.factors import Factors
@@ -72,8 +72,13 @@ class TrialData:
         """Root mean squared error of a network on the test entries, in the units of the training entries."""
         predicted = _arrays.place(factors.at(self.test.rows, self.test.cols), None)
         with np.errstate(over="ignore", invalid="ignore"):  # of a network that diverges
-            missed = predicted - (self.test.values - self.level) / self.unit
-            return self.unit * math.sqrt(float(np.mean(np.square(missed))))
+            return self.unit * rms(predicted - (self.test.values - self.level) / self.unit)
+
+
+def rms(values: NDArray[np.float64]) -> float:
+    """Root mean square, of numbers whose squares may exceed what their dtype holds."""
+    largest = float(np.max(np.abs(values)))
+    return largest * math.sqrt(float(np.mean(np.square(values / largest)))) if 0 < largest < math.inf else largest
 
 
 def trial_data(
@@ -148,7 +153,7 @@ def _planted_entries(given: Planted, seed: int) -> TestEntries:
     rng, wanted = np.random.default_rng(seed), min(JUDGES, n_unseen)
     if n_unseen <= 4 * JUDGES:
         seen = np.zeros(m * n, bool)
-        seen[pattern.rows.astype(np.int64) * n + pattern.cols] = True
+        seen[np.asarray(pattern.rows, np.int64) * n + np.asarray(pattern.cols)] = True
         positions = np.sort(rng.choice(np.flatnonzero(~seen), wanted, replace=False))
     else:  # without a number for each entry of a matrix that may be large
         free = np.empty(0, np.int64)
@@ -209,9 +214,11 @@ def _columns(train: Observations) -> tuple[NDArray[np.int64], NDArray[np.float64
     """Column (observed,), and means and spreads (columns,): where nothing tells them, 0 and 0."""
     cols = _arrays.place(train.cols, None).astype(np.int64)
     values, n = _arrays.place(train.values, None), train.shape[1]
-    counts = np.maximum(np.bincount(cols, minlength=n), 1)
-    means = np.bincount(cols, values, n) / counts
-    return cols, means, np.sqrt(np.bincount(cols, np.square(values - means[cols]), n) / counts)
+    largest = float(np.abs(values).max()) or 1.0
+    shares, counts = values / largest, np.maximum(np.bincount(cols, minlength=n), 1)
+    means = np.bincount(cols, shares, n) / counts
+    spreads = np.sqrt(np.bincount(cols, np.square(shares - means[cols]), n) / counts)
+    return cols, largest * means, largest * spreads
 
 
 def _standardized(train: Observations, test: TestEntries) -> tuple[Observations, TestEntries]:
@@ -224,11 +231,9 @@ def _standardized(train: Observations, test: TestEntries) -> tuple[Observations,
 
 
 def _check_spreads(train: Observations) -> None:
-    with np.errstate(over="ignore", invalid="ignore"):
-        spreads = _columns(train)[2]
-        level = np.sqrt(np.mean(np.square(spreads)))
+    spreads = _columns(train)[2]
     known = spreads[spreads > 0]
-    if len(known) > 1 and math.isfinite(level) and known.max() > UNEVEN * np.median(known):
+    if len(known) > 1 and known.max() > UNEVEN * np.median(known):
         warn(
             f"the largest spread of a column, {known.max():.3g}, is {known.max() / np.median(known):,.0f} times the "
             "median one: it decides the errors; say standardize=True if columns have units of their own"
@@ -264,7 +269,7 @@ def _problem(given: Any, train: Observations, unit: float) -> MaskedLeastSquares
 
 def _baseline(train: Observations, test: TestEntries) -> float:
     cols, means, _ = _columns(train)
-    mean = float(np.mean(_arrays.place(train.values, None)))
-    known = np.bincount(cols, minlength=train.shape[1]) > 0
-    of_columns = np.where(known, means, mean)[test.cols]
-    return min(metrics.rmse(of_columns, test.values), metrics.rmse(np.full(len(test.values), mean), test.values))
+    counts = np.bincount(cols, minlength=train.shape[1])
+    mean = float(means @ (counts / counts.sum()))
+    of_columns = np.where(counts > 0, means, mean)[test.cols]
+    return min(rms(of_columns - test.values), rms(mean - test.values))
