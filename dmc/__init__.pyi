@@ -21,11 +21,14 @@ from .solver import (
     rank_path as rank_path,
     steps as steps,
 )
+from .solver.bures_wasserstein import BuresWasserstein as BuresWasserstein
 from .solver.dense_problems import LeastSquares as LeastSquares, LinearSensing as LinearSensing
 from .solver.gradient_check import check_problem as check_problem
 from .solver.loop import solve as solve
+from .solver.plateau import plateau_steps as plateau_steps
 from .solver.problem import MaskedLeastSquares as MaskedLeastSquares
 from .solver.protocol import Problem as Problem, Step as Step
+from .solver.regression import LinearRegression as LinearRegression
 from .solver.solution import Solution as Solution, Status as Status, StepInfo as StepInfo
 
 __version__: str

@@ -19,7 +19,7 @@ from dmc._group import ALONE, Group
 from dmc.factors import Array, Factors
 from dmc.solver.alternating import AlternatingLeastSquares
 from dmc.solver.gauss_newton import GaussNewton
-from dmc.solver.protocol import Problem, Step, group_of
+from dmc.solver.protocol import Problem, Step, group_of, scale_of
 
 __all__ = [
     "Adam",
@@ -107,7 +107,8 @@ class DiscrepantDescent(Step):
     def init(self, problem: Problem, factors: Factors) -> Scales:
         if self.rate is not None:
             return Scales(1.0, 1.0, group_of(problem))
-        return Scales(problem.curvature, problem.target_norm, group_of(problem))
+        curvature, size = (scale_of(problem, name, "DiscrepantDescent()") for name in ("curvature", "target_norm"))
+        return Scales(curvature, size, group_of(problem))
 
     def __call__(self, factors: Factors, value: float, grad: Factors, state: Scales) -> tuple[Factors, Scales]:
         core_rate, U_rate, V_rate = (
@@ -186,7 +187,8 @@ class ScaledDescent(Step):
                 f"ScaledDescent moves two-factor models; these factors have {_checks.count(factors.depth, 'core')}: "
                 "start from factors.truncate(rank), or take DiscrepantDescent"
             )
-        return self.rate / problem.curvature if problem.curvature > 0 else 0.0, group_of(problem)
+        curvature = scale_of(problem, "curvature", "ScaledDescent")
+        return self.rate / curvature if curvature > 0 else 0.0, group_of(problem)
 
     def __call__(
         self, factors: Factors, value: float, grad: Factors, state: tuple[float, Group]
