@@ -7,6 +7,8 @@ from . import (
     nn as nn,
     plots as plots,
 )
+from .comparison.outcome import Comparison as Comparison
+from .comparison.side_by_side import compare as compare
 from .completion.estimator import MatrixCompletion as MatrixCompletion
 from .factors import Factors as Factors
 from .inputs import observe as observe
