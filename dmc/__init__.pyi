@@ -6,8 +6,10 @@ from . import (
     metrics as metrics,
     nn as nn,
     plots as plots,
+    tubal as tubal,
 )
 from .completion.estimator import MatrixCompletion as MatrixCompletion
+from .completion.tensors.estimator import TensorCompletion as TensorCompletion
 from .factors import Factors as Factors
 from .inputs import observe as observe
 from .observations import Observations as Observations
@@ -25,5 +27,6 @@ from .solver.loop import solve as solve
 from .solver.problem import MaskedLeastSquares as MaskedLeastSquares
 from .solver.protocol import Problem as Problem, Step as Step
 from .solver.solution import Solution as Solution, Status as Status, StepInfo as StepInfo
+from .tubal.problem import TubalLeastSquares as TubalLeastSquares
 
 __version__: str
