@@ -21,15 +21,20 @@ def check_arguments(problem: object, start: object, step: object, callbacks: obj
 
     A problem or a step need not derive from `Problem` or `Step`, if it has all that these have.
     """
-    _check_problem(problem)
-    if not isinstance(start, Factors):
-        raise TypeError(f"start is {_described(start)}; give {_start_from(start)}")
+    check_problem_and_start(problem, start)
     _check_step(step)
     _checks.callables(callbacks, "callbacks")
     assert isinstance(callbacks, (list, tuple))
     for callback in callbacks:
         if inspect.isclass(callback):
             raise TypeError(f"callbacks holds the class {callback.__name__}; give one of it, {callback.__name__}()")
+
+
+def check_problem_and_start(problem: object, start: object) -> None:
+    """Refuse what is not a problem, or not Factors, with a TypeError."""
+    _check_problem(problem)
+    if not isinstance(start, Factors):
+        raise TypeError(f"start is {_described(start)}; give {_start_from(start)}")
 
 
 def _check_problem(problem: object) -> None:

@@ -68,7 +68,7 @@ class BuresWasserstein(Problem):
     >>> import numpy as np, dmc
     >>> rng = np.random.default_rng(0)
     >>> problem = dmc.BuresWasserstein(factor=rng.standard_normal((20, 3)))
-    >>> found = dmc.solve(problem, dmc.initial.orthogonal((20, 20), 3, 0.05), dmc.steps.DiscrepantDescent(0.02))
+    >>> found = dmc.solve(problem, dmc.initial.orthogonal((20, 20), 2, 0.01), dmc.steps.DiscrepantDescent(0.1))
     >>> problem.distance(found.factors) < 1e-3
     True
 

@@ -15,13 +15,12 @@ import numpy as np
 
 from dmc import _arrays, _checks
 from dmc._group import ALONE, Group
-from dmc._warn import warn
 from dmc.factors import Array, Factors
 from dmc.solver.arguments import check_arguments
-from dmc.solver.plateau import steps_left
+from dmc.solver.plateau import steps_left, told_if_waiting
 from dmc.solver.problem import MaskedLeastSquares
 from dmc.solver.protocol import Problem, Step, group_of
-from dmc.solver.solution import Solution, Status, StepInfo, waiting
+from dmc.solver.solution import Solution, Status, StepInfo
 
 Callback = Callable[[StepInfo], object]
 
@@ -175,9 +174,8 @@ class Run:
         if not self.callbacks and not watches and self.group.size == 1:
             return seen.status
         seconds, factors = time.perf_counter() - self._began, seen.factors()
-        self.info = StepInfo(
-            self.n_steps, self.max_steps, seen.value, seen.gradient_ratio, seconds, factors, plateau=seen.plateau
-        )
+        measured = seen.value, seen.gradient_ratio, seconds, factors
+        self.info = StepInfo(self.n_steps, self.max_steps, *measured, plateau=seen.plateau)
         asked = [callback for callback in self.callbacks if callback(self.info)]  # every one of them is called
         of_phase = replace(self.info, n_steps=self.n_steps - first, max_steps=self.max_steps - first)
         done = [watch for watch in watches if watch(of_phase)]
@@ -260,13 +258,8 @@ def solve(
     -------
     Solution
         Its factors are where the start was. Never raises for a numerical outcome: `status` tells. Ctrl-C ends the run
-        as STOPPED, with what was reached.
-
-    Warns
-    -----
-    UserWarning
-        If it ends by `max_steps` (and `tol` is not 0, which says that it was to) on the plateau before a small start
-        escapes, with about how many more steps that takes.
+        as STOPPED, with what was reached. Warns if it ends by `max_steps` (and `tol` is above 0) before a small start
+        has escaped from its plateau.
 
     Raises
     ------
@@ -285,14 +278,10 @@ def solve(
         problem = problem if device is None else problem.to(device)
         found = solve_phase(run, problem, start, step, max_steps=max_steps, tol=tol, check_every=check_every)
     assert run.status is not None
-    found, wait = replace(found, status=run.status, seconds=run.seconds, stopped_by=run.stopped_by), None
+    found = replace(found, status=run.status, seconds=run.seconds, stopped_by=run.stopped_by)
     # With tol=0 so many steps were wanted, whatever they reach.
-    if run.status is Status.MAX_STEPS and tol > 0 and max_steps > 0:
-        wait = steps_left(problem, found.factors.to(problem.device), step)
-    if wait is not None:
-        remedy = "raise max_steps, the rate of the step or the scale of the start"
-        warn(f"after {_checks.count(found.n_steps, 'step')} the solution is still {waiting(wait)}; {remedy}")
-    return replace(found, plateau_steps=wait)
+    ended_early = run.status is Status.MAX_STEPS and tol > 0 and max_steps > 0
+    return told_if_waiting(problem, found, step) if ended_early else found
 
 
 def solve_phase(

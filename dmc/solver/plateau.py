@@ -10,11 +10,13 @@ import numpy as np
 from array_api_compat import array_namespace, device as where
 from numpy.typing import NDArray
 
-from dmc import _arrays
+from dmc import _arrays, _checks
+from dmc._warn import warn
 from dmc.factors import Array, Factors
 from dmc.solver.arguments import check_arguments
 from dmc.solver.problem import MaskedLeastSquares
 from dmc.solver.protocol import Problem, Step, dot, group_of
+from dmc.solver.solution import Solution, waiting
 from dmc.solver.steps import Backtracking, DiscrepantDescent, Momentum
 
 Matrix = NDArray[np.float64]
@@ -87,6 +89,15 @@ def steps_left(problem: Problem, factors: Factors, step: Step) -> float | None:
     if not _told(step) or group_of(problem).size > 1:
         return None
     return _estimate(problem, factors, step) or None
+
+
+def told_if_waiting(problem: Problem, found: Solution, step: Step) -> Solution:
+    """The solution of a run that was to go further; with a warning if it has not left the plateau."""
+    wait = steps_left(problem, found.factors.to(problem.device), step)
+    if wait is not None:
+        remedy = "raise max_steps, the rate of the step or the scale of the start"
+        warn(f"after {_checks.count(found.n_steps, 'step')} the solution is still {waiting(wait)}; {remedy}")
+    return replace(found, plateau_steps=wait)
 
 
 def _told(step: Step) -> bool:
