@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from dmc import plots
 from dmc.comparison.costs import duration
-from dmc.solver.solution import Status
+from dmc.solver.solution import Status, waiting
 
 COLORS = {
     "full width": "#555555",
@@ -51,6 +51,8 @@ class Contender:
         "time limit", or "interrupt" for Ctrl-C.
     refusal : str
         Why it was not run, in a sentence; empty if it was.
+    plateau_steps : float or None
+        Where its last step was still on the plateau of a small start: about how many more that takes.
     """
 
     name: str
@@ -62,6 +64,7 @@ class Contender:
     max_steps: int = 0
     stopped_by: str | None = None
     refusal: str = ""
+    plateau_steps: float | None = None
 
     @property
     def held_out_error(self) -> float:
@@ -100,6 +103,8 @@ class Contender:
             return f"interrupted{self._all_steps()}"
         if self.status is Status.NONFINITE:
             return "diverged"
+        if self.plateau_steps is not None:
+            return f"not converged: {waiting(self.plateau_steps)}"
         return "converged" if self.converged else "not converged"
 
     def _all_steps(self) -> str:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -18,7 +20,7 @@ from dmc.factors import Factors
 from dmc.solver import initial
 from dmc.solver.callbacks import Progress, TimeLimit
 from dmc.solver.loop import Callback, solve
-from dmc.solver.solution import Status, StepInfo
+from dmc.solver.solution import Solution, Status, StepInfo
 from dmc.solver.steps import Backtracking, DiscrepantDescent
 
 RATE = 0.2  # over the observed share: a tenth of the limit of stability at a solution of spectral norm 1
@@ -138,7 +140,7 @@ def train(network: Network, data: TrialData, limits: Limits, speed: float, verbo
     watch.name = "time limit"  # type: ignore[attr-defined]
     callbacks: list[Callback] = [watch, *([Progress(network.name)] if verbose else [])]
     try:
-        solution = solve(
+        solution = _solved(
             data.problem,
             network.start(),
             Backtracking(DiscrepantDescent(RATE / data.problem.curvature)),
@@ -165,7 +167,15 @@ def train(network: Network, data: TrialData, limits: Limits, speed: float, verbo
         solution.status,
         limits.max_steps,
         solution.stopped_by,
+        plateau_steps=solution.plateau_steps,
     )
+
+
+def _solved(*arguments: Any, **settings: Any) -> Solution:
+    """`solve`, without its warning of a run that ends on the plateau: the row of the table says so."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "after .* the solution is still")
+        return solve(*arguments, **settings)
 
 
 def complete(data: TrialData, rank: int | None, seed: int, time_limit: float, verbose: bool) -> Contender:

@@ -35,6 +35,8 @@ def test_endings():
     assert LIMITED.ending == "time limit; all 1,020 steps would take 103 s (estimated from 20 steps)"
     assert Contender("x", 1, 5, 1.0, COURSE, Status.NONFINITE, 9).ending == "diverged"
     assert Contender("x", 1, 9, 1.0, COURSE, Status.MAX_STEPS, 9).ending == "not converged"
+    waits = Contender("x", 1, 9, 1.0, COURSE, Status.MAX_STEPS, 9, plateau_steps=583.2)
+    assert waits.ending == "not converged: on the plateau of a small start; about 580 more steps"
     assert Contender("x", 1, status=Status.STOPPED, stopped_by="interrupt").ending == "interrupted"
     diverged = Contender("x", 1, 20, 2.6, COURSE * [1, 1, np.nan], Status.NONFINITE, 50)
     assert math.isnan(diverged.lowest_error)
