@@ -73,7 +73,7 @@ def balanced(P: Slices, s: NDArray[Any], Q: Slices) -> SliceFactors:
     """Factors of equal norm, of descending singular values; trailing ones that are zero everywhere are left out."""
     width = max(int((s > 0).sum(1).max()), 1)
     root = np.sqrt(s[:, None, :width])
-    return SliceFactors(P[:, :, :width] * root, Q[:, :, :width] * root)
+    return SliceFactors(*(np.ascontiguousarray(side[:, :, :width] * root) for side in (P, Q)))
 
 
 class SliceLeastSquares:
@@ -162,7 +162,8 @@ class SliceEquations:
         self._penalty = None if penalty is None else penalty[:, None, :]
         self._inverses = self._inverse(self._adjoint_V @ model.V), self._inverse(self._adjoint_U @ model.U)
         weights = problem.transform.weights
-        per_slice = model.U[0].view(_real(model.U)).size, model.V[0].view(_real(model.V)).size
+        reals = 2 if np.iscomplexobj(model.U) else 1
+        per_slice = (reals * side[0].size for side in model)
         self._weights = np.concatenate([np.repeat(weights, size) for size in per_slice]).astype(_real(model.U))
 
     def _inverse(self, gram: Slices) -> Slices:

@@ -60,6 +60,12 @@ class FourierTube:
         """(length, …) real, of (slices, …) complex."""
         return np.asarray(scipy.fft.irfft(slices, self.length, axis=0, norm="ortho"))
 
+    def backward_rows(self) -> NDArray[Any]:
+        """(slices, length) B such that entry t of `backward` of a tube s is the real part of Σ_f B_ft s_f."""
+        frequency, time = np.arange(self.length // 2 + 1)[:, None], np.arange(self.length)
+        waves = np.exp(2j * np.pi * frequency * time / self.length)
+        return np.asarray(self.weights[:, None] * waves / math.sqrt(self.length))
+
     def dtype(self, of_tubes: Any) -> np.dtype[Any]:
         """Of the slices."""
         return np.result_type(of_tubes, np.complex64)
@@ -100,6 +106,10 @@ class OrthogonalTube:
     def backward(self, slices: NDArray[Any]) -> NDArray[Any]:
         """(length, …), of (slices, …)."""
         return _times(self.matrix.T, slices)
+
+    def backward_rows(self) -> NDArray[Any]:
+        """(slices, length) the matrix: entry t of `backward` of a tube s is Σ_f M_ft s_f."""
+        return self.matrix
 
     def dtype(self, of_tubes: Any) -> np.dtype[Any]:
         """Of the slices."""
