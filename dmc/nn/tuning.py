@@ -50,8 +50,8 @@ class LinearProbe:
         Parameters
         ----------
         model : torch.nn.Module
-            Before it is wrapped in DistributedDataParallel, and before optimisers are made. Batch normalisation that is
-            frozen keeps its running statistics, in train mode too.
+            On its device, before it is wrapped in DistributedDataParallel, and before optimisers are made. Batch
+            normalisation that is frozen keeps its running statistics, in train mode too.
 
         Raises
         ------
