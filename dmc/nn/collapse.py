@@ -83,7 +83,7 @@ def collapse_by_layer(
         for batch in loader:
             inputs, labels = _parted(batch)
             listener.labels = labels
-            _call(model, inputs)
+            call(model, inputs)
             listener.calls.clear()
     if not listener.statistics:
         raise ValueError(
@@ -145,13 +145,13 @@ class _Listener:
             return
         statistics = self.statistics.get(name) or ClassStatistics(self.n_classes)
         try:
-            statistics.update(_pooled(features, self.pooling).detach().cpu().numpy(), self.labels)
+            statistics.update(pooled(features, self.pooling).detach().cpu().numpy(), self.labels)
         except (TypeError, ValueError) as error:
             raise type(error)(f"layer {name!r}: {error}") from None
         self.statistics[name] = statistics
 
 
-def _pooled(output: Tensor, pooling: Pooling) -> Tensor:
+def pooled(output: Tensor, pooling: Pooling) -> Tensor:
     """(batch, k) features of an output."""
     output = output if output.dtype in (torch.float32, torch.float64) else output.float()
     if callable(pooling):
@@ -173,7 +173,7 @@ def _chosen(model: nn.Module, layers: Sequence[str] | None) -> dict[str, nn.Modu
         raise TypeError(f"layers is {layers!r}; give a list of names")
     for name in layers:
         if name not in named:
-            raise ValueError(f"layers holds {name!r}, which is no module of the model; there are {_some(named)}")
+            raise ValueError(f"layers holds {name!r}, which is no module of the model; there are {some(named)}")
     return {name: named[name] for name in layers}
 
 
@@ -182,11 +182,11 @@ def _classifier(model: nn.Module, name: str) -> nn.Linear:
     found = named.get(name)
     if not isinstance(found, nn.Linear):
         linear = [other for other, module in named.items() if isinstance(module, nn.Linear)]
-        raise ValueError(f"classifier is {name!r}, which is no linear layer of the model; there are {_some(linear)}")
+        raise ValueError(f"classifier is {name!r}, which is no linear layer of the model; there are {some(linear)}")
     return found
 
 
-def _some(names: Iterable[str]) -> str:
+def some(names: Iterable[str]) -> str:
     """The first names, and how many more."""
     listed = [repr(name) for name in names if name]
     more = f" and {len(listed) - 8} more" if len(listed) > 8 else ""
@@ -204,7 +204,7 @@ def _parted(batch: Any) -> tuple[Any, Any]:
     return inputs, labels
 
 
-def _call(model: nn.Module, inputs: Any) -> None:
+def call(model: nn.Module, inputs: Any) -> None:
     first = next(model.parameters(), None)
     device = None if first is None else first.device
 
