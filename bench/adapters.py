@@ -247,7 +247,27 @@ def _record_seeds(case: str, method: Method, rate: tuple[float, float], n: int) 
     )
 
 
-RUNS = {"adapter-rates": rates, "adapters": few_samples, "adapter-rank": rank, "adapter-steps": step_cost}
+def where_possible(run: Callable[[], None]) -> Callable[[], None]:
+    """The run, or a line that says what it lacks here."""
+
+    @functools.wraps(run)
+    def tried() -> None:
+        try:
+            _sentences.weights_folder()
+        except SystemExit as lacking:
+            print(f"adapters: left out: {lacking}")
+        else:
+            run()
+
+    return tried
+
+
+RUNS = {
+    "adapter-rates": where_possible(rates),
+    "adapters": where_possible(few_samples),
+    "adapter-rank": where_possible(rank),
+    "adapter-steps": where_possible(step_cost),
+}
 
 if __name__ == "__main__":
     main(RUNS)
