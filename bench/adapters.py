@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import functools
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -81,43 +82,63 @@ def cross_encoder(seed: int) -> Any:
     return CrossEncoder().eval()
 
 
-def train(method: Method, rate: tuple[float, float], n: int, seed: int, judge: str) -> dict[str, Any]:
-    """One run: Pearson on the test pairs ("test"), or on training pairs left out ("held out"), and spectra."""
-    import torch
-    from torch.nn.functional import mse_loss
+class Training:
+    """One run: a model with an adapter, and the steps of its training.
 
-    import dmc.nn
+    Parameters
+    ----------
+    method : Method
+    rate : (float, float)
+        lr, outer ratio.
+    n : int
+        Training pairs.
+    seed : int
+        Of the pairs, the head, the adapter and the batches.
+    """
+
+    def __init__(self, method: Method, rate: tuple[float, float], n: int, seed: int) -> None:
+        import torch
+
+        import dmc.nn
+
+        self.pairs, self.target = prepared("train")
+        order = np.random.default_rng(seed).permutation(len(self.target))
+        self.chosen, self.held_out = order[:n], order[-HELD_OUT:]
+        self.rng, self.model = np.random.default_rng([seed, 1]), cross_encoder(seed)
+        groups, self.adapter = [{"params": list(self.model.head.parameters()), "lr": HEAD_RATE}], None
+        if method.settings is not None:
+            first = functools.partial(self.loss, self.batch())
+            self.adapter = dmc.nn.DeepLoRA(TARGETS, **method.settings, modules_to_save=["head"], seed=seed)
+            self.adapter.attach(self.model, first if self.adapter.start == "compressed" else None)
+            groups += self.adapter.parameter_groups(*rate)
+        self.optimizer = torch.optim.AdamW(groups, weight_decay=0)
+
+    def batch(self) -> np.ndarray:
+        return self.rng.choice(self.chosen, BATCH, replace=False)
+
+    def loss(self, batch: np.ndarray) -> Any:
+        return (self.model(self.pairs.take(batch)) - self.target[batch]).square().mean()
+
+    def step(self) -> None:
+        self.optimizer.zero_grad()
+        self.loss(self.batch()).backward()
+        self.optimizer.step()
+
+
+def train(method: Method, rate: tuple[float, float], n: int, seed: int, judge: str) -> dict[str, Any]:
+    """Pearson on the test pairs ("test"), or on training pairs left out ("held out"), and the updates' spectra."""
+    import torch
 
     torch.set_num_threads(1)
-    pairs, target = prepared("train")
-    order = np.random.default_rng(seed).permutation(len(target))
-    chosen, held_out = order[:n], order[-HELD_OUT:]
-    rng, model = np.random.default_rng([seed, 1]), cross_encoder(seed)
-
-    def loss(batch: np.ndarray) -> Any:
-        return mse_loss(model(pairs.take(batch)), target[batch])
-
-    groups, adapter = [{"params": list(model.head.parameters()), "lr": HEAD_RATE}], None
-    if method.settings is not None:
-        first = functools.partial(loss, rng.choice(chosen, BATCH, replace=False))
-        adapter = dmc.nn.DeepLoRA(TARGETS, **method.settings, modules_to_save=["head"], seed=seed)
-        adapter.attach(model, first if adapter.start == "compressed" else None)
-        groups += adapter.parameter_groups(*rate)
-    optimizer = torch.optim.AdamW(groups, weight_decay=0)
-    began = time.perf_counter()
+    run = Training(method, rate, n, seed)
     for _ in range(STEPS):
-        optimizer.zero_grad()
-        loss(rng.choice(chosen, BATCH, replace=False)).backward()
-        optimizer.step()
-    seconds = time.perf_counter() - began
+        run.step()
     if judge == "test":
         pairs, target = prepared("test")
-        held_out = np.arange(len(target))
-    return {
-        "pearson": pearson(model, pairs, target, held_out),
-        "seconds_a_step": seconds / STEPS,
-        **({} if adapter is None else learnt(adapter)),
-    }
+        found = pearson(run.model, pairs, target, np.arange(len(target)))
+    else:
+        found = pearson(run.model, run.pairs, run.target, run.held_out)
+    return {"pearson": found, **({} if run.adapter is None else learnt(run.adapter))}
 
 
 def pearson(model: Any, pairs: Any, target: Any, rows: np.ndarray) -> float:
@@ -182,6 +203,34 @@ def rank() -> None:
             _record_seeds(f"rank | {width} | {name}", method, best_rate(name), 256)
 
 
+def step_cost() -> None:
+    """Processor seconds of a step with each adapter, in turns of five steps: medians over 40 turns, beside peft's."""
+    turns = {name: _stepper(method) for name, method in METHODS.items() if method.settings is not None}
+    seconds: dict[str, list[float]] = {name: [] for name in turns}
+    for _ in range(41):
+        for name, turn in turns.items():
+            began = time.process_time()
+            turn()
+            seconds[name].append((time.process_time() - began) / 5)
+    medians = {name: float(np.median(found[1:])) for name, found in seconds.items()}
+    for name, median in medians.items():
+        record("adapters", f"step | {name}", cpu_seconds=median, of_lora=median / medians["LoRA, as peft"])
+
+
+def _stepper(method: Method) -> Callable[[], None]:
+    """Five steps of training, whenever it is called."""
+    import torch
+
+    torch.set_num_threads(1)
+    run = Training(method, (1e-3, 1.0), 256, seed=0)
+
+    def steps() -> None:
+        for _ in range(5):
+            run.step()
+
+    return steps
+
+
 def _record_seeds(case: str, method: Method, rate: tuple[float, float], n: int) -> None:
     found = [train(method, rate, n, seed, "test") for seed in SEEDS]
     every = [run.pop("pearson") for run in found]
@@ -198,7 +247,27 @@ def _record_seeds(case: str, method: Method, rate: tuple[float, float], n: int) 
     )
 
 
-RUNS = {"adapter-rates": rates, "adapters": few_samples, "adapter-rank": rank}
+def where_possible(run: Callable[[], None]) -> Callable[[], None]:
+    """The run, or a line that says what it lacks here."""
+
+    @functools.wraps(run)
+    def tried() -> None:
+        try:
+            _sentences.weights_folder()
+        except SystemExit as lacking:
+            print(f"adapters: left out: {lacking}")
+        else:
+            run()
+
+    return tried
+
+
+RUNS = {
+    "adapter-rates": where_possible(rates),
+    "adapters": where_possible(few_samples),
+    "adapter-rank": where_possible(rank),
+    "adapter-steps": where_possible(step_cost),
+}
 
 if __name__ == "__main__":
     main(RUNS)

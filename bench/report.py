@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from _adapter_tables import adapters_panels, differences, few_samples, ranks
 from _distributed_tables import dealing, faults, processes, several_machines, sizes
 from _harness import cases, load, main
 from _recommender_tables import (
@@ -417,6 +418,7 @@ FIGURES = {
     "against_full": against_full_panels,
     "rates": rates_panels,
     "depth": depth_panels,
+    "adapters": adapters_panels,
 }
 
 
@@ -462,6 +464,7 @@ SECTIONS = (
 PAGES: dict[str, Sequence[Callable[[], list[str]]]] = {
     "README.md": SECTIONS,
     "docs/several-machines.md": (processes, dealing, sizes, faults),
+    "docs/adapters.md": (few_samples, differences, ranks),
 }
 
 
