@@ -46,11 +46,11 @@ def main(folder: str = ".", n_steps: int = 6000) -> Path:
     thick = {"color": "k", "linewidth": 3.5, "alpha": 0.35}
     lines = [line(initial.orthogonal(X.shape, DEPTH, SCALE), 1.0, "full width", thick)]
     for i, gamma in enumerate((0.0, 0.001, 0.01)):
-        lines.append(line(compressed, gamma, f"compressed, γ = {gamma:g}", {"color": f"C{i}"}))
+        lines.append(line(compressed, gamma, f"γ = {gamma:g}", {"color": f"C{i}"}))
     alike = float(s[0] ** (-2 / DEPTH))
-    lines.append(line(compressed, alike, f"γ = σ^(−2/3) = {alike:.2f}", {"color": "C3"}))
+    lines.append(line(compressed, alike, f"γ = {alike:.2f} = σ^(−2/3)", {"color": "C3"}))
     path = Path(folder) / "outer_rate.png"
-    title = "frozen outer factors stall; at γ = σ^(−2/3) they end as the full network"
+    title = "outer factors: frozen they stall,\nat γ = σ^(−2/3) they end like the full network"
     panel = plots.Panel(title, "step", "relative error, unseen entries", lines, yscale="log")
     plots.panels([panel], path)
     return path

@@ -222,24 +222,25 @@ class Comparison:
         label = f"held-out error, {'spreads of the column' if self.standardized else 'data units'}"
         drawn = []
         for column, xlabel in ((0, "step"), (1, "seconds, set-up included")):
-            lines = [self._line(contender, column) for contender in ran]
+            named = column == 1  # the legend stands there alone
+            lines = [self._line(contender, column, named) for contender in ran]
             # Zero has no place on a logarithmic axis.
             ends = [float(np.max(line.x)) for line in lines]
             begins = [float(np.min(np.asarray(line.x)[np.asarray(line.x) > 0], initial=max(ends))) for line in lines]
             across = [min(begins), max(ends)] if column else [0.0, max(ends)]
-            mean = plots.Line(across, [self.baseline] * 2, "mean", {"color": "0.6", "linestyle": ":"})
+            mean = plots.Line(across, [self.baseline] * 2, named * "mean", {"color": "0.6", "linestyle": ":"})
             title = "by step" if column == 0 else "by time"
             drawn.append(plots.Panel(title, xlabel, label, [*lines, mean], "log", "log" if column else "linear"))
         return drawn
 
-    def _line(self, contender: Contender, column: int) -> plots.Line:
+    def _line(self, contender: Contender, column: int, named: bool) -> plots.Line:
         course = contender.course[np.isfinite(contender.course[:, 2])]
         style: dict[str, Any] = {"color": COLORS.get(contender.name, plots.FIRST), "linewidth": 1.6}
         if contender.name == "full width":
             style |= {"linewidth": 3.5, "alpha": 0.5}
         if len(course) == 1:
             style |= {"marker": "D", "linestyle": ""}
-        return plots.Line(course[:, column], course[:, 2], contender.name, style)
+        return plots.Line(course[:, column], course[:, 2], named * contender.name, style)
 
 
 def _cells(contender: Contender) -> tuple[str, ...]:
