@@ -150,7 +150,9 @@ def truncate(A: ArrayLike, rank: int | Sequence[int], transform: Transform = "df
     along = transform_of(transform, A.shape[2])
     slices, most = len(along.weights), min(A.shape[:2])
     if np.ndim(rank) == 0:
-        ranks = np.full(slices, _checks.integer(rank, "rank", 1, most, f"a slice has {A.shape[0]}×{A.shape[1]} entries"))
+        ranks = np.full(
+            slices, _checks.integer(rank, "rank", 1, most, f"a slice has {A.shape[0]}×{A.shape[1]} entries")
+        )
     else:
         ranks = np.asarray([_checks.integer(r, "each of rank", 0, most) for r in np.asarray(rank).tolist()])
         if len(ranks) != slices:

@@ -118,6 +118,12 @@ class SliceLeastSquares:
         r = np.minimum(widths, min(m, n))
         return float(self.transform.weights @ (r * (m + n - r)))
 
+    def short(self, widths: NDArray[np.int64]) -> int:
+        """Rows and columns that have entries, but fewer than a model of such widths has unknowns for each."""
+        unknowns = float(self.transform.weights @ widths)
+        counts = self.mask.sum((0, 2)), self.mask.sum((0, 1))
+        return sum(int(((count > 0) & (count < unknowns)).sum()) for count in counts)
+
     def tensor(self, model: SliceFactors) -> Slices:
         """(length, rows, columns)."""
         return self.transform.backward(model.dense())

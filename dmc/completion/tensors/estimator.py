@@ -197,7 +197,7 @@ class TensorCompletion(BaseEstimator):
             selected = Selection(scaled, observed, settings, rng, phases).select()
         self._keep(selected, values, observed, unit)
         self.n_iter_, self.history_ = run.n_steps, phases.history
-        self.status_ = self._ending(run, selected, observed)
+        self.status_ = self._ending(run, selected)
         findings.of_ending(run, self.status_)
         if self.status_ is not Status.STOPPED:
             findings.of_model(selected, observed, self.rank)
@@ -253,11 +253,11 @@ class TensorCompletion(BaseEstimator):
         low = -math.inf if self.min_value is None else _checks.real(self.min_value, "min_value")
         return low, math.inf if self.max_value is None else _checks.real(self.max_value, "max_value")
 
-    def _ending(self, run: Run, selected: Selected, observed: NDArray[np.bool_]) -> Status:
+    def _ending(self, run: Run, selected: Selected) -> Status:
         status = run.status if run.status is not None and run.ended else Status.CONVERGED
         if status is Status.NONFINITE:
             raise FloatingPointError(f"the fit failed after {run.n_steps} steps: {status}")
-        unknown = not all(seen.all() for seen in self._seen) or findings.few(selected.model, observed)
+        unknown = selected.short > 0 or not all(seen.all() for seen in self._seen)
         return Status.UNDETERMINED if status is Status.CONVERGED and unknown else status
 
     def _keep(self, selected: Selected, values: NDArray[Any], observed: NDArray[np.bool_], unit: float) -> None:

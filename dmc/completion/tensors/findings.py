@@ -73,29 +73,29 @@ def of_model(selected: Selected, observed: NDArray[np.bool_], bound: int | None)
     """What the model cannot do."""
     model = selected.model
     if isinstance(model, TubalModel):
-        _of_tubes(model, observed)
-    if few(model, observed):
+        _of_tubes(model, observed, selected.exact)
+    if selected.short:
         tell(
-            "few",
-            f"{_checks.count(int(observed.sum()), 'observed entry is', 'observed entries are')} fewer than the "
-            f"{freedom(model):,.0f} degrees of freedom of the model found: what is predicted is a guess; observe more, "
-            "or give a smaller rank",
-            ConvergenceWarning,
+            "short",
+            f"{_checks.count(selected.short, 'row or column', 'rows and columns')} of the slices have fewer entries "
+            "than the exact model has unknowns there: what is predicted for them is a guess; observe more",
         )
     width = int(model.widths.max()) if isinstance(model, TubalModel) else model.factors.width
     if bound is None and not selected.exact and width == TENSORS.default_bound:
         tell("bound", f"no rank above {TENSORS.default_bound} was tried; give a larger bound: rank={2 * width}")
     unexplained = selected.error / selected.mean_error if selected.mean_error > 0 else 0.0
-    if not selected.exact and unexplained > tuning.WARNINGS.unexplained:
+    few = observed.sum() < freedom(model) and unexplained > tuning.WARNINGS.doubtful
+    if not selected.exact and (few or unexplained > tuning.WARNINGS.unexplained):
         tell(
             "unexplained",
-            f"the model misses held-out entries by {unexplained:.0%} of what the mean would: the entries are too few "
-            "for their rank, or not of low rank; observe more of them",
+            f"the model misses held-out entries by {unexplained:.0%} of what the mean would: the "
+            f"{_checks.count(int(observed.sum()), 'entry', 'entries')} are too few for their rank, or not of low rank; "
+            "observe more of them",
             ConvergenceWarning,
         )
 
 
-def _of_tubes(model: TubalModel, observed: NDArray[np.bool_]) -> None:
+def _of_tubes(model: TubalModel, observed: NDArray[np.bool_], exact: bool) -> None:
     """Tubes of which nothing was observed, or none partly."""
     length = observed.shape[model.tube]
     seen = whole_tubes(observed, model.tube)
@@ -109,7 +109,7 @@ def _of_tubes(model: TubalModel, observed: NDArray[np.bool_]) -> None:
             f"each of {total:,} tubes along axis {model.tube} is wholly observed or wholly missing ({missing:,} of "
             "them): nothing couples the slices of the transform, each of which is completed as a matrix of its own",
         )
-    else:
+    elif not exact:
         tell(
             "tubes",
             f"{missing:,} of {_checks.count(total, 'tube')} along axis {model.tube} have no observed entry: what is "
@@ -124,8 +124,3 @@ def freedom(model: TensorModel) -> float:
         return float(model.transform.weights @ (model.widths * (m + n - model.widths)))
     k, (m, n) = model.factors.width, model.factors.shape
     return float(k * (m + n - k))
-
-
-def few(model: TensorModel, observed: NDArray[np.bool_]) -> bool:
-    """Whether the entries are fewer than the model's degrees of freedom."""
-    return bool(observed.sum() < freedom(model))

@@ -66,6 +66,8 @@ class Selected:
         The same of the mean of the training entries.
     errors : dict
         Of every candidate, by name.
+    short : int
+        Rows and columns of an exact model's slices that have too few entries to be determined.
     """
 
     model: TensorModel
@@ -73,6 +75,7 @@ class Selected:
     error: float
     mean_error: float
     errors: dict[str, float] = field(default_factory=dict)
+    short: int = 0
 
 
 class Selection:
@@ -169,11 +172,13 @@ class Selection:
     def _exact(self, trial: Trial, fitted: SliceFactors) -> Selected:
         whole = trial.whole
         error = math.sqrt(2 * whole.value(fitted) / whole.n_observed)
-        return Selected(self._model(trial, fitted), True, error, self.mean_error, {trial.name: error})
+        short = whole.short(fitted.widths)
+        return Selected(self._model(trial, fitted), True, error, self.mean_error, {trial.name: error}, short)
 
     def _race(self) -> tuple[Trial, SliceFactors] | None:
-        """All paths a step at a time, until each is over, or one leads to an exact model."""
-        live = list(self.trials)
+        """All paths a step at a time, until each is over, or one leads to an exact model; better to one of which all
+        rows and columns have entries enough."""
+        live, guessed = list(self.trials), None
 
         def advance() -> None:
             for trial in live:
@@ -188,12 +193,15 @@ class Selection:
             self.phases.go(advance, measured, live[0].factors, TENSORS.path_steps)
             for trial in [trial for trial in live if trial.nearly_exact]:
                 found = TubeSearch(trial, self.phases).exact_from(trial.point.model)
-                if found is not None:
+                if found is not None and not trial.whole.short(found.widths):
                     self._record()
                     return trial, found
+                if found is not None:
+                    guessed = guessed or (trial, found)
+                    live.remove(trial)
                 trial.failed()
         self._record()
-        return None
+        return guessed
 
     def _record(self) -> None:
         for trial in self.trials:
