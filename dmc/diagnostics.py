@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.linalg import subspace_angles
 
 from dmc import _checks
+from dmc.collapse import ClassStatistics as ClassStatistics, Collapse as Collapse, collapse as collapse
 from dmc.factors import Factors
 
 Matrix = NDArray[np.floating]
@@ -245,7 +246,7 @@ class Separation(NamedTuple):
 
 
 def separation(features: ArrayLike, labels: ArrayLike) -> Separation:
-    """Separation of classes in features.
+    """Separation of classes in features: two of the measures of `collapse`, with its warnings.
 
     Parameters
     ----------
@@ -255,19 +256,7 @@ def separation(features: ArrayLike, labels: ArrayLike) -> Separation:
     Raises
     ------
     ValueError
-        If the lengths differ, or there are fewer than two classes.
+        If the lengths differ, a feature is not finite, or there are fewer than two classes.
     """
-    X, y = np.asarray(features, dtype=np.float64), np.asarray(labels)
-    if X.ndim != 2 or y.shape != X.shape[:1]:
-        raise ValueError(f"features have shape {X.shape} and labels {y.shape}; give one label for each row of features")
-    classes, which, counts = np.unique(y, return_inverse=True, return_counts=True)
-    if len(classes) < 2:
-        raise ValueError(f"labels hold {_checks.count(len(classes), 'class', 'classes')}; separation needs two")
-    means = np.stack([X[which == c].mean(axis=0) for c in range(len(classes))])
-    deviations = X - means[which]
-    within = deviations.T @ deviations / len(X)
-    centred = (means - X.mean(axis=0)) * np.sqrt(counts / len(X))[:, None]
-    between = centred.T @ centred
-    return Separation(
-        float(np.trace(within) / np.trace(between)), float(np.trace(within @ np.linalg.pinv(between)) / len(classes))
-    )
+    found = collapse(features, labels)
+    return Separation(found.within_to_between, found.nc1)

@@ -19,6 +19,7 @@ DOORS = {
         "distributed/group",
         "nn",
         "kernels/operators",
+        "kernels/torch_functions",
         "kernels/torch_operators",
         "kernels/torch_compiled",
     },

@@ -14,7 +14,8 @@ gathered="bfloat16" or "float16" (float32 only): each of the two passes rounds t
 the traffic; the loss is that of the pass over the rows.
 
 Derivatives are made of these three operators again, so those of any order exist; rounding has none, and neither have
-targets and weights.
+targets and weights. The operators themselves know backward mode and torch.vmap; `torch_functions` has them for
+torch.func.grad and its relatives and for forward mode, in which torch takes an operator's derivative for zero.
 
 Here are, in this order: plain torch for any device, the compiled kernels (`torch_compiled`) for the processor and GPUs,
 and what belongs to no device. A CUDA graph may capture a call that was made once outside of one, with the same pattern;
@@ -23,6 +24,7 @@ it needs the pattern's tensors as long as it is replayed.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple, cast
 
 import torch
@@ -33,7 +35,7 @@ from dmc.kernels import reference, torch_compiled
 from dmc.pattern import COLUMNS, ROWS, Pattern, SparseIndex
 
 _PATTERN = "Tensor row_pointers, Tensor column_indices, Tensor column_pointers, Tensor row_indices, Tensor column_order"
-_N_PATTERN = 5
+N_PATTERN = 5
 
 
 def pattern_tensors(pattern: Pattern) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
@@ -177,6 +179,16 @@ if _extensions.cuda is not None and torch.version.cuda is not None:  # a torch f
 # What belongs to no device: arguments, shapes, derivatives, autocast ------------------------------------------------
 
 
+class Functions(NamedTuple):
+    """What derivatives are made of: the operators themselves, or what wraps them for torch.func."""
+
+    product: Callable[..., Tensor]
+    sums: Callable[..., tuple[Tensor, Tensor]]
+
+
+_OPERATORS = Functions(masked_product, masked_sums)
+
+
 class _ByEntry(NamedTuple):
     target_by_row: Tensor
     target_by_column: Tensor
@@ -186,8 +198,8 @@ class _ByEntry(NamedTuple):
 
 def _parted(rest: tuple[Any, ...]) -> tuple[tuple[Tensor, ...], _ByEntry, str | None]:
     """What the fused operator is given after both sides: the pattern, what each entry has, and `gathered`."""
-    by_entry = rest[_N_PATTERN : _N_PATTERN + 4]
-    return rest[:_N_PATTERN], _ByEntry(*by_entry), rest[-1] if len(rest) > _N_PATTERN + 4 else None
+    by_entry = rest[N_PATTERN : N_PATTERN + 4]
+    return rest[:N_PATTERN], _ByEntry(*by_entry), rest[-1] if len(rest) > N_PATTERN + 4 else None
 
 
 def _check(
@@ -271,57 +283,102 @@ def _(left: Tensor, right: Tensor, *rest: Tensor | str | None) -> tuple[Tensor, 
     return left.new_empty(()), left.new_empty(left.shape), right.new_empty(right.shape)
 
 
-def _keep_inputs(ctx: Any, inputs: tuple[Tensor, ...], output: object) -> None:
+def keep_inputs(ctx: Any, inputs: tuple[Tensor, ...], output: object) -> None:
     ctx.save_for_backward(*inputs)
 
 
-def _product_backward(ctx: Any, d_observed: Tensor) -> tuple[Tensor | None, ...]:
-    return *masked_sums(d_observed, *ctx.saved_tensors), *(None,) * _N_PATTERN
+def product_backward(ctx: Any, d_observed: Tensor, functions: Functions | None = None) -> tuple[Tensor | None, ...]:
+    functions = functions or _OPERATORS
+    return *functions.sums(d_observed, *ctx.saved_tensors), *(None,) * N_PATTERN
 
 
-def _sums_backward(ctx: Any, d_by_row: Tensor, d_by_column: Tensor) -> tuple[Tensor | None, ...]:
+def sums_backward(
+    ctx: Any, d_by_row: Tensor, d_by_column: Tensor, functions: Functions | None = None
+) -> tuple[Tensor | None, ...]:
     # <by_row, d_by_row> + <by_column, d_by_column> = Σ v (d_by_row_i·right_j + left_i·d_by_column_j)
+    product, sums = functions or _OPERATORS
     values, left, right, *pattern = ctx.saved_tensors
-    d_values = masked_product(d_by_row, right, *pattern) + masked_product(left, d_by_column, *pattern)
-    return d_values, *masked_sums(values, d_by_row, d_by_column, *pattern), *(None,) * _N_PATTERN
+    d_values = product(d_by_row, right, *pattern) + product(left, d_by_column, *pattern)
+    return d_values, *sums(values, d_by_row, d_by_column, *pattern), *(None,) * N_PATTERN
 
 
-def _keep_gradients(ctx: Any, inputs: tuple[Tensor | str | None, ...], output: tuple[Tensor, ...]) -> None:
-    if any(ctx.needs_input_grad[2:]):
-        raise ValueError(
-            "a target or its weights require a gradient, which the fused loss does not have; detach them, or write the "
-            "loss with the predictions of the masked product"
-        )
+def keep_gradients(ctx: Any, inputs: tuple[Tensor | str | None, ...], output: tuple[Tensor, ...]) -> None:
+    refuse_differentiated_targets(ctx.needs_input_grad[2:])
     ctx.save_for_backward(*inputs[:-1], *output[1:])  # all but `gathered`, which is no tensor
     ctx.set_materialize_grads(False)  # a second derivative that nobody asks for is None, and costs nothing
 
 
-def _loss_backward(
-    ctx: Any, d_loss: Tensor | None, dd_left: Tensor | None, dd_right: Tensor | None
+def refuse_differentiated_targets(differentiated: Iterable[bool]) -> None:
+    """Of what the fused loss is given after both sides, nothing may be differentiated."""
+    if any(differentiated):
+        raise ValueError(
+            "a target or its weights require a gradient, which the fused loss does not have; detach them, or write the "
+            "loss with the predictions of the masked product"
+        )
+
+
+def loss_backward(
+    ctx: Any,
+    d_loss: Tensor | None,
+    dd_left: Tensor | None,
+    dd_right: Tensor | None,
+    functions: Functions | None = None,
 ) -> tuple[Tensor | None, ...]:
     left, right, *rest, d_left, d_right = ctx.saved_tensors
-    pattern, by_entry, _ = _parted(tuple(rest))
     by_left = by_right = None
     if d_loss is not None:
         by_left, by_right = d_loss * d_left, d_loss * d_right
     if dd_left is not None or dd_right is not None:  # d_left and d_right were differentiated in their turn
         dd_left = torch.zeros_like(left) if dd_left is None else dd_left
         dd_right = torch.zeros_like(right) if dd_right is None else dd_right
-        residual = masked_product(left, right, *pattern) - by_entry.target_by_row
-        along = masked_product(dd_left, right, *pattern) + masked_product(left, dd_right, *pattern)
-        if by_entry.weights_by_row is not None:
-            residual, along = by_entry.weights_by_row * residual, by_entry.weights_by_row * along
-        terms = (masked_sums(along, left, right, *pattern), masked_sums(residual, dd_left, dd_right, *pattern))
-        for more_left, more_right in terms:
-            by_left = more_left if by_left is None else by_left + more_left
-            by_right = more_right if by_right is None else by_right + more_right
-    return by_left, by_right, *(None,) * (_N_PATTERN + len(by_entry) + 1)
+        more_left, more_right = hessian_product(left, right, tuple(rest), dd_left, dd_right, functions)
+        by_left = more_left if by_left is None else by_left + more_left
+        by_right = more_right if by_right is None else by_right + more_right
+    return by_left, by_right, *(None,) * (N_PATTERN + len(_ByEntry._fields) + 1)
 
 
-masked_product.register_autograd(_product_backward, setup_context=_keep_inputs)
-masked_sums.register_autograd(_sums_backward, setup_context=_keep_inputs)
-masked_residual_grad.register_autograd(_loss_backward, setup_context=_keep_gradients)
+def hessian_product(
+    left: Tensor,
+    right: Tensor,
+    rest: tuple[Tensor | None, ...],
+    along_left: Tensor,
+    along_right: Tensor,
+    functions: Functions | None = None,
+) -> tuple[Tensor, Tensor]:
+    """The derivative of the fused loss's gradient along a direction; `rest`: the pattern and what each entry has."""
+    product, sums = functions or _OPERATORS
+    pattern, by_entry, _ = _parted(rest)
+    residual = product(left, right, *pattern) - by_entry.target_by_row
+    along = product(along_left, right, *pattern) + product(left, along_right, *pattern)
+    if by_entry.weights_by_row is not None:
+        residual, along = by_entry.weights_by_row * residual, by_entry.weights_by_row * along
+    by_left, by_right = sums(along, left, right, *pattern)
+    more_left, more_right = sums(residual, along_left, along_right, *pattern)
+    return by_left + more_left, by_right + more_right
+
+
+def one_by_one(operator: Callable[..., Tensor | tuple[Tensor, ...]]) -> Callable[..., tuple[Any, Any]]:
+    """A rule for torch.vmap: the operator on each of a batch, which has as many passes over the entries."""
+
+    def rule(info: Any, in_dims: tuple[int | None, ...], *inputs: Any) -> tuple[Any, Any]:
+        batches = [None if dim is None else value.unbind(dim) for value, dim in zip(inputs, in_dims, strict=True)]
+        outputs = [
+            operator(*(value if batch is None else batch[i] for value, batch in zip(inputs, batches, strict=True)))
+            for i in range(info.batch_size)
+        ]
+        if isinstance(outputs[0], Tensor):
+            return torch.stack(outputs), 0  # type: ignore[arg-type]
+        parts = tuple(torch.stack(part) for part in zip(*outputs, strict=True))
+        return parts, (0,) * len(parts)
+
+    return rule
+
+
+masked_product.register_autograd(product_backward, setup_context=keep_inputs)
+masked_sums.register_autograd(sums_backward, setup_context=keep_inputs)
+masked_residual_grad.register_autograd(loss_backward, setup_context=keep_gradients)
 
 for _operator in (masked_product, masked_sums, masked_residual_grad):
+    _operator.register_vmap(one_by_one(_operator))
     for _device in ("cpu", "cuda"):
         _operator.register_autocast(_device, torch.float32)

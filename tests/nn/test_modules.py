@@ -1,6 +1,7 @@
 """Matrix completion inside torch models."""
 
 import copy
+import doctest
 import re
 import subprocess
 import sys
@@ -11,7 +12,7 @@ import pytest
 torch = pytest.importorskip("torch")
 
 import dmc  # noqa: E402
-from dmc.nn import CompressedFactorization, MaskedProduct  # noqa: E402
+from dmc.nn import CompressedFactorization, MaskedProduct, modules  # noqa: E402
 
 
 @pytest.fixture(autouse=True)
@@ -118,12 +119,96 @@ def test_the_start():
     started = CompressedFactorization(observed.shape, 4, 2, 0.1, seed=3, observations=observed).factors()
     for got, expected in zip(started.arrays, dmc.initial.compressed(observed, 4, 2, 0.1, seed=3).arrays, strict=True):
         np.testing.assert_array_equal(got, expected)
-    unseen = CompressedFactorization((30, 20), 4, 2, 0.1, seed=3)
-    assert unseen.U.dtype == torch.float32
-    expected = dmc.initial.gaussian((30, 20), 8, 2, 0.1, seed=3, dtype=np.float32)
-    for got, wanted in zip(unseen.factors().arrays, expected.arrays, strict=True):
-        np.testing.assert_array_equal(got, wanted)
-    assert "30×20, width 8" in repr(unseen)
+
+
+@pytest.mark.parametrize("depth", [0, 1, 2, 5])
+@pytest.mark.parametrize(("shape", "rank"), [((30, 20), 4), ((7, 50), 7), ((1, 9), 1), ((200, 3), 2)])
+def test_the_start_without_data(shape, rank, depth):
+    """Orthonormal columns, whose product has entries of the size that was asked for."""
+    model = CompressedFactorization(shape, rank, depth, scale=0.1, seed=3)
+    start, width = model.factors(), min(2 * rank, *shape)
+    assert f"{shape[0]}×{shape[1]}, width {width}" in repr(model)
+    assert {array.dtype for array in start.arrays} == {np.dtype(np.float32)}
+    assert np.sqrt(np.mean(start.dense() ** 2)) == pytest.approx(0.1, rel=1e-5)
+    for factor in start.arrays:
+        gram = factor.T @ factor
+        np.testing.assert_allclose(gram, gram[0, 0] * np.eye(width), atol=1e-5 * gram[0, 0])
+    again, other = (CompressedFactorization(shape, rank, depth, scale=0.1, seed=s).factors() for s in (3, 4))
+    assert np.array_equal(again.V, start.V)
+    assert not np.array_equal(other.V, start.V)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize(
+    ("shape", "depth", "unit"),
+    [((40, 30), d, 1.0) for d in (0, 1, 2, 3, 5)] + [((12, 9), 3, 3.0), ((150, 10), 3, 1.0), ((60, 50), 3, 0.3)],
+)
+def test_plain_gradient_descent_leaves_the_start(shape, depth, unit, dtype, one_thread):
+    """At any depth and in any shape, where the values are of order 1."""
+    observed = planted(shape, rank=2)
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(dtype)
+    try:
+        model = CompressedFactorization(shape, 4, depth)
+    finally:
+        torch.set_default_dtype(before)
+    plan, target = MaskedProduct(observed), unit * torch.tensor(observed.values).to(dtype)
+    optimiser = torch.optim.SGD(model.parameters(), lr=1e-3, momentum=0.9)
+    for _ in range(300):
+        optimiser.zero_grad()
+        loss = model.loss(plan, target)
+        loss.backward()
+        optimiser.step()
+    assert loss.dtype == dtype
+    assert loss.item() < 0.1 * 0.5 * target.square().sum().item()
+
+
+@pytest.mark.parametrize("biases", [False, True])
+def test_sides_and_what_is_made_of_them(biases):
+    observed = planted()
+    model = CompressedFactorization(observed.shape, 4, 2, scale=0.5, biases=biases, observations=observed)
+    with torch.no_grad():
+        for bias in (model.row_bias, model.column_bias) if biases else ():
+            bias.normal_()
+    X = torch.tensor(model.factors().dense())
+    left, right = model.sides()
+    torch.testing.assert_close(left @ right.T, X, rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(model.dense(), X, rtol=1e-12, atol=1e-12)
+    for shape in ((20,), (20, 3), (2, 5, 20, 3)):
+        x = torch.randn(shape, dtype=torch.float64, requires_grad=True)
+        torch.testing.assert_close(model.matmul(x), X @ x, rtol=1e-12, atol=1e-12)
+        model.matmul(x).sum().backward()
+        torch.testing.assert_close(x.grad, X.sum(0).reshape(20, *(1,) * (len(shape) > 1)).expand(shape))
+    assert model.U.grad.any()
+
+
+def test_functional_calls():
+    """torch.func through the modules: derivatives by the parameters, and models of a batch in one call."""
+    observed = planted()
+    models = [CompressedFactorization(observed.shape, 4, 2, 1.0, seed=s, biases=True).double() for s in (0, 1)]
+    plan, target = MaskedProduct(observed), torch.tensor(observed.values)
+    parameters = [dict(model.named_parameters()) for model in models]
+
+    def loss(parameters):
+        return (torch.func.functional_call(models[0], parameters, (plan,)) - target).square().sum() / 2
+
+    expected = []
+    for model in models:
+        model.loss(plan, target).backward()
+        expected.append({name: p.grad for name, p in model.named_parameters()})
+    torch.testing.assert_close(torch.func.grad(loss)(parameters[0]), expected[0], rtol=1e-11, atol=1e-11)
+    stacked, _ = torch.func.stack_module_state(models)
+    by_batch = torch.func.vmap(torch.func.grad(loss))(stacked)
+    torch.testing.assert_close(by_batch["U"][1], expected[1]["U"], rtol=1e-11, atol=1e-11)
+    jacobian = torch.func.jacrev(lambda p: torch.func.functional_call(models[0], p, (plan,)))(parameters[0])
+    residual = models[0](plan) - target
+    torch.testing.assert_close(
+        torch.einsum("e,eij->ij", residual, jacobian["V"]), expected[0]["V"], rtol=1e-11, atol=1e-11
+    )
+
+
+def test_the_examples():
+    assert doctest.testmod(modules).failed == 0
 
 
 def test_gradient_descent_in_groups_is_discrepant_descent(one_thread):
@@ -282,6 +367,14 @@ def test_in_the_workers_of_a_loader():
             ValueError,
             "shape is (3, 4) and the observations are of (30, 20); make them equal",
         ),
+        (lambda p, L, R, t: CompressedFactorization((3, 4), 2, -1), ValueError, "depth is -1; it has to be at least 0"),
+        (lambda p, L, R, t: CompressedFactorization((3, 4), 2, scale=0.0), ValueError, "scale is 0; it has to lie"),
+        (
+            lambda p, L, R, t: CompressedFactorization((3, 4), 2).matmul(torch.ones(3, 2)),
+            ValueError,
+            "x has shape (3, 2); give (4,) or (…, 4, j): a row for each column of the 3×4 matrix",
+        ),
+        (lambda p, L, R, t: CompressedFactorization((3, 4), 2).matmul(torch.tensor(1.0)), ValueError, "x has shape ()"),
         (
             lambda p, L, R, t: CompressedFactorization((3, 4), 2).at(torch.tensor([3]), torch.tensor([0])),
             IndexError,

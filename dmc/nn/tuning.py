@@ -1,0 +1,360 @@
+"""Four ways to fine-tune a pretrained torch model: linear probe, one layer, a skip connection, everything."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Self
+
+import torch
+from torch import Tensor, nn
+
+from dmc import _checks
+from dmc.nn.collapse import Pooling, call, pooled, some
+
+__all__ = ["FullTuning", "LayerTuning", "LinearProbe", "SkipConnectionTuning"]
+
+_MARK = "_dmc_tuning"  # the model's attribute while it is tuned
+_PROJECTION = "skip_projection.weight"
+
+
+class LinearProbe:
+    """Only the head is trained.
+
+    Parameters
+    ----------
+    head : str
+        Name of the last module, as in ``model.named_modules()``.
+
+    See Also
+    --------
+    SkipConnectionTuning : what the four ways share, and an example.
+    """
+
+    def __init__(self, head: str) -> None:
+        self.head = head
+        self.model: nn.Module | None = None
+        self._before: dict[str, Tensor] = {}
+        self._required_grad: dict[str, bool] = {}
+        self._handles: list[Any] = []
+
+    @property
+    def _names(self) -> list[str]:
+        """Modules that are trained."""
+        return [self.head]
+
+    # --- coming and going
+
+    def attach(self, model: nn.Module) -> Self:
+        """Freeze the model but for what is trained.
+
+        Parameters
+        ----------
+        model : torch.nn.Module
+            On its device, before it is wrapped in DistributedDataParallel, and before optimisers are made. Batch
+            normalisation that is frozen keeps its running statistics, in train mode too.
+
+        Raises
+        ------
+        ValueError
+            If a module is not there or has no parameters, or the model or this object is attached already.
+        """
+        self._check(model)
+        self.model = model
+        setattr(model, _MARK, self)
+        self._required_grad = {name: p.requires_grad for name, p in model.named_parameters()}
+        self._before = {name: value.detach().clone() for name, value in self._own().items()}
+        model.requires_grad_(False)
+        for name in self._names:
+            model.get_submodule(name).requires_grad_(True)
+        trained = {id(m) for name in self._names for m in model.get_submodule(name).modules()}
+        for module in model.modules():
+            if id(module) not in trained and getattr(module, "running_mean", None) is not None:
+                self._handles.append(module.register_forward_pre_hook(_evaluate))
+        return self
+
+    def unload(self) -> None:
+        """Put the model back as it was before: weights, `requires_grad`, hooks. What was learnt is in `state_dict`."""
+        model = self._attached
+        with torch.no_grad():
+            for name, value in self._own().items():
+                value.copy_(self._before[name])
+        for name, parameter in model.named_parameters():
+            parameter.requires_grad_(self._required_grad[name])
+            parameter.grad = None
+        for handle in self._handles:
+            handle.remove()
+        delattr(model, _MARK)
+        self.model, self._handles, self._before = None, [], {}
+
+    def _check(self, model: nn.Module) -> None:
+        if not isinstance(model, nn.Module):
+            raise TypeError(f"model is {type(model).__name__}; give a torch.nn.Module")
+        if isinstance(model, nn.parallel.DistributedDataParallel):
+            raise ValueError(
+                "the model is wrapped in DistributedDataParallel, which has its list of parameters; attach before"
+            )
+        if self.model is not None:
+            raise ValueError(f"this {type(self).__name__} is attached already; unload it, or make another")
+        if hasattr(model, _MARK):
+            raise ValueError(f"the model is being tuned by a {type(getattr(model, _MARK)).__name__}; unload that first")
+        named = dict(model.named_modules())
+        for name in self._names:
+            if name not in named:
+                raise ValueError(f"{name!r} is no module of the model; there are {some(named)}")
+            if not any(True for _ in named[name].parameters()):
+                raise ValueError(f"{name or 'the model'!r} has no parameters to train; choose a module that has")
+
+    @property
+    def _attached(self) -> nn.Module:
+        if self.model is None:
+            raise ValueError(f"this {type(self).__name__} is not attached to a model; call attach first")
+        return self.model
+
+    # --- what is trained
+
+    def parameters(self) -> Iterator[nn.Parameter]:
+        """What an optimiser is given."""
+        return (p for p in self._attached.parameters() if p.requires_grad)
+
+    @property
+    def n_parameters(self) -> int:
+        """How many numbers are trained."""
+        return sum(p.numel() for p in self.parameters())
+
+    @property
+    def share(self) -> float:
+        """The share of the model's parameters that is trained."""
+        return self.n_parameters / sum(p.numel() for p in self._attached.parameters())
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """What is trained and nothing else, by the names of the model's own `state_dict`."""
+        return {name: value.detach() for name, value in self._own().items()}
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """Take over what was trained elsewhere.
+
+        Raises
+        ------
+        ValueError
+            If the names or shapes are others than those of `state_dict`.
+        """
+        here = self.state_dict()
+        for name in sorted(set(here) ^ set(state)):
+            where = "is missing" if name in here else "belongs to nothing that is trained here"
+            raise ValueError(
+                f"state: {name!r} {where}; give the state_dict of a {type(self).__name__} of the same modules"
+            )
+        for name, value in state.items():
+            if value.shape != here[name].shape:
+                raise ValueError(
+                    f"state: {name!r} has shape {tuple(value.shape)} and the model's {tuple(here[name].shape)}; "
+                    "give that of a model of the same size"
+                )
+        with torch.no_grad():
+            for name, value in state.items():
+                here[name].copy_(value)
+
+    def _own(self) -> dict[str, Tensor]:
+        """Parameters and buffers of the modules that are trained."""
+        model, prefixes = self._attached, tuple(f"{name}." if name else "" for name in self._names)
+        return {name: value for name, value in model.state_dict(keep_vars=True).items() if name.startswith(prefixes)}
+
+
+class FullTuning(LinearProbe):
+    """Every parameter is trained.
+
+    See Also
+    --------
+    SkipConnectionTuning : what the four ways share, and an example.
+    """
+
+    def __init__(self) -> None:
+        super().__init__("")
+
+
+class LayerTuning(LinearProbe):
+    """One layer and the head are trained.
+
+    Parameters
+    ----------
+    layer : str
+        Name of the layer: any module, such as one block of a transformer.
+    head : str
+        Name of the last module.
+
+    See Also
+    --------
+    SkipConnectionTuning : what the four ways share, and an example.
+    """
+
+    def __init__(self, layer: str, head: str) -> None:
+        super().__init__(head)
+        self.layer = layer
+
+    @property
+    def _names(self) -> list[str]:
+        return [self.layer, self.head]
+
+    def _check(self, model: nn.Module) -> None:
+        super()._check(model)
+        if f"{self.layer}.".startswith(f"{self.head}.") or f"{self.head}.".startswith(f"{self.layer}."):
+            raise ValueError(f"layer {self.layer!r} and head {self.head!r} are one inside the other; choose two apart")
+
+
+class SkipConnectionTuning(LayerTuning):
+    """One intermediate layer and the head are trained, and the layer's output is added to what enters the head.
+
+    The skip connection lets the features collapse onto their classes by the training of one layer, at a share of the
+    parameters of full tuning. It is not always better than the layer alone: compare (`LinearProbe`, `LayerTuning` and
+    `FullTuning` have the same interface).
+
+    Parameters
+    ----------
+    layer : str
+        Name of the layer, as in ``model.named_modules()``. If its output is a tuple, the first of it counts.
+    head : str
+        Name of the last module, whose first argument are the features.
+    pooling : {"flatten", "mean"} or callable
+        How the layer's output becomes of the features' shape, where it has more dimensions: see `collapse_by_layer`.
+        For a head on the first token, ``lambda output: output[:, 0]``.
+
+    Raises
+    ------
+    ValueError
+        If `pooling` is none of these.
+
+    References
+    ----------
+    X. Li et al., "Principled and efficient transfer learning of deep models via neural collapse", 2022
+    (arXiv 2212.12206).
+
+    Examples
+    --------
+    >>> import torch, dmc
+    >>> _ = torch.manual_seed(0)
+    >>> body = [layer for _ in range(3) for layer in (torch.nn.Linear(8, 8), torch.nn.ReLU())]
+    >>> model = torch.nn.Sequential(*body, torch.nn.Linear(8, 2))
+    >>> tuning = dmc.nn.SkipConnectionTuning("2", head="6").attach(model)
+    >>> sorted(tuning.state_dict())
+    ['2.bias', '2.weight', '6.bias', '6.weight']
+    >>> x, y = torch.randn(64, 8), torch.arange(64) % 2
+    >>> x[:, 0] += 3 * y
+    >>> optimiser = torch.optim.Adam(tuning.parameters(), lr=1e-2)
+    >>> for _ in range(200):
+    ...     optimiser.zero_grad()
+    ...     loss = torch.nn.functional.cross_entropy(model(x), y)
+    ...     loss.backward()
+    ...     optimiser.step()
+    >>> loss.item() < 0.3
+    True
+    >>> learnt = {name: value.clone() for name, value in tuning.state_dict().items()}
+    >>> tuning.unload()
+    >>> tuning.attach(model).load_state_dict(learnt)
+    """
+
+    def __init__(self, layer: str, head: str, pooling: Pooling = "mean") -> None:
+        super().__init__(layer, head)
+        if not callable(pooling):
+            _checks.choice(pooling, "pooling", ("flatten", "mean"))
+        self.pooling = pooling
+        self.projection: nn.Linear | None = None
+        self._output: Tensor | None = None
+
+    def attach(self, model: nn.Module, inputs: Any = None) -> Self:
+        """Freeze the model but for what is trained, and connect the layer to the head.
+
+        Parameters
+        ----------
+        model : torch.nn.Module
+            As for `LinearProbe.attach`.
+        inputs : tensor, tuple or dict, optional
+            One batch, as the model takes it: needed where the layer is not as wide as the features. A linear projection
+            between them, without bias and orthogonal at the start (by torch's generator), is then trained too.
+
+        Raises
+        ------
+        ValueError
+            As in `LinearProbe.attach`; if the layer's output does not fit the features.
+        """
+        super().attach(model)
+        layer, head = (model.get_submodule(name) for name in (self.layer, self.head))
+        self._handles += [layer.register_forward_hook(self._keep), head.register_forward_pre_hook(self._add)]
+        if inputs is not None:
+            try:
+                self._connect(model, inputs, head)
+            except BaseException:
+                self.unload()
+                raise
+        return self
+
+    def unload(self) -> None:
+        super().unload()
+        self.projection, self._output = None, None
+
+    def parameters(self) -> Iterator[nn.Parameter]:
+        yield from super().parameters()
+        if self.projection is not None:
+            yield from self.projection.parameters()
+
+    def _own(self) -> dict[str, Tensor]:
+        own = super()._own()
+        if self.projection is not None:
+            own[_PROJECTION] = self.projection.weight
+        return own
+
+    def _connect(self, model: nn.Module, inputs: Any, head: nn.Module) -> None:
+        """Run the model once, and put a projection between widths that differ."""
+        seen: list[tuple[Tensor, Tensor]] = []
+        handle = head.register_forward_pre_hook(lambda _, given: seen.append(self._both(given[0])), prepend=True)
+        training = [module for module in model.modules() if module.training]
+        model.eval()
+        self._handles.pop().remove()  # the addition, which would refuse
+        try:
+            with torch.no_grad():
+                call(model, inputs)
+        finally:
+            handle.remove()
+            self._handles.append(head.register_forward_pre_hook(self._add))
+            for module in training:
+                module.training = True
+        output, features = seen[-1]
+        self._output = None
+        if output.shape[:-1] != features.shape[:-1]:
+            raise ValueError(self._misfit(output, features))
+        if output.shape != features.shape:
+            width, wanted = output.shape[-1], features.shape[-1]
+            projection = nn.Linear(width, wanted, bias=False, device=features.device, dtype=features.dtype)
+            nn.init.orthogonal_(projection.weight)
+            self._before[_PROJECTION] = projection.weight.detach().clone()
+            self.projection = projection
+
+    def _keep(self, module: nn.Module, given: Any, output: Any) -> None:
+        self._output = output[0] if isinstance(output, (tuple, list)) else output
+
+    def _both(self, features: Any) -> tuple[Tensor, Tensor]:
+        """The layer's output, pooled where it has more dimensions than the features; and the features."""
+        if self._output is None:
+            raise ValueError(f"head {self.head!r} ran before layer {self.layer!r}; choose a layer that comes before it")
+        output = self._output
+        if output.ndim > features.ndim == 2:
+            output = pooled(output, self.pooling).to(output.dtype)
+        return output, features
+
+    def _add(self, module: nn.Module, given: tuple[Any, ...]) -> tuple[Any, ...]:
+        output, features = self._both(given[0])
+        self._output = None
+        if self.projection is not None:
+            output = self.projection(output)
+        if output.shape != features.shape:
+            raise ValueError(self._misfit(output, features))
+        return features + output, *given[1:]
+
+    def _misfit(self, output: Tensor, features: Tensor) -> str:
+        fits = output.shape[:-1] == features.shape[:-1]
+        remedy = "give inputs to attach, for a projection" if fits else "give pooling"
+        shapes = tuple(output.shape), tuple(features.shape)
+        return f"layer {self.layer!r} puts out {shapes[0]} and head {self.head!r} takes {shapes[1]}; {remedy}"
+
+
+def _evaluate(module: nn.Module, given: Any) -> None:
+    module.training = False
