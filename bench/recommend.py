@@ -140,6 +140,7 @@ def deep_ratings() -> None:
     """MovieLens 100K, network of width 256 trained on and on: test RMSE along the way, with no, two and three cores."""
     import dmc
     from dmc import kernels, metrics
+    from dmc._group import Share
     from dmc.recommend.network import TUNING
     from dmc.recommend.tables.vocabulary import Vocabulary
     from dmc.solver import initial, steps
@@ -163,7 +164,8 @@ def deep_ratings() -> None:
     ):
         problem = dmc.MaskedLeastSquares(observed, l2=tuple(l2 * count**0.5 for count in counts))
         for depth in (0, 2, 3):
-            start = replace(initial.gaussian(shape, 256, depth, scale, 0, np.float32), **biases)
+            drawn = initial.dealt_gaussian(Share.whole(shape[0]), shape[1], 256, depth, scale, 0, np.float32)
+            start = replace(drawn, **biases)
             course: list[tuple[int, float, float]] = []
 
             def look(info: dmc.StepInfo, course=course) -> bool:

@@ -10,8 +10,10 @@ from typing import Any
 
 import numpy as np
 
+from _adapter_tables import adapters_panels, differences, few_samples, ranks
 from _distributed_tables import dealing, faults, processes, several_machines, sizes
 from _harness import cases, load, main
+from _lecture_figures import follows_full_panels, narrow_panels, separation_panels, speed_panels
 from _recommender_tables import (
     cold_items,
     large_clicks,
@@ -417,6 +419,11 @@ FIGURES = {
     "against_full": against_full_panels,
     "rates": rates_panels,
     "depth": depth_panels,
+    "adapters": adapters_panels,
+    "follows_full": follows_full_panels,
+    "narrow": narrow_panels,
+    "separation": separation_panels,
+    "speed": speed_panels,
 }
 
 
@@ -462,6 +469,7 @@ SECTIONS = (
 PAGES: dict[str, Sequence[Callable[[], list[str]]]] = {
     "README.md": SECTIONS,
     "docs/several-machines.md": (processes, dealing, sizes, faults),
+    "docs/adapters.md": (few_samples, differences, ranks),
 }
 
 

@@ -70,7 +70,68 @@ def sensing() -> None:
         )
 
 
-RUNS = {"fully-observed": fully_observed, "sensing": sensing}
+def parsimony() -> None:
+    """d = 30, rank 3, L = 3, 600 steps: the block form of whitened inputs, with momentum, and without whitening."""
+    rng, d, decay, beta = np.random.default_rng(2), 30, 0.01, 0.9
+    X = rng.standard_normal((d, d))
+    P, _, Qt = np.linalg.svd(X)
+    inputs, of_rank = (P * np.geomspace(1.4, 0.7, d)) @ Qt, target(rng, d) * 3
+    plain = steps.DiscrepantDescent(RATE, 1.0, decay)
+    slow = RATE * (1 - beta), decay / (1 - beta)
+    heavy = steps.Momentum(steps.DiscrepantDescent(slow[0], 1.0, slow[1]), beta)
+    runs = {
+        "whitened": (True, plain, (RATE, decay, 0.0)),
+        "whitened, momentum": (True, heavy, (*slow, beta)),
+        "not whitened": (False, plain, (RATE, decay, 0.0)),
+    }
+    for scale in (0.3, 0.1, 0.03):
+        for name, (whiten, rule, (rate, lam, momentum)) in runs.items():
+            problem = dmc.LinearRegression(inputs, of_rank @ inputs, whiten=whiten)
+            start = initial.orthogonal((d, d), DEPTH, scale)
+            form = diagnostics.parsimony(start, problem.value_and_grad(start)[1], RANK)
+            found = dmc.solve(problem, start, rule, max_steps=600, tol=0)
+            blocks = diagnostics.block_form(found.factors, form)
+            rho = diagnostics.predicted_rho(DEPTH, scale, rate, 600, lam, momentum=momentum)[-1]
+            record(
+                "theory",
+                f"parsimony | ε = {scale:g} | {name}",
+                off_block=max(block.off_block for block in blocks),
+                rest=max(block.rest for block in blocks),
+                rho_deviation=max(abs(block.rho - rho) for block in blocks),
+                rho=float(rho),
+                value=found.value,
+                seconds=found.seconds,
+            )
+
+
+def separation() -> None:
+    """60 orthonormal inputs in 64 dimensions, 10 classes: within ÷ between, layer by layer, by depth, start and ε."""
+    rng, classes, each, d = np.random.default_rng(3), 10, 6, 64
+    X = np.linalg.qr(rng.standard_normal((d, classes * each)))[0]
+    labels = np.repeat(np.arange(classes), each)
+    problem = dmc.LinearRegression(X, np.eye(classes)[labels].T / each**0.5)
+    kinds = {"orthogonal": initial.orthogonal, "normal": initial.normal, "uniform": initial.uniform}
+    cases = [("orthogonal", depth, 0.3) for depth in (3, 5, 7)] + [(kind, 5, 0.3) for kind in ("normal", "uniform")]
+    for kind, depth, scale in [*cases, *(("orthogonal", 4, scale) for scale in (0.5, 0.3, 0.1))]:
+        start = kinds[kind]((classes, d), depth, scale)
+        solution = dmc.solve(problem, start, steps.DiscrepantDescent(0.1), max_steps=6000, tol=0, check_every=100)
+        features, ratios = X, [diagnostics.separation(X.T, labels).within_to_between]
+        for W in diagnostics.layers(solution.factors)[:-1]:
+            features = W @ features
+            ratios.append(diagnostics.separation(features.T, labels).within_to_between)
+        factors = np.array(ratios[1:]) / ratios[:-1]
+        record(
+            "theory",
+            f"separation | {kind} | {depth} layers | ε = {scale:g}",
+            ratios=ratios,
+            smallest_factor=float(factors.min()),
+            largest_factor=float(factors.max()),
+            value=solution.value,
+            seconds=solution.seconds,
+        )
+
+
+RUNS = {"fully-observed": fully_observed, "sensing": sensing, "parsimony": parsimony, "separation": separation}
 
 if __name__ == "__main__":
     main(RUNS)

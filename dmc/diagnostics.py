@@ -110,7 +110,8 @@ def parsimony(start: Factors, gradient: Factors, rank: int) -> Parsimony:
     Parameters
     ----------
     start : Factors
-        Square, from `dmc.initial.orthogonal`.
+        From `dmc.initial.orthogonal`: square, or with as many rows as the rank, where the form holds for all layers but
+        the last.
     gradient : Factors
         Of the problem at the start.
     rank : int
@@ -166,12 +167,19 @@ def block_form(network: Factors, form: Parsimony) -> list[BlockForm]:
 
 
 def predicted_rho(
-    depth: int, scale: float, rate: float, n_steps: int, weight_decay: float = 0.0, square: bool = True
+    depth: int,
+    scale: float,
+    rate: float,
+    n_steps: int,
+    weight_decay: float = 0.0,
+    square: bool = True,
+    momentum: float = 0.0,
 ) -> Matrix:
     """ρ(t) of every layer, t = 0, …, n_steps, as the theory has it.
 
-    Square last layer: ρ_l ← ρ_l (1 − ηλ − η ∏_{k≠l} ρ_k²). A last layer with as many rows as the target's rank:
-    ρ(t) = ε (1 − ηλ)^t in every other layer (derived from Yaras et al., arXiv 2306.01154).
+    Square last layer: ρ_l ← ρ_l (1 − ηλ) − η v_l with v_l ← β v_l + ρ_l ∏_{k≠l} ρ_k². A last layer with as many rows as
+    the target's rank: ρ(t) = ε (1 − ηλ)^t in every other layer, with momentum or without, for no gradient reaches it
+    (derived from Yaras et al., arXiv 2306.01154, whose case is β = 0).
 
     Parameters
     ----------
@@ -184,6 +192,8 @@ def predicted_rho(
     n_steps : int
     square : bool
         Whether the last layer is square.
+    momentum : float
+        β of ``Momentum(DiscrepantDescent(rate, 1, weight_decay), beta)``; weight decay does not pass through it.
 
     Returns
     -------
@@ -191,11 +201,12 @@ def predicted_rho(
         The same for every layer, because all start from ε.
     """
     depth = _checks.integer(depth, "depth", 1)
+    momentum = _checks.real(momentum, "momentum", 0, 1)
     rho = np.empty(n_steps + 1)
-    rho[0] = scale
+    rho[0], velocity = scale, 0.0
     for t in range(n_steps):
-        pull = rate * rho[t] ** (2 * (depth - 1)) if square else 0.0
-        rho[t + 1] = rho[t] * (1 - rate * weight_decay - pull)
+        velocity = momentum * velocity + (rho[t] ** (2 * depth - 1) if square else 0.0)
+        rho[t + 1] = rho[t] * (1 - rate * weight_decay) - rate * velocity
     return rho
 
 

@@ -76,7 +76,7 @@ class Panel:
     xticks: Sequence[str] = ()
 
 
-def panels(diagrams: Sequence[Panel], path: str | os.PathLike[str]) -> None:
+def panels(diagrams: Sequence[Panel], path: str | os.PathLike[str], columns: int | None = None) -> None:
     """Draw diagrams side by side into a file.
 
     Parameters
@@ -84,15 +84,22 @@ def panels(diagrams: Sequence[Panel], path: str | os.PathLike[str]) -> None:
     diagrams : sequence of Panel
     path : path
         Its suffix says the format (.png, .pdf, .svg).
+    columns : int, optional
+        Diagrams in a row; left out: all of them.
 
     Raises
     ------
     ImportError
         If matplotlib is not installed.
     """
-    figure = _figure(figsize=(5.4 * len(diagrams), 3.9), dpi=150)
-    for axes, panel in zip(np.atleast_1d(figure.subplots(1, len(diagrams))), diagrams, strict=True):
+    across = min(columns or len(diagrams), len(diagrams))
+    rows = -(-len(diagrams) // across)
+    figure = _figure(figsize=(5.4 * across, 3.9 * rows), dpi=150)
+    places = figure.subplots(rows, across, squeeze=False).ravel()
+    for axes, panel in zip(places, diagrams, strict=False):
         _draw(axes, panel)
+    for axes in places[len(diagrams) :]:
+        axes.set_axis_off()
     figure.savefig(path)
 
 

@@ -1,7 +1,10 @@
-"""Progressive separation: layer by layer, a trained deep network moves the classes of scikit-learn's digits apart.
+"""Progressive separation: layer by layer, a trained deep linear network moves classes apart, by the same factor each.
 
-A linear network of six layers on whitened images, one-hot labels. Its loss is then ½‖W_6⋯W_1 − Y Xᵀ‖² up to a constant,
-so that the network is fitted as a fully observed 10×64 matrix.
+Sixty of scikit-learn's digits, six of each class, in their 64 dimensions: fewer samples than dimensions, made
+orthonormal, so that the inputs themselves say nothing of the classes. What the network has not learnt passes every
+layer with the start's ε, what it has learnt with a size near one: the variance within the classes over that between
+them falls by about ε² a layer (Wang et al., arXiv 2311.02960), whatever the depth. Random starts of the same norm ε,
+most of whose singular values are smaller, separate faster.
 """
 
 import sys
@@ -14,40 +17,59 @@ import dmc
 from dmc import diagnostics, plots
 from dmc.solver import initial, steps
 
-DEPTH, SCALE = 6, 0.5
+CLASSES, EACH = 10, 6
 
 
-def main(folder: str = ".", n_steps: int = 4000) -> Path:
+def digits() -> tuple[np.ndarray, np.ndarray]:
+    """(64, 60) orthonormal images, and (60,) their digits."""
     images, labels = load_digits(return_X_y=True)
-    centred = images - images.mean(axis=0)
-    P, s, _ = np.linalg.svd(centred, full_matrices=False)
-    X = P[:, s > 1e-6 * s[0]].T  # whitened: X Xᵀ = I
-    Y = np.eye(10)[labels].T
-    Y = Y - Y.mean(axis=1, keepdims=True)
-    target = Y @ X.T
-    problem = dmc.LeastSquares(target / np.linalg.norm(target, 2))
-    start = initial.orthogonal(problem.matrix.shape, DEPTH, SCALE)
-    found = dmc.solve(problem, start, steps.DiscrepantDescent(0.05), max_steps=n_steps, tol=1e-6).factors
+    chosen = np.concatenate([np.flatnonzero(labels == c)[:EACH] for c in range(CLASSES)])
+    P, _, Qt = np.linalg.svd(images[chosen].T - images[chosen].mean(), full_matrices=False)
+    return P @ Qt, labels[chosen]
 
-    lines = []
-    for name, network, style in (
-        ("at the start", start, {"color": "0.6", "marker": "o", "linestyle": "--"}),
-        ("trained", found, {"color": "C1", "marker": "o"}),
-    ):
-        features, ratios = X, [diagnostics.separation(X.T, labels).within_to_between]
-        for W in diagnostics.layers(network):
-            features = W @ features
-            ratios.append(diagnostics.separation(features.T, labels).within_to_between)
-        lines.append(plots.Line(range(DEPTH + 1), ratios, name, style))
+
+def ratios(X: np.ndarray, labels: np.ndarray, network: dmc.Factors) -> list[float]:
+    """Variance within ÷ between classes: of the inputs, and behind each layer but the last, which is the answer."""
+    features, found = X, [diagnostics.separation(X.T, labels).within_to_between]
+    for W in diagnostics.layers(network)[:-1]:
+        features = W @ features
+        found.append(diagnostics.separation(features.T, labels).within_to_between)
+    return found
+
+
+def trained(X: np.ndarray, labels: np.ndarray, start: dmc.Factors, n_steps: int) -> dmc.Factors:
+    problem = dmc.LinearRegression(X, np.eye(CLASSES)[labels].T / EACH**0.5)  # of singular values 1
+    return dmc.solve(problem, start, steps.DiscrepantDescent(0.1), max_steps=n_steps, tol=0, check_every=100).factors
+
+
+def main(folder: str = ".", n_steps: int = 6000) -> Path:
+    X, labels = digits()
+    shape = CLASSES, len(X)
+
+    def line(start: dmc.Factors, name: str, i: int) -> plots.Line:
+        found = ratios(X, labels, trained(X, labels, start, n_steps))
+        # Larger marks below smaller ones: some lines lie on each other.
+        style = {"color": f"C{i}", "marker": "o", "markersize": 10 - 3 * i}
+        return plots.Line(range(len(found)), found, name, style)
+
+    of_start = ratios(X, labels, initial.orthogonal(shape, 7, 0.3))
+    untrained = plots.Line(range(len(of_start)), of_start, "not trained", {"color": "0.6", "linestyle": "--"})
+    by_depth = [line(initial.orthogonal(shape, depth, 0.3), f"{depth} layers", i) for i, depth in enumerate((3, 5, 7))]
+    kinds = {"orthogonal": initial.orthogonal, "normal": initial.normal, "uniform": initial.uniform}
+    by_kind = [line(start(shape, 5, 0.3), name, i) for i, (name, start) in enumerate(kinds.items())]
+    by_scale = [
+        line(initial.orthogonal(shape, 4, scale), f"ε = {scale:g}", i) for i, scale in enumerate((0.5, 0.3, 0.1))
+    ]
+    labelled = "layer (0: the images)", "variance within ÷ between classes"
     path = Path(folder) / "class_separation.png"
-    panel = plots.Panel(
-        "each layer separates the ten digits further",
-        "layer (0: the whitened images)",
-        "variance within ÷ between classes",
-        lines,
-        yscale="log",
+    plots.panels(
+        [
+            plots.Panel("the same factor at every depth (ε = .3)", *labelled, [*by_depth, untrained], "log"),
+            plots.Panel("from any start of norm ε (5 layers, ε = .3)", *labelled, by_kind, "log"),
+            plots.Panel("the smaller the start, the faster (4 layers)", *labelled, by_scale, "log"),
+        ],
+        path,
     )
-    plots.panels([panel], path)
     return path
 
 

@@ -9,8 +9,10 @@ from example_scripts import EXAMPLES, example
 
 SMALL = {
     "plot_class_separation": {"n_steps": 20},
+    "plot_comparison": {"max_steps": 20},
     "plot_compressed_follows_full": {"n_steps": 30},
-    "plot_depth_and_rank": {"widths": (4, 6), "seeds": 2, "max_steps": 30},
+    "plot_deep_lora": {"ranks": (2, 4), "seeds": 2, "n_steps": 20},
+    "plot_depth_and_rank": {"widths": (4, 6), "scales": (0.1, 0.05), "seeds": 2, "max_steps": 30},
     "plot_law_of_parsimony": {"n_steps": 20},
     "plot_outer_rate": {"n_steps": 40},
     "plot_rank_path": {"d": 60, "rank": 2, "max_steps": 8},

@@ -77,7 +77,7 @@ def complete(
         verbose=interactive(),
         **given(missing_values=missing_values, **bounds),
     )
-    with _names_of(gapped), told_of_interrupts():
+    with names_of(gapped), told_of_interrupts():
         model.fit(gapped.values)
         cells, deviations = _filled(model, where, leave_unknown, std is not None)
     if deviations is not None and std is not None:
@@ -124,7 +124,7 @@ def _quoted(names: Sequence[str]) -> str:
 
 
 @contextmanager
-def _names_of(table: GappedTable) -> Iterator[None]:
+def names_of(table: GappedTable) -> Iterator[None]:
     """Warnings and errors speak of the file's columns and lines, where the library counts those of a matrix."""
     with warnings.catch_warnings(record=True) as told:
         warnings.simplefilter("default")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, Literal
 
 from numpy.typing import NDArray
@@ -10,6 +11,7 @@ from dmc._keeper import Keeper, Snapshot
 from dmc.factors import Factors
 from dmc.solver.callbacks import EarlyStopping, Lowest
 from dmc.solver.loop import Run, Standing
+from dmc.solver.steps import Accepted
 
 NAME = "step"
 Phase = Literal["length", "all"]  # of training: to find the number of steps, and on all ratings
@@ -36,12 +38,9 @@ class Course:
             return None
         numbers = found.numbers
         self._run.n_steps = numbers["n_steps"]
-        state = None
-        if numbers["count"] is not None:
-            mean, square = (_factors(found, name) for name in ("mean", "square"))
-            state = mean, square, numbers["count"]
         factors = _factors(found, "factors")
         assert factors is not None
+        state = None if numbers["count"] is None else _state(found, factors)
         self._found = None  # it is as large as all that is trained
         return Standing(numbers["taken"], factors, state, numbers["scales"])
 
@@ -68,8 +67,12 @@ class Course:
         """Keep where a phase stands."""
         if not self._keeper.keeps:
             return
-        mean, square, count = at.state if at.state is not None else (None, None, None)
+        state: Accepted | None = at.state
+        mean, square, count = (None, None, None) if state is None else state.inner
         known = {"factors": at.factors, "mean": mean, "square": square}
+        if state is not None:
+            there = state.proposed is at.factors  # mostly, and then it is kept once
+            known |= {"accepted": state.factors, "gradient": state.grad, "proposed": None if there else state.proposed}
         known |= {"lowest": lowest and lowest.best, "best": self._watch and self._watch.best}
         arrays: dict[str, NDArray[Any]] = {}
         of_rows: dict[str, NDArray[Any]] = {}
@@ -83,6 +86,8 @@ class Course:
             "scales": at.scales,
         }
         numbers |= {"count": count, "lowest": lowest and lowest.best_value}
+        if state is not None:
+            numbers |= {"accepted": state.value, "share": state.share}
         if self._watch is not None:
             watch = self._watch
             numbers |= {"errors": watch.errors, "best": [watch.best_step, watch.best_error], "mark": watch.mark}
@@ -92,10 +97,22 @@ class Course:
 def moved(at: Standing, device: str) -> Standing:
     """The same on a device."""
     state = at.state
+    factors = at.factors.to(device)
     if state is not None:
-        mean, square, count = state
-        state = mean.to(device), square.to(device), count
-    return at._replace(factors=at.factors.to(device), state=state)
+        mean, square, count = state.inner
+        accepted, gradient, proposed = (f and f.to(device) for f in (state.factors, state.grad, state.proposed))
+        inner = mean.to(device), square.to(device), count
+        state = replace(state, factors=accepted, grad=gradient, proposed=proposed, inner=inner)
+    return at._replace(factors=factors, state=state)
+
+
+def _state(found: Snapshot, factors: Factors) -> Accepted:
+    """Of the step rule, at these factors."""
+    numbers = found.numbers
+    inner = _factors(found, "mean"), _factors(found, "square"), numbers["count"]
+    accepted, gradient = _factors(found, "accepted"), _factors(found, "gradient")
+    proposed = _factors(found, "proposed") or factors
+    return Accepted(accepted, numbers["accepted"], gradient, proposed, inner, numbers["share"])
 
 
 def _add(name: str, factors: Factors, arrays: dict[str, Any], of_rows: dict[str, Any]) -> None:

@@ -15,11 +15,13 @@ from dmc import _checks
 from dmc._group import ALONE, Group
 from dmc.factors import Factors
 from dmc.observations import Observations
-from dmc.solver.solution import StepInfo
+from dmc.solver.solution import StepInfo, waiting
+
+FIRST_WAIT = 100  # steps after which a plateau is told; again whenever they have doubled, for each look costs ten
 
 
 class Progress:
-    """A progress bar on standard error: steps and value.
+    """A progress bar on standard error: steps and value; and on the plateau before a small start escapes, how long yet.
 
     Parameters
     ----------
@@ -34,6 +36,7 @@ class Progress:
     def __init__(self, label: str = "fit", file: TextIO | None = None) -> None:
         self.label, self.file = label, file
         self._bar: Any = None
+        self._asked, self._escape = 0, math.inf  # steps at the last estimate; the step at which it ends by that
 
     def __call__(self, info: StepInfo) -> bool:
         from tqdm import tqdm
@@ -42,12 +45,22 @@ class Progress:
         if first:
             self._bar = tqdm(total=info.max_steps, desc=self.label, unit="step", file=self.file, leave=False)
         self._bar.total = info.max_steps  # which grows, where a fit has several phases
-        self._bar.set_postfix_str(f"value {info.value:.3g}", refresh=first)
+        self._bar.set_postfix_str(f"value {info.value:.3g}{self._wait(info)}", refresh=first)
         self._bar.update(info.n_steps - self._bar.n)
         if info.status is not None:
             self._bar.close()
             self._bar = None
         return False
+
+    def _wait(self, info: StepInfo) -> str:
+        """What is told of a plateau: estimated once, and once more whenever twice as many steps were taken."""
+        if info.plateau is None or info.n_steps < FIRST_WAIT or info.status is not None:
+            self._asked = 0
+            return ""
+        if not self._asked or info.n_steps >= 2 * self._asked or info.n_steps > self._escape:
+            left, self._asked = info.plateau_steps, info.n_steps
+            self._escape = -math.inf if left is None else info.n_steps + left
+        return "" if self._escape < info.n_steps else f", {waiting(max(self._escape - info.n_steps, 1))}"
 
 
 class History:

@@ -36,7 +36,7 @@ class LeastSquares(Problem):
     curvature = 1.0
 
     def __init__(self, matrix: ArrayLike) -> None:
-        self.matrix = _finite_matrix(matrix, "matrix")
+        self.matrix = finite_matrix(matrix, "matrix")
 
     @property
     def device(self) -> Device:
@@ -175,7 +175,8 @@ def _dense_pull_back(factors: Factors, gradient: Array) -> Factors:
     return factors.pull_back(gradient @ factors.right, gradient.T @ factors.left)
 
 
-def _finite_matrix(values: ArrayLike, name: str) -> Array:
+def finite_matrix(values: ArrayLike, name: str) -> Array:
+    """A matrix of finite real numbers, of one row and one column at least; a tensor stays on its device."""
     device = _arrays.of(values) if _arrays.is_tensor(values) else None
     matrix = _checks.as_float(_arrays.place(values, None) if device else values, name)
     if matrix.ndim != 2 or matrix.size == 0:

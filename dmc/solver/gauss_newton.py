@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
+from typing import Protocol
 
 from array_api_compat import array_namespace, device as where
 
@@ -22,13 +24,16 @@ BLOCKED = 16  # widths up to it take the preconditioner of rows, whose Gram matr
 
 def check_applies(step: str, problem: Problem, factors: Factors) -> MaskedLeastSquares:
     """The problem, if it is of the kind that the system is for, with a two-factor model; the step says so."""
+    if not isinstance(problem, MaskedLeastSquares):
+        raise TypeError(
+            f"{step} is for MaskedLeastSquares and this is {type(problem).__name__}, of which it does not know the "
+            "linear systems; take DiscrepantDescent, ScaledDescent or Adam, which need value and gradient alone"
+        )
     if factors.cores or factors.row_bias is not None:
         raise ValueError(
             f"{step} moves two-factor models without cores and row biases; these are {factors!r}: start from "
             "factors.truncate(rank), or take DiscrepantDescent"
         )
-    if not isinstance(problem, MaskedLeastSquares):
-        raise TypeError(f"{step} is for MaskedLeastSquares and this is {type(problem).__name__}; take another step")
     return problem
 
 
@@ -47,6 +52,11 @@ class GaussNewton(Step):
     max_products : int
         Passes over the entries for one step at most.
 
+    Notes
+    -----
+    It is for `MaskedLeastSquares`, and for problems that have a ``normal_equations(factors)`` of their own: what that
+    returns has a ``solve(gradient, tol, max_products)``, about the direction δ of JᵀJ·δ = −gradient.
+
     References
     ----------
     P. Zilber, B. Nadler, "GNMR: a provable one-line algorithm for low rank matrix recovery", 2022 (arXiv 2106.12933).
@@ -59,19 +69,28 @@ class GaussNewton(Step):
         _checks.real(self.tol, "tol", 0, 1, open_ends=True)
         _checks.integer(self.max_products, "max_products", 1)
 
-    def init(self, problem: Problem, factors: Factors) -> tuple[MaskedLeastSquares, float]:
-        return check_applies("GaussNewton", problem, factors), math.inf
+    def init(self, problem: Problem, factors: Factors) -> tuple[Callable[[Factors], Equations], float]:
+        own: Callable[[Factors], Equations] | None = getattr(problem, "normal_equations", None)
+        return own or partial(NormalEquations, check_applies("GaussNewton", problem, factors)), math.inf
 
     def __call__(
-        self, factors: Factors, value: float, grad: Factors, state: tuple[MaskedLeastSquares, float]
-    ) -> tuple[Factors, tuple[MaskedLeastSquares, float]]:
-        problem, before = state
+        self, factors: Factors, value: float, grad: Factors, state: tuple[Callable[[Factors], Equations], float]
+    ) -> tuple[Factors, tuple[Callable[[Factors], Equations], float]]:
+        equations, before = state
         value = float(value)
         floor = math.sqrt(float(array_namespace(grad.U).finfo(grad.U.dtype).eps))
         # What the last step gained, this one's solve may miss; below the floor there is only rounding.
         tol = max(min(self.tol, math.sqrt(value / before)), floor) if 0 < before < math.inf else self.tol
-        delta = NormalEquations(problem, factors).solve(grad, tol, self.max_products)
-        return factors.map(lambda a, d: a + d, delta), (problem, value)
+        delta = equations(factors).solve(grad, tol, self.max_products)
+        return factors.map(lambda a, d: a + d, delta), (equations, value)
+
+
+class Equations(Protocol):
+    """The system of one Gauss–Newton step."""
+
+    def solve(self, gradient: Factors, tol: float, max_products: int) -> Factors:
+        """About the direction δ of JᵀJ·δ = −gradient, to that relative residual, by so many products at most."""
+        ...
 
 
 class NormalEquations:

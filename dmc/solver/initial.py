@@ -1,4 +1,4 @@
-"""Where to start."""
+"""Where to start: from what was observed here, at random by layers in `dmc.solver.layered`."""
 
 from __future__ import annotations
 
@@ -7,14 +7,29 @@ from typing import Any
 import array_api_compat
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
+from scipy import sparse
 from scipy.sparse.linalg import svds
 
 from dmc import _arrays, _checks
 from dmc._group import Share, spread_qr, spread_svd
 from dmc.factors import Array, Factors
 from dmc.observations import Observations
+from dmc.solver.layered import Seed, checked_dtype, gaussian, narrow, normal, orthogonal, uniform
 
-Seed = int | np.random.Generator
+__all__ = [
+    "compressed",
+    "compressed_from",
+    "dealt_gaussian",
+    "dealt_spectral",
+    "gaussian",
+    "narrow",
+    "normal",
+    "orthogonal",
+    "singular",
+    "spectral",
+    "uniform",
+]
+
 Target = Observations | Array
 
 SPARE, POWER_STEPS = 8, 6  # directions beside those that are wanted, and turns, of `dealt_spectral`
@@ -46,10 +61,11 @@ def compressed(target: Target, rank: int, depth: int = 3, scale: float = 1e-2, s
     Factors
         In the target's dtype.
     """
-    rng = np.random.default_rng(seed)
+    rng, target = _checks.generator(seed, "seed"), _checked(target)
     rank = _checks.rank(rank, target.shape)
     depth = _checks.integer(depth, "depth", 0)
     scale = _checks.real(scale, "scale", 0, open_ends=True)
+    checked_dtype(_arrays.numpy_dtype(target.dtype), scale)
     P, _, Q = _truncated_svd(target, rank, rng)
     more = min(2 * rank, *target.shape) - rank
     xp = array_api_compat.array_namespace(P)
@@ -90,69 +106,6 @@ def compressed_from(network: Factors, gradient: Factors, rank: int) -> Factors:
     return Factors(U, _identities(V, layers, scale), V)
 
 
-def orthogonal(
-    shape: tuple[int, int],
-    layers: int = 3,
-    scale: float = 1e-2,
-    seed: Seed = 0,
-    dtype: DTypeLike = np.float64,
-    *,
-    depth: int | None = None,
-) -> Factors:
-    """The full-width deep network W_N⋯W_1 with ε-orthogonal layers: U = W_N, square cores, V = W_1ᵀ.
-
-    Parameters
-    ----------
-    shape : (int, int)
-        Rows and columns of the matrix. The hidden width is the larger of the two.
-    layers : int
-        Number of layers N, at least 2; the Factors have N − 2 cores.
-    scale : float
-        ε: every layer is ε times a matrix with orthonormal rows or columns.
-    seed : int or numpy.random.Generator
-    dtype : dtype
-        float32 or float64.
-    depth : int
-        Old name of `layers`; deprecated.
-    """
-    layers = _checks.renamed("depth", depth, "layers", layers)
-    m, n = _checks.shape(shape)
-    return _semi_orthogonal(m, n, max(m, n), layers, scale, seed, dtype)
-
-
-def narrow(
-    shape: tuple[int, int],
-    width: int,
-    layers: int = 3,
-    scale: float = 1e-2,
-    seed: Seed = 0,
-    dtype: DTypeLike = np.float64,
-    *,
-    depth: int | None = None,
-) -> Factors:
-    """A deep network W_N⋯W_1 that is narrow from the beginning, with random ε-orthogonal layers.
-
-    Parameters
-    ----------
-    shape : (int, int)
-        Rows and columns of the matrix.
-    width : int
-        Hidden width k, at most the smaller of the two.
-    layers : int
-        Number of layers N, at least 2; the Factors have N − 2 cores.
-    scale : float
-        ε: every layer is ε times a matrix with orthonormal rows or columns.
-    seed : int or numpy.random.Generator
-    dtype : dtype
-        float32 or float64.
-    depth : int
-        Old name of `layers`; deprecated.
-    """
-    layers = _checks.renamed("depth", depth, "layers", layers)
-    m, n = _checks.shape(shape)
-    return _semi_orthogonal(m, n, _checks.integer(width, "width", 1, min(m, n)), layers, scale, seed, dtype)
-
-
 def singular(
     target: Target, rank: int, layers: int = 3, scale: float = 1e-2, seed: Seed = 0, *, depth: int | None = None
 ) -> Factors:
@@ -174,10 +127,12 @@ def singular(
     depth : int
         Old name of `layers`; deprecated.
     """
+    rng, target = _checks.generator(seed, "seed"), _checked(target)
     rank = _checks.rank(rank, target.shape)
     layers = _checks.integer(_checks.renamed("depth", depth, "layers", layers), "layers", 2)
     scale = _checks.real(scale, "scale", 0, open_ends=True)
-    P, _, Q = _truncated_svd(target, rank, np.random.default_rng(seed))
+    checked_dtype(_arrays.numpy_dtype(target.dtype), scale)
+    P, _, Q = _truncated_svd(target, rank, rng)
     return Factors(P * scale, _identities(P, layers - 2, scale), Q * scale)
 
 
@@ -196,39 +151,12 @@ def spectral(target: Target, rank: int, seed: Seed = 0) -> Factors:
     Factors
         Without cores, in the target's dtype.
     """
+    rng, target = _checks.generator(seed, "seed"), _checked(target)
     rank = _checks.rank(rank, target.shape)
-    P, s, Q = _truncated_svd(target, rank, np.random.default_rng(seed))
+    P, s, Q = _truncated_svd(target, rank, rng)
     density = target.density if isinstance(target, Observations) else 1.0
     root = (s / density) ** 0.5
     return Factors(P * root, (), Q * root)
-
-
-def gaussian(
-    shape: tuple[int, int],
-    width: int,
-    depth: int = 0,
-    scale: float = 1e-2,
-    seed: Seed = 0,
-    dtype: DTypeLike = np.float64,
-) -> Factors:
-    """Random factors: independent Gaussian entries of standard deviation scale/√width (the outer ones: scale).
-
-    Parameters
-    ----------
-    shape : (int, int)
-        Rows and columns of the matrix.
-    width : int
-        Inner dimension k.
-    depth : int
-        Number of cores.
-    scale : float
-        Standard deviation of the outer factors' entries; the cores have about this spectral norm.
-    seed : int or numpy.random.Generator
-    dtype : dtype
-        float32 or float64.
-    """
-    m, n = _checks.shape(shape)
-    return dealt_gaussian(Share.whole(m), n, width, depth, scale, seed, dtype)
 
 
 def dealt_gaussian(
@@ -240,22 +168,29 @@ def dealt_gaussian(
     seed: Seed = 0,
     dtype: DTypeLike = np.float64,
 ) -> Factors:
-    """What `gaussian` draws, for the rows of one process: whatever their number, each has the same row of U.
+    """Independent normal entries for the rows of one process: whatever their number, each has the same row of U.
+
+    Unlike those of `gaussian` the factors are given by their entries, for the norm of a layer grows with its rows.
 
     Parameters
     ----------
     share : Share
         The rows of this process.
     n_columns : int
-    width, depth, scale, seed, dtype
-        As of `gaussian`; the generator in the same state in all processes.
+    width, depth : int
+        Inner dimension, and number of cores.
+    scale : float
+        Standard deviation of the outer factors' entries; over √width that of the cores', whose spectral norm is then
+        about twice the scale.
+    seed : int or numpy.random.Generator
+        The same, or in the same state, in all processes.
+    dtype : dtype
+        float32 or float64.
     """
     width = _checks.integer(width, "width", 1)
     depth = _checks.integer(depth, "depth", 0)
     scale = _checks.real(scale, "scale", 0, open_ends=True)
-    if np.dtype(dtype) not in (np.dtype(np.float32), np.dtype(np.float64)):
-        raise TypeError(f"dtype is {np.dtype(dtype)}; choose float32 or float64")
-    rng = np.random.default_rng(seed)
+    dtype, rng = checked_dtype(dtype, scale), _checks.generator(seed, "seed")
 
     def draw(of: np.random.Generator, rows: int, deviation: float) -> NDArray[Any]:
         return (deviation * of.standard_normal((rows, width))).astype(dtype)
@@ -284,6 +219,7 @@ def dealt_spectral(observations: Observations, rank: int, seed: Seed, share: Sha
     ----------
     N. Halko, P. Martinsson, J. Tropp, "Finding structure with randomness", 2011 (arXiv 0909.4061).
     """
+    _check_finite(observations)
     group, matrix, n = share.group, observations.to_scipy(), observations.shape[1]
     width = min(rank + SPARE, n)
     Q = np.random.default_rng(seed).standard_normal((n, width)).astype(matrix.dtype)
@@ -293,6 +229,40 @@ def dealt_spectral(observations: Observations, rank: int, seed: Seed, share: Sha
     density = group.sum(observations.n_observed) / (group.sum(observations.shape[0]) * n)
     root = ((s / density) ** 0.5).astype(matrix.dtype)[:rank]
     return Factors((P @ turn.T)[:, :rank] * root, (), Q[:, :rank] * root)
+
+
+def _checked(target: Any) -> Target:
+    """Observations, or a matrix of finite numbers."""
+    if isinstance(target, Observations):
+        _check_finite(target)
+        return target
+    if target is None or hasattr(target, "observations"):
+        what = "None" if target is None else type(target).__name__
+        raise TypeError(f"what to start from is {what}; give its Observations, or a matrix")
+    if sparse.issparse(target):
+        raise TypeError(
+            "the matrix to start from is sparse, where zero may be a value or a gap; give dmc.observe(matrix), or "
+            "matrix.toarray()"
+        )
+    device = _arrays.of(target) if _arrays.is_tensor(target) else None
+    matrix = _checks.as_float(target if device is None else _arrays.place(target, None), "the matrix to start from")
+    if matrix.ndim != 2 or 0 in matrix.shape:
+        raise ValueError(
+            f"what to start from has shape {matrix.shape}; give Observations, or a matrix of rows and columns"
+        )
+    if np.isnan(matrix).any():
+        raise ValueError(
+            f"the matrix to start from holds {_checks.count(int(np.isnan(matrix).sum()), 'NaN')}; where they mark what "
+            "is missing, give dmc.observe(matrix)"
+        )
+    _checks.finite(matrix, "the matrix to start from")
+    return _arrays.place(matrix, device)
+
+
+def _check_finite(observations: Observations) -> None:
+    xp = array_api_compat.array_namespace(observations.values)
+    if not bool(xp.all(xp.isfinite(observations.values))):
+        _checks.finite(_arrays.place(observations.values, None), "observations.values")
 
 
 def _truncated_svd(target: Target, rank: int, rng: np.random.Generator) -> tuple[Array, Array, Array]:
@@ -330,19 +300,6 @@ def _identities(like: Array, count: int, scale: float) -> tuple[Array, ...]:
     """Cores for a factor like this one: `scale` times the identity."""
     xp = array_api_compat.array_namespace(like)
     return (scale * xp.eye(like.shape[1], dtype=like.dtype, device=array_api_compat.device(like)),) * count
-
-
-def _semi_orthogonal(m: int, n: int, width: int, layers: int, scale: float, seed: Seed, dtype: DTypeLike) -> Factors:
-    layers = _checks.integer(layers, "layers", 2)
-    scale = _checks.real(scale, "scale", 0, open_ends=True)
-    rng = np.random.default_rng(seed)
-
-    def layer(rows: int, columns: int) -> NDArray[Any]:
-        larger = max(rows, columns)
-        Q = np.linalg.qr(rng.standard_normal((larger, min(rows, columns))))[0]
-        return (scale * (Q if rows >= columns else Q.T)).astype(dtype)
-
-    return Factors(layer(m, width), [layer(width, width) for _ in range(layers - 2)], layer(n, width))
 
 
 def _complement(basis: Array, columns: int, rng: np.random.Generator) -> Array:

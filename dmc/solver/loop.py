@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from types import TracebackType
 from typing import Any, NamedTuple
 
@@ -16,12 +16,15 @@ import numpy as np
 from dmc import _arrays, _checks
 from dmc._group import ALONE, Group
 from dmc.factors import Array, Factors
+from dmc.solver.arguments import check_arguments
+from dmc.solver.plateau import steps_left, told_if_waiting
 from dmc.solver.problem import MaskedLeastSquares
 from dmc.solver.protocol import Problem, Step, group_of
 from dmc.solver.solution import Solution, Status, StepInfo
 
 Callback = Callable[[StepInfo], object]
 
+LEARNT = 0.9  # of the first value: above it a small start may not have escaped
 GAIN = 0.9  # of the last value: above it a step gains nothing, where only rounding is left
 
 
@@ -37,12 +40,15 @@ class Look:
         Without arguments; returns the `Factors`. Called at once, and only if somebody looks on.
     status : Status or None
         How the phase ends here, by what was measured; None: it goes on. A point that is NONFINITE is shown to nobody.
+    plateau : callable or None
+        As in `StepInfo`.
     """
 
     value: float
     gradient_ratio: float
     factors: Callable[[], Factors]
     status: Status | None = None
+    plateau: Callable[[], float | None] | None = None
 
 
 class Standing(NamedTuple):
@@ -168,7 +174,8 @@ class Run:
         if not self.callbacks and not watches and self.group.size == 1:
             return seen.status
         seconds, factors = time.perf_counter() - self._began, seen.factors()
-        self.info = StepInfo(self.n_steps, self.max_steps, seen.value, seen.gradient_ratio, seconds, factors)
+        measured = seen.value, seen.gradient_ratio, seconds, factors
+        self.info = StepInfo(self.n_steps, self.max_steps, *measured, plateau=seen.plateau)
         asked = [callback for callback in self.callbacks if callback(self.info)]  # every one of them is called
         of_phase = replace(self.info, n_steps=self.n_steps - first, max_steps=self.max_steps - first)
         done = [watch for watch in watches if watch(of_phase)]
@@ -251,10 +258,13 @@ def solve(
     -------
     Solution
         Its factors are where the start was. Never raises for a numerical outcome: `status` tells. Ctrl-C ends the run
-        as STOPPED, with what was reached.
+        as STOPPED, with what was reached. Warns if it ends by `max_steps` (and `tol` is above 0) before a small start
+        has escaped from its plateau.
 
     Raises
     ------
+    TypeError
+        If one of them is not what it has to be: a problem, a start, a step, callbacks.
     ValueError, ImportError
         If there is no such device, or torch is not installed.
     MemoryError
@@ -263,11 +273,15 @@ def solve(
     max_steps = _checks.integer(max_steps, "max_steps", 0)
     check_every = _checks.integer(check_every, "check_every", 1)
     tol = _checks.real(tol, "tol", 0)
+    check_arguments(problem, start, step, callbacks)
     with Run(callbacks, group_of(problem)) as run:
         problem = problem if device is None else problem.to(device)
         found = solve_phase(run, problem, start, step, max_steps=max_steps, tol=tol, check_every=check_every)
     assert run.status is not None
-    return replace(found, status=run.status, seconds=run.seconds, stopped_by=run.stopped_by)
+    found = replace(found, status=run.status, seconds=run.seconds, stopped_by=run.stopped_by)
+    # With tol=0 so many steps were wanted, whatever they reach.
+    ended_early = run.status is Status.MAX_STEPS and tol > 0 and max_steps > 0
+    return told_if_waiting(problem, found, step) if ended_early else found
 
 
 def solve_phase(
@@ -369,7 +383,8 @@ class _Descent:
         matched = self._rounding >= value > GAIN * self._before
         self._before = value
         converged = value == 0 or ratio <= self.tol or matched
-        return Look(value, ratio, lambda: accepted, Status.CONVERGED if converged else None)
+        plateau = partial(steps_left, self.problem, accepted, self.step) if value > LEARNT * self._ceiling else None
+        return Look(value, ratio, lambda: accepted, Status.CONVERGED if converged else None, plateau)
 
 
 def _norm(grad: Factors, group: Group) -> float:

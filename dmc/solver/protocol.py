@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import AbstractContextManager, nullcontext
+from functools import cached_property
 from typing import Any, Protocol
 
 from array_api_compat import array_namespace
@@ -44,12 +45,13 @@ class Problem(Protocol):
 
     """
 
-    @property
+    # Cached, so that a class or an instance may also have a plain number of that name.
+    @cached_property
     def curvature(self) -> float:
         """c such that the loss is about ½ c ‖X̂ − X‖² over the whole matrix: what step sizes are scaled by."""
         ...
 
-    @property
+    @cached_property
     def target_norm(self) -> float:
         """About the spectral norm of the matrix sought, in the data's own units."""
         ...
@@ -123,6 +125,17 @@ def group_of(problem: Problem) -> Group:
     """
     found: Group = getattr(problem, "group", ALONE)
     return found
+
+
+def scale_of(problem: Problem, name: str, step: str) -> float:
+    """`curvature` or `target_norm` of a problem, for a step rule that is scaled by it."""
+    found = getattr(problem, name)
+    if found is None:  # what `Problem` itself returns
+        raise TypeError(
+            f"{step} is scaled by the {name} of the problem, and {type(problem).__name__} does not say it; write "
+            f"{name}, or take a step of a given rate, DiscrepantDescent(rate)"
+        )
+    return float(found)
 
 
 def dot(a: Any, b: Any) -> Any:

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
 from dmc.factors import Factors
 
 Record = dict[str, Any]  # of a history: what was measured at one look, by name; numbers, and the phase's name
+
+
+def waiting(n_steps: float) -> str:
+    """In words that a small start has not escaped, and in how many steps, to two digits, it will."""
+    if n_steps == float("inf"):
+        return "on the plateau of a small start, which it does not leave"
+    number = f"{float(f'{n_steps:.2g}'):,.0f}" if n_steps < 1e9 else f"{n_steps:.0e}"
+    return f"on the plateau of a small start; about {number} more {'step' if number == '1' else 'steps'}"
 
 
 class Status(Enum):
@@ -51,6 +60,8 @@ class StepInfo:
     factors : Factors
     status : Status or None
         How the run ended, at the last call; None before.
+    plateau : callable or None
+        Without arguments; see `plateau_steps`.
     """
 
     n_steps: int
@@ -60,6 +71,13 @@ class StepInfo:
     seconds: float
     factors: Factors
     status: Status | None = None
+    plateau: Callable[[], float | None] | None = field(default=None, repr=False, compare=False)
+
+    @property
+    def plateau_steps(self) -> float | None:
+        """About how many steps a small start has still to wait (see `dmc.plateau_steps`); None where it does not sit on
+        its plateau, or that cannot be told. Costs about ten steps at each look on the plateau."""
+        return None if self.plateau is None else self.plateau()
 
 
 @dataclass(frozen=True)
@@ -79,6 +97,9 @@ class Solution:
         Wall-clock seconds in the loop; setting up is not in it.
     stopped_by : str or None
         With STOPPED: the callback that asked for it, or "interrupt" for Ctrl-C.
+    plateau_steps : float or None
+        With MAX_STEPS, of `solve`: about how many more steps a small start would have taken to escape, if it has not
+        (`dmc.plateau_steps`).
     """
 
     factors: Factors
@@ -87,8 +108,10 @@ class Solution:
     n_steps: int
     seconds: float
     stopped_by: str | None = None
+    plateau_steps: float | None = None
 
     @property
     def message(self) -> str:
-        """The status in words, with the callback that stopped the run, if one did."""
-        return f"{self.status} ({self.stopped_by})" if self.stopped_by else str(self.status)
+        """The status in words, with the callback that stopped the run, if one did, or the plateau that it ended on."""
+        told = f"{self.status} ({self.stopped_by})" if self.stopped_by else str(self.status)
+        return told if self.plateau_steps is None else f"{told}; {waiting(self.plateau_steps)}"

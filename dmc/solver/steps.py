@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field, replace
 from functools import reduce
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import array_api_compat
 
@@ -19,7 +19,7 @@ from dmc._group import ALONE, Group
 from dmc.factors import Array, Factors
 from dmc.solver.alternating import AlternatingLeastSquares
 from dmc.solver.gauss_newton import GaussNewton
-from dmc.solver.protocol import Problem, Step, group_of
+from dmc.solver.protocol import Problem, Step, group_of, scale_of
 
 __all__ = [
     "Adam",
@@ -107,7 +107,8 @@ class DiscrepantDescent(Step):
     def init(self, problem: Problem, factors: Factors) -> Scales:
         if self.rate is not None:
             return Scales(1.0, 1.0, group_of(problem))
-        return Scales(problem.curvature, problem.target_norm, group_of(problem))
+        curvature, size = (scale_of(problem, name, "DiscrepantDescent()") for name in ("curvature", "target_norm"))
+        return Scales(curvature, size, group_of(problem))
 
     def __call__(self, factors: Factors, value: float, grad: Factors, state: Scales) -> tuple[Factors, Scales]:
         core_rate, U_rate, V_rate = (
@@ -186,7 +187,8 @@ class ScaledDescent(Step):
                 f"ScaledDescent moves two-factor models; these factors have {_checks.count(factors.depth, 'core')}: "
                 "start from factors.truncate(rank), or take DiscrepantDescent"
             )
-        return self.rate / problem.curvature if problem.curvature > 0 else 0.0, group_of(problem)
+        curvature = scale_of(problem, "curvature", "ScaledDescent")
+        return self.rate / curvature if curvature > 0 else 0.0, group_of(problem)
 
     def __call__(
         self, factors: Factors, value: float, grad: Factors, state: tuple[float, Group]
@@ -297,14 +299,28 @@ def partway(factors: Factors, proposed: Factors, share: float) -> Factors:
 
 
 @dataclass(frozen=True)
-class _Accepted:
-    """The last point that Backtracking accepted, where the inner step led from there, and the share of it taken."""
+class Accepted:
+    """What `Backtracking` remembers.
+
+    Attributes
+    ----------
+    factors, grad : Factors or None
+        The last point that was accepted, and the gradient there; None before the first.
+    value : float
+        The value there.
+    proposed : Factors or None
+        Where the inner step led from there.
+    inner : object
+        That step's state.
+    share : float
+        Of the way there that is taken.
+    """
 
     factors: Factors | None
     value: float
     grad: Factors | None
     proposed: Factors | None
-    inner: object  # the inner step's state
+    inner: Any
     share: float
 
 
@@ -327,11 +343,11 @@ class Backtracking(Step):
         _checks.real(self.slack, "slack", 0)
         _checks.real(self.growth, "growth", 1)
 
-    def init(self, problem: Problem, factors: Factors) -> _Accepted:
-        return _Accepted(None, math.inf, None, None, self.step.init(problem, factors), 1.0)
+    def init(self, problem: Problem, factors: Factors) -> Accepted:
+        return Accepted(None, math.inf, None, None, self.step.init(problem, factors), 1.0)
 
     def accepted_point(
-        self, factors: Factors, value: float, grad: Factors, state: _Accepted
+        self, factors: Factors, value: float, grad: Factors, state: Accepted
     ) -> tuple[Factors, float, Factors]:
         if not self._refused(value, state):
             return factors, value, grad
@@ -339,10 +355,10 @@ class Backtracking(Step):
         assert state.grad is not None
         return state.factors, state.value, state.grad
 
-    def _refused(self, value: float, state: _Accepted) -> bool:
+    def _refused(self, value: float, state: Accepted) -> bool:
         return state.factors is not None and not value <= state.value * (1 + self.slack)  # also when it is NaN
 
-    def __call__(self, factors: Factors, value: float, grad: Factors, state: _Accepted) -> tuple[Factors, _Accepted]:
+    def __call__(self, factors: Factors, value: float, grad: Factors, state: Accepted) -> tuple[Factors, Accepted]:
         value = float(value)
         if self._refused(value, state):
             assert state.factors is not None
@@ -351,5 +367,5 @@ class Backtracking(Step):
             state = replace(state, share=state.share / 2)
         else:
             proposed, inner = self.step(factors, value, grad, state.inner)
-            state = _Accepted(factors, value, grad, proposed, inner, min(1.0, state.share * self.growth))
+            state = Accepted(factors, value, grad, proposed, inner, min(1.0, state.share * self.growth))
         return partway(factors, proposed, state.share), state

@@ -117,7 +117,7 @@ def test_the_final_training_does_not_end_on_a_spike(seed, split, monkeypatch):
 def test_overflow_is_an_error(monkeypatch, split, fitted):
     train, test = split
     before = fitted.predict(test)["prediction"]
-    monkeypatch.setattr(network, "TUNING", replace(network.TUNING, rate=1e30))
+    monkeypatch.setattr(network, "TUNING", replace(network.TUNING, start_scale=1e6))
     with pytest.raises(FloatingPointError, match="the fit failed: the value is no longer a finite number"):
         Recommender(model="network", depth=3).fit(train)
     fewer = part(train, train["user"] != train["user"][0])

@@ -7,7 +7,7 @@ from unittest.mock import patch
 
 import numpy as np
 
-from dmc._group import ALONE, Group
+from dmc._group import ALONE, Group, Share
 from dmc.factors import Factors
 from dmc.observations import Observations
 from dmc.solver import callbacks, initial, loop, steps
@@ -79,7 +79,8 @@ def dealt(observed: Observations, of_entries: np.ndarray, group: Group) -> tuple
 
 
 def start(case: Case, dtype: Any, rows: slice) -> Factors:
-    f, rng = initial.gaussian(SHAPE, case.width, case.depth, 0.5, 3, dtype), np.random.default_rng(4)
+    m, n = SHAPE
+    f, rng = initial.dealt_gaussian(Share.whole(m), n, case.width, case.depth, 0.5, 3, dtype), np.random.default_rng(4)
     of_rows, of_columns = (rng.standard_normal(n).astype(dtype) / 4 for n in SHAPE)
     return Factors(
         f.U[rows],
@@ -183,7 +184,7 @@ def bytes_of_steps(group: Any, shape: tuple[int, int], width: int, depth: int) -
     rows = shape[0] // group.size
     cells = rng.choice(rows * shape[1], 40 * rows, replace=False)
     own = Observations.from_entries(*np.divmod(cells, shape[1]), rng.standard_normal(len(cells)), (rows, shape[1]))
-    f = initial.gaussian(own.shape, width, depth, 0.5, 3)
+    f = initial.dealt_gaussian(Share.whole(rows), shape[1], width, depth, 0.5, 3)
     f = Factors(f.U, f.cores, f.V, np.zeros(rows), np.zeros(shape[1]))
     to_solve, step = DealtLeastSquares(own, group), steps.Adam()
     state, before = step.init(to_solve, f), group.sent

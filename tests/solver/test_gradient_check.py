@@ -106,3 +106,79 @@ def test_a_scale_that_is_none_is_refused(scale):
 
     with pytest.raises(ValueError, match=f"the curvature of Scaled is {scale}; give a finite number"):
         check_problem(Scaled(np.ones(SHAPE)), factors())
+
+
+class Odd(dmc.LeastSquares):
+    """A right problem, but for what a test spoils of it."""
+
+    def __init__(self, spoil):
+        super().__init__(np.random.default_rng(0).standard_normal(SHAPE))
+        self.spoil, self.calls = spoil, 0
+
+    def value_and_grad(self, factors):
+        self.calls += 1
+        return self.spoil(self, factors, *super().value_and_grad(factors))
+
+
+BUFFER = [np.empty(shape) for shape in ((7, 3), (3, 3), (3, 3), (5, 3))]
+
+
+def into_buffer(problem, factors, value, gradient):
+    for buffer, array in zip(BUFFER, gradient.arrays, strict=True):
+        buffer[:] = array
+    return value, Factors(BUFFER[0], BUFFER[1:3], BUFFER[3])
+
+
+def in_place(problem, factors, value, gradient):
+    factors.cores[1][0, 0] += 1e-9
+    return value, gradient
+
+
+@pytest.mark.parametrize(
+    ("spoil", "error", "said"),
+    [
+        (lambda p, f, v, g: (v, g.map(lambda a: a * (1 + 1e-3 * p.calls))), ValueError, "gives another gradient by U"),
+        (in_place, ValueError, r"value_and_grad of Odd changes cores\[1\] of the factors; compute on a copy"),
+        (into_buffer, ValueError, "writes over the gradient by U of an earlier call; copy it"),
+        (lambda p, f, v, g: (v, g.map(lambda a: a.astype(np.float32))), TypeError, "of Odd is float32 and .* float64"),
+        (lambda p, f, v, g: g, TypeError, "value_and_grad of Odd returns a Factors; return the value and the gradient"),
+        (lambda p, f, v, g: (v, g.arrays), TypeError, "returns a number and a tuple; return the value and"),
+        (lambda p, f, v, g: (v, g, v), TypeError, "returns a tuple of 3; return the value and the gradient"),
+        (lambda p, f, v, g: (np.full(3, v), g), TypeError, r"the value of Odd has shape \(3,\); give one number"),
+        (lambda p, f, v, g: (np.nan, g), ValueError, "the value of Odd is nan; check where it is finite"),
+    ],
+)
+def test_what_solve_could_not_take_is_refused(spoil, error, said):
+    with pytest.raises(error, match=said):
+        check_problem(Odd(spoil), factors(biases=False))
+
+
+def test_a_gradient_elsewhere_is_refused():
+    torch = pytest.importorskip("torch")
+    elsewhere = Odd(lambda p, f, v, g: (v, g.map(lambda a: torch.from_numpy(a))))
+    with pytest.raises((TypeError, ValueError), match="the gradient of Odd is"):
+        check_problem(elsewhere, factors(biases=False))
+    with pytest.raises(ValueError, match=r"the factors are on cpu and LeastSquares computes on the host \(NumPy\)"):
+        check_problem(problems()["dense"], factors(biases=False).to("cpu"))
+
+
+def test_scales_have_to_be_said():
+    class Bare(dmc.Problem):
+        def value_and_grad(self, factors):
+            return problems()["dense"].value_and_grad(factors)
+
+    with pytest.raises(ValueError, match="Bare does not say its curvature, by which step rules are scaled; write curv"):
+        check_problem(Bare(), factors(biases=False))
+
+
+@pytest.mark.parametrize(
+    ("problem", "at", "said"),
+    [
+        (np.ones(SHAPE), factors(), r"problem is an array of shape \(7, 5\)"),
+        (problems()["dense"], np.ones(SHAPE), r"start is an array of shape \(7, 5\)"),
+        (problems()["dense"], factors().map(lambda a: a.astype(int)), "the factors are int64; make all of them"),
+    ],
+)
+def test_what_is_no_problem_and_no_factors_is_refused(problem, at, said):
+    with pytest.raises(TypeError, match=said):
+        check_problem(problem, at)

@@ -2,7 +2,9 @@
 
 import numpy as np
 import pytest
+from scipy import sparse
 
+from dmc._group import Share
 from dmc.factors import Factors
 from dmc.inputs import observe
 from dmc.observations import Observations
@@ -10,6 +12,10 @@ from dmc.solver import initial
 from dmc.solver.problem import MaskedLeastSquares
 
 SHAPES = [(30, 30), (50, 20), (20, 50), (12, 8), (9, 4), (5, 1), (1, 1)]
+
+
+def torch_tensor(array):
+    return pytest.importorskip("torch").from_numpy(array)
 
 
 def observations(shape=(30, 30), rank=None, share=0.5, dtype=np.float64) -> Observations:
@@ -224,47 +230,7 @@ def test_spectral_of_a_full_low_rank_matrix_is_that_matrix():
     np.testing.assert_allclose(initial.spectral(observed, 2).dense(), observed.to_scipy().toarray(), atol=1e-9)
 
 
-# --- gaussian
-
-
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_gaussian_has_the_deviations_that_it_promises(dtype):
-    f = initial.gaussian((400, 300), 200, depth=2, scale=0.5, dtype=dtype)
-    assert (f.shape, f.width, f.depth) == ((400, 300), 200, 2)
-    assert {a.dtype for a in f.arrays} == {np.dtype(dtype)}
-    for factor, deviation in ((f.U, 0.5), (f.V, 0.5), *((W, 0.5 / 200**0.5) for W in f.cores)):
-        assert np.std(factor) == pytest.approx(deviation, rel=0.02)
-        assert abs(np.mean(factor)) < 0.02 * deviation
-
-
-def test_gaussian_repeats_by_seed_and_draws_each_factor_anew():
-    first, again, other = (initial.gaussian((5, 5), 5, 2, seed=seed) for seed in (1, 1, 2))
-    for a, b in zip(first.arrays, again.arrays, strict=True):
-        np.testing.assert_array_equal(a, b)
-    assert not np.array_equal(first.U, other.U)
-    assert not np.array_equal(*first.cores)
-
-
-def test_gaussian_refuses_other_dtypes():
-    with pytest.raises((TypeError, ValueError), match="int"):
-        initial.gaussian((5, 5), 2, dtype=int)
-
-
-@pytest.mark.parametrize("depth", [2, 3, 5])
-@pytest.mark.parametrize("shape", [(6, 6), (4, 9), (9, 4)])
-def test_full_width_layers_are_orthogonal(shape, depth):
-    network = initial.orthogonal(shape, depth, 0.3)
-    assert (network.shape, network.depth, network.width) == (shape, depth - 2, max(shape))
-    np.testing.assert_allclose(network.singular_values(), 0.3**depth)
-    for W in network.cores:
-        np.testing.assert_allclose(W.T @ W, 0.09 * np.eye(max(shape)), atol=1e-12)
-
-
-def test_narrow_layers_have_orthonormal_columns():
-    network = initial.narrow((9, 7), 4, 4, 0.3)
-    assert [a.shape for a in network.arrays] == [(9, 4), (4, 4), (4, 4), (7, 4)]
-    for W in network.arrays:
-        np.testing.assert_allclose(W.T @ W, 0.09 * np.eye(4), atol=1e-12)
+# --- singular
 
 
 def test_the_start_of_kwon_lies_on_the_leading_singular_vectors():
@@ -284,13 +250,6 @@ def test_an_array_is_a_fully_observed_matrix():
             np.testing.assert_allclose(one, other, atol=1e-10)
 
 
-def test_a_network_has_at_least_two_layers():
-    with pytest.raises(ValueError, match="layers is 1"):
-        initial.orthogonal((3, 3), 1)
-    with pytest.raises(ValueError, match="width is 4"):
-        initial.narrow((3, 5), 4)
-
-
 @pytest.mark.parametrize(
     "start",
     [
@@ -306,3 +265,78 @@ def test_depth_was_once_the_number_of_layers(start):
     assert old.depth == new.depth == 2
     for one, other in zip(old.arrays, new.arrays, strict=True):
         np.testing.assert_array_equal(one, other)
+
+
+# --- what no start is made from
+
+HOLED = {
+    "compressed": lambda target: initial.compressed(target, 2),
+    "singular": lambda target: initial.singular(target, 2),
+    "spectral": lambda target: initial.spectral(target, 2),
+    "dealt_spectral": lambda target: initial.dealt_spectral(target, 2, 0, Share.whole(target.shape[0])),
+}
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("start", HOLED)
+def test_values_that_are_not_finite_are_refused(start, value):
+    observed = observations((12, 8))
+    values = observed.values.copy()
+    values[3] = value
+    with pytest.raises(ValueError, match=r"observations.values holds 1 value that is not finite, the first"):
+        HOLED[start](observed.with_values(values))
+
+
+@pytest.mark.parametrize("start", ["compressed", "singular", "spectral"])
+@pytest.mark.parametrize("place", [np.asarray, torch_tensor])
+def test_a_matrix_with_a_gap_is_refused_with_what_takes_it(start, place):
+    X = np.random.default_rng(0).standard_normal((12, 8))
+    X[3, 4] = np.nan
+    with pytest.raises(ValueError, match=r"the matrix to start from holds 1 NaN; where .* give dmc.observe\(matrix\)"):
+        HOLED[start](place(X))
+    X[3, 4] = np.inf
+    with pytest.raises(ValueError, match=r"the matrix to start from holds 1 value that is not finite"):
+        HOLED[start](place(X))
+
+
+@pytest.mark.parametrize(
+    ("target", "error", "said"),
+    [
+        (np.ones(3), ValueError, r"what to start from has shape \(3,\); give Observations, or a matrix"),
+        (np.ones((2, 3, 4)), ValueError, r"has shape \(2, 3, 4\)"),
+        (np.ones((0, 4)), ValueError, r"has shape \(0, 4\)"),
+        (5.0, ValueError, r"has shape \(\); give"),
+        ("ratings", TypeError, "the matrix to start from holds 'ratings', which is not a number"),
+        (None, TypeError, "what to start from is None; give its Observations, or a matrix"),
+        (np.ones((3, 3), complex), TypeError, "has dtype complex128; give real numbers"),
+        (sparse.eye_array(5).tocsr(), TypeError, r"is sparse, .*; give dmc.observe\(matrix\)"),
+        (
+            MaskedLeastSquares(observations()),
+            TypeError,
+            "is MaskedLeastSquares; give its Observations",
+        ),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("start", ["compressed", "singular", "spectral"])
+def test_what_is_no_data_is_refused(start, target, error, said):
+    with pytest.raises(error, match=said):
+        HOLED[start](target)
+
+
+def test_a_list_and_integers_are_matrices_too():
+    X = np.arange(12).reshape(4, 3) % 5
+    for given in (X, X.tolist(), X.astype(np.int8)[::-1][::-1]):
+        np.testing.assert_array_equal(initial.spectral(given, 2).U, initial.spectral(X.astype(float), 2).U)
+
+
+@pytest.mark.parametrize("start", [initial.compressed, initial.singular])
+def test_a_scale_that_the_dtype_takes_for_zero_is_refused(start):
+    with pytest.raises(ValueError, match="scale is 1e-40, which float32 takes for zero; give at least"):
+        start(observations(dtype=np.float32), 2, scale=1e-40)
+
+
+@pytest.mark.parametrize("seed", [-1, "seed", 0.5])
+def test_a_seed_is_a_whole_number(seed):
+    with pytest.raises((TypeError, ValueError), match="seed is"):
+        initial.compressed(observations(), 2, seed=seed)

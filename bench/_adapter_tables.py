@@ -1,0 +1,104 @@
+"""The tables of docs/adapters.md, and the figure of bench/adapters.py."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from _harness import cases
+from dmc import plots
+
+Row = dict[str, Any]
+LORA, PEFT, DEEP = "LoRA, A normal", "LoRA, as peft", "deep"
+WORDS = {
+    "head only": "the head alone",
+    LORA: 'LoRA, A standard normal (`layers=2, start="normal"`)',
+    PEFT: 'LoRA as peft starts it (`layers=2, start="kaiming"`)',
+    DEEP: "deep (`layers=3`)",
+    "compressed, rank 8": "deep, compressed, rank 8",
+    "compressed, rank 4": "deep, compressed, rank 4",
+}
+
+
+def few_samples() -> list[str]:
+    lines = [
+        "| | rate (γ) | parameters | Pearson, 64 pairs | Pearson, 256 pairs | σ2/σ1 | stable rank | a step |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    few, more, steps = (cases("adapters", prefix) for prefix in ("samples | 64 | ", "samples | 256 | ", "step | "))
+    for name, words in WORDS.items():
+        row = more[name]
+        rest = "– | – | – | – "
+        rate = "–"
+        if "parameters" in row:
+            rate = f"{row['rate']:g}" + (f" ({row['outer_ratio']:g})" if "compressed" in name else "")
+        parameters = f"{row['parameters']:,.0f}" if "parameters" in row else "–"
+        if "parameters" in row:
+            rest = f"{row['second_over_first']:.3f} | {row['stable_rank']:.2f} | {steps[name]['of_lora']:.2f} "
+        else:
+            rest = "– | – | – "
+        lines.append(f"| {words} | {rate} | {parameters} | {_spread(few[name])} | {_spread(row)} | {rest}|")
+    return lines
+
+
+def ranks() -> list[str]:
+    found = {(8, name): row for name, row in cases("adapters", "samples | 256 | ").items()}
+    for case, row in cases("adapters", "rank | ").items():
+        width, _, name = case.partition(" | ")
+        found[int(width), name] = row
+    widths = sorted({width for width, _ in found})
+    lines = ["| rank | " + " | ".join(map(str, widths)) + " |", "|---|" + "---|" * len(widths)]
+    for name in (LORA, PEFT, DEEP):
+        for what, told in (("Pearson", _spread), ("directions above σ1/10", lambda row: f"{row['above_a_tenth']:.0f}")):
+            lines.append(f"| {name}: {what} | " + " | ".join(told(found[width, name]) for width in widths) + " |")
+    return lines
+
+
+def _spread(row: Row) -> str:
+    return f"{row['pearson']:.3f} ± {row['spread']:.3f}"
+
+
+def differences() -> list[str]:
+    rows = cases("adapters", "samples | 256 | ")
+    lines = []
+    for rival in (LORA, PEFT):
+        each = np.subtract(rows[DEEP]["of_each"], rows[rival]["of_each"])
+        lines.append(
+            f"Deep less {WORDS[rival].partition(' (')[0]}, 256 pairs, seed by seed: "
+            f"{', '.join(f'{value:+.3f}' for value in each)}; mean {each.mean():+.3f}."
+        )
+    return lines
+
+
+def adapters_panels() -> list[plots.Panel]:
+    more, few = (cases("adapters", f"samples | {n} | ") for n in (256, 64))
+    names = list(WORDS)
+    bars = []
+    for k, (rows, label) in enumerate(((few, "64 pairs"), (more, "256 pairs"))):
+        heights = [rows[name]["pearson"] for name in names]
+        ends = [[rows[name]["pearson"] + sign * rows[name]["spread"] for name in names] for sign in (-1, 1)]
+        places = np.arange(len(names)) + 0.36 * (k - 0.5)
+        bars.append(plots.Line(places, heights, label, {"color": plots.COLORS[k]}, bars=0.34, whiskers=tuple(ends)))
+    ticks = ["head\nonly", "LoRA,\nA normal", "LoRA,\nas peft", "deep", "compr.,\nrank 8", "compr.,\nrank 4"]
+    title = "Few sentence pairs (STS-B), each method at its own rate\n(mean and deviation over 5 seeds)"
+    lines = []
+    for k, name in enumerate((LORA, PEFT, DEEP)):
+        found = {8: more[name]}
+        for case, row in cases("adapters", "rank | ").items():
+            if case.endswith(f" | {name}"):
+                found[int(case.partition(" | ")[0])] = row
+        widths = sorted(found)
+        each = np.asarray([found[width]["of_each"] for width in widths])
+        style = {"color": plots.COLORS[k], "marker": "o"}
+        lines.append(plots.Line(widths, each.mean(axis=1), name, style, (each.min(axis=1), each.max(axis=1))))
+    return [
+        plots.Panel(title, "", "Pearson correlation, test pairs", bars, xticks=ticks, ylim=(0, None)),
+        plots.Panel(
+            "The rank of the adapter, 256 pairs\n(mean and range of 5 seeds)",
+            "rank",
+            "Pearson correlation, test pairs",
+            lines,
+            xscale="log",
+        ),
+    ]

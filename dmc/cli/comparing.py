@@ -1,0 +1,123 @@
+"""dmc compare: networks of several kinds and MatrixCompletion on the table of a file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+import dmc
+from dmc.cli.arguments import Rank, given
+from dmc.cli.interrupts import told_of_interrupts
+from dmc.cli.output import Json, check_output, interactive, show_json
+from dmc.cli.wording import WrongUse, check_share, in_shell_words, of_options
+
+FIGURES = (".png", ".pdf", ".svg")
+
+
+def compare(
+    table: Annotated[Path, typer.Argument(help="CSV, TSV or Parquet with a header; - is the standard input.")],
+    label: Annotated[
+        list[str] | None,
+        typer.Option("--label", help="A column to leave out, such as an id of numbers; may be said again."),
+    ] = None,
+    missing_values: Annotated[
+        float | None, typer.Option(help="A number that stands for a missing cell, such as -200, beside empty and NA.")
+    ] = None,
+    standardize: Annotated[
+        bool, typer.Option("--standardize", help="Less the mean of each column, over its spread.")
+    ] = False,
+    rank: Rank = None,
+    depth: Annotated[int | None, typer.Option(help="Cores, or layers, of the networks; 3 if left out.", min=2)] = None,
+    contenders: Annotated[
+        list[str] | None,
+        typer.Option("--contender", help="Only this one, such as compressed; may be said again."),
+    ] = None,
+    test_fraction: Annotated[
+        float | None, typer.Option(help="Share of the cells that judges; 0.1 if left out.")
+    ] = None,
+    max_steps: Annotated[int | None, typer.Option(help="Steps of a network at most; 5,000.", min=1)] = None,
+    time_limit: Annotated[float | None, typer.Option(help="Seconds of each contender; 30 if left out.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Of the cells that judge, and of the starts.", min=0)] = None,
+    figure: Annotated[
+        Path | None, typer.Option("--figure", help="Where to draw held-out error by steps and by seconds.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Compare deep networks and MatrixCompletion on a table of numbers: steps, seconds, parameters, held-out error."""
+    check_share(test_fraction, "--test-fraction")
+    if time_limit is not None and not time_limit > 0:
+        raise WrongUse(f"--time-limit is {time_limit:g}; give seconds above 0")
+    _check_figure(figure)
+    found = _compared(
+        table,
+        label or (),
+        **given(
+            missing_values=missing_values,
+            standardize=standardize,
+            rank=rank,
+            depth=depth,
+            contenders=_names(contenders),
+            test_fraction=test_fraction,
+            max_steps=max_steps,
+            time_limit=time_limit,
+            random_state=seed,
+        ),
+    )
+    if figure is not None:
+        found.figure(figure)
+    if as_json:
+        show_json(
+            {
+                "rows": found.shape[0],
+                "columns": found.shape[1],
+                "n_train": found.n_train,
+                "n_test": found.n_test,
+                "held_out": found.drawn,
+                "settings": found.settings,
+                "mean": found.baseline,
+                "standardized": found.standardized,
+                "contenders": found.table,
+                "figure": None if figure is None else str(figure),
+            }
+        )
+        return
+    typer.echo(in_shell_words(found))
+    if figure is not None:
+        typer.echo(f"\nfigure  {figure}")
+
+
+def _names(contenders: list[str] | None) -> list[str] | None:
+    if contenders is None:
+        return None
+    from dmc._checks import choice
+    from dmc.comparison.side_by_side import CONTENDERS
+
+    with of_options():
+        return [choice(name, "--contender", CONTENDERS) for name in contenders]
+
+
+def _check_figure(path: Path | None) -> None:
+    """Whether it can be drawn there, before the work and not after it."""
+    check_output(path)
+    if path is None:
+        return
+    if path.suffix.lower() not in FIGURES:
+        raise WrongUse(f"{path.name} ends in {path.suffix or 'nothing'}, which is not drawn; say .png, .pdf or .svg")
+    import importlib.util
+
+    if importlib.util.find_spec("matplotlib") is None:
+        raise ImportError("figures need matplotlib, which is not installed; run: pip install 'dmc[plot]'")
+
+
+def _compared(path: Path, labels: Any, **options: Any) -> Any:
+    """The comparison; warnings and errors speak of the file's columns and lines."""
+    from dmc.cli import gapped_table
+    from dmc.cli.completing import names_of
+
+    gapped = gapped_table.read(path, labels)
+    if gapped.row_numbers is not None:
+        typer.echo(f"dmc: column {gapped.row_numbers!r} numbers the rows, and is left out", err=True)
+    with names_of(gapped), told_of_interrupts():
+        return dmc.compare(gapped.values, verbose=interactive(), **options)

@@ -1,0 +1,1 @@
+"""Networks of several kinds, and `MatrixCompletion`, on one matrix: steps, seconds, parameters, held-out error."""

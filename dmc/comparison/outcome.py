@@ -1,0 +1,272 @@
+"""What a comparison found, as data, as a table and as a figure."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dmc import plots
+from dmc.comparison.costs import duration
+from dmc.solver.solution import Status, waiting
+
+COLORS = {
+    "full width": "#555555",
+    "compressed": plots.FIRST,
+    "narrow": plots.SECOND,
+    "two-factor": plots.THIRD,
+    "MatrixCompletion": plots.FOURTH,
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Contender:
+    """How one contender did.
+
+    Attributes
+    ----------
+    name : str
+    n_parameters : int
+    n_steps : int
+        Of `MatrixCompletion` its own, of all its phases.
+    seconds : float
+        Set-up included; looks at test entries left out.
+    held_out_error : float
+        Root mean squared error on the test entries at the end, in the units of the comparison; NaN if it was not run.
+    lowest_error : float
+        The lowest at any look, which only the test entries know.
+    lowest_step : int
+    course : (looks, 3) float64
+        Steps, seconds and held-out error at each look. `MatrixCompletion` has its end alone.
+    status : Status or None
+        How it ended; None if it was not run.
+    max_steps : int
+        Steps at most; 0 where there is no such number.
+    stopped_by : str or None
+        "time limit", or "interrupt" for Ctrl-C.
+    refusal : str
+        Why it was not run, in a sentence; empty if it was.
+    plateau_steps : float or None
+        Where its last step was still on the plateau of a small start: about how many more that takes.
+    """
+
+    name: str
+    n_parameters: int
+    n_steps: int = 0
+    seconds: float = math.nan
+    course: NDArray[np.float64] = field(default_factory=lambda: np.empty((0, 3)))
+    status: Status | None = None
+    max_steps: int = 0
+    stopped_by: str | None = None
+    refusal: str = ""
+    plateau_steps: float | None = None
+
+    @property
+    def held_out_error(self) -> float:
+        return float(self.course[-1, 2]) if len(self.course) else math.nan
+
+    @property
+    def lowest_error(self) -> float:
+        errors = self.course[:, 2]
+        return float(np.nanmin(errors)) if np.isfinite(errors).any() else math.nan
+
+    @property
+    def lowest_step(self) -> int:
+        errors = self.course[:, 2]
+        return int(self.course[np.nanargmin(errors), 0]) if np.isfinite(errors).any() else 0
+
+    @property
+    def seconds_per_step(self) -> float:
+        """Without set-up, from the first look to the last; NaN after fewer than one step."""
+        if len(self.course) < 2:
+            return self.seconds / self.n_steps if self.n_steps else math.nan
+        (first, began, _), (last, ended, _) = self.course[0], self.course[-1]
+        return float((ended - began) / (last - first))
+
+    @property
+    def converged(self) -> bool:
+        return self.status in (Status.CONVERGED, Status.COMPLETED, Status.UNDETERMINED)
+
+    @property
+    def ending(self) -> str:
+        """How it ended, in a few words."""
+        if self.refusal:
+            return "not run"
+        if self.stopped_by == "time limit":
+            return f"time limit{self._all_steps()}"
+        if self.stopped_by == "interrupt":
+            return f"interrupted{self._all_steps()}"
+        if self.status is Status.NONFINITE:
+            return "diverged"
+        if self.plateau_steps is not None:
+            return f"not converged: {waiting(self.plateau_steps)}"
+        return "converged" if self.converged else "not converged"
+
+    def _all_steps(self) -> str:
+        """How long all steps would take, and from how many of them that is estimated."""
+        if not self.max_steps or not self.n_steps:
+            return ""
+        whole = self.seconds + (self.max_steps - self.n_steps) * self.seconds_per_step
+        return (
+            f"; all {self.max_steps:,} steps would take {duration(whole)} "
+            f"(estimated from {self.n_steps:,} step{'s' if self.n_steps > 1 else ''})"
+        )
+
+    def record(self) -> dict[str, Any]:
+        """What the table shows, by name; of plain Python types."""
+        return {
+            "contender": self.name,
+            "n_parameters": self.n_parameters,
+            "n_steps": self.n_steps,
+            "seconds": self.seconds,
+            "seconds_per_step": self.seconds_per_step,
+            "held_out_error": self.held_out_error,
+            "lowest_error": self.lowest_error,
+            "lowest_step": self.lowest_step,
+            "status": None if self.status is None else self.status.name,
+            "ending": self.ending,
+            "refusal": self.refusal,
+        }
+
+
+@dataclass(frozen=True, eq=False)
+class Comparison:
+    """What `dmc.compare` found; as text, a table.
+
+    Attributes
+    ----------
+    contenders : tuple of Contender
+        In the order asked for.
+    shape : (int, int)
+    n_train, n_test : int
+        Entries.
+    drawn : str
+        How the test entries were chosen, with share and seed, in a sentence.
+    settings : str
+        Rank, depth, start and rate of the networks, in a sentence.
+    baseline : float
+        Held-out error of the mean: of all training entries, or of each column, whichever is less.
+    standardized : bool
+        Whether errors are in spreads of the column, and not in the data's units.
+    """
+
+    contenders: tuple[Contender, ...]
+    shape: tuple[int, int]
+    n_train: int
+    n_test: int
+    drawn: str
+    settings: str
+    baseline: float
+    standardized: bool
+
+    def __getitem__(self, name: str) -> Contender:
+        for contender in self.contenders:
+            if contender.name == name:
+                return contender
+        raise KeyError(f"there is no contender {name!r}, only {', '.join(repr(c.name) for c in self.contenders)}")
+
+    @property
+    def table(self) -> list[dict[str, Any]]:
+        """One dict for each contender: `Contender.record`."""
+        return [contender.record() for contender in self.contenders]
+
+    @property
+    def units(self) -> str:
+        return "in spreads of the column" if self.standardized else "in the data's units"
+
+    def __str__(self) -> str:
+        m, n = self.shape
+        header = ("", "steps", "seconds", "s/step", "parameters", "held-out error", "lowest (at step)", "ending")
+        rows = [_cells(contender) for contender in self.contenders]
+        rows.append(("mean", "", "", "", "1", f"{self.baseline:.4g}", "", ""))
+        return "\n".join(
+            [
+                f"{m:,} × {n:,}, {self.n_train:,} training entries ({self.n_train / (m * n):.2g} of the matrix); "
+                f"{self.drawn}.",
+                f"{self.settings}.",
+                f"Seconds include set-up; errors are root mean squares {self.units}.",
+                "",
+                *_aligned([header, *rows]),
+                *(f"\n{c.refusal}." for c in self.contenders if c.refusal),
+            ]
+        )
+
+    def figure(self, path: str | os.PathLike[str]) -> None:
+        """Draw held-out error by steps, and by seconds, into a file.
+
+        `MatrixCompletion`, which chooses among models as it goes, is one point: its end.
+
+        Parameters
+        ----------
+        path : path
+            Its suffix says the format (.png, .pdf, .svg).
+
+        Raises
+        ------
+        ImportError
+            If matplotlib is not installed.
+        ValueError
+            If no contender was run.
+        """
+        plots.panels(self._panels(), path)
+
+    def _panels(self) -> Sequence[plots.Panel]:
+        ran = [contender for contender in self.contenders if np.isfinite(contender.course[:, 2]).any()]
+        if not ran:
+            raise ValueError("no contender was run: there is nothing to draw; raise time_limit")
+        label = f"held-out error, {'spreads of the column' if self.standardized else 'data units'}"
+        drawn = []
+        for column, xlabel in ((0, "step"), (1, "seconds, set-up included")):
+            named = column == 1  # the legend stands there alone
+            lines = [self._line(contender, column, named) for contender in ran]
+            # Zero has no place on a logarithmic axis.
+            ends = [float(np.max(line.x)) for line in lines]
+            begins = [float(np.min(np.asarray(line.x)[np.asarray(line.x) > 0], initial=max(ends))) for line in lines]
+            across = [min(begins), max(ends)] if column else [0.0, max(ends)]
+            mean = plots.Line(across, [self.baseline] * 2, named * "mean", {"color": "0.6", "linestyle": ":"})
+            title = "by step" if column == 0 else "by time"
+            drawn.append(plots.Panel(title, xlabel, label, [*lines, mean], "log", "log" if column else "linear"))
+        return drawn
+
+    def _line(self, contender: Contender, column: int, named: bool) -> plots.Line:
+        course = contender.course[np.isfinite(contender.course[:, 2])]
+        style: dict[str, Any] = {"color": COLORS.get(contender.name, plots.FIRST), "linewidth": 1.6}
+        if contender.name == "full width":
+            style |= {"linewidth": 3.5, "alpha": 0.5}
+        if len(course) == 1:
+            style |= {"marker": "D", "linestyle": ""}
+        return plots.Line(course[:, column], course[:, 2], named * contender.name, style)
+
+
+def _cells(contender: Contender) -> tuple[str, ...]:
+    if contender.refusal:
+        return (contender.name, "", "", "", f"{contender.n_parameters:,}", "", "", contender.ending)
+    lowest = f"{contender.lowest_error:.4g} ({contender.lowest_step:,})" if len(contender.course) > 1 else ""
+    return (
+        contender.name,
+        f"{contender.n_steps:,}",
+        f"{contender.seconds:.3g}",
+        f"{contender.seconds_per_step:.2g}",
+        f"{contender.n_parameters:,}",
+        f"{contender.held_out_error:.4g}",
+        lowest,
+        contender.ending,
+    )
+
+
+def _aligned(rows: Sequence[tuple[str, ...]]) -> list[str]:
+    """Columns of one width, numbers to the right; the first and the last begin at their left."""
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    last = len(widths) - 1
+    return [
+        "  ".join(
+            cell.ljust(width) if i in (0, last) else cell.rjust(width)
+            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    ]

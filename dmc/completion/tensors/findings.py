@@ -1,0 +1,126 @@
+"""What a user has to be told of a tensor's completion: whatever makes the result worthless, and nothing else."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.exceptions import ConvergenceWarning
+
+from dmc import _checks
+from dmc.completion import tuning
+from dmc.completion.findings import tell
+from dmc.completion.tensors.holding_out import whole_tubes
+from dmc.completion.tensors.model import TensorModel, TubalModel
+from dmc.completion.tensors.selection import Selected
+from dmc.completion.tensors.tuning import TENSORS
+from dmc.solver.loop import Run
+from dmc.solver.solution import Status
+
+
+def of_data(values: NDArray[Any], observed: NDArray[np.bool_], masked: bool) -> None:
+    """What the data look like, whatever the fit."""
+    seen, whole = values[observed], bool(observed.all())
+    several = tuning.WARNINGS.several
+    if len(seen) >= several and not whole and (seen == seen[0]).all():
+        tell(
+            "equal",
+            f"all {len(seen):,} observed entries are {seen[0]:g}: nothing tells the others; if a mask was given, check "
+            "that it is True where an entry was observed",
+        )
+    zeros = int((seen == 0).sum())
+    flags = ((seen == 0) | (seen == 1)).all()
+    if whole and not masked and not flags and several <= tuning.WARNINGS.zeros * len(seen) <= zeros < len(seen):
+        tell(
+            "zeros",
+            f"nothing is missing and {zeros:,} of {len(seen):,} entries are 0: all count as observed; if zeros stand "
+            "for missing entries, say missing_values=0",
+        )
+    empty = [int((~lines).sum()) for lines in lines_seen(observed)]
+    if any(empty):
+        parts = " and ".join(
+            f"{count:,} of {_checks.count(n, 'slice')} across axis {axis}"
+            for axis, (count, n) in enumerate(zip(empty, observed.shape, strict=True))
+            if count
+        )
+        tell(
+            "empty",
+            f"{parts} have no observed entry: what is predicted there is a guess; leave them out, observe at least one "
+            "entry of each, or see complete(unknown=np.nan)",
+        )
+
+
+def lines_seen(observed: NDArray[np.bool_]) -> list[NDArray[np.bool_]]:
+    """For each axis, whether any entry was observed at each of its positions."""
+    return [observed.any(tuple(other for other in range(3) if other != axis)) for axis in range(3)]
+
+
+def of_ending(run: Run, status: Status) -> None:
+    """How the fit ended."""
+    if run.stopped_by == "interrupt":
+        tell("interrupt", f"interrupted after {run.n_steps} steps: the model holds what was reached")
+    if status is Status.MAX_STEPS:
+        tell(
+            "max steps",
+            f"not converged after {run.n_steps} steps: the entries may be too few; observe more of them, or give a "
+            "smaller rank",
+            ConvergenceWarning,
+        )
+
+
+def of_model(selected: Selected, observed: NDArray[np.bool_], bound: int | None) -> None:
+    """What the model cannot do."""
+    model = selected.model
+    if isinstance(model, TubalModel):
+        _of_tubes(model, observed, selected.exact)
+    if selected.short:
+        tell(
+            "short",
+            f"{_checks.count(selected.short, 'row or column', 'rows and columns')} of the slices have fewer entries "
+            "than the exact model has unknowns there: what is predicted for them is a guess; observe more",
+        )
+    width = int(model.widths.max()) if isinstance(model, TubalModel) else model.factors.width
+    if bound is None and not selected.exact and width == TENSORS.default_bound:
+        tell("bound", f"no rank above {TENSORS.default_bound} was tried; give a larger bound: rank={2 * width}")
+    unexplained = selected.error / selected.mean_error if selected.mean_error > 0 else 0.0
+    few = observed.sum() < freedom(model) and unexplained > tuning.WARNINGS.doubtful
+    if not selected.exact and (few or unexplained > tuning.WARNINGS.unexplained):
+        tell(
+            "unexplained",
+            f"the model misses held-out entries by {unexplained:.0%} of what the mean would: the "
+            f"{_checks.count(int(observed.sum()), 'entry', 'entries')} are too few for their rank, or not of low rank; "
+            "observe more of them",
+            ConvergenceWarning,
+        )
+
+
+def _of_tubes(model: TubalModel, observed: NDArray[np.bool_], exact: bool) -> None:
+    """Tubes of which nothing was observed, or none partly."""
+    length = observed.shape[model.tube]
+    seen = whole_tubes(observed, model.tube)
+    missing, total = int((~seen).sum()), seen.size
+    if missing == 0 or length == 1:
+        return
+    counts = observed.sum(model.tube)
+    if ((counts == 0) | (counts == length)).all():
+        tell(
+            "separable",
+            f"each of {total:,} tubes along axis {model.tube} is wholly observed or wholly missing ({missing:,} of "
+            "them): nothing couples the slices of the transform, each of which is completed as a matrix of its own",
+        )
+    elif not exact:
+        tell(
+            "tubes",
+            f"{missing:,} of {_checks.count(total, 'tube')} along axis {model.tube} have no observed entry: what is "
+            "predicted there rests on the low rank across the other axes alone",
+        )
+
+
+def freedom(model: TensorModel) -> float:
+    """Degrees of freedom of a model."""
+    if isinstance(model, TubalModel):
+        m, n = (length for axis, length in enumerate(model.shape) if axis != model.tube)
+        return float(model.transform.weights @ (model.widths * (m + n - model.widths)))
+    k, (m, n) = model.factors.width, model.factors.shape
+    return float(k * (m + n - k))

@@ -1,0 +1,235 @@
+"""Which model a tensor gets: along one of its axes, or of one of its unfoldings, by what held-out entries say."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dmc.completion.fit import fit
+from dmc.completion.phases import Phases
+from dmc.completion.results import Settings as MatrixSettings, filled
+from dmc.completion.tensors.holding_out import hold_out
+from dmc.completion.tensors.model import TensorModel, TubalModel, UnfoldedModel, unfolded
+from dmc.completion.tensors.phases import TensorPhases
+from dmc.completion.tensors.tube_search import Trial, TubeSearch
+from dmc.completion.tensors.tuning import TENSORS
+from dmc.inputs import GappedArray
+from dmc.tubal.containers import from_slices
+from dmc.tubal.problem import slice_problem
+from dmc.tubal.slices import SliceFactors, SliceLeastSquares
+from dmc.tubal.transforms import FourierTube, TubeTransform
+
+UNFOLDING_FRACTION = 0.05  # held out again inside the fit of an unfolding, as in MatrixCompletion
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What `TensorCompletion` was told of the model.
+
+    Attributes
+    ----------
+    transforms : dict
+        From axes that may be the tube's to their transforms.
+    unfoldings : tuple of int
+        Axes whose unfoldings are candidates.
+    bound, depth : int
+    fraction : float
+        Held out.
+    rounding : float
+        Root mean square of residuals over that of entries, up to which these are matched.
+    """
+
+    transforms: dict[int, TubeTransform]
+    unfoldings: tuple[int, ...]
+    bound: int
+    depth: int
+    fraction: float
+    rounding: float
+
+
+@dataclass(frozen=True, eq=False)
+class Selected:
+    """A fitted model, and what held-out entries said.
+
+    Attributes
+    ----------
+    model : TubalModel or UnfoldedModel
+    exact : bool
+        Whether it matches all entries to rounding by fewer degrees of freedom.
+    error : float
+        Root mean square on held-out entries of the kind of model that was chosen.
+    mean_error : float
+        The same of the mean of the training entries.
+    errors : dict
+        Of every candidate, by name.
+    short : int
+        Rows and columns of an exact model's slices that have too few entries to be determined.
+    """
+
+    model: TensorModel
+    exact: bool
+    error: float
+    mean_error: float
+    errors: dict[str, float] = field(default_factory=dict)
+    short: int = 0
+
+
+class Selection:
+    """The choice for one tensor.
+
+    Every candidate is a path on the training entries: along each axis that may be the tube's, and of each unfolding,
+    which is a tensor with tubes of one entry. Of the unfoldings, the best is fitted as `MatrixCompletion` does it,
+    where its path comes near to the best of all.
+
+    Parameters
+    ----------
+    values : (n1, n2, n3) float64 array
+        Of about unit size.
+    observed : (n1, n2, n3) bool array
+    settings : Settings
+    rng : numpy.random.Generator
+    phases : TensorPhases
+    """
+
+    def __init__(
+        self,
+        values: NDArray[Any],
+        observed: NDArray[np.bool_],
+        settings: Settings,
+        rng: np.random.Generator,
+        phases: TensorPhases,
+    ) -> None:
+        self.values, self.observed, self.settings = np.where(observed, values, 0), observed, settings
+        self.rng, self.phases = rng, phases
+        self.held_out = hold_out(observed, settings.fraction, rng)
+        self.trials = [self._along(axis, transform) for axis, transform in settings.transforms.items()]
+        self.trials += [self._of_unfolding(axis) for axis in settings.unfoldings]
+
+    def _along(self, axis: int, transform: TubeTransform) -> Trial:
+        held_out = np.ascontiguousarray(np.moveaxis(self.held_out, axis, 0))
+        return self._trial(slice_problem(self.values, self.observed, axis, transform), held_out, f"tube {axis}")
+
+    def _of_unfolding(self, axis: int) -> Trial:
+        values, observed, held_out = (unfolded(a, axis)[..., None] for a in (self.values, self.observed, self.held_out))
+        problem = slice_problem(values, observed, 2, FourierTube(1))
+        return self._trial(problem, np.moveaxis(held_out, 2, 0), f"unfolding {axis}")
+
+    def _trial(self, whole: SliceLeastSquares, held_out: NDArray[np.bool_], name: str) -> Trial:
+        settings, (_, m, n) = self.settings, whole.values.shape
+        return Trial(whole, held_out, min(settings.bound, m, n), settings.depth, self.rng, settings.rounding, name)
+
+    @property
+    def mean_error(self) -> float:
+        """Root mean square by which the mean of the training entries misses the held-out ones."""
+        train = self.observed & ~self.held_out
+        mean = float(self.values[train].mean()) if train.any() else 0.0
+        return math.sqrt(float(np.mean(np.square(self.values[self.held_out] - mean))))
+
+    def select(self) -> Selected:
+        """The model."""
+        exact = self._race()
+        if exact is not None:
+            return self._exact(*exact)
+        errors = {trial.name: trial.best_error for trial in self.trials}
+        leading = min(self.trials, key=lambda trial: trial.best_error)
+        search = TubeSearch(leading, self.phases)
+        found = self._explored(search)
+        if found is not None:
+            return self._exact(leading, found)
+        chosen = search.judged()
+        if chosen is None:  # interrupted before the first step
+            return Selected(self._model(leading, leading.point.model), False, math.nan, self.mean_error, errors)
+        errors[leading.name] = chosen.error
+        unfolding = self._near_unfolding(leading, chosen.error)
+        if unfolding is not None:
+            name = f"unfolding {unfolding}"
+            error = self._unfolded(unfolding, self.observed & ~self.held_out)[1]
+            errors[name] = min(error, errors[name])
+            if error < chosen.error and not self.phases.ended:
+                model = self._unfolded(unfolding, self.observed)[0]
+                return Selected(model, False, error, self.mean_error, errors)
+        fitted = chosen.model if self.phases.ended else search.fitted(chosen)
+        return Selected(self._model(leading, fitted), False, chosen.error, self.mean_error, errors)
+
+    def _near_unfolding(self, leading: Trial, error: float) -> int | None:
+        """The axis of the unfolding that may be as good as the leading candidate."""
+        unfoldings = [trial for trial in self.trials if trial.name.startswith("unfolding")]
+        if not unfoldings or self.phases.ended:
+            return None
+        best = min(unfoldings, key=lambda trial: trial.best_error)
+        return int(best.name.split()[1]) if best.best_error < TENSORS.near * error else None
+
+    def _model(self, trial: Trial, fitted: SliceFactors) -> TensorModel:
+        (m, n, length), (kind, axis) = self.values.shape, trial.name.split()
+        if kind == "unfolding":
+            return UnfoldedModel((m, n, length), int(axis), from_slices(trial.whole.transform, fitted))
+        return TubalModel((m, n, length), int(axis), trial.whole.transform, fitted)
+
+    def _exact(self, trial: Trial, fitted: SliceFactors) -> Selected:
+        whole = trial.whole
+        error = math.sqrt(2 * whole.value(fitted) / whole.n_observed)
+        short = whole.short(fitted.widths)
+        return Selected(self._model(trial, fitted), True, error, self.mean_error, {trial.name: error}, short)
+
+    def _race(self) -> tuple[Trial, SliceFactors] | None:
+        """All paths a step at a time, until each is over, or one leads to an exact model; better to one of which all
+        rows and columns have entries enough."""
+        live, guessed = list(self.trials), None
+
+        def advance() -> None:
+            for trial in live:
+                trial.step()
+
+        def measured() -> tuple[float, float, bool]:
+            live[:] = [trial for trial in live if not trial.over or trial.nearly_exact]
+            values = (1.0 if math.isnan(trial.value) else trial.value for trial in live)
+            return min(values, default=0.0), 1.0, not live or any(trial.nearly_exact for trial in live)
+
+        while live and not self.phases.ended:
+            self.phases.go(advance, measured, live[0].factors, TENSORS.path_steps)
+            for trial in [trial for trial in live if trial.nearly_exact]:
+                found = TubeSearch(trial, self.phases).exact_from(trial.point.model)
+                if found is not None and not trial.whole.short(found.widths):
+                    self._record()
+                    return trial, found
+                if found is not None:
+                    guessed = guessed or (trial, found)
+                    live.remove(trial)
+                trial.failed()
+        self._record()
+        return guessed
+
+    def _record(self) -> None:
+        for trial in self.trials:
+            error = trial.best_error if math.isfinite(trial.best_error) else None
+            self.phases.add("path", trial.name, trial.point.model.width, trial.n_steps, trial.value, error)
+
+    def _explored(self, search: TubeSearch) -> SliceFactors | None:
+        """An exact model by slower paths, where the first one looks as if entries were few rather than noisy."""
+        if self.phases.ended or not search.trial.few_entries:
+            return None
+        for decay in TENSORS.decays:
+            found = search.explore(decay)
+            if found is not None or self.phases.ended:
+                return found
+        return None
+
+    def _unfolded(self, axis: int, observed: NDArray[np.bool_]) -> tuple[UnfoldedModel, float]:
+        """The model of an unfolding of those entries, and its root mean square error on the held-out ones."""
+        m, n, length = self.values.shape
+        observations = GappedArray(unfolded(self.values, axis), unfolded(observed, axis)).observations()
+        bound = min(self.settings.bound, *observations.shape)
+        settings = MatrixSettings("auto", "squared", bound, self.settings.depth, UNFOLDING_FRACTION)
+        phases = Phases(self.phases.run)
+        selected = fit(observations, None, settings, self.rng, phases)[0]
+        model = UnfoldedModel((m, n, length), axis, filled(selected.model.factors, observations))
+        where = np.nonzero(self.held_out)
+        error = math.sqrt(float(np.mean(np.square(model.at(where) - self.values[where]))))
+        steps = sum(record["n_steps"] for record in phases.history)
+        value = phases.history[-1]["value"] if phases.history else 0.0
+        self.phases.add("unfolding", f"unfolding {axis}", selected.rank, steps, value, error)
+        return model, error

@@ -1,0 +1,147 @@
+"""What a model's adapters share: its wrapped layers, which of them answers, and the model as it was before."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Protocol
+
+from torch import nn
+
+from dmc.nn.adapters.dense_layers import DenseLayer, listed
+from dmc.nn.adapters.low_rank import AdaptedLayer, LowRankUpdate
+
+_NAME = "_dmc_adapters"  # the model's attribute: a copy of the model finds its own adapters by it
+
+
+class Adapter(Protocol):
+    """What is told of one adapter."""
+
+    name: str
+    modules_to_save: list[str]
+
+
+class Attachment:
+    """All adapters of one model; there while there is one.
+
+    Parameters
+    ----------
+    model : Module
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        self.model = model
+        self.adapters: dict[str, Adapter] = {}
+        self.layers: dict[str, DenseLayer] = {}  # those that are wrapped
+        self.active: str | None = None
+        self.merged: tuple[str, ...] = ()
+        self._required_grad = {name: p.requires_grad for name, p in model.named_parameters()}
+
+    @staticmethod
+    def at(model: nn.Module) -> Attachment | None:
+        found: Attachment | None = getattr(model, _NAME, None)
+        return found
+
+    def add(self, adapter: Adapter, taken: dict[str, DenseLayer], updates: dict[str, LowRankUpdate]) -> None:
+        """Wrap what is not wrapped yet, freeze, and make the adapter the active one.
+
+        Raises
+        ------
+        ValueError
+            If a module to save is not there, is adapted itself, or is another adapter's.
+        """
+        self._check_saved(adapter.modules_to_save, taken)
+        if not self.adapters:
+            self.model.requires_grad_(False)
+            setattr(self.model, _NAME, self)
+        for name, layer in taken.items():
+            if not isinstance(layer.module, AdaptedLayer):
+                layer.put(AdaptedLayer(layer.layer, layer.transposed))
+                self.layers[name] = layer
+            _wrapper(layer).updates[adapter.name] = updates[name]
+        self.adapters[adapter.name] = adapter
+        self.activate(adapter.name)
+
+    def saved_modules(self, ends: Iterable[str]) -> dict[str, nn.Module]:
+        """The modules whose names end so.
+
+        Raises
+        ------
+        ValueError
+            If there is none of a name.
+        """
+        found: dict[str, nn.Module] = {}
+        for end in ends:
+            named = {n: m for n, m in self.model.named_modules() if n and (n == end or n.endswith(f".{end}"))}
+            if not named:
+                there = listed(name for name, _ in self.model.named_children())
+                raise ValueError(f"modules_to_save: {end!r} is no module of the model; its outermost ones are {there}")
+            found |= named
+        return found
+
+    def _check_saved(self, ends: Iterable[str], taken: Iterable[str]) -> None:
+        found = self.saved_modules(ends)
+        both = [name for name in found if any(f"{layer}.".startswith(f"{name}.") for layer in taken)]
+        if both:
+            raise ValueError(f"{both[0]} is a module to save and has layers to adapt; leave it out of one of the two")
+        for other in self.adapters.values():
+            shared = set(found) & set(self.saved_modules(other.modules_to_save))
+            if shared:
+                raise ValueError(
+                    f"{min(shared)} is trained with adapter {other.name!r} already, and there is one of it; leave it "
+                    "out of modules_to_save, or unload that adapter"
+                )
+
+    def activate(self, name: str | None) -> None:
+        """Have this adapter answer and be trainable, and no other; None: none."""
+        self.active = name
+        for layer in self.layers.values():
+            _wrapper(layer).activate(name)
+        for other in self.adapters.values():
+            for module in self.saved_modules(other.modules_to_save).values():
+                module.requires_grad_(other.name == name)
+
+    def merge(self, name: str) -> None:
+        made = [layer.name for layer in self.layers.values() if "weight" not in layer.layer._parameters]
+        if made:
+            raise ValueError(
+                f"the weight of {listed(made)} is made from other parameters (torch.nn.utils.parametrize), so that "
+                "nothing can be added to it; remove the parametrisation before you merge"
+            )
+        self._merge((*self.merged, name))
+
+    def unmerge(self, name: str) -> None:
+        self._merge(tuple(other for other in self.merged if other != name))
+
+    def merge_anew(self) -> None:
+        """After factors have changed."""
+        self._merge(self.merged)
+
+    def _merge(self, names: tuple[str, ...]) -> None:
+        self.merged = names
+        for layer in self.layers.values():
+            wrapper = _wrapper(layer)
+            wrapper.merge(tuple(name for name in names if name in wrapper.updates))
+
+    def remove(self, adapter: Adapter) -> None:
+        """Take an adapter off; what is merged stays in the weights."""
+        if self.active == adapter.name:
+            self.activate(None)
+        for layer in list(self.layers.values()):
+            wrapper = _wrapper(layer)
+            if adapter.name not in wrapper.updates:
+                continue
+            wrapper.remove(adapter.name)
+            if not wrapper.updates:
+                layer.put(wrapper.layer)
+                del self.layers[layer.name]
+        self.merged = tuple(name for name in self.merged if name != adapter.name)
+        del self.adapters[adapter.name]
+        if not self.adapters:
+            delattr(self.model, _NAME)
+            for name, parameter in self.model.named_parameters():
+                parameter.requires_grad_(self._required_grad.get(name, parameter.requires_grad))
+
+
+def _wrapper(layer: DenseLayer) -> AdaptedLayer:
+    assert isinstance(layer.module, AdaptedLayer)
+    return layer.module

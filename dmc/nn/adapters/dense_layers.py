@@ -1,0 +1,172 @@
+"""A model's dense layers, and those that name patterns choose."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import nn
+
+from dmc import _checks
+from dmc.nn.adapters.low_rank import AdaptedLayer, dense_shape
+
+SHOWN = 8  # names in a message
+
+
+@dataclass
+class DenseLayer:
+    """A dense layer of a model.
+
+    Attributes
+    ----------
+    name : str
+        Its name in the model, the first where it has several.
+    module : Module
+        The layer, or the AdaptedLayer in its place.
+    places : list of (Module, str)
+        Where it stands: parents, and its names there.
+    """
+
+    name: str
+    module: nn.Module
+    places: list[tuple[nn.Module, str]] = field(default_factory=list)
+
+    @property
+    def layer(self) -> Any:
+        return self.module.layer if isinstance(self.module, AdaptedLayer) else self.module
+
+    @property
+    def transposed(self) -> bool:
+        return _is_conv1d(self.layer)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(outputs, inputs)"""
+        return dense_shape(self.layer, self.transposed)
+
+    def put(self, module: nn.Module) -> None:
+        """Have a module in its place."""
+        for parent, name in self.places:
+            setattr(parent, name, module)
+        self.module = module
+
+
+def dense_layers(model: nn.Module) -> dict[str, DenseLayer]:
+    """All dense layers, quantised ones among them, by name.
+
+    Raises
+    ------
+    ValueError
+        If the model is a dense layer itself, which cannot be replaced inside of it.
+    """
+    if _is_dense(model):
+        raise ValueError("the model is a dense layer itself; give one that contains it, as torch.nn.Sequential(layer)")
+    found: dict[int, DenseLayer] = {}
+    inside: tuple[str, ...] = ()  # of adapted layers: their parts are none of the model's
+    for name, module in model.named_modules(remove_duplicate=False):
+        if name.startswith(inside) if inside else False:
+            continue
+        if isinstance(module, AdaptedLayer):
+            inside = (*inside, f"{name}.")
+        if _is_dense(module):
+            parent, _, child = name.rpartition(".")
+            layer = found.setdefault(id(module), DenseLayer(name, module))
+            layer.places.append((model.get_submodule(parent), child))
+    return {layer.name: layer for layer in found.values()}
+
+
+def chosen(layers: dict[str, DenseLayer], patterns: str | Iterable[str]) -> dict[str, DenseLayer]:
+    """The layers that `target_modules` names: a regular expression for the whole name, or a list of names' ends.
+
+    Raises
+    ------
+    ValueError
+        If one of the patterns matches no dense layer, or what it matches is quantised or has no weight yet.
+    """
+    if not layers:
+        raise ValueError("the model has no dense layers (torch.nn.Linear); there is nothing to adapt")
+    tests = {patterns: _expression(patterns)} if isinstance(patterns, str) else {end: _ending(end) for end in patterns}
+    if not tests:
+        raise ValueError(f"target_modules is empty; name dense layers: {_kinds(layers)}")
+    for pattern, test in tests.items():
+        if not any(test.fullmatch(name) for name in layers):
+            raise ValueError(f"target_modules: {pattern!r} matches no dense layer; there are {_kinds(layers)}")
+    taken = {name: of for name, of in layers.items() if any(test.fullmatch(name) for test in tests.values())}
+    for name, of in taken.items():
+        fault = _fault(of.layer)
+        if fault:
+            raise ValueError(f"{name} {fault}")
+    return taken
+
+
+def _expression(pattern: str) -> re.Pattern[str]:
+    try:
+        return re.compile(pattern)
+    except re.error as error:
+        raise ValueError(
+            f"target_modules is {pattern!r}, which is no regular expression ({error}); give one, or a list of names"
+        ) from None
+
+
+def _ending(name: object) -> re.Pattern[str]:
+    if not isinstance(name, str):
+        raise TypeError(f"target_modules holds {name!r}; give names of layers")
+    return re.compile(rf"(.*\.)?{re.escape(name)}")
+
+
+def _kinds(layers: dict[str, DenseLayer]) -> str:
+    """`query (6 layers), key (6 layers), pooler.dense`: by the last part of their names that is no number."""
+    kinds: dict[str, list[str]] = {}
+    for name in layers:
+        parts = name.split(".")
+        last = next((part for part in reversed(parts) if not part.isdigit()), "")
+        kinds.setdefault(last or name, []).append(name)
+    told = [f"{kind} ({len(names)} layers)" if len(names) > 1 else names[0] for kind, names in kinds.items()]
+    return listed(told)
+
+
+def listed(names: Iterable[str]) -> str:
+    """A few of many names."""
+    every = list(names)
+    more = len(every) - SHOWN
+    return ", ".join(every[:SHOWN]) + (f" and {more:,} more" if more > 0 else "")
+
+
+def _is_dense(module: nn.Module) -> bool:
+    return isinstance(module, (nn.Linear, AdaptedLayer)) or _is_conv1d(module) or _is_packed(module)
+
+
+def _is_conv1d(module: nn.Module) -> bool:
+    """Transformers' dense layer with a transposed weight, which GPT-2 has."""
+    return type(module).__name__ == "Conv1D" and hasattr(module, "nf") and getattr(module, "weight", None) is not None
+
+
+def _is_packed(module: nn.Module) -> bool:
+    """A quantised layer that is no torch.nn.Linear: torch's own, GPTQ's, AWQ's."""
+    weight = getattr(module, "weight", None)
+    return "Linear" in type(module).__name__ and (callable(weight) or hasattr(module, "qweight"))
+
+
+def _fault(layer: nn.Module) -> str:
+    weight = getattr(layer, "weight", None)
+    if isinstance(weight, nn.parameter.UninitializedParameter):
+        return "has no weight yet (it is lazy); run the model once before"
+    floating = isinstance(weight, torch.Tensor) and weight.is_floating_point() and weight.element_size() > 1
+    if _is_packed(layer) or not floating:
+        kind = str(weight.dtype).removeprefix("torch.") if isinstance(weight, torch.Tensor) else type(layer).__name__
+        return f"is quantised ({kind}); adapt the model before it is quantised, or leave this layer out"
+    return ""
+
+
+def check_ranks(layers: dict[str, DenseLayer], rank: int) -> None:
+    """Refuse a rank above the smaller side of a layer."""
+    small = {name: of.shape for name, of in layers.items() if min(of.shape) < rank}
+    if small:
+        name, (m, n) = min(small.items(), key=lambda item: min(item[1]))
+        raise ValueError(
+            f"rank is {rank} and {_checks.count(len(small), 'layer is', 'layers are')} smaller, such as {name} "
+            f"({m}×{n}); give at most {min(m, n)}, or leave such layers out of target_modules"
+        )

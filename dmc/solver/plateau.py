@@ -1,0 +1,249 @@
+"""How long a small start takes to escape: the plateau's length, from a network of a few directions in place of all."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+from array_api_compat import array_namespace, device as where
+from numpy.typing import NDArray
+
+from dmc import _arrays, _checks
+from dmc._warn import warn
+from dmc.factors import Array, Factors
+from dmc.solver.arguments import check_arguments
+from dmc.solver.problem import MaskedLeastSquares
+from dmc.solver.protocol import Problem, Step, dot, group_of
+from dmc.solver.solution import Solution, waiting
+from dmc.solver.steps import Backtracking, DiscrepantDescent, Momentum
+
+Matrix = NDArray[np.float64]
+
+DIRECTIONS = 4  # of what is sought; where singular values are alike another than the first may escape first
+PROBES, TURNS = 8, 5  # columns, and passes to and fro, of the subspace iteration that finds them
+ESCAPED = 0.5  # of the largest singular value that is sought
+JUMP = 0.03  # of a factor's norm: how far the small network moves at a time
+MOVES = 3000  # at most: after so many it has long escaped, or shrinks
+SAME = 1e-6  # of the largest: directions of a hidden space below it are those that are there already
+
+
+def plateau_steps(problem: Problem, start: Factors, step: Step) -> float:
+    """About how many steps a small start stays on its plateau, before it has learnt anything of what is sought.
+
+    There the product of all factors is near zero, and with it the gradient of each: with N factors of size ε, p the
+    curvature and σ₁ the size of what is sought, about 1/(η p σ₁ ε^(N−2)) steps of rate η, and of two factors
+    log(σ₁/ε²)/(2 η p σ₁). How they stand to each other decides about the factor in front; so the course is computed,
+    of the network that is left of this one along the four leading directions of the gradient by X̂, which costs about
+    as much as ten steps.
+
+    Parameters
+    ----------
+    problem : Problem
+    start : Factors
+        Where it stands: the start, or a later point.
+    step : Step
+        `DiscrepantDescent`, with `Momentum` or `Backtracking` around it or not.
+
+    Returns
+    -------
+    float
+        Steps until the largest singular value of X̂ is half of that sought; 0 if it is by now; inf where it will never
+        be, such as under a weight decay that is stronger than the gradient.
+
+    Raises
+    ------
+    TypeError
+        If one of them is no problem, start or step, or the step is another.
+
+    References
+    ----------
+    A. Saxe, J. McClelland, S. Ganguli, "Exact solutions to the nonlinear dynamics of learning in deep linear neural
+    networks", 2013 (arXiv 1312.6120).
+
+    Examples
+    --------
+    >>> import dmc
+    >>> observed = dmc.datasets.planted((60, 50), 2, 0.5).observations
+    >>> problem, step = dmc.MaskedLeastSquares(observed), dmc.steps.DiscrepantDescent(2e-4)
+    >>> start = dmc.initial.compressed(observed, 2, depth=3, scale=0.03)
+    >>> expected = dmc.plateau_steps(problem, start, step)
+    >>> sizes = dmc.callbacks.History(largest=lambda factors: factors.singular_values()[0])
+    >>> _ = dmc.solve(problem, start, step, max_steps=round(1.2 * expected), callbacks=[sizes], tol=0)
+    >>> bool(sizes.column("largest")[-1] > problem.target_norm / 2)
+    True
+    """
+    check_arguments(problem, start, step, ())
+    if not _told(step):
+        raise TypeError(
+            f"{type(step).__name__} gives every parameter a step of its own, and no estimate of a plateau is known; "
+            "plateau_steps tells of DiscrepantDescent, with Momentum or Backtracking around it or not"
+        )
+    return _estimate(problem, start.to(problem.device), step)
+
+
+def steps_left(problem: Problem, factors: Factors, step: Step) -> float | None:
+    """`plateau_steps` of a point, for those who wait there; None where it is none of a plateau, or that cannot be
+    told."""
+    if not _told(step) or group_of(problem).size > 1:
+        return None
+    return _estimate(problem, factors, step) or None
+
+
+def told_if_waiting(problem: Problem, found: Solution, step: Step) -> Solution:
+    """The solution of a run that was to go further; with a warning if it has not left the plateau."""
+    wait = steps_left(problem, found.factors.to(problem.device), step)
+    if wait is not None:
+        remedy = "raise max_steps, the rate of the step or the scale of the start"
+        warn(f"after {_checks.count(found.n_steps, 'step')} the solution is still {waiting(wait)}; {remedy}")
+    return replace(found, plateau_steps=wait)
+
+
+def _told(step: Step) -> bool:
+    while isinstance(step, (Momentum, Backtracking)):
+        step = step.step
+    return isinstance(step, DiscrepantDescent)
+
+
+def _estimate(problem: Problem, factors: Factors, step: Step) -> float:
+    P, s, Q = _leading_descent(problem, factors)
+    if not s[0] > 0 or not problem.curvature > 0:
+        return math.inf
+    if _size(factors) >= ESCAPED * float(s[0]) / problem.curvature:
+        return 0.0
+    small = _Leading(problem, factors, P, _arrays.place(s, None).astype(np.float64), Q)
+    rate, decay, memory = _rates(step)
+    if rate is None:
+        return small.steps(lambda jump: step, 1.0)
+    rule = DiscrepantDescent(rate, decay.outer_ratio, decay.weight_decay)
+    return small.steps(lambda jump: replace(rule, rate=rate * jump), None) + memory
+
+
+def _rates(step: Step) -> tuple[float | None, DiscrepantDescent, float]:
+    """The rate of a rule in effect, None where it sets it anew at each step; the rule itself, of that rate; and the
+    steps that its velocity takes to build up."""
+    betas = []
+    while isinstance(step, (Momentum, Backtracking)):
+        betas += [step.beta] if isinstance(step, Momentum) else []
+        step = step.step
+    assert isinstance(step, DiscrepantDescent)
+    gain = 1 / math.prod(1 - beta for beta in betas)
+    # The decay does not pass through the velocity.
+    rule = replace(step, weight_decay=step.weight_decay / gain)
+    return None if step.rate is None else step.rate * gain, rule, sum(beta / (1 - beta) for beta in betas)
+
+
+class _Leading(Problem):
+    """A problem near a point, along a few directions P and Q alone: ½ p ‖Pᵀ·X̂·Q − T‖² and the penalty.
+
+    Attributes
+    ----------
+    start : Factors
+        The point, every hidden space cut to what the directions reach from either side; NumPy arrays.
+    target : (k, k) array
+        T.
+    """
+
+    curvature: float = 0.0
+    target_norm: float = 0.0
+
+    def __init__(self, problem: Problem, factors: Factors, P: Array, s: Matrix, Q: Array) -> None:
+        self.curvature, self.target_norm = float(problem.curvature), float(problem.target_norm)
+        self.start = _cut(factors, P, Q)
+        self.target = np.diag(s) / self.curvature + self.start.dense()
+        l2 = problem.l2 if isinstance(problem, MaskedLeastSquares) else (0.0, 0.0)
+        self._penalties = [
+            np.asarray(_arrays.place((side.T * penalty) @ side, None), np.float64)
+            for side, penalty in zip((P, Q), l2, strict=True)
+        ]
+
+    def value_and_grad(self, factors: Factors) -> tuple[float, Factors]:
+        left, right = factors.left, factors.right
+        residual = self.curvature * (left @ right.T - self.target)
+        d_left, d_right = self._penalties[0] @ left, self._penalties[1] @ right
+        value = float(dot(residual, residual)) / self.curvature + float(dot(d_left, left) + dot(d_right, right))
+        return 0.5 * value, factors.pull_back(residual @ right + d_left, residual.T @ left + d_right)
+
+    def steps(self, rule: Callable[[float], Step], jump: float | None) -> float:
+        """Steps until the product is as large as ESCAPED says: of a rule, by how many of its steps it takes at once,
+        where None is as many as are safe."""
+        at, taken, state = self.start, 0.0, rule(1.0).init(self, self.start)
+        for _ in range(MOVES):
+            if np.linalg.norm(at.dense(), 2) >= ESCAPED * np.linalg.norm(self.target, 2):
+                return taken
+            value, gradient = self.value_and_grad(at)
+            at_once = jump or _jump(at, rule(1.0)(at, value, gradient, state)[0])
+            if not math.isfinite(at_once):
+                break
+            at, state = rule(at_once)(at, value, gradient, state)
+            taken += at_once
+        return math.inf
+
+
+def _jump(at: Factors, moved: Factors) -> float:
+    """How many steps like one may be taken at once."""
+    changes = [(np.linalg.norm(a), np.linalg.norm(b - a)) for a, b in zip(at.arrays, moved.arrays, strict=True)]
+    shares = [float(size / change) for size, change in changes if change > 0]
+    return max(1.0, float(np.floor(JUMP * min(shares)))) if shares else math.inf
+
+
+def _leading_descent(problem: Problem, factors: Factors) -> tuple[Array, Array, Array]:
+    """(rows, k), (k,) and (columns, k) leading singular vectors and values of minus the gradient by X̂, of any problem.
+
+    Beside the model stand columns that are zero on one side: they do not change it, and the gradient by these is the
+    gradient by X̂ times the other side.
+    """
+    xp, kind = array_namespace(factors.U), {"dtype": factors.U.dtype, "device": where(factors.U)}
+    (m, n), L, R = factors.shape, factors.U @ factors.core, factors.V
+    k = min(PROBES, m, n)
+    draw = np.random.default_rng(0).standard_normal((n, k)).astype(_arrays.numpy_dtype(R.dtype))
+    Q = xp.linalg.qr(_arrays.place(draw, _arrays.of(R)))[0]
+
+    def gradient(P: Array, Q: Array) -> Factors:
+        beside = (xp.concat([side, more], axis=1) for side, more in ((L, P), (R, Q)))
+        U, V = beside
+        return problem.value_and_grad(Factors(U, (), V, factors.row_bias, factors.column_bias))[1]
+
+    for _ in range(TURNS):
+        P = xp.linalg.qr(-gradient(xp.zeros((m, k), **kind), Q).U[:, -k:])[0]
+        Q, s, turn = xp.linalg.svd(-gradient(P, xp.zeros((n, k), **kind)).V[:, -k:], full_matrices=False)
+    kept = slice(min(DIRECTIONS, k))
+    return (P @ turn.T)[:, kept], s[kept], Q[:, kept]
+
+
+def _size(factors: Factors) -> float:
+    """About the largest singular value of X̂ without biases, by power iteration."""
+    xp, L, R = array_namespace(factors.U), factors.U @ factors.core, factors.V
+    draw = np.random.default_rng(1).standard_normal(R.shape[0]).astype(_arrays.numpy_dtype(R.dtype))
+    v, size = _arrays.place(draw, _arrays.of(R)), 0.0
+    for _ in range(2 * TURNS):
+        norm = float(xp.linalg.vector_norm(v))
+        if norm == 0:
+            break
+        v = R @ (L.T @ (L @ (R.T @ (v / norm))))
+        size = float(xp.linalg.vector_norm(v)) ** 0.5
+    return size
+
+
+def _cut(factors: Factors, P: Array, Q: Array) -> Factors:
+    """The network along directions: of every hidden space what Q reaches through the factors below it, and P through
+    those above."""
+    below, above = [factors.V.T @ Q], [factors.U.T @ P]
+    for W in reversed(factors.cores):
+        below.append(W @ below[-1])
+    for W in factors.cores:
+        above.append(W.T @ above[-1])
+    spaces = [_span(a, b) for a, b in zip(below, reversed(above), strict=True)][::-1]  # in the order of the factors
+    cores = [up.T @ W @ down for up, W, down in zip(spaces, factors.cores, spaces[1:], strict=False)]
+    small = Factors(P.T @ factors.U @ spaces[0], cores, Q.T @ factors.V @ spaces[-1])
+    return small.map(lambda a: np.asarray(_arrays.place(a, None), np.float64))
+
+
+def _span(first: Array, second: Array) -> Array:
+    """Orthonormal columns that span those of two matrices, whatever the sizes of these."""
+    xp = array_namespace(first)
+    columns = xp.concat([first, second], axis=1)
+    norms = xp.linalg.vector_norm(columns, axis=0)
+    basis, s, _ = xp.linalg.svd(columns / xp.where(norms > 0, norms, norms * 0 + 1), full_matrices=False)
+    return basis[:, : max(int((s > SAME * s[0]).sum()), 1)]

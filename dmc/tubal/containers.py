@@ -1,0 +1,45 @@
+"""Factor tensors as `dmc.Factors`: real matrices, flattened lateral slice by lateral slice."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dmc.factors import Factors
+from dmc.tubal.slices import SliceFactors
+from dmc.tubal.transforms import TubeTransform
+
+
+def flatten(tensor: NDArray[Any]) -> NDArray[Any]:
+    """(rows, width·length) of a (rows, width, length) factor tensor: column k·length + s is entry s of the tubes of
+    lateral slice k."""
+    return np.ascontiguousarray(tensor).reshape(len(tensor), -1)
+
+
+def unflatten(matrix: NDArray[Any], length: int) -> NDArray[Any]:
+    """(rows, width, length) of a (rows, width·length) matrix."""
+    return matrix.reshape(len(matrix), -1, length)
+
+
+def to_slices(transform: TubeTransform, factors: Factors) -> SliceFactors:
+    """The models of the slices whose dense slices are those of the product of the two factor tensors."""
+    root = math.sqrt(transform.scale)
+
+    def side(matrix: NDArray[Any]) -> NDArray[Any]:
+        tubes = unflatten(matrix, transform.length).transpose(2, 0, 1)
+        return root * transform.forward(np.ascontiguousarray(tubes))
+
+    return SliceFactors(side(factors.U), side(factors.V))
+
+
+def from_slices(transform: TubeTransform, model: SliceFactors) -> Factors:
+    """The inverse of `to_slices`."""
+    root = math.sqrt(transform.scale)
+
+    def side(slices: NDArray[Any]) -> NDArray[Any]:
+        return flatten((transform.backward(slices) / root).transpose(1, 2, 0))
+
+    return Factors(side(model.U), (), side(model.V))

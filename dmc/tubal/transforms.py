@@ -1,0 +1,168 @@
+"""Orthogonal transforms along the tubes of a tensor: real Fourier, cosine, or any orthogonal matrix."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import scipy.fft
+from numpy.typing import ArrayLike, NDArray
+
+from dmc import _checks
+
+NAMES = ("dft", "dct")
+ORTHOGONAL = 100.0  # of the unit roundoff times the length: above it a matrix is not orthogonal
+
+
+@dataclass(frozen=True)
+class FourierTube:
+    """The real discrete Fourier transform, orthonormal: the transform of the t-product (Kilmer & Martin, 2011).
+
+    Of the n conjugate frequencies of a real tube the first n//2 + 1 are kept, and an inner product counts those that
+    have a mirror twice.
+
+    Parameters
+    ----------
+    length : int
+        Entries of a tube.
+    """
+
+    length: int
+    name = "dft"
+
+    @property
+    def scale(self) -> float:
+        """√length: the t-product multiplies slices of the transform without normalisation, which is that many times
+        the orthonormal one."""
+        return math.sqrt(self.length)
+
+    @cached_property
+    def weights(self) -> NDArray[np.float64]:
+        """(slices,) how often each slice counts in an inner product: 1 at frequency 0 and at half the length, else 2."""
+        weights = np.full(self.length // 2 + 1, 2.0)
+        weights[self.real] = 1.0
+        return weights
+
+    @cached_property
+    def real(self) -> NDArray[np.bool_]:
+        """(slices,) whether a slice is real."""
+        frequency = np.arange(self.length // 2 + 1)
+        return (frequency == 0) | (2 * frequency == self.length)
+
+    def forward(self, tubes: NDArray[Any]) -> NDArray[Any]:
+        """(slices, …) complex, of (length, …) real."""
+        return np.asarray(scipy.fft.rfft(tubes, axis=0, norm="ortho"))
+
+    def backward(self, slices: NDArray[Any]) -> NDArray[Any]:
+        """(length, …) real, of (slices, …) complex."""
+        return np.asarray(scipy.fft.irfft(slices, self.length, axis=0, norm="ortho"))
+
+    def backward_rows(self) -> NDArray[Any]:
+        """(slices, length) B such that entry t of `backward` of a tube s is the real part of Σ_f B_ft s_f."""
+        frequency, time = np.arange(self.length // 2 + 1)[:, None], np.arange(self.length)
+        waves = np.exp(2j * np.pi * frequency * time / self.length)
+        return np.asarray(self.weights[:, None] * waves / math.sqrt(self.length))
+
+    def dtype(self, of_tubes: Any) -> np.dtype[Any]:
+        """Of the slices."""
+        return np.result_type(of_tubes, np.complex64)
+
+
+@dataclass(frozen=True, eq=False)
+class OrthogonalTube:
+    """A transform by a real orthogonal matrix, of which each row makes a slice.
+
+    Parameters
+    ----------
+    matrix : (length, length) float array
+    name : str
+    """
+
+    matrix: NDArray[Any]
+    name: str = "matrix"
+    scale = 1.0
+
+    @property
+    def length(self) -> int:
+        return len(self.matrix)
+
+    @cached_property
+    def weights(self) -> NDArray[np.float64]:
+        """(slices,) ones."""
+        return np.ones(self.length)
+
+    @cached_property
+    def real(self) -> NDArray[np.bool_]:
+        """(slices,) all true."""
+        return np.ones(self.length, bool)
+
+    def forward(self, tubes: NDArray[Any]) -> NDArray[Any]:
+        """(slices, …), of (length, …)."""
+        return _times(self.matrix, tubes)
+
+    def backward(self, slices: NDArray[Any]) -> NDArray[Any]:
+        """(length, …), of (slices, …)."""
+        return _times(self.matrix.T, slices)
+
+    def backward_rows(self) -> NDArray[Any]:
+        """(slices, length) the matrix: entry t of `backward` of a tube s is Σ_f M_ft s_f."""
+        return self.matrix
+
+    def dtype(self, of_tubes: Any) -> np.dtype[Any]:
+        """Of the slices."""
+        return np.dtype(of_tubes)
+
+
+TubeTransform = FourierTube | OrthogonalTube
+
+
+def _times(matrix: NDArray[Any], tubes: NDArray[Any]) -> NDArray[Any]:
+    flat = tubes.reshape(len(tubes), -1)
+    return (matrix.astype(tubes.dtype, copy=False) @ flat).reshape(tubes.shape)
+
+
+def transform_of(transform: str | ArrayLike | TubeTransform, length: int) -> TubeTransform:
+    """The transform of tubes of some length.
+
+    Parameters
+    ----------
+    transform : {"dft", "dct"}, or (length, length) array, or a transform
+        The real discrete Fourier transform, the discrete cosine transform (type II), or a real orthogonal matrix.
+    length : int
+        Entries of a tube.
+
+    Raises
+    ------
+    ValueError
+        If the matrix is not orthogonal or has another size.
+    """
+    length = _checks.integer(length, "length", 1)
+    if isinstance(transform, (FourierTube, OrthogonalTube)):
+        if transform.length != length:
+            raise ValueError(
+                f"transform is for tubes of {transform.length} entries and these have {length}; make one of that length"
+            )
+        return transform
+    if isinstance(transform, str):
+        _checks.choice(transform, "transform", NAMES)
+        if transform == "dft":
+            return FourierTube(length)
+        return OrthogonalTube(scipy.fft.dct(np.eye(length), axis=0, norm="ortho"), "dct")
+    matrix = _checks.as_float(transform, "transform").astype(np.float64)
+    if matrix.shape != (length, length):
+        raise ValueError(
+            f"transform has shape {matrix.shape} and a tube {_checks.count(length, 'entry', 'entries')}; "
+            f"give a {length}×{length} matrix"
+        )
+    _checks.finite(matrix, "transform")
+    off = float(np.abs(matrix @ matrix.T - np.eye(length)).max())
+    rounding = float(np.finfo(np.float32 if np.asarray(transform).dtype.itemsize < 8 else np.float64).eps)
+    if off > ORTHOGONAL * rounding * length:
+        raise ValueError(
+            f"transform is not orthogonal: transform @ transform.T differs from the identity by {off:.2g}; "
+            "take for instance the first factor of numpy.linalg.qr(transform)"
+        )
+    return OrthogonalTube(matrix)
