@@ -163,12 +163,12 @@ class DeepLoRA:
                 if loss is None
                 else f"loss is given and start is {self.start!r}, which does not need it; leave it out"
             )
-        rng = _checks.generator(self.seed, "seed")
+        rngs = dict(zip(taken, _checks.generator(self.seed, "seed").spawn(len(taken)), strict=True))
         found = {}
 
         def begin(name: str, gradient: Tensor | None = None) -> None:
             shape = taken[name].shape
-            found[name] = starts.factors(self.start, shape, self.rank, self.layers, self.scale, rng, gradient)
+            found[name] = starts.factors(self.start, shape, self.rank, self.layers, self.scale, rngs[name], gradient)
 
         if loss is None:
             for name in taken:
