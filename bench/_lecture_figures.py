@@ -60,7 +60,7 @@ def speed_panels() -> list[plots.Panel]:
     widths, scales = cases("depth", "width "), cases("depth", "ε = ")
 
     def line(rows: dict[float, dict], measure: str, depth: int) -> plots.Line:
-        values = np.array([rows[x][measure] for x in rows])
+        values = np.array([rows[x][measure] for x in rows], dtype=float)  # NaN: not within the steps there were
         style = {"color": f"C{depth - 2}", "marker": "o"}
         spread = values.min(axis=1), values.max(axis=1)
         return plots.Line(list(rows), np.median(values, axis=1), f"{depth} layers", style, spread)
@@ -68,21 +68,20 @@ def speed_panels() -> list[plots.Panel]:
     def of_depth(rows: dict[str, dict], depth: int) -> dict[float, dict]:
         return {float(name.split()[0]): row for name, row in rows.items() if name.endswith(f"depth {depth}")}
 
-    steps = "steps until matched to 1e-4 (at most 20,000)"
     by_scale = {depth: of_depth(scales, depth) for depth in (2, 3, 4)}
     return [
         plots.Panel(
-            "wider is faster (rank 10; ε = .01)",
+            "wider is faster (rank 10, ε = .01)",
             "width of the network",
-            steps,
-            [line(of_depth(widths, depth), "steps", depth) for depth in (2, 3)],
+            "steps until matched to 1e-4",
+            [line(of_depth(widths, 3), "steps", 3)],
             "log",
         ),
         plots.Panel(
             "a small start waits, the deeper the longer",
             "scale of the start, ε",
-            steps,
-            [line(rows, "steps", depth) for depth, rows in by_scale.items()],
+            "steps until half of the value is gone",
+            [line(rows, "steps_to_half", depth) for depth, rows in by_scale.items()],
             "log",
             "log",
         ),

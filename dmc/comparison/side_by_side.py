@@ -149,6 +149,8 @@ def _limits(max_steps: int, tol: float, time_limit: float) -> Limits:
 
 
 def _chosen(contenders: Sequence[str]) -> list[str]:
+    if not isinstance(contenders, (str, list, tuple, set)):
+        raise TypeError(f"contenders is {contenders!r}; give a list of names")
     given = [contenders] if isinstance(contenders, str) else list(contenders)
     if not given:
         raise ValueError(f"contenders is empty; name at least one of {', '.join(map(repr, CONTENDERS))}")
