@@ -3,7 +3,8 @@
 Σ = SSᵀ is 20×20, its eigenvalues from 1 down to 1/κ. One layer, or the product of two, from an orthogonal start makes a
 generator X, and gradient descent brings XXᵀ to Σ: by the Bures–Wasserstein distance (`dmc.BuresWasserstein`), or by the
 Frobenius norm of XXᵀ − Σ, each at the best rate of a grid. By the first the curvature at the minimum is one in every
-direction of one layer, so that it needs as many steps at any κ; by the second it falls with the eigenvalue.
+direction of one layer, so that it needs as many steps at any κ; by the second it falls with the eigenvalue. A line ends
+where no rate gets there in 3,000 steps.
 
 It is a picture of two landscapes. Whoever has Σ and wants its best factor of rank k takes its k leading eigenvectors.
 """
