@@ -36,6 +36,7 @@ from _recovery_tables import (
     recovery_uniform,
     seconds,
 )
+from _tuning_tables import skip_less_layer, skip_tuning_panels, ways_to_tune
 from dmc import plots
 
 ROOT = Path(__file__).parent.parent
@@ -424,6 +425,7 @@ FIGURES = {
     "narrow": narrow_panels,
     "separation": separation_panels,
     "speed": speed_panels,
+    "skip_tuning": skip_tuning_panels,
 }
 
 
@@ -470,6 +472,7 @@ PAGES: dict[str, Sequence[Callable[[], list[str]]]] = {
     "README.md": SECTIONS,
     "docs/several-machines.md": (processes, dealing, sizes, faults),
     "docs/adapters.md": (few_samples, differences, ranks),
+    "docs/collapse-and-transfer.md": (ways_to_tune, skip_less_layer),
 }
 
 
