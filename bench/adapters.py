@@ -204,8 +204,8 @@ def few_samples() -> None:
 def rank() -> None:
     """Ranks 16 to 64 with 256 pairs, at the rate that was best at rank 8 times √(8/rank).
 
-    A step of Adam changes a factor by rate·√(rows·rank) in spectral norm: so it is the same at every rank. At rank 8's own
-    rate the deep adapter of rank 64 diverges (Pearson 0).
+    A step of Adam changes a factor by rate·√(rows·rank) in spectral norm: so it is the same at every rank. At rank 8's
+    own rate the deep adapter of rank 64 diverges (Pearson 0).
     """
     for name in ("LoRA, A normal", "LoRA, as peft", "deep"):
         for width in RANKS:
