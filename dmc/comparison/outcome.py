@@ -245,7 +245,8 @@ class Comparison:
 
 def _cells(contender: Contender) -> tuple[str, ...]:
     if contender.refusal:
-        known = f"{contender.n_parameters:,}" if contender.n_parameters else ""  # MatrixCompletion's are found in the fit
+        # How many MatrixCompletion has is found in the fit.
+        known = f"{contender.n_parameters:,}" if contender.n_parameters else ""
         return (contender.name, "", "", "", known, "", "", contender.ending)
     lowest = f"{contender.lowest_error:.4g} ({contender.lowest_step:,})" if len(contender.course) > 1 else ""
     return (
