@@ -26,8 +26,8 @@ def of_data(values: NDArray[Any], observed: NDArray[np.bool_], masked: bool) -> 
     if len(seen) >= several and not whole and (seen == seen[0]).all():
         tell(
             "equal",
-            f"all {len(seen):,} observed entries are {seen[0]:g}: nothing tells the others; if a mask was given, check "
-            "that it is True where an entry was observed",
+            f"all {len(seen):,} observed entries are {seen[0] + 0.0:g}: nothing tells the others; if a mask was given, "
+            "check that it is True where an entry was observed",
         )
     zeros = int((seen == 0).sum())
     flags = ((seen == 0) | (seen == 1)).all()
@@ -53,7 +53,8 @@ def of_data(values: NDArray[Any], observed: NDArray[np.bool_], masked: bool) -> 
 
 def lines_seen(observed: NDArray[np.bool_]) -> list[NDArray[np.bool_]]:
     """For each axis, whether any entry was observed at each of its positions."""
-    return [observed.any(tuple(other for other in range(3) if other != axis)) for axis in range(3)]
+    others = (tuple(other for other in range(3) if other != axis) for axis in range(3))
+    return [np.asarray(observed.any(axes)) for axes in others]
 
 
 def of_ending(run: Run, status: Status) -> None:
@@ -109,7 +110,7 @@ def _of_tubes(model: TubalModel, observed: NDArray[np.bool_], exact: bool) -> No
             f"each of {total:,} tubes along axis {model.tube} is wholly observed or wholly missing ({missing:,} of "
             "them): nothing couples the slices of the transform, each of which is completed as a matrix of its own",
         )
-    elif not exact:
+    elif not exact and missing > TENSORS.few_tubes * total:
         tell(
             "tubes",
             f"{missing:,} of {_checks.count(total, 'tube')} along axis {model.tube} have no observed entry: what is "

@@ -77,7 +77,9 @@ class Trial:
     ) -> None:
         self.whole, self.held_out, self.name = whole, held_out, name
         self.bound, self.depth, self._rng, self.rounding = bound, depth, rng, rounding
-        left = ~held_out
+        left = (
+            ~held_out if whole.mask[~held_out].any() else np.ones_like(held_out)
+        )  # of a single entry there is no part
         self.train = SliceLeastSquares(whole.transform, whole.values * left, whole.mask * left)
         self._truth = whole.values[held_out]
         self._path = SlicePath(self.train, bound, depth, rng)
@@ -160,7 +162,7 @@ class Trial:
 
 
 class TubeSearch:
-    """What is done along one axis, once it was chosen: exact models, candidates without penalty, the fit to all entries.
+    """What is done along one axis, once it was chosen: exact models, candidates without penalty, the fit to all of it.
 
     Parameters
     ----------

@@ -53,6 +53,10 @@ class TensorTuning:
         Whole tubes held out, where what is missing is whole tubes.
     whole_tubes : float
         Share of the missing entries in wholly missing tubes, beyond chance, from which on that is so.
+    few_tubes : float
+        Share of tubes up to which it is no matter if they are wholly missing.
+    default_bound : int
+        Width of a slice at most, where no rank was given.
     near : float
         Of the best candidate's held-out error: up to it the path of an unfolding is followed by a whole fit.
     """
@@ -83,6 +87,7 @@ class TensorTuning:
     min_tubes: int = 40
     whole_tubes: float = 0.5
     near: float = 1.05
+    few_tubes: float = 0.01
     default_bound: int = 50
 
 
