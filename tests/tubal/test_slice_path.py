@@ -1,5 +1,7 @@
 """The path by slices: what joins, what leaves, and that the multi-rank shows itself."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 
@@ -25,7 +27,7 @@ def test_the_multi_rank_shows_itself(transform: str) -> None:
     assert points[-1].model.widths.tolist() == [2] * len(problem.transform.weights)
     off = np.moveaxis(problem.tensor(points[-1].model), 0, 2) - X
     assert np.linalg.norm(off) < 1e-2 * np.linalg.norm(X)
-    assert all(0 < b.level <= 0.84 * a.level + 1e-12 for a, b in zip(points, points[1:], strict=False))
+    assert all(0 < b.level <= 0.84 * a.level + 1e-12 for a, b in pairwise(points))
 
 
 def test_slices_of_their_own_rank_get_it() -> None:
@@ -45,7 +47,7 @@ def test_the_bound_holds_in_every_slice() -> None:
 def test_steps_at_one_level_end_where_the_penalised_gradient_is_zero() -> None:
     """Without cores the penalty is the nuclear norm of every slice: at its minimum the residual's singular values are
     at most the level, and equal to it along the model's directions."""
-    X, seen, mask = planted((10, 9, 4), 2, 0.8, noise=0.2)
+    _, seen, mask = planted((10, 9, 4), 2, 0.8, noise=0.2)
     problem = slices_of(seen, mask)
     path = SlicePath(problem, 9, 0, np.random.default_rng(0))
     point = path.start(0.2)

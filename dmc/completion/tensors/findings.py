@@ -11,7 +11,6 @@ from sklearn.exceptions import ConvergenceWarning
 from dmc import _checks
 from dmc.completion import tuning
 from dmc.completion.findings import tell
-from dmc.completion.tensors.holding_out import whole_tubes
 from dmc.completion.tensors.model import TensorModel, TubalModel
 from dmc.completion.tensors.selection import Selected
 from dmc.completion.tensors.tuning import TENSORS
@@ -99,11 +98,11 @@ def of_model(selected: Selected, observed: NDArray[np.bool_], bound: int | None)
 def _of_tubes(model: TubalModel, observed: NDArray[np.bool_], exact: bool) -> None:
     """Tubes of which nothing was observed, or none partly."""
     length = observed.shape[model.tube]
-    seen = whole_tubes(observed, model.tube)
-    missing, total = int((~seen).sum()), seen.size
+    counts = observed.sum(model.tube)
+    counts = counts[counts.any(1)][:, counts.any(0)]  # of empty slices the user knows already
+    missing, total = int((counts == 0).sum()), counts.size
     if missing == 0 or length == 1:
         return
-    counts = observed.sum(model.tube)
     if ((counts == 0) | (counts == length)).all():
         tell(
             "separable",

@@ -250,14 +250,15 @@ class TubeSearch:
 
     def judged(self) -> Judged | None:
         """The best of the path's model and of those of its multi-ranks without penalty; None before the first step."""
-        best = self.trial.best
+        penalised = best = self.trial.best
         for there in self.trial.plateaus():
             if best is None or self.phases.ended:
                 break
             if self.trial.train.freedom(there.model.widths) * TENSORS.min_oversampling < self.trial.train.n_observed:
                 model = self.finish(self.trial.train, there.model, "without penalty").model
                 plain = Judged(model, self.trial.error_of(model), 0.0, there.n_steps)
-                best = plain if plain.error < best.error else best
+                bar = (1 + TENSORS.as_good) * best.error if best is penalised else best.error
+                best = plain if plain.error < bar else best
         return best
 
     def fitted(self, chosen: Judged) -> SliceFactors:
