@@ -129,7 +129,11 @@ class BuresWasserstein(Problem):
         check_fit(factors, (int(S.shape[0]), factors.shape[1]), S)
         Q, R = xp.linalg.qr(factors.right)
         short = factors.left @ R.T  # X̂ = short·Qᵀ
-        P, _, turn = xp.linalg.svd(S.T @ short, full_matrices=False)
+        product = S.T @ short
+        if not bool(xp.all(xp.isfinite(product))):  # diverged, which the loop tells of; the SVD would only fail
+            residual = xp.full_like(short, xp.nan)
+            return 0.5 * dot(residual, residual), residual, Q, R
+        P, _, turn = xp.linalg.svd(product, full_matrices=False)
         along = S @ P
         residual, left_out = short - along @ turn, S - along @ P.T
         return 0.5 * (dot(residual, residual) + dot(left_out, left_out)), residual, Q, R
