@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from functools import cached_property
 from typing import Any
 
@@ -129,6 +130,8 @@ class BuresWasserstein(Problem):
         check_fit(factors, (int(S.shape[0]), factors.shape[1]), S)
         Q, R = xp.linalg.qr(factors.right)
         short = factors.left @ R.T  # X̂ = short·Qᵀ
+        if not bool(xp.all(xp.isfinite(short))):  # an outcome of too long a step, for which there is no decomposition
+            return math.nan, math.nan * short, Q, R
         P, _, turn = xp.linalg.svd(S.T @ short, full_matrices=False)
         along = S @ P
         residual, left_out = short - along @ turn, S - along @ P.T

@@ -59,6 +59,8 @@ def plateau_steps(problem: Problem, start: Factors, step: Step) -> float:
     ------
     TypeError
         If one of them is no problem, start or step, the step is another, or the problem does not say its scales.
+    ValueError
+        If the value at the start is not finite.
 
     References
     ----------
@@ -85,7 +87,11 @@ def plateau_steps(problem: Problem, start: Factors, step: Step) -> float:
         )
     for name in ("curvature", "target_norm"):
         scale_of(problem, name, "plateau_steps")
-    return _estimate(problem, start.to(problem.device), step)
+    start = start.to(problem.device)
+    value = float(problem.value(start))
+    if not math.isfinite(value):
+        raise ValueError(f"the value at the start is {value}; give one at which it is finite, of data that are")
+    return _estimate(problem, start, step)
 
 
 def steps_left(problem: Problem, factors: Factors, step: Step) -> float | None:
