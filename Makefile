@@ -29,6 +29,7 @@ bench-recommend: .venv-bench/.rivals .venv/.test
 # Adapters on a small transformer, in an environment of their own: its weights come in a package, which wants nothing else.
 bench-adapters: .venv-adapters/.hosts .venv/.test
 	.venv-adapters/bin/python bench/adapters.py
+	.venv-adapters/bin/python bench/skip_tuning.py
 	$(BIN)/dmc bench report
 
 .venv-adapters/.hosts: pyproject.toml bench/constraints-adapters.txt

@@ -13,7 +13,7 @@ import numpy as np
 from _adapter_tables import adapters_panels, differences, few_samples, ranks
 from _distributed_tables import dealing, faults, processes, several_machines, sizes
 from _harness import cases, load, main
-from _lecture_figures import follows_full_panels, narrow_panels, separation_panels, speed_panels
+from _lecture_results import follows_full_panels, narrow_panels, separation_panels, speed_panels
 from _recommender_tables import (
     cold_items,
     large_clicks,
@@ -36,6 +36,7 @@ from _recovery_tables import (
     recovery_uniform,
     seconds,
 )
+from _tuning_tables import skip_less_layer, skip_tuning_panels, ways_to_tune
 from dmc import plots
 
 ROOT = Path(__file__).parent.parent
@@ -424,6 +425,7 @@ FIGURES = {
     "narrow": narrow_panels,
     "separation": separation_panels,
     "speed": speed_panels,
+    "skip_tuning": skip_tuning_panels,
 }
 
 
@@ -470,6 +472,7 @@ PAGES: dict[str, Sequence[Callable[[], list[str]]]] = {
     "README.md": SECTIONS,
     "docs/several-machines.md": (processes, dealing, sizes, faults),
     "docs/adapters.md": (few_samples, differences, ranks),
+    "docs/collapse-and-transfer.md": (ways_to_tune, skip_less_layer),
 }
 
 

@@ -27,14 +27,14 @@ def masked_product(left: Tensor, right: Tensor, *pattern: Tensor) -> Tensor:
     """(observed,) predictions left_i·right_j at the entries of a pattern; see the module."""
     if torch.compiler.is_compiling():
         return cast(Tensor, torch_operators.masked_product(left, right, *pattern))
-    return cast(Tensor, _Product.apply(*_cast(left, right), *pattern))
+    return cast(Tensor, _Product.apply(*_cast(left, right), *pattern))  # type: ignore[no-untyped-call]
 
 
 def masked_sums(values: Tensor, left: Tensor, right: Tensor, *pattern: Tensor) -> tuple[Tensor, Tensor]:
     """(rows, k) sums Σ_j v_e right_j and (columns, k) sums Σ_i v_e left_i; see the module."""
     if torch.compiler.is_compiling():
         return cast(tuple[Tensor, Tensor], torch_operators.masked_sums(values, left, right, *pattern))
-    return cast(tuple[Tensor, Tensor], _Sums.apply(*_cast(values, left, right), *pattern))
+    return cast(tuple[Tensor, Tensor], _Sums.apply(*_cast(values, left, right), *pattern))  # type: ignore[no-untyped-call]
 
 
 def masked_residual_grad(left: Tensor, right: Tensor, *rest: Tensor | str | None) -> tuple[Tensor, Tensor, Tensor]:
@@ -43,7 +43,7 @@ def masked_residual_grad(left: Tensor, right: Tensor, *rest: Tensor | str | None
     if torch.compiler.is_compiling():
         return cast(tuple[Tensor, Tensor, Tensor], torch_operators.masked_residual_grad(left, right, *rest))
     pattern, by_entry, gathered = rest[:N_PATTERN], rest[N_PATTERN:-1], rest[-1]
-    found = _ResidualGrad.apply(*_cast(left, right), *pattern, *_cast(*by_entry), gathered)
+    found = _ResidualGrad.apply(*_cast(left, right), *pattern, *_cast(*by_entry), gathered)  # type: ignore[no-untyped-call]
     return cast(tuple[Tensor, Tensor, Tensor], found)
 
 
