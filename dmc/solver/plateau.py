@@ -85,12 +85,12 @@ def plateau_steps(problem: Problem, start: Factors, step: Step) -> float:
             f"{type(step).__name__} gives every parameter a step of its own, and no estimate of a plateau is known; "
             "plateau_steps tells of DiscrepantDescent, with Momentum or Backtracking around it or not"
         )
-    for name in ("curvature", "target_norm"):
-        scale_of(problem, name, "plateau_steps")
     start = start.to(problem.device)
     value = float(problem.value(start))
     if not math.isfinite(value):
         raise ValueError(f"the value at the start is {value}; give one at which it is finite, of data that are")
+    for name in ("curvature", "target_norm"):
+        scale_of(problem, name, "plateau_steps")
     return _estimate(problem, start, step)
 
 
