@@ -24,11 +24,9 @@ def planted(d: int, rank: int, n_observed: int, seed: int):
     return X, dmc.observe(X, mask.reshape(d, d))
 
 
-def train(
-    observations: dmc.Observations, X, width: int, depth: int, seed: int, most: int, scale: float | None = None
-) -> tuple[float, int]:
+def train(observations: dmc.Observations, X, width: int, depth: int, seed: int, most: int) -> tuple[float, int]:
     """Relative error over the whole matrix, and steps, when the entries are matched to 1e-4."""
-    start = initial.narrow(X.shape, width, depth, SCALE[depth] if scale is None else scale, seed)
+    start = initial.narrow(X.shape, width, depth, SCALE[depth], seed)
     problem = dmc.MaskedLeastSquares(observations)
     zero = problem.value(start.scaled(0))
 
@@ -67,15 +65,27 @@ def few_samples() -> None:
 
 
 def start_scale() -> None:
-    """d = 100, rank 5, 30 % observed, width 20: ε from .2 to .005 at depth 2, 3 and 4, over 3 seeds."""
+    """d = 100, rank 5, 30 % observed, width 20: ε from .2 to .005 at depth 2, 3, 4: steps to half the value, error."""
     for depth in (2, 3, 4):
         for scale in (0.2, 0.1, 0.05, 0.02, 0.01, 0.005):
             runs = []
             for seed in range(3):
                 X, observations = planted(100, 5, 3000, 200 + seed)
-                runs.append(train(observations, X, 20, depth, seed, 20_000, scale))
-            errors, counts = zip(*runs, strict=True)
-            record("depth", f"ε = {scale:g} | depth {depth}", errors=list(errors), steps=list(counts))
+                problem = dmc.MaskedLeastSquares(observations)
+                start = initial.narrow(X.shape, 20, depth, scale, seed)
+                first, escaped = problem.value(start.scaled(0)), []
+
+                def watch(info: dmc.StepInfo, first=first, escaped=escaped) -> bool:
+                    if info.value <= first / 2:
+                        escaped.append(info.n_steps)
+                    return info.value <= 1e-8 * first
+
+                rule = steps.DiscrepantDescent(0.2 / problem.curvature)
+                found = dmc.solve(problem, start, rule, max_steps=10_000, tol=0, callbacks=[watch]).factors
+                error = np.linalg.norm(found.dense() - X) / np.linalg.norm(X)
+                runs.append((float(error), escaped[0] if escaped else None))
+            errors, escapes = zip(*runs, strict=True)
+            record("depth", f"ε = {scale:g} | depth {depth}", errors=list(errors), steps_to_half=list(escapes))
 
 
 RUNS = {"depth-and-width": depth_and_width, "few-samples": few_samples, "start-scale": start_scale}

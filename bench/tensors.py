@@ -6,6 +6,7 @@ The constants of the completion were chosen on seeds 200–399 and masks 100–1
 import time
 import warnings
 from collections.abc import Callable
+from itertools import product
 
 import numpy as np
 from scipy.io import loadmat
@@ -23,18 +24,11 @@ CASES = [
     Case((50, 50, 20), 3, 3, noise=0.1),
     Case((50, 50, 20), 3, 2, noise=0.1),
 ]
-MASKS = [
-    ("random", 0.4, 0),
-    ("random", 0.4, 1),
-    ("random", 0.7, 0),
-    ("random", 0.7, 1),
-    ("days", 0.4, 0),
-    ("days", 0.4, 1),
-]
+HIDDEN = [("random", 0.4), ("random", 0.7), ("days", 0.4)]  # how, and how much
 
 
 def planted() -> None:
-    """Planted tensors of tubal rank 3, nothing told: relative error, multi-rank, and the oracle's where there is noise."""
+    """Planted tensors of tubal rank 3, nothing told: relative error, multi-rank, and the oracle's error with noise."""
     for case in CASES:
         for told in ("nothing told", "tube told"):
             rows = [_planted(case, seed, told == "tube told") for seed in SEEDS]
@@ -111,7 +105,7 @@ def _by_unfolding(axis: int) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
 def metro() -> None:
     """Metro passengers, tube = time: 40 % and 70 % missing at random, and whole days, five masks each."""
     truth = passengers()
-    for kind, missing in (("random", 0.4), ("random", 0.7), ("days", 0.4)):
+    for kind, missing in HIDDEN:
         for roots in (False, True):
             rows = []
             for seed in SEEDS:
@@ -137,7 +131,7 @@ def metro() -> None:
 def candidates() -> None:
     """Six masks of the metro: each tube and each unfolding alone, and what "auto" takes of them."""
     truth = passengers()
-    for kind, missing, seed in MASKS:
+    for (kind, missing), seed in product(HIDDEN, (0, 1)):
         seen = observed(truth.shape, kind, missing, seed)
         errors = {f"tube {axis}": _error(_by_tensor(axis, True), truth, seen) for axis in range(3)}
         errors |= {f"unfolding {axis}": _error(_by_unfolding(axis), truth, seen) for axis in range(3)}

@@ -69,7 +69,7 @@ def main(folder: str = ".", n_steps: int = 5000) -> Path:
             check_every=25,
         )
         n, seconds, error = np.asarray(course).T
-        by_step.append(plots.Line(n, error, name, style))
+        by_step.append(plots.Line(n, error, "", style))  # the legend stands beside
         by_time.append(plots.Line(seconds, error, name, style))
     path = Path(folder) / "compressed_follows_full.png"
     label = "relative error, unseen entries"

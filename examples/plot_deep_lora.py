@@ -1,7 +1,7 @@
 """What three layers learn has a rank of about one, whatever the rank they are given: Deep LoRA beside LoRA.
 
-A network of one hidden layer is to follow another one that differs from it in the hidden layer's weights, by a matrix of
-rank one, from 160 noisy samples. Adapters of rank 2 to 32, by full-batch AdamW, each method at a rate of its own.
+A network of one hidden layer is to follow another one that differs from it in the hidden layer's weights, by a matrix
+of rank one, from 160 noisy samples. Adapters of rank 2 to 32, by full-batch AdamW, each method at a rate of its own.
 """
 
 import sys

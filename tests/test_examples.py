@@ -8,6 +8,7 @@ import pytest
 from example_scripts import EXAMPLES, example
 
 SMALL = {
+    "plot_bures_wasserstein": {"conditions": (1, 10), "max_steps": 30},
     "plot_class_separation": {"n_steps": 20},
     "plot_collapse_by_layer": {"n_epochs": 2},
     "plot_comparison": {"max_steps": 20},

@@ -159,17 +159,27 @@ def test_rules_that_solve_systems_say_what_they_need_before_the_first_step(name,
         assert not seen.records
 
 
-def test_the_normalised_rule_scales_itself_to_the_loss():
-    """In other units, and of other weights, it takes the same steps."""
-    start_of, taken = dmc.initial.compressed(OBSERVED, 2, depth=1, scale=0.1), []
-    for size in (1.0, 1e-3, 1e4):
-        larger = Huber(SPOILT.with_values(SPOILT.values * size), 0.1 * size)
-        larger.target_norm = PROBLEMS["Huber"].target_norm * size
-        outer = size**0.5
-        at = dmc.Factors(start_of.U * outer, start_of.cores, start_of.V * outer)
-        found = dmc.solve(larger, at, dmc.steps.DiscrepantDescent(outer_ratio=size), max_steps=200, tol=0)
-        taken.append(found.value / size**2)
-    assert max(taken) < 1e6 * min(taken)
+@pytest.mark.parametrize(("units", "times"), [(2.0**10, 1.0), (2.0**-10, 1.0), (1.0, 2.0**20), (4.0, 2.0**-8)])
+def test_the_normalised_rule_scales_itself_to_the_loss(units, times):
+    """In other units, or times a number, it takes the same steps: the core grows with the units, U and V do not."""
+
+    class Rescaled(Huber):
+        def __init__(self):
+            super().__init__(SPOILT.with_values(SPOILT.values * units), units)
+            self.curvature, self.target_norm = times * SPOILT.density, PROBLEMS["Huber"].target_norm * units
+
+        def value_and_grad(self, factors):
+            value, gradient = super().value_and_grad(factors)
+            return times * value, gradient.map(lambda a: times * a)
+
+    begin = dmc.initial.compressed(OBSERVED, 2, depth=1, scale=0.125)
+    larger = dmc.Factors(begin.U, [units * begin.cores[0]], begin.V)
+    plain, other = (
+        dmc.solve(problem, at, dmc.steps.DiscrepantDescent(), max_steps=100, tol=0)
+        for problem, at in ((PROBLEMS["Huber"], begin), (Rescaled(), larger))
+    )
+    assert other.value == pytest.approx(times * units**2 * plain.value, rel=1e-9)
+    assert plain.value < 0.8 * PROBLEMS["Huber"].value(begin)
 
 
 def test_huber_recovers_what_least_squares_does_not():

@@ -245,7 +245,9 @@ class Comparison:
 
 def _cells(contender: Contender) -> tuple[str, ...]:
     if contender.refusal:
-        return (contender.name, "", "", "", f"{contender.n_parameters:,}", "", "", contender.ending)
+        # How many MatrixCompletion has is found in the fit.
+        known = f"{contender.n_parameters:,}" if contender.n_parameters else ""
+        return (contender.name, "", "", "", known, "", "", contender.ending)
     lowest = f"{contender.lowest_error:.4g} ({contender.lowest_step:,})" if len(contender.course) > 1 else ""
     return (
         contender.name,

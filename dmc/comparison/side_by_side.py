@@ -149,6 +149,8 @@ def _limits(max_steps: int, tol: float, time_limit: float) -> Limits:
 
 
 def _chosen(contenders: Sequence[str]) -> list[str]:
+    if not isinstance(contenders, (str, list, tuple, set)):
+        raise TypeError(f"contenders is {contenders!r}; give a list of names")
     given = [contenders] if isinstance(contenders, str) else list(contenders)
     if not given:
         raise ValueError(f"contenders is empty; name at least one of {', '.join(map(repr, CONTENDERS))}")
@@ -210,7 +212,8 @@ def _warn_of(result: Comparison) -> None:
             "not those of a minimum: raise max_steps or time_limit",
             ConvergenceWarning,
         )
-    worse = [c for c in ran if not c.held_out_error <= result.baseline and len(c.course)]
+    measured = [c for c in ran if len(c.course) and c.stopped_by != "interrupt"]
+    worse = [c for c in measured if not c.held_out_error <= result.baseline]
     if worse:
         listed = ", ".join(f"{c.name} ({c.held_out_error:.3g})" for c in worse)
         warn(

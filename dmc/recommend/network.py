@@ -33,16 +33,17 @@ class NetworkTuning:
     start_scale : float
         Of the factors' entries, for ratings of unit variance.
     rate : float
-        Adam's, for factors of that size.
-    betas : (float, float)
-        Adam's. With a memory of a thousand steps for the squares of the gradient it divides by their mean since the
-        start: that falls, the curvature does not, and the rate passes what is stable (on u1.base at width 256 with two
-        cores at step 80; the value then rises sixtyfold in twenty steps). With one of twenty, an oscillation that begins
-        shortens the steps before it grows.
+        Adam's in the first steps, for factors of that size.
+    constant_steps : int
+        After which the rate falls as 1/√n. Adam divides by the root of the mean square of all gradients so far. That
+        falls as 1/√n once they vanish, and the curvature does not: at a constant rate the steps pass the limit of
+        stability (Cohen et al., 2022, arXiv 2207.14484; on u1.base at width 256 with two cores at step 80). Two factors
+        then settle on larger squares; with cores between them, which multiply each other, an oscillation raises the
+        curvature, and the value grows sixtyfold in twenty steps.
     slack : float
         Relative rise of the value by which a step passes; one that raises it further is taken back (`Backtracking`).
-        Chosen among 1e-6, 1e-3 and 1e-2, together with the betas, on held-out tenths of the training ratings of
-        MovieLens 100K, Douban and musical instruments.
+        Chosen with the two above, on held-out tenths of the training ratings of MovieLens 100K, Douban and musical
+        instruments, beside other slacks (1e-6, 1e-2), Adam with shorter memories (.9, .95, .99) and AMSGrad.
     max_steps : int
         In which the number of steps is sought.
     patience : int
@@ -68,8 +69,8 @@ class NetworkTuning:
     l2: float = 1.3
     validation_fraction: float = 0.1
     start_scale: float = 0.3
-    rate: float = 0.03
-    betas: tuple[float, float] = (0.9, 0.95)
+    rate: float = 0.06
+    constant_steps: int = 20
     slack: float = 1e-3
     max_steps: int = 1_000
     patience: int = 40
@@ -216,7 +217,7 @@ class NetworkSettings:
             run,
             DealtLeastSquares(scaled, group, l2=l2, gather_dtype="bfloat16" if far else None),
             start,
-            steps.Backtracking(steps.Adam(TUNING.rate, betas=TUNING.betas), TUNING.slack),
+            steps.Backtracking(steps.Adam(TUNING.rate, constant_steps=TUNING.constant_steps), TUNING.slack),
             max_steps=n_steps,
             check_every=TUNING.check_every,
             planned=planned,

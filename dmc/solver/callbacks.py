@@ -15,9 +15,8 @@ from dmc import _checks
 from dmc._group import ALONE, Group
 from dmc.factors import Factors
 from dmc.observations import Observations
+from dmc.solver.plateau import SHORT
 from dmc.solver.solution import StepInfo, waiting
-
-FIRST_WAIT = 100  # steps after which a plateau is told; again whenever they have doubled, for each look costs ten
 
 
 class Progress:
@@ -54,7 +53,7 @@ class Progress:
 
     def _wait(self, info: StepInfo) -> str:
         """What is told of a plateau: estimated once, and once more whenever twice as many steps were taken."""
-        if info.plateau is None or info.n_steps < FIRST_WAIT or info.status is not None:
+        if info.plateau is None or info.n_steps < SHORT or info.status is not None:
             self._asked = 0
             return ""
         if not self._asked or info.n_steps >= 2 * self._asked or info.n_steps > self._escape:

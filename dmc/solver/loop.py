@@ -17,14 +17,13 @@ from dmc import _arrays, _checks
 from dmc._group import ALONE, Group
 from dmc.factors import Array, Factors
 from dmc.solver.arguments import check_arguments
-from dmc.solver.plateau import steps_left, told_if_waiting
+from dmc.solver.plateau import LEARNT, steps_left, told_if_waiting
 from dmc.solver.problem import MaskedLeastSquares
 from dmc.solver.protocol import Problem, Step, group_of
 from dmc.solver.solution import Solution, Status, StepInfo
 
 Callback = Callable[[StepInfo], object]
 
-LEARNT = 0.9  # of the first value: above it a small start may not have escaped
 GAIN = 0.9  # of the last value: above it a step gains nothing, where only rounding is left
 
 
@@ -281,7 +280,7 @@ def solve(
     found = replace(found, status=run.status, seconds=run.seconds, stopped_by=run.stopped_by)
     # With tol=0 so many steps were wanted, whatever they reach.
     ended_early = run.status is Status.MAX_STEPS and tol > 0 and max_steps > 0
-    return told_if_waiting(problem, found, step) if ended_early else found
+    return told_if_waiting(problem, start, found, step) if ended_early else found
 
 
 def solve_phase(

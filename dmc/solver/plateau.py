@@ -15,16 +15,19 @@ from dmc._warn import warn
 from dmc.factors import Array, Factors
 from dmc.solver.arguments import check_arguments
 from dmc.solver.problem import MaskedLeastSquares
-from dmc.solver.protocol import Problem, Step, dot, group_of
+from dmc.solver.protocol import Problem, Step, dot, group_of, scale_of
 from dmc.solver.solution import Solution, waiting
 from dmc.solver.steps import Backtracking, DiscrepantDescent, Momentum
 
 Matrix = NDArray[np.float64]
 
+SHORT = 100  # steps: whoever takes fewer does not wait
+LEARNT = 0.9  # of the first value: below it a small start has escaped
 DIRECTIONS = 4  # of what is sought; where singular values are alike another than the first may escape first
 PROBES, TURNS = 8, 5  # columns, and passes to and fro, of the subspace iteration that finds them
 ESCAPED = 0.5  # of the largest singular value that is sought
 JUMP = 0.03  # of a factor's norm: how far the small network moves at a time
+MOST = 1e100  # steps at a time
 MOVES = 3000  # at most: after so many it has long escaped, or shrinks
 SAME = 1e-6  # of the largest: directions of a hidden space below it are those that are there already
 
@@ -55,7 +58,7 @@ def plateau_steps(problem: Problem, start: Factors, step: Step) -> float:
     Raises
     ------
     TypeError
-        If one of them is no problem, start or step, or the step is another.
+        If one of them is no problem, start or step, the step is another, or the problem does not say its scales.
 
     References
     ----------
@@ -80,20 +83,29 @@ def plateau_steps(problem: Problem, start: Factors, step: Step) -> float:
             f"{type(step).__name__} gives every parameter a step of its own, and no estimate of a plateau is known; "
             "plateau_steps tells of DiscrepantDescent, with Momentum or Backtracking around it or not"
         )
+    for name in ("curvature", "target_norm"):
+        scale_of(problem, name, "plateau_steps")
     return _estimate(problem, start.to(problem.device), step)
 
 
 def steps_left(problem: Problem, factors: Factors, step: Step) -> float | None:
-    """`plateau_steps` of a point, for those who wait there; None where it is none of a plateau, or that cannot be
+    """`plateau_steps` of a point, for those who wait there; None where it is none of a plateau, or no end of it can be
     told."""
     if not _told(step) or group_of(problem).size > 1:
         return None
-    return _estimate(problem, factors, step) or None
+    try:
+        expected = _estimate(problem, factors, step)
+    except Exception:  # of a problem of one's own, such as one that knows no other widths: no reason to end its run
+        return None
+    return expected if 0 < expected < math.inf else None
 
 
-def told_if_waiting(problem: Problem, found: Solution, step: Step) -> Solution:
+def told_if_waiting(problem: Problem, start: Factors, found: Solution, step: Step) -> Solution:
     """The solution of a run that was to go further; with a warning if it has not left the plateau."""
-    wait = steps_left(problem, found.factors.to(problem.device), step)
+    start, at = (factors.to(problem.device) for factors in (start, found.factors))
+    if found.n_steps < SHORT or not _told(step) or not found.value > LEARNT * problem.value(start):
+        return found
+    wait = steps_left(problem, at, step)
     if wait is not None:
         remedy = "raise max_steps, the rate of the step or the scale of the start"
         warn(f"after {_checks.count(found.n_steps, 'step')} the solution is still {waiting(wait)}; {remedy}")
@@ -113,25 +125,25 @@ def _estimate(problem: Problem, factors: Factors, step: Step) -> float:
     if _size(factors) >= ESCAPED * float(s[0]) / problem.curvature:
         return 0.0
     small = _Leading(problem, factors, P, _arrays.place(s, None).astype(np.float64), Q)
-    rate, decay, memory = _rates(step)
-    if rate is None:
-        return small.steps(lambda jump: step, 1.0)
-    rule = DiscrepantDescent(rate, decay.outer_ratio, decay.weight_decay)
-    return small.steps(lambda jump: replace(rule, rate=rate * jump), None) + memory
+    rule, memory = _in_effect(step)
+    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+        if rule.rate is None:
+            return small.steps(lambda jump: step, 1.0)
+        rate = rule.rate
+        return small.steps(lambda jump: replace(rule, rate=rate * jump), None) + memory
 
 
-def _rates(step: Step) -> tuple[float | None, DiscrepantDescent, float]:
-    """The rate of a rule in effect, None where it sets it anew at each step; the rule itself, of that rate; and the
-    steps that its velocity takes to build up."""
+def _in_effect(step: Step) -> tuple[DiscrepantDescent, float]:
+    """The rule that momentum makes of one of a given rate; and the steps that its velocity takes to build up."""
     betas = []
     while isinstance(step, (Momentum, Backtracking)):
         betas += [step.beta] if isinstance(step, Momentum) else []
         step = step.step
     assert isinstance(step, DiscrepantDescent)
-    gain = 1 / math.prod(1 - beta for beta in betas)
+    share = math.prod(1 - beta for beta in betas)
     # The decay does not pass through the velocity.
-    rule = replace(step, weight_decay=step.weight_decay / gain)
-    return None if step.rate is None else step.rate * gain, rule, sum(beta / (1 - beta) for beta in betas)
+    rate = None if step.rate is None else step.rate / share
+    return replace(step, rate=rate, weight_decay=step.weight_decay * share), sum(beta / (1 - beta) for beta in betas)
 
 
 class _Leading(Problem):
@@ -169,12 +181,16 @@ class _Leading(Problem):
         """Steps until the product is as large as ESCAPED says: of a rule, by how many of its steps it takes at once,
         where None is as many as are safe."""
         at, taken, state = self.start, 0.0, rule(1.0).init(self, self.start)
+        enough = ESCAPED * float(np.linalg.norm(self.target, 2))
         for _ in range(MOVES):
-            if np.linalg.norm(at.dense(), 2) >= ESCAPED * np.linalg.norm(self.target, 2):
+            product = at.dense()
+            if not np.isfinite(product).all():  # steps too long for any estimate
+                break
+            if np.linalg.norm(product, 2) >= enough:
                 return taken
             value, gradient = self.value_and_grad(at)
             at_once = jump or _jump(at, rule(1.0)(at, value, gradient, state)[0])
-            if not math.isfinite(at_once):
+            if not at_once < math.inf:
                 break
             at, state = rule(at_once)(at, value, gradient, state)
             taken += at_once
@@ -185,7 +201,7 @@ def _jump(at: Factors, moved: Factors) -> float:
     """How many steps like one may be taken at once."""
     changes = [(np.linalg.norm(a), np.linalg.norm(b - a)) for a, b in zip(at.arrays, moved.arrays, strict=True)]
     shares = [float(size / change) for size, change in changes if change > 0]
-    return max(1.0, float(np.floor(JUMP * min(shares)))) if shares else math.inf
+    return min(max(1.0, float(np.floor(JUMP * min(shares)))), MOST) if shares else math.inf
 
 
 def _leading_descent(problem: Problem, factors: Factors) -> tuple[Array, Array, Array]:

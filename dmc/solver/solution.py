@@ -14,8 +14,6 @@ Record = dict[str, Any]  # of a history: what was measured at one look, by name;
 
 def waiting(n_steps: float) -> str:
     """In words that a small start has not escaped, and in how many steps, to two digits, it will."""
-    if n_steps == float("inf"):
-        return "on the plateau of a small start, which it does not leave"
     number = f"{float(f'{n_steps:.2g}'):,.0f}" if n_steps < 1e9 else f"{n_steps:.0e}"
     return f"on the plateau of a small start; about {number} more {'step' if number == '1' else 'steps'}"
 

@@ -226,15 +226,21 @@ class Adam(Step):
         The rate of the outer factors and biases over that of the cores.
     betas : (float, float)
         Memory of the mean and of the square of the gradient.
+    constant_steps : int, optional
+        After so many steps the rate falls as 1/√n (their analysis); left out: never. Where gradients vanish the root of
+        their mean square falls as 1/√n and the curvature does not: at a constant rate the steps become unstable.
     """
 
     rate: float = 0.02
     outer_ratio: float = 1.0
     betas: tuple[float, float] = (0.9, 0.999)
+    constant_steps: int | None = None
 
     def __post_init__(self) -> None:
         _checks.real(self.rate, "rate", 0, open_ends=True)
         _checks.real(self.outer_ratio, "outer_ratio", 0)
+        if self.constant_steps is not None:
+            _checks.integer(self.constant_steps, "constant_steps", 1)
         if len(self.betas) != 2:
             raise ValueError(f"betas is {self.betas!r}; give two numbers")
         for beta in self.betas:
@@ -255,6 +261,8 @@ class Adam(Step):
         square = square.map(lambda s, g: beta2 * s + (1 - beta2) * g * g, grad)
         # Kingma & Ba, section 2: the bias of both averages corrected in the step size.
         rate = self.rate * math.sqrt(1 - beta2**n) / (1 - beta**n)
+        if self.constant_steps is not None:
+            rate *= math.sqrt(min(1.0, self.constant_steps / n))
         change = mean.map(lambda m, s: m / (s**0.5 + 1e-12), square)
         outer = self.outer_ratio * rate
         moved = factors.map(lambda x, d: x - outer * d, change)

@@ -61,7 +61,7 @@ def product(A: ArrayLike, B: ArrayLike, transform: Transform = "dft") -> Tensor:
 
 
 def transpose(A: ArrayLike, transform: Transform = "dft") -> Tensor:
-    """The tensor whose slices, after the transform, are the conjugate transposes of those of A: (columns, rows, length).
+    """The tensor (columns, rows, length) whose slices, after the transform, are the conjugate transposes of those of A.
 
     By the Fourier transform that is each frontal slice transposed, those from the second on in reverse order.
     """

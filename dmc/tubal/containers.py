@@ -32,7 +32,7 @@ def to_slices(transform: TubeTransform, factors: Factors) -> SliceFactors:
         tubes = unflatten(matrix, transform.length).transpose(2, 0, 1)
         return root * transform.forward(np.ascontiguousarray(tubes))
 
-    return SliceFactors(side(factors.U), side(factors.V))
+    return SliceFactors(side(np.asarray(factors.U)), side(np.asarray(factors.V)))
 
 
 def from_slices(transform: TubeTransform, model: SliceFactors) -> Factors:

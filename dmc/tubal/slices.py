@@ -49,7 +49,7 @@ class SliceFactors(NamedTuple):
         return _squares(self.U) + _squares(self.V)
 
     def svd(self) -> tuple[Slices, NDArray[Any], Slices]:
-        """(P, s, Q) of every slice with P·diag(s)·Qᴴ the slice: (slices, rows, k), (slices, k), (slices, columns, k)."""
+        """(slices, rows, k) P, (slices, k) s and (slices, columns, k) Q with P·diag(s)·Qᴴ each slice."""
         Q_left, left = np.linalg.qr(self.U)
         Q_right, right = np.linalg.qr(self.V)
         P, s, Qh = np.linalg.svd(left @ adjoint(right), full_matrices=False)
@@ -151,7 +151,7 @@ class SliceEquations:
     """(JᴴJ + D) δ = −gradient at a model, with J(dU, dV) = mask ⊙ (dU·Vᴴ + U·dVᴴ) of every slice.
 
     Matrix-free, by conjugate gradients. The mask couples the slices; the preconditioner takes it for the share that was
-    observed, and is then the inverse of one small matrix for each slice and side: of share·VᴴV + D, and of share·UᴴU + D.
+    observed, and is then the inverse of one small matrix for each slice and side: of share·VᴴV + D, and share·UᴴU + D.
     Unknowns are one flat real array.
 
     Parameters

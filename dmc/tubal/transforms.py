@@ -41,7 +41,7 @@ class FourierTube:
 
     @cached_property
     def weights(self) -> NDArray[np.float64]:
-        """(slices,) how often each slice counts in an inner product: 1 at frequency 0 and at half the length, else 2."""
+        """(slices,) how often each slice counts in an inner product: once at frequency 0 and length/2, else twice."""
         weights = np.full(self.length // 2 + 1, 2.0)
         weights[self.real] = 1.0
         return weights

@@ -136,6 +136,8 @@ def test_bad_settings_are_refused(rng, settings, message):
 def test_a_seed_is_a_whole_number(rng):
     with pytest.raises(TypeError, match="random_state is None"):
         dmc.compare(rng.standard_normal((6, 5)), random_state=None)
+    with pytest.raises(TypeError, match="contenders is 3; give a list of names"):
+        dmc.compare(rng.standard_normal((6, 5)), contenders=3)
 
 
 @pytest.mark.parametrize("shape", [(2, 2), (3, 40), (40, 3)])

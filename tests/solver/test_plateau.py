@@ -186,6 +186,23 @@ def test_a_plateau_of_other_rules_is_not_told():
         plateau_steps(None, begin, Descent())
 
 
+def test_a_problem_of_ones_own_may_not_know_enough_and_runs_all_the_same():
+    class Bare(dmc.Problem):
+        def value_and_grad(self, factors):
+            if factors.width != 3:
+                raise ValueError("it knows one width")
+            return 1.0, factors.map(lambda a: 0.01 + 0 * a)
+
+    class Scaled(Bare):
+        curvature = target_norm = 1.0
+
+    begin = initial.gaussian((4, 3), 3, 1, 0.01)
+    for problem in (Bare(), Scaled()):
+        assert dmc.solve(problem, begin, Descent(1e-3), max_steps=100).plateau_steps is None
+    with pytest.raises(TypeError, match="plateau_steps needs the curvature of the problem, and Bare does not say it"):
+        plateau_steps(Bare(), begin, Descent(1e-3))
+
+
 # --- what the loop makes of it
 
 
@@ -256,7 +273,6 @@ def test_the_progress_bar_tells_while_one_waits():
         (1, "about 1 more step"),
         (7123.4, "about 7,100 more steps"),
         (3.4e9, "about 3e\\+09 more steps"),
-        (math.inf, "which it does not leave"),
     ],
 )
 def test_the_wait_in_words(n_steps, said):

@@ -310,6 +310,19 @@ def test_scaled_descent_without_any_weight_has_converged():
 # --- Adam
 
 
+def test_adam_slows_down():
+    """Its rate is constant for so many steps, and of the n-th then the root of their number over n."""
+    problem, at = MaskedLeastSquares(observations()), start(2)
+    slowed, plain = (steps.Adam(0.02, constant_steps=n) for n in (3, None))
+    state = slowed.init(problem, at)
+    for n in range(1, 8):
+        value, gradient = problem.value_and_grad(at)
+        there, _ = plain(at, value, gradient, state)
+        moved, state = slowed(at, value, gradient, state)
+        assert_close(moved, steps.partway(at, there, min(1, (3 / n) ** 0.5)))
+        at = moved
+
+
 @pytest.mark.parametrize("betas", [(0.9, 0.999), (0.5, 0.9)])
 @pytest.mark.parametrize("ratio", [1.0, 0.1])
 def test_adam_is_that_of_torch(ratio, betas):
@@ -514,6 +527,7 @@ def test_a_safeguarded_run_ends_no_worse_than_it_began(rate, max_steps, check_ev
         (lambda: steps.Adam(betas=(-0.1, 0.9)), "betas is -0.1"),
         (lambda: steps.Adam(betas=(0.9, 1.0)), "beta.* is 1"),
         (lambda: steps.Adam(betas=(0.9,)), "betas"),
+        (lambda: steps.Adam(constant_steps=0), "constant_steps is 0"),
         (lambda: steps.Momentum(steps.Adam(), beta=1), "beta is 1"),
         (lambda: steps.Momentum(steps.Adam(), beta=-0.5), "beta is -0.5"),
         (lambda: steps.GaussNewton(tol=0), "tol is 0"),

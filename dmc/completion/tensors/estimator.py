@@ -221,8 +221,9 @@ class TensorCompletion(BaseEstimator):
         if not isinstance(self.tube, str):
             tube = _checks.integer(self.tube, "tube", 0, 2, 'an axis of the tensor, or "auto"')
             return {tube: transform_of(self.transform, shape[tube])}, ()
-        _checks.choice(self.tube, "tube", ("auto", 0, 1, 2))  # type: ignore[list-item]
-        axes = range(3)
+        if self.tube != "auto":
+            raise ValueError(f"tube is {self.tube!r}; give an axis, 0, 1 or 2, or 'auto'")
+        axes = [0, 1, 2]
         if not isinstance(self.transform, str):
             length = len(np.asarray(self.transform)) if not hasattr(self.transform, "length") else self.transform.length
             axes = [axis for axis in axes if shape[axis] == length]
@@ -264,8 +265,8 @@ class TensorCompletion(BaseEstimator):
         """What was selected, and what is told of it."""
         self._seen, self._dtype = findings.lines_seen(observed), values.dtype
         self._describe(selected.model.scaled(unit))
-        missed = self._model.dense()[observed] - values[observed]
-        self.residual_rms_, self.exact_ = rms(missed), selected.exact
+        missed = (self._model.dense()[observed] - values[observed]) / unit  # whose squares are inside the range
+        self.residual_rms_, self.exact_ = unit * rms(missed), selected.exact
         self.held_out_rmse_ = unit * selected.error
         self.candidate_errors_ = {name: unit * float(error) for name, error in selected.errors.items()}
 
@@ -302,7 +303,9 @@ class TensorCompletion(BaseEstimator):
             If a position is out of range, or the lengths differ.
         """
         check_is_fitted(self)
-        named = zip((i, j, t), self._model.shape, ("axis 0", "axis 1", "axis 2"), strict=True)
+        named = zip(
+            (i, j, t), self._model.shape, ("axis-0 position", "axis-1 position", "axis-2 position"), strict=True
+        )
         where = tuple(_checks.indices(_host(at), n, name).astype(np.int64) for at, n, name in named)
         _checks.same_length(i=where[0], j=where[1], t=where[2])
         return self._clipped(self._model.at(where))

@@ -11,7 +11,6 @@ from sklearn.exceptions import ConvergenceWarning
 from dmc import _checks
 from dmc.completion import tuning
 from dmc.completion.findings import tell
-from dmc.completion.tensors.holding_out import whole_tubes
 from dmc.completion.tensors.model import TensorModel, TubalModel
 from dmc.completion.tensors.selection import Selected
 from dmc.completion.tensors.tuning import TENSORS
@@ -26,8 +25,8 @@ def of_data(values: NDArray[Any], observed: NDArray[np.bool_], masked: bool) -> 
     if len(seen) >= several and not whole and (seen == seen[0]).all():
         tell(
             "equal",
-            f"all {len(seen):,} observed entries are {seen[0]:g}: nothing tells the others; if a mask was given, check "
-            "that it is True where an entry was observed",
+            f"all {len(seen):,} observed entries are {seen[0] + 0.0:g}: nothing tells the others; if a mask was given, "
+            "check that it is True where an entry was observed",
         )
     zeros = int((seen == 0).sum())
     flags = ((seen == 0) | (seen == 1)).all()
@@ -53,7 +52,8 @@ def of_data(values: NDArray[Any], observed: NDArray[np.bool_], masked: bool) -> 
 
 def lines_seen(observed: NDArray[np.bool_]) -> list[NDArray[np.bool_]]:
     """For each axis, whether any entry was observed at each of its positions."""
-    return [observed.any(tuple(other for other in range(3) if other != axis)) for axis in range(3)]
+    others = (tuple(other for other in range(3) if other != axis) for axis in range(3))
+    return [np.asarray(observed.any(axes)) for axes in others]
 
 
 def of_ending(run: Run, status: Status) -> None:
@@ -98,18 +98,18 @@ def of_model(selected: Selected, observed: NDArray[np.bool_], bound: int | None)
 def _of_tubes(model: TubalModel, observed: NDArray[np.bool_], exact: bool) -> None:
     """Tubes of which nothing was observed, or none partly."""
     length = observed.shape[model.tube]
-    seen = whole_tubes(observed, model.tube)
-    missing, total = int((~seen).sum()), seen.size
+    counts = observed.sum(model.tube)
+    counts = counts[counts.any(1)][:, counts.any(0)]  # of empty slices the user knows already
+    missing, total = int((counts == 0).sum()), counts.size
     if missing == 0 or length == 1:
         return
-    counts = observed.sum(model.tube)
     if ((counts == 0) | (counts == length)).all():
         tell(
             "separable",
             f"each of {total:,} tubes along axis {model.tube} is wholly observed or wholly missing ({missing:,} of "
             "them): nothing couples the slices of the transform, each of which is completed as a matrix of its own",
         )
-    elif not exact:
+    elif not exact and missing > TENSORS.few_tubes * total:
         tell(
             "tubes",
             f"{missing:,} of {_checks.count(total, 'tube')} along axis {model.tube} have no observed entry: what is "

@@ -10,7 +10,7 @@ from dmc.completion.tensors.tuning import TENSORS
 
 def whole_tubes(observed: NDArray[np.bool_], axis: int) -> NDArray[np.bool_]:
     """Of the tubes along an axis, whether an entry of theirs was observed."""
-    return observed.any(axis)
+    return np.asarray(observed.any(axis))
 
 
 def missing_along(observed: NDArray[np.bool_]) -> int | None:

@@ -158,7 +158,7 @@ class Selection:
     def _near_unfolding(self, leading: Trial, error: float) -> int | None:
         """The axis of the unfolding that may be as good as the leading candidate."""
         unfoldings = [trial for trial in self.trials if trial.name.startswith("unfolding")]
-        if not unfoldings or self.phases.ended:
+        if not unfoldings or self.phases.ended or not (self.observed & ~self.held_out).any():
             return None
         best = min(unfoldings, key=lambda trial: trial.best_error)
         return int(best.name.split()[1]) if best.best_error < TENSORS.near * error else None

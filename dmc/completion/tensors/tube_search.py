@@ -77,7 +77,9 @@ class Trial:
     ) -> None:
         self.whole, self.held_out, self.name = whole, held_out, name
         self.bound, self.depth, self._rng, self.rounding = bound, depth, rng, rounding
-        left = ~held_out
+        left = (
+            ~held_out if whole.mask[~held_out].any() else np.ones_like(held_out)
+        )  # of a single entry there is no part
         self.train = SliceLeastSquares(whole.transform, whole.values * left, whole.mask * left)
         self._truth = whole.values[held_out]
         self._path = SlicePath(self.train, bound, depth, rng)
@@ -160,7 +162,7 @@ class Trial:
 
 
 class TubeSearch:
-    """What is done along one axis, once it was chosen: exact models, candidates without penalty, the fit to all entries.
+    """What is done along one axis, once it was chosen: exact models, candidates without penalty, the fit to all of it.
 
     Parameters
     ----------
@@ -248,14 +250,15 @@ class TubeSearch:
 
     def judged(self) -> Judged | None:
         """The best of the path's model and of those of its multi-ranks without penalty; None before the first step."""
-        best = self.trial.best
+        penalised = best = self.trial.best
         for there in self.trial.plateaus():
             if best is None or self.phases.ended:
                 break
             if self.trial.train.freedom(there.model.widths) * TENSORS.min_oversampling < self.trial.train.n_observed:
                 model = self.finish(self.trial.train, there.model, "without penalty").model
                 plain = Judged(model, self.trial.error_of(model), 0.0, there.n_steps)
-                best = plain if plain.error < best.error else best
+                bar = (1 + TENSORS.as_good) * best.error if best is penalised else best.error
+                best = plain if plain.error < bar else best
         return best
 
     def fitted(self, chosen: Judged) -> SliceFactors:

@@ -31,9 +31,11 @@ class TensorTuning:
         Steps with the same widths that tell a multi-rank from directions in passing.
     plateaus : int
         So many of the last ones are finished without penalty, and judged.
-    rounding : float
+    rounding, rounding_units : float
         Root mean square of the residuals over that of the entries, up to which float64 ones are matched; and in units
         of roundoff of other dtypes.
+    as_good : float
+        Relative rise of the held-out error for which a model without penalty is preferred.
     exact_gap : float
         Ratio of neighbouring singular values beyond which directions of an exact model only fill in.
     min_oversampling : float
@@ -53,6 +55,10 @@ class TensorTuning:
         Whole tubes held out, where what is missing is whole tubes.
     whole_tubes : float
         Share of the missing entries in wholly missing tubes, beyond chance, from which on that is so.
+    few_tubes : float
+        Share of tubes up to which it is no matter if they are wholly missing.
+    default_bound : int
+        Width of a slice at most, where no rank was given.
     near : float
         Of the best candidate's held-out error: up to it the path of an unfolding is followed by a whole fit.
     """
@@ -70,6 +76,7 @@ class TensorTuning:
     plateaus: int = 2
     rounding: float = 1e-11
     rounding_units: float = 10.0
+    as_good: float = 0.01
     exact_gap: float = 1e3
     min_oversampling: float = 1.02
     overfitted: float = 0.3
@@ -83,6 +90,7 @@ class TensorTuning:
     min_tubes: int = 40
     whole_tubes: float = 0.5
     near: float = 1.05
+    few_tubes: float = 0.05
     default_bound: int = 50
 
 

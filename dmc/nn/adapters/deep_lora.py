@@ -48,7 +48,7 @@ class DeepLoRA:
         Ends of the names of modules that stay trainable as they are, and go into the file: a new head.
     name : str
         Of this adapter, where a model has several; without dots.
-    seed : int or numpy.random.Generator
+    seed : int
         Of the start: the same in every process.
 
     Attributes
@@ -107,8 +107,8 @@ class DeepLoRA:
         if isinstance(modules_to_save, str):
             raise TypeError(f"modules_to_save is {modules_to_save!r}; give a list of names")
         self.modules_to_save = list(modules_to_save)
-        if not isinstance(name, str) or not name or "." in name or hasattr(nn.ModuleDict, name):
-            raise ValueError(f"name is {name!r}; give a word without dots that is no method of torch.nn.ModuleDict")
+        if not isinstance(name, str) or not name or "." in name or hasattr(nn.ModuleDict(), name):
+            raise ValueError(f"name is {name!r}; give a word without dots that is no attribute of torch.nn.ModuleDict")
         self.name = name
         self.seed = seed
         if start in starts.OF_LORA and self.layers > 2:
@@ -163,12 +163,12 @@ class DeepLoRA:
                 if loss is None
                 else f"loss is given and start is {self.start!r}, which does not need it; leave it out"
             )
-        rng = _checks.generator(self.seed, "seed")
+        rngs = dict(zip(taken, _checks.generator(self.seed, "seed").spawn(len(taken)), strict=True))
         found = {}
 
         def begin(name: str, gradient: Tensor | None = None) -> None:
             shape = taken[name].shape
-            found[name] = starts.factors(self.start, shape, self.rank, self.layers, self.scale, rng, gradient)
+            found[name] = starts.factors(self.start, shape, self.rank, self.layers, self.scale, rngs[name], gradient)
 
         if loss is None:
             for name in taken:

@@ -67,7 +67,7 @@ def dense_layers(model: nn.Module) -> dict[str, DenseLayer]:
     found: dict[int, DenseLayer] = {}
     inside: tuple[str, ...] = ()  # of adapted layers: their parts are none of the model's
     for name, module in model.named_modules(remove_duplicate=False):
-        if name.startswith(inside) if inside else False:
+        if name.startswith(inside):
             continue
         if isinstance(module, AdaptedLayer):
             inside = (*inside, f"{name}.")

@@ -62,10 +62,12 @@ class LowRankUpdate(nn.Module):
 
     @torch.no_grad()
     def singular_values(self) -> Tensor:
-        """(r,) float64, descending, without forming the update."""
+        """(r,) float64, descending, without forming the update; NaN where a factor is not finite."""
         core = self._core()
         left, right = (torch.linalg.qr(side.double())[1] for side in (self.U, self.V.T))
         inner = left @ right.T if core is None else left @ core.double() @ right.T
+        if not bool(inner.isfinite().all()):
+            return torch.full_like(inner[0], torch.nan)
         return torch.linalg.svdvals(self.scaling * inner)
 
     def _core(self) -> Tensor | None:

@@ -62,7 +62,7 @@ def write(
     arrays = {}
     for name, update in updates.items():
         for k, factor in enumerate((update.U, *update.cores, update.V)):
-            arrays[f"{name}.{k}"] = factor.detach().cpu().numpy()
+            arrays[f"{name}.{k}"] = _as_array(factor)
     for module_name, module in attachment.saved_modules(settings["modules_to_save"]).items():
         for key, value in module.state_dict().items():
             arrays[f"{module_name}.{key}.saved"] = _as_array(value)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import weakref
 
 import torch
@@ -68,9 +69,17 @@ class Watch:
             self.look()
 
     def look(self) -> None:
-        """Warn if no update has grown, or if some layers never got a gradient."""
+        """Warn if no update has grown, if some are not finite, or if some layers never got a gradient."""
         most = max(self.passes.values())
         sizes = self.relative_sizes()
+        broken = [layer for layer, size in sizes.items() if not math.isfinite(size)]
+        if broken:
+            self.next_look = None
+            warn(
+                f"after {most:,} backward passes {len(broken)} of {len(sizes)} updates of adapter {self.name!r} are "
+                f"not finite ({listed(broken)}): training has diverged; lower the learning rate, and attach anew"
+            )
+            return
         if max(sizes.values()) > NEGLIGIBLE:
             self.next_look = None
             self._tell_unreached(most)

@@ -407,6 +407,9 @@ def test_the_state_is_the_factors_alone_and_goes_into_another():
         ({"alpha": -1.0}, "alpha is -1"),
         ({"name": "a.b"}, "name is 'a.b'; give a word without dots"),
         ({"name": "keys"}, "name is 'keys'; give a word"),
+        ({"name": "training"}, "name is 'training'; give a word"),
+        ({"name": ""}, "name is ''; give a word"),
+        ({"rank": True}, "rank is True"),
         ({"modules_to_save": "head"}, "modules_to_save is 'head'; give a list"),
     ],
 )

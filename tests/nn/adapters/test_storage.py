@@ -131,6 +131,8 @@ def test_a_head_in_half_precision_is_kept(tmp_path):
     model = fresh().bfloat16()
     adapter = DeepLoRA(["query"], 2, modules_to_save=["head"]).attach(model)
     adapter.save(tmp_path / "half")
+    model.bfloat16()  # its factors as well
+    adapter.save(tmp_path / "half")
     other = fresh().bfloat16()
     nn.init.ones_(other.head.weight)
     DeepLoRA.load(tmp_path / "half", other)

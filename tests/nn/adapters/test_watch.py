@@ -87,6 +87,16 @@ def test_layers_without_a_gradient_are_told():
         train(model, adapter.parameters(), 110, 1e-2, torch.optim.AdamW)
 
 
+def test_what_has_diverged_is_told():
+    model = Encoder()
+    adapter = DeepLoRA(["query"], 3).attach(model)
+    with torch.no_grad():
+        adapter.updates["blocks.1.query"].V += torch.nan
+    said = r"after 100 backward passes \d of 2 updates of adapter 'default' are not finite .*lower the learning rate"
+    with pytest.warns(UserWarning, match=said):
+        train(model, adapter.parameters(), 100)
+
+
 def test_a_copy_is_watched_as_well(adapted):
     model, _ = adapted
     twin = copy.deepcopy(model)
