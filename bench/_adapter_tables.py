@@ -49,6 +49,8 @@ def ranks() -> list[str]:
     for name in (LORA, PEFT, DEEP):
         for what, told in (("Pearson", _spread), ("directions above σ1/10", lambda row: f"{row['above_a_tenth']:.0f}")):
             lines.append(f"| {name}: {what} | " + " | ".join(told(found[width, name]) for width in widths) + " |")
+    short = {int(case.partition(" | ")[0]): row for case, row in cases("adapters", "β2 = .99 | ").items()}
+    lines.append("| deep, β2 = .99: Pearson | " + " | ".join(_spread(short.get(width)) for width in widths) + " |")
     return lines
 
 

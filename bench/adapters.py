@@ -203,7 +203,10 @@ def few_samples() -> None:
 
 
 def short_memory() -> None:
-    """The deep adapter of rank 8 and 64 with β2 = .99: after the plateau AdamW's .999 still divides by what was there."""
+    """The deep adapter of ranks 8 and 64 with β2 = .99.
+
+    On the plateau gradients are tiny, and right after it AdamW with .999 still divides by what they were there.
+    """
     for width in (64, 8):
         method = replace(METHODS["deep"], settings={"rank": width}, beta2=0.99)
         rate = round(best_rate("deep")[0] * (8 / width) ** 0.5, 6)
