@@ -181,8 +181,10 @@ class Selection:
         live, guessed = list(self.trials), None
 
         def advance() -> None:
+            reach = TENSORS.behind * min(trial.best_error for trial in live)
             for trial in live:
-                trial.step()
+                if trial.best_error <= reach:  # those far behind wait until the leading one is over
+                    trial.step()
 
         def measured() -> tuple[float, float, bool]:
             live[:] = [trial for trial in live if not trial.over or trial.nearly_exact]
