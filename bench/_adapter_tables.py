@@ -47,8 +47,10 @@ def ranks() -> list[str]:
     widths = sorted({width for width, _ in found})
     lines = ["| rank | " + " | ".join(map(str, widths)) + " |", "|---|" + "---|" * len(widths)]
     for name in (LORA, PEFT, DEEP):
-        for what, told in (("Pearson", _spread), ("directions above σ1/10", lambda row: f"{row['above_a_tenth']:.0f}")):
-            lines.append(f"| {name}: {what} | " + " | ".join(told(found[width, name]) for width in widths) + " |")
+        rows = [found.get((width, name)) for width in widths]
+        lines.append(f"| {name}: Pearson | " + " | ".join(map(_spread, rows)) + " |")
+        directions = ("–" if row is None else f"{row['above_a_tenth']:.0f}" for row in rows)
+        lines.append(f"| {name}: directions above σ1/10 | " + " | ".join(directions) + " |")
     short = {int(case.partition(" | ")[0]): row for case, row in cases("adapters", "β2 = .99 | ").items()}
     lines.append("| deep, β2 = .99: Pearson | " + " | ".join(_spread(short.get(width)) for width in widths) + " |")
     return lines
