@@ -213,3 +213,11 @@ def test_settings_that_cannot_be_are_refused(settings: dict, error: type, messag
 def test_questions_that_do_not_fit_are_refused(call: object, message: str, clean: tuple) -> None:
     with pytest.raises(ValueError, match=message):
         call(clean[2])
+
+
+def test_the_example_of_the_docstring_runs() -> None:
+    import doctest
+
+    from dmc.completion.tensors import estimator
+
+    assert doctest.testmod(estimator).failed == 0
