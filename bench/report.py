@@ -13,7 +13,7 @@ import numpy as np
 from _adapter_tables import adapters_panels, differences, few_samples, ranks
 from _distributed_tables import dealing, faults, processes, several_machines, sizes
 from _harness import cases, load, main
-from _lecture_results import follows_full_panels, narrow_panels, separation_panels, speed_panels
+from _lecture_results import follows_full, follows_full_panels, narrow_panels, separation_panels, speed_panels
 from _recommender_tables import (
     cold_items,
     large_clicks,
@@ -467,6 +467,7 @@ SECTIONS = (
     tables,
     large_table,
     against_full,
+    follows_full,
     depth,
     ratings,
     large_ratings,
