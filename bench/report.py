@@ -403,9 +403,11 @@ def network_panels() -> list[plots.Panel]:
                 lowest = min(lowest, errors.min())
                 if rule == "plain Adam":
                     style = {"color": color, "linestyle": "--", "linewidth": 0.9}
-                    lines.append(plots.Line(row["steps"], errors.T, f"{depth} cores, {rule}", style))
+                    lines.append(plots.Line(row["steps"], errors.T, f"{depth} cores, constant rate", style))
                 else:
                     lines.append(plots.Line(row["steps"], middle, f"{depth} cores", {"color": color}, spread=edges))
+        if not lines:
+            continue
         title, limits = f"{name}, width 256", (0.98 * lowest, 1.3 * lowest)
         panels.append(plots.Panel(title, "step", "held-out RMSE", lines, ylim=limits))
     return panels
