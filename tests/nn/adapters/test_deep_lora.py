@@ -454,6 +454,7 @@ def test_models_that_cannot_be_adapted():
         (nn.Linear(6, 6), "the model is a dense layer itself"),
         (nn.Sequential(nn.Conv2d(1, 1, 3)), "the model has no dense layers"),
         (nn.Sequential(nn.LazyLinear(6)), "0 has no weight yet"),
+        (nn.Sequential(nn.Linear(6, 6, device="meta")), "0 is on the meta device and has no values yet"),
     ):
         with pytest.raises((ValueError, TypeError), match=said):
             DeepLoRA("0", 2).attach(model)
@@ -489,6 +490,16 @@ def test_what_was_done_already():
     attached(model, name="other", modules_to_save=["head"])
     with pytest.raises(ValueError, match="head is trained with adapter 'other' already"):
         attached(model, name="third", modules_to_save=["head"])
+
+
+def test_adapters_of_a_model_and_of_a_part_of_it_do_not_meet():
+    model = nn.Sequential(Encoder(), nn.Linear(3, 3))
+    adapter = attached(model[0])
+    for other in (model, model[0].blocks):
+        with pytest.raises(ValueError, match="adapted already, .* attach all adapters to one and the same module"):
+            attached(other)
+    adapter.unload()
+    attached(model)
 
 
 def test_a_parametrised_weight_is_adapted_and_not_merged():
