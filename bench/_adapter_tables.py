@@ -87,8 +87,9 @@ def adapters_panels() -> list[plots.Panel]:
     ticks = ["head\nonly", "LoRA,\nA normal", "LoRA,\nas peft", "deep", "compr.,\nrank 8", "compr.,\nrank 4"]
     title = "Few sentence pairs (STS-B), each method at its own rate\n(mean and deviation over 5 seeds)"
     lines = []
-    for k, name in enumerate((LORA, PEFT, DEEP)):
-        found = {8: more[name]}
+    short = {int(case.partition(" | ")[0]): row for case, row in cases("adapters", "β2 = .99 | ").items()}
+    for k, name in enumerate((LORA, PEFT, DEEP, f"{DEEP}, β2 = .99")):
+        found = {8: more[name]} if name in more else short
         for case, row in cases("adapters", "rank | ").items():
             if case.endswith(f" | {name}"):
                 found[int(case.partition(" | ")[0])] = row
