@@ -7,9 +7,12 @@ from typing import Protocol
 
 from torch import nn
 
+from dmc._warn import warn
 from dmc.nn.adapters.dense_layers import DenseLayer, listed, modules_of
 from dmc.nn.adapters.low_rank import AdaptedLayer, LowRankUpdate
 
+# Of an update, the share that rounding to the weight's dtype may take before it is told.
+MOSTLY_LOST = 0.5
 _NAME = "_dmc_adapters"  # the model's attribute: a copy of the model finds its own adapters by it
 
 
@@ -126,9 +129,17 @@ class Attachment:
 
     def _merge(self, names: tuple[str, ...]) -> None:
         self.merged = names
+        lost = []
         for layer in self.layers.values():
             wrapper = _wrapper(layer)
-            wrapper.merge(tuple(name for name in names if name in wrapper.updates))
+            if wrapper.merge(tuple(name for name in names if name in wrapper.updates)) > MOSTLY_LOST:
+                lost.append(layer.name)
+        if lost:
+            dtype = str(self.layers[lost[0]].layer.weight.dtype).removeprefix("torch.")
+            warn(
+                f"{len(lost)} of {len(self.layers)} layers ({listed(lost)}) lose most of their update by rounding: it "
+                f"is smaller than what {dtype} resolves beside their weights; unmerge, or merge the model in float32"
+            )
 
     def remove(self, adapter: Adapter) -> None:
         """Take an adapter off; what is merged stays in the weights."""

@@ -10,11 +10,9 @@ from torch import Tensor, nn
 
 from dmc._warn import warn
 from dmc.nn.adapters.dense_layers import listed
-from dmc.nn.adapters.low_rank import LowRankUpdate
+from dmc.nn.adapters.low_rank import NEGLIGIBLE, LowRankUpdate
 
 FIRST_LOOK = 100  # backward passes; then ten times as many, and so on, until something has moved
-# Change of ‖ΔW‖ / ‖W‖ below which the output is what it was: float32 resolves no less.
-NEGLIGIBLE = 1e-6
 
 
 class Watch:

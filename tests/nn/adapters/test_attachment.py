@@ -50,7 +50,7 @@ def test_what_one_adapter_adapts_is_no_module_to_save_of_another():
     assert list(DeepLoRA.of(model)) == ["adapts"]
     model = Encoder()
     DeepLoRA(["query"], 2, name="saves", modules_to_save=["head"]).attach(model)
-    with pytest.raises(ValueError, match="head is a module to save of adapter 'saves' and has layers to adapt"):
+    with pytest.raises(ValueError, match=r"head is a module to save of adapter 'saves' and has layers to adapt"):
         DeepLoRA(["query", "head"], 2, name="adapts").attach(model)
     assert list(DeepLoRA.of(model)) == ["saves"]
 

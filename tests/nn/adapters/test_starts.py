@@ -137,7 +137,7 @@ def test_gradients_that_give_no_start():
         attach(lambda model: nn.functional.mse_loss(model(x), y * torch.nan))
     normed = Encoder()
     nn.utils.parametrizations.weight_norm(normed.blocks[0]["query"])
-    with pytest.raises(ValueError, match="the weight of blocks.0.query is made from other parameters"):
+    with pytest.raises(ValueError, match=r"the weight of blocks\.0\.query is made from other parameters"):
         DeepLoRA(["query"], 4, start="compressed").attach(normed, lambda: normed(x).sum())
     with pytest.raises(TypeError, match="loss returned float; it has to return a tensor of one number"):
         attach(lambda model: 1.0)

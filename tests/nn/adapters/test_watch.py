@@ -11,7 +11,7 @@ from torch import nn  # noqa: E402
 
 from adapted_models import Encoder, batch  # noqa: E402
 from dmc.nn import DeepLoRA  # noqa: E402
-from dmc.nn.adapters import watch  # noqa: E402
+from dmc.nn.adapters import low_rank, watch  # noqa: E402
 
 
 def train(model, parameters, steps, rate=0.1, rule=torch.optim.SGD):
@@ -59,7 +59,7 @@ def test_what_moves_is_silent(settings):
     model = Encoder()
     adapter = DeepLoRA(["query", "value"], 3, **settings).attach(model)
     train(model, adapter.parameters(), 120, 1e-3, torch.optim.AdamW)
-    assert max(adapter._watch.relative_sizes().values()) > watch.NEGLIGIBLE
+    assert max(adapter._watch.relative_sizes().values()) > low_rank.NEGLIGIBLE
     assert adapter._watch.next_look is None
 
 
