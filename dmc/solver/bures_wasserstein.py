@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from functools import cached_property
 from typing import Any
 
@@ -130,9 +131,8 @@ class BuresWasserstein(Problem):
         Q, R = xp.linalg.qr(factors.right)
         short = factors.left @ R.T  # X̂ = short·Qᵀ
         product = S.T @ short
-        if not bool(xp.all(xp.isfinite(product))):  # diverged, which the loop tells of; the SVD would only fail
-            residual = xp.full_like(short, xp.nan)
-            return 0.5 * dot(residual, residual), residual, Q, R
+        if not bool(xp.all(xp.isfinite(product))):  # an outcome of too long a step, for which there is no decomposition
+            return math.nan, math.nan * short, Q, R
         P, _, turn = xp.linalg.svd(product, full_matrices=False)
         along = S @ P
         residual, left_out = short - along @ turn, S - along @ P.T

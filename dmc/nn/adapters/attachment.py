@@ -7,9 +7,12 @@ from typing import Protocol
 
 from torch import nn
 
-from dmc.nn.adapters.dense_layers import DenseLayer, listed
+from dmc._warn import warn
+from dmc.nn.adapters.dense_layers import DenseLayer, listed, modules_of
 from dmc.nn.adapters.low_rank import AdaptedLayer, LowRankUpdate
 
+# Of an update, the share that rounding to the weight's dtype may take before it is told.
+MOSTLY_LOST = 0.5
 _NAME = "_dmc_adapters"  # the model's attribute: a copy of the model finds its own adapters by it
 
 
@@ -34,7 +37,8 @@ class Attachment:
         self.layers: dict[str, DenseLayer] = {}  # those that are wrapped
         self.active: str | None = None
         self.merged: tuple[str, ...] = ()
-        self._required_grad = {name: p.requires_grad for name, p in model.named_parameters()}
+        # By all names: a tied weight that stays merged is a parameter of its own afterwards.
+        self._required_grad = {n: p.requires_grad for n, p in model.named_parameters(remove_duplicate=False)}
 
     @staticmethod
     def at(model: nn.Module) -> Attachment | None:
@@ -71,7 +75,7 @@ class Attachment:
         """
         found: dict[str, nn.Module] = {}
         for end in ends:
-            named = {n: m for n, m in self.model.named_modules() if n and (n == end or n.endswith(f".{end}"))}
+            named = {n: m for n, m in modules_of(self.model) if n and (n == end or n.endswith(f".{end}"))}
             if not named:
                 there = listed(name for name, _ in self.model.named_children())
                 raise ValueError(f"modules_to_save: {end!r} is no module of the model; its outermost ones are {there}")
@@ -80,11 +84,18 @@ class Attachment:
 
     def _check_saved(self, ends: Iterable[str], taken: Iterable[str]) -> None:
         found = self.saved_modules(ends)
-        both = [name for name in found if any(f"{layer}.".startswith(f"{name}.") for layer in taken)]
+        both = _around(found, (*taken, *self.layers))
         if both:
             raise ValueError(f"{both[0]} is a module to save and has layers to adapt; leave it out of one of the two")
         for other in self.adapters.values():
-            shared = set(found) & set(self.saved_modules(other.modules_to_save))
+            theirs = self.saved_modules(other.modules_to_save)
+            both = _around(theirs, taken)
+            if both:
+                raise ValueError(
+                    f"{both[0]} is a module to save of adapter {other.name!r} and has layers to adapt; leave those out "
+                    "of target_modules, or unload that adapter"
+                )
+            shared = set(found) & set(theirs)
             if shared:
                 raise ValueError(
                     f"{min(shared)} is trained with adapter {other.name!r} already, and there is one of it; leave it "
@@ -101,7 +112,7 @@ class Attachment:
                 module.requires_grad_(other.name == name)
 
     def merge(self, name: str) -> None:
-        made = [layer.name for layer in self.layers.values() if "weight" not in layer.layer._parameters]
+        made = [layer.name for layer in self.layers.values() if layer.is_made]
         if made:
             raise ValueError(
                 f"the weight of {listed(made)} is made from other parameters (torch.nn.utils.parametrize), so that "
@@ -118,9 +129,17 @@ class Attachment:
 
     def _merge(self, names: tuple[str, ...]) -> None:
         self.merged = names
+        lost = []
         for layer in self.layers.values():
             wrapper = _wrapper(layer)
-            wrapper.merge(tuple(name for name in names if name in wrapper.updates))
+            if wrapper.merge(tuple(name for name in names if name in wrapper.updates)) > MOSTLY_LOST:
+                lost.append(layer.name)
+        if lost:
+            dtype = str(self.layers[lost[0]].layer.weight.dtype).removeprefix("torch.")
+            warn(
+                f"{len(lost)} of {len(self.layers)} layers ({listed(lost)}) lose most of their update by rounding: it "
+                f"is smaller than what {dtype} resolves beside their weights; unmerge, or merge the model in float32"
+            )
 
     def remove(self, adapter: Adapter) -> None:
         """Take an adapter off; what is merged stays in the weights."""
@@ -140,6 +159,12 @@ class Attachment:
             delattr(self.model, _NAME)
             for name, parameter in self.model.named_parameters():
                 parameter.requires_grad_(self._required_grad.get(name, parameter.requires_grad))
+
+
+def _around(modules: Iterable[str], layers: Iterable[str]) -> list[str]:
+    """Those of the modules that are, or contain, one of the layers."""
+    layers = list(layers)
+    return [name for name in modules if any(f"{layer}.".startswith(f"{name}.") for layer in layers)]
 
 
 def _wrapper(layer: DenseLayer) -> AdaptedLayer:

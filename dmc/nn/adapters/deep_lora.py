@@ -13,7 +13,7 @@ from dmc import _checks
 from dmc.nn.adapters import starts, storage
 from dmc.nn.adapters.attachment import Attachment
 from dmc.nn.adapters.dense_layers import DenseLayer, check_ranks, chosen, dense_layers
-from dmc.nn.adapters.low_rank import LowRankUpdate
+from dmc.nn.adapters.low_rank import AdaptedLayer, LowRankUpdate
 from dmc.nn.adapters.watch import Watch
 
 
@@ -192,6 +192,11 @@ class DeepLoRA:
         if self.name in self.of(model):
             raise ValueError(
                 f"the model has an adapter {self.name!r} already; unload it, or give this one another name"
+            )
+        if Attachment.at(model) is None and any(isinstance(module, AdaptedLayer) for module in model.modules()):
+            raise ValueError(
+                "the model has layers that are adapted already, by an adapter of a module of it or around it; attach "
+                "all adapters to one and the same module"
             )
         return model
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -47,6 +47,11 @@ class DenseLayer:
         """(outputs, inputs)"""
         return dense_shape(self.layer, self.transposed)
 
+    @property
+    def is_made(self) -> bool:
+        """Whether the weight is made from other parameters at each use (torch.nn.utils.parametrize)."""
+        return "weight" not in self.layer._parameters
+
     def put(self, module: nn.Module) -> None:
         """Have a module in its place."""
         for parent, name in self.places:
@@ -65,17 +70,23 @@ def dense_layers(model: nn.Module) -> dict[str, DenseLayer]:
     if _is_dense(model):
         raise ValueError("the model is a dense layer itself; give one that contains it, as torch.nn.Sequential(layer)")
     found: dict[int, DenseLayer] = {}
-    inside: tuple[str, ...] = ()  # of adapted layers: their parts are none of the model's
-    for name, module in model.named_modules(remove_duplicate=False):
-        if name.startswith(inside):
-            continue
-        if isinstance(module, AdaptedLayer):
-            inside = (*inside, f"{name}.")
+    for name, module in modules_of(model):
         if _is_dense(module):
             parent, _, child = name.rpartition(".")
             layer = found.setdefault(id(module), DenseLayer(name, module))
             layer.places.append((model.get_submodule(parent), child))
     return {layer.name: layer for layer in found.values()}
+
+
+def modules_of(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
+    """All modules by all of their names; the parts of adapted layers are none of the model's."""
+    inside: tuple[str, ...] = ()
+    for name, module in model.named_modules(remove_duplicate=False):
+        if name.startswith(inside):
+            continue
+        if isinstance(module, AdaptedLayer):
+            inside = (*inside, f"{name}.")
+        yield name, module
 
 
 def chosen(layers: dict[str, DenseLayer], patterns: str | Iterable[str]) -> dict[str, DenseLayer]:
@@ -154,6 +165,8 @@ def _fault(layer: nn.Module) -> str:
     weight = getattr(layer, "weight", None)
     if isinstance(weight, nn.parameter.UninitializedParameter):
         return "has no weight yet (it is lazy); run the model once before"
+    if isinstance(weight, torch.Tensor) and weight.is_meta:
+        return "is on the meta device and has no values yet; load the model's weights first"
     floating = isinstance(weight, torch.Tensor) and weight.is_floating_point() and weight.element_size() > 1
     if _is_packed(layer) or not floating:
         kind = str(weight.dtype).removeprefix("torch.") if isinstance(weight, torch.Tensor) else type(layer).__name__

@@ -10,6 +10,9 @@ from torch.nn import functional
 
 from dmc.factors import Factors
 
+# ‖ΔW‖ / ‖W‖, or a change of it, below which the output is what it was: float32 resolves no less.
+NEGLIGIBLE = 1e-6
+
 
 class LowRankUpdate(nn.Module):
     """ΔW = s · U · W_L ⋯ W_1 · Vᵀ of one layer, m×n, with trainable factors; no cores: LoRA's B = U and A = Vᵀ.
@@ -156,10 +159,15 @@ class AdaptedLayer(nn.Module):
             update.requires_grad_(other == name)
 
     @torch.no_grad()
-    def merge(self, names: tuple[str, ...]) -> None:
+    def merge(self, names: tuple[str, ...]) -> float:
         """Have the updates of these names in the weight, and no others.
 
         The layer's own weight is kept meanwhile, so that it comes back to the last bit.
+
+        Returns
+        -------
+        float
+            The share of the updates, in the Frobenius norm, that rounding to half precision took.
         """
         present = self.layer.weight
         own = present if self._own_weight is None else self._own_weight
@@ -167,6 +175,18 @@ class AdaptedLayer(nn.Module):
             own.data = own.data.to(present.device, present.dtype)
         self.merged = names
         self.layer.weight, self._own_weight = (self._with(own, names), own) if names else (own, None)
+        return self._rounded_away() if names and own.element_size() < 4 else 0.0
+
+    def _rounded_away(self) -> float:
+        """0 for updates that are too small to count in any precision, as they are before training."""
+        own = self._own_weight
+        assert own is not None
+        total = sum(self._oriented(self.updates[name]) for name in self.merged)
+        assert isinstance(total, Tensor)
+        size, kept = float(total.norm()), self.layer.weight.to(total.dtype) - own.to(total.dtype)
+        if not size > NEGLIGIBLE * float(own.to(total.dtype).norm()):
+            return 0.0
+        return float((kept - total).norm()) / size
 
     @torch.no_grad()
     def remove(self, name: str) -> None:

@@ -73,14 +73,27 @@ def first_gradients(
     ValueError
         If a layer's gradient is zero, not finite, or does not exist.
     """
+    made = [name for name, layer in layers.items() if layer.is_made]
+    if made:
+        raise ValueError(
+            f"the weight of {listed(made)} is made from other parameters (torch.nn.utils.parametrize), so that it gets "
+            "no gradient for the compressed start; remove the parametrisation, or take another start"
+        )
     weights = {name: layer.layer.weight for name, layer in layers.items()}
-    kept = [(weight, weight.requires_grad, weight.grad) for weight in weights.values()]
+    names_of: dict[nn.Parameter, list[str]] = {}  # layers may share a weight, and then its gradient
+    for name, weight in weights.items():
+        names_of.setdefault(weight, []).append(name)
+    kept = [(weight, weight.requires_grad, weight.grad) for weight in names_of]
     refused: dict[str, list[str]] = {"is zero": [], "is not finite": []}
     reached: set[str] = set()
 
-    def take(name: str, weight: nn.Parameter) -> None:
+    def take_all(weight: nn.Parameter) -> None:
         assert weight.grad is not None
         gradient, weight.grad = weight.grad, None
+        for name in names_of[weight]:
+            take(name, gradient)
+
+    def take(name: str, gradient: Tensor) -> None:
         reached.add(name)
         gradient = gradient.T if layers[name].transposed else gradient
         gradient = gradient.to(torch.promote_types(gradient.dtype, torch.float32))
@@ -93,16 +106,16 @@ def first_gradients(
 
     hooks = []
     try:
-        for name, weight in weights.items():
+        for weight in names_of:
             weight.requires_grad_(True)
             weight.grad = None
-            hooks.append(weight.register_post_accumulate_grad_hook(lambda w, name=name: take(name, w)))
+            hooks.append(weight.register_post_accumulate_grad_hook(take_all))
         with torch.enable_grad():
             value = loss()
             if not isinstance(value, Tensor) or value.numel() != 1:
                 what = f"a tensor of {value.numel()}" if isinstance(value, Tensor) else type(value).__name__
                 raise TypeError(f"loss returned {what}; it has to return a tensor of one number")
-            value.backward(inputs=list(weights.values()))
+            value.backward(inputs=list(names_of))
     finally:
         for hook in hooks:
             hook.remove()

@@ -76,26 +76,46 @@ def write(
         for name, layer in layers.items()
         if isinstance(layer, AdaptedLayer)
     }
+    _tell_infinite(arrays, f"adapter {settings['name']!r}")
     model_file.save(path, KIND, arrays, {"settings": settings, "made_for": made_for})
 
 
 def read(path: str | os.PathLike[str]) -> AdapterFile:
-    """Read a file; whether it suits a model is another question."""
+    """Read a file; whether it suits a model is another question.
+
+    Raises
+    ------
+    ValueError
+        If it is no adapter's file, or its parts do not fit each other.
+    """
     arrays, header = model_file.load(path, KIND)
-    settings, made_for = header["settings"], header["made_for"]
-    scaling = 1.0 if settings["alpha"] is None else settings["alpha"] / settings["rank"]
-    updates = {}
+    try:
+        found = _parsed(str(path), arrays, header["settings"], header["made_for"])
+    except (KeyError, IndexError, TypeError, ValueError, ZeroDivisionError):
+        raise ValueError(f"{path} is damaged: its parts do not fit each other; save the adapter again") from None
+    _tell_infinite(arrays, f"the adapter in {path}")
+    return found
+
+
+def _parsed(path: str, arrays: dict[str, NDArray[Any]], settings: dict[str, Any], made_for: Any) -> AdapterFile:
+    rank = settings["rank"]
+    scaling = 1.0 if settings["alpha"] is None else settings["alpha"] / rank
+    shapes: dict[str, tuple[int, int]] = {}
+    updates, samples = {}, {}
     for name, of in made_for.items():
+        m, n = of["shape"]
         U, *cores, Vt = (arrays[f"{name}.{k}"] for k in range(of["factors"]))
+        wanted = [(m, rank), *((rank, rank) for _ in cores), (rank, n)]
+        factors = (U, *cores, Vt)
+        fits = [factor.shape for factor in factors] == wanted and all(factor.dtype.kind == "f" for factor in factors)
+        if not fits or len(of["sample"]) != SAMPLED:
+            raise ValueError(name)
+        shapes[name], samples[name] = (m, n), of["sample"]
         updates[name] = LowRankUpdate(Factors(U, cores, Vt.T), scaling)
-    return AdapterFile(
-        str(path),
-        settings,
-        {name: (of["shape"][0], of["shape"][1]) for name, of in made_for.items()},
-        {name: of["sample"] for name, of in made_for.items()},
-        updates,
-        {key.removesuffix(".saved"): array for key, array in arrays.items() if key.endswith(".saved")},
-    )
+    if not updates:
+        raise ValueError("no layers")
+    saved = {key.removesuffix(".saved"): array for key, array in arrays.items() if key.endswith(".saved")}
+    return AdapterFile(path, settings, shapes, samples, updates, saved)
 
 
 def check_model(file: AdapterFile, model: nn.Module, layers: Mapping[str, DenseLayer]) -> None:
@@ -174,6 +194,13 @@ def _sample(weight: Tensor) -> list[float]:
     places = torch.linspace(0, m * n - 1, SAMPLED, dtype=torch.float64).long()
     rows, columns = (at.to(weight.device) for at in (places // n, places % n))
     return weight.detach()[rows, columns].double().cpu().tolist()
+
+
+def _tell_infinite(arrays: Mapping[str, NDArray[Any]], what: str) -> None:
+    broken = sum(int(np.size(a) - np.isfinite(a).sum()) for a in arrays.values())
+    if broken:
+        whole = sum(np.size(a) for a in arrays.values())
+        warn(f"{broken:,} of the {whole:,} numbers of {what} are not finite: training has diverged; train it anew")
 
 
 def _as_array(value: Tensor) -> NDArray[Any]:

@@ -10,15 +10,13 @@ from torch import Tensor, nn
 
 from dmc._warn import warn
 from dmc.nn.adapters.dense_layers import listed
-from dmc.nn.adapters.low_rank import LowRankUpdate
+from dmc.nn.adapters.low_rank import NEGLIGIBLE, LowRankUpdate
 
 FIRST_LOOK = 100  # backward passes; then ten times as many, and so on, until something has moved
-# ‖ΔW‖ / ‖W‖ below which the output is what it was: float32 resolves no less.
-NEGLIGIBLE = 1e-6
 
 
 class Watch:
-    """Counts the backward passes of an adapter's updates, and looks at the hundredth whether any of them has grown.
+    """Counts the backward passes of an adapter's updates, and looks at the hundredth whether any of them has moved.
 
     A hook on one factor of each update counts, after its gradient is complete: nothing is added to the forward pass,
     nothing that torch.compile would have to follow.
@@ -37,6 +35,7 @@ class Watch:
         self.name = name
         self.updates = updates
         self.norms = norms
+        self.first_sizes = self.relative_sizes()  # a start of a large scale, or from a file, is no movement
         self.passes = dict.fromkeys(updates, 0)
         self.next_look: int | None = FIRST_LOOK
         self._listen()
@@ -69,7 +68,7 @@ class Watch:
             self.look()
 
     def look(self) -> None:
-        """Warn if no update has grown, if some are not finite, or if some layers never got a gradient."""
+        """Warn if no update has moved, if some are not finite, or if some layers never got a gradient."""
         most = max(self.passes.values())
         sizes = self.relative_sizes()
         broken = [layer for layer, size in sizes.items() if not math.isfinite(size)]
@@ -80,14 +79,15 @@ class Watch:
                 f"not finite ({listed(broken)}): training has diverged; lower the learning rate, and attach anew"
             )
             return
-        if max(sizes.values()) > NEGLIGIBLE:
+        change = max(abs(size - self.first_sizes[layer]) for layer, size in sizes.items())
+        if change > NEGLIGIBLE:
             self.next_look = None
             self._tell_unreached(most)
             return
         self.next_look = 10 * most
         warn(
-            f"after {most:,} backward passes all {len(sizes)} updates of adapter {self.name!r} are below "
-            f"{NEGLIGIBLE:g} of their layers' weights (the largest is {max(sizes.values()):.1g}): nothing has been "
+            f"after {most:,} backward passes all {len(sizes)} updates of adapter {self.name!r} are what they were, but "
+            f"for {NEGLIGIBLE:g} of their layers' weights (the largest change is {change:.1g}): nothing has been "
             "learnt yet; raise the learning rate (three layers want about 3e-3 with AdamW): the first gradients are of "
             "the size of scale², which plain SGD, or Adam with a large eps, does not follow"
         )

@@ -33,3 +33,33 @@ def test_modules_to_save_are_found_by_the_ends_of_their_names():
     found = Attachment(model).saved_modules(["head", "0.query"])
     assert found == {"head": model.head, "blocks.0.query": model.blocks[0]["query"]}
     assert Attachment(model).saved_modules([]) == {}
+
+
+def test_a_head_may_be_named_as_a_part_of_an_adapted_layer_is():
+    model = torch.nn.ModuleDict({"dense": torch.nn.Linear(6, 6), "layer": torch.nn.Linear(6, 2)})
+    DeepLoRA(["dense"], 2, modules_to_save=["layer"]).attach(model)
+    assert not any(p.requires_grad for p in model["dense"].layer.parameters())
+    assert all(p.requires_grad for p in model["layer"].parameters())
+
+
+def test_what_one_adapter_adapts_is_no_module_to_save_of_another():
+    model = Encoder()
+    DeepLoRA(["query", "head"], 2, name="adapts").attach(model)
+    with pytest.raises(ValueError, match="head is a module to save and has layers to adapt"):
+        DeepLoRA(["query"], 2, name="saves", modules_to_save=["head"]).attach(model)
+    assert list(DeepLoRA.of(model)) == ["adapts"]
+    model = Encoder()
+    DeepLoRA(["query"], 2, name="saves", modules_to_save=["head"]).attach(model)
+    with pytest.raises(ValueError, match=r"head is a module to save of adapter 'saves' and has layers to adapt"):
+        DeepLoRA(["query", "head"], 2, name="adapts").attach(model)
+    assert list(DeepLoRA.of(model)) == ["saves"]
+
+
+def test_a_tied_weight_that_stays_merged_requires_gradients_again():
+    model = torch.nn.ModuleDict({"embedding": torch.nn.Embedding(10, 6), "head": torch.nn.Linear(6, 10)})
+    model["head"].weight = model["embedding"].weight
+    adapter = DeepLoRA(["head"], 2).attach(model)
+    adapter.merge()
+    adapter.unload()
+    assert model["head"].weight is not model["embedding"].weight
+    assert all(p.requires_grad for p in model.parameters())

@@ -3,6 +3,7 @@
 import copy
 import gc
 import re
+import warnings
 import weakref
 
 import numpy as np
@@ -331,6 +332,21 @@ def test_a_model_in_half_precision_has_factors_in_single():
     assert torch.equal(model(x), before)
 
 
+@pytest.mark.parametrize(("scale", "told"), [(1e-3, False), (2e-2, True), (0.3, False)])
+def test_an_update_that_half_precision_does_not_hold_is_told_when_it_is_merged(scale, told):
+    torch.manual_seed(0)
+    adapter = attached(Encoder().to(torch.bfloat16), scale=scale)  # ΔW of the size of scale³
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        adapter.merge()
+    said = [str(w.message) for w in caught]
+    assert bool(said) == told
+    if told:
+        assert re.match(
+            r"4 of 4 layers \(blocks.0.query, .*lose most of their update .* what bfloat16 resolves", said[0]
+        )
+
+
 def test_moved_to_another_precision_while_merged():
     model, (x, _) = Encoder(), batch()
     adapter = attached(model, scale=0.3)
@@ -454,6 +470,7 @@ def test_models_that_cannot_be_adapted():
         (nn.Linear(6, 6), "the model is a dense layer itself"),
         (nn.Sequential(nn.Conv2d(1, 1, 3)), "the model has no dense layers"),
         (nn.Sequential(nn.LazyLinear(6)), "0 has no weight yet"),
+        (nn.Sequential(nn.Linear(6, 6, device="meta")), "0 is on the meta device and has no values yet"),
     ):
         with pytest.raises((ValueError, TypeError), match=said):
             DeepLoRA("0", 2).attach(model)
@@ -489,6 +506,16 @@ def test_what_was_done_already():
     attached(model, name="other", modules_to_save=["head"])
     with pytest.raises(ValueError, match="head is trained with adapter 'other' already"):
         attached(model, name="third", modules_to_save=["head"])
+
+
+def test_adapters_of_a_model_and_of_a_part_of_it_do_not_meet():
+    model = nn.Sequential(Encoder(), nn.Linear(3, 3))
+    adapter = attached(model[0])
+    for other in (model, model[0].blocks):
+        with pytest.raises(ValueError, match=r"adapted already, .* attach all adapters to one and the same module"):
+            attached(other)
+    adapter.unload()
+    attached(model)
 
 
 def test_a_parametrised_weight_is_adapted_and_not_merged():

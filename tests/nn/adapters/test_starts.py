@@ -101,6 +101,18 @@ def test_first_gradients_are_those_of_the_weights_and_leave_no_trace():
         assert (side.T @ vector).norm().item() == pytest.approx(1, abs=1e-5)
 
 
+def test_layers_that_share_a_weight_share_its_gradient():
+    torch.manual_seed(0)
+    model, x = nn.Sequential(nn.Linear(6, 6), nn.Tanh(), nn.Linear(6, 6)), torch.randn(9, 6)
+    model[2].weight = model[0].weight
+    adapter = DeepLoRA(["0", "2"], 2, start="compressed").attach(model, lambda: model(x).square().sum())
+    found = {}
+    starts.first_gradients(adapter._attachment.layers, lambda: model(x).square().sum(), found.__setitem__)
+    assert torch.equal(found["0"], found["2"])
+    assert sorted(adapter.updates) == ["0", "2"]
+    assert model[2].layer.weight is model[0].layer.weight
+
+
 def test_gradients_that_give_no_start():
     x, y = batch()
 
@@ -123,6 +135,10 @@ def test_gradients_that_give_no_start():
         attach(lambda model: model.embed(x).sum())
     with pytest.raises(ValueError, match="is not finite at 2 of 2 layers"):
         attach(lambda model: nn.functional.mse_loss(model(x), y * torch.nan))
+    normed = Encoder()
+    nn.utils.parametrizations.weight_norm(normed.blocks[0]["query"])
+    with pytest.raises(ValueError, match=r"the weight of blocks\.0\.query is made from other parameters"):
+        DeepLoRA(["query"], 4, start="compressed").attach(normed, lambda: normed(x).sum())
     with pytest.raises(TypeError, match="loss returned float; it has to return a tensor of one number"):
         attach(lambda model: 1.0)
     with pytest.raises(TypeError, match="loss returned a tensor of 120"):

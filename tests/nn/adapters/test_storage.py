@@ -12,6 +12,7 @@ from torch import nn  # noqa: E402
 from adapted_models import Encoder, batch, train  # noqa: E402
 from dmc import model_file  # noqa: E402
 from dmc.nn import DeepLoRA  # noqa: E402
+from dmc.nn.adapters import storage  # noqa: E402
 
 
 def fresh(**more):
@@ -125,6 +126,41 @@ def test_files_that_are_none(saved, tmp_path):
     path.write_text("what is this")
     with pytest.raises(ValueError, match="is not a model file"):
         DeepLoRA.load(path, fresh())
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda arrays, header: header.pop("settings"),
+        lambda arrays, header: header["settings"].update(rank=0, alpha=1),
+        lambda arrays, header: header["made_for"].clear(),
+        lambda arrays, header: next(iter(header["made_for"].values())).update(factors=9),
+        lambda arrays, header: next(iter(header["made_for"].values())).update(sample=[1.0]),
+        lambda arrays, header: next(iter(header["made_for"].values())).update(shape=[1]),
+        lambda arrays, header: arrays.update({"blocks.0.query.0": arrays["blocks.0.query.0"][:-1]}),
+        lambda arrays, header: arrays.update({"blocks.0.query.0": arrays["blocks.0.query.0"].astype(int)}),
+    ],
+)
+def test_parts_that_do_not_fit_each_other(tmp_path, change):
+    path = tmp_path / "adapter.safetensors"
+    DeepLoRA(["query"], 3).attach(Encoder()).save(path)
+    arrays, header = model_file.load(path, storage.KIND)
+    change(arrays, header)
+    model_file.save(path, storage.KIND, arrays, {key: header[key] for key in ("settings", "made_for") if key in header})
+    model = Encoder()
+    with pytest.raises(ValueError, match="is damaged: its parts do not fit each other; save the adapter again"):
+        DeepLoRA.load(path, model)
+    assert DeepLoRA.of(model) == {}
+
+
+def test_what_has_diverged_is_told_where_it_is_kept_and_where_it_is_loaded(tmp_path):
+    adapter = DeepLoRA(["query"], 3).attach(fresh())
+    with torch.no_grad():
+        adapter.updates["blocks.1.query"].U[:2] = torch.nan
+    with pytest.warns(UserWarning, match=r"6 of the 162 numbers of adapter 'default' are not finite"):
+        adapter.save(tmp_path / "adapter.safetensors")
+    with pytest.warns(UserWarning, match=r"6 of the 162 numbers of the adapter in .* are not finite"):
+        DeepLoRA.load(tmp_path / "adapter.safetensors", fresh())
 
 
 def test_a_head_in_half_precision_is_kept(tmp_path):

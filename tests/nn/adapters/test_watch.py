@@ -11,7 +11,7 @@ from torch import nn  # noqa: E402
 
 from adapted_models import Encoder, batch  # noqa: E402
 from dmc.nn import DeepLoRA  # noqa: E402
-from dmc.nn.adapters import watch  # noqa: E402
+from dmc.nn.adapters import low_rank, watch  # noqa: E402
 
 
 def train(model, parameters, steps, rate=0.1, rule=torch.optim.SGD):
@@ -32,7 +32,7 @@ def adapted():
 
 def test_descent_that_stays_on_the_plateau(adapted):
     model, adapter = adapted
-    said = r"after 100 backward passes all 4 updates of adapter 'default' are below 1e-06 .*\(the largest is \de-\d\d\)"
+    said = r"after 100 backward passes all 4 updates of adapter 'default' are what .* 1e-06 .* change is \de-\d\d\)"
     train(model, adapter.parameters(), 99)
     with pytest.warns(UserWarning, match=said) as caught:
         train(model, adapter.parameters(), 50)
@@ -59,15 +59,28 @@ def test_what_moves_is_silent(settings):
     model = Encoder()
     adapter = DeepLoRA(["query", "value"], 3, **settings).attach(model)
     train(model, adapter.parameters(), 120, 1e-3, torch.optim.AdamW)
-    assert max(adapter._watch.relative_sizes().values()) > watch.NEGLIGIBLE
+    assert max(adapter._watch.relative_sizes().values()) > low_rank.NEGLIGIBLE
     assert adapter._watch.next_look is None
 
 
 def test_loras_zero_start_is_seen_too():
     model = Encoder()
     adapter = DeepLoRA(["query"], 3, layers=2, start="kaiming").attach(model)
-    with pytest.warns(UserWarning, match=r"all 2 updates .* \(the largest is 0\)"):
+    with pytest.warns(UserWarning, match=r"all 2 updates .* \(the largest change is 0\)"):
         train(model, adapter.parameters(), 100, 0.0)
+
+
+def test_what_starts_large_or_comes_from_a_file_and_stays_there_is_seen_too(tmp_path):
+    model = Encoder()
+    adapter = DeepLoRA(["query"], 3, scale=0.3).attach(model)
+    assert min(adapter._watch.relative_sizes().values()) > 1e-3
+    with pytest.warns(UserWarning, match="nothing has been learnt yet"):
+        train(model, adapter.parameters(), 100, 1e-8)
+    adapter.save(tmp_path / "adapter.safetensors")
+    adapter.unload()
+    loaded = DeepLoRA.load(tmp_path / "adapter.safetensors", model)
+    with pytest.warns(UserWarning, match="nothing has been learnt yet"):
+        train(model, loaded.parameters(), 100, 1e-8)
 
 
 def test_sizes_are_relative_to_the_weights(adapted):
