@@ -173,3 +173,10 @@ def test_too_long_a_step_is_an_outcome_and_no_error():
 def test_factors_of_other_rows_are_refused():
     with pytest.raises(ValueError, match="the factors make a 3×2 matrix, the data are 12×2"):
         BuresWasserstein(factor=root()).value(dmc.Factors(np.ones((3, 1)), (), np.ones((2, 1))))
+
+
+def test_descent_at_too_large_a_rate_ends_as_diverged_and_not_in_the_svd() -> None:
+    problem = dmc.BuresWasserstein(1e8 * np.eye(4))
+    found = dmc.solve(problem, dmc.initial.orthogonal((4, 4), 2, 0.1), dmc.steps.DiscrepantDescent(0.5))
+    assert found.status.name == "NONFINITE"
+    assert np.isfinite(found.factors.U).all()
