@@ -27,8 +27,8 @@ def ways_to_tune() -> list[str]:
     lines = [
         "| | share of the parameters | "
         + " | ".join(f"accuracy, {n:,} samples (seeds) | NC1, {n:,} samples" for n in SIZES)
-        + " | seconds a step |",
-        "|---" * (3 + 2 * len(SIZES)) + "|",
+        + " |",
+        "|---" * (2 + 2 * len(SIZES)) + "|",
     ]
     for way, words in WORDS.items():
         rows = [measured(n).get(way) for n in SIZES]
@@ -36,9 +36,7 @@ def ways_to_tune() -> list[str]:
         if not there:
             continue
         told = [_told(row) if row else "– | –" for row in rows]
-        lines.append(
-            f"| {words} | {there[0]['share']:.2%} | " + " | ".join(told) + f" | {there[0]['seconds_a_step']:.2g} |"
-        )
+        lines.append(f"| {words} | {there[0]['share']:.3%} | " + " | ".join(told) + " |")
     return lines
 
 

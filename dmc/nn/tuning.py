@@ -9,12 +9,13 @@ import torch
 from torch import Tensor, nn
 
 from dmc import _checks
+from dmc._warn import warn
 from dmc.nn.collapse import Pooling, call, pooled, some
 
 __all__ = ["FullTuning", "LayerTuning", "LinearProbe", "SkipConnectionTuning"]
 
 _MARK = "_dmc_tuning"  # the model's attribute while it is tuned
-_PROJECTION = "skip_projection.weight"
+_PROJECTION = "skip_projection"  # the model's parameter meanwhile
 
 
 class LinearProbe:
@@ -69,7 +70,8 @@ class LinearProbe:
         trained = {id(m) for name in self._names for m in model.get_submodule(name).modules()}
         for module in model.modules():
             if id(module) not in trained and getattr(module, "running_mean", None) is not None:
-                self._handles.append(module.register_forward_pre_hook(_evaluate))
+                self._handles += _in_evaluation_mode(module)
+        self._tell_of_tied()
         return self
 
     def unload(self) -> None:
@@ -103,6 +105,17 @@ class LinearProbe:
                 raise ValueError(f"{name!r} is no module of the model; there are {some(named)}")
             if not any(True for _ in named[name].parameters()):
                 raise ValueError(f"{name or 'the model'!r} has no parameters to train; choose a module that has")
+
+    def _tell_of_tied(self) -> None:
+        """A tied parameter is trained at all of its places."""
+        own = {id(value) for value in self._own().values()}
+        named = self._attached.named_parameters(remove_duplicate=False)
+        elsewhere = [name for name, p in named if id(p) in own and name not in self._own()]
+        if elsewhere:
+            warn(
+                f"{', '.join(elsewhere)} is the same parameter as one of {', '.join(self._names)}, and so is trained "
+                "too; untie them, with a parameter of its own there, if it is to stay as it is"
+            )
 
     @property
     def _attached(self) -> nn.Module:
@@ -288,13 +301,11 @@ class SkipConnectionTuning(LayerTuning):
         return self
 
     def unload(self) -> None:
-        super().unload()
-        self.projection, self._output = None, None
-
-    def parameters(self) -> Iterator[nn.Parameter]:
-        yield from super().parameters()
         if self.projection is not None:
-            yield from self.projection.parameters()
+            delattr(self._attached, _PROJECTION)
+        self.projection = None
+        super().unload()
+        self._output = None
 
     def _own(self) -> dict[str, Tensor]:
         own = super()._own()
@@ -325,7 +336,8 @@ class SkipConnectionTuning(LayerTuning):
             width, wanted = output.shape[-1], features.shape[-1]
             projection = nn.Linear(width, wanted, bias=False, device=features.device, dtype=features.dtype)
             nn.init.orthogonal_(projection.weight)
-            self._before[_PROJECTION] = projection.weight.detach().clone()
+            # The model's too, which then is moved, counted, and spread over processes, with it.
+            model.register_parameter(_PROJECTION, projection.weight)
             self.projection = projection
 
     def _keep(self, module: nn.Module, given: Any, output: Any) -> None:
@@ -341,8 +353,17 @@ class SkipConnectionTuning(LayerTuning):
         return output, features
 
     def _add(self, module: nn.Module, given: tuple[Any, ...]) -> tuple[Any, ...]:
+        if not given:
+            raise ValueError(
+                f"head {self.head!r} is called with keywords only; let the model give it the features as first argument"
+            )
         output, features = self._both(given[0])
         self._output = None
+        if torch.is_grad_enabled() and not output.requires_grad:
+            warn(
+                f"the output of layer {self.layer!r} carries no gradient, so that nothing trains it through the skip "
+                "connection: it ran under no_grad or in a checkpoint with use_reentrant=True; take use_reentrant=False"
+            )
         if self.projection is not None:
             output = self.projection(output)
         if output.shape != features.shape:
@@ -356,5 +377,23 @@ class SkipConnectionTuning(LayerTuning):
         return f"layer {self.layer!r} puts out {shapes[0]} and head {self.head!r} takes {shapes[1]}; {remedy}"
 
 
-def _evaluate(module: nn.Module, given: Any) -> None:
-    module.training = False
+class _EvaluationMode:
+    """One module runs in evaluation mode, whichever it is in."""
+
+    def __init__(self) -> None:
+        self.training = False
+
+    def before(self, module: nn.Module, given: Any) -> None:
+        self.training, module.training = module.training, False
+
+    def after(self, module: nn.Module, given: Any, output: Any) -> None:
+        module.training = self.training
+
+
+def _in_evaluation_mode(module: nn.Module) -> list[Any]:
+    """The hooks' handles."""
+    mode = _EvaluationMode()
+    return [
+        module.register_forward_pre_hook(mode.before),
+        module.register_forward_hook(mode.after, always_call=True),
+    ]

@@ -130,11 +130,15 @@ def test_a_projection_between_widths(model, batch):
         "narrow.bias",
         "head.weight",
         "head.bias",
-        "skip_projection.weight",
+        "skip_projection",
     }
     assert way.n_parameters == 4 * 6 + 4 + 6 * 3 + 3 + 6 * 4
     train(model, way, batch)
     assert not torch.equal(way.projection.weight, weight)
+    assert any(p is way.projection.weight for p in model.parameters())  # so that it goes where the model goes
+    model.double()
+    assert model(batch[0].double()).dtype == torch.float64
+    model.float()
     model.eval()
     other = Model().eval()
     fresh = SkipConnectionTuning("narrow", "head").attach(other, batch[0])
@@ -142,6 +146,7 @@ def test_a_projection_between_widths(model, batch):
     torch.testing.assert_close(other(batch[0]), model(batch[0]))
     way.unload()
     assert not any(m._forward_hooks or m._forward_pre_hooks for m in model.modules())
+    assert list(model.state_dict()) == list(Model().state_dict())
 
 
 class Tokens(nn.Module):
@@ -192,10 +197,46 @@ def test_a_copy_goes_its_own_way(model, batch):
     assert twin.head._forward_pre_hooks
 
 
+def test_frozen_normalisation_is_back_in_its_mode_after_each_pass(model, batch):
+    model.train()
+    way = LinearProbe("head").attach(model)
+    mean = model.blocks[0][1].running_mean.clone()
+    with pytest.raises(RuntimeError):
+        model.blocks[0][1](batch[0][:, :2])
+    model(batch[0])
+    assert torch.equal(model.blocks[0][1].running_mean, mean)
+    assert all(module.training for module in model.modules())
+    way.unload()
+    model(batch[0])  # as the next way finds it
+    assert not torch.equal(model.blocks[0][1].running_mean, mean)
+
+
+def test_a_head_that_is_tied_to_what_is_frozen_is_told():
+    model = nn.ModuleDict({"embedding": nn.Embedding(10, 6), "head": nn.Linear(6, 10)})
+    model["head"].weight = model["embedding"].weight
+    with pytest.warns(UserWarning, match=r"embedding\.weight is the same parameter as one of head, and so is trained"):
+        LinearProbe("head").attach(model)
+
+
+def test_a_layer_whose_output_has_lost_its_gradient_is_told(model, batch):
+    SkipConnectionTuning("blocks.1", "head").attach(model)
+    inner = model.blocks[1].forward
+
+    def without(x):
+        with torch.no_grad():
+            return inner(x)
+
+    model.blocks[1].forward = without
+    with pytest.warns(UserWarning, match=r"the output of layer 'blocks\.1' carries no gradient"):
+        model(batch[0])
+
+
 def test_compiled(model, batch):
     SkipConnectionTuning("blocks.1", "head").attach(model)
-    model.eval()
     compiled = torch.compile(model, backend="aot_eager")
+    torch.testing.assert_close(compiled(batch[0]), model(batch[0]))  # normalisation that is frozen, too
+    assert all(module.training for module in model.modules())
+    model.eval()
     torch.testing.assert_close(compiled(batch[0]), model(batch[0]))
 
 
@@ -239,6 +280,11 @@ def test_compiled(model, batch):
             lambda m, x: (SkipConnectionTuning("blocks.1", "narrow").attach(m), m(x)),
             ValueError,
             "head 'narrow' ran before layer 'blocks.1'; choose a layer that comes before it",
+        ),
+        (
+            lambda m, x: (SkipConnectionTuning("blocks.1", "head").attach(m), m.blocks[1](x), m.head(input=x)),
+            ValueError,
+            "head 'head' is called with keywords only; let the model give it",
         ),
     ],
 )

@@ -216,15 +216,15 @@ def test_questions_that_do_not_fit_are_refused(call: object, message: str, clean
         call(clean[2])
 
 
-@pytest.mark.filterwarnings("ignore:the model misses held-out")
-def test_a_number_for_missing_entries_that_is_nowhere_is_told() -> None:
-    with pytest.warns(UserWarning, match="missing_values is -200, which no entry of X is"):
-        dmc.TensorCompletion(1, tube=2, missing_values=-200).fit(X)
-
-
 def test_the_example_of_the_docstring_runs() -> None:
     import doctest
 
     from dmc.completion.tensors import estimator
 
     assert doctest.testmod(estimator).failed == 0
+
+
+@pytest.mark.filterwarnings("ignore:the model misses held-out")
+def test_a_number_for_missing_entries_that_is_nowhere_is_told() -> None:
+    with pytest.warns(UserWarning, match="missing_values is -200, which no entry of X is"):
+        dmc.TensorCompletion(1, tube=2, missing_values=-200).fit(X)
