@@ -337,7 +337,7 @@ class SkipConnectionTuning(LayerTuning):
             projection = nn.Linear(width, wanted, bias=False, device=features.device, dtype=features.dtype)
             nn.init.orthogonal_(projection.weight)
             # The model's too, which then is moved, counted, and spread over processes, with it.
-            model.register_parameter(_PROJECTION, projection.weight)
+            setattr(model, _PROJECTION, projection.weight)
             self.projection = projection
 
     def _keep(self, module: nn.Module, given: Any, output: Any) -> None:
