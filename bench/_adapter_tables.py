@@ -23,22 +23,19 @@ WORDS = {
 
 def few_samples() -> list[str]:
     lines = [
-        "| | rate (γ) | parameters | Pearson, 64 pairs | Pearson, 256 pairs | σ2/σ1 | stable rank | a step |",
+        "| | Pearson, 64 pairs | Pearson, 256 pairs | rate (γ) | parameters | σ2/σ1 | stable rank | a step |",
         "|---|---|---|---|---|---|---|---|",
     ]
     few, more, steps = (cases("adapters", prefix) for prefix in ("samples | 64 | ", "samples | 256 | ", "step | "))
     for name, words in WORDS.items():
-        row = more[name]
-        rest = "– | – | – | – "
-        rate = "–"
+        row, rate, learnt = more[name], "–", "– | – | – | –"
         if "parameters" in row:
             rate = f"{row['rate']:g}" + (f" ({row['outer_ratio']:g})" if "compressed" in name else "")
-        parameters = f"{row['parameters']:,.0f}" if "parameters" in row else "–"
-        if "parameters" in row:
-            rest = f"{row['second_over_first']:.3f} | {row['stable_rank']:.2f} | {steps[name]['of_lora']:.2f} "
-        else:
-            rest = "– | – | – "
-        lines.append(f"| {words} | {rate} | {parameters} | {_spread(few[name])} | {_spread(row)} | {rest}|")
+            learnt = (
+                f"{row['parameters']:,.0f} | {row['second_over_first']:.3f} | {row['stable_rank']:.2f} | "
+                f"{steps[name]['of_lora']:.2f}"
+            )
+        lines.append(f"| {words} | {_spread(few.get(name))} | {_spread(row)} | {rate} | {learnt} |")
     return lines
 
 
@@ -50,12 +47,18 @@ def ranks() -> list[str]:
     widths = sorted({width for width, _ in found})
     lines = ["| rank | " + " | ".join(map(str, widths)) + " |", "|---|" + "---|" * len(widths)]
     for name in (LORA, PEFT, DEEP):
-        for what, told in (("Pearson", _spread), ("directions above σ1/10", lambda row: f"{row['above_a_tenth']:.0f}")):
-            lines.append(f"| {name}: {what} | " + " | ".join(told(found[width, name]) for width in widths) + " |")
+        rows = [found.get((width, name)) for width in widths]
+        lines.append(f"| {name}: Pearson | " + " | ".join(map(_spread, rows)) + " |")
+        directions = ("–" if row is None else f"{row['above_a_tenth']:.0f}" for row in rows)
+        lines.append(f"| {name}: directions above σ1/10 | " + " | ".join(directions) + " |")
+    short = {int(case.partition(" | ")[0]): row for case, row in cases("adapters", "β2 = .99 | ").items()}
+    lines.append("| deep, β2 = .99: Pearson | " + " | ".join(_spread(short.get(width)) for width in widths) + " |")
     return lines
 
 
-def _spread(row: Row) -> str:
+def _spread(row: Row | None) -> str:
+    if row is None:
+        return "–"
     return f"{row['pearson']:.3f} ± {row['spread']:.3f}"
 
 
@@ -76,15 +79,17 @@ def adapters_panels() -> list[plots.Panel]:
     names = list(WORDS)
     bars = []
     for k, (rows, label) in enumerate(((few, "64 pairs"), (more, "256 pairs"))):
-        heights = [rows[name]["pearson"] for name in names]
-        ends = [[rows[name]["pearson"] + sign * rows[name]["spread"] for name in names] for sign in (-1, 1)]
-        places = np.arange(len(names)) + 0.36 * (k - 0.5)
+        there = [name for name in names if name in rows]
+        heights = [rows[name]["pearson"] for name in there]
+        ends = [[rows[name]["pearson"] + sign * rows[name]["spread"] for name in there] for sign in (-1, 1)]
+        places = np.asarray([names.index(name) for name in there]) + 0.36 * (k - 0.5)
         bars.append(plots.Line(places, heights, label, {"color": plots.COLORS[k]}, bars=0.34, whiskers=tuple(ends)))
     ticks = ["head\nonly", "LoRA,\nA normal", "LoRA,\nas peft", "deep", "compr.,\nrank 8", "compr.,\nrank 4"]
     title = "Few sentence pairs (STS-B), each method at its own rate\n(mean and deviation over 5 seeds)"
     lines = []
-    for k, name in enumerate((LORA, PEFT, DEEP)):
-        found = {8: more[name]}
+    short = {int(case.partition(" | ")[0]): row for case, row in cases("adapters", "β2 = .99 | ").items()}
+    for k, name in enumerate((LORA, PEFT, DEEP, f"{DEEP}, β2 = .99")):
+        found = {8: more[name]} if name in more else short
         for case, row in cases("adapters", "rank | ").items():
             if case.endswith(f" | {name}"):
                 found[int(case.partition(" | ")[0])] = row

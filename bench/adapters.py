@@ -31,6 +31,7 @@ class Method:
 
     settings: dict[str, Any] | None
     rates: tuple[tuple[float, float], ...]  # lr, outer ratio
+    beta2: float = 0.999  # AdamW's
 
 
 def ladder(*rates: float) -> tuple[tuple[float, float], ...]:
@@ -114,7 +115,7 @@ class Training:
             self.adapter = dmc.nn.DeepLoRA(TARGETS, **method.settings, modules_to_save=["head"], seed=seed)
             self.adapter.attach(self.model, first if self.adapter.start == "compressed" else None)
             groups += self.adapter.parameter_groups(*rate)
-        self.optimizer = torch.optim.AdamW(groups, weight_decay=0)
+        self.optimizer = torch.optim.AdamW(groups, betas=(0.9, method.beta2), weight_decay=0)
 
     def batch(self) -> np.ndarray:
         return self.rng.choice(self.chosen, BATCH, replace=False)
@@ -201,6 +202,17 @@ def few_samples() -> None:
             _record_seeds(f"samples | {n} | {name}", method, best_rate(name), n)
 
 
+def short_memory() -> None:
+    """The deep adapter of ranks 8 and 64 with β2 = .99.
+
+    On the plateau gradients are tiny, and right after it AdamW with .999 still divides by what they were there.
+    """
+    for width in (64, 8):
+        method = replace(METHODS["deep"], settings={"rank": width}, beta2=0.99)
+        rate = round(best_rate("deep")[0] * (8 / width) ** 0.5, 6)
+        _record_seeds(f"β2 = .99 | {width} | deep", method, (rate, 1.0), 256)
+
+
 def rank() -> None:
     """Ranks 16 to 64 with 256 pairs, at the rate that was best at rank 8 times √(8/rank).
 
@@ -277,6 +289,7 @@ RUNS = {
     "adapter-rates": where_possible(rates),
     "adapters": where_possible(few_samples),
     "adapter-rank": where_possible(rank),
+    "adapter-memory": where_possible(short_memory),
     "adapter-steps": where_possible(step_cost),
 }
 

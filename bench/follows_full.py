@@ -13,6 +13,9 @@ in the compressed one the outer factors have to turn, and have not yet when the 
 2. The time of the escapes is a matter of the cut at r̂. Once a direction of Ω⊙X has escaped, the singular vectors of
    the others turn, by about the noise over the signal, out of the subspace; with a larger r̂ the published start's
    escapes come closer to the full network's. The closed form draws a random complement of its own.
+
+To follow is not always good: with 20 % observed (one seed of three) the full network never recovers the matrix, nor do
+compressed ones at its rate; at γ = .01 they do.
 """
 
 import time

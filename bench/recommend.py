@@ -143,7 +143,7 @@ def deep_ratings() -> None:
     from dmc._group import Share
     from dmc.recommend.network import TUNING
     from dmc.recommend.tables.vocabulary import Vocabulary
-    from dmc.solver import initial, steps
+    from dmc.solver import initial
 
     train, test = movielens(str(data_folder() / "ml-100k"))
     users, rows = Vocabulary.learn(train.user)
@@ -175,8 +175,7 @@ def deep_ratings() -> None:
                 return False
 
             with kernels.threads(THREADS):
-                rule = steps.Adam(rate)
-                dmc.solve(problem, start, rule, max_steps=1000, tol=0, callbacks=[look], check_every=20)
+                dmc.solve(problem, start, TUNING.step(rate), max_steps=1000, tol=0, callbacks=[look], check_every=20)
             at_step, lowest, _ = min(course, key=lambda look: look[1])
             record(
                 "recommend",

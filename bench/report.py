@@ -13,7 +13,7 @@ import numpy as np
 from _adapter_tables import adapters_panels, differences, few_samples, ranks
 from _distributed_tables import dealing, faults, processes, several_machines, sizes
 from _harness import cases, load, main
-from _lecture_results import follows_full_panels, narrow_panels, separation_panels, speed_panels
+from _lecture_results import follows_full, follows_full_panels, narrow_panels, separation_panels, speed_panels
 from _recommender_tables import (
     cold_items,
     large_clicks,
@@ -38,6 +38,7 @@ from _recovery_tables import (
 )
 from _tuning_tables import skip_less_layer, skip_tuning_panels, ways_to_tune
 from dmc import plots
+from network_curves import SETS as NETWORK_SETS
 
 ROOT = Path(__file__).parent.parent
 
@@ -389,6 +390,29 @@ def recommend_panels() -> list[plots.Panel]:
     ]
 
 
+def network_panels() -> list[plots.Panel]:
+    """Held-out curves at width 256: the range over seeds of the rule in use, and plain Adam's where they are known."""
+    panels = []
+    for name in NETWORK_SETS:
+        lines, lowest = [], np.inf
+        for i, depth in enumerate((0, 2, 3)):
+            color = plots.COLORS[i]
+            for rule, row in cases("network_curves", f"curve | {name} | width 256 | depth {depth} | ").items():
+                errors = np.array(row["errors"])
+                middle, edges = np.median(errors, axis=0), (errors.min(axis=0), errors.max(axis=0))
+                lowest = min(lowest, errors.min())
+                if rule == "plain Adam":
+                    style = {"color": color, "linestyle": "--", "linewidth": 0.9}
+                    lines.append(plots.Line(row["steps"], errors.T, f"{depth} cores, constant rate", style))
+                else:
+                    lines.append(plots.Line(row["steps"], middle, f"{depth} cores", {"color": color}, spread=edges))
+        if not lines:
+            continue
+        title, limits = f"{name}, width 256", (0.98 * lowest, 1.3 * lowest)
+        panels.append(plots.Panel(title, "step", "held-out RMSE", lines, ylim=limits))
+    return panels
+
+
 def tables_panels() -> list[plots.Panel]:
     names, rivals = list(imputed("mean", SHARES[0])), [label for label in IMPUTERS if label != "mean"]
     panels = []
@@ -426,6 +450,7 @@ FIGURES = {
     "separation": separation_panels,
     "speed": speed_panels,
     "skip_tuning": skip_tuning_panels,
+    "network_curves": network_panels,
 }
 
 
@@ -444,6 +469,7 @@ SECTIONS = (
     tables,
     large_table,
     against_full,
+    follows_full,
     depth,
     ratings,
     large_ratings,

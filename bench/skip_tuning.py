@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import copy
 import functools
-import time
 from typing import Any
 
 import numpy as np
@@ -130,20 +129,18 @@ def train(way: str, rate: float, n: int, seed: int, judge: str) -> dict[str, flo
     groups = [{"params": list(model.head.parameters()), "lr": rate if way == "linear probe" else HEAD_RATE}]
     groups += [{"params": rest, "lr": rate} for rest in [[p for p in tuning.parameters() if id(p) not in head]] if rest]
     optimizer = torch.optim.AdamW(groups, weight_decay=0)
-    began = time.perf_counter()
     for _ in range(STEPS):
         batch = rng.choice(chosen, BATCH, replace=False)
         optimizer.zero_grad()
         cross_entropy(model(data.take(batch)), target[batch]).backward()
         optimizer.step()
-    seconds = time.perf_counter() - began
     if judge == "dev":
         found = {"accuracy": accuracy(model, inputs("dev", below(way)), sentences("dev")[1])}
         found["nc1"] = collapse(model, data, target, chosen)
     else:
         rows = np.arange(POOL, POOL + HELD_OUT)
         found = {"accuracy": accuracy(model, data.take(rows), target[rows])}
-    return {**found, "seconds_a_step": seconds / STEPS, "parameters": tuning.n_parameters}
+    return {**found, "parameters": tuning.n_parameters}
 
 
 def batches(packed: Any, rows: np.ndarray, size: int = 64) -> list[np.ndarray]:
@@ -188,7 +185,7 @@ def best_rate(n: int, way: str) -> float:
 
 
 def skip_tuning() -> None:
-    """SST-2 with 64 and 1,024 samples, five seeds: accuracy, share of the parameters, NC1, time a step, four ways."""
+    """SST-2 with 64 and 1,024 samples, five seeds: accuracy, share of the parameters and NC1, four ways."""
     whole = sum(p.numel() for name, p in _encoder().named_parameters() if "pooler" not in name) + 2 * 385
     for n in SIZES:
         for way in RATES:
@@ -205,7 +202,6 @@ def skip_tuning() -> None:
                 nc1_of_each=[round(value, 4) for value in each["nc1"]],
                 rate=rate,
                 share=each["parameters"][0] / whole,
-                seconds_a_step=float(np.median(each["seconds_a_step"])),
             )
 
 

@@ -105,7 +105,7 @@ CONCERNS = {
     "network": of_ratings(
         "network", partial(rated, partial(_judges.rating_error, model="network"), (MOVIELENS, DOUBAN)),
         rank=(8, 32), depth=(2, 4), l2=(0.9, 1.9), validation_fraction=(0.05, 0.2), start_scale=(0.2, 0.45),
-        rate=(0.03, 0.12), constant_steps=(10, 40), slack=(1e-4, 1e-2), patience=(20, 80), check_every=(2, 10),
+        rate=(0.015, 0.06), constant_steps=(20, 80), slack=(1e-4, 1e-2), patience=(20, 80), check_every=(2, 10),
     ),
     "intervals": of_ratings(
         "intervals", partial(rated, _judges.interval_score, (MOVIELENS, DOUBAN, "FilmTrust")), held_out=(0.05, 0.2),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from html import escape
 from typing import TYPE_CHECKING, Any
@@ -99,6 +99,32 @@ def panels(diagrams: Sequence[Panel], path: str | os.PathLike[str], columns: int
     for axes, panel in zip(places, diagrams, strict=False):
         _draw(axes, panel)
     for axes in places[len(diagrams) :]:
+        axes.set_axis_off()
+    figure.savefig(path)
+
+
+def pictures(images: Mapping[str, ArrayLike], path: str | os.PathLike[str]) -> None:
+    """Draw images of one size into a file, two beside each other, each below its title.
+
+    Parameters
+    ----------
+    images : dict
+        From titles to (rows, columns, 3) colours from 0 to 1; what lies outside is clipped.
+    path : path
+        Its suffix says the format (.png, .pdf, .svg).
+
+    Raises
+    ------
+    ImportError
+        If matplotlib is not installed.
+    """
+    height, width = np.shape(next(iter(images.values())))[:2]
+    rows = -(-len(images) // 2)
+    figure = _figure(figsize=(9.6, rows * (4.8 * height / width + 0.4)), dpi=150)
+    for axes, (title, image) in zip(figure.subplots(rows, 2, squeeze=False).flat, images.items(), strict=False):
+        axes.imshow(np.clip(np.asarray(image), 0, 1), interpolation="nearest")
+        axes.set_title(title, fontsize=11)
+    for axes in figure.axes:
         axes.set_axis_off()
     figure.savefig(path)
 

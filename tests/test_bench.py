@@ -397,3 +397,28 @@ def test_biases_that_are_taken_out_leave_what_als_is_to_find() -> None:
     less, left = spark_als.less_biases(train, test)
     assert np.var(left["rating"]) < 0.8 * np.var(test["rating"])
     assert abs(less["rating"].mean()) < 0.01
+
+
+@pytest.mark.parametrize(("gamma", "alike"), [(4.0 ** (-2 / 3), True), (0.05, False)])
+def test_outer_factors_turn_as_fast_as_a_full_network_at_the_rate_that_follows_full_says(
+    gamma: float, alike: bool
+) -> None:
+    """Near X = σ p qᵀ what lies outside of the left subspace shrinks by 1 − ησ^(4/3) a step in a full network of three
+    layers, and by 1 − γησ² in the compressed one."""
+    import dmc
+
+    sigma, eta, tilt, root = 4.0, 1e-3, 1e-4, 4.0 ** (1 / 3)
+    p, q, out = np.eye(6)[:, :1], np.eye(5)[:, :1], np.eye(6)[:, 1:2]
+    problem = dmc.LeastSquares(sigma * p @ q.T)
+    core = np.array([[root]])
+    full = dmc.Factors(root * (p + tilt * out), (core,), root * q)
+    compressed = dmc.Factors(p + tilt * out, (core, core, core), q)
+
+    def kept(start: dmc.Factors, outer_ratio: float) -> float:
+        rule = dmc.steps.DiscrepantDescent(eta, outer_ratio)
+        found = dmc.solve(problem, start, rule, max_steps=1, tol=0).factors.dense()
+        return float((out.T @ found @ q)[0, 0]) / (sigma * tilt)
+
+    assert kept(full, 1.0) == pytest.approx(1 - eta * sigma ** (4 / 3), abs=1e-6)
+    assert kept(compressed, gamma) == pytest.approx(1 - gamma * eta * sigma**2, abs=1e-6)
+    assert (kept(compressed, gamma) == pytest.approx(kept(full, 1.0), abs=1e-6)) == alike

@@ -16,7 +16,9 @@ SMALL = {
     "plot_deep_lora": {"ranks": (2, 4), "seeds": 2, "n_steps": 20},
     "plot_depth_and_rank": {"widths": (4, 6), "scales": (0.1, 0.05), "seeds": 2, "max_steps": 30},
     "plot_law_of_parsimony": {"n_steps": 20},
+    "plot_metro_passengers": {"stations": 12},
     "plot_outer_rate": {"n_steps": 40},
+    "plot_photograph": {"block": 16},
     "plot_rank_path": {"d": 60, "rank": 2, "max_steps": 8},
 }
 INTEGRATED = {  # by tests/integrations

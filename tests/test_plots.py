@@ -52,6 +52,17 @@ def test_restoration_shows_what_was_observed_what_was_made_of_it_and_the_origina
     assert (titles < 0.5).any()
 
 
+def test_pictures_stand_beside_each_other_in_their_colours(tmp_path):
+    colours = {"red": (0.9, 0.1, 0.1), "green": (0.2, 1.7, -0.4), "blue": (0.0, 0.0, 0.5)}
+    plots.pictures({name: np.broadcast_to(c, (30, 40, 3)) for name, c in colours.items()}, tmp_path / "figure.png")
+    pixels = images.imread(tmp_path / "figure.png")[..., :3]
+    m, n = (length // 2 for length in pixels.shape[:2])
+    quarters = pixels[:m, :n], pixels[:m, n:], pixels[m:, :n]
+    for quarter, colour in zip(quarters, colours.values(), strict=True):
+        np.testing.assert_allclose(quarter[m // 2, n // 2], np.clip(colour, 0, 1), atol=0.01)
+    assert (pixels[m:, n:] == 1).all()  # the fourth place is empty
+
+
 def test_panels_draw_each_line_with_its_name_and_colour(tmp_path):
     """Read from the SVG, which names its texts in comments and its colours in styles."""
     n = np.arange(1, 50)

@@ -212,11 +212,12 @@ def _warn_of(result: Comparison) -> None:
             "not those of a minimum: raise max_steps or time_limit",
             ConvergenceWarning,
         )
-    measured = [c for c in ran if len(c.course) and c.stopped_by != "interrupt"]
+    # One on the plateau has learnt nothing yet, for which neither rank nor entries are to blame.
+    measured = [c for c in ran if len(c.course) and c.stopped_by != "interrupt" and c.plateau_steps is None]
     worse = [c for c in measured if not c.held_out_error <= result.baseline]
     if worse:
         listed = ", ".join(f"{c.name} ({c.held_out_error:.3g})" for c in worse)
         warn(
-            f"{len(worse)} of {_checks.count(len(ran), 'contender')} predict no better than the mean "
-            f"({result.baseline:.3g}): {listed}; give a smaller rank, or more entries"
+            f"{len(worse)} of {_checks.count(len(ran), 'contender')} {'predicts' if len(worse) == 1 else 'predict'} no "
+            f"better than the mean ({result.baseline:.3g}): {listed}; give a smaller rank, or more entries"
         )

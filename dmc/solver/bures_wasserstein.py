@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from functools import cached_property
 from typing import Any
 
@@ -129,7 +130,10 @@ class BuresWasserstein(Problem):
         check_fit(factors, (int(S.shape[0]), factors.shape[1]), S)
         Q, R = xp.linalg.qr(factors.right)
         short = factors.left @ R.T  # X̂ = short·Qᵀ
-        P, _, turn = xp.linalg.svd(S.T @ short, full_matrices=False)
+        product = S.T @ short
+        if not bool(xp.all(xp.isfinite(product))):  # an outcome of too long a step, for which there is no decomposition
+            return math.nan, math.nan * short, Q, R
+        P, _, turn = xp.linalg.svd(product, full_matrices=False)
         along = S @ P
         residual, left_out = short - along @ turn, S - along @ P.T
         return 0.5 * (dot(residual, residual) + dot(left_out, left_out)), residual, Q, R

@@ -15,6 +15,7 @@ from dmc._group import Share, spread_qr, spread_svd
 from dmc.factors import Array, Factors
 from dmc.observations import Observations
 from dmc.solver.layered import Seed, checked_dtype, gaussian, narrow, normal, orthogonal, uniform
+from dmc.solver.protocol import check_finite
 
 __all__ = [
     "compressed",
@@ -219,7 +220,7 @@ def dealt_spectral(observations: Observations, rank: int, seed: Seed, share: Sha
     ----------
     N. Halko, P. Martinsson, J. Tropp, "Finding structure with randomness", 2011 (arXiv 0909.4061).
     """
-    _check_finite(observations)
+    check_finite(observations.values)
     group, matrix, n = share.group, observations.to_scipy(), observations.shape[1]
     width = min(rank + SPARE, n)
     Q = np.random.default_rng(seed).standard_normal((n, width)).astype(matrix.dtype)
@@ -234,7 +235,7 @@ def dealt_spectral(observations: Observations, rank: int, seed: Seed, share: Sha
 def _checked(target: Any) -> Target:
     """Observations, or a matrix of finite numbers."""
     if isinstance(target, Observations):
-        _check_finite(target)
+        check_finite(target.values)
         return target
     if target is None or hasattr(target, "observations"):
         what = "None" if target is None else type(target).__name__
@@ -257,12 +258,6 @@ def _checked(target: Any) -> Target:
         )
     _checks.finite(matrix, "the matrix to start from")
     return _arrays.place(matrix, device)
-
-
-def _check_finite(observations: Observations) -> None:
-    xp = array_api_compat.array_namespace(observations.values)
-    if not bool(xp.all(xp.isfinite(observations.values))):
-        _checks.finite(_arrays.place(observations.values, None), "observations.values")
 
 
 def _truncated_svd(target: Target, rank: int, rng: np.random.Generator) -> tuple[Array, Array, Array]:

@@ -59,6 +59,8 @@ def plateau_steps(problem: Problem, start: Factors, step: Step) -> float:
     ------
     TypeError
         If one of them is no problem, start or step, the step is another, or the problem does not say its scales.
+    ValueError
+        If the value at the start is not finite.
 
     References
     ----------
@@ -83,9 +85,13 @@ def plateau_steps(problem: Problem, start: Factors, step: Step) -> float:
             f"{type(step).__name__} gives every parameter a step of its own, and no estimate of a plateau is known; "
             "plateau_steps tells of DiscrepantDescent, with Momentum or Backtracking around it or not"
         )
+    start = start.to(problem.device)
+    value = float(problem.value(start))
+    if not math.isfinite(value):
+        raise ValueError(f"the value at the start is {value}; give one at which it is finite, of data that are")
     for name in ("curvature", "target_norm"):
         scale_of(problem, name, "plateau_steps")
-    return _estimate(problem, start.to(problem.device), step)
+    return _estimate(problem, start, step)
 
 
 def steps_left(problem: Problem, factors: Factors, step: Step) -> float | None:

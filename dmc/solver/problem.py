@@ -18,7 +18,7 @@ from dmc.factors import Array, Factors
 from dmc.observations import Observations
 from dmc.pattern import COLUMNS, ROWS
 from dmc.solver import row_solve
-from dmc.solver.protocol import Problem, check_fit, dot
+from dmc.solver.protocol import Problem, check_finite, check_fit, dot
 
 
 class MaskedLeastSquares(Problem):
@@ -69,8 +69,8 @@ class MaskedLeastSquares(Problem):
     Raises
     ------
     ValueError
-        If weights or penalties are negative, not finite or of the wrong length; if half precision is asked for with
-        data that are not float32; if there is no such device.
+        If values are not finite; if weights or penalties are negative, not finite or of the wrong length; if half
+        precision is asked for with data that are not float32; if there is no such device.
     ImportError
         If a device is named and torch is not installed.
     """
@@ -93,6 +93,7 @@ class MaskedLeastSquares(Problem):
         gather_dtype = _checks.renamed("gathered", gathered, "gather_dtype", gather_dtype)
         unobserved_weight = _checks.renamed("unobserved", unobserved, "unobserved_weight", unobserved_weight)
         self.observations = observations if device is None else observations.to(device)
+        check_finite(self.observations.values)
         self.pattern = self.observations.pattern
         self.l2 = self._checked_penalties(l2)
         self._own_l2 = self.l2  # those whose terms this process adds up

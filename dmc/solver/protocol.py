@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 from array_api_compat import array_namespace
 
-from dmc import _arrays
+from dmc import _arrays, _checks
 from dmc._arrays import Device
 from dmc._group import ALONE, Group
 from dmc.factors import Factors
@@ -142,6 +142,13 @@ def dot(a: Any, b: Any) -> Any:
     """Σ a b, in float64 but for what is lost within the sum of a float32 dot product."""
     xp = array_namespace(a)
     return xp.astype(xp.vecdot(a.reshape(-1), b.reshape(-1)), xp.float64)
+
+
+def check_finite(values: Any) -> None:
+    """No NaN and no infinity among observed values; those of `Observations.with_values` may come from anywhere."""
+    xp = array_namespace(values)
+    if not bool(xp.all(xp.isfinite(values))):
+        _checks.finite(_arrays.place(values, None), "observations.values")
 
 
 def check_fit(factors: Factors, shape: tuple[int, ...], data: Any) -> None:

@@ -205,6 +205,8 @@ class ScaledDescent(Step):
 
     def _preconditioned(self, d_own: Array, gram: Array) -> Array:
         xp = array_api_compat.array_namespace(gram)
+        if not bool(xp.all(xp.isfinite(gram))):  # diverged, of which the loop tells
+            return math.nan * d_own
         values, vectors = xp.linalg.eigh(gram)
         floor = xp.where(values[-1] > 0, values[-1], values[-1] * 0) * self.damping
         values = xp.where(values > floor, values, values * 0 + floor)

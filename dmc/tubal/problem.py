@@ -72,7 +72,7 @@ class TubalLeastSquares(Problem):
     >>> X = dmc.tubal.product(rng.standard_normal((12, 1, 6)), rng.standard_normal((1, 10, 6)))
     >>> problem = dmc.TubalLeastSquares(X, mask=rng.random(X.shape) < 0.6)
     >>> step = dmc.steps.Backtracking(dmc.steps.GaussNewton())
-    >>> found = dmc.solve(problem, dmc.tubal.spectral(problem, 1), step, check_every=1)
+    >>> found = dmc.solve(problem, dmc.tubal.spectral(problem, 1), step, tol=1e-12, check_every=1)
     >>> bool(np.abs(problem.tensor(found.factors) - X).max() < 1e-9)
     True
     """

@@ -118,11 +118,38 @@ class SliceLeastSquares:
         r = np.minimum(widths, min(m, n))
         return float(self.transform.weights @ (r * (m + n - r)))
 
-    def short(self, widths: NDArray[np.int64]) -> int:
-        """Rows and columns that have entries, but fewer than a model of such widths has unknowns for each."""
-        unknowns = float(self.transform.weights @ widths)
-        counts = self.mask.sum((0, 2)), self.mask.sum((0, 1))
-        return sum(int(((count > 0) & (count < unknowns)).sum()) for count in counts)
+    def short(self, model: SliceFactors, least: float) -> int:
+        """Rows and columns that have entries, but whose entries do not determine the model there, the others given.
+
+        As many entries as unknowns do not suffice: of columns that are alike, several are worth one.
+
+        Parameters
+        ----------
+        model : SliceFactors
+        least : float
+            Singular value of a row's equations, over that if all were observed, from which on it is determined.
+        """
+        P, s, Q = model.svd()
+        kept = s > s.max(initial=0) * max(self.values.shape) * np.finfo(s.dtype).eps
+        seen = self.mask > 0
+        by_rows = self._undetermined(Q.conj(), kept, seen.transpose(1, 0, 2), least)
+        return by_rows + self._undetermined(P, kept, seen.transpose(2, 0, 1), least)
+
+    def _undetermined(self, side: Slices, kept: NDArray[np.bool_], seen: NDArray[np.bool_], least: float) -> int:
+        """How many of (lines, length, others) seen lack an equation for an unknown, with (slices, others, k) side."""
+        of_slice, of_direction = np.nonzero(kept)
+        waves = (self.transform.backward_rows() / np.sqrt(self.transform.weights)[:, None])[of_slice]
+        across, turning = side[of_slice, :, of_direction], ~self.transform.real[of_slice]
+        found = 0
+        for line in seen:
+            if line.all() or not line.any():
+                continue
+            tubes, others = np.nonzero(line)
+            equations = waves[:, tubes] * across[:, others]
+            design = np.concatenate([equations.real, equations.imag[turning]])
+            short = len(design) > len(tubes)
+            found += short or (len(design) > 0 and np.linalg.eigvalsh(design @ design.T)[0] < least**2)
+        return int(found)
 
     def tensor(self, model: SliceFactors) -> Slices:
         """(length, rows, columns)."""

@@ -145,6 +145,8 @@ def transform_of(transform: str | ArrayLike | TubeTransform, length: int) -> Tub
             raise ValueError(
                 f"transform is for tubes of {transform.length} entries and these have {length}; make one of that length"
             )
+        if isinstance(transform, OrthogonalTube):
+            _check_orthogonal(transform.matrix, np.asarray(transform.matrix).dtype)
         return transform
     if isinstance(transform, str):
         _checks.choice(transform, "transform", NAMES)
@@ -158,11 +160,15 @@ def transform_of(transform: str | ArrayLike | TubeTransform, length: int) -> Tub
             f"give a {length}×{length} matrix"
         )
     _checks.finite(matrix, "transform")
-    off = float(np.abs(matrix @ matrix.T - np.eye(length)).max())
-    rounding = float(np.finfo(np.float32 if np.asarray(transform).dtype.itemsize < 8 else np.float64).eps)
-    if off > ORTHOGONAL * rounding * length:
+    _check_orthogonal(matrix, np.asarray(transform).dtype)
+    return OrthogonalTube(matrix)
+
+
+def _check_orthogonal(matrix: NDArray[Any], given: np.dtype[Any]) -> None:
+    off = float(np.abs(matrix @ matrix.T - np.eye(len(matrix))).max())
+    rounding = float(np.finfo(np.float32 if given.itemsize < 8 else np.float64).eps)
+    if off > ORTHOGONAL * rounding * len(matrix):
         raise ValueError(
             f"transform is not orthogonal: transform @ transform.T differs from the identity by {off:.2g}; "
             "take for instance the first factor of numpy.linalg.qr(transform)"
         )
-    return OrthogonalTube(matrix)

@@ -69,10 +69,19 @@ def test_an_offset_is_told():
 def test_what_predicts_no_better_than_the_mean_is_told(rng):
     noise = rng.standard_normal((30, 30))
     with (
-        pytest.warns(UserWarning, match=r"1 of 1 contender predict no better than the mean \(.*\): two-factor \("),
+        pytest.warns(UserWarning, match=r"1 of 1 contender predicts no better than the mean \(.*\): two-factor \("),
         pytest.warns(ConvergenceWarning),
     ):
         dmc.compare(noise, rank=20, contenders=["two-factor"], max_steps=50)
+
+
+def test_a_network_on_the_plateau_is_not_said_to_need_another_rank(planted):
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        found = dmc.compare(planted.observations, rank=4, contenders=["compressed"], max_steps=100)
+    assert found["compressed"].plateau_steps is not None
+    assert found["compressed"].held_out_error > found.baseline
+    assert [str(warning.message).partition(":")[0] for warning in told] == ["1 of 1 contender did not converge"]
 
 
 def test_nothing_is_told_where_all_is_well(planted):

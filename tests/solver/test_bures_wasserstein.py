@@ -163,6 +163,15 @@ def test_rounding_is_no_reason_to_refuse():
     assert BuresWasserstein([[4, 0], [0, 1]]).target_norm == pytest.approx(2.0)
 
 
+def test_too_long_a_step_is_an_outcome_and_no_error():
+    problem, start = BuresWasserstein(factor=root()), random_factors(D, 4, 1)
+    found = dmc.solve(problem, start, steps.DiscrepantDescent(1e200), max_steps=50)
+    assert found.status is dmc.Status.NONFINITE
+    assert np.isnan(problem.value(start.map(lambda a: np.nan * a)))
+    with np.errstate(over="ignore"):
+        assert np.isnan(BuresWasserstein(factor=1e200 * root()).value(start.map(lambda a: 1e40 * a)))
+
+
 def test_factors_of_other_rows_are_refused():
     with pytest.raises(ValueError, match="the factors make a 3×2 matrix, the data are 12×2"):
         BuresWasserstein(factor=root()).value(dmc.Factors(np.ones((3, 1)), (), np.ones((2, 1))))

@@ -101,7 +101,8 @@ def test_a_value_of_exactly_zero_is_success():
 def test_a_gradient_of_exactly_zero_is_the_end_too():
     """A saddle: from factors that are all zero no descent leads anywhere, whatever the value."""
     at = START.map(np.zeros_like)
-    solution = solve(MaskedLeastSquares(observe(np.ones((3, 2)))), at, HALVE)
+    with pytest.warns(UserWarning, match="the gradient at the start is zero: no step moves it"):
+        solution = solve(MaskedLeastSquares(observe(np.ones((3, 2)))), at, HALVE)
     assert (solution.status, solution.value, solution.n_steps) == (Status.CONVERGED, 3, 0)
 
 

@@ -184,6 +184,8 @@ def test_a_plateau_of_other_rules_is_not_told():
             plateau_steps(problem, begin, step)
     with pytest.raises(TypeError, match="problem is None"):
         plateau_steps(None, begin, Descent())
+    with pytest.raises(ValueError, match="the value at the start is nan; give one at which it is finite"):
+        plateau_steps(problem, begin.map(lambda a: np.nan * a), Descent())
 
 
 def test_a_problem_of_ones_own_may_not_know_enough_and_runs_all_the_same():

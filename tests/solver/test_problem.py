@@ -356,3 +356,12 @@ def test_an_exact_model_of_other_factors_is_within_rounding_and_one_a_little_off
     turned = Factors((U @ turn).astype(dtype), (), (V @ turn).astype(dtype))
     assert 0 < problem.value(turned) <= 4 * problem.rounding
     assert problem.value(turned.scaled(1 + 100 * np.finfo(dtype).eps)) > 100 * problem.rounding
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_values_that_are_not_finite_are_refused(value):
+    observed = observations()
+    values = observed.values.copy()
+    values[[1, 3]] = value
+    with pytest.raises(ValueError, match=r"observations.values holds 2 values that are not finite, the first"):
+        MaskedLeastSquares(observed.with_values(values))

@@ -307,6 +307,12 @@ def test_scaled_descent_without_any_weight_has_converged():
     assert solve(problem, initial.spectral(observed, 2), steps.ScaledDescent()).status.name == "CONVERGED"
 
 
+def test_scaled_descent_at_too_large_a_rate_diverges_in_words():
+    observed = observations()
+    found = solve(MaskedLeastSquares(observed), initial.spectral(observed, 4), steps.ScaledDescent(1e40), max_steps=50)
+    assert found.status.name == "NONFINITE"
+
+
 # --- Adam
 
 

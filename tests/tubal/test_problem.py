@@ -124,7 +124,7 @@ def test_factors_that_are_no_factor_tensors_are_refused(factors: dmc.Factors, me
 @pytest.mark.parametrize("step", [dmc.rank_path.RankPath(3), steps.AlternatingLeastSquares()])
 def test_steps_of_matrices_say_that_they_do_not_apply(step: dmc.Step) -> None:
     problem = dmc.TubalLeastSquares(X)
-    with pytest.raises(TypeError, match="is for MaskedLeastSquares and this is TubalLeastSquares; take another step"):
+    with pytest.raises(TypeError, match=r"is for MaskedLeastSquares and this is TubalLeastSquares, .*; take Disc"):
         dmc.solve(problem, tubal.spectral(problem, 2), step)
 
 
@@ -153,3 +153,11 @@ def test_a_mask_that_is_none_is_refused_and_a_masked_array_is_read() -> None:
         dmc.TubalLeastSquares(X, mask=2 * (X > 0))
     problem = dmc.TubalLeastSquares(np.ma.masked_array(X, X > 1))
     assert problem.slices.n_observed == np.sum(X <= 1)
+
+
+def test_the_example_of_the_docstring_runs() -> None:
+    import doctest
+
+    from dmc.tubal import algebra, problem
+
+    assert [doctest.testmod(module).failed for module in (algebra, problem)] == [0, 0]

@@ -72,6 +72,20 @@ def test_scales_are_those_of_the_tensor(problem: SliceLeastSquares) -> None:
     assert problem.zero_value == pytest.approx(0.5 * np.sum(problem.values**2))
     widths = np.ones(len(dense), np.int64)
     assert problem.freedom(widths) == 3 * (5 + 4 - 1)
-    few = slices_of(np.ones((5, 4, 3)), np.eye(5, 4)[:, :, None] * np.ones(3) > 0)
-    assert few.short(np.ones(2, np.int64)) == 0  # four rows of three entries, and three unknowns each; one without any
-    assert few.short(2 * np.ones(2, np.int64)) == 8
+
+
+def test_rows_whose_entries_do_not_determine_them_are_counted(problem: SliceLeastSquares) -> None:
+    least, transform = 1e-6, "dft" if problem.transform.scale > 1 else "dct"
+    few = slices_of(np.ones((5, 4, 3)), np.eye(5, 4)[:, :, None] * np.ones(3) > 0, transform)
+    assert few.short(at_random(few, 1), least) == 0  # four rows of three entries for three unknowns; one without any
+    assert few.short(at_random(few, 2), least) == 8
+    mask = np.ones((5, 4, 3), bool)
+    mask[1, 2:] = False
+    two = slices_of(np.ones((5, 4, 3)), mask, transform)
+    assert two.short(at_random(two, 2), least) == 0  # six entries for six unknowns in row 1
+    alike = at_random(two, 2)
+    alike.V[:, 1] = alike.V[:, 0]
+    assert two.short(alike, least) == 1  # as many, but twice the same three
+    U, V = at_random(two, 2)
+    assert two.short(SliceFactors(U, V + 1e-9 * np.roll(V, 1, axis=1)), least) == 0
+    assert two.short(SliceFactors(U, np.where(np.arange(4)[:, None] < 2, V[:, :1], V)), least) == 1

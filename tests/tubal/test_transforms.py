@@ -49,6 +49,7 @@ def test_a_transform_that_was_made_is_taken() -> None:
     ("transform", "message"),
     [
         (np.ones((4, 4)), r"not orthogonal: .* differs from the identity by 4; take"),
+        (OrthogonalTube(2 * np.eye(4)), r"not orthogonal: .* by 3; take"),
         (np.eye(3), r"shape \(3, 3\) and a tube 4 entries; give a 4×4 matrix"),
         (np.full((4, 4), np.nan), "not finite"),
         ("fft", "choose one of 'dft', 'dct'"),

@@ -185,6 +185,7 @@ class TensorCompletion(BaseEstimator):
         self._check_bounds(values, observed)
         rng = _checks.generator(self.random_state)
         findings.of_data(values, observed, mask is not None or np.ma.isMaskedArray(X))
+        findings.of_placeholder(values, self.missing_values)
         # Squares stay inside the range; a power of two rounds nothing.
         unit = 2.0 ** math.frexp(float(np.abs(values[observed], dtype=np.float64).max()) or 1.0)[1]
         with (
@@ -225,7 +226,9 @@ class TensorCompletion(BaseEstimator):
             raise ValueError(f"tube is {self.tube!r}; give an axis, 0, 1 or 2, or 'auto'")
         axes = [0, 1, 2]
         if not isinstance(self.transform, str):
-            length = len(np.asarray(self.transform)) if not hasattr(self.transform, "length") else self.transform.length
+            if not isinstance(self.transform, TubeTransform) and np.ndim(self.transform) != 2:
+                raise TypeError(f"transform is {self.transform!r}; give 'dft', 'dct' or a square orthogonal matrix")
+            length = self.transform.length if isinstance(self.transform, TubeTransform) else len(self.transform)
             axes = [axis for axis in axes if shape[axis] == length]
             if not axes:
                 raise ValueError(

@@ -50,6 +50,12 @@ def of_data(values: NDArray[Any], observed: NDArray[np.bool_], masked: bool) -> 
         )
 
 
+def of_placeholder(values: NDArray[Any], missing_values: float | None) -> None:
+    """Whether the number that stands for missing entries is there at all."""
+    if missing_values is not None and missing_values == missing_values and not (values == missing_values).any():
+        tell("placeholder", f"missing_values is {missing_values:g}, which no entry of X is; check the number")
+
+
 def lines_seen(observed: NDArray[np.bool_]) -> list[NDArray[np.bool_]]:
     """For each axis, whether any entry was observed at each of its positions."""
     others = (tuple(other for other in range(3) if other != axis) for axis in range(3))
@@ -77,8 +83,9 @@ def of_model(selected: Selected, observed: NDArray[np.bool_], bound: int | None)
     if selected.short:
         tell(
             "short",
-            f"{_checks.count(selected.short, 'row or column', 'rows and columns')} of the slices have fewer entries "
-            "than the exact model has unknowns there: what is predicted for them is a guess; observe more",
+            f"the entries of {_checks.count(selected.short, 'row or column', 'rows and columns')} of the "
+            f"{'slices' if isinstance(model, TubalModel) else 'unfolding'} do not determine the exact model there: "
+            "what is predicted for them is a guess; observe more",
         )
     width = int(model.widths.max()) if isinstance(model, TubalModel) else model.factors.width
     if bound is None and not selected.exact and width == TENSORS.default_bound:

@@ -67,7 +67,7 @@ class Selected:
     errors : dict
         Of every candidate, by name.
     short : int
-        Rows and columns of an exact model's slices that have too few entries to be determined.
+        Rows and columns of an exact model that their entries do not determine.
     """
 
     model: TensorModel
@@ -172,17 +172,23 @@ class Selection:
     def _exact(self, trial: Trial, fitted: SliceFactors) -> Selected:
         whole = trial.whole
         error = math.sqrt(2 * whole.value(fitted) / whole.n_observed)
-        short = whole.short(fitted.widths)
+        short = self._short(trial, fitted)
         return Selected(self._model(trial, fitted), True, error, self.mean_error, {trial.name: error}, short)
+
+    @staticmethod
+    def _short(trial: Trial, fitted: SliceFactors) -> int:
+        return trial.whole.short(fitted, math.sqrt(trial.rounding))  # which lets rounding grow to its root at most
 
     def _race(self) -> tuple[Trial, SliceFactors] | None:
         """All paths a step at a time, until each is over, or one leads to an exact model; better to one of which all
-        rows and columns have entries enough."""
+        rows and columns are determined."""
         live, guessed = list(self.trials), None
 
         def advance() -> None:
+            reach = TENSORS.behind * min(trial.best_error for trial in live)
             for trial in live:
-                trial.step()
+                if trial.best_error <= reach:  # those far behind wait until the leading one is over
+                    trial.step()
 
         def measured() -> tuple[float, float, bool]:
             live[:] = [trial for trial in live if not trial.over or trial.nearly_exact]
@@ -193,7 +199,7 @@ class Selection:
             self.phases.go(advance, measured, live[0].factors, TENSORS.path_steps)
             for trial in [trial for trial in live if trial.nearly_exact]:
                 found = TubeSearch(trial, self.phases).exact_from(trial.point.model)
-                if found is not None and not trial.whole.short(found.widths):
+                if found is not None and not self._short(trial, found):
                     self._record()
                     return trial, found
                 if found is not None:

@@ -12,7 +12,7 @@ from dmc.completion.tensors.model import TensorModel, TubalModel, UnfoldedModel
 from dmc.factors import Factors
 from dmc.solver.solution import Status
 from dmc.tubal.slices import SliceFactors
-from dmc.tubal.transforms import OrthogonalTube, transform_of
+from dmc.tubal.transforms import FourierTube, OrthogonalTube, transform_of
 
 KIND = "TensorCompletion"
 SETTINGS = (
@@ -28,6 +28,10 @@ def write(completion: Any, path: str | os.PathLike[str]) -> None:
     arrays = {f"seen.{axis}": seen for axis, seen in enumerate(completion._seen)}
     arrays |= _tubal(model) if isinstance(model, TubalModel) else _unfolded(model)
     given = completion.transform
+    if isinstance(given, FourierTube):
+        given = given.name
+    elif not isinstance(given, str):  # an unfolding has none of its own, but the settings do
+        arrays["transform"] = given.matrix if isinstance(given, OrthogonalTube) else np.asarray(given, np.float64)
     seed = completion.random_state
     header = {
         "written_by": f"dmc {__version__}",
@@ -38,7 +42,7 @@ def write(completion: Any, path: str | os.PathLike[str]) -> None:
         "status": completion.status_.name,
         "shape": list(model.shape),
         "axis": model.tube if isinstance(model, TubalModel) else model.axis,
-        "tubal": model.transform.name if isinstance(model, TubalModel) else None,
+        "tubal": _name(model, given),
         "dtype": str(np.dtype(completion._dtype)),
     }
     model_file.save(path, KIND, arrays, header)
@@ -50,9 +54,14 @@ def _tubal(model: TubalModel) -> dict[str, Any]:
         arrays[name] = np.ascontiguousarray(side.real)
         if np.iscomplexobj(side):
             arrays[f"{name}.imaginary"] = np.ascontiguousarray(side.imag)
-    if isinstance(model.transform, OrthogonalTube) and model.transform.name == "matrix":
-        arrays["transform"] = model.transform.matrix
     return arrays
+
+
+def _name(model: TensorModel, given: Any) -> str | None:
+    """Of the transform; "matrix" if it is in the file."""
+    if isinstance(model, UnfoldedModel):
+        return None
+    return given if isinstance(given, str) else "matrix"
 
 
 def _unfolded(model: UnfoldedModel) -> dict[str, Any]:

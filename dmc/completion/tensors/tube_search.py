@@ -241,7 +241,8 @@ class TubeSearch:
         def measured() -> tuple[float, float, bool]:
             value, before = state.point.value, state.point.before
             gained = before < math.inf and value > (1 - TENSORS.least_gain) * before
-            return value / zero, min(value / before, 1.0) if 0 < before < math.inf else 1.0, gained or value == 0
+            done = gained or value <= TENSORS.exact_rounding**2 * zero
+            return value / zero, min(value / before, 1.0) if 0 < before < math.inf else 1.0, done
 
         taken = self.phases.go(advance, measured, lambda: self._shown(state.point.model), TENSORS.finish_steps)
         error = None if problem is self.trial.whole else self.trial.error_of(state.point.model)

@@ -34,6 +34,8 @@ class TensorTuning:
     rounding, rounding_units : float
         Root mean square of the residuals over that of the entries, up to which float64 ones are matched; and in units
         of roundoff of other dtypes.
+    exact_rounding : float
+        The same, at which a finish has nothing left to gain: ten units of float64's roundoff.
     as_good : float
         Relative rise of the held-out error for which a model without penalty is preferred.
     exact_gap : float
@@ -57,6 +59,8 @@ class TensorTuning:
         Share of the missing entries in wholly missing tubes, beyond chance, from which on that is so.
     few_tubes : float
         Share of tubes up to which it is no matter if they are wholly missing.
+    behind : float
+        Times the leading candidate's held-out error: those above it wait until that one is over.
     default_bound : int
         Width of a slice at most, where no rank was given.
     near : float
@@ -76,6 +80,7 @@ class TensorTuning:
     plateaus: int = 2
     rounding: float = 1e-11
     rounding_units: float = 10.0
+    exact_rounding: float = 2e-15
     as_good: float = 0.01
     exact_gap: float = 1e3
     min_oversampling: float = 1.02
@@ -89,6 +94,7 @@ class TensorTuning:
     max_share: float = 0.2
     min_tubes: int = 40
     whole_tubes: float = 0.5
+    behind: float = 3.0
     near: float = 1.05
     few_tubes: float = 0.05
     default_bound: int = 50

@@ -187,6 +187,7 @@ X = np.random.default_rng(0).standard_normal((5, 6, 4))
         ({"tube": 3}, ValueError, "tube is 3; it has to be from 0 to 2"),
         ({"tube": "time"}, ValueError, "tube is 'time'; give an axis, 0, 1 or 2, or 'auto'"),
         ({"tube": 2, "transform": np.ones((4, 4))}, ValueError, "not orthogonal"),
+        ({"transform": None}, TypeError, "transform is None; give 'dft', 'dct' or"),
         ({"transform": np.eye(3)}, ValueError, r"tubes of 3 entries and X has shape \(5, 6, 4\)"),
         ({"min_value": 0}, ValueError, "observed entries lie outside of min_value 0"),
         ({"min_value": 9, "max_value": -9}, ValueError, "give a range"),
@@ -213,3 +214,17 @@ def test_settings_that_cannot_be_are_refused(settings: dict, error: type, messag
 def test_questions_that_do_not_fit_are_refused(call: object, message: str, clean: tuple) -> None:
     with pytest.raises(ValueError, match=message):
         call(clean[2])
+
+
+def test_the_example_of_the_docstring_runs() -> None:
+    import doctest
+
+    from dmc.completion.tensors import estimator
+
+    assert doctest.testmod(estimator).failed == 0
+
+
+@pytest.mark.filterwarnings("ignore:the model misses held-out")
+def test_a_number_for_missing_entries_that_is_nowhere_is_told() -> None:
+    with pytest.warns(UserWarning, match="missing_values is -200, which no entry of X is"):
+        dmc.TensorCompletion(1, tube=2, missing_values=-200).fit(X)

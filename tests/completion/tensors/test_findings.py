@@ -57,7 +57,7 @@ def test_rows_that_an_exact_model_cannot_determine_are_told() -> None:
     X, _, mask = planted((16, 14, 6), 2, 0.8)
     mask[3] = False
     mask[3, 2] = True
-    with pytest.warns(UserWarning, match="1 row or column of the slices have fewer entries"):
+    with pytest.warns(UserWarning, match="entries of 1 row or column of the slices do not determine"):
         model = dmc.TensorCompletion(tube=2).fit(X, mask=mask)
     assert model.status_ is dmc.Status.UNDETERMINED
 

@@ -52,3 +52,15 @@ def test_an_exact_model_with_too_few_entries_in_a_row_says_so() -> None:
     mask[3, 2] = True  # six entries for twelve unknowns
     found = selected(X, mask, (2,), ())
     assert (found.exact, found.short) == (True, 1)
+
+
+def test_columns_that_are_alike_determine_no_row() -> None:
+    rng = np.random.default_rng(0)
+    X = np.repeat(tubal.product(rng.standard_normal((5, 2, 8)), rng.standard_normal((2, 22, 8))), 4, 0)
+    mask = rng.random(X.shape) < 0.6
+    found = selected(X, mask)  # unfolding 0 matches all entries as well, and is wrong where four alike are missing
+    assert (found.model.tube, found.exact, found.short) == (2, True, 0)
+    np.testing.assert_allclose(found.model.dense(), X, atol=1e-9)
+    alone = selected(X, mask, (), (0,))
+    assert alone.exact
+    assert alone.short >= np.sum((~mask.reshape(5, 4, -1).any(1)).any(0))  # rows that lack all of such a four

@@ -46,3 +46,25 @@ def test_other_files_are_refused(tmp_path: Path) -> None:
         dmc.TensorCompletion.load(tmp_path / "matrix.dmc")
     with pytest.raises(FileNotFoundError, match="there is no model file"):
         dmc.TensorCompletion.load(tmp_path / "nothing.dmc")
+
+
+@pytest.mark.filterwarnings("ignore:the model misses held-out")
+@pytest.mark.parametrize("made", ["array", "with a name", "of a length"])
+def test_a_transform_of_ones_own_comes_back_whatever_was_chosen(tmp_path: Path, made: str) -> None:
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((8, 7, 1)) @ rng.standard_normal((1, 12))
+    turn = np.linalg.qr(rng.standard_normal((12, 12)))[0]
+    transform = {
+        "array": turn,
+        "with a name": dmc.tubal.OrthogonalTube(turn, "dct"),
+        "of a length": dmc.tubal.FourierTube(12),
+    }[made]
+    for tube in ("auto", 2):
+        model = dmc.TensorCompletion(1, tube, transform=transform).fit(X, mask=rng.random(X.shape) < 0.8)
+        model.save(tmp_path / "tensor.dmc")
+        found = dmc.TensorCompletion.load(tmp_path / "tensor.dmc")
+        np.testing.assert_array_equal(found.complete(), model.complete())
+        if made == "of a length":
+            assert found.transform == "dft"
+        else:
+            np.testing.assert_array_equal(found.transform, turn)
