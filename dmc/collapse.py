@@ -187,6 +187,9 @@ class ClassStatistics:
         return Collapse(nc1, within / between, *shape, math.nan if W is None else _alignment(W, means), n, n_classes)
 
     def _check_labels(self, y: NDArray[Any]) -> None:
+        kinds = {isinstance(label, (str, bytes)) for label in (*y.tolist(), *list(self._classes)[:1])}
+        if len(kinds) > 1 or (y.dtype.kind == "O" and any(label is None for label in y.tolist())):
+            raise ValueError("labels are of several kinds, such as text, numbers and None; give all of one kind")
         if y.dtype.kind == "f" and np.isnan(y).any():
             raise ValueError(
                 f"labels hold {_checks.count(int(np.isnan(y).sum()), 'NaN')}; give a class for each sample"

@@ -226,3 +226,13 @@ def test_batches_of_other_widths():
 
 def test_the_examples():
     assert doctest.testmod(module).failed == 0
+
+
+@pytest.mark.parametrize("labels", [[None, 1, 2, None, 1, 2], np.array(["a", 1, 2, "a", 1, 2], object)])
+def test_labels_of_several_kinds_are_refused(labels):
+    with pytest.raises(ValueError, match="labels are of several kinds"):
+        collapse(np.eye(6), labels)
+    statistics = ClassStatistics()
+    statistics.update(np.eye(4), [0, 1, 0, 1])
+    with pytest.raises(ValueError, match="labels are of several kinds"):
+        statistics.update(np.eye(4), list("abab"))

@@ -12,6 +12,8 @@ from torch import Tensor, nn
 
 from dmc import _checks
 from dmc.collapse import ClassStatistics, Collapse
+from dmc.nn.adapters.dense_layers import modules_of
+from dmc.nn.adapters.low_rank import AdaptedLayer
 
 __all__ = ["collapse_by_layer"]
 
@@ -39,8 +41,8 @@ def collapse_by_layer(
         Of pairs (inputs, labels): inputs a tensor, a tuple (the model's arguments) or a dict (its keyword arguments),
         all moved to the device of the model's first parameter; labels (batch,) whole numbers.
     layers : sequence of str, optional
-        Names as in ``model.named_modules()``. If left out, all modules without modules of their own, in the order in
-        which they run; those whose output has no row for each sample are left out.
+        Names as in ``model.named_modules()``. If left out, all modules without modules of their own (an adapted layer
+        counts as one), in the order in which they run; those whose output has no row for each sample are left out.
     classifier : str, optional
         Name of the last linear layer. What enters it is measured too, under ``NAME.input``, with NC3.
     pooling : {"flatten", "mean"} or callable
@@ -89,7 +91,16 @@ def collapse_by_layer(
         raise ValueError(
             "nothing was measured: the loader is empty, or none of the layers ran; give data and layers that run"
         )
+    asked = (*(layers or ()), *([] if classifier is None else [f"{classifier}.input"]))
+    unheard = [name for name in asked if name not in listener.statistics]
+    if unheard:
+        raise ValueError(
+            f"{unheard[0]!r} was not measured: the module did not run, or not with a first argument that has a row for "
+            "each sample; choose modules that do"
+        )
     weights = None if linear is None else linear.weight.detach().double().cpu().numpy()
+    if weights is not None and isinstance(linear, AdaptedLayer) and linear.transposed:
+        weights = weights.T
     return {
         name: _measured(name, statistics, weights if name == f"{classifier}.input" else None)
         for name, statistics in listener.statistics.items()
@@ -110,7 +121,7 @@ class _Listener:
 
     @contextmanager
     def listening(
-        self, modules: Mapping[str, nn.Module], classifier: str | None, linear: nn.Linear | None
+        self, modules: Mapping[str, nn.Module], classifier: str | None, linear: nn.Module | None
     ) -> Iterator[None]:
         handles = []
         try:
@@ -166,9 +177,9 @@ def pooled(output: Tensor, pooling: Pooling) -> Tensor:
 
 
 def _chosen(model: nn.Module, layers: Sequence[str] | None) -> dict[str, nn.Module]:
-    named = dict(model.named_modules())
     if layers is None:
-        return {name: module for name, module in named.items() if not any(module.children())}
+        return _leaves(model)
+    named = dict(modules_of(model))
     if isinstance(layers, str):
         raise TypeError(f"layers is {layers!r}; give a list of names")
     for name in layers:
@@ -177,11 +188,21 @@ def _chosen(model: nn.Module, layers: Sequence[str] | None) -> dict[str, nn.Modu
     return {name: named[name] for name in layers}
 
 
-def _classifier(model: nn.Module, name: str) -> nn.Linear:
-    named = dict(model.named_modules())
+def _leaves(model: nn.Module) -> dict[str, nn.Module]:
+    """Modules that are made of no others, by their first names; parametrisations are none of the model's layers."""
+    found: dict[int, tuple[str, nn.Module]] = {}
+    for name, module in modules_of(model):
+        parts = [part for part, _ in module.named_children() if part != "parametrizations"]
+        if (isinstance(module, AdaptedLayer) or not parts) and "parametrizations" not in name.split("."):
+            found.setdefault(id(module), (name, module))
+    return dict(found.values())
+
+
+def _classifier(model: nn.Module, name: str) -> nn.Linear | AdaptedLayer:
+    named = dict(modules_of(model))
     found = named.get(name)
-    if not isinstance(found, nn.Linear):
-        linear = [other for other, module in named.items() if isinstance(module, nn.Linear)]
+    if not isinstance(found, (nn.Linear, AdaptedLayer)):
+        linear = [other for other, module in named.items() if isinstance(module, (nn.Linear, AdaptedLayer))]
         raise ValueError(f"classifier is {name!r}, which is no linear layer of the model; there are {some(linear)}")
     return found
 

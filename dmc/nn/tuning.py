@@ -76,9 +76,14 @@ class LinearProbe:
 
     def unload(self) -> None:
         """Put the model back as it was before: weights, `requires_grad`, hooks. What was learnt is in `state_dict`."""
-        model = self._attached
+        model, own = self._attached, self._own()
+        if own.keys() != self._before.keys():
+            raise ValueError(
+                f"{min(own.keys() ^ self._before.keys())!r} has come or gone since attach; take off what has replaced "
+                "layers of the model meanwhile, such as an adapter, before"
+            )
         with torch.no_grad():
-            for name, value in self._own().items():
+            for name, value in own.items():
                 value.copy_(self._before[name])
         for name, parameter in model.named_parameters():
             parameter.requires_grad_(self._required_grad[name])
@@ -301,17 +306,21 @@ class SkipConnectionTuning(LayerTuning):
         return self
 
     def unload(self) -> None:
-        if self.projection is not None:
-            delattr(self._attached, _PROJECTION)
-        self.projection = None
+        model, projection = self._attached, self.projection
         super().unload()
-        self._output = None
+        if projection is not None:
+            delattr(model, _PROJECTION)
+        self.projection, self._output = None, None
 
     def _own(self) -> dict[str, Tensor]:
         own = super()._own()
         if self.projection is not None:
             own[_PROJECTION] = self.projection.weight
         return own
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What a copy takes along: no output of a pass, which may be in a graph."""
+        return {**vars(self), "_output": None}
 
     def _connect(self, model: nn.Module, inputs: Any, head: nn.Module) -> None:
         """Run the model once, and put a projection between widths that differ."""
@@ -337,7 +346,8 @@ class SkipConnectionTuning(LayerTuning):
             projection = nn.Linear(width, wanted, bias=False, device=features.device, dtype=features.dtype)
             nn.init.orthogonal_(projection.weight)
             # The model's too, which then is moved, counted, and spread over processes, with it.
-            model.register_parameter(_PROJECTION, projection.weight)
+            setattr(model, _PROJECTION, projection.weight)
+            self._before[_PROJECTION], self._required_grad[_PROJECTION] = projection.weight.detach().clone(), True
             self.projection = projection
 
     def _keep(self, module: nn.Module, given: Any, output: Any) -> None:

@@ -11,7 +11,7 @@ torch = pytest.importorskip("torch")
 from torch import nn  # noqa: E402
 
 from dmc import collapse as measures  # noqa: E402
-from dmc.nn import collapse as module, collapse_by_layer  # noqa: E402
+from dmc.nn import DeepLoRA, collapse as module, collapse_by_layer  # noqa: E402
 
 N, CLASSES = 90, 3
 
@@ -98,6 +98,33 @@ def test_a_module_that_runs_twice_and_one_without_rows(data):
         ValueError, match=r"layer 'mean' puts out of shape \(\) for 25 labels; choose layers with a row"
     ):
         collapse_by_layer(model, batches(*data), ["mean"])
+
+
+def test_an_adapted_layer_is_measured_with_its_update(data):
+    model = network()
+    adapter = DeepLoRA(["0", "3"], 2, scale=0.5).attach(model)
+    found = collapse_by_layer(model, batches(*data), classifier="3")
+    assert list(found) == ["0", "1", "2", "3.input", "3"]
+    adapter.merge()
+    adapter.unload()
+    merged = collapse_by_layer(model, batches(*data), classifier="3")
+    for name, measured in found.items():
+        np.testing.assert_allclose(measured, merged[name], rtol=1e-4)
+
+
+def test_a_parametrised_layer_is_one(data):
+    model = network()
+    nn.utils.parametrizations.weight_norm(model[0])
+    assert list(collapse_by_layer(model, batches(*data, size=8))) == ["0", "1", "2", "3"]
+
+
+def test_what_was_asked_for_and_did_not_run_is_told(data):
+    model = Twice()
+    model.unused = nn.Linear(4, 4)
+    with pytest.raises(ValueError, match="'unused' was not measured: the module did not run"):
+        collapse_by_layer(model, batches(*data), ["first", "unused"])
+    with pytest.raises(ValueError, match=r"'unused\.input' was not measured"):
+        collapse_by_layer(model, batches(*data), classifier="unused")
 
 
 def test_pooling():

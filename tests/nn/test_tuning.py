@@ -10,7 +10,7 @@ torch = pytest.importorskip("torch")
 
 from torch import nn  # noqa: E402
 
-from dmc.nn import FullTuning, LayerTuning, LinearProbe, SkipConnectionTuning, tuning  # noqa: E402
+from dmc.nn import DeepLoRA, FullTuning, LayerTuning, LinearProbe, SkipConnectionTuning, tuning  # noqa: E402
 
 WAYS = {
     "probe": lambda: LinearProbe("head"),
@@ -209,6 +209,23 @@ def test_frozen_normalisation_is_back_in_its_mode_after_each_pass(model, batch):
     way.unload()
     model(batch[0])  # as the next way finds it
     assert not torch.equal(model.blocks[0][1].running_mean, mean)
+
+
+def test_layers_that_were_replaced_meanwhile(model, batch):
+    way = LayerTuning("wide", "head").attach(model)
+    adapter = DeepLoRA(["wide"], 2).attach(model)
+    with pytest.raises(ValueError, match="has come or gone since attach; take off what has replaced layers"):
+        way.unload()
+    adapter.unload()
+    way.unload()
+    assert not model.wide.weight.requires_grad
+    assert model.head.weight.requires_grad
+
+
+def test_a_copy_after_half_a_pass(model, batch):
+    SkipConnectionTuning("blocks.1", "head").attach(model)
+    model.blocks[1](batch[0])
+    copy.deepcopy(model)(batch[0])
 
 
 def test_a_head_that_is_tied_to_what_is_frozen_is_told():

@@ -104,15 +104,15 @@ class AdaptedLayer(nn.Module):
         self.training = layer.training
         self._own_weight: nn.Parameter | None = None  # while others are merged into it
 
-    def forward(self, x: Tensor) -> Tensor:
-        out: Tensor = self.layer(x)
+    def forward(self, input: Tensor) -> Tensor:  # the name that torch.nn.Linear has for it
+        out: Tensor = self.layer(input)
         update = self._answering
         if update is None:
             return out
-        if not torch.is_autocast_enabled(x.device.type):
-            return out + update(x).to(out.dtype)
-        with torch.autocast(x.device.type, enabled=False):
-            return out + update(x).to(out.dtype)
+        if not torch.is_autocast_enabled(input.device.type):
+            return out + update(input).to(out.dtype)
+        with torch.autocast(input.device.type, enabled=False):
+            return out + update(input).to(out.dtype)
 
     @property
     def weight(self) -> Tensor:

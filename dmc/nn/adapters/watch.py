@@ -85,11 +85,16 @@ class Watch:
             self._tell_unreached(most)
             return
         self.next_look = 10 * most
+        remedy = (
+            "raise the learning rate (three layers want about 3e-3 with AdamW): the first gradients are of the size of "
+            "scale², which plain SGD, or Adam with a large eps, does not follow"
+            if change > 0
+            else "give the optimiser the adapter's parameter_groups(), which are there after attach, and let it step"
+        )
         warn(
             f"after {most:,} backward passes all {len(sizes)} updates of adapter {self.name!r} are what they were, but "
             f"for {NEGLIGIBLE:g} of their layers' weights (the largest change is {change:.1g}): nothing has been "
-            "learnt yet; raise the learning rate (three layers want about 3e-3 with AdamW): the first gradients are of "
-            "the size of scale², which plain SGD, or Adam with a large eps, does not follow"
+            f"learnt yet; {remedy}"
         )
 
     def relative_sizes(self) -> dict[str, float]:

@@ -44,6 +44,11 @@ def test_cores_of_one_array_are_parameters_of_their_own():
     assert core[0, 1] == 0
 
 
+def test_its_argument_is_named_as_that_of_a_dense_layer():
+    layer, x = AdaptedLayer(torch.nn.Linear(5, 4), False), torch.ones(2, 5)
+    assert torch.equal(layer(input=x), layer.layer(input=x))
+
+
 def test_in_a_layers_place():
     layer = nn.Linear(7, 5, dtype=torch.float64)
     own = layer.weight

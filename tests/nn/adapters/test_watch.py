@@ -70,6 +70,14 @@ def test_loras_zero_start_is_seen_too():
         train(model, adapter.parameters(), 100, 0.0)
 
 
+def test_an_optimiser_that_was_made_before_the_adapter():
+    model = Encoder()
+    before = list(model.parameters())
+    DeepLoRA(["query"], 3).attach(model)
+    with pytest.warns(UserWarning, match="give the optimiser the adapter's parameter_groups"):
+        train(model, before, 100)
+
+
 def test_what_starts_large_or_comes_from_a_file_and_stays_there_is_seen_too(tmp_path):
     model = Encoder()
     adapter = DeepLoRA(["query"], 3, scale=0.3).attach(model)
