@@ -15,10 +15,9 @@ import numpy as np
 
 from dmc import _arrays, _checks
 from dmc._group import ALONE, Group
-from dmc._warn import warn
 from dmc.factors import Array, Factors
 from dmc.solver.arguments import check_arguments
-from dmc.solver.plateau import LEARNT, steps_left, told_if_waiting
+from dmc.solver.plateau import LEARNT, steps_left, tell_of_start, told_if_waiting
 from dmc.solver.problem import MaskedLeastSquares
 from dmc.solver.protocol import Problem, Step, group_of
 from dmc.solver.solution import Solution, Status, StepInfo
@@ -259,8 +258,7 @@ def solve(
     Solution
         Its factors are where the start was. Never raises for a numerical outcome: `status` tells. Ctrl-C ends the run
         as STOPPED, with what was reached. Warns if it ends by `max_steps` (and `tol` is above 0) before a small start
-        has escaped from its plateau, and if the value or the gradient at the start is zero and the
-        other is not.
+        has escaped from its plateau, and if one of the start's value and gradient is zero and the other is not.
 
     Raises
     ------
@@ -281,26 +279,10 @@ def solve(
     assert run.status is not None
     found = replace(found, status=run.status, seconds=run.seconds, stopped_by=run.stopped_by)
     if run.status is Status.CONVERGED and found.n_steps == 0 and tol < 1:
-        _tell_of_start(problem, found)
+        tell_of_start(problem, found)
     # With tol=0 so many steps were wanted, whatever they reach.
     ended_early = run.status is Status.MAX_STEPS and tol > 0 and max_steps > 0
     return told_if_waiting(problem, start, found, step) if ended_early else found
-
-
-def _tell_of_start(problem: Problem, found: Solution) -> None:
-    """Warn where a run ends at its start, and not because that is a solution."""
-    if found.value > 0:
-        warn(
-            "the gradient at the start is zero: no step moves it, and the solution is the start; unless it is a "
-            "minimum, take another one, such as dmc.initial.compressed(data, rank)"
-        )
-        return
-    gradient = problem.value_and_grad(found.factors.to(problem.device))[1]
-    if found.value == 0 and any(bool((array != 0).any()) for array in gradient.arrays):
-        warn(
-            "the value at the start is zero and its gradient is not: squares as small as these are rounded to zero, "
-            "and no step was taken; scale the data up"
-        )
 
 
 def solve_phase(
