@@ -361,6 +361,8 @@ def one_by_one(operator: Callable[..., Tensor | tuple[Tensor, ...]]) -> Callable
     """A rule for torch.vmap: the operator on each of a batch, which has as many passes over the entries."""
 
     def rule(info: Any, in_dims: tuple[int | None, ...], *inputs: Any) -> tuple[Any, Any]:
+        if not info.batch_size:
+            raise ValueError("torch.vmap is given an empty batch; give at least one of what it goes over")
         batches = [None if dim is None else value.unbind(dim) for value, dim in zip(inputs, in_dims, strict=True)]
         outputs = [
             operator(*(value if batch is None else batch[i] for value, batch in zip(inputs, batches, strict=True)))

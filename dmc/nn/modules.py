@@ -401,5 +401,8 @@ def _without_data(
     size = OUTER_SIZE * final ** (1 / (depth + 2))
     sizes = [size] * depth
     sizes[depth // 2] = scale * final / size ** (depth + 1)
-    cores = [number(of_core) * np.eye(width, dtype=dtype) for of_core in sizes]
+    with np.errstate(over="ignore", invalid="ignore"):
+        cores = [number(of_core) * np.eye(width, dtype=dtype) for of_core in sizes]
+    if not np.isfinite(cores[depth // 2]).all():
+        raise ValueError(f"scale is {scale}, beyond what {np.dtype(dtype)} holds; give about 1/100 of the values' size")
     return Factors(start.U * number(size), cores, start.V * number(size))

@@ -366,7 +366,8 @@ class Backtracking(Step):
         return state.factors, state.value, state.grad
 
     def _refused(self, value: float, state: Accepted) -> bool:
-        return state.factors is not None and not value <= state.value * (1 + self.slack)  # also when it is NaN
+        # Relative to its size, as a value may be negative (a likelihood's); also when it is NaN.
+        return state.factors is not None and not value <= state.value + self.slack * abs(state.value)
 
     def __call__(self, factors: Factors, value: float, grad: Factors, state: Accepted) -> tuple[Factors, Accepted]:
         value = float(value)

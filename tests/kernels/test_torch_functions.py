@@ -152,3 +152,10 @@ def test_the_operators_themselves_are_mapped(given):
     losses, d_left, _ = vmap(lambda a: torch.ops.dmc.masked_residual_grad(a, right, *rest))(*batch(left))
     assert losses.shape == (3,)
     assert torch.equal(d_left[0], torch.ops.dmc.masked_residual_grad(left, right, *rest)[1])
+
+
+def test_an_empty_batch_is_refused(given):
+    left, right, rest, _ = given
+    for product in (torch_functions.masked_product, torch.ops.dmc.masked_product):
+        with pytest.raises(ValueError, match=r"torch\.vmap is given an empty batch"):
+            vmap(lambda a, product=product: product(a, right, *rest[:N_PATTERN]))(left[None][:0])

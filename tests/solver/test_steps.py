@@ -489,6 +489,19 @@ def test_backtracking_leaves_a_good_step_alone():
         assert_close(a, b)
 
 
+def test_backtracking_lets_a_negative_value_stand():
+    """A value that falls by less than the slack, or rises by no more, is no rise."""
+    problem, at = MaskedLeastSquares(observations()), start(2)
+    step = steps.Backtracking(steps.DiscrepantDescent(1e-3), slack=1e-3)
+    _, gradient = problem.value_and_grad(at)
+    at, state = step(at, -5.0, gradient, step.init(problem, at))
+    for value in (-5.0001, -4.9999):
+        at, state = step(at, value, gradient, state)
+        assert (state.value, state.share) == (value, 1.0)
+    _, state = step(at, -4.9, gradient, state)
+    assert (state.value, state.share) == (-4.9999, 0.5)
+
+
 def test_backtracking_lengthens_its_step_again():
     problem, at = MaskedLeastSquares(observations()), start(2)
     step = steps.Backtracking(steps.DiscrepantDescent(1e-3))

@@ -89,7 +89,8 @@ class Watch:
             "raise the learning rate (three layers want about 3e-3 with AdamW): the first gradients are of the size of "
             "scale², which plain SGD, or Adam with a large eps, does not follow"
             if change > 0
-            else "give the optimiser the adapter's parameter_groups(), which are there after attach, and let it step"
+            else "give the optimiser the adapter's parameter_groups(), which are there after attach; if it has them, "
+            "raise the learning rate"
         )
         warn(
             f"after {most:,} backward passes all {len(sizes)} updates of adapter {self.name!r} are what they were, but "
