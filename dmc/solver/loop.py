@@ -15,10 +15,9 @@ import numpy as np
 
 from dmc import _arrays, _checks
 from dmc._group import ALONE, Group
-from dmc._warn import warn
 from dmc.factors import Array, Factors
 from dmc.solver.arguments import check_arguments
-from dmc.solver.plateau import LEARNT, steps_left, told_if_waiting
+from dmc.solver.plateau import LEARNT, steps_left, tell_of_start, told_if_waiting
 from dmc.solver.problem import MaskedLeastSquares
 from dmc.solver.protocol import Problem, Step, group_of
 from dmc.solver.solution import Solution, Status, StepInfo
@@ -259,7 +258,7 @@ def solve(
     Solution
         Its factors are where the start was. Never raises for a numerical outcome: `status` tells. Ctrl-C ends the run
         as STOPPED, with what was reached. Warns if it ends by `max_steps` (and `tol` is above 0) before a small start
-        has escaped from its plateau, and if the gradient at the start is zero where the value is not.
+        has escaped from its plateau, and if one of the start's value and gradient is zero and the other is not.
 
     Raises
     ------
@@ -279,11 +278,8 @@ def solve(
         found = solve_phase(run, problem, start, step, max_steps=max_steps, tol=tol, check_every=check_every)
     assert run.status is not None
     found = replace(found, status=run.status, seconds=run.seconds, stopped_by=run.stopped_by)
-    if run.status is Status.CONVERGED and found.n_steps == 0 and found.value > 0 and tol < 1:
-        warn(
-            "the gradient at the start is zero: no step moves it, and the solution is the start; unless it is a "
-            "minimum, take another one, such as dmc.initial.compressed(data, rank)"
-        )
+    if run.status is Status.CONVERGED and found.n_steps == 0 and tol < 1:
+        tell_of_start(problem, found)
     # With tol=0 so many steps were wanted, whatever they reach.
     ended_early = run.status is Status.MAX_STEPS and tol > 0 and max_steps > 0
     return told_if_waiting(problem, start, found, step) if ended_early else found

@@ -118,6 +118,22 @@ def told_if_waiting(problem: Problem, start: Factors, found: Solution, step: Ste
     return replace(found, plateau_steps=wait)
 
 
+def tell_of_start(problem: Problem, found: Solution) -> None:
+    """Warn where a run ends at its start, and not because that is a solution."""
+    if found.value > 0:
+        warn(
+            "the gradient at the start is zero: no step moves it, and the solution is the start; unless it is a "
+            "minimum, take another one, such as dmc.initial.compressed(data, rank)"
+        )
+        return
+    gradient = problem.value_and_grad(found.factors.to(problem.device))[1]
+    if found.value == 0 and any(bool((array != 0).any()) for array in gradient.arrays):
+        warn(
+            "the value at the start is zero and its gradient is not: squares as small as these are rounded to zero, "
+            "and no step was taken; scale the data up"
+        )
+
+
 def _told(step: Step) -> bool:
     while isinstance(step, (Momentum, Backtracking)):
         step = step.step

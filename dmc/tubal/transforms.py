@@ -77,13 +77,33 @@ class OrthogonalTube:
 
     Parameters
     ----------
-    matrix : (length, length) float array
+    matrix : (length, length) array
+        Kept as float64.
     name : str
+
+    Raises
+    ------
+    ValueError
+        If the matrix is not orthogonal.
     """
 
     matrix: NDArray[Any]
     name: str = "matrix"
     scale = 1.0
+
+    def __post_init__(self) -> None:
+        given = _checks.as_float(self.matrix, "transform")
+        if given.ndim != 2 or given.shape[0] != given.shape[1]:
+            raise ValueError(f"transform has shape {given.shape}; give a square matrix")
+        _checks.finite(given, "transform")
+        matrix = given.astype(np.float64)
+        off = float(np.abs(matrix @ matrix.T - np.eye(len(matrix))).max(initial=0))
+        if off > ORTHOGONAL * float(np.finfo(given.dtype).eps) * len(matrix):
+            raise ValueError(
+                f"transform is not orthogonal: transform @ transform.T differs from the identity by {off:.2g}; "
+                "take for instance the first factor of numpy.linalg.qr(transform)"
+            )
+        object.__setattr__(self, "matrix", matrix)
 
     @property
     def length(self) -> int:
@@ -145,30 +165,16 @@ def transform_of(transform: str | ArrayLike | TubeTransform, length: int) -> Tub
             raise ValueError(
                 f"transform is for tubes of {transform.length} entries and these have {length}; make one of that length"
             )
-        if isinstance(transform, OrthogonalTube):
-            _check_orthogonal(transform.matrix, np.asarray(transform.matrix).dtype)
         return transform
     if isinstance(transform, str):
         _checks.choice(transform, "transform", NAMES)
         if transform == "dft":
             return FourierTube(length)
         return OrthogonalTube(scipy.fft.dct(np.eye(length), axis=0, norm="ortho"), "dct")
-    matrix = _checks.as_float(transform, "transform").astype(np.float64)
+    matrix = _checks.as_float(transform, "transform")
     if matrix.shape != (length, length):
         raise ValueError(
             f"transform has shape {matrix.shape} and a tube {_checks.count(length, 'entry', 'entries')}; "
             f"give a {length}×{length} matrix"
         )
-    _checks.finite(matrix, "transform")
-    _check_orthogonal(matrix, np.asarray(transform).dtype)
     return OrthogonalTube(matrix)
-
-
-def _check_orthogonal(matrix: NDArray[Any], given: np.dtype[Any]) -> None:
-    off = float(np.abs(matrix @ matrix.T - np.eye(len(matrix))).max())
-    rounding = float(np.finfo(np.float32 if given.itemsize < 8 else np.float64).eps)
-    if off > ORTHOGONAL * rounding * len(matrix):
-        raise ValueError(
-            f"transform is not orthogonal: transform @ transform.T differs from the identity by {off:.2g}; "
-            "take for instance the first factor of numpy.linalg.qr(transform)"
-        )

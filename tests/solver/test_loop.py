@@ -106,6 +106,12 @@ def test_a_gradient_of_exactly_zero_is_the_end_too():
     assert (solution.status, solution.value, solution.n_steps) == (Status.CONVERGED, 3, 0)
 
 
+def test_squares_that_are_rounded_to_zero_are_no_success():
+    problem = MaskedLeastSquares(observe(np.full((3, 2), 1e-200)))
+    with pytest.warns(UserWarning, match="squares as small as these are rounded to zero"):
+        assert solve(problem, initial.spectral(problem.observations, 1).map(lambda a: a / 2), HALVE).n_steps == 0
+
+
 @pytest.mark.parametrize("stop_at", [0, 4])
 def test_stopped_names_the_callback(stop_at):
     solution = solve(Bowl(), START, SAME, callbacks=[Watch(), Watch(stop_at)], check_every=2)

@@ -49,7 +49,6 @@ def test_a_transform_that_was_made_is_taken() -> None:
     ("transform", "message"),
     [
         (np.ones((4, 4)), r"not orthogonal: .* differs from the identity by 4; take"),
-        (OrthogonalTube(2 * np.eye(4)), r"not orthogonal: .* by 3; take"),
         (np.eye(3), r"shape \(3, 3\) and a tube 4 entries; give a 4×4 matrix"),
         (np.full((4, 4), np.nan), "not finite"),
         ("fft", "choose one of 'dft', 'dct'"),
@@ -58,3 +57,12 @@ def test_a_transform_that_was_made_is_taken() -> None:
 def test_others_are_refused(transform: object, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         transform_of(transform, 4)
+
+
+@pytest.mark.parametrize(
+    ("matrix", "message"), [(2 * np.eye(4), "not orthogonal: .* by 3; take"), (np.eye(3, 4), "give a square matrix")]
+)
+def test_a_matrix_is_looked_at_wherever_it_is_given(matrix: np.ndarray, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        OrthogonalTube(matrix)
+    assert OrthogonalTube([[0, 1], [1, 0]]).forward(np.array([1.0, 2.0])).tolist() == [2, 1]

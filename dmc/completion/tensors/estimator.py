@@ -228,7 +228,9 @@ class TensorCompletion(BaseEstimator):
         if not isinstance(self.transform, str):
             if not isinstance(self.transform, TubeTransform) and np.ndim(self.transform) != 2:
                 raise TypeError(f"transform is {self.transform!r}; give 'dft', 'dct' or a square orthogonal matrix")
-            length = self.transform.length if isinstance(self.transform, TubeTransform) else len(self.transform)
+            length = (
+                self.transform.length if isinstance(self.transform, TubeTransform) else len(np.asarray(self.transform))
+            )
             axes = [axis for axis in axes if shape[axis] == length]
             if not axes:
                 raise ValueError(
