@@ -14,6 +14,7 @@ from dmc import _checks
 from dmc.collapse import ClassStatistics, Collapse
 from dmc.nn.adapters.dense_layers import modules_of
 from dmc.nn.adapters.low_rank import AdaptedLayer
+from dmc.nn.evaluation_mode import evaluating
 
 __all__ = ["collapse_by_layer"]
 
@@ -81,7 +82,7 @@ def collapse_by_layer(
     modules = _chosen(model, layers)
     linear = None if classifier is None else _classifier(model, classifier)
     listener = _Listener(pooling, n_classes, strict=layers is not None)
-    with _evaluating(model), listener.listening(modules, classifier, linear):
+    with evaluating(model), listener.listening(modules, classifier, linear):
         for batch in loader:
             inputs, labels = _parted(batch)
             listener.labels = labels
@@ -238,19 +239,6 @@ def call(model: nn.Module, inputs: Any) -> None:
         model(*map(moved, inputs))
     else:
         model(moved(inputs))
-
-
-@contextmanager
-def _evaluating(model: nn.Module) -> Iterator[None]:
-    """Evaluation mode without gradients; each module's own mode comes back."""
-    training = [module for module in model.modules() if module.training]
-    model.eval()
-    try:
-        with torch.no_grad():
-            yield
-    finally:
-        for module in training:
-            module.training = True
 
 
 def _measured(name: str, statistics: ClassStatistics, weights: Any) -> Collapse:

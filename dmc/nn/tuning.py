@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from dmc import _checks
 from dmc._warn import warn
 from dmc.nn.collapse import Pooling, call, pooled, some
+from dmc.nn.evaluation_mode import evaluating, run_in_evaluation_mode
 
 __all__ = ["FullTuning", "LayerTuning", "LinearProbe", "SkipConnectionTuning"]
 
@@ -58,6 +59,11 @@ class LinearProbe:
         ------
         ValueError
             If a module is not there or has no parameters, or the model or this object is attached already.
+
+        Warns
+        -----
+        UserWarning
+            If what is trained is tied to what is to stay frozen.
         """
         self._check(model)
         self.model = model
@@ -70,7 +76,7 @@ class LinearProbe:
         trained = {id(m) for name in self._names for m in model.get_submodule(name).modules()}
         for module in model.modules():
             if id(module) not in trained and getattr(module, "running_mean", None) is not None:
-                self._handles += _in_evaluation_mode(module)
+                self._handles += run_in_evaluation_mode(module)
         self._tell_of_tied()
         return self
 
@@ -326,17 +332,13 @@ class SkipConnectionTuning(LayerTuning):
         """Run the model once, and put a projection between widths that differ."""
         seen: list[tuple[Tensor, Tensor]] = []
         handle = head.register_forward_pre_hook(lambda _, given: seen.append(self._both(given[0])), prepend=True)
-        training = [module for module in model.modules() if module.training]
-        model.eval()
         self._handles.pop().remove()  # the addition, which would refuse
         try:
-            with torch.no_grad():
+            with evaluating(model):
                 call(model, inputs)
         finally:
             handle.remove()
             self._handles.append(head.register_forward_pre_hook(self._add))
-            for module in training:
-                module.training = True
         output, features = seen[-1]
         self._output = None
         if output.shape[:-1] != features.shape[:-1]:
@@ -385,25 +387,3 @@ class SkipConnectionTuning(LayerTuning):
         remedy = "give inputs to attach, for a projection" if fits else "give pooling"
         shapes = tuple(output.shape), tuple(features.shape)
         return f"layer {self.layer!r} puts out {shapes[0]} and head {self.head!r} takes {shapes[1]}; {remedy}"
-
-
-class _EvaluationMode:
-    """One module runs in evaluation mode, whichever it is in."""
-
-    def __init__(self) -> None:
-        self.training = False
-
-    def before(self, module: nn.Module, given: Any) -> None:
-        self.training, module.training = module.training, False
-
-    def after(self, module: nn.Module, given: Any, output: Any) -> None:
-        module.training = self.training
-
-
-def _in_evaluation_mode(module: nn.Module) -> list[Any]:
-    """The hooks' handles."""
-    mode = _EvaluationMode()
-    return [
-        module.register_forward_pre_hook(mode.before),
-        module.register_forward_hook(mode.after, always_call=True),
-    ]

@@ -151,8 +151,9 @@ class DeepLoRA:
         Raises
         ------
         ValueError
-            If a pattern matches no dense layer, the rank does not fit one, a layer is quantised, the model has an
-            adapter of that name, or the gradient of the compressed start is zero.
+            If a pattern matches no dense layer, the rank does not fit one, a layer is quantised or on the meta device,
+            the model has an adapter of that name, a module of it or around it has one, or the gradient of the
+            compressed start is zero.
         """
         model = self._to_attach_to(model)
         taken = chosen(dense_layers(model), self.target_modules)
@@ -241,6 +242,11 @@ class DeepLoRA:
         ------
         ValueError
             If it is merged already, or a layer's weight is no plain parameter (torch's parametrisations).
+
+        Warns
+        -----
+        UserWarning
+            If weights in half precision lose most of an update by rounding.
         """
         if self.merged:
             raise ValueError(f"adapter {self.name!r} is merged already; unmerge it before you merge it again")
@@ -320,6 +326,11 @@ class DeepLoRA:
         """Write the adapter, and the modules to save, into a safetensors file.
 
         It holds the names and shapes of the layers it was made for, and a sample of their weights.
+
+        Warns
+        -----
+        UserWarning
+            If numbers are not finite.
         """
         names = ("target_modules", "rank", "layers", "start", "scale", "alpha", "modules_to_save", "name")
         storage.write(path, {name: getattr(self, name) for name in names}, self.updates, self._attached)
@@ -344,7 +355,7 @@ class DeepLoRA:
         Warns
         -----
         UserWarning
-            If the layers' weights are others than those it was trained beside.
+            If the layers' weights are others than those it was trained beside, or numbers are not finite.
         """
         file = storage.read(path)
         adapter = cls(**{**file.settings, "name": name or file.settings["name"]})
