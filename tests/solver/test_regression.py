@@ -155,5 +155,6 @@ def test_what_is_no_regression_is_refused(X, Y, whiten, said):
 def test_inputs_of_zeros_move_nothing():
     problem, start = LinearRegression(np.zeros((3, 5)), np.ones((2, 5))), initial.gaussian((2, 3), 2)
     assert (problem.curvature, problem.target_norm) == (0, 0)
-    found = dmc.solve(problem, start, steps.DiscrepantDescent(), max_steps=3)
+    with pytest.warns(UserWarning, match="the gradient at the start is zero"):
+        found = dmc.solve(problem, start, steps.DiscrepantDescent(), max_steps=3)
     np.testing.assert_array_equal(found.factors.U, start.U)
