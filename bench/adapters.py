@@ -38,7 +38,7 @@ def ladder(*rates: float) -> tuple[tuple[float, float], ...]:
     return tuple((rate, 1.0) for rate in rates)
 
 
-DISCREPANT = ((1e-2, 0.1), (3e-2, 0.1), (3e-2, 0.01), (1e-2, 1.0))
+DISCREPANT = ((1e-2, 0.1), (1e-2, 0.3), (3e-2, 0.1), (1e-2, 1.0))
 METHODS = {
     "head only": Method(None, ladder(1e-3, 1e-2, 1e-1)),
     "LoRA, A normal": Method({"rank": 8, "layers": 2, "start": "normal"}, ladder(1e-5, 3e-5, 1e-4, 3e-4, 1e-3)),
@@ -111,7 +111,7 @@ class Training:
             None,
         )
         if method.settings is not None:
-            first = functools.partial(self.loss_about_the_mean, self.batch())
+            first = functools.partial(self.loss_about_the_mean, self.chosen)
             self.adapter = dmc.nn.DeepLoRA(TARGETS, **method.settings, modules_to_save=["head"], seed=seed)
             self.adapter.attach(self.model, first if self.adapter.start == "compressed" else None)
             groups += self.adapter.parameter_groups(*rate)

@@ -316,7 +316,6 @@ def test_a_matrix_with_a_gap_is_refused_with_what_takes_it(start, place):
             "is MaskedLeastSquares; give its Observations",
         ),
     ],
-    ids=str,
 )
 @pytest.mark.parametrize("start", ["compressed", "singular", "spectral"])
 def test_what_is_no_data_is_refused(start, target, error, said):
