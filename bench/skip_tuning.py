@@ -23,8 +23,8 @@ POOL, HELD_OUT = 2400, 600  # training sentences to draw samples from, and to ch
 LAYER = 4  # of 0 to 5
 RATES = {
     "linear probe": (1e-3, 3e-3, 1e-2, 3e-2),
-    "one layer": (1e-4, 3e-4, 1e-3),
-    "skip connection": (1e-4, 3e-4, 1e-3),
+    "one layer": (1e-4, 3e-4, 1e-3, 3e-3),
+    "skip connection": (1e-4, 3e-4, 1e-3, 3e-3),
     "everything": (1e-4, 3e-4),
 }
 

@@ -12,9 +12,12 @@ from numpy.typing import ArrayLike, NDArray
 
 from dmc import _arrays, _checks
 from dmc._arrays import Array, Device
+from dmc._warn import warn
 from dmc.factors import Factors
 from dmc.solver.dense_problems import finite_matrix
 from dmc.solver.protocol import Problem, check_fit, dot
+
+MAX_CONDITION = 1e6  # of X Xᵀ: a gradient by a direction this much smaller is within the usual tolerance at once
 
 
 class LinearRegression(Problem):
@@ -45,6 +48,11 @@ class LinearRegression(Problem):
     ValueError
         If X and Y are not matrices of as many samples, hold values that are not finite, or X is to be whitened and its
         rows are linearly dependent.
+
+    Warns
+    -----
+    UserWarning
+        If X Xᵀ is so ill-conditioned that descent will not learn its small directions.
 
     References
     ----------
@@ -145,5 +153,18 @@ def _reduced(
     else:
         Q, R = np.linalg.qr(X.T)
         T = R.T
+        _tell_of_small_directions(np.linalg.svd(R, compute_uv=False), max(X.shape))
     Z = Y @ Q
     return T, Z, 0.5 * float(np.sum((Y - Z @ Q.T) ** 2)), whitening
+
+
+def _tell_of_small_directions(s: NDArray[np.float64], longest: int) -> None:
+    """Warn where descent ends before it has learnt what the inputs vary little in."""
+    small = (s < s[0] / MAX_CONDITION**0.5) & (s > longest * np.finfo(np.float64).eps * s[0])
+    if small.any():
+        condition = (s[0] / s[small][-1]) ** 2
+        warn(
+            f"X Xᵀ has a condition number of {condition:.0e}: descent converges by its large directions and leaves "
+            f"{_checks.count(int(small.sum()), 'small one')} of {len(s)} unlearnt; subtract the mean of each row of "
+            "X and divide by its spread, or say whiten=True"
+        )

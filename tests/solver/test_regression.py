@@ -158,3 +158,16 @@ def test_inputs_of_zeros_move_nothing():
     with pytest.warns(UserWarning, match="the gradient at the start is zero"):
         found = dmc.solve(problem, start, steps.DiscrepantDescent(), max_steps=3)
     np.testing.assert_array_equal(found.factors.U, start.U)
+
+
+def test_inputs_with_an_offset_are_told_of():
+    """Descent calls W converged there, and it is wrong: the offset makes the largest gradient by far."""
+    X, Y = data()
+    with pytest.warns(
+        UserWarning, match=r"condition number of \de\+1\d: .* 5 small ones of 6 unlearnt; subtract the mean"
+    ):
+        LinearRegression(X + 1e6, Y)
+    LinearRegression(X + 1e6, Y, whiten=True)
+    centred = X + 1e6
+    LinearRegression(centred - centred.mean(axis=1, keepdims=True), Y)
+    LinearRegression(np.vstack([X, X]), Y)  # rows twice: nothing is to be learnt between them
