@@ -79,7 +79,7 @@ def test_contributions_add_up_with_weights():
 
 
 def test_networks_fold_in_by_weights():
-    rows, cols, clean, _rng = rated(4)
+    rows, cols, clean, _rng = rated(6)
     table = {"user": rows, "item": cols, "rating": clean, "w": np.ones(len(clean))}
     rec = dmc.Recommender(model="network").fit(table, weight="w")
     model = rec._served().fitted().models[0]
