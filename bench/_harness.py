@@ -101,5 +101,9 @@ def catalogue() -> dict[str, tuple[Path, str]]:
     scripts = sorted(Path(__file__).parent.glob("[!_]*.py"), key=lambda path: (path.stem == "report", path.stem))
     for script in scripts:
         for name, run in importlib.import_module(script.stem).RUNS.items():
+            if name in found:
+                raise SystemExit(
+                    f"both {found[name][0].name} and {script.name} have a run {name!r}; call one otherwise"
+                )
             found[name] = (script, (run.__doc__ or "").partition("\n")[0])
     return found

@@ -36,6 +36,7 @@ from _recovery_tables import (
     recovery_uniform,
     seconds,
 )
+from _tensor_tables import metro, planted_tensors, tensor_photograph
 from _tuning_tables import skip_less_layer, skip_tuning_panels, ways_to_tune
 from dmc import plots
 from network_curves import SETS as NETWORK_SETS
@@ -497,6 +498,7 @@ SECTIONS = (
 PAGES: dict[str, Sequence[Callable[[], list[str]]]] = {
     "README.md": SECTIONS,
     "docs/several-machines.md": (processes, dealing, sizes, faults),
+    "docs/tensors.md": (planted_tensors, metro, tensor_photograph),
     "docs/adapters.md": (few_samples, differences, ranks),
     "docs/collapse-and-transfer.md": (ways_to_tune, skip_less_layer),
 }

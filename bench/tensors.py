@@ -236,7 +236,7 @@ RUNS = {
     "metro": metro,
     "metro-unfoldings": days_by_unfoldings,
     "tensor-candidates": candidates,
-    "photograph": photograph,
+    "tensor-photograph": photograph,
 }
 
 if __name__ == "__main__":
