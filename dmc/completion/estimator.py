@@ -14,7 +14,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from dmc import _checks, kernels
 from dmc.completion import imputation, storage, tuning
-from dmc.completion.findings import Findings
+from dmc.completion.findings import Findings, of_ending
 from dmc.completion.fit import fit_repeated
 from dmc.completion.model import in_units
 from dmc.completion.phases import Phases
@@ -229,7 +229,7 @@ class MatrixCompletion(CompletionQueries):
         complete = self.identifiability_.whole or not fitted.values.any()
         determined = status in (Status.CONVERGED, Status.COMPLETED) and not complete
         self.status_ = Status.UNDETERMINED if determined else status
-        findings.of_ending(run, status, self.rank_)
+        of_ending(run, status, self.rank_)
         findings.of_model(self, selected, fitted if self.loss == "squared" else None)
         return self
 

@@ -20,6 +20,20 @@ from dmc.solver.loop import Run
 from dmc.solver.solution import Status
 
 
+def of_ending(run: Run, status: Status, rank: int | None = None) -> None:
+    """How a fit ended, of a matrix or of a tensor; of a matrix the rank that the entries may be too few for."""
+    if run.stopped_by == "interrupt":
+        tell("interrupt", f"interrupted after {run.n_steps} steps: the model holds what was reached")
+    if status is Status.MAX_STEPS:
+        few = "too few" if rank is None else f"too few for rank {rank}"
+        tell(
+            "max steps",
+            f"not converged after {run.n_steps} steps: the entries may be {few}; observe more of them, or give a "
+            "smaller rank",
+            ConvergenceWarning,
+        )
+
+
 class Findings:
     """The warnings of one fit.
 
@@ -93,18 +107,6 @@ class Findings:
             return bool((np.asarray(X) == self._missing).any())
         except (TypeError, ValueError):
             return None
-
-    def of_ending(self, run: Run, status: Status, rank: int) -> None:
-        """How the fit ended."""
-        if run.stopped_by == "interrupt":
-            tell("interrupt", f"interrupted after {run.n_steps} steps: the model holds what was reached")
-        if status is Status.MAX_STEPS:
-            tell(
-                "max steps",
-                f"not converged after {run.n_steps} steps: the entries may be too few for rank {rank}; observe "
-                "more of them, or give a smaller rank",
-                ConvergenceWarning,
-            )
 
     def of_model(self, model: Any, selected: Selected, judged_by: Observations | None) -> None:
         """What the model cannot do.

@@ -13,6 +13,7 @@ from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
 from dmc import _arrays, _checks, kernels
+from dmc.completion.findings import of_ending
 from dmc.completion.results import rms
 from dmc.completion.tensors import findings, storage
 from dmc.completion.tensors.model import TensorModel, TubalModel
@@ -199,7 +200,7 @@ class TensorCompletion(BaseEstimator):
         self._keep(selected, values, observed, unit)
         self.n_iter_, self.history_ = run.n_steps, phases.history
         self.status_ = self._ending(run, selected)
-        findings.of_ending(run, self.status_)
+        of_ending(run, self.status_)
         if self.status_ is not Status.STOPPED:
             findings.of_model(selected, observed, self.rank)
         return self

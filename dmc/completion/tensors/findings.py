@@ -14,8 +14,6 @@ from dmc.completion.findings import tell
 from dmc.completion.tensors.model import TensorModel, TubalModel
 from dmc.completion.tensors.selection import Selected
 from dmc.completion.tensors.tuning import TENSORS
-from dmc.solver.loop import Run
-from dmc.solver.solution import Status
 
 
 def of_data(values: NDArray[Any], observed: NDArray[np.bool_], masked: bool) -> None:
@@ -60,19 +58,6 @@ def lines_seen(observed: NDArray[np.bool_]) -> list[NDArray[np.bool_]]:
     """For each axis, whether any entry was observed at each of its positions."""
     others = (tuple(other for other in range(3) if other != axis) for axis in range(3))
     return [np.asarray(observed.any(axes)) for axes in others]
-
-
-def of_ending(run: Run, status: Status) -> None:
-    """How the fit ended."""
-    if run.stopped_by == "interrupt":
-        tell("interrupt", f"interrupted after {run.n_steps} steps: the model holds what was reached")
-    if status is Status.MAX_STEPS:
-        tell(
-            "max steps",
-            f"not converged after {run.n_steps} steps: the entries may be too few; observe more of them, or give a "
-            "smaller rank",
-            ConvergenceWarning,
-        )
 
 
 def of_model(selected: Selected, observed: NDArray[np.bool_], bound: int | None) -> None:
