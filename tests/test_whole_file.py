@@ -77,9 +77,10 @@ def test_links_stay_links(here):
         ("loop", OSError, "loop is a link that leads back to itself; remove it"),
         ("", ValueError, "the path is empty; give the path of a file"),
         ("a\0b", ValueError, r"the path 'a\x00b' holds a null byte, which no file's name can; give another"),
-        ("none/m", FileNotFoundError, "there is no folder HERE/none to save m in; make it first"),
+        ("none/m", FileNotFoundError, "there is no folder none to save m in; make it first"),
         ("no\nne/m", FileNotFoundError, r"there is no folder 'HERE/no\nne' to save m in; make it first"),
-        ("~/m", FileNotFoundError, "there is no folder HERE/~: only a shell replaces the ~ of ~/m; give the path in"),
+        ("to none", FileNotFoundError, "there is no folder HERE/none to save x in; make it first"),
+        ("~/m", FileNotFoundError, "there is no folder ~: only a shell replaces the ~ of ~/m; give the path in"),
         ("file/deep/m", NotADirectoryError, "file/deep/m cannot be written, as HERE/file is no folder"),
         ("x" * 256, OSError, "cannot be written (file name too long)"),
     ],
@@ -89,6 +90,7 @@ def test_what_is_no_regular_file_is_refused(path, kind, told, here):
     Path("file").write_text("kept")
     os.symlink("folder", "to folder")
     os.symlink("loop", "loop")
+    os.symlink("none/x", "to none")
     os.mkfifo("pipe")
     before = names(here)
     with pytest.raises(kind) as found, whole_file(path):

@@ -64,7 +64,7 @@ def test_a_model_replaces_no_device(command, dmc_in, tmp_path):
     os.mkfifo(tmp_path / "pipe")
     code, out, err = dmc_in(*command.split(), "-o", tmp_path / "pipe")
     assert (code, out) == (1, "")
-    assert "pipe is not a regular file, and a model can be saved nowhere else; give the path of one" in err
+    assert "pipe is a device or a pipe, which would be replaced; give the path of a file" in err
     assert (tmp_path / "pipe").is_fifo()
 
 
