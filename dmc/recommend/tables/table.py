@@ -17,6 +17,7 @@ from dmc.recommend.tables import parquet, readers
 from dmc.recommend.tables.packed_column import PackedColumn
 from dmc.recommend.tables.parquet import ParquetColumns
 from dmc.recommend.tables.readers import HEADLESS, TextColumns
+from dmc.recommend.tables.text_source import name_of
 from dmc.recommend.tables.vocabulary import Vocabulary, as_column, as_ids, is_missing, parts, refuse
 
 ROUNDING_LOSS = 0.01  # of the ratings' range: what rounding to float32 may take away
@@ -72,7 +73,7 @@ class Table:
             return cls._of_files(Path(source), columns, only)
         if _is_stream(source):
             texts = readers.read([source], columns, only)
-            return cls(texts.names, texts, readers.name_of(source))
+            return cls(texts.names, texts, name_of(source))
         if isinstance(source, Mapping):
             arrays = {str(name): as_column(values, str(name)) for name, values in source.items()}
             if arrays:

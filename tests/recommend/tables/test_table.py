@@ -288,7 +288,7 @@ def test_times_that_are_none(values, message):
         ("user,user,item,rating\n1,2,3,4\n", "'user'"),  # which of the two?
         ("when,where,why,user,item,rating\n1,2,3,,10,4\n", "line 2 of PATH"),
         (bytes(range(256)) * 20, "is not text"),
-        ("user,item,rating\n1,2,3\n".encode("utf-16"), "is not text"),
+        ("user,item,rating\n1,2,3\n".encode("utf-16"), "PATH is UTF-16; recode it to UTF-8, as with iconv"),
         (b"\x1f\x8b\x08\x00" + bytes(range(255, 0, -1)) * 9, "is packed by gzip"),
     ],
     ids=[
