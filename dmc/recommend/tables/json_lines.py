@@ -174,8 +174,8 @@ def _parsed(line: Line, origin: str) -> dict[str, Any]:
             reason = f"Extra data at letter {end + 1}"
         elif not isinstance(value, dict):
             reason = f"a {type(value).__name__}"
-        elif "\\u" in text and _holds_half_a_letter(value):
-            reason = "a surrogate without its other half"
+        elif "\\u" in text and _holds_what_no_text_does(value):
+            reason = "a text in it holds NUL, or half of a pair of surrogates"
         else:
             return value
     except json.JSONDecodeError as error:
@@ -189,19 +189,19 @@ def _parsed(line: Line, origin: str) -> dict[str, Any]:
     )
 
 
-def _holds_half_a_letter(value: object) -> bool:
-    """Whether a text in it can be no file's: an escape such as "\\ud83d" alone."""
+def _holds_what_no_text_does(value: object) -> bool:
+    """Whether a text in it can be no plain file's: an escape such as "\\ud83d" alone, or NUL."""
     if isinstance(value, dict):
-        return any(map(_holds_half_a_letter, value)) or any(map(_holds_half_a_letter, value.values()))
+        return any(map(_holds_what_no_text_does, value)) or any(map(_holds_what_no_text_does, value.values()))
     if isinstance(value, list):
-        return any(map(_holds_half_a_letter, value))
+        return any(map(_holds_what_no_text_does, value))
     if not isinstance(value, str):
         return False
     try:
         value.encode("utf-8", "surrogateescape")
     except UnicodeEncodeError:
         return True
-    return False
+    return "\0" in value
 
 
 def _as_values(values: list[Any]) -> NDArray[Any]:

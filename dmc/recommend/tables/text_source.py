@@ -240,7 +240,7 @@ def _what_to_recode(origin: str, encoding: str) -> str:
 
 def _what_holds_nul(block: bytes, n_before: int, origin: str) -> str:
     line = n_before + count_lines(block[: block.index(b"\0")]) + 1
-    return f"{origin} is not text: line {line} holds a NUL byte; give one rating a line: user, item, rating"
+    return f"{origin} is not text: line {line} holds a NUL byte; give text in UTF-8, or a file of Parquet by its name"
 
 
 def decoded(block: bytes) -> str:
