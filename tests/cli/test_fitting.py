@@ -222,7 +222,10 @@ def test_a_failed_update_leaves_the_model(dmc_in, files, tmp_path):
     (tmp_path / "model").write_bytes((files / "model").read_bytes())
     code, out, err = dmc_in("update", tmp_path / "model", "words.csv")
     assert (code, out) == (1, "")
-    assert err == "dmc: column 'rating' holds 'good', which is not a number; convert or drop it first\n"
+    assert (
+        err
+        == "dmc: column 'rating' holds 'good' in line 2 of words.csv, which is not a number; convert or drop it first\n"
+    )
     assert (tmp_path / "model").read_bytes() == (files / "model").read_bytes()
 
 
