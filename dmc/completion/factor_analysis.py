@@ -15,8 +15,8 @@ from dmc.completion import tuning
 from dmc.factors import Array, Factors
 from dmc.observations import Observations
 from dmc.solver import row_solve
-from dmc.solver.loop import Look, Run
-from dmc.solver.solution import Status
+from dmc.solver.loop import Run
+from dmc.solver.solution import Look, Status
 
 Float = NDArray[np.float64]
 

@@ -15,10 +15,9 @@ from dmc.completion.phases import Phase, Phases
 from dmc.factors import Array
 from dmc.observations import Observations
 from dmc.solver import initial
-from dmc.solver.loop import Look
 from dmc.solver.problem import MaskedLeastSquares
 from dmc.solver.rank_path import FIRST_LEVEL, RankPath
-from dmc.solver.solution import Status
+from dmc.solver.solution import Look, Status
 
 Float = NDArray[np.float64]
 

@@ -7,8 +7,8 @@ import time
 from collections.abc import Callable
 
 from dmc.factors import Factors
-from dmc.solver.loop import Look, Run
-from dmc.solver.solution import Record, Status
+from dmc.solver.loop import Run
+from dmc.solver.solution import Look, Record, Status
 
 
 class TensorPhases:
