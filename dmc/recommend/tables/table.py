@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dmc import _checks
+from dmc._text_arrays import is_text
 from dmc.recommend.tables import parquet, readers
 from dmc.recommend.tables.packed_column import PackedColumn
 from dmc.recommend.tables.parquet import ParquetColumns
@@ -177,7 +178,7 @@ class Table:
             vocabulary, positions = self.learn(name)
             return vocabulary.ids[positions]
         ids = as_ids(self.column(name), name)
-        if ids.dtype.kind == "U":
+        if is_text(ids):
             refuse(ids == "", "empty", name)
         return ids
 
