@@ -263,9 +263,7 @@ def _old_checksum(head: Head, tensors: Arrays) -> str:
     for key in ("format", "version", "kind", "header"):
         found = zlib.crc32(head.metadata[key].encode("utf-8", "surrogatepass"), found)
     for name in sorted(tensors):
-        found = zlib.crc32(
-            f"{name} {tensors[name].dtype} {tensors[name].shape}".encode("utf-8", "surrogatepass"), found
-        )
+        found = zlib.crc32(f"{name} {tensors[name].dtype} {tensors[name].shape}".encode("utf-8", "surrogatepass"), found)
         for piece in _pieces(tensors[name]):
             found = zlib.crc32(piece, found)
     return str(found)
@@ -274,9 +272,7 @@ def _old_checksum(head: Head, tensors: Arrays) -> str:
 def _with_texts(tensors: Arrays) -> Arrays:
     """The arrays, those of text decoded."""
     texts = [name.removesuffix(".text") for name in tensors if name.endswith(".text")]
-    found = {
-        name: array for name, array in tensors.items() if name.removesuffix(".text").removesuffix(".ends") not in texts
-    }
+    found = {name: array for name, array in tensors.items() if name.removesuffix(".text").removesuffix(".ends") not in texts}
     for name in texts:
         if name in tensors or f"{name}.ends" not in tensors:
             raise ValueError(f"{name[:80]!r} is no text")
@@ -292,6 +288,4 @@ def _text(name: str, letters: NDArray[Any], ends: NDArray[Any]) -> NDArray[Any]:
     if (letters[last] == 0).any():
         raise ValueError(f"a piece of the text {name[:80]!r} ends with a NUL character")
     whole, places = letters.tobytes(), ends.tolist()
-    return text_array(
-        [whole[a:b].decode("utf-8", "surrogateescape") for a, b in zip([0, *places], places, strict=False)]
-    )
+    return text_array([whole[a:b].decode("utf-8", "surrogateescape") for a, b in zip([0, *places], places, strict=False)])
