@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
 
 from dmc.factors import Factors
@@ -52,7 +51,6 @@ class Phases:
     def __init__(self, run: Run) -> None:
         self.run = run
         self.history: list[Record] = []
-        self._began = time.perf_counter()
 
     def add(self, phase: Phase) -> Phase:
         """The phase, which has ended."""
@@ -63,7 +61,7 @@ class Phases:
                 "n_steps": phase.n_steps,
                 "value": phase.value,
                 "held_out_error": phase.held_out_error,
-                "seconds": time.perf_counter() - self._began,
+                "seconds": self.run.elapsed,
             }
         )
         return phase

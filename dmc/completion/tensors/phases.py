@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Callable
 
 from dmc.factors import Factors
@@ -27,7 +26,6 @@ class TensorPhases:
     def __init__(self, run: Run) -> None:
         self.run = run
         self.history: list[Record] = []
-        self._began = time.perf_counter()
 
     @property
     def ended(self) -> bool:
@@ -79,6 +77,6 @@ class TensorPhases:
                 "n_steps": n_steps,
                 "value": value,
                 "held_out_error": held_out_error,
-                "seconds": time.perf_counter() - self._began,
+                "seconds": self.run.elapsed,
             }
         )
