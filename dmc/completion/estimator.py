@@ -15,12 +15,12 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from dmc import _checks, kernels
-from dmc._keeper import Fit, keeper_among
+from dmc._keeper import keeper_among
 from dmc.completion import imputation, storage, tuning
 from dmc.completion.findings import Findings, of_ending
 from dmc.completion.fit import fit_repeated
 from dmc.completion.model import in_units
-from dmc.completion.phases import Phases
+from dmc.completion.phases import Phases, identity
 from dmc.completion.queries import CompletionQueries
 from dmc.completion.results import Selected, Settings, filled, rms, rms_of_columns
 from dmc.completion.scaling import Scaling
@@ -28,7 +28,6 @@ from dmc.completion.tables import Bounds, Labels, read, repetitions, weighted
 from dmc.identifiability import Identifiability
 from dmc.inputs import GappedArray, aligned
 from dmc.observations import Observations
-from dmc.solver import fingerprint
 from dmc.solver.callbacks import Progress
 from dmc.solver.kept_phases import KeptPhases
 from dmc.solver.loop import Callback, Run
@@ -228,7 +227,7 @@ class MatrixCompletion(CompletionQueries):
         callbacks = [*self.callbacks, *([Progress()] if self.verbose else [])]
         # One thread for BLAS also between the phases: their thin decompositions gain nothing.
         with (
-            keeper_among(callbacks, partial(self._identity, counted, entry_weights, repeats)) as keeper,
+            keeper_among(callbacks, partial(identity, self, counted, entry_weights, repeats)) as keeper,
             kernels.threads(self.n_threads),
             kernels.sharing_cores(2 * settings.bound),
             Run(callbacks, kept=KeptPhases(keeper, rng)) as run,
@@ -256,13 +255,6 @@ class MatrixCompletion(CompletionQueries):
             findings.of_model(self, selected, fitted if self.loss == "squared" else None)
 
         return tell
-
-    def _identity(self, *data: Any) -> Fit:
-        """Which fit it is, for a checkpoint."""
-        apart = ("callbacks", "verbose", "n_threads")
-        settings = {name: fingerprint.told(value) for name, value in self.get_params(deep=False).items()}
-        kept = {name: told for name, told in settings.items() if name not in apart}
-        return Fit({"fit": type(self).__name__} | kept, fingerprint.digest(*data))
 
     def _given(self, X: Any, mask: Any) -> Observations:
         """The observed entries of a matrix to be fitted."""

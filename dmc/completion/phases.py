@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
+from dmc._keeper import Fit
 from dmc.factors import Factors
+from dmc.solver import fingerprint
 from dmc.solver.loop import Run
 from dmc.solver.solution import Record, Status
 
@@ -38,6 +41,14 @@ class Phase:
     def ended(self) -> bool:
         """Whether no other phase is to come: somebody asked for the end, or it overflowed."""
         return self.status in (Status.STOPPED, Status.NONFINITE)
+
+
+def identity(estimator: Any, *data: Any) -> Fit:
+    """Which fit it is, for a checkpoint: an estimator's settings, but for where and how it is watched, and its data."""
+    apart = ("callbacks", "verbose", "n_threads")
+    settings = {name: value for name, value in estimator.get_params(deep=False).items() if name not in apart}
+    told = {"fit": type(estimator).__name__} | {name: fingerprint.told(value) for name, value in settings.items()}
+    return Fit(told, fingerprint.digest(*data))
 
 
 class Phases:

@@ -44,6 +44,19 @@ class Course:
         self.stand(outcome)
 
 
+class Attributes(Course):
+    """Of which all that moves are the attributes of an object, those that are named or all."""
+
+    def __init__(self, of: object, names: Sequence[str] | None = None) -> None:
+        self._of, self._names = of, names or sorted(vars(of))
+
+    def standing(self) -> dict[str, Any]:
+        return {name: getattr(self._of, name) for name in self._names}
+
+    def stand(self, standing: dict[str, Any]) -> None:
+        vars(self._of).update({name: standing[name] for name in self._names})
+
+
 @dataclass(frozen=True)
 class Reached:
     """How far a phase had come.

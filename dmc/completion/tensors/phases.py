@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable
 
 from dmc.factors import Factors
+from dmc.solver.kept_phases import Course
 from dmc.solver.loop import Run
 from dmc.solver.solution import Look, Record, Status
 
@@ -39,6 +40,8 @@ class TensorPhases:
         factors: Callable[[], Factors],
         max_steps: int,
         planned: bool = False,
+        *,
+        course: Course,
     ) -> int:
         """Advance until what is measured says that it is over; how many steps that were.
 
@@ -52,6 +55,8 @@ class TensorPhases:
         max_steps : int
         planned : bool
             Whether so many are to be taken.
+        course : Course
+            What moves.
         """
         first = self.run.n_steps
 
@@ -62,7 +67,7 @@ class TensorPhases:
                 status = Status.NONFINITE
             return Look(value, ratio, factors, status)
 
-        self.run.phase(advance, look, max_steps, planned=planned)
+        self.run.phase(advance, look, max_steps, planned=planned, course=course)
         return self.run.n_steps - first
 
     def add(
