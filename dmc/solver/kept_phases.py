@@ -44,6 +44,19 @@ class Course:
         self.stand(outcome)
 
 
+class Attributes(Course):
+    """Of which all that moves are the attributes of an object, those that are named or all."""
+
+    def __init__(self, of: object, names: Sequence[str] | None = None) -> None:
+        self._of, self._names = of, names or sorted(vars(of))
+
+    def standing(self) -> dict[str, Any]:
+        return {name: getattr(self._of, name) for name in self._names}
+
+    def stand(self, standing: dict[str, Any]) -> None:
+        vars(self._of).update({name: standing[name] for name in self._names})
+
+
 @dataclass(frozen=True)
 class Reached:
     """How far a phase had come.
@@ -82,6 +95,8 @@ class KeptPhases:
         self._keeper, self._rng, self._open_end = keeper, rng, open_end
         self._phase, self._attempts = -1, 0
         self._like: tuple[Any, ...] = ()
+        if keeper.keeps and rng is not None:
+            seed_again(keeper, rng)
 
     def reached(self, course: Course, watches: Sequence[object], callbacks: Sequence[object]) -> Reached | None:
         """How far the next phase had come, as it stands and those who look on then do again; None: it had not begun."""
@@ -166,6 +181,16 @@ class KeptPhases:
     def _load(found: Snapshot | None, callbacks: Sequence[object]) -> None:
         if found is not None:
             _load_all(found.numbers["callbacks"], callbacks, Arrays(found.arrays))
+
+
+def seed_again(keeper: Keeper, rng: np.random.Generator) -> None:
+    """The state in which the fit began, of which nobody else may know: a seed of None is another in each process."""
+    found, arrays = keeper.found("seed"), Arrays()
+    if found is not None:
+        unpack(found.numbers["random"], rng, Arrays(found.arrays))
+    else:
+        numbers = {"random": _told(rng, rng, arrays, "the seed")}
+        keeper.keep("seed", Snapshot(numbers, dict(arrays.stored), {}))
 
 
 def _told(value: Any, like: Any, arrays: Arrays, whose: str) -> Any:
