@@ -185,6 +185,12 @@ def _no_folder(target: str, shown: str) -> OSError:
 # --- the temporary file
 
 
+def beside(path: AnyPath, purpose: str) -> str:
+    """The path of a file of our own beside what a path names, for a purpose ("lock"): short, whatever the name is."""
+    folder, name = os.path.split(resolved(path))
+    return os.path.join(folder, f".dmc-{_digest(name)}.{purpose}")
+
+
 def _name(target: str) -> str:
     return f".dmc-{_digest(os.path.basename(target))}-{_machine()}-{secrets.token_hex(8)}.part"
 
