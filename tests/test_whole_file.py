@@ -105,6 +105,22 @@ def test_what_is_no_regular_file_is_refused(path, kind, told, here):
     assert Path("file").read_text() == "kept"
 
 
+def test_a_pipe_behind_a_descriptor_is_refused():
+    """As /dev/stdout is, in front of a |."""
+    ends = os.pipe()
+    try:
+        with (
+            pytest.raises(
+                ValueError, match=r"^/dev/fd/\d+ is a device or a pipe, which would be replaced; give the path"
+            ),
+            whole_file(f"/dev/fd/{ends[1]}"),
+        ):
+            pytest.fail("the block began")
+    finally:
+        for end in ends:
+            os.close(end)
+
+
 # --- what stays as it was
 
 
