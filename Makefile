@@ -7,14 +7,18 @@ SOURCES := $(wildcard csrc/*.cpp csrc/*.cu csrc/*.h csrc/lab/*.cpp csrc/lab/*.h)
 export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test bench bench-adapters bench-recommend bench-spark gpu gpu-packages lab lint format instruction-sets clang sanitize \
-	sanitize-address sanitize-threads integrations spark clean
+.PHONY: demo test coverage bench bench-adapters bench-recommend bench-spark gpu gpu-packages lab lint format instruction-sets clang sanitize \
+	sanitize-address sanitize-threads fuzz integrations spark clean
 
 demo: .venv/.plot
 	$(BIN)/dmc demo
 
 # A thread for each of two processes: those of one would wait for the other's.
 test: .venv/.test
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
+
+# Which lines the suite runs; apart, as it takes half as long again.
+coverage: .venv/.test
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --cov --cov-report=term
 
 bench: .venv/.test lab
@@ -110,6 +114,11 @@ sanitize-address: .venv/.test
 	$(call sanitized,address$(comma)undefined,libasan.so libubsan.so libstdc++.so)
 sanitize-threads: .venv/.test
 	$(call sanitized,thread,libtsan.so,-k "threads and (native or serving or posterior or all_pairs or gauss_newton or (half and row and int32))")
+
+# A million inputs at the core's binding, a hundred thousand each at the readers and the loaders, and what is tried beside them:
+# half an hour or two. Ctrl-C ends it with what was found so far; `python -m fuzz` takes names and counts.
+fuzz: .venv/.test
+	PYTHONPATH=$(CURDIR)/tests OMP_NUM_THREADS=1 $(BIN)/python -m fuzz
 
 HOSTS := lenskit cornac scikit-surprise ranx tensorboard mlflow-skinny sqlalchemy alembic \
 	fastapi uvicorn faiss-cpu hnswlib 'psycopg[binary]' transformers peft
