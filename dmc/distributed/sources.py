@@ -16,7 +16,8 @@ from dmc.distributed.agreement import agreed, everyone
 from dmc.distributed.arrow import NOTHING, kind_of, parquet
 from dmc.distributed.rows import PLACE
 from dmc.recommend.fitting import RATING, Columns
-from dmc.recommend.tables.parquet import files_in, words_for_failure
+from dmc.recommend.tables.parquet import files_in, refuse_streams, words_for_failure
+from dmc.recommend.tables.text_source import called
 
 ROWS = 1 << 18  # read at a time
 BUFFER = 1 << 20  # bytes of a column that are read ahead
@@ -87,13 +88,15 @@ def _files_of(path: Path) -> list[Path]:
     if path.is_dir():
         found = files_in(path)
         if not found:
-            raise FileNotFoundError(f"the folder {path} holds no Parquet file (*.parquet); check the path")
+            raise FileNotFoundError(f"the folder {called(path)} holds no Parquet file (*.parquet); check the path")
         return found
     if not path.exists():  # a name may hold a bracket
         matching = sorted(glob.glob(str(path)))
         if matching:
             return [file for one in matching for file in _files_of(Path(one))]
-        raise FileNotFoundError(f"there is no file or folder {path}; check the path, which all processes have to see")
+        raise FileNotFoundError(
+            f"there is no file or folder {called(path)}; check the path, which all processes have to see"
+        )
     return [path]
 
 
@@ -114,6 +117,7 @@ def _compare_listings(files: Sequence[Path], group: Group) -> None:
 
 
 def _footer(path: Path, columns: Columns) -> Footer:
+    refuse_streams(path)
     with words_for_failure(path), parquet.ParquetFile(path, pre_buffer=False) as file:
         schema, told = file.schema_arrow, file.metadata
         rows = [told.row_group(i).num_rows for i in range(told.num_row_groups)]
@@ -172,7 +176,9 @@ def _read(pieces: Sequence[Piece], names: Sequence[str]) -> Iterator[Any]:
         row = piece.first
         with (
             words_for_failure(Path(piece.path)),
-            parquet.ParquetFile(piece.path, pre_buffer=False, buffer_size=BUFFER) as file,
+            parquet.ParquetFile(
+                piece.path, pre_buffer=False, buffer_size=BUFFER, page_checksum_verification=True
+            ) as file,
         ):
             for batch in file.iter_batches(ROWS, [piece.group], list(names)):
                 yield batch.replace_schema_metadata({PLACE: json.dumps([piece.path, row])})

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dmc.recommend.tables.text_source import reason_of
 from dmc.recommend.tables.vocabulary import as_column
 
 EXACT = 2**53  # whole numbers up to here are float64
@@ -105,5 +106,4 @@ def words_for_failure(what: str, remedy: str) -> Iterator[None]:
     except MemoryError:
         raise
     except Exception as error:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
-        raise ValueError(f"{what} ({reason}); {remedy}") from None
+        raise ValueError(f"{what} ({reason_of(error)}); {remedy}") from None

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from dmc.recommend.tables.packed_column import PackedColumn
 from dmc.recommend.tables.places import Places
-from dmc.recommend.tables.text_source import count_lines, decoded, lines
+from dmc.recommend.tables.text_source import count_lines, decoded, lines, reason_of
 
 ROWS = 1000  # read at a time
 BLANK = " \t\r\n"  # around a value, as JSON has it
@@ -182,7 +182,7 @@ def _parsed(line: Line, origin: str, exact: Collection[str]) -> dict[str, Any]:
     except json.JSONDecodeError as error:
         reason = f"{error.msg} at letter {error.pos + 1}"
     except ValueError as error:
-        reason = str(error).splitlines()[0][:SHOWN]
+        reason = reason_of(error)
     except RecursionError:
         reason = "it nests too deep"
     raise ValueError(

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from dmc import _checks
 from dmc.recommend.tables.packed_column import PackedColumn
-from dmc.recommend.tables.text_source import called
+from dmc.recommend.tables.text_source import called, reason_of
 
 SUFFIXES = (".parquet", ".pq")
 TEXTS = ("string", "large_string", "string_view")  # Arrow's names of its types
@@ -166,8 +166,8 @@ def words_for_failure(path: Path) -> Iterator[None]:
     except PermissionError:
         raise PermissionError(f"{called(path)} may not be read; check its permissions") from None
     except MemoryError as error:
-        reason = (str(error).splitlines() or ["no words"])[0].rstrip(".")
-        raise MemoryError(f"{called(path)} takes more memory than there is ({reason}); read fewer rows") from None
+        raise MemoryError(
+            f"{called(path)} takes more memory than there is ({reason_of(error)}); read fewer rows, or write it again"
+        ) from None
     except Exception as error:  # pyarrow raises of every kind: columns differ, a page is damaged, a type is not there
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
-        raise ValueError(f"{called(path)} cannot be read as Parquet ({reason}); write it again") from None
+        raise ValueError(f"{called(path)} cannot be read as Parquet ({reason_of(error)}); write it again") from None

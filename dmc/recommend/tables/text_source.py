@@ -35,6 +35,13 @@ def called(path: Path | str) -> str:
     return text if text.isprintable() else repr(text)
 
 
+def reason_of(error: Exception) -> str:
+    """What a library says of a failure, in one line and without an end."""
+    first = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
+    first = first if first.isprintable() else ascii(first)[1:-1]
+    return first if len(first) <= 2 * SHOWN else f"{first[: 2 * SHOWN]}…"
+
+
 def name_of(stream: IO[Any]) -> str:
     """A stream as messages name it."""
     if stream in (sys.stdin, getattr(sys.stdin, "buffer", None)):
@@ -198,12 +205,21 @@ def _whole_lines(file: IO[bytes], origin: str) -> Iterator[tuple[int, bytes]]:
 
 
 def _read(file: IO[bytes], origin: str) -> bytes:
-    block = file.read(BLOCK)
-    if block is None:
-        raise ValueError(f"{origin} does not wait for what is to come; make it blocking, as with setblocking(True)")
-    if not isinstance(block, (bytes, bytearray, memoryview)):
-        raise TypeError(f"{origin} gives {type(block).__name__} when it is read; give a stream of bytes or of text")
-    return bytes(block)
+    """A whole block, whatever pieces it comes in; less at the end."""
+    pieces: list[bytes] = []
+    size = 0
+    while size < BLOCK:
+        piece = file.read(BLOCK - size)
+        if piece is None:
+            raise ValueError(f"{origin} does not wait for what is to come; make it blocking, as with setblocking(True)")
+        if not isinstance(piece, (bytes, bytearray, memoryview)):
+            kind = type(piece).__name__
+            raise TypeError(f"{origin} gives {kind} when it is read; give a stream of bytes or of text")
+        if not piece:
+            break
+        pieces.append(bytes(piece))
+        size += len(piece)
+    return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
 
 def count_lines(block: bytes) -> int:
