@@ -141,7 +141,7 @@ def read(path: Path, labels: Collection[str] = ()) -> GappedTable:
         columns, lines = _of_text(path)
     strange = next((name for name in labels if name not in columns), None)
     if strange is not None:
-        raise ValueError(f"{_called(path)} has no column {strange!r}, only {', '.join(map(repr, columns))}")
+        raise ValueError(f"{_called(path)} has no column {strange!r}, only {text_source.listed(columns)}")
     numbers = {}
     for name, values in columns.items():
         found = None if name in labels or not name else _numbers(name, values, lines, _called(path))

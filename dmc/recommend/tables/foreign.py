@@ -36,8 +36,11 @@ def is_table(piece: Any) -> bool:
 def as_array(values: Any, name: str) -> NDArray[Any]:
     """A column of a mapping; what is masked is missing."""
     if np.ma.isMaskedArray(values):
-        hidden = np.ma.getmaskarray(values)
-        return np.where(hidden, None, values.data.astype(object)) if hidden.any() else np.asarray(values.data)
+        found = np.asarray(values.data)
+        if np.ma.getmaskarray(values).any():
+            found = found.astype(object)
+            found[np.ma.getmaskarray(values)] = None
+        return found
     if isinstance(values, (list, tuple)) and bytes in set(map(type, values)):  # an array of bytes cuts off NUL
         return np.fromiter(values, object, len(values))
     return as_column(values, name)
@@ -68,7 +71,7 @@ def refuse_nested(values: NDArray[Any], name: str, what: str) -> None:
         raise ValueError(f"{found}, the first in row {row}; give one for each entry")
 
 
-def _is_nameless(kind: type) -> bool:
+def _is_nameless(kind: Any) -> bool:
     """Whether objects are told apart by where they stand in memory alone."""
     return kind.__repr__ is object.__repr__ and kind.__str__ is object.__str__
 

@@ -113,11 +113,12 @@ class Objects:
         """The columns that are kept, by name."""
         found: dict[str, PackedColumn | Values] = {}
         for name, column in self._columns.items():
-            if self._only is None or name in self._only:
-                whole = isinstance(column, PackedColumn) and len(column) == self._size
-                found[name] = column if whole else _mixed(column)
-                if not whole:
-                    found[name].size = self._size
+            if self._only is not None and name not in self._only:
+                continue
+            if not isinstance(column, PackedColumn) or len(column) < self._size:
+                column = _mixed(column)
+                column.size = self._size
+            found[name] = column
         return found
 
 

@@ -9,7 +9,7 @@ import os
 import stat
 import sys
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
@@ -24,7 +24,8 @@ OTHER_MARKS = (
     (b"\xfe\xff", "UTF-16"),
 )
 PACKED = ((b"\x1f\x8b", "packed by gzip", ".gz"), (b"PAR1", "Parquet", ".parquet"))
-SHOWN = 200  # letters of a path in a message
+SHOWN = 100  # letters of a path in a message, or of a reason
+NAMES = 20  # of columns in a message
 
 
 def called(path: Path | str) -> str:
@@ -40,6 +41,13 @@ def reason_of(error: Exception) -> str:
     first = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
     first = first if first.isprintable() else ascii(first)[1:-1]
     return first if len(first) <= 2 * SHOWN else f"{first[: 2 * SHOWN]}…"
+
+
+def listed(names: Iterable[object]) -> str:
+    """Names of columns as messages tell them: the first of them, each not at any length."""
+    found = list(names)
+    some = [repr(name) if len(str(name)) <= SHOWN else f"{str(name)[:SHOWN]!r}…" for name in found[:NAMES]]
+    return ", ".join(some) + (f" and {len(found) - NAMES:,} more" if len(found) > NAMES else "")
 
 
 def name_of(stream: IO[Any]) -> str:
@@ -122,10 +130,10 @@ def _words_for_failure(origin: str) -> Iterator[None]:
     except OSError as error:
         if error.errno is None and error.args:  # has its words
             raise
-        raise _worded(error, origin) from None
+        raise worded(error, origin) from None
 
 
-def _worded(error: OSError, origin: str) -> OSError:
+def worded(error: OSError, origin: str) -> OSError:
     """The same failure in a sentence."""
     if isinstance(error, FileNotFoundError) or error.errno in (errno.ENAMETOOLONG, errno.ENOTDIR):
         return FileNotFoundError(f"there is no file {origin}; check the path")
