@@ -1,7 +1,7 @@
-"""The container of a model file, which is that of safetensors: nothing is made of it before all its lengths fit the file.
+"""The container of a model file, that of safetensors: nothing is made of it before all its lengths fit the file.
 
-The length of a JSON header in 8 bytes, the header, and the arrays' numbers in a row. The header names each array with its
-dtype, its shape, and where its numbers begin and end.
+The length of a JSON header in 8 bytes, the header, and the arrays' numbers in a row. The header names each array with
+its dtype, its shape, and where its numbers begin and end.
 """
 
 from __future__ import annotations
@@ -15,8 +15,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 DTYPES = {
-    **{"BOOL": "?", "U8": "u1", "I8": "i1", "U16": "<u2", "I16": "<i2", "U32": "<u4", "I32": "<i4"},
-    **{"U64": "<u8", "I64": "<i8", "F16": "<f2", "F32": "<f4", "F64": "<f8"},
+    "BOOL": "?",
+    "U8": "u1",
+    "I8": "i1",
+    "U16": "<u2",
+    "I16": "<i2",
+    "U32": "<u4",
+    "I32": "<i4",
+    "U64": "<u8",
+    "I64": "<i8",
+    "F16": "<f2",
+    "F32": "<f4",
+    "F64": "<f8",
 }
 NAMES = {np.dtype(dtype): name for name, dtype in DTYPES.items()}
 MOST_HEADER = 100_000_000  # bytes, as safetensors has it
@@ -177,5 +187,7 @@ def make_head(arrays: Iterable[tuple[str, NDArray[Any]]], metadata: Mapping[str,
     raw = json.dumps(told, separators=(",", ":")).encode()
     raw += b" " * (-(8 + len(raw)) % ALIGNED)
     if len(raw) > MOST_HEADER:
-        raise ValueError(f"what is saved beside the arrays takes {len(raw):,} bytes, and at most {MOST_HEADER:,} are read")
+        raise ValueError(
+            f"what is saved beside the arrays takes {len(raw):,} bytes, and at most {MOST_HEADER:,} are read"
+        )
     return bytearray(len(raw).to_bytes(8, "little") + raw)

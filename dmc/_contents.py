@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,6 +18,7 @@ PART = 1 << 20  # entries looked at together
 LARGEST = float(np.finfo(np.float32).max)
 MOST = 1 << 53  # of whole numbers
 SHOWN = 40  # letters of a value, in a message
+NOTHING: Mapping[str, Any] = MappingProxyType({})
 DEEP = 16  # levels of lists in what is kept as it was measured
 
 Arrays = Mapping[str, NDArray[Any]]
@@ -48,7 +50,11 @@ class Array(NamedTuple):
 
 
 def check_arrays(
-    arrays: Arrays, table: Mapping[str, Array], sizes: Sizes = {}, *, trusted: bool = False  # noqa: B006 (never changed)
+    arrays: Arrays,
+    table: Mapping[str, Array],
+    sizes: Sizes = NOTHING,
+    *,
+    trusted: bool = False,
 ) -> dict[str, int]:
     """Check that the arrays of a file are those of a table.
 
@@ -103,13 +109,12 @@ def _fit(name: str, array: NDArray[Any], wanted: Array, sizes: dict[str, int]) -
     if array.ndim != len(wanted.shape):
         raise ValueError(f"{name!r} has shape {array.shape}, and {len(wanted.shape)} dimensions there")
     for size, symbol in zip(array.shape, wanted.shape, strict=True):
-        if isinstance(symbol, int):
-            expected = symbol
-        else:
+        expected = symbol
+        if isinstance(symbol, str):
             base, _, more = symbol.partition("+")
-            expected = sizes.setdefault(base, size - int(more or 0)) + int(more or 0)
-        if size != expected or size - expected < 0 or (isinstance(symbol, str) and sizes[base] < 0):
-            raise ValueError(f"{name!r} has shape {array.shape}, and its size {symbol} is {max(expected, 0)} there")
+            expected = sizes.setdefault(base, max(size - int(more or 0), 0)) + int(more or 0)
+        if size != expected:
+            raise ValueError(f"{name!r} has shape {array.shape}, and {symbol} is {expected} elsewhere")
 
 
 # --- properties of arrays
@@ -192,6 +197,37 @@ def below(of: str, minimum: int = 0) -> Property:
     return told
 
 
+def products_with(left: str) -> Property:
+    """Finite products with the rows of another array: none is larger than that of the longest rows' lengths."""
+
+    def told(array: NDArray[Any], arrays: Arrays, sizes: Sizes) -> str | None:
+        product = _longest(arrays[left]) * _longest(array)
+        return None if product <= np.finfo(array.dtype).max else f"and {left!r} have products that are not finite"
+
+    return told
+
+
+def _longest(array: NDArray[Any]) -> float:
+    """Length of the longest row."""
+    if not array.size:
+        return 0.0
+    step = max(1, PART // max(array.shape[-1], 1))
+    rows = array.reshape(-1, array.shape[-1])
+    largest = max((float(np.abs(rows[i : i + step]).max(initial=0)) for i in range(0, len(rows), step)), default=0.0)
+    unit = largest or 1.0
+    squares = (float(np.square(rows[i : i + step] / unit).sum(axis=1).max()) for i in range(0, len(rows), step))
+    return unit * math.sqrt(max(squares, default=0.0))
+
+
+def covariance(array: NDArray[Any], arrays: Arrays, sizes: Sizes) -> str | None:
+    """Symmetric, and without negative variances but for rounding."""
+    wrong = "is no covariance: it has to be symmetric, with no negative variance in any direction"
+    largest = float(np.abs(array).max(initial=0))
+    if not math.isfinite(largest) or not np.allclose(array, array.T, rtol=1e-6, atol=1e-9 * largest):
+        return wrong
+    return None if not array.size or float(np.linalg.eigvalsh(array)[0]) >= -1e-9 * largest else wrong
+
+
 def positive_definite(array: NDArray[Any], arrays: Arrays, sizes: Sizes) -> str | None:
     """A covariance that can be inverted."""
     wrong = "is no covariance: it has to be symmetric and positive definite"
@@ -229,7 +265,9 @@ def real(minimum: float = -LARGEST, maximum: float = LARGEST, *, nan: bool = Fal
         if number and nan and value != value:
             return
         if not number or not minimum <= value <= maximum or (above and value == minimum):
-            _refuse(where, value, f"a number {'above' if above else 'of at least'} {minimum:g}, and at most {maximum:g}")
+            _refuse(
+                where, value, f"a number {'above' if above else 'of at least'} {minimum:g}, and at most {maximum:g}"
+            )
 
     return told
 
@@ -284,7 +322,7 @@ def list_of(field: Field, length: int | None = None) -> Field:
     return told
 
 
-def record(fields: Mapping[str, Field], optional: Mapping[str, Field] = {}) -> Field:  # noqa: B006 (never changed)
+def record(fields: Mapping[str, Field], optional: Mapping[str, Field] = {}) -> Field:
     """An object with these fields, and no others."""
 
     def told(where: str, value: Any) -> None:

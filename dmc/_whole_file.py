@@ -79,14 +79,13 @@ def whole_file(path: AnyPath) -> Iterator[BinaryIO]:
             raise OSError(f"{shown} cannot be written, as each temporary file beside it is removed at once")
         remove_leftovers(os.path.dirname(target), os.path.basename(target))
         file = open(raw.fileno(), "wb", closefd=False)  # noqa: SIM115, as it is closed without what it buffers below
-        try:
-            yield file
-        except OSError as error:
-            if error.errno not in _FULL or error.filename is not None:
-                raise
-            raise _worded(error, shown) from None
+        yield file
         if os.getpid() == owner:
             _put(file, raw, temporary, target, old, shown)
+    except OSError as error:
+        if error.errno not in _FULL or error.filename is not None:
+            raise
+        raise _worded(error, shown) from None
     finally:
         try:
             _end(raw, file, temporary, owner)
@@ -271,21 +270,21 @@ def _remove_unless_locked(temporary: str) -> None:
 
 
 def _put(file: BinaryIO, raw: BinaryIO, temporary: str, target: str, old: os.stat_result | None, shown: str) -> None:
+    old = replaceable(target, shown) or old  # others may have changed it meanwhile
     try:
         if not file.closed:
             file.flush()
-    except OSError as error:
-        raise _worded(error, shown) from None
-    old = replaceable(target, shown) or old  # others may have changed it meanwhile
-    try:
         if old is not None and hasattr(os, "fchown"):
             _keep_access(raw.fileno(), target, old)
         _sync(raw.fileno())
         if fcntl is None:
             _close(raw, file)
         os.replace(temporary, target)
-    except FileNotFoundError:
-        raise _no_folder(target, shown) from None
+    except FileNotFoundError as error:
+        if not os.path.isdir(os.path.dirname(target)):
+            raise _no_folder(target, shown) from None
+        told = f"somebody has removed the temporary file of {shown} while it was written; save it again"
+        raise in_a_sentence(error, told) from None
     except OSError as error:
         raise _worded(error, shown) from None
     _sync_folder(os.path.dirname(target), shown)

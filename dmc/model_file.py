@@ -105,8 +105,8 @@ def load(
 ) -> tuple[Arrays, dict[str, Any]]:
     """Read arrays and header back.
 
-    What the file says of its arrays is checked against its length before any is made, and all of its bytes against their
-    digest (a CRC-32: it tells damage, and is no proof against forgers).
+    What the file says of its arrays is checked against its length before any is made, and all of its bytes against
+    their digest (a CRC-32: it tells damage, and is no proof against forgers).
 
     Parameters
     ----------
@@ -115,8 +115,8 @@ def load(
         What the file has to hold.
     mmap : bool
         Map the arrays of a file of more than 16 MiB from it, read-only, in place of reading them; their digest is then
-        not taken. If such a file is cut short while it is mapped, the system ends the process (SIGBUS): put another file
-        in its place, as `save` does, and never write into it.
+        not taken. If such a file is cut short while it is mapped, the system ends the process (SIGBUS): put another
+        file in its place, as `save` does, and never write into it.
     verify : bool
         Take the digest of a mapped file, too, which reads all of it.
 
@@ -159,7 +159,7 @@ def load(
 
 @contextmanager
 def believed(path: str | os.PathLike[str]) -> Iterator[None]:
-    """Inside, a ValueError or TypeError says what is wrong with the contents of a file, and gets its name and a remedy."""
+    """A ValueError or TypeError inside says what is wrong with a file's contents, and gets its name and a remedy."""
     try:
         yield
     except (ValueError, TypeError) as error:
@@ -263,7 +263,9 @@ def _old_checksum(head: Head, tensors: Arrays) -> str:
     for key in ("format", "version", "kind", "header"):
         found = zlib.crc32(head.metadata[key].encode("utf-8", "surrogatepass"), found)
     for name in sorted(tensors):
-        found = zlib.crc32(f"{name} {tensors[name].dtype} {tensors[name].shape}".encode("utf-8", "surrogatepass"), found)
+        found = zlib.crc32(
+            f"{name} {tensors[name].dtype} {tensors[name].shape}".encode("utf-8", "surrogatepass"), found
+        )
         for piece in _pieces(tensors[name]):
             found = zlib.crc32(piece, found)
     return str(found)
@@ -272,7 +274,9 @@ def _old_checksum(head: Head, tensors: Arrays) -> str:
 def _with_texts(tensors: Arrays) -> Arrays:
     """The arrays, those of text decoded."""
     texts = [name.removesuffix(".text") for name in tensors if name.endswith(".text")]
-    found = {name: array for name, array in tensors.items() if name.removesuffix(".text").removesuffix(".ends") not in texts}
+    found = {
+        name: array for name, array in tensors.items() if name.removesuffix(".text").removesuffix(".ends") not in texts
+    }
     for name in texts:
         if name in tensors or f"{name}.ends" not in tensors:
             raise ValueError(f"{name[:80]!r} is no text")
@@ -288,4 +292,6 @@ def _text(name: str, letters: NDArray[Any], ends: NDArray[Any]) -> NDArray[Any]:
     if (letters[last] == 0).any():
         raise ValueError(f"a piece of the text {name[:80]!r} ends with a NUL character")
     whole, places = letters.tobytes(), ends.tolist()
-    return text_array([whole[a:b].decode("utf-8", "surrogateescape") for a, b in zip([0, *places], places, strict=False)])
+    return text_array(
+        [whole[a:b].decode("utf-8", "surrogateescape") for a, b in zip([0, *places], places, strict=False)]
+    )

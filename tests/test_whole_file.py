@@ -1,9 +1,12 @@
 """A file appears whole or not at all; what is beside it, and what it may not replace, stays as it was."""
 
+import contextlib
 import errno
 import os
 import resource
+import shutil
 import stat
+import sys
 import threading
 from pathlib import Path
 
@@ -155,6 +158,67 @@ def test_a_full_disk_leaves_the_old_file(size, here):
     assert e.value.errno == errno.EFBIG
     assert Path("m").read_bytes() == b"old"
     assert names(here) == ["m"]
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning")  # of a file that is closed as its last name goes
+@pytest.mark.parametrize("first", range(1, 24, 4))
+def test_ctrl_c_at_any_moment(first, here):
+    """After any instruction of the writer, or of what makes a context of it: old or new, and nothing beside it."""
+    files = {_whole_file.__file__, contextlib.__file__}
+    seen, at = 0, first
+
+    def trace(frame, event, _):
+        nonlocal seen
+        if frame.f_code.co_filename not in files:
+            return None
+        frame.f_trace_opcodes = True
+        if event == "opcode":
+            seen += 1
+            if seen == at:
+                raise KeyboardInterrupt
+        return trace
+
+    found, before = set(), sys.gettrace()
+    while seen >= at or at == first:
+        Path("m").write_bytes(b"old")
+        seen, at = 0, at + 23
+        sys.settrace(trace)
+        try:
+            put("m", b"new")
+            assert seen < at, "it was not told of the interrupt"
+        except KeyboardInterrupt:
+            pass
+        finally:
+            sys.settrace(before)
+        found.add(Path("m").read_bytes())
+        assert names(here) == ["m"], at
+    assert found == {b"old", b"new"}
+
+
+def test_a_folder_or_a_temporary_file_that_goes_meanwhile(here):
+    Path("folder").mkdir()
+
+    def lose(remove):
+        with whole_file("folder/m"):
+            remove()
+
+    with pytest.raises(FileNotFoundError, match="there is no folder folder to save m in; make it first"):
+        lose(lambda: shutil.rmtree("folder"))
+    Path("folder").mkdir()
+    with pytest.raises(FileNotFoundError, match="somebody has removed the temporary file of folder/m while it was"):
+        lose(lambda: [path.unlink() for path in Path("folder").iterdir()])
+    with pytest.raises(IsADirectoryError, match="folder/m is a folder"):
+        lose(lambda: Path("folder/m").mkdir())
+    assert names("folder") == ["m"]
+
+
+def test_a_block_may_close_its_file_and_fail_of_other_things(here):
+    with whole_file("m") as file:
+        file.write(b"closed")
+        file.close()
+    assert Path("m").read_bytes() == b"closed"
+    with pytest.raises(OSError, match="No space left on device: 'elsewhere'"), whole_file("m"):
+        raise OSError(errno.ENOSPC, "No space left on device", "elsewhere")
 
 
 # --- others

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from dmc import _contents
 from dmc._contents import (
+    NOTHING,
     Array,
     Arrays,
     Field,
@@ -31,6 +32,7 @@ from dmc._contents import (
     pointers,
     positive,
     positive_definite,
+    products_with,
     real,
     record,
     text,
@@ -82,7 +84,7 @@ RANKING = any_of(
 )
 
 
-def check(arrays: Arrays, header: Mapping[str, Any], *, trusted: bool, shared: Sizes = {}) -> dict[str, int]:  # noqa: B006
+def check(arrays: Arrays, header: Mapping[str, Any], *, trusted: bool, shared: Sizes = NOTHING) -> dict[str, int]:
     """Check that arrays and header are those of a recommender.
 
     Parameters
@@ -181,7 +183,7 @@ def _served(kind: str, with_ratings: bool, with_intervals: bool) -> dict[str, Ar
         "users": Array("text i8", ("users",), (ascending,)),
         "items": Array("text i8", ("items",), (ascending,)),
         "left": Array("f4", ("users+1", "served"), (finite,)),
-        "right": Array("f4", ("items+1", "served"), (finite, _products_are_finite)),
+        "right": Array("f4", ("items+1", "served"), (finite, products_with("left"))),
     }
     if with_intervals:
         table |= INTERVALS
@@ -196,22 +198,6 @@ def _served(kind: str, with_ratings: bool, with_intervals: bool) -> dict[str, Ar
     if with_intervals:
         table |= {f"counts.{side}": Array("i8", (side,), (least(0),)) for side in ("users", "items")}
     return table
-
-
-def _products_are_finite(right: NDArray[Any], arrays: Arrays, sizes: Sizes) -> str | None:
-    """Cauchy and Schwarz: no product of two rows is larger than that of the longest ones."""
-    lengths = [
-        max((float(np.einsum("ij,ij->i", part, part, dtype=np.float64).max()) for part in _rows(side)), default=0.0)
-        for side in (arrays["left"], right)
-    ]
-    if math.sqrt(lengths[0]) * math.sqrt(lengths[1]) <= _contents.LARGEST:
-        return None
-    return "and 'left' have products that are beyond float32"
-
-
-def _rows(array: NDArray[Any]) -> list[NDArray[Any]]:
-    step = max(1, _contents.PART // max(array.shape[1], 1))
-    return [array[i : i + step] for i in range(0, len(array), step)]
 
 
 def _groups_ascend(residuals: NDArray[Any], arrays: Arrays, sizes: Sizes) -> str | None:
@@ -233,7 +219,7 @@ INTERVALS = {
 }
 RANKED = {
     "ranking.left": Array("f4", ("users+1", "ranked"), (finite,)),
-    "ranking.right": Array("f4", ("items+1", "ranked"), (finite,)),
+    "ranking.right": Array("f4", ("items+1", "ranked"), (finite, products_with("ranking.left"))),
     "ranking.rows.cold": Array("b1", ("users",), (flags,), optional=True),
     "ranking.columns.cold": Array("b1", ("items",), (flags,), optional=True),
 }

@@ -33,9 +33,11 @@ class Child:
 
     def __init__(self, work: Callable[[], None], on_interrupt: signal.Handlers | Callable[..., object]) -> None:
         self.said = tempfile.TemporaryFile()  # noqa: SIM115
+        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])  # Python's own part of a fork swallows exceptions
         self.pid = os.fork()
         if self.pid == 0:
             self._work(work, on_interrupt)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
 
     def _work(self, work: Callable[[], None], on_interrupt: signal.Handlers | Callable[..., object]) -> None:
         status = WRONG
@@ -68,6 +70,7 @@ class Child:
 
 def _ended(work: Callable[[], None]) -> int:
     try:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
         work()
         status = ENDED_WELL
     except KeyboardInterrupt:

@@ -35,7 +35,10 @@ def is_table(piece: Any) -> bool:
 def as_array(values: Any, name: str) -> NDArray[Any]:
     """A column of a mapping; what is masked is missing."""
     if np.ma.isMaskedArray(values):
-        return np.asarray(values.data if values.mask is np.ma.nomask else values.astype(object).filled(None))
+        hidden = np.ma.getmaskarray(values)
+        return np.where(hidden, None, values.data.astype(object)) if hidden.any() else np.asarray(values.data)
+    if isinstance(values, (list, tuple)) and bytes in set(map(type, values)):  # an array of bytes cuts off NUL
+        return np.fromiter(values, object, len(values))
     return as_column(values, name)
 
 
@@ -52,31 +55,39 @@ def joined(pieces: Sequence[NDArray[Any]], name: str) -> NDArray[Any]:
     return np.concatenate(pieces)
 
 
+def refuse_nested(values: NDArray[Any], name: str, what: str) -> None:
+    """Raise if a row has several things where one belongs: an id, a time."""
+    kinds = set(map(type, values)) if values.dtype.kind == "O" else set()
+    if values.dtype.kind in "cV":
+        raise ValueError(f"column {name!r} has dtype {values.dtype}; give {what} for each entry")
+    wrong = tuple(kind for kind in kinds if issubclass(kind, NESTED) or _is_nameless(kind))
+    if wrong:
+        row = next(i for i, value in enumerate(values) if isinstance(value, wrong))
+        found = f"column {name!r} holds {type(values[row]).__name__} in place of {what}"
+        raise ValueError(f"{found}, the first in row {row}; give one for each entry")
+
+
+def _is_nameless(kind: type) -> bool:
+    """Whether objects are told apart by where they stand in memory alone."""
+    return kind.__repr__ is object.__repr__ and kind.__str__ is object.__str__
+
+
 def refuse_no_ids(values: NDArray[Any], name: str) -> None:
-    """Raise if an id is several things, or text that no file can hold: with NUL, which arrays of text cut off, or half
-    a pair of surrogates; bytes that were no UTF-8 are such halves too, and pass."""
-    if values.dtype.kind == "O":
-        if any(issubclass(kind, NESTED) for kind in set(map(type, values))):
-            row = next(i for i, value in enumerate(values) if isinstance(value, NESTED))
-            raise ValueError(
-                f"column {name!r} holds a {type(values[row]).__name__} in place of an id, the first in row {row}; give "
-                "one id for each entry"
-            )
-        texts = [value if isinstance(value, str) else "" for value in values]
-    elif values.dtype.kind == "U":
-        texts = values.tolist()
-    else:
+    """Raise if an id is several things, or what no array of text or no file can hold: half a pair of surrogates (but
+    those that stand for bytes), and NUL at its end."""
+    refuse_nested(values, name, "an id")
+    if values.dtype.kind not in "OU":
         return
-    if _is_no_text("".join(texts)):
-        row = next(i for i, text in enumerate(texts) if _is_no_text(text))
-        what = f"column {name!r} holds {shown(texts[row])}, with NUL or half a letter"
-        raise ValueError(f"{what}, the first in row {row}; drop those rows")
+    row = next((i for i, value in enumerate(values.tolist()) if _is_no_text(value)), None)
+    if row is not None:
+        what = f"column {name!r} holds {shown(values[row])}, which ends in NUL or has half a letter"
+        raise ValueError(f"{what}, the first in row {row}; drop those rows, or write ids as hexadecimal digits")
 
 
-def _is_no_text(value: str) -> bool:
-    if value.isascii():
-        return "\0" in value
-    return "\0" in value or HALF.search(value) is not None
+def _is_no_text(value: object) -> bool:
+    if isinstance(value, bytes):
+        return value.endswith(b"\0")
+    return isinstance(value, str) and (value.endswith("\0") or not (value.isascii() or HALF.search(value) is None))
 
 
 def shown(value: object) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Collection, Iterator, Sequence
 from itertools import chain, islice
 from typing import Any
@@ -17,6 +18,8 @@ from dmc.recommend.tables.text_source import count_lines, decoded, lines
 ROWS = 1000  # read at a time
 BLANK = " \t\r\n"  # around a value, as JSON has it
 SHOWN = 80  # letters of a reason in a message
+NO_LETTER = re.compile("[\0\ud800-\udc7f\udd00-\udfff]")  # surrogates beside these stand for bytes
+MARK = "\N{REPLACEMENT CHARACTER}"
 
 Line = tuple[int, str]  # its number, and what stands there
 Some = tuple[NDArray[np.int64] | None, list[Any]]  # values of a name, and the objects that have it; None: each of some
@@ -63,6 +66,9 @@ class Objects:
     ----------
     only : collection of str, optional
         Columns to keep; all, if left out.
+    exact : collection of str
+        Columns where text is refused that no file of UTF-8 holds: NUL, or an escape such as "\\ud83d" alone. In others
+        a mark stands in its place.
 
     Attributes
     ----------
@@ -70,8 +76,8 @@ class Objects:
         Where the objects stand.
     """
 
-    def __init__(self, only: Collection[str] | None) -> None:
-        self._only, self._size = only, 0
+    def __init__(self, only: Collection[str] | None, exact: Collection[str] = ()) -> None:
+        self._only, self._exact, self._size = only, exact, 0
         self.places = Places()
         self._columns: dict[str, PackedColumn | Values] = {}
 
@@ -84,7 +90,7 @@ class Objects:
         """All rows of a file, of blocks of whole lines."""
         numbered = _numbered(given)
         while some := list(islice(numbered, ROWS)):
-            self._add([_parsed(line, origin) for line in some])
+            self._add([_parsed(line, origin, self._exact) for line in some])
             self.places.add_each(origin, [number for number, _ in some])
         if not self._columns:
             raise ValueError(f'{origin} is empty; give one object a line: {{"user": 7, "item": "x", "rating": 4}}')
@@ -162,11 +168,8 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 _DECODER = json.JSONDecoder(object_pairs_hook=_once)
 
 
-def _parsed(line: Line, origin: str) -> dict[str, Any]:
-    """The object of a line.
-
-    NaN is read as Python writes it, and as missing as null; text has to be such that UTF-8 can hold it, or raw bytes.
-    """
+def _parsed(line: Line, origin: str, exact: Collection[str]) -> dict[str, Any]:
+    """The object of a line; NaN is read as Python writes it, and as missing as null."""
     number, text = line
     try:
         value, end = _DECODER.raw_decode(text)
@@ -174,10 +177,8 @@ def _parsed(line: Line, origin: str) -> dict[str, Any]:
             reason = f"Extra data at letter {end + 1}"
         elif not isinstance(value, dict):
             reason = f"a {type(value).__name__}"
-        elif "\\u" in text and _holds_what_no_text_does(value):
-            reason = "a text in it holds NUL, or half of a pair of surrogates"
         else:
-            return value
+            return _marked(value, exact) if "\\u" in text else value
     except json.JSONDecodeError as error:
         reason = f"{error.msg} at letter {error.pos + 1}"
     except ValueError as error:
@@ -189,19 +190,14 @@ def _parsed(line: Line, origin: str) -> dict[str, Any]:
     )
 
 
-def _holds_what_no_text_does(value: object) -> bool:
-    """Whether a text in it can be no plain file's: an escape such as "\\ud83d" alone, or NUL."""
-    if isinstance(value, dict):
-        return any(map(_holds_what_no_text_does, value)) or any(map(_holds_what_no_text_does, value.values()))
-    if isinstance(value, list):
-        return any(map(_holds_what_no_text_does, value))
-    if not isinstance(value, str):
-        return False
-    try:
-        value.encode("utf-8", "surrogateescape")
-    except UnicodeEncodeError:
-        return True
-    return "\0" in value
+def _marked(value: dict[str, Any], exact: Collection[str]) -> dict[str, Any]:
+    """An object with a mark in the place of escapes that are no letters; refused where that would be another id."""
+    if any(map(NO_LETTER.search, value)):
+        raise ValueError("a name has NUL or half a letter")
+    for name in exact:
+        if isinstance(value.get(name), str) and NO_LETTER.search(value[name]):
+            raise ValueError(f"its {name[:SHOWN]} has NUL or half a letter")
+    return {name: NO_LETTER.sub(MARK, one) if isinstance(one, str) else one for name, one in value.items()}
 
 
 def _as_values(values: list[Any]) -> NDArray[Any]:

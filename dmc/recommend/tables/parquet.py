@@ -23,9 +23,7 @@ WHOLE = ("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32")
 
 def is_parquet(path: Path) -> bool:
     """Whether it is named so, or a folder that such files are in."""
-    return path.suffix.lower() in SUFFIXES or (
-        path.is_dir() and any(one.suffix.lower() in SUFFIXES for one in path.rglob("*"))
-    )
+    return path.suffix.lower() in SUFFIXES or next(_walked(path), None) is not None
 
 
 class ParquetColumns(Mapping[str, NDArray[Any]]):
@@ -103,7 +101,7 @@ class ParquetColumns(Mapping[str, NDArray[Any]]):
                 if len(part) == 0:
                     continue
                 if not hasattr(part, "dictionary") and str(part.type) in TEXTS:
-                    part = part.dictionary_encode()
+                    part = part.cast("large_string").dictionary_encode()  # views cannot be filtered
                 if hasattr(part, "dictionary"):
                     if str(part.type.value_type) not in TEXTS or part.dictionary.null_count:
                         return None
@@ -144,11 +142,18 @@ def refuse_streams(path: Path) -> None:
 
 def files_in(folder: Path) -> list[Path]:
     """Those of a folder that are Parquet by name, beside whatever else is there; as Spark, without its hidden ones."""
-    return sorted(
-        path
-        for path in (folder.rglob("*") if folder.is_dir() else ())
-        if path.suffix.lower() in SUFFIXES and not any(part[0] in "._" for part in path.relative_to(folder).parts)
-    )
+    return sorted(_walked(folder))
+
+
+def _walked(folder: Path) -> Iterator[Path]:
+    """None if it is no folder; folders that may not be read are passed over, as are links to others."""
+    if "\0" in str(folder):
+        return
+    for place, folders, files in os.walk(folder):
+        folders[:] = [name for name in folders if name[0] not in "._"]
+        for name in folders + files:
+            if name[0] not in "._" and Path(name).suffix.lower() in SUFFIXES:
+                yield Path(place, name)
 
 
 @contextmanager

@@ -81,7 +81,7 @@ def read(sources: Sequence[Path | IO[Any]], columns: Sequence[str], only: Collec
             if found is not None and isinstance(found, Objects) != is_json:
                 raise ValueError(f"{origin} is of another kind than the files before it; give files of one kind")
             if is_json:
-                objects = found if isinstance(found, Objects) else Objects(only)
+                objects = found if isinstance(found, Objects) else Objects(only, columns)
                 objects.read(given, origin)
                 found = objects
             else:

@@ -106,6 +106,8 @@ def _words_for_failure(origin: str) -> Iterator[None]:
         yield
     except (EOFError, gzip.BadGzipFile, zlib.error):
         raise ValueError(f"{origin} is not a whole gzip file; pack it again, or name it without .gz") from None
+    except io.UnsupportedOperation:
+        raise ValueError(f"{origin} is not open for reading; open it so") from None
     except UnicodeDecodeError as error:
         raise ValueError(
             f"{origin} is not {error.encoding} ({error.reason}); open it with the encoding that it has, or as bytes"
@@ -121,7 +123,7 @@ def _worded(error: OSError, origin: str) -> OSError:
     if isinstance(error, FileNotFoundError) or error.errno in (errno.ENAMETOOLONG, errno.ENOTDIR):
         return FileNotFoundError(f"there is no file {origin}; check the path")
     if isinstance(error, IsADirectoryError):
-        return IsADirectoryError(f"{origin} is a folder; give a file of ratings, or a folder of Parquet files")
+        return IsADirectoryError(f"{origin} is a folder; give a file, or a folder of Parquet files")
     if isinstance(error, PermissionError):
         return PermissionError(f"{origin} may not be read; check its permissions")
     if error.errno in (errno.ENXIO, errno.EOPNOTSUPP):
@@ -200,7 +202,7 @@ def _read(file: IO[bytes], origin: str) -> bytes:
     if block is None:
         raise ValueError(f"{origin} does not wait for what is to come; make it blocking, as with setblocking(True)")
     if not isinstance(block, (bytes, bytearray, memoryview)):
-        raise TypeError(f"{origin} gives a {type(block).__name__} when it is read; give a stream of bytes or of text")
+        raise TypeError(f"{origin} gives {type(block).__name__} when it is read; give a stream of bytes or of text")
     return bytes(block)
 
 
@@ -230,12 +232,12 @@ def _refuse_by_mark(head: bytes, origin: str, unpacked: bool) -> None:
             raise ValueError(f"{origin} holds what is {kind} once more; unpack it, and give that")
         if head.startswith(mark):
             raise ValueError(f"{origin} is {kind}; give it as a file whose name ends in {name}")
-    if head[:1] and head[:4].count(0) >= 2 and head[:8].strip(b"\0"):  # letters of two or four bytes
-        raise ValueError(_what_to_recode(origin, "UTF-16 or UTF-32"))
+    if head[:4].count(0) >= 2 and head[:4].strip(b"\0"):  # letters of two or four bytes
+        raise ValueError(_what_to_recode(origin, "UTF-32" if head[:4].count(0) == 3 else "UTF-16"))
 
 
 def _what_to_recode(origin: str, encoding: str) -> str:
-    return f"{origin} is {encoding}; recode it to UTF-8, as with iconv -f {encoding.split()[0]} -t UTF-8"
+    return f"{origin} is {encoding}; recode it to UTF-8, as with iconv -f {encoding} -t UTF-8"
 
 
 def _what_holds_nul(block: bytes, n_before: int, origin: str) -> str:

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dmc import _checks
+from dmc.recommend.tables.foreign import refuse_nested, shown
 from dmc.recommend.tables.vocabulary import is_missing
 
 Where = Callable[[int], str]  # where a row stands, as messages tell it
@@ -17,17 +18,20 @@ Where = Callable[[int], str]  # where a row stands, as messages tell it
 
 def as_times(values: NDArray[Any], name: str, where: Where) -> NDArray[Any]:
     """(entries,) times as they are, or those of ISO 8601 text and of objects as seconds; none may be missing."""
+    refuse_nested(values, name, "a time")
     if values.dtype.kind in "OUS":
         try:
             values = _checks.as_float(values, f"column {name!r}")
         except TypeError:
             missing = np.asarray([is_missing(value) or value in ("", b"") for value in values], bool)
-            _refuse_missing(missing, name, where)
+            _refuse(missing, "missing", name, where)
             _refuse_numbers(values, name, where)
             values = np.array([_seconds(value, name, where, row) for row, value in enumerate(values)])
     elif values.dtype.kind not in "mM":
         values = _checks.as_float(values, f"column {name!r}") if values.dtype.kind not in "iub" else values
-    _refuse_missing(np.isnat(values) if values.dtype.kind in "mM" else np.isnan(values), name, where)
+    _refuse(np.isnat(values) if values.dtype.kind in "mM" else np.isnan(values), "missing", name, where)
+    if values.dtype.kind == "f":
+        _refuse(np.isinf(values), "infinite", name, where)
     return values
 
 
@@ -38,16 +42,15 @@ def _seconds(value: Any, name: str, where: Where, row: int) -> float:
         date = datetime.fromisoformat(written)
         return (date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp()
     except (ValueError, OverflowError):
-        raise ValueError(
-            f"column {name!r} holds {written!r} in {where(row)}, which is no time; give numbers, dates or ISO 8601 text"
-        ) from None
+        what = f"column {name!r} holds {shown(written)} in {where(row)}"
+        raise ValueError(f"{what}, which is no time; give numbers, dates or ISO 8601 text") from None
 
 
-def _refuse_missing(missing: NDArray[np.bool_], name: str, where: Where) -> None:
-    if missing.any():
+def _refuse(wrong: NDArray[np.bool_], how: str, name: str, where: Where) -> None:
+    if wrong.any():
         raise ValueError(
-            f"column {name!r} holds {_checks.count(int(missing.sum()), 'missing time')}, the first in "
-            f"{where(int(np.argmax(missing)))}; drop those rows"
+            f"column {name!r} holds {_checks.count(int(wrong.sum()), f'{how} time')}, the first in "
+            f"{where(int(np.argmax(wrong)))}; drop those rows"
         )
 
 
@@ -57,6 +60,6 @@ def _refuse_numbers(values: NDArray[Any], name: str, where: Where) -> None:
     if numbers.any():
         row = int(np.argmin(numbers))
         raise ValueError(
-            f"column {name!r} holds {str(values[row])!r} in {where(row)}, which is no number, as others are; give "
+            f"column {name!r} holds {shown(str(values[row]))} in {where(row)}, which is no number, as others are; give "
             "numbers alone, or dates or ISO 8601 text alone"
         )

@@ -343,7 +343,7 @@ def test_cut_anywhere_a_file_is_refused_or_whole_lines_are_read(write):
 def test_no_file(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"there is no file .*nope.csv; check the path"):
         Table.open(tmp_path / "nope.csv")
-    with pytest.raises(IsADirectoryError, match="is a folder; give a file of ratings, or a folder of Parquet files"):
+    with pytest.raises(IsADirectoryError, match="is a folder; give a file, or a folder of Parquet files"):
         Table.open(tmp_path)
 
 
