@@ -115,6 +115,14 @@ class Ranking:
     rating_weight: float
     preferences: Lazy[Preferences] | None
 
+    def __post_init__(self) -> None:
+        for name in ("left", "right"):
+            object.__setattr__(self, name, read_only(getattr(self, name)))
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self.__post_init__()
+
 
 class Origin(NamedTuple):
     """The ranking that another one grew from, and how: it may have been made of fewer ratings, users and items."""
@@ -185,6 +193,10 @@ class State:
             vocabulary = getattr(self, name)
             object.__setattr__(self, name, replace(vocabulary, ids=read_only(vocabulary.ids)))
         object.__setattr__(self, "seen", SparseIndex(*(read_only(np.asanyarray(array)) for array in self.seen)))
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self.__post_init__()  # what is unpickled can be written to
 
     @property
     def served(self) -> Factors:
