@@ -20,7 +20,7 @@ PUBLIC = {
     "dmc.steps": "dmc.solver.steps",
 }
 # Old names, which go with the next release.
-RENAMED = {"dmc.torch": "dmc.nn"}
+RENAMED = {"dmc.persistence": "dmc.model_file", "dmc.torch": "dmc.nn"}
 
 
 class _Finder(MetaPathFinder, Loader):

@@ -31,7 +31,7 @@ from dmc.cli.arguments import (
 )
 from dmc.cli.ids import listed
 from dmc.cli.interrupts import told_of_interrupts
-from dmc.cli.output import Json, check_model_output, interactive, show, show_json
+from dmc.cli.output import Json, check_output, interactive, show, show_json
 from dmc.cli.wording import WrongUse, of_options
 
 Kind = Annotated[
@@ -73,7 +73,7 @@ def fit(
 ) -> None:
     """Fit a recommender to ratings or clicks. Ctrl-C ends with the best so far, saved if -o was given."""
     refuse_stdin_twice(ratings, test, user_features, item_features)
-    check_model_output(output)
+    check_output(output)
     columns = (user, item, rating)
     clicks = feedback == "implicit"
     judged = _opened(test, columns, clicks) if test else None
@@ -177,7 +177,7 @@ def update(
     """
     refuse_stdin_twice(new, user_features, item_features)
     target = output or model
-    check_model_output(target)
+    check_output(target)
     recommender = dmc.Recommender.load(model)
     recommender.n_threads, recommender.verbose = threads, interactive()
     of_users, of_items, _ = recommender.columns_
@@ -218,7 +218,7 @@ def forget(
         raise WrongUse("nobody is named to be forgotten; give --user or --item")
     refuse_stdin_twice(*(user or ()), *(item or ()))
     target = output or model
-    check_model_output(target)
+    check_output(target)
     recommender = dmc.Recommender.load(model)
     of_users, of_items, _ = recommender.columns_
     before = _sizes(recommender)

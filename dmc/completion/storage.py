@@ -8,7 +8,29 @@ from typing import Any
 
 import numpy as np
 
-from dmc import __version__, model_file
+from dmc import __version__, _contents, model_file
+from dmc._contents import (
+    Array,
+    Sizes,
+    any_of,
+    below,
+    columns_of_rows,
+    covariance,
+    finite,
+    flags,
+    least,
+    list_of,
+    measured,
+    one_of,
+    or_none,
+    pointers,
+    positive,
+    products_with,
+    real,
+    record,
+    text,
+    whole,
+)
 from dmc.completion.model import Model, in_units
 from dmc.completion.scaling import Scaling
 from dmc.completion.tables import Bounds, Labels
@@ -24,6 +46,38 @@ SETTINGS = (
     *("n_threads", "device", "verbose"),
 )
 NUMBERS = ("rank_", "scale_", "n_iter_", "history_", "held_out_rmse_", "residual_rms_", "n_features_in_")
+
+
+LARGEST = float(np.finfo(np.float64).max)
+LABEL = any_of(text, whole(-_contents.MOST), real(-LARGEST, LARGEST))
+HEADER = record(
+    {
+        "written_by": text,
+        "settings": record(
+            dict.fromkeys(SETTINGS, measured)
+            | {"n_threads": or_none(whole(1)), "random_state": or_none(whole(0, 10**1000))}
+        ),
+        "numbers": record(
+            {
+                "rank_": whole(),
+                "scale_": one_of("none", "columns", "rows"),
+                "n_iter_": whole(),
+                "history_": list_of(measured),
+                "held_out_rmse_": or_none(real(0, LARGEST, nan=True)),
+                "residual_rms_": real(0, LARGEST, nan=True),
+                "n_features_in_": whole(1),
+            }
+        ),
+        "status": one_of(*Status.__members__),
+        "calibration": real(0, LARGEST),
+        "unit": real(0, LARGEST, above=True),
+        "rank": whole(),
+        "names": list_of(text),
+        "library": one_of(None, "pandas", "polars"),
+        "columns": or_none(list_of(LABEL)),
+        "index": or_none(list_of(LABEL)),
+    }
+)
 
 
 def write(completion: Any, path: str | os.PathLike[str]) -> None:
@@ -80,6 +134,9 @@ def _header(completion: Any) -> dict[str, Any]:
 def read(kind: Any, path: str | os.PathLike[str]) -> Any:
     """A `MatrixCompletion` out of a file."""
     arrays, header = model_file.load(path, KIND)
+    with model_file.believed(path):
+        HEADER("header", header)
+        _check_labels(header, _contents.check_arrays(arrays, _table(header["numbers"]["scale_"])))
     completion = kind(**header["settings"])
     shape = len(arrays["U"]), len(arrays["V"])
     factors = Factors(arrays["U"], (), arrays["V"], arrays.get("row_bias"), arrays.get("column_bias"))
@@ -102,6 +159,65 @@ def read(kind: Any, path: str | os.PathLike[str]) -> Any:
     if header["names"]:
         completion.feature_names_in_ = np.asarray(header["names"], dtype=object)
     return completion
+
+
+def _table(side: str) -> dict[str, Array]:
+    """The arrays of a completion whose rows, columns or neither are scaled."""
+    floats, lines = "f4 f8", "rows" if side == "rows" else "columns"
+    coordinates = "width+1" if side == "rows" else "width"
+    table = {
+        "U": Array(floats, ("rows", "width"), (finite,)),
+        "V": Array(floats, ("columns", "width"), (finite, products_with("U"))),
+        "row_bias": Array(floats, ("rows",), (finite,), optional=side != "rows"),
+        "column_bias": Array(floats, ("columns",), (finite,), optional=side != "columns"),
+        "mean": Array("f8", (coordinates,), (finite,)),
+        "covariance": Array("f8", (coordinates, coordinates), (covariance,)),
+        "location": Array("f8", (lines,), (finite,)),
+        "spread": Array("f8", (lines,), (positive,)),
+        "constant": Array("b1", (lines,), (flags,)),
+        "noise": Array("f8", (lines,), (least(0),)),
+        "spreads": Array("f8", ("columns",), (least(0),)),
+        "pointers": Array("i8", ("rows+1",), (pointers("fitted"),)),
+        "indices": Array("i4 i8", ("fitted",), (columns_of_rows("pointers", "columns"),)),
+        "weights": Array("f8", ("fitted",), (least(0),), optional=True),
+        "seen.pointers": Array("i8", ("rows+1",), (pointers("seen"),)),
+        "seen.indices": Array("i4 i8", ("seen",), (columns_of_rows("seen.pointers", "columns"),)),
+        "seen.values": Array(floats, ("seen",), (finite,)),
+        "low": Array("f8", ("columns",), (_no_nan,)),
+        "high": Array("f8", ("columns",), (_no_nan, _above_low)),
+        "column_errors": Array("f8", ("columns",)),
+        "outliers": Array("i8", ("outliers", 2), (_inside,)),
+        "row_blocks": Array("i8", ("rows",), (_blocks,)),
+        "column_blocks": Array("i8", ("columns",), (_blocks,)),
+    }
+    return table
+
+
+def _no_nan(array: Any, arrays: Any, sizes: Sizes) -> str | None:
+    return "holds NaN" if np.isnan(array).any() else None
+
+
+def _above_low(array: Any, arrays: Any, sizes: Sizes) -> str | None:
+    return None if (array >= arrays["low"]).all() else "lies below 'low'"
+
+
+def _inside(array: Any, arrays: Any, sizes: Sizes) -> str | None:
+    return below("rows")(array[:, 0], arrays, sizes) or below("columns")(array[:, 1], arrays, sizes)
+
+
+def _blocks(array: Any, arrays: Any, sizes: Sizes) -> str | None:
+    lines = {"lines": sizes["rows"] + sizes["columns"]}
+    return below("lines", -1)(array, arrays, lines)
+
+
+def _check_labels(header: Any, sizes: Sizes) -> None:
+    if header["numbers"]["n_features_in_"] != sizes["columns"]:
+        raise ValueError(f"its n_features_in_ is {header['numbers']['n_features_in_']}, of {sizes['columns']} columns")
+    for name, size in (("names", "columns"), ("columns", "columns"), ("index", "rows")):
+        if header[name] and len(header[name]) != sizes[size]:
+            raise ValueError(f"it has {len(header[name])} {name} for {sizes[size]} {size}")
+    if header["library"] == "polars" and header["columns"] is None:
+        raise ValueError("it has no names for the columns of its frame")
 
 
 def _plain(value: Any) -> Any:

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dmc._group import N_PARTS
+from dmc._text_arrays import is_text
 from dmc.distributed.ids import as_bytes, read_ids
 from dmc.recommend.tables.vocabulary import DIGITS, WHOLE
 
@@ -39,7 +40,7 @@ def parts_of(hashed: Hashes) -> NDArray[np.int64]:
 
 def hashes(ids: NDArray[Any]) -> Hashes:
     """(n,) a hash of each id: of int64, or of text; text that is a whole number as it is written has that number's."""
-    if ids.dtype.kind != "U":
+    if not is_text(ids):
         return splitmix64(ids.astype(np.int64, copy=False).view(np.uint64))
     found = np.fromiter(map(zlib.crc32, as_bytes(ids)), np.uint64, len(ids))
     first = ids.astype("U1").view(np.uint32)

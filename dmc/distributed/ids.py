@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from dmc._text_arrays import is_text, text_array
 from dmc.distributed.arrow import WHOLE, decoded, from_bytes, kind_of, pa, pc, to_bytes
 from dmc.recommend.tables.vocabulary import as_ids, whole_numbers
 
@@ -57,7 +58,7 @@ def stored(ids: NDArray[Any], as_text: bool) -> Any:
     """Ids as an Arrow array of int64, or of UTF-8: of a type that is known before all of them are."""
     if not as_text:
         return pa.array(ids, pa.int64())
-    return pa.array(as_bytes(ids.astype(str)), pa.binary())
+    return pa.array(as_bytes(ids if is_text(ids) else ids.astype(str)), pa.binary())
 
 
 def restored(array: Any, numbers: bool) -> NDArray[Any]:
@@ -65,7 +66,7 @@ def restored(array: Any, numbers: bool) -> NDArray[Any]:
     if array.type == pa.int64():
         return np.asarray(array.to_numpy(zero_copy_only=False))
     texts = [one.decode("utf-8", "surrogateescape") for one in array.to_pylist()]
-    text = np.array(texts, dtype=str) if texts else np.zeros(0, "U1")
+    text = text_array(texts)
     found = whole_numbers(text) if numbers else text
     assert found is not None
     return found
@@ -73,6 +74,8 @@ def restored(array: Any, numbers: bool) -> NDArray[Any]:
 
 def as_bytes(text: NDArray[Any]) -> list[bytes]:
     """Texts in UTF-8; bytes that were none come out as they went in."""
+    if text.dtype.kind == "O":
+        return [one.encode("utf-8", "surrogateescape") for one in text.tolist()]
     try:
         return text.astype(bytes).tolist()
     except UnicodeEncodeError:  # not all are ASCII

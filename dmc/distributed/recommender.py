@@ -191,7 +191,7 @@ class Recommender:
     def _identity(self, columns: Columns, duplicates: Duplicates) -> dict[str, Any]:
         """What a checkpoint has to be of."""
         settings = self._settings
-        told = settings.for_file() | {"random_state": settings.random_state}
+        told = settings.of_fit() | {"random_state": settings.random_state}
         return told | {"duplicates": duplicates, "columns": list(columns)}
 
     def _refuse_differences(

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dmc import _checks
+from dmc._text_arrays import is_text
 from dmc.distributed.arrow import NOTHING, NUMBERS, REAL, TEXT, WHOLE, decoded, kind_of, pa, pc
 from dmc.distributed.ids import Distinct, Ids, read_ids
 from dmc.recommend.fitting import RATING, Columns
@@ -84,8 +85,8 @@ class Intake:
             "user": users.stored(self._is_text(self._columns.user)),
             "item": items.stored(self._is_text(self._columns.item)),
         }
-        self._texts["user"] |= users.known.dtype.kind == "U"
-        self._texts["item"] |= items.known.dtype.kind == "U"
+        self._texts["user"] |= is_text(users.known)
+        self._texts["item"] |= is_text(items.known)
         self.items.add(columns["item"])
         for name, numbers in (("value", values), ("weight", weights), ("time", times)):
             if numbers is not None:

@@ -34,8 +34,8 @@ from dmc.factors import Array, Factors
 from dmc.kernels.pair_blocks import BLOCK
 from dmc.pattern import BothOrders, Pattern, SparseIndex
 from dmc.recommend import spread_pairs
-from dmc.solver.loop import Look, Run
-from dmc.solver.solution import Record, Status
+from dmc.solver.loop import Run
+from dmc.solver.solution import Look, Record, Status
 
 PLAIN_ENTRIES = 4096  # whose moments NumPy makes at a time
 START_NORM = 1.0  # of a random row: much smaller ones, which must grow first, cost sweeps and leave directions behind

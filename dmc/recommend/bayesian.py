@@ -28,8 +28,8 @@ from dmc.recommend.bayesian_sample import as_of_all_rows, begin_from_sample, kee
 from dmc.recommend.bayesian_snapshot import Given, between_sides, sides_between, sides_of
 from dmc.recommend.bayesian_tuning import VariationalTuning
 from dmc.recommend.factor_posterior import FactorPosterior
-from dmc.solver.loop import Callback, Look, Run
-from dmc.solver.solution import Status, StepInfo
+from dmc.solver.loop import Callback, Run
+from dmc.solver.solution import Look, Status, StepInfo
 
 TUNING = VariationalTuning()
 # Where a fit stands, as far as numbers tell.

@@ -222,28 +222,12 @@ class NetworkModel:
     def from_arrays(
         cls, arrays: Mapping[str, NDArray[Any]], numbers: Mapping[str, Any], observations: Observations
     ) -> NetworkModel:
-        """The model again; also out of files of versions that kept networks as if they were Bayesian factorisations."""
-        noise, precision = numbers["noise"], numbers.get("precision", math.nan)
-        if "unit" in numbers:
-            unit = numbers["unit"]
-            arrays = _of_old_file(arrays, unit)
-            precision = _precision(noise, unit) if math.isnan(precision) else precision / unit**2
+        """The model again."""
         factors = Factors(arrays["U"], (), arrays["V"], arrays["row_bias"], arrays["column_bias"])
         rows, columns = (GaussianPrior(arrays[f"{side}.mean"], arrays[f"{side}.covariance"]) for side in SIDES)
-        own = (factors, numbers["mean"], noise, int(numbers["rank"]), precision, observations, rows, columns)
+        told = numbers["mean"], numbers["noise"], numbers["rank"], numbers["precision"]
+        own = (factors, *told, observations, rows, columns)
         return cls(*own, validation_rmse=math.nan, n_iter=0, history=[], status=Status.CONVERGED)
-
-
-def _of_old_file(arrays: Mapping[str, NDArray[Any]], unit: float) -> dict[str, NDArray[Any]]:
-    """The arrays as they are now: old ones were in units of the ratings' standard deviation."""
-    found: dict[str, NDArray[Any]] = {}
-    for side, factor, bias in (("rows", "U", "row_bias"), ("columns", "V", "column_bias")):
-        means = arrays[f"{side}.means"]
-        units = np.append(np.full(means.shape[1] - 1, math.sqrt(unit)), unit)
-        vectors = (means * units).astype(np.float32)
-        found |= {factor: vectors[:, :-1], bias: vectors[:, -1], f"{side}.mean": arrays[f"{side}.weights"][0] * units}
-        found[f"{side}.covariance"] = arrays[f"{side}.covariance"] * np.outer(units, units)
-    return found
 
 
 def _truncated(factors: Factors, rank: int, group: Group) -> Factors:

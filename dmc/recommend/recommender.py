@@ -311,6 +311,7 @@ class Recommender(FittedRecommender):
         """Write the fitted model to a file (safetensors with a JSON header).
 
         What lists of ratings' users are ranked by is part of it; if nobody has asked for a list yet, it is fitted now.
+        All settings are kept but callbacks; of a generator as `random_state` None. The same model makes the same bytes.
         docs/privacy.md says what a file keeps of persons.
 
         Parameters
@@ -325,22 +326,30 @@ class Recommender(FittedRecommender):
         storage.write(self._settings(), self._served(), path, ratings=bool(ratings))
 
     @classmethod
-    def load(cls, path: str | os.PathLike[str], *, mmap: bool = False) -> Recommender:
+    def load(cls, path: str | os.PathLike[str], *, mmap: bool = False, verify: bool = False) -> Recommender:
         """Read a model that `save` or ``dmc fit -o`` wrote.
+
+        All of the file is checked before it is believed: its bytes against their digest, its arrays against each other.
 
         Parameters
         ----------
         path : path
+            Of a file, or of a folder that `dmc.distributed.Recommender.save` wrote.
         mmap : bool
-            Map the file into memory in place of reading it: large models are there at once, and processes share them;
-            its contents are then not checked for damage.
+            Map a file of more than 16 MiB into memory in place of reading it: large models are there at once, and
+            processes share them. Of such a file only the header, the shapes and text ids are checked. Replace it as
+            `save` does, by another file: one that is cut short while it is mapped ends the process (SIGBUS).
+        verify : bool
+            Check all of a mapped file, too, which reads it once.
 
         Raises
         ------
         FileNotFoundError, ValueError
             If there is no such file, or it is damaged, foreign or of a newer version.
+        MemoryError
+            If there is no room for it.
         """
-        return cls.serving(*storage.read(path, mmap))
+        return cls.serving(*storage.read(path, mmap, verify))
 
     @classmethod
     def serving(cls, settings: RecommenderSettings, state: State) -> Recommender:

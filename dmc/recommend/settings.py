@@ -18,7 +18,8 @@ from dmc.solver.loop import Callback
 Feedback = Literal["explicit", "implicit"]
 ModelName = Literal["bayes", "network"]
 OF_NETWORKS = ("depth", "l2", "validation_fraction", "device")  # no other model of ratings heeds them
-IN_FILES = ("rank", "feedback", "model", "depth", "l2", "validation_fraction", "ensemble", "intervals")
+OF_FITS = ("rank", "feedback", "model", "depth", "l2", "validation_fraction", "ensemble", "intervals")
+IN_FILES = (*OF_FITS, "random_state", "n_threads", "device", "verbose")
 
 
 @dataclass(frozen=True)
@@ -123,6 +124,12 @@ class RecommenderSettings:
         """What is called at each look: callbacks, and a progress bar if one is wanted."""
         return [*self.callbacks, *([Progress()] if self.verbose else [])]
 
+    def of_fit(self) -> dict[str, Any]:
+        """What is fitted, and not where, or who looks on."""
+        return {name: getattr(self, name) for name in OF_FITS}
+
     def for_file(self) -> dict[str, Any]:
-        """What a file keeps: how it was fitted, and not where, or who looked on."""
-        return {name: getattr(self, name) for name in IN_FILES}
+        """What a file keeps: all but callbacks, and a generator as the seed, for which it has None."""
+        seed = self.random_state
+        of_file = int(seed) if isinstance(seed, (int, np.integer)) else None
+        return {name: getattr(self, name) for name in IN_FILES} | {"random_state": of_file}

@@ -1,4 +1,4 @@
-"""What a recommender's file holds, and how one of any version becomes a recommender again."""
+"""A recommender in a file, and out of it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from dmc.recommend import list_ranking, models, shards
 from dmc.recommend.forgetting import no_ratings, nothing_of_nobody, without_users
 from dmc.recommend.intervals import Calibration
 from dmc.recommend.models import RatingModel
-from dmc.recommend.settings import OF_NETWORKS, RecommenderSettings
+from dmc.recommend.settings import RecommenderSettings
 from dmc.recommend.side_information import Encoding
 from dmc.recommend.state import FitInfo, Fitted, Lazy, Ranking, State, WithoutRatings
 from dmc.recommend.tables.vocabulary import Vocabulary
@@ -29,17 +29,6 @@ from dmc.solver.solution import Status
 Arrays = Mapping[str, NDArray[Any]]
 Numbers = dict[str, Any]  # what JSON holds of a model
 SERVED = ("columns", "weight", "mean", "noise", "range", "rank")  # of the state, as they are
-
-
-def _settings(found: Mapping[str, Any], info: FitInfo) -> RecommenderSettings:
-    """Those of a file; up to version 2 it did not name the model, and kept what a network would be trained with."""
-    known = dict(found)
-    if "model" not in known and known.get("feedback") != "implicit":
-        of_network = known["depth"] is not None or any("validation_rmse" in look for look in info.history)
-        known["model"] = "network" if of_network else "bayes"
-    if known.get("model") != "network":
-        known = {name: value for name, value in known.items() if name not in OF_NETWORKS}
-    return RecommenderSettings(**known).checked()
 
 
 def write(settings: RecommenderSettings, state: State, path: str | os.PathLike[str], *, ratings: bool) -> None:
@@ -84,51 +73,50 @@ def _made(ranking: Lazy[Ranking], path: str | os.PathLike[str], ratings: bool) -
         return None
 
 
-def read(path: str | os.PathLike[str] | Sequence[os.PathLike[str]], mmap: bool) -> tuple[RecommenderSettings, State]:
-    """Settings and state out of a file of any version, out of several of one model, or out of a folder of such; the
-    models stay there until they are asked for."""
+def read(
+    path: str | os.PathLike[str] | Sequence[os.PathLike[str]], mmap: bool = False, verify: bool = False
+) -> tuple[RecommenderSettings, State]:
+    """Settings and state out of a file, out of several of one model, or out of a folder of such; the models stay there
+    until they are asked for."""
     paths = [path] if isinstance(path, (str, os.PathLike)) else path
     if len(paths) == 1 and Path(paths[0]).is_dir():
         paths = [Path(paths[0]) / name for name in shards.listed(Path(paths[0]))]
     if len(paths) > 1 and mmap:
         raise ValueError(f"{path} is a folder of {len(paths)} files, which are not mapped as one; load it without mmap")
-    arrays, header = shards.load(paths) if len(paths) > 1 else model_file.load(paths[0], "Recommender", mmap=mmap)
-    info = FitInfo(Status[header["status"]], header["n_iter"], header["validation_rmse"], header.get("history", []))
-    settings = _settings(header["settings"], info)
-    numbers = header.get("models", header.get("members"))  # which they were called up to version 2
-    if numbers is None:  # version 1 kept neither models nor ratings, and served the network itself
-        served = _network_of_version_1(arrays, header["settings"]["depth"])
-    else:
-        served = Factors(arrays["left"], (), arrays["right"])
+    arrays, header = shards.load(paths, mmap=mmap, verify=verify)
+    with model_file.believed(paths[0]):
+        settings = RecommenderSettings(**header["settings"]).checked()
+    info = FitInfo(Status[header["status"]], header["n_iter"], header["validation_rmse"], header["history"])
+    served = Factors(arrays["left"], (), arrays["right"])
     users, items = Vocabulary(arrays["users"]), Vocabulary(arrays["items"])
     shape = (len(users), len(items))
     without = None if "seen.pointers" in arrays else _without_ratings(arrays, header, settings.kind, len(items))
     if without is None:
         seen = SparseIndex(arrays["seen.pointers"], arrays["seen.indices"])
-        fitted = Lazy(partial(_fitted, arrays, settings.kind, numbers or [], shape))
+        fitted = Lazy(partial(_fitted, arrays, settings.kind, header["models"], shape))
     else:
         seen, fitted = no_ratings(len(users)), Lazy(_refused)
     ranking: Lazy[Ranking] | None = None
-    if numbers and settings.feedback == "explicit" and header.get("ranked", True):
+    if settings.feedback == "explicit" and header.get("ranked", True):
         ranking = _ranking(arrays, header.get("ranking"), served, fitted)
     user, item, rating = header["columns"]
-    of_users, of_items = header.get("encodings", (None, None))
+    of_users, of_items = (of if of is None else Encoding.of(of) for of in header["encodings"])
     least, most = header["range"]
     state = State(
         columns=(user, item, rating),
-        weight=header.get("weight"),
+        weight=header["weight"],
         users=users,
         items=items,
-        encodings=(of_users and Encoding.of(of_users), of_items and Encoding.of(of_items)),
+        encodings=(of_users, of_items),
         mean=header["mean"],
         range=(least, most),
-        left=np.asarray(served.U),
-        right=np.asarray(served.V),
+        left=arrays["left"],
+        right=arrays["right"],
         seen=seen,
-        noise=header.get("noise", info.validation_rmse),
+        noise=header["noise"],
         rank=header["rank"],
         fit_info=info,
-        calibration=_calibration(arrays, (least, most)),
+        calibration=Calibration.from_arrays(_under(arrays, "intervals.")) if "intervals.scale" in arrays else None,
         fitted=fitted,
         ranking=ranking,
         without_ratings=without,
@@ -149,27 +137,9 @@ def _refused() -> Fitted:
     raise ValueError("the model was saved without its ratings, which this needs; load a file that was saved with them")
 
 
-def _network_of_version_1(arrays: Arrays, depth: int) -> Factors:
-    """The network itself, as it is multiplied; it had no row for those who are not known."""
-    U, V, *biases = (arrays[name] for name in ("U", "V", "row_bias", "column_bias"))
-    network = Factors(U, [arrays[f"cores.{i}"] for i in range(depth)], V)
-    network = network.truncate(min(network.width, len(U), len(V)))
-    U, V, *biases = (np.concatenate([a, np.zeros_like(a[:1])]) for a in (network.U, network.V, *biases))
-    served = Factors(U, (), V, *biases)
-    return Factors(served.left, (), served.right)
-
-
-def _calibration(arrays: Arrays, ends: tuple[float, float]) -> Calibration | None:
-    ours = _under(arrays, "intervals.")
-    if ours:
-        return Calibration.from_arrays(ours)
-    sizes = arrays.get("residuals", np.zeros(0))  # of versions whose bounds were as wide for every pair
-    return Calibration.of_sizes(sizes, ends) if len(sizes) else None
-
-
 def _ranking(arrays: Arrays, numbers: Numbers | None, served: Factors, fitted: Lazy[Fitted]) -> Lazy[Ranking]:
     if numbers is None:
-        return Lazy(partial(_ranked, served, fitted))  # of a version that had none
+        return Lazy(partial(_ranked, served, fitted))  # of a file that Ctrl-C left without
     return Lazy.of(list_ranking.from_arrays(_under(arrays, "ranking."), numbers, served, fitted))
 
 
@@ -179,26 +149,14 @@ def _ranked(served: Factors, fitted: Lazy[Fitted]) -> Ranking:
 
 
 def _fitted(arrays: Arrays, kind: str, numbers: list[Numbers], shape: tuple[int, int]) -> Fitted:
-    """The ratings and the models that a file holds.
-
-    Raises
-    ------
-    ValueError
-        If it is of a version that kept none.
-    """
-    if not numbers:
-        raise ValueError("the model file was written by a version of dmc that did not keep its ratings; fit it again")
+    """The ratings and the models that a file holds."""
     by_row = SparseIndex(arrays["seen.pointers"], arrays["seen.indices"])
     ratings = Observations.from_lines(by_row, arrays["ratings"], shape, arrays.get("weights"))
     return Fitted(ratings, _models(arrays, kind, numbers, ratings))
 
 
 def _models(arrays: Arrays, kind: str, numbers: list[Numbers], ratings: Observations) -> list[RatingModel]:
-    found: list[RatingModel] = []
-    for i, of_model in enumerate(numbers):
-        ours = _under(arrays, f"model.{i}.") or _under(arrays, f"member.{i}.")  # up to version 2
-        found.append(models.read(kind, ours, of_model, ratings))
-    return found
+    return [models.read(kind, _under(arrays, f"model.{i}."), of_one, ratings) for i, of_one in enumerate(numbers)]
 
 
 def _below(prefix: str, arrays: Arrays) -> dict[str, NDArray[Any]]:

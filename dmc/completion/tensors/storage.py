@@ -2,17 +2,34 @@
 
 from __future__ import annotations
 
+import math
 import os
 from typing import Any
 
 import numpy as np
 
-from dmc import __version__, model_file
+from dmc import __version__, _contents, model_file
+from dmc._contents import (
+    Array,
+    finite,
+    flag,
+    flags,
+    list_of,
+    measured,
+    one_of,
+    or_none,
+    products_with,
+    real,
+    record,
+    table_of,
+    text,
+    whole,
+)
 from dmc.completion.tensors.model import TensorModel, TubalModel, UnfoldedModel
 from dmc.factors import Factors
 from dmc.solver.solution import Status
 from dmc.tubal.slices import SliceFactors
-from dmc.tubal.transforms import FourierTube, OrthogonalTube, transform_of
+from dmc.tubal.transforms import NAMES, FourierTube, OrthogonalTube, transform_of
 
 KIND = "TensorCompletion"
 SETTINGS = (
@@ -20,6 +37,34 @@ SETTINGS = (
     *("n_threads", "verbose"),
 )
 NUMBERS = ("n_iter_", "history_", "held_out_rmse_", "candidate_errors_", "residual_rms_", "exact_")
+
+
+LARGEST = float(np.finfo(np.float64).max)
+HEADER = record(
+    {
+        "written_by": text,
+        "settings": record(
+            dict.fromkeys(SETTINGS, measured)
+            | {"n_threads": or_none(whole(1)), "random_state": or_none(whole(0, 10**1000))}
+        ),
+        "transform": one_of(*NAMES, None),
+        "numbers": record(
+            {
+                "n_iter_": whole(),
+                "history_": list_of(measured),
+                "held_out_rmse_": or_none(real(0, LARGEST, nan=True)),
+                "candidate_errors_": table_of(real(0, math.inf, nan=True)),
+                "residual_rms_": real(0, LARGEST, nan=True),
+                "exact_": flag,
+            }
+        ),
+        "status": one_of(*Status.__members__),
+        "shape": list_of(whole(1), 3),
+        "axis": whole(0, 2),
+        "tubal": one_of(None, "matrix", *NAMES),
+        "dtype": one_of("float32", "float64"),
+    }
+)
 
 
 def write(completion: Any, path: str | os.PathLike[str]) -> None:
@@ -73,15 +118,41 @@ def _unfolded(model: UnfoldedModel) -> dict[str, Any]:
 def read(kind: Any, path: str | os.PathLike[str]) -> Any:
     """A `TensorCompletion` out of a file."""
     arrays, header = model_file.load(path, KIND)
-    given = header["transform"] if header["transform"] is not None else arrays.get("transform", "dft")
-    completion = kind(**header["settings"], transform=given)
-    completion._seen = [arrays[f"seen.{axis}"].astype(bool) for axis in range(3)]
+    with model_file.believed(path):
+        HEADER("header", header)
+        _contents.check_arrays(arrays, _table(header))
+        model = _model(arrays, header)
+    completion = kind(**header["settings"], transform=header["transform"] or arrays["transform"])
+    completion._seen = [arrays[f"seen.{axis}"] for axis in range(3)]
     completion._dtype = np.dtype(header["dtype"])
-    completion._describe(_model(arrays, header))
+    completion._describe(model)
     for name, value in header["numbers"].items():
         setattr(completion, name, value)
     completion.status_ = Status[header["status"]]
     return completion
+
+
+def _table(header: dict[str, Any]) -> dict[str, Array]:
+    """The arrays of a model of this header."""
+    floats, shape, axis, tubal = "f4 f8", header["shape"], header["axis"], header["tubal"]
+    table = {f"seen.{i}": Array("b1", (shape[i],), (flags,)) for i in range(3)}
+    if header["transform"] is None:
+        table["transform"] = Array("f8", ("tube", "tube"), (finite,))
+    elif tubal == "matrix":
+        raise ValueError("it has no matrix for its transform")
+    first, second = (shape[i] for i in range(3) if i != axis)
+    if tubal is None:
+        return table | {
+            "U": Array(floats, (first * second, "width"), (finite,)),
+            "V": Array(floats, (shape[axis], "width"), (finite, products_with("U"))),
+            "row_bias": Array(floats, (first * second,), (finite,), optional=True),
+            "column_bias": Array(floats, (shape[axis],), (finite,), optional=True),
+        }
+    slices = shape[axis] // 2 + 1 if tubal == "dft" else shape[axis]
+    for part in ("", ".imaginary") if tubal == "dft" else ("",):
+        table[f"U{part}"] = Array(floats, (slices, first, "width"), (finite,))
+        table[f"V{part}"] = Array(floats, (slices, second, "width"), (finite, products_with(f"U{part}")))
+    return table
 
 
 def _model(arrays: dict[str, Any], header: dict[str, Any]) -> TensorModel:

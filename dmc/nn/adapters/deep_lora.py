@@ -6,10 +6,11 @@ import os
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Self
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
-from dmc import _checks
+from dmc import _checks, model_file
 from dmc.nn.adapters import starts, storage
 from dmc.nn.adapters.attachment import Attachment
 from dmc.nn.adapters.dense_layers import DenseLayer, check_ranks, chosen, dense_layers
@@ -333,7 +334,9 @@ class DeepLoRA:
             If numbers are not finite.
         """
         names = ("target_modules", "rank", "layers", "start", "scale", "alpha", "modules_to_save", "name")
-        storage.write(path, {name: getattr(self, name) for name in names}, self.updates, self._attached)
+        seed = int(self.seed) if isinstance(self.seed, (int, np.integer)) else None
+        settings = {name: getattr(self, name) for name in names} | {"seed": seed}
+        storage.write(path, settings, self.updates, self._attached)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], model: nn.Module, *, name: str | None = None) -> Self:
@@ -358,6 +361,8 @@ class DeepLoRA:
             If the layers' weights are others than those it was trained beside, or numbers are not finite.
         """
         file = storage.read(path)
+        with model_file.believed(path):
+            cls(**file.settings)  # refuses what no adapter has
         adapter = cls(**{**file.settings, "name": name or file.settings["name"]})
         model = adapter._to_attach_to(model)
         layers = dense_layers(model)

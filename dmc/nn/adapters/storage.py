@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,7 +13,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from dmc import model_file
+from dmc import _contents, model_file
+from dmc._contents import Array, any_of, list_of, or_none, real, record, table_of, text, whole
 from dmc._warn import warn
 from dmc.factors import Factors
 from dmc.nn.adapters.attachment import Attachment
@@ -24,6 +26,35 @@ SAMPLED = 16  # entries of each weight
 # Relative distance of the samples above which weights are others: half precision moves them by .004, fine-tuning of all
 # layers by a few hundredths, another pretraining by more than 1.
 OTHER_WEIGHTS = 0.3
+
+
+LARGEST = float(np.finfo(np.float64).max)
+HEADER = record(
+    {
+        "settings": record(
+            {
+                "target_modules": any_of(list_of(text), text),
+                "rank": whole(1),
+                "layers": whole(2),
+                "start": text,
+                "scale": real(0, LARGEST, above=True),
+                "alpha": or_none(real(0, LARGEST, above=True)),
+                "modules_to_save": list_of(text),
+                "name": text,
+            },
+            {"seed": or_none(whole(0, 10**1000))},
+        ),
+        "made_for": table_of(
+            record(
+                {
+                    "shape": list_of(whole(1), 2),
+                    "factors": whole(2),
+                    "sample": list_of(real(-math.inf, math.inf, nan=True), SAMPLED),
+                }
+            )
+        ),
+    }
+)
 
 
 @dataclass(frozen=True)
@@ -89,33 +120,42 @@ def read(path: str | os.PathLike[str]) -> AdapterFile:
         If it is no adapter's file, or its parts do not fit each other.
     """
     arrays, header = model_file.load(path, KIND)
-    try:
+    with model_file.believed(path):
+        HEADER("header", header)
         found = _parsed(str(path), arrays, header["settings"], header["made_for"])
-    except (KeyError, IndexError, TypeError, ValueError, ZeroDivisionError):
-        raise ValueError(f"{path} is damaged: its parts do not fit each other; save the adapter again") from None
     _tell_infinite(arrays, f"the adapter in {path}")
     return found
 
 
 def _parsed(path: str, arrays: dict[str, NDArray[Any]], settings: dict[str, Any], made_for: Any) -> AdapterFile:
-    rank = settings["rank"]
-    scaling = 1.0 if settings["alpha"] is None else settings["alpha"] / rank
-    shapes: dict[str, tuple[int, int]] = {}
-    updates, samples = {}, {}
+    if not made_for:
+        raise ValueError("it adapts no layer")
+    saved = {key: array for key, array in arrays.items() if key.endswith(".saved")}
+    factors = {key: array for key, array in arrays.items() if key not in saved}
+    _contents.check_arrays(factors, _table(settings["rank"], made_for, len(factors)))
+    scaling = 1.0 if settings["alpha"] is None else settings["alpha"] / settings["rank"]
+    updates = {}
     for name, of in made_for.items():
-        m, n = of["shape"]
-        U, *cores, Vt = (arrays[f"{name}.{k}"] for k in range(of["factors"]))
-        wanted = [(m, rank), *((rank, rank) for _ in cores), (rank, n)]
-        factors = (U, *cores, Vt)
-        fits = [factor.shape for factor in factors] == wanted and all(factor.dtype.kind == "f" for factor in factors)
-        if not fits or len(of["sample"]) != SAMPLED:
-            raise ValueError(name)
-        shapes[name], samples[name] = (m, n), of["sample"]
+        U, *cores, Vt = (factors[f"{name}.{k}"] for k in range(of["factors"]))
         updates[name] = LowRankUpdate(Factors(U, cores, Vt.T), scaling)
-    if not updates:
-        raise ValueError("no layers")
-    saved = {key.removesuffix(".saved"): array for key, array in arrays.items() if key.endswith(".saved")}
-    return AdapterFile(path, settings, shapes, samples, updates, saved)
+    shapes = {name: (of["shape"][0], of["shape"][1]) for name, of in made_for.items()}
+    samples = {name: of["sample"] for name, of in made_for.items()}
+    return AdapterFile(
+        path, settings, shapes, samples, updates, {key.removesuffix(".saved"): array for key, array in saved.items()}
+    )
+
+
+def _table(rank: int, made_for: Mapping[str, Any], n_arrays: int) -> dict[str, Array]:
+    """The factors of the updates of all layers."""
+    table: dict[str, Array] = {}
+    for name, of in made_for.items():
+        (m, n), last = of["shape"], of["factors"] - 1
+        if last >= n_arrays:
+            raise ValueError(f"it has {n_arrays} arrays, and {last + 1} factors for {name[:40]!r}")
+        for k in range(last + 1):
+            shape = m if k == 0 else rank, n if k == last else rank
+            table[f"{name}.{k}"] = Array("f2 f4 f8", shape)
+    return table
 
 
 def check_model(file: AdapterFile, model: nn.Module, layers: Mapping[str, DenseLayer]) -> None:

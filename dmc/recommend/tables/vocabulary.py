@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dmc import _checks
+from dmc._text_arrays import ends_with_nul, is_text, text_array
 from dmc._warn import warn
 
-MAX_LETTERS = 1 << 30  # of all ids of a table together, each taking the room of the longest
 DIGITS = 18  # as many as always fit into int64
 WHOLE = re.compile("0|-?[1-9][0-9]*", re.ASCII)  # a number as it is written
 PART = 1 << 20  # entries looked at together: what is made of them on the way stays in the caches
@@ -28,7 +28,8 @@ class Vocabulary:
     Attributes
     ----------
     ids : (known,) int64 or text
-        Sorted; ids[i] stands at position i.
+        Sorted; ids[i] stands at position i. Text is of dtype object, where a few ids are very long: see
+        `dmc._text_arrays.text_array`.
     """
 
     ids: NDArray[Any]
@@ -39,10 +40,10 @@ class Vocabulary:
     @classmethod
     def learn(cls, ids: NDArray[Any]) -> tuple[Vocabulary, NDArray[Any]]:
         """The vocabulary of the ids that occur, and (entries,) the position of each; int32 while they fit."""
-        if ids.dtype.kind != "U":
+        if not is_text(ids):
             return cls._learn_numbers(ids)
         given = ids.tolist()  # text: hashing all of it and sorting what differs is quicker than sorting all of it
-        known = np.sort(np.asarray(list(set(given)), dtype=str))
+        known = np.sort(text_array(list(set(given))))
         number = {id: position for position, id in enumerate(known.tolist())}
         return cls(known), np.fromiter(map(number.__getitem__, given), _checks.index_dtype(len(known)), len(given))
 
@@ -66,17 +67,20 @@ class Vocabulary:
     def extended(self, ids: NDArray[Any]) -> tuple[Vocabulary, NDArray[Any], NDArray[Any]]:
         """The vocabulary of these and more ids; the new position of each known id, and that of each of `ids`."""
         known, more = self.ids, ids
-        if (known.dtype.kind == "U") != (more.dtype.kind == "U"):
-            known, more = known.astype(str), more.astype(str)
-        whole, positions = Vocabulary.learn(np.concatenate([known, more]))
+        if is_text(known) != is_text(more):
+            known, more = (of if is_text(of) else of.astype(str) for of in (known, more))
+        if known.dtype.kind != more.dtype.kind or known.dtype.itemsize != more.dtype.itemsize:
+            whole, positions = Vocabulary.learn(text_array([*known.tolist(), *more.tolist()]))
+        else:
+            whole, positions = Vocabulary.learn(np.concatenate([known, more]))
         return whole, positions[: len(known)], positions[len(known) :]
 
     def positions(self, ids: Any, name: str = "ids") -> NDArray[np.int64]:
         """(entries,) the position of each id; −1 for one that is not known. 7 and "7" are the same id."""
         wanted = as_ids(as_column(ids, name), name)
-        if wanted.dtype.kind != "U":
-            return self._places(wanted if self.ids.dtype.kind != "U" else wanted.astype(str))
-        if self.ids.dtype.kind == "U":
+        if not is_text(wanted):
+            return self._places(wanted.astype(str) if is_text(self.ids) else wanted)
+        if is_text(self.ids):
             return self._places(wanted)
         found = np.full(len(wanted), -1)  # a service is asked for "abc" where all ids are numbers
         numbers = {i: int(id) for i, id in enumerate(wanted.tolist()) if len(id) <= 20 and WHOLE.fullmatch(id)}
@@ -88,8 +92,11 @@ class Vocabulary:
         """(entries,) where ids of the vocabulary's own kind stand; −1 for one that is not known."""
         if len(self.ids) == 0:  # as those of the users of a process that has none
             return np.full(len(wanted), -1)
-        places = np.minimum(np.searchsorted(self.ids, wanted), len(self.ids) - 1)
-        return np.where(self.ids[places] == wanted, places, -1)
+        narrow = wanted
+        if self.ids.dtype.kind == "U" and wanted.dtype != self.ids.dtype:
+            narrow = wanted.astype(self.ids.dtype)  # not the reverse: a long one would widen all that are known
+        places = np.minimum(np.searchsorted(self.ids, narrow), len(self.ids) - 1)
+        return np.where((self.ids[places] == narrow) & (narrow == wanted), places, -1)
 
     def lines(self, ids: Any, name: str = "ids") -> NDArray[np.int64]:
         """The name that `positions` had."""
@@ -104,12 +111,7 @@ def as_ids(values: NDArray[Any], name: str) -> NDArray[Any]:
     if values.dtype.kind in "iub" and (values.dtype != np.uint64 or not len(values) or int(values.max()) < 1 << 63):
         return values.astype(np.int64, copy=False)
     if values.dtype.kind == "O" and set(map(type, values)) == {str}:
-        longest = max(values, key=len)
-        if len(longest) * len(values) > MAX_LETTERS:  # an array of text gives each the room of the longest
-            raise ValueError(
-                f"column {name!r} holds an id of {len(longest):,} letters ({longest[:20]!r}…); shorten the long ones"
-            )
-        values = values.astype(str)
+        return _canonical(_of_texts(values.tolist(), name))
     if values.dtype.kind == "f":
         refuse(np.isnan(values), "missing", name)
         refuse(np.isinf(values), "infinite", name)
@@ -118,8 +120,18 @@ def as_ids(values: NDArray[Any], name: str) -> NDArray[Any]:
         refuse(np.asarray([_is_infinite(value) for value in values], dtype=bool), "infinite", name)
     if values.dtype.kind == "f" and (values == np.floor(values)).all() and (abs(values) < 2.0**63).all():
         return values.astype(np.int64)
-    text = values if values.dtype.kind == "U" else np.asarray([_as_text(value) for value in values], dtype=str)
-    return _canonical(text)
+    return _canonical(values if values.dtype.kind == "U" else _of_texts([_as_text(value) for value in values], name))
+
+
+def _of_texts(texts: Sequence[str], name: str) -> NDArray[Any]:
+    """Text of a column of ids, none of which NumPy would cut short."""
+    found = text_array(texts)
+    if found.dtype.kind == "O" and ends_with_nul(texts):
+        row, id = next((row, id) for row, id in enumerate(texts) if id.endswith("\0"))
+        raise ValueError(
+            f"column {name!r} holds the id {id[-20:]!r} in row {row}, which ends with a NUL character; leave that out"
+        )
+    return found
 
 
 def parts(count: int) -> Iterator[slice]:
@@ -138,6 +150,8 @@ def refuse(wrong: NDArray[np.bool_], how: str, name: str) -> None:
 
 def _canonical(text: NDArray[Any]) -> NDArray[Any]:
     """Texts that came as text or as floats: whole numbers if all are; "7.0" is 7, as pandas writes ids with gaps."""
+    if text.dtype.kind == "O":  # of which one is longer than any number
+        return text_array([id[:-2] if id.endswith(".0") and WHOLE.fullmatch(id[:-2]) else id for id in text.tolist()])
     numbers = whole_numbers(text)
     if numbers is not None:
         return numbers
@@ -191,7 +205,7 @@ def whole_numbers(text: NDArray[Any]) -> NDArray[np.int64] | None:
         letters = np.where(negative[:, None], unsigned, letters)
     length = (letters != 0).sum(axis=1)
     if length.max() > DIGITS:
-        return _long_whole_numbers(text)
+        return _long_whole_numbers(text) if length.max() <= DIGITS + 1 else None
     digits = letters - np.uint32(ord("0"))  # anything else wraps around to far above 9
     leading_zero = (digits[:, 0] == 0) & ((length > 1) | negative)
     if (length == 0).any() or leading_zero.any():
@@ -253,6 +267,8 @@ def as_column(values: Any, name: str) -> NDArray[Any]:
     """An array of what was given for a column, whole numbers exact."""
     if isinstance(values, (list, tuple)):
         kinds = set(map(type, values))
+        if kinds == {str}:
+            return text_array(values)
         if (str in kinds and len(kinds) > 1 and not kinds & {list, tuple}) or any(
             isinstance(v, int) and abs(v) > 2**53 for v in values
         ):
