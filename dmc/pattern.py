@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
 from mmap import mmap
 from typing import Any, NamedTuple
 
@@ -15,6 +14,7 @@ from scipy import sparse
 from dmc import _arrays, _checks, _extensions
 from dmc._arrays import Array, Device
 from dmc._extensions import Entries
+from dmc._locks import cached_property
 
 
 class SparseIndex(NamedTuple):
