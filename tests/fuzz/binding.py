@@ -83,7 +83,7 @@ def changed(rng: np.random.Generator, value: Any, others: list[Any]) -> Any:
     if isinstance(value, list) and value and rng.random() < 0.8:
         place = int(rng.integers(len(value)))
         return [*value[:place], changed(rng, value[place], others), *value[place + 1 :]]
-    if isinstance(value, Array):
+    if type(value) is Array and value.ndim and value.dtype.kind in "biuf":  # or it has been changed before
         return CHANGES[rng.integers(len(CHANGES))](rng, value)
     if isinstance(value, slice):
         return SLICES[rng.integers(len(SLICES))]
