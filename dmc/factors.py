@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
 from typing import Protocol
 
 import array_api_compat
@@ -13,6 +12,7 @@ from numpy.typing import ArrayLike
 
 from dmc import _arrays, _checks, _extensions
 from dmc._arrays import Array as Array, Device
+from dmc._locks import cached_property
 from dmc.pattern import plain
 
 __all__ = ["Array", "Factors"]

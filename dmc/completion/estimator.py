@@ -20,6 +20,7 @@ from dmc.completion import imputation, storage, tuning
 from dmc.completion.findings import Findings, of_ending
 from dmc.completion.fit import fit_repeated
 from dmc.completion.model import in_units
+from dmc.completion.one_fit import of_one_fit
 from dmc.completion.phases import Phases, identity
 from dmc.completion.queries import CompletionQueries
 from dmc.completion.results import Selected, Settings, filled, rms, rms_of_columns
@@ -301,6 +302,7 @@ class MatrixCompletion(CompletionQueries):
         """`fit`, then `transform` of the same matrix."""
         return self.fit(X, mask=mask, sample_weight=sample_weight, weights=weights).transform(X, mask=mask)
 
+    @of_one_fit
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the fitted model to a file (safetensors, no pickle); it appears whole or not at all.
 

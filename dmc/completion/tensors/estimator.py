@@ -17,6 +17,7 @@ from sklearn.utils.validation import check_is_fitted
 from dmc import _arrays, _checks, kernels
 from dmc._keeper import keeper_among
 from dmc.completion.findings import of_ending
+from dmc.completion.one_fit import of_one_fit
 from dmc.completion.phases import identity
 from dmc.completion.results import rms
 from dmc.completion.tensors import findings, storage
@@ -311,6 +312,7 @@ class TensorCompletion(BaseEstimator):
 
     history_: list[Record]
 
+    @of_one_fit
     def predict(self, i: ArrayLike, j: ArrayLike, t: ArrayLike) -> NDArray[Any]:
         """Predicted values at positions along the three axes.
 
@@ -336,6 +338,7 @@ class TensorCompletion(BaseEstimator):
         _checks.same_length(i=where[0], j=where[1], t=where[2])
         return self._clipped(self._model.at(where))
 
+    @of_one_fit
     def complete(self, unknown: float | None = None) -> NDArray[Any]:
         """The fitted tensor X̂ at every position, observed ones included.
 
@@ -365,6 +368,7 @@ class TensorCompletion(BaseEstimator):
         values, observed = read_tensor(_host(X), _host(mask), self.missing_values)
         return np.where(observed, values, completed).astype(self._dtype, copy=False)
 
+    @of_one_fit
     def score(self, X: Any, y: None = None, *, mask: Any = None) -> float:
         """Minus the root mean squared error at the observed entries of a tensor, in the data's units; higher is better.
 
@@ -383,6 +387,7 @@ class TensorCompletion(BaseEstimator):
             raise ValueError(f"X has shape {values.shape} and the fitted tensor {self._model.shape}; give one like it")
         return -rms(self._clipped(self._model.at(np.nonzero(observed))) - values[observed])
 
+    @of_one_fit
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the fitted model to a file (safetensors, no pickle); it appears whole or not at all.
 
