@@ -77,7 +77,7 @@ Array<Real> product_at(const Array<Real>& left, const Array<Real>& right, const 
     Array<Real> out(rows.size());
     Real* p = out.mutable_data();
     {
-        py::gil_scoped_release release;
+        const dmc::Unlocked unlocked;
         dmc::product_at(a, b, r, c, rows.size(), p, n_threads);
     }
     return out;
@@ -91,12 +91,13 @@ py::tuple top_n(const Array<Real>& left, const Array<Real>& right, std::int64_t 
     if (n < 1) refuse("n is " + std::to_string(n) + "; it has to be at least 1");
     const auto excluded = check_excluded(first, last, indices, a.lines, b.lines);
     const auto candidates = check_among(among, b.lines);
+    n = std::min(n, candidates.count);
     Array<std::int64_t> columns({a.lines, n});
     Array<Real> scores({a.lines, n});
     std::int64_t* c = columns.mutable_data();
     Real* s = scores.mutable_data();
     {
-        py::gil_scoped_release release;
+        const dmc::Unlocked unlocked;
         dmc::top_n(a, b, excluded, candidates, n, c, s, n_threads);
     }
     return py::make_tuple(columns, scores);
@@ -111,7 +112,8 @@ void define(py::module_& m) {
         "top_n", &top_n<Real, Index>, py::arg("left").noconvert(), py::arg("right").noconvert(), py::arg("n"),
         py::arg("first").noconvert(), py::arg("last").noconvert(), py::arg("indices").noconvert(),
         py::arg("among").noconvert() = py::none(), py::arg("n_threads") = 0,
-        "(columns, scores): for each line of left the n columns of largest score, without indices[first:last] of it.");
+        "(columns, scores): for each line of left the n columns of largest score, without indices[first:last] of it. Of "
+        "fewer than n columns all.");
 }
 
 }  // namespace

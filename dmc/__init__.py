@@ -1,5 +1,14 @@
 """dmc: compressed deep matrix completion. Public names load on first use (PEP 562); __init__.pyi lists them."""
 
+import sys
+
+# The program itself, as `python -m dmc` or by its name: Ctrl-C is to end it without a traceback while it starts, too.
+if (sys.argv[:1] == ["-m"] and "dmc" in sys.orig_argv) or sys.argv[:1] == [f"{sys.prefix}/bin/dmc"]:
+    import signal
+
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+
 import importlib
 
 import lazy_loader

@@ -69,8 +69,10 @@ def as_float(values: object, name: str) -> NDArray[Any]:
         raise ValueError(f"{name} has rows of different lengths; give as many values in each") from None
     if array.dtype.kind in "OUS":
         try:
+            if _holds_other_numerals(array):
+                raise ValueError
             return np.asarray(array, dtype=np.float64)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             bad = next((v for v in array.ravel().tolist() if not is_number(v)), None)
             raise TypeError(f"{name} holds {bad!r}, which is not a number; convert or drop it first") from None
     if array.dtype.kind not in "fiub":
@@ -80,11 +82,29 @@ def as_float(values: object, name: str) -> NDArray[Any]:
     return array.astype(np.float64, copy=False)
 
 
+def _holds_other_numerals(array: NDArray[Any]) -> bool:
+    """Whether a text in it can be no number but to Python's `float`."""
+    if array.dtype.kind == "O":
+        return any(isinstance(v, (str, bytes)) and not _is_plain(v) for v in array.ravel().tolist())
+    if array.dtype.itemsize == 0 or array.size == 0:
+        return False
+    flat: NDArray[Any] = np.ascontiguousarray(array).reshape(-1)
+    letters: NDArray[Any] = flat.view(np.uint32 if array.dtype.kind == "U" else np.uint8)
+    return bool(((letters > 127) | (letters == ord("_"))).any())
+
+
+def _is_plain(text: str | bytes) -> bool:
+    return text.isascii() and (b"_" if isinstance(text, bytes) else "_") not in text  # type: ignore[operator]
+
+
 def is_number(value: Any) -> bool:
-    """Whether it can be read as a number."""
+    """Whether it can be read as a number: in text, with the digits 0 to 9, and none of Python's underscores between
+    them, as all programs read it."""
+    if isinstance(value, (str, bytes)) and not _is_plain(value):
+        return False
     try:
         float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return False
     return True
 

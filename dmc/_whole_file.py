@@ -29,6 +29,7 @@ DAY = 86_400.0  # seconds after which nobody on another machine, whose locks may
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
 _CREATE |= getattr(os, "O_BINARY", 0)
 _ACCESS_LIST = "system.posix_acl_access"
+_DEVICE = "{} is a device or a pipe, which would be replaced; give the path of a file"
 _FULL = {
     errno.ENOSPC: "the disk is full",
     errno.EDQUOT: "the disk quota is used up",
@@ -79,14 +80,13 @@ def whole_file(path: AnyPath) -> Iterator[BinaryIO]:
             raise OSError(f"{shown} cannot be written, as each temporary file beside it is removed at once")
         remove_leftovers(os.path.dirname(target), os.path.basename(target))
         file = open(raw.fileno(), "wb", closefd=False)  # noqa: SIM115, as it is closed without what it buffers below
-        try:
-            yield file
-        except OSError as error:
-            if error.errno not in _FULL or error.filename is not None:
-                raise
-            raise _worded(error, shown) from None
+        yield file
         if os.getpid() == owner:
             _put(file, raw, temporary, target, old, shown)
+    except OSError as error:
+        if error.errno not in _FULL or error.filename is not None:
+            raise
+        raise _worded(error, shown) from None
     finally:
         try:
             _end(raw, file, temporary, owner)
@@ -114,6 +114,15 @@ def _close(raw: BinaryIO | None, file: BinaryIO | None) -> None:
 # --- what a path names
 
 
+def refuse_unwritable(path: AnyPath) -> None:
+    """Raise what `whole_file` would, as far as can be told without writing: before the work and not after it."""
+    shown, target = readable(path), resolved(path)
+    replaceable(target, shown)
+    folder = os.path.dirname(target)
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise _worded(PermissionError(errno.EACCES, os.strerror(errno.EACCES)), shown, folder)
+
+
 def readable(path: AnyPath) -> str:
     """A path as it stands in a sentence: in quotes, if it holds what is no printable text."""
     text = os.fsdecode(path)
@@ -128,8 +137,11 @@ def resolved(path: AnyPath) -> str:
     if "\0" in text:
         raise ValueError(f"the path {text!r} holds a null byte, which no file's name can; give another")
     if text.endswith(("/", os.sep)):
-        raise _told(OSError(errno.EISDIR, ""), f"{readable(path)} is a folder; give the path of a file")
-    return os.path.realpath(text)
+        raise in_a_sentence(OSError(errno.EISDIR, ""), f"{readable(path)} is a folder; give the path of a file")
+    target = os.path.realpath(text)
+    if os.path.exists(text) and not os.path.lexists(target):  # /dev/stdout, as a pipe
+        raise ValueError(_DEVICE.format(readable(path)))
+    return target
 
 
 def replaceable(target: str, shown: str) -> os.stat_result | None:
@@ -141,16 +153,17 @@ def replaceable(target: str, shown: str) -> os.stat_result | None:
             return None
         raise _no_folder(target, shown) from None
     except NotADirectoryError as error:
-        raise _told(error, f"{shown} cannot be written, as {readable(_file_above(target))} is no folder") from None
+        told = f"{shown} cannot be written, as {readable(_file_above(target))} is no folder; give another path"
+        raise in_a_sentence(error, told) from None
     except OSError as error:
         raise _worded(error, shown) from None
     if stat.S_ISREG(old.st_mode):
         return old
     if stat.S_ISDIR(old.st_mode):
-        raise _told(OSError(errno.EISDIR, ""), f"{shown} is a folder; give the path of a file")
+        raise in_a_sentence(OSError(errno.EISDIR, ""), f"{shown} is a folder; give the path of a file")
     if stat.S_ISLNK(old.st_mode):  # followed as far as there was something to follow
-        raise _told(OSError(errno.ELOOP, ""), f"{shown} is a link that leads back to itself; remove it")
-    raise ValueError(f"{shown} is a device or a pipe, which would be replaced; give the path of a file")
+        raise in_a_sentence(OSError(errno.ELOOP, ""), f"{shown} is a link that leads back to itself; remove it")
+    raise ValueError(_DEVICE.format(shown))
 
 
 def _file_above(target: str) -> str:
@@ -160,6 +173,9 @@ def _file_above(target: str) -> str:
 
 def _no_folder(target: str, shown: str) -> OSError:
     folder, name = map(readable, os.path.split(target))
+    given = os.path.dirname(shown)
+    if given and shown[0] not in "'\"" and not os.path.isdir(given):  # else it is a link that leads there
+        folder = given
     missing = f"there is no folder {folder}"
     if os.path.isdir(os.path.dirname(target)):  # one such as /proc
         told = f"no file can be made in {folder}, which saving {shown} needs; give another path"
@@ -167,10 +183,16 @@ def _no_folder(target: str, shown: str) -> OSError:
         told = f"{missing}: only a shell replaces the ~ of {shown}; give the path in full"
     else:
         told = f"{missing} to save {name} in; make it first"
-    return _told(OSError(errno.ENOENT, ""), told)
+    return in_a_sentence(OSError(errno.ENOENT, ""), told)
 
 
 # --- the temporary file
+
+
+def beside(path: AnyPath, purpose: str) -> str:
+    """The path of a file of our own beside what a path names, for a purpose ("lock"): short, whatever the name is."""
+    folder, name = os.path.split(resolved(path))
+    return os.path.join(folder, f".dmc-{_digest(name)}.{purpose}")
 
 
 def _name(target: str) -> str:
@@ -258,21 +280,21 @@ def _remove_unless_locked(temporary: str) -> None:
 
 
 def _put(file: BinaryIO, raw: BinaryIO, temporary: str, target: str, old: os.stat_result | None, shown: str) -> None:
+    old = replaceable(target, shown) or old  # others may have changed it meanwhile
     try:
         if not file.closed:
             file.flush()
-    except OSError as error:
-        raise _worded(error, shown) from None
-    old = replaceable(target, shown) or old  # others may have changed it meanwhile
-    try:
         if old is not None and hasattr(os, "fchown"):
             _keep_access(raw.fileno(), target, old)
         _sync(raw.fileno())
         if fcntl is None:
             _close(raw, file)
         os.replace(temporary, target)
-    except FileNotFoundError:
-        raise _no_folder(target, shown) from None
+    except FileNotFoundError as error:
+        if not os.path.isdir(os.path.dirname(target)):
+            raise _no_folder(target, shown) from None
+        told = f"somebody has removed the temporary file of {shown} while it was written; save it again"
+        raise in_a_sentence(error, told) from None
     except OSError as error:
         raise _worded(error, shown) from None
     _sync_folder(os.path.dirname(target), shown)
@@ -313,7 +335,7 @@ def _sync_folder(folder: str, shown: str) -> None:
     try:
         _sync(descriptor)
     except OSError as error:
-        raise _told(error, f"{shown} is in place, but the disk does not confirm it ({_reason(error)})") from None
+        raise in_a_sentence(error, f"{shown} is in place, but the disk does not confirm it ({reason(error)})") from None
     finally:
         os.close(descriptor)
 
@@ -323,23 +345,25 @@ def _sync_folder(folder: str, shown: str) -> None:
 
 def _worded(error: OSError, shown: str, folder: str | None = None) -> OSError:
     """The same error in a sentence with the path; `folder` is one in which no file could be made."""
+    stays = "what was there stays"
     if error.errno in _FULL:
-        reason = _FULL[error.errno]
-        return _told(
-            error, f"{reason}: {shown} is not written, and what was there stays; make room, or give another path"
+        return in_a_sentence(
+            error, f"{_FULL[error.errno]}: {shown} is not written, and {stays}; make room, or give another path"
         )
     if folder is not None and error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-        where = f"the folder {readable(folder)} cannot be written to ({_reason(error)})"
-        return _told(error, f"{where}, which saving {shown} needs; give another path")
-    return _told(error, f"{shown} cannot be written ({_reason(error)}), and what was there stays; give another path")
+        where = f"the folder {readable(folder)} cannot be written to ({reason(error)})"
+        return in_a_sentence(error, f"{where}, which saving {shown} needs; give another path")
+    told = f"{shown} cannot be written ({reason(error)}), and {stays}; give another path"
+    return in_a_sentence(error, told)
 
 
-def _reason(error: OSError) -> str:
-    text = error.strerror or str(error)
+def reason(error: OSError) -> str:
+    """What the system says of it: without a path, and to stand in brackets."""
+    text = os.strerror(error.errno) if error.errno else str(error)
     return f"{text[:1].lower()}{text[1:]}"
 
 
-def _told(error: OSError, sentence: str) -> OSError:
+def in_a_sentence(error: OSError, sentence: str) -> OSError:
     """An error of the same class and number whose text is the sentence alone."""
     told = type(error)(sentence)
     told.errno = error.errno

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
 from typing import Protocol
 
 import array_api_compat
@@ -13,6 +12,7 @@ from numpy.typing import ArrayLike
 
 from dmc import _arrays, _checks, _extensions
 from dmc._arrays import Array as Array, Device
+from dmc._locks import cached_property
 from dmc.pattern import plain
 
 __all__ = ["Array", "Factors"]
@@ -217,7 +217,7 @@ class Factors:
         rows : (asked,) integers
             Zero-based positions, in any order.
         n : int
-            Columns for each row.
+            Columns for each row; more than count are not looked for.
         exclude : SparseIndex, optional
             Columns left out of each row of the matrix: ``indptr`` (rows + 1,), and ``indices`` that ascend within a
             row. Those that were observed are ``observations.pattern.by_row``.
@@ -227,8 +227,8 @@ class Factors:
         Returns
         -------
         columns : (asked, n) int64, scores : (asked, n) float
-            Best first, of equal ones the lower column first; −1 and NaN where no column is left. Values that are NaN do
-            not count. NumPy arrays, whatever the factors are.
+            Best first, of equal ones the lower column first; −1 and NaN where no column is left, and fewer than n if no
+            more columns count. Values that are NaN do not count. NumPy arrays, whatever the factors are.
 
         Raises
         ------
@@ -237,6 +237,10 @@ class Factors:
         """
         m, columns = self.shape
         rows, n = _checks.indices(rows, m, "row"), _checks.integer(n, "n", 1)
+        if among is not None:
+            among = _checks.indices(among, columns, "column").astype(np.int64)
+            among = among if (np.diff(among) > 0).all() else np.unique(among)
+        n = min(n, max(columns if among is None else len(among), 1))
         size = len(rows) * n * (8 + self.U.itemsize)
         _checks.memory(size, f"the {n:,} best of {_checks.count(len(rows), 'row')}", "ask for fewer")
         row_bias = None if self.row_bias is None else self.row_bias[rows]
@@ -244,9 +248,6 @@ class Factors:
         left, right = (_arrays.place(a, None) for a in (asked.left, asked.right))
         kind = np.result_type(left, right, np.float32)
         left, right = plain(left, dtype=kind), plain(right, dtype=kind)
-        if among is not None:
-            among = _checks.indices(among, columns, "column").astype(np.int64)
-            among = among if (np.diff(among) > 0).all() else np.unique(among)
         first = last = np.zeros(len(rows), np.int64)
         excluded = np.zeros(0, np.int32)
         if exclude is not None:
@@ -364,6 +365,7 @@ def _top_n(
 ) -> tuple[Array, Array]:
     """What the compiled core does, in chunks of rows."""
     _checks.indices(excluded, len(right), "column")
+    n = min(n, len(right) if among is None else len(among))
     columns = np.full((len(left), n), -1)
     best = np.full((len(left), n), np.nan, left.dtype)
     chunk = max(1, SCORES // max(len(right), 1))

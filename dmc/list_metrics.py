@@ -95,7 +95,8 @@ def gains(
     gain : (users, places) float64
         The grade of the item in each place; 0 where it is not relevant or there is none.
     ideal : (users, n) float64
-        The user's highest grades, highest first; 0 where there are no more.
+        The user's highest grades, highest first; 0 where there are no more. If nobody has n, fewer columns, the last
+        of which is 0.
 
     Raises
     ------
@@ -115,6 +116,7 @@ def gains(
     gain[placed.rows, placed.places] = np.where(placed.wanted >= 0, best[placed.wanted], 0)
     order = np.lexsort((-best, placed.owners))
     places = _places(placed.owners[order], len(placed.n_relevant))
+    n = min(n, int(placed.n_relevant.max()) + 1)  # as far as there is anything
     ideal, first = np.zeros((len(placed.n_relevant), n)), places < n
     ideal[placed.owners[order][first], places[first]] = best[order][first]
     return gain, ideal
@@ -181,8 +183,9 @@ def ndcg(hit: ArrayLike, n_relevant: ArrayLike, n: int = 10) -> NDArray[np.float
     and Kekäläinen, 2002), which has min(n, relevant items) of them. Parameters and errors are those of `precision`.
     """
     hit, n_relevant = _ranked(hit, n_relevant, n)
-    worth = _discount(n)
-    best = np.cumsum(worth)[np.minimum(n_relevant, n) - 1]
+    counting = np.minimum(n_relevant, n)
+    worth = _discount(max(int(counting.max()), hit.shape[1]))
+    best = np.cumsum(worth)[counting - 1]
     return hit @ worth[: hit.shape[1]] / best
 
 
@@ -210,7 +213,7 @@ def graded_ndcg(gain: ArrayLike, ideal: ArrayLike, n: int = 10, exponential: boo
     ----------
     gain : (users, places) float
     ideal : (users, at least n) float
-        Both from `gains`.
+        Both from `gains`; fewer columns, if the last is 0.
     n : int
         Places that count.
     exponential : bool
@@ -222,7 +225,7 @@ def graded_ndcg(gain: ArrayLike, ideal: ArrayLike, n: int = 10, exponential: boo
     """
     n = _checks.integer(n, "n", 1)
     gain, ideal = (_checks.as_float(a, name).astype(np.float64) for a, name in ((gain, "gain"), (ideal, "ideal")))
-    if gain.ndim != 2 or ideal.ndim != 2 or len(gain) != len(ideal) or len(gain) == 0 or ideal.shape[1] < n:
+    if gain.ndim != 2 or ideal.ndim != 2 or len(gain) != len(ideal) or len(gain) == 0 or _ends_early(ideal, n):
         raise ValueError(
             f"gain has shape {gain.shape} and ideal {ideal.shape}; give (users, places) and (users, {n} or more), of "
             f"at least one user, as dmc.metrics.gains does with n={n}"
@@ -233,8 +236,8 @@ def graded_ndcg(gain: ArrayLike, ideal: ArrayLike, n: int = 10, exponential: boo
     gain, ideal = gain[:, :n], ideal[:, :n]
     if exponential:  # over 2^highest, which cancels out and would overflow
         gain, ideal = (np.exp2(g - highest) * -np.expm1(-g * math.log(2)) for g in (gain, ideal))
-    worth = _discount(n)
-    return gain @ worth[: gain.shape[1]] / (ideal @ worth)
+    worth = _discount(max(gain.shape[1], ideal.shape[1]))
+    return gain @ worth[: gain.shape[1]] / (ideal @ worth[: ideal.shape[1]])
 
 
 @Averaged
@@ -348,6 +351,12 @@ def _places(rows: NDArray[np.int64], n_rows: int) -> NDArray[np.int64]:
 def _discount(n: int) -> NDArray[np.float64]:
     """(n,) what a hit in each place is worth."""
     return 1 / np.log2(np.arange(n) + 2)
+
+
+def _ends_early(ideal: NDArray[np.float64], n: int) -> bool:
+    """Whether grades that count may be missing: there are fewer than n, and the last is not 0 for all."""
+    places = ideal.shape[1]
+    return places < n and (places == 0 or bool(ideal[:, -1].any()))
 
 
 def _ranked(hit: ArrayLike, n_relevant: ArrayLike, n: int) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:

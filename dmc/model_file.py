@@ -301,28 +301,3 @@ def _text(name: str, letters: NDArray[Any], ends: NDArray[Any]) -> NDArray[Any]:
     return text_array(
         [whole[a:b].decode("utf-8", "surrogateescape") for a, b in zip([0, *places], places, strict=False)]
     )
-
-
-def export(
-    folder: str | os.PathLike[str], format: str, tables: Mapping[str, tuple[NDArray[Any], NDArray[Any]]]
-) -> list[Path]:
-    """Write ids and vectors by name for other programs: NumPy's files, or Parquet with columns "id" and "vector"."""
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    written = []
-    for name, (ids, vectors) in tables.items():
-        if format == "npy":
-            files = {folder / f"{name}s.npy": ids, folder / f"{name}_factors.npy": vectors}
-            for path, array in files.items():
-                np.save(path, array)
-            written += list(files)
-            continue
-        try:
-            import pyarrow as pa
-            from pyarrow import parquet
-        except ImportError:
-            raise ImportError("Parquet needs pyarrow, which is not installed; run: pip install pyarrow") from None
-        vector = pa.FixedSizeListArray.from_arrays(pa.array(np.ascontiguousarray(vectors).ravel()), vectors.shape[1])
-        written.append(folder / f"{name}s.parquet")
-        parquet.write_table(pa.table({"id": pa.array(ids.tolist()), "vector": vector}), written[-1])
-    return written

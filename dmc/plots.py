@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from dmc._whole_file import whole_file
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.axis import Axis
@@ -83,7 +85,7 @@ def panels(diagrams: Sequence[Panel], path: str | os.PathLike[str], columns: int
     ----------
     diagrams : sequence of Panel
     path : path
-        Its suffix says the format (.png, .pdf, .svg).
+        Its suffix says the format (.png, .pdf, .svg). The file appears whole or not at all.
     columns : int, optional
         Diagrams in a row; left out: all of them.
 
@@ -100,7 +102,7 @@ def panels(diagrams: Sequence[Panel], path: str | os.PathLike[str], columns: int
         _draw(axes, panel)
     for axes in places[len(diagrams) :]:
         axes.set_axis_off()
-    figure.savefig(path)
+    _save(figure, path)
 
 
 def pictures(images: Mapping[str, ArrayLike], path: str | os.PathLike[str]) -> None:
@@ -111,7 +113,7 @@ def pictures(images: Mapping[str, ArrayLike], path: str | os.PathLike[str]) -> N
     images : dict
         From titles to (rows, columns, 3) colours from 0 to 1; what lies outside is clipped.
     path : path
-        Its suffix says the format (.png, .pdf, .svg).
+        Its suffix says the format (.png, .pdf, .svg). The file appears whole or not at all.
 
     Raises
     ------
@@ -126,7 +128,21 @@ def pictures(images: Mapping[str, ArrayLike], path: str | os.PathLike[str]) -> N
         axes.set_title(title, fontsize=11)
     for axes in figure.axes:
         axes.set_axis_off()
-    figure.savefig(path)
+    _save(figure, path)
+
+
+def _save(figure: Figure, path: str | os.PathLike[str]) -> None:
+    """Into a file that appears whole or not at all, and is the same whenever it is drawn: without dates or chance."""
+    import matplotlib
+
+    suffix = os.path.splitext(path)[1][1:].lower()
+    name = path if suffix else f"{os.fspath(path)}.png"
+    of_format = {"pdf": "CreationDate", "svg": "Date"}.get(suffix)
+    drawn = io.BytesIO()  # matplotlib's own words for a full disk have no number
+    with matplotlib.rc_context({"svg.hashsalt": "dmc"}):
+        figure.savefig(drawn, format=suffix or "png", metadata=None if of_format is None else {of_format: None})
+    with whole_file(name) as file:
+        file.write(drawn.getbuffer())
 
 
 def svg(panel: Panel, name: str, alt: str) -> str:
@@ -253,7 +269,7 @@ def restoration(
     mask : (rows, columns) bool
         True where a pixel was observed; the others are drawn black.
     path : path
-        Its suffix says the format (.png, .pdf, .svg).
+        Its suffix says the format (.png, .pdf, .svg). The file appears whole or not at all.
     notes : (str, str)
         Shown under "observed" and under "restored".
 
@@ -273,4 +289,4 @@ def restoration(
         axes.imshow(image, interpolation="nearest")
         axes.set_title(f"{title}\n{note}", fontsize=11)
         axes.set_axis_off()
-    figure.savefig(path)
+    _save(figure, path)

@@ -207,6 +207,16 @@ def test_novelty():
     assert metrics.novelty(["b", "a", "b"], [8, 2, 0], 8) == 1.75
 
 
+def test_many_more_places_than_there_are_take_no_memory_and_change_nothing():
+    relevant = ([1, 1, 2], ["a", "b", "a"])
+    hit, n_relevant = metrics.hits(([1, 1, 2], ["b", "c", "a"]), relevant)
+    gain, ideal = metrics.gains(([1, 1, 2], ["b", "c", "a"]), relevant, [1, 2, 3], 10**12)
+    assert ideal.tolist() == [[2, 1, 0], [3, 0, 0]]
+    for n in (5, 10**12):
+        assert metrics.graded_ndcg(gain, ideal, n) == metrics.graded_ndcg(gain, ideal, 3)
+        assert metrics.ndcg(hit, n_relevant, n) == metrics.ndcg(hit, n_relevant, 2)
+
+
 def test_graded_and_novelty_refused():
     relevant = ([1, 1], ["a", "b"])
     for grades, message in (
@@ -217,9 +227,9 @@ def test_graded_and_novelty_refused():
     ):
         with pytest.raises(ValueError, match=message):
             metrics.gains(([1], ["a"]), relevant, grades)
-    gain, ideal = metrics.gains(([1], ["a"]), relevant, [1, 2], 3)
+    gain, ideal = metrics.gains(([1], ["a"]), relevant, [1, 2], 2)
     for arguments, message in (
-        ((gain, ideal, 4), r"ideal \(1, 3\); give .* with n=4"),
+        ((gain, ideal, 4), r"ideal \(1, 2\); give .* with n=4"),
         ((gain, ideal[:0], 3), "of at least one user"),
         ((gain, 0 * ideal, 3), "ideal is worth nothing in row 0"),
         ((gain, ideal, 0), "n is 0"),

@@ -425,26 +425,6 @@ def test_pieces_that_do_not_follow_each_other(ends, tmp_path):
         model_file.load(tmp_path / "model", "Thing")
 
 
-# --- exported
-# --- exported
-
-
-@pytest.mark.parametrize("ids", [np.array([5, -7, 2**62]), np.array(["a", "", "é"])], ids=["numbers", "text"])
-def test_export(ids, tmp_path):
-    from pyarrow import parquet
-
-    vectors = np.arange(12, dtype=np.float32).reshape(3, 4)[:, ::2]
-    written = model_file.export(tmp_path / "a" / "b", "npy", {"user": (ids, vectors)})
-    assert written == [tmp_path / "a" / "b" / name for name in ("users.npy", "user_factors.npy")]
-    for path, array in zip(written, (ids, vectors), strict=True):
-        np.testing.assert_array_equal(np.load(path), array)
-    (path,) = model_file.export(str(tmp_path), "parquet", {"user": (ids, vectors)})
-    table = parquet.read_table(path)
-    assert table["id"].to_pylist() == ids.tolist()
-    assert table["vector"].to_pylist() == vectors.tolist()
-    assert table.schema.field("vector").type.list_size == 2
-
-
 @pytest.mark.parametrize("mmap", [False, True])
 def test_a_file_is_opened_once(mmap, tmp_path, monkeypatch):
     """Another one that takes its place while it is opened is read whole, or not at all."""
@@ -462,9 +442,3 @@ def test_a_file_is_opened_once(mmap, tmp_path, monkeypatch):
     monkeypatch.setattr(model_file.os, "open", replaced_meanwhile)
     arrays, header = model_file.load(path, "Test", mmap=mmap)
     assert arrays["x"].tolist() == [header["value"]] * 5
-
-
-def test_parquet_without_pyarrow(tmp_path, monkeypatch):
-    monkeypatch.setitem(__import__("sys").modules, "pyarrow", None)
-    with pytest.raises(ImportError, match="Parquet needs pyarrow, which is not installed; run: pip install pyarrow"):
-        model_file.export(tmp_path, "parquet", {"user": (np.arange(2), np.zeros((2, 1), np.float32))})

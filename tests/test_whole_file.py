@@ -1,16 +1,21 @@
 """A file appears whole or not at all; what is beside it, and what it may not replace, stays as it was."""
 
+import contextlib
 import errno
 import os
 import resource
+import shutil
 import stat
+import sys
+import tempfile
 import threading
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from dmc import _whole_file
-from dmc._whole_file import remove_leftovers, whole_file
+from dmc._whole_file import refuse_unwritable, remove_leftovers, whole_file
 
 
 def put(path, contents=b"new") -> None:
@@ -77,9 +82,10 @@ def test_links_stay_links(here):
         ("loop", OSError, "loop is a link that leads back to itself; remove it"),
         ("", ValueError, "the path is empty; give the path of a file"),
         ("a\0b", ValueError, r"the path 'a\x00b' holds a null byte, which no file's name can; give another"),
-        ("none/m", FileNotFoundError, "there is no folder HERE/none to save m in; make it first"),
+        ("none/m", FileNotFoundError, "there is no folder none to save m in; make it first"),
         ("no\nne/m", FileNotFoundError, r"there is no folder 'HERE/no\nne' to save m in; make it first"),
-        ("~/m", FileNotFoundError, "there is no folder HERE/~: only a shell replaces the ~ of ~/m; give the path in"),
+        ("to none", FileNotFoundError, "there is no folder HERE/none to save x in; make it first"),
+        ("~/m", FileNotFoundError, "there is no folder ~: only a shell replaces the ~ of ~/m; give the path in"),
         ("file/deep/m", NotADirectoryError, "file/deep/m cannot be written, as HERE/file is no folder"),
         ("x" * 256, OSError, "cannot be written (file name too long)"),
     ],
@@ -89,6 +95,7 @@ def test_what_is_no_regular_file_is_refused(path, kind, told, here):
     Path("file").write_text("kept")
     os.symlink("folder", "to folder")
     os.symlink("loop", "loop")
+    os.symlink("none/x", "to none")
     os.mkfifo("pipe")
     before = names(here)
     with pytest.raises(kind) as found, whole_file(path):
@@ -98,6 +105,22 @@ def test_what_is_no_regular_file_is_refused(path, kind, told, here):
     assert names(here) == before
     assert names("folder") == []
     assert Path("file").read_text() == "kept"
+
+
+def test_a_pipe_behind_a_descriptor_is_refused():
+    """As /dev/stdout is, in front of a |."""
+    ends = os.pipe()
+    try:
+        with (
+            pytest.raises(
+                ValueError, match=r"^/dev/fd/\d+ is a device or a pipe, which would be replaced; give the path"
+            ),
+            whole_file(f"/dev/fd/{ends[1]}"),
+        ):
+            pytest.fail("the block began")
+    finally:
+        for end in ends:
+            os.close(end)
 
 
 # --- what stays as it was
@@ -111,6 +134,73 @@ def test_the_mode_stays(mode, here):
     assert stat.S_IMODE(os.stat("m").st_mode) == mode
     assert Path("m").read_bytes() == b"newer"
     assert names(here) == ["m"]
+
+
+def test_whose_a_file_is_stays_as_far_as_the_system_lets_us(here, monkeypatch):
+    """A group that cannot be kept is not replaced by another that may read."""
+    asked = []
+    allowed = {"owner": True, "group": True}
+
+    def fchown(_, owner, group):
+        asked.append((owner, group))
+        if not (allowed["owner"] if owner >= 0 else allowed["group"]):
+            raise PermissionError
+
+    monkeypatch.setattr(os, "fchown", fchown)
+    put("m")
+    old = SimpleNamespace(st_mode=0o104664, st_uid=os.getuid() + 1, st_gid=7)
+    with open("m") as file:
+        for name, mode in ((None, 0o4664), ("owner", 0o664), ("group", 0o644)):
+            allowed |= {name: False} if name else {}
+            _whole_file._keep_access(file.fileno(), "m", old)
+            assert stat.S_IMODE(os.stat("m").st_mode) == mode
+    assert asked == [(old.st_uid, 7)] * 2 + [(-1, 7), (old.st_uid, 7), (-1, 7)]
+
+
+def as_nobody(work) -> str:
+    """What it raises in a process of one who has no rights."""
+    reads, writes = os.pipe()
+    if (child := os.fork()) == 0:
+        try:
+            os.setgroups([])
+            os.setgid(65_534)
+            os.setuid(65_534)
+            work()
+        except BaseException as error:
+            os.write(writes, f"{type(error).__name__}: {error}".encode())
+        finally:
+            os._exit(0)
+    os.close(writes)
+    os.waitpid(child, 0)
+    with open(reads) as told:
+        return told.read()
+
+
+@pytest.mark.skipif(os.name == "nt" or os.geteuid() != 0, reason="only the superuser may become somebody else")
+@pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
+def test_one_without_rights():
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        path = folder / "m"
+        path.write_bytes(b"old")
+        path.chmod(0o640)
+        told = (
+            f"PermissionError: the folder {folder} cannot be written to (permission denied), which saving {path} needs"
+        )
+        assert as_nobody(lambda: put(path)) == f"{told}; give another path"
+        assert as_nobody(lambda: refuse_unwritable(path)) == f"{told}; give another path"
+        folder.chmod(0o333)  # to be written into, and not to be read
+        assert as_nobody(lambda: put(path)) == ""
+        assert names(folder) == ["m"]
+        assert path.read_bytes() == b"new"
+        found = path.stat()
+        assert (found.st_uid, stat.S_IMODE(found.st_mode)) == (65_534, 0o600)
+        assert as_nobody(lambda: put(path, b"newer")) == ""
+        path.chmod(0)
+        put(path, b"newest")  # the superuser's, and still the other's
+        found = path.stat()
+        assert (found.st_uid, stat.S_IMODE(found.st_mode), path.read_bytes()) == (65_534, 0, b"newest")
 
 
 @pytest.mark.parametrize("mask", [0o022, 0o077, 0o002])
@@ -153,6 +243,67 @@ def test_a_full_disk_leaves_the_old_file(size, here):
     assert e.value.errno == errno.EFBIG
     assert Path("m").read_bytes() == b"old"
     assert names(here) == ["m"]
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning")  # of a file that is closed as its last name goes
+@pytest.mark.parametrize("first", range(1, 24, 4))
+def test_ctrl_c_at_any_moment(first, here):
+    """After any instruction of the writer, or of what makes a context of it: old or new, and nothing beside it."""
+    files = {_whole_file.__file__, contextlib.__file__}
+    seen, at = 0, first
+
+    def trace(frame, event, _):
+        nonlocal seen
+        if frame.f_code.co_filename not in files:
+            return None
+        frame.f_trace_opcodes = True
+        if event == "opcode":
+            seen += 1
+            if seen == at:
+                raise KeyboardInterrupt
+        return trace
+
+    found, before = set(), sys.gettrace()
+    while seen >= at or at == first:
+        Path("m").write_bytes(b"old")
+        seen, at = 0, at + 23
+        sys.settrace(trace)
+        try:
+            put("m", b"new")
+            assert seen < at, "it was not told of the interrupt"
+        except KeyboardInterrupt:
+            pass
+        finally:
+            sys.settrace(before)
+        found.add(Path("m").read_bytes())
+        assert names(here) == ["m"], at
+    assert found == {b"old", b"new"}
+
+
+def test_a_folder_or_a_temporary_file_that_goes_meanwhile(here):
+    Path("folder").mkdir()
+
+    def lose(remove):
+        with whole_file("folder/m"):
+            remove()
+
+    with pytest.raises(FileNotFoundError, match="there is no folder folder to save m in; make it first"):
+        lose(lambda: shutil.rmtree("folder"))
+    Path("folder").mkdir()
+    with pytest.raises(FileNotFoundError, match="somebody has removed the temporary file of folder/m while it was"):
+        lose(lambda: [path.unlink() for path in Path("folder").iterdir()])
+    with pytest.raises(IsADirectoryError, match="folder/m is a folder"):
+        lose(lambda: Path("folder/m").mkdir())
+    assert names("folder") == ["m"]
+
+
+def test_a_block_may_close_its_file_and_fail_of_other_things(here):
+    with whole_file("m") as file:
+        file.write(b"closed")
+        file.close()
+    assert Path("m").read_bytes() == b"closed"
+    with pytest.raises(OSError, match="No space left on device: 'elsewhere'"), whole_file("m"):
+        raise OSError(errno.ENOSPC, "No space left on device", "elsewhere")
 
 
 # --- others

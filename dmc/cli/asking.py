@@ -81,6 +81,7 @@ def recommend(
         ),
     }
     with table_writer(output, as_json, "recommendations") as write:
+        n = min(n, len(recommender.items_))
         for part in _parts(len(asked), n):
             found = recommender.recommend({of_users: asked[part]}, n, **options)
             write(_with_titles(found, names, recommender, of_items))

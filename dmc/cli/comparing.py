@@ -66,7 +66,8 @@ def compare(
         ),
     )
     if figure is not None:
-        found.figure(figure)
+        with told_of_interrupts():
+            found.figure(figure)
     if as_json:
         show_json(
             {

@@ -11,6 +11,7 @@ import typer
 
 import dmc
 from dmc.cli.arguments import (
+    CheckpointFile,
     Duplicates,
     Feedback,
     ItemColumn,
@@ -25,13 +26,14 @@ from dmc.cli.arguments import (
     WeightColumn,
     features,
     given,
+    keeping,
     opened,
     refuse_stdin_twice,
     source,
 )
 from dmc.cli.ids import listed
 from dmc.cli.interrupts import told_of_interrupts
-from dmc.cli.output import Json, check_model_output, interactive, show, show_json
+from dmc.cli.output import Json, check_output, interactive, show, show_json
 from dmc.cli.wording import WrongUse, of_options
 
 Kind = Annotated[
@@ -65,6 +67,7 @@ def fit(
     intervals: Intervals = False,
     threads: Threads = None,
     device: Device = None,
+    checkpoint: CheckpointFile = None,
     without_ratings: Annotated[
         bool,
         typer.Option("--without-ratings", help="Save no ratings: the model serves, and cannot be updated."),
@@ -73,7 +76,7 @@ def fit(
 ) -> None:
     """Fit a recommender to ratings or clicks. Ctrl-C ends with the best so far, saved if -o was given."""
     refuse_stdin_twice(ratings, test, user_features, item_features)
-    check_model_output(output)
+    check_output(output)
     columns = (user, item, rating)
     clicks = feedback == "implicit"
     judged = _opened(test, columns, clicks) if test else None
@@ -92,6 +95,7 @@ def fit(
             n_threads=threads,
             device=device,
             verbose=interactive(),
+            callbacks=keeping(checkpoint),
         )
     described = {"user_features": features(user_features, user), "item_features": features(item_features, item)}
     more = given(weight=weight, time=time, **described)
@@ -177,7 +181,7 @@ def update(
     """
     refuse_stdin_twice(new, user_features, item_features)
     target = output or model
-    check_model_output(target)
+    check_output(target)
     recommender = dmc.Recommender.load(model)
     recommender.n_threads, recommender.verbose = threads, interactive()
     of_users, of_items, _ = recommender.columns_
@@ -218,7 +222,7 @@ def forget(
         raise WrongUse("nobody is named to be forgotten; give --user or --item")
     refuse_stdin_twice(*(user or ()), *(item or ()))
     target = output or model
-    check_model_output(target)
+    check_output(target)
     recommender = dmc.Recommender.load(model)
     of_users, of_items, _ = recommender.columns_
     before = _sizes(recommender)

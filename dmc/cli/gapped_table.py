@@ -2,28 +2,30 @@
 
 from __future__ import annotations
 
-import csv
-import gzip
-import io
 import math
 import re
 import sys
-import zlib
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from dmc import _checks
 from dmc.cli.wording import STDIN
 from dmc.cli.writers import PARQUET
+from dmc.recommend.tables import text_source
+from dmc.recommend.tables.delimited import RowReader
+from dmc.recommend.tables.foreign import shown
 
 MISSING = frozenset(("", "na", "n/a", "#n/a", "nan", "null", "none", "?"))  # in small letters
 DELIMITERS = ("\t", ",", ";", "|")
 DECIMAL_COMMA = re.compile(r"[-+]?\d+,\d+")
 DIGITS = 9  # of a cell that is known exactly
+SOME = 1000  # rows read at a time
 
 
 class Cells(NamedTuple):
@@ -139,10 +141,10 @@ def read(path: Path, labels: Collection[str] = ()) -> GappedTable:
         columns, lines = _of_text(path)
     strange = next((name for name in labels if name not in columns), None)
     if strange is not None:
-        raise ValueError(f"{_called(path)} has no column {strange!r}, only {', '.join(map(repr, columns))}")
+        raise ValueError(f"{_called(path)} has no column {strange!r}, only {text_source.listed(columns)}")
     numbers = {}
     for name, values in columns.items():
-        found = None if name in labels or not name else _numbers(name, values, lines)
+        found = None if name in labels or not name else _numbers(name, values, lines, _called(path))
         if found is not None:
             numbers[name] = found
     if not numbers:
@@ -160,7 +162,7 @@ def _numbers_the_rows(values: NDArray[np.float64]) -> bool:
 
 
 def _called(path: Path) -> str:
-    return "the standard input" if str(path) == STDIN else str(path)
+    return "standard input" if str(path) == STDIN else text_source.called(path)
 
 
 def _of_parquet(path: Path) -> dict[str, NDArray[Any]]:
@@ -172,55 +174,38 @@ def _of_parquet(path: Path) -> dict[str, NDArray[Any]]:
 
 def _of_text(path: Path) -> tuple[dict[str, NDArray[Any]], NDArray[np.int64]]:
     """Columns of text by name, each cell as it is written, and the lines of the rows."""
-    text = _content(path)
-    first = next((line for line in text.splitlines() if line.strip()), "")
-    delimiter = next((d for d in DELIMITERS if d in first), ",")
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
-    try:
-        rows = [(reader.line_num, row) for row in reader if row]
-    except csv.Error as error:
-        raise ValueError(f"{_called(path)} cannot be read as a table ({error}); give comma-separated text") from None
+    origin, numbers, rows = _called(path), list[int](), list[list[str]]()
+    with text_source.opened(_source(path), by_content=True) as file:
+        given = text_source.blocks(file, origin)
+        head = next((block for block in given if block.strip()), b"")
+        first = text_source.decoded(next((line for line in head.splitlines() if line.strip()), b""))
+        delimiter = next((d for d in DELIMITERS if d in first), ",")
+        reader = RowReader(map(text_source.decoded, chain([head], given)), delimiter, origin, spaces=True)
+        while some := reader.some(SOME):
+            names = rows[0] if rows else some[0][1]
+            ragged = next(((number, row) for number, row in some if len(row) != len(names)), None)
+            if ragged is not None:
+                has = _checks.count(len(ragged[1]), "field")
+                raise ValueError(f"line {ragged[0]} of {origin} has {has} in place of {len(names)}; mend that line")
+            numbers += [number for number, _ in some]
+            rows += [row for _, row in some]
     if len(rows) < 2:
-        raise ValueError(
-            f"{_called(path)} has no row below its header; give a table with a header and numbers below it"
-        )
-    names = [name.strip() for name in rows[0][1]]
-    twice = next((name for name in names if names.count(name) > 1), None)
-    if twice is not None:
-        raise ValueError(f"{_called(path)} has {names.count(twice)} columns named {twice!r}; rename all but one")
-    ragged = next(((number, row) for number, row in rows if len(row) != len(names)), None)
-    if ragged is not None:
-        raise ValueError(
-            f"line {ragged[0]} of {_called(path)} has {len(ragged[1])} fields in place of {len(names)}; mend that line"
-        )
-    cells = np.asarray([row for _, row in rows[1:]], dtype=object)
-    return dict(zip(names, cells.T, strict=True)), np.asarray([number for number, _ in rows[1:]])
+        raise ValueError(f"{origin} has no row below its header; give a table with a header and numbers below it")
+    names = [name.strip() for name in rows.pop(0)]
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"{origin} has {names.count(twice)} columns named {twice!r}; rename all but one")
+    columns = [np.fromiter(cells, object, len(rows)) for cells in zip(*rows, strict=True)]
+    return dict(zip(names, columns, strict=True)), np.asarray(numbers[1:])
 
 
-def _content(path: Path) -> str:
-    try:
-        content = sys.stdin.buffer.read() if str(path) == STDIN else path.read_bytes()
-    except FileNotFoundError:
-        raise FileNotFoundError(f"there is no file {path}; check the path") from None
-    except IsADirectoryError:
-        raise IsADirectoryError(f"{path} is a folder; give the file of a table") from None
-    if content[:4] == b"PAR1":
-        raise ValueError(f"{_called(path)} is Parquet; give it as a file named .parquet")
-    if content[:2] == b"\x1f\x8b":
-        content = _unpacked(content, path)
-    if b"\0" in content:
-        raise ValueError(f"{_called(path)} is not text; give comma-separated text, or a file named .parquet")
-    return content.decode("utf-8-sig", "surrogateescape")
+def _source(path: Path) -> Any:
+    return getattr(sys.stdin, "buffer", sys.stdin) if str(path) == STDIN else path
 
 
-def _unpacked(content: bytes, path: Path) -> bytes:
-    try:
-        return gzip.decompress(content)
-    except (EOFError, gzip.BadGzipFile, zlib.error):
-        raise ValueError(f"{_called(path)} is not a whole gzip file; pack it again") from None
-
-
-def _numbers(name: str, values: NDArray[Any], lines: NDArray[np.int64] | None) -> NDArray[np.float64] | None:
+def _numbers(
+    name: str, values: NDArray[Any], lines: NDArray[np.int64] | None, origin: str
+) -> NDArray[np.float64] | None:
     """(rows,) the numbers of a column, NaN where one is missing; None if it holds none but labels."""
     if lines is None:
         return values.astype(np.float64) if values.dtype.kind in "iuf" else None
@@ -230,18 +215,15 @@ def _numbers(name: str, values: NDArray[Any], lines: NDArray[np.int64] | None) -
     strange = -1
     for i, cell in enumerate(cells):
         if not missing[i]:
-            try:
+            if _checks.is_number(cell):
                 found[i] = float(cell)
-            except ValueError:
-                strange = i if strange < 0 else strange
+            elif strange < 0:
+                strange = i
     if strange < 0:
         return found
-    cell = cells[strange]
+    told = f"column {name!r} holds {shown(cells[strange])} in line {lines[strange]} of {origin}"
     if not np.isnan(found).all():
-        raise ValueError(
-            f"column {name!r} holds {cell!r} in line {lines[strange]}, which is not a number; mend it, or say "
-            f"--label {name!r} to keep the column as it is"
-        )
-    if DECIMAL_COMMA.fullmatch(cell):
-        raise ValueError(f"column {name!r} holds {cell!r} in line {lines[strange]}; write numbers with a decimal point")
+        raise ValueError(f"{told}, which is not a number; mend it, or say --label {name!r} to keep the column as it is")
+    if DECIMAL_COMMA.fullmatch(cells[strange]):
+        raise ValueError(f"{told}; write numbers with a decimal point")
     return None

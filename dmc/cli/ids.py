@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import io
 import sys
 from collections.abc import Sequence
@@ -86,34 +85,44 @@ def in_file(path: str, column: str) -> Any:
 
     if path != STDIN and Path(path).suffix.lower() in TABLES:
         return Table.open(Path(path), (column,)).ids(column)
-    text = _text(path)
-    first = next((line for line in text.splitlines() if line.strip()), "")
-    if any(delimiter in first for delimiter in DELIMITERS):
-        stream = io.StringIO(text, newline="")
-        stream.name = "standard input"  # as messages call it
-        return Table.open(stream if path == STDIN else Path(path), (column,)).ids(column)
-    return _one_a_line(text, path, column)
+    content = _content(path)
+    first = next((line for line in content.splitlines() if line.strip()), b"")
+    if any(delimiter.encode() in first for delimiter in DELIMITERS):
+        stream = io.BytesIO(content)
+        stream.name = "standard input" if path == STDIN else path  # as messages call it
+        return Table.open(stream, (column,)).ids(column)
+    return _one_a_line(content, path, column)
 
 
-def _text(path: str) -> str:
+def _content(path: str) -> bytes:
+    """Read once: a pipe has nothing more the second time."""
+    from dmc.recommend.tables import text_source
+
+    source = getattr(sys.stdin, "buffer", sys.stdin) if path == STDIN else Path(path)
     try:
-        content = sys.stdin.buffer.read() if path == STDIN else Path(path).read_bytes()
-    except FileNotFoundError:
-        raise FileNotFoundError(f"there is no file {path}; check the path") from None
+        with text_source.opened(source) as file:
+            return b"".join(text_source.blocks(file, _called(path)))
     except IsADirectoryError:
-        raise IsADirectoryError(f"{path} is a folder; give a file of ids, one a line") from None
-    return content.decode("utf-8-sig", "surrogateescape")
+        raise IsADirectoryError(f"{_called(path)} is a folder; give a file of ids, one a line") from None
 
 
-def _one_a_line(text: str, path: str, column: str) -> Any:
+def _called(path: str) -> str:
+    from dmc.recommend.tables import text_source
+
+    return "standard input" if path == STDIN else text_source.called(path)
+
+
+def _one_a_line(content: bytes, path: str, column: str) -> Any:
     import numpy as np
 
+    from dmc.recommend.tables.delimited import RowReader
+    from dmc.recommend.tables.text_source import decoded
     from dmc.recommend.tables.vocabulary import as_ids
 
-    rows = csv.reader(io.StringIO(text, newline=""), delimiter=NO_DELIMITER)
-    found = [row[0].strip() for row in rows if row and row[0].strip()]
+    rows = RowReader(iter([decoded(content)]), NO_DELIMITER, _called(path)).some(len(content))
+    found = [row[0].strip() for _, row in rows if row[0].strip()]
     if found[:1] == [column]:
         found = found[1:]
     if not found:
-        raise ValueError(f"{'the standard input' if path == STDIN else path} holds no ids; give one a line")
+        raise ValueError(f"{_called(path)} holds no ids; give one a line")
     return as_ids(np.asarray(found), column)

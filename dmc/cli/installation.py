@@ -16,6 +16,7 @@ from typing import Annotated, Any
 import typer
 
 import dmc
+from dmc.cli.interrupts import told_of_interrupts
 from dmc.cli.output import Json, check_output, interactive, show, show_json
 
 
@@ -70,7 +71,9 @@ def _demo_photograph(output: Path) -> dict[str, object]:
     seconds = time.perf_counter() - began
     filled = np.where(mask[..., None], image, image[mask].mean(axis=0))
     ours, mean_fill = dmc.metrics.psnr(restored, image), dmc.metrics.psnr(filled, image)
-    dmc.plots.restoration(image, mask, restored, output, (f"mean-fill: {mean_fill:.1f} dB", f"PSNR {ours:.1f} dB"))
+    with told_of_interrupts():
+        notes = (f"mean-fill: {mean_fill:.1f} dB", f"PSNR {ours:.1f} dB")
+        dmc.plots.restoration(image, mask, restored, output, notes)
     show(
         [
             ("PSNR, missing pixels restored", f"{ours:.2f} dB"),
@@ -130,7 +133,10 @@ def doctor(as_json: Json = False) -> None:
         ],
         "cuda": _cuda(),
         "threads": {
-            f"{pool['user_api']} ({Path(pool['filepath']).name})": pool["num_threads"] for pool in threadpool_info()
+            f"{'kernels' if pool['internal_api'] == 'dmc' else pool['user_api']} ({Path(pool['filepath']).name})": pool[
+                "num_threads"
+            ]
+            for pool in threadpool_info()
         },
         "versions": {
             name: _version(name) for name in ("numpy", "scipy", "numba", "scikit-learn", "torch", "matplotlib")

@@ -30,7 +30,6 @@ from dmc.cli.arguments import (
 from dmc.cli.interrupts import told_of_interrupts
 from dmc.cli.output import Json, check_output, interactive, show, show_json
 from dmc.cli.wording import WrongUse, check_share
-from dmc.cli.writers import whole_file
 
 Verdicts = dict[str, dict[str, Any]]  # of the recommender and of its rivals: what `Evaluation.asdict` gives
 TIME = "timestamp"  # the column of times, unless another is named
@@ -189,8 +188,8 @@ def report(
 
     recommender = dmc.Recommender.load(model)
     judged = None if test is None else opened(test, recommender.columns_)
-    with whole_file(output) as path:
-        found = reports.write(recommender, path, judged, titles, model.name)
+    with told_of_interrupts():
+        found = reports.write(recommender, output, judged, titles, model.name)
     if as_json:
         show_json({"page": str(output), **found})
         return

@@ -11,6 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
+from dmc._whole_file import refuse_unwritable
 from dmc.cli.wording import STDIN, WrongUse
 
 Json = Annotated[bool, typer.Option("--json", help="End with one line of JSON, for machines.")]
@@ -47,22 +48,12 @@ def _without_nan(found: Any) -> Any:
 
 
 def check_output(path: Path | None) -> None:
-    """Whether a file can be written there, before the work and not after it."""
+    """Whether a file can be written there whole, before the work and not after it; see `dmc._whole_file`."""
     if path is None:
         return
     if str(path) == STDIN:
         raise WrongUse("- is the standard input, and no file to write; give a path")
-    if path.is_dir():
-        raise IsADirectoryError(f"{path} is a folder; give the path of a file")
-    if not path.parent.is_dir():
-        raise FileNotFoundError(f"there is no folder {path.parent} to save {path.name} in; make it first")
-
-
-def check_model_output(path: Path | None) -> None:
-    """`check_output` for a model, which is written whole and put in place: a device such as /dev/stdout would go."""
-    check_output(path)
-    if path is not None and path.exists() and not path.is_file():
-        raise OSError(f"{path} is not a regular file, and a model can be saved nowhere else; give the path of one")
+    refuse_unwritable(path)
 
 
 def interactive() -> bool:

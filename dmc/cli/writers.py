@@ -12,10 +12,11 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, BinaryIO, TypeAlias
 
 import typer
 
+from dmc._whole_file import whole_file
 from dmc.cli.interrupts import told_of_interrupts
 from dmc.cli.output import as_json, check_output, show_json
 from dmc.cli.wording import WrongUse
@@ -32,7 +33,8 @@ _encode = json.JSONEncoder(default=str).encode  # json.dumps would make one for 
 
 def check_table_output(path: Path | None) -> None:
     """Whether a table can be written there, before the work and not after it."""
-    check_output(path)
+    if path is None or not written_through(path):
+        check_output(path)
     if path is None:
         return
     suffix = path.suffix.lower()
@@ -55,7 +57,7 @@ def table_writer(output: Path | None, in_json: bool, name: str, **more: object) 
         is given. With it: one line that tells of the file.
     """
     if output is not None:
-        with whole_file(output) as path, _Counted(path, output.suffix.lower()) as counted:
+        with _opened(output) as file, _Counted(file, output.suffix.lower()) as counted:
             yield counted.write
         if in_json:
             show_json({**more, "output": str(output), "n_rows": counted.rows})
@@ -69,32 +71,32 @@ def table_writer(output: Path | None, in_json: bool, name: str, **more: object) 
     put("]}\n")
 
 
+def written_through(output: Path) -> bool:
+    """Whether rows go to a place at once: to a pipe or a device, which no file may replace."""
+    if output.is_relative_to("/dev") and not output.is_relative_to("/dev/shm"):
+        return True  # /dev/stdout may be a file, to which others go on writing
+    return os.path.exists(output) and not (output.is_file() or output.is_dir())
+
+
 @contextmanager
-def whole_file(output: Path) -> Iterator[Path]:
-    """Where to write what becomes `output` once all of it is there; on failure and on Ctrl-C nothing is left."""
-    device = output.is_relative_to("/dev")  # /dev/stdout may be a file, to which others go on writing
-    if device or (output.exists() and not output.is_file()):  # nor may a pipe be replaced
-        yield output
+def _opened(output: Path) -> Iterator[BinaryIO]:
+    """A file that appears whole or not at all, also on Ctrl-C; or what is written through."""
+    if written_through(output):
+        with open(output, "wb") as through:
+            yield through
         return
-    target = output.resolve()
-    temporary = target.with_name(target.name + ".part")
-    with told_of_interrupts():
-        try:
-            yield temporary
-            os.replace(temporary, target)
-        finally:
-            temporary.unlink(missing_ok=True)
+    with told_of_interrupts(), whole_file(output) as file:
+        yield file
 
 
 class _Counted:
     """The rows of a file that is being written, and their number."""
 
-    def __init__(self, path: Path, suffix: str) -> None:
+    def __init__(self, file: BinaryIO, suffix: str) -> None:
         self.rows = 0
-        self._file = open(path, "wb")  # noqa: SIM115
-        self._parquet = _Parquet(self._file) if suffix in PARQUET else None
+        self._parquet = _Parquet(file) if suffix in PARQUET else None
         encode = as_json_lines if suffix in JSON_LINES else partial(as_delimited, delimiter=DELIMITERS.get(suffix, ","))
-        self._write = self._parquet.write if self._parquet is not None else _Text(self._file.write, encode).write
+        self._write = self._parquet.write if self._parquet is not None else _Text(file.write, encode).write
 
     def write(self, columns: Columns) -> None:
         self.rows += _length(columns)
@@ -104,9 +106,8 @@ class _Counted:
         return self
 
     def __exit__(self, *of_error: object) -> None:
-        with self._file:
-            if self._parquet is not None:
-                self._parquet.close()
+        if self._parquet is not None:
+            self._parquet.close()
 
 
 class _Text:

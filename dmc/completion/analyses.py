@@ -137,7 +137,7 @@ class Analyses:
     ) -> tuple[Fitted, FactorAnalysis]:
         run, entries = self.phases.run, Entries.of(scaling.standardised(host), weights)
         analysis, first = factor_analysis.Analysis(entries, width, relevance=relevance, start=start), run.n_steps
-        status = run.phase(analysis.sweep, analysis.look, analysis.max_sweeps, planned=True)
+        status = run.phase(analysis.sweep, analysis.look, analysis.max_sweeps, planned=True, course=analysis)
         found = factor_analysis.finished(entries, analysis.model)
         fitted = Factors(found.factors, (), found.loadings, None, found.intercept)
         value = float(found.noise.mean())

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -13,11 +15,13 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from dmc import _checks, kernels
+from dmc._keeper import keeper_among
 from dmc.completion import imputation, storage, tuning
 from dmc.completion.findings import Findings, of_ending
 from dmc.completion.fit import fit_repeated
 from dmc.completion.model import in_units
-from dmc.completion.phases import Phases
+from dmc.completion.one_fit import of_one_fit
+from dmc.completion.phases import Phases, identity
 from dmc.completion.queries import CompletionQueries
 from dmc.completion.results import Selected, Settings, filled, rms, rms_of_columns
 from dmc.completion.scaling import Scaling
@@ -26,6 +30,7 @@ from dmc.identifiability import Identifiability
 from dmc.inputs import GappedArray, aligned
 from dmc.observations import Observations
 from dmc.solver.callbacks import Progress
+from dmc.solver.kept_phases import KeptPhases
 from dmc.solver.loop import Callback, Run
 from dmc.solver.solution import Status
 
@@ -198,6 +203,14 @@ class MatrixCompletion(CompletionQueries):
         FloatingPointError
             If the fit overflowed.
         """
+        fitted = copy.copy(self)
+        tell = fitted._fit(X, mask, sample_weight, weights)
+        self.__dict__ = vars(fitted)  # at once: whatever ends a fit before leaves the estimator as it was
+        tell()
+        return self
+
+    def _fit(self, X: Any, mask: Any, sample_weight: Any, weights: Any) -> Callable[[], None]:
+        """`fit`, but for what is told of its result."""
         labels = Labels.of(X)
         observations = self._given(X, mask)
         home, observations = observations.device, observations.to(self.device or observations.device)
@@ -212,10 +225,18 @@ class MatrixCompletion(CompletionQueries):
         self._unit = 2.0 ** math.frexp(float(abs(counted.values).max()) or 1.0)[1]
         counted = counted.with_values(counted.values / self._unit)
         repeats = repetitions(sample_weight, observations.shape[0]) if weights is None else None
-        phases = Phases(Run([*self.callbacks, *([Progress()] if self.verbose else [])]))
+        callbacks = [*self.callbacks, *([Progress()] if self.verbose else [])]
         # One thread for BLAS also between the phases: their thin decompositions gain nothing.
-        with kernels.threads(self.n_threads), kernels.sharing_cores(2 * settings.bound), phases.run as run:
+        with (
+            keeper_among(callbacks, partial(identity, self, counted, entry_weights, repeats)) as keeper,
+            kernels.threads(self.n_threads),
+            kernels.sharing_cores(2 * settings.bound),
+            Run(callbacks, kept=KeptPhases(keeper, rng)) as run,
+        ):
+            phases = Phases(run)
             selected, outliers = fit_repeated(counted, entry_weights, repeats, settings, rng, phases)
+            if run.stopped_by != "interrupt":
+                keeper.finish()
         status = _ending(run, selected)
         self._labels, self._bounds, self._observations = labels, bounds, observations.to(None)
         host = counted.to(None)
@@ -229,9 +250,12 @@ class MatrixCompletion(CompletionQueries):
         complete = self.identifiability_.whole or not fitted.values.any()
         determined = status in (Status.CONVERGED, Status.COMPLETED) and not complete
         self.status_ = Status.UNDETERMINED if determined else status
-        of_ending(run, status, self.rank_)
-        findings.of_model(self, selected, fitted if self.loss == "squared" else None)
-        return self
+
+        def tell() -> None:
+            of_ending(run, status, self.rank_)
+            findings.of_model(self, selected, fitted if self.loss == "squared" else None)
+
+        return tell
 
     def _given(self, X: Any, mask: Any) -> Observations:
         """The observed entries of a matrix to be fitted."""
@@ -278,6 +302,7 @@ class MatrixCompletion(CompletionQueries):
         """`fit`, then `transform` of the same matrix."""
         return self.fit(X, mask=mask, sample_weight=sample_weight, weights=weights).transform(X, mask=mask)
 
+    @of_one_fit
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the fitted model to a file (safetensors, no pickle); it appears whole or not at all.
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
-from functools import cached_property
 
 import numpy as np
 from array_api_compat import array_namespace
 from numpy.typing import NDArray
 
 from dmc import _arrays
+from dmc._locks import cached_property
 from dmc.completion import tuning
 from dmc.completion.results import rms
 from dmc.factors import Array, Factors

@@ -15,8 +15,9 @@ from dmc.completion import tuning
 from dmc.factors import Array, Factors
 from dmc.observations import Observations
 from dmc.solver import row_solve
-from dmc.solver.loop import Look, Run
-from dmc.solver.solution import Status
+from dmc.solver.kept_phases import Course
+from dmc.solver.loop import Run
+from dmc.solver.solution import Look, Status
 
 Float = NDArray[np.float64]
 
@@ -111,7 +112,7 @@ class FactorAnalysis:
         return np.asarray(np.einsum("ij,ij->i", self.factors[rows], self.loadings[cols]) + self.intercept[cols])
 
 
-class Analysis:
+class Analysis(Course):
     """A fit to standardised entries, from the leading singular vectors on: swept, and looked at, by a `Run`.
 
     Parameters
@@ -139,6 +140,12 @@ class Analysis:
         self.max_sweeps = tuning.FACTOR_ANALYSIS.sweeps_from_sample if start else most_sweeps(entries, self.model.width)
         self._alpha = np.full(self.model.width, tuning.FACTOR_ANALYSIS.loading_precision)
         self._before, self._move = np.full(len(entries.rows), np.inf), math.inf
+
+    def standing(self) -> tuple[FactorAnalysis, Float, Float, float]:
+        return self.model, self._alpha, self._before, self._move
+
+    def stand(self, standing: tuple[FactorAnalysis, Float, Float, float]) -> None:
+        self.model, self._alpha, self._before, self._move = standing
 
     def sweep(self) -> None:
         """All rows, then all columns."""

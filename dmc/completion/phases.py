@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
+from typing import Any
 
+from dmc._keeper import Fit
 from dmc.factors import Factors
+from dmc.solver import fingerprint
 from dmc.solver.loop import Run
 from dmc.solver.solution import Record, Status
 
@@ -41,6 +43,14 @@ class Phase:
         return self.status in (Status.STOPPED, Status.NONFINITE)
 
 
+def identity(estimator: Any, *data: Any) -> Fit:
+    """Which fit it is, for a checkpoint: an estimator's settings, but for where and how it is watched, and its data."""
+    apart = ("callbacks", "verbose", "n_threads")
+    settings = {name: value for name, value in estimator.get_params(deep=False).items() if name not in apart}
+    told = {"fit": type(estimator).__name__} | {name: fingerprint.told(value) for name, value in settings.items()}
+    return Fit(told, fingerprint.digest(*data))
+
+
 class Phases:
     """The phases of one fit so far, whoever ran them: all of one run, in whose block they have to be.
 
@@ -52,7 +62,6 @@ class Phases:
     def __init__(self, run: Run) -> None:
         self.run = run
         self.history: list[Record] = []
-        self._began = time.perf_counter()
 
     def add(self, phase: Phase) -> Phase:
         """The phase, which has ended."""
@@ -63,7 +72,7 @@ class Phases:
                 "n_steps": phase.n_steps,
                 "value": phase.value,
                 "held_out_error": phase.held_out_error,
-                "seconds": time.perf_counter() - self._began,
+                "seconds": self.run.elapsed,
             }
         )
         return phase

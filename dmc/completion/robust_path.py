@@ -15,17 +15,17 @@ from dmc.completion.phases import Phase, Phases
 from dmc.factors import Array
 from dmc.observations import Observations
 from dmc.solver import initial
-from dmc.solver.loop import Look
+from dmc.solver.kept_phases import Course
 from dmc.solver.problem import MaskedLeastSquares
 from dmc.solver.rank_path import FIRST_LEVEL, RankPath
-from dmc.solver.solution import Status
+from dmc.solver.solution import Look, Status
 
 Float = NDArray[np.float64]
 
 MEDIAN_TO_DEVIATION = 1.4826  # of a Gaussian
 
 
-class ReweightedPath:
+class ReweightedPath(Course):
     """A `RankPath` on which every entry counts the less, the farther it lies from the model of the step before.
 
     How far is said in the typical residual of all entries or of the entry's row or column, whichever is largest, as
@@ -71,9 +71,23 @@ class ReweightedPath:
     def run(self, phases: Phases) -> None:
         """All steps, as a phase of a fit."""
         first = phases.run.n_steps
-        status = phases.run.phase(self.advance, self.look, tuning.ROBUST.path_steps, planned=True)
+        status = phases.run.phase(self.advance, self.look, tuning.ROBUST.path_steps, planned=True, course=self)
         value = (self._best / (self._first or 1.0)) ** 2
         phases.add(Phase("path", self._factors, status, phases.run.n_steps - first, value))
+
+    def standing(self) -> tuple[Any, ...]:
+        walk = None if self._state is None else (self._state.size, self._state.level, self._state.probes)
+        best = self._best, self._since, getattr(self, "deviations", None)
+        return self._factors, walk, self._missed, self._weights, self._deviations, *best
+
+    def stand(self, standing: tuple[Any, ...]) -> None:
+        self._factors, walk, self._missed, self._weights, self._deviations, *best = standing
+        self._best, self._since, deviations = best
+        if walk is not None:
+            begun = self._step.init(MaskedLeastSquares(self._host, self._weights), self._factors)
+            self._state = replace(begun, **dict(zip(("size", "level", "probes"), walk, strict=True)))
+        if deviations is not None:
+            self.deviations = deviations
 
     def advance(self) -> None:
         """One step, and the weights of the next."""

@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 
 from dmc.observations import Observations
-from dmc.solver.callbacks import EarlyStopping
+from dmc.solver.callbacks import EarlyStopping, Remembering
 from dmc.solver.solution import StepInfo
 
 
-class Settled:
+class Settled(Remembering):
     """Stops a path whose width stays while the level falls: nothing is near to joining, and a finish may be tried.
 
     At the bound a width stays in any case. There the path has settled when the entries are nearly matched, and is
@@ -27,6 +27,7 @@ class Settled:
         Exponent of that fall: with 2 the level has to fall by the square.
     """
 
+    remembers = ("_before", "_in_a_row", "stuck")
     level_fall, value_fall, little = 0.84**5, 0.97**5, 1e-3
 
     def __init__(self, bound: int, zero: float, decay: float, patience: float = 1.0) -> None:
@@ -34,17 +35,17 @@ class Settled:
         least = math.log(self.level_fall) / math.log(decay)
         self._looks = max(round(patience * least), 2)
         self._fall = self.value_fall ** (1 / least)
-        self._before: StepInfo | None = None
+        self._before: tuple[int, float] | None = None  # width and value at the last look
         self._in_a_row = 0
         self.stuck = False
 
     def __call__(self, info: StepInfo) -> bool:
-        before, self._before = self._before, info
+        before, self._before = self._before, (info.factors.width, info.value)
         if before is None:
             return False
-        counts = info.factors.width == before.factors.width
+        counts = info.factors.width == before[0]
         if info.factors.width >= self._bound and info.value > self._little:
-            counts = self.stuck = counts and info.value > self._fall * before.value
+            counts = self.stuck = counts and info.value > self._fall * before[1]
         else:
             self.stuck = False
         self._in_a_row = self._in_a_row + 1 if counts else 0
@@ -55,6 +56,7 @@ class Patience(EarlyStopping):
     """Ends a path on which held-out entries are predicted no better: soon where directions have joined since, and late
     where none has, for a large first direction may be followed by small ones far down."""
 
+    remembers = (*EarlyStopping.remembers, "_width")
     soon, late = 8, 40
 
     def __init__(self, held_out: Observations) -> None:

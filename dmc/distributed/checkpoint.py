@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from dmc import model_file
 from dmc._group import N_PARTS, Share
 from dmc._keeper import Keeper, Snapshot
+from dmc._whole_file import in_a_sentence, reason, remove_leftovers, whole_file
 from dmc.distributed.agreement import agreed, refuse_unseen
 
 LATEST = "LATEST.json"
@@ -157,14 +158,9 @@ class Checkpoint(Keeper):
             )
 
     def _point(self) -> None:
-        path = self.folder / LATEST
-        part = path.with_name(f"{LATEST}.{self._life}.part")
         told = {"settings": self._settings, "data": self._digest, "life": self._life, "names": self._names}
-        try:
-            part.write_text(json.dumps(told))
-            os.replace(part, path)
-        finally:
-            part.unlink(missing_ok=True)
+        with whole_file(self.folder / LATEST) as file:
+            file.write(json.dumps(told).encode())
 
     @contextmanager
     def _words_for_failure(self) -> Iterator[None]:
@@ -175,7 +171,7 @@ class Checkpoint(Keeper):
                 raise FileNotFoundError(
                     f"the checkpoint folder {self.folder} is gone; make it again, and start again"
                 ) from None
-            raise OSError(f"the checkpoint in {self.folder} cannot be written ({error.strerror or error})") from None
+            raise in_a_sentence(error, f"the checkpoint in {self.folder} cannot be written ({reason(error)})") from None
 
     def _clean(self) -> None:
         """Remove what processes that were killed had written and not named."""
@@ -184,6 +180,7 @@ class Checkpoint(Keeper):
             for name, record in self._names.items()
             for rank in (None, *range(len(record["parts"])))
         }
+        remove_leftovers(self.folder)
         for path in self.folder.iterdir():
             if path not in named and SNAPSHOT.fullmatch(path.name):
                 path.unlink(missing_ok=True)

@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 
 from dmc._group import N_PARTS, Group
+from dmc._whole_file import TEMPORARY, in_a_sentence, reason, remove_leftovers, whole_file
 from dmc.distributed import hashing
-from dmc.distributed.agreement import agreed, refuse_unseen
+from dmc.distributed.agreement import agreed, is_mark, refuse_unseen
 from dmc.recommend import shards, storage
 from dmc.recommend.recommender import Recommender
 from dmc.recommend.tables.vocabulary import as_column, as_ids
@@ -55,17 +56,14 @@ def _words_for_failure(folder: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise OSError(f"the model cannot be written into {folder} ({error.strerror or error})") from None
+        raise in_a_sentence(error, f"the model cannot be written into {folder} ({reason(error)})") from None
 
 
 def _put(folder: Path, files: dict[str, list[int]]) -> None:
     """The list of the files; those of the model before, and of writers that did not come to an end, go."""
-    part = folder / f"{shards.LIST}.part"
-    try:
-        part.write_text(json.dumps({"format": shards.FORMAT, "version": shards.VERSION, "files": files}))
-        os.replace(part, folder / shards.LIST)
-    finally:
-        part.unlink(missing_ok=True)
+    with whole_file(folder / shards.LIST) as file:
+        file.write(json.dumps({"format": shards.FORMAT, "version": shards.VERSION, "files": files}).encode())
+    remove_leftovers(folder)
     for path in folder.glob("users-*.dmc*"):
         if path.name not in files:
             path.unlink(missing_ok=True)
@@ -74,9 +72,13 @@ def _put(folder: Path, files: dict[str, list[int]]) -> None:
 def _refuse_others(folder: Path) -> None:
     if folder.exists() and not folder.is_dir():
         raise ValueError(f"{folder} is a file, and a model of several processes is a folder; give another path")
-    foreign = folder.exists() and any(not path.match("users-*.dmc*") for path in folder.iterdir())
+    foreign = folder.exists() and any(map(_is_foreign, folder.iterdir()))
     if foreign and not (folder / shards.LIST).exists():
         raise ValueError(f"the folder {folder} holds other things than a model; give one that is empty, or new")
+
+
+def _is_foreign(path: Path) -> bool:
+    return not (path.match("users-*.dmc*") or TEMPORARY.fullmatch(path.name) or is_mark(path))
 
 
 def load(folder: str | os.PathLike[str], users: Any = None) -> Recommender:

@@ -10,9 +10,10 @@ from typing import Any, Generic, Literal, NoReturn, TypeVar, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from dmc import _checks, model_file
+from dmc import _checks
 from dmc.recommend import queries
 from dmc.recommend.answers import Output, Unknown
+from dmc.recommend.export import export
 from dmc.recommend.queries import Vectors
 from dmc.recommend.settings import Feedback
 from dmc.recommend.state import State
@@ -266,7 +267,9 @@ class FittedRecommender:
             Made, if it is not there.
         format : {"npy", "parquet"}
             "npy": users.npy, user_factors.npy, items.npy, item_factors.npy. "parquet" (needs pyarrow): users.parquet
-            and items.parquet, with columns "id" and "vector".
+            and items.parquet, with columns "id" and "vector". Each file appears whole, and all are written before the
+            first is put in place; they are several files all the same: whoever reads while an export replaces another
+            should have the new one written into a folder of its own.
         vectors : {"prediction", "ranking"}
             Those that predictions are made of; or those whose products order the items as `recommend` does, and say
             nothing else (`ranking_`): lists of ratings do not go by the predicted rating alone. Of clicks they are the
@@ -276,9 +279,14 @@ class FittedRecommender:
         -------
         list of Path
             The files.
+
+        Raises
+        ------
+        OSError
+            If a file cannot be written; those that were there then stay.
         """
         state = self._served()
         _checks.choice(format, "format", ("npy", "parquet"))
         of = queries.factors(state, vectors)
         tables = {"user": (state.users.ids, np.asarray(of.U)), "item": (state.items.ids, np.asarray(of.V))}
-        return model_file.export(folder, format, tables)
+        return export(folder, format, tables)

@@ -15,8 +15,23 @@ from dmc import _checks
 from dmc._group import ALONE, Group
 from dmc.factors import Factors
 from dmc.observations import Observations
+from dmc.solver.checkpoint import Checkpoint as Checkpoint
 from dmc.solver.plateau import SHORT
 from dmc.solver.solution import StepInfo, waiting
+
+
+class Remembering:
+    """Goes on with what it has seen, where a fit goes on from a `Checkpoint`."""
+
+    remembers: tuple[str, ...] = ()
+
+    def state_dict(self) -> dict[str, Any]:
+        """What it has seen."""
+        return {name: getattr(self, name) for name in self.remembers}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on with what another one had seen."""
+        vars(self).update({name: state[name] for name in self.remembers})
 
 
 class Progress:
@@ -62,7 +77,7 @@ class Progress:
         return "" if self._escape < info.n_steps else f", {waiting(max(self._escape - info.n_steps, 1))}"
 
 
-class History:
+class History(Remembering):
     """Remembers the course of a run.
 
     Parameters
@@ -77,6 +92,7 @@ class History:
     """
 
     name = "history"
+    remembers = ("records",)
 
     def __init__(self, **measures: Callable[[Factors], Any]) -> None:
         self.measures = measures
@@ -93,7 +109,7 @@ class History:
         return np.asarray([record[name] for record in self.records])
 
 
-class Lowest:
+class Lowest(Remembering):
     """Keeps the factors at which the value was lowest; for steps that do not only descend, such as Adam's.
 
     Attributes
@@ -103,6 +119,7 @@ class Lowest:
     """
 
     name = "lowest"
+    remembers = ("best", "best_value")
 
     def __init__(self) -> None:
         self.best: Factors | None = None
@@ -114,7 +131,7 @@ class Lowest:
         return False
 
 
-class EarlyStopping:
+class EarlyStopping(Remembering):
     """Stops when the error on held-out entries has not fallen for a while, and keeps the best factors.
 
     Patience does not count while the gradient still grows: a small start sits on a plateau before it escapes, and that
@@ -146,6 +163,7 @@ class EarlyStopping:
     """
 
     name = "early stopping"
+    remembers = ("best", "best_error", "best_step", "errors", "mark")
 
     def __init__(
         self, held_out: Observations, patience: int = 50, min_change: float = 1e-3, group: Group = ALONE
@@ -183,7 +201,7 @@ class EarlyStopping:
         return math.sqrt(total / of)
 
 
-class Stagnation:
+class Stagnation(Remembering):
     """Stops when the value has not fallen for a while: the end of a run whose residual does not go to zero.
 
     As with `EarlyStopping`, patience does not count while the gradient still grows.
@@ -197,6 +215,7 @@ class Stagnation:
     """
 
     name = "stagnation"
+    remembers = ("_mark",)
 
     def __init__(self, patience: int = 50, min_change: float = 1e-6) -> None:
         self.patience = _checks.integer(patience, "patience", 1)

@@ -6,68 +6,26 @@ import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
-from functools import cached_property, partial
+from dataclasses import replace
+from functools import partial
 from types import TracebackType
-from typing import Any, NamedTuple
 
 import numpy as np
 
 from dmc import _arrays, _checks
 from dmc._group import ALONE, Group
-from dmc.factors import Array, Factors
+from dmc._keeper import Fit, keeper_among, refuse_keeping
+from dmc.factors import Factors
+from dmc.solver import fingerprint
 from dmc.solver.arguments import check_arguments
-from dmc.solver.plateau import LEARNT, steps_left, tell_of_start, told_if_waiting
-from dmc.solver.problem import MaskedLeastSquares
+from dmc.solver.descent import Descent, Standing
+from dmc.solver.interruption import Interruption
+from dmc.solver.kept_phases import Course, KeptPhases, Reached
+from dmc.solver.plateau import tell_of_start, told_if_waiting
 from dmc.solver.protocol import Problem, Step, group_of
-from dmc.solver.solution import Solution, Status, StepInfo
+from dmc.solver.solution import Look, Solution, Status, StepInfo
 
 Callback = Callable[[StepInfo], object]
-
-GAIN = 0.9  # of the last value: above it a step gains nothing, where only rounding is left
-
-
-@dataclass(frozen=True)
-class Look:
-    """What a phase measured at its present point.
-
-    Attributes
-    ----------
-    value, gradient_ratio : float
-        As in `StepInfo`.
-    factors : callable
-        Without arguments; returns the `Factors`. Called at once, and only if somebody looks on.
-    status : Status or None
-        How the phase ends here, by what was measured; None: it goes on. A point that is NONFINITE is shown to nobody.
-    plateau : callable or None
-        As in `StepInfo`.
-    """
-
-    value: float
-    gradient_ratio: float
-    factors: Callable[[], Factors]
-    status: Status | None = None
-    plateau: Callable[[], float | None] | None = None
-
-
-class Standing(NamedTuple):
-    """Where a phase of `solve` stands at a look.
-
-    Attributes
-    ----------
-    n_steps : int
-        Of the phase.
-    factors : Factors
-    state : object
-        The step rule's; None: it is made anew.
-    scales : list of float
-        By which the end is found.
-    """
-
-    n_steps: int
-    factors: Factors
-    state: Any
-    scales: list[float]
 
 
 class Run:
@@ -83,6 +41,8 @@ class Run:
         Each is called with a `StepInfo` at every look; a true return value ends the run.
     group : Group
         The processes that take part: what a callback says in one of them holds for all.
+    kept : KeptPhases, optional
+        What its phases came to in a process that is no more, and where they go.
 
     Attributes
     ----------
@@ -98,19 +58,27 @@ class Run:
         Wall-clock seconds, once it has ended.
     """
 
-    def __init__(self, callbacks: Sequence[Callback] = (), group: Group = ALONE) -> None:
-        self.callbacks, self.group = list(callbacks), group
+    def __init__(
+        self, callbacks: Sequence[Callback] = (), group: Group = ALONE, kept: KeptPhases | None = None
+    ) -> None:
+        self.callbacks, self.group, self._kept = list(callbacks), group, kept or KeptPhases()
         self.n_steps = self.max_steps = 0
         self.status: Status | None = None
         self.stopped_by: str | None = None
         self.info: StepInfo | None = None
         self.seconds = 0.0
         self._began = time.perf_counter()
+        self._interruption = Interruption()
 
     @property
     def ended(self) -> bool:
         """Whether no further phase is to come: somebody asked for the end, or the numbers overflowed."""
-        return self.status in (Status.STOPPED, Status.NONFINITE)
+        return self._interruption.asked or self.status in (Status.STOPPED, Status.NONFINITE)
+
+    @property
+    def elapsed(self) -> float:
+        """Wall-clock seconds since it began, without those between two processes."""
+        return time.perf_counter() - self._began
 
     def phase(
         self,
@@ -122,6 +90,8 @@ class Run:
         planned: bool = False,
         watches: Sequence[Callback] = (),
         taken: int = 0,
+        course: Course | None = None,
+        keep: Callable[[int], object] | None = None,
     ) -> Status:
         """Advance and look, until what is measured, somebody who looks on, or the number of steps says that it is over.
 
@@ -143,6 +113,10 @@ class Run:
             CONVERGED. They are not called at the end.
         taken : int
             Steps of this phase that were taken before, and are counted already.
+        course : Course, optional
+            What moves, where it may have been kept: then the phase goes on from there.
+        keep : callable, optional
+            In its place, called with the steps of this phase before anybody is shown a point.
 
         Returns
         -------
@@ -150,26 +124,61 @@ class Run:
             Ctrl-C ends it as STOPPED.
         """
         if self.ended:
-            assert self.status is not None
-            return self.status
+            return self._stopped_before()
+        found = None if course is None else self._kept.reached(course, watches)
+        if found is not None:
+            self.go_on(found.n_steps, found.seconds)
+            taken = found.taken
         first = self.n_steps - taken
         self.status, self.max_steps = None, first + max_steps
+        if found is not None and found.status is not None:
+            self.status = Status[found.status]
+            return self.status
         with self.until_interrupted():
             while self.status is None:
-                if (self.n_steps - first) % check_every == 0 or self.n_steps == self.max_steps:
-                    self.status = self._shown(look(), first, watches)
+                on_grid = (self.n_steps - first) % check_every == 0
+                if course is not None and on_grid:
+                    last = self.n_steps == self.max_steps or self._interruption.asked
+                    self._kept.stands(course, watches, partial(self._reached, first), last)
+                if on_grid or self.n_steps == self.max_steps or self._interruption.asked:
+                    self.status = self._shown(look(), first, watches, keep)
+                self._end_if_asked()
                 if self.status is None and self.n_steps >= self.max_steps:
                     self.status = Status.COMPLETED if planned else Status.MAX_STEPS
                 if self.status is None:
                     advance()
                     self.n_steps += 1
         assert self.status is not None
+        if course is not None and self.status is not Status.STOPPED:
+            self._kept.over(course, watches, partial(self._reached, first))
         return self.status
 
-    def _shown(self, seen: Look | None, first: int, watches: Sequence[Callback]) -> Status | None:
+    def go_on(self, n_steps: int, seconds: float) -> None:
+        """After so many steps, and seconds, in another process."""
+        self.n_steps, self._began = n_steps, time.perf_counter() - seconds
+
+    def _reached(self, first: int) -> Reached:
+        status = None if self.status is None else self.status.name
+        return Reached(self.n_steps, self.n_steps - first, self.elapsed, status)
+
+    def _stopped_before(self) -> Status:
+        self._end_if_asked()
+        assert self.status is not None
+        return self.status
+
+    def _end_if_asked(self) -> None:
+        """As STOPPED, where Ctrl-C was noted."""
+        if self._interruption.asked and self.status is not Status.NONFINITE:
+            self.status, self.stopped_by = Status.STOPPED, "interrupt"
+
+    def _shown(
+        self, seen: Look | None, first: int, watches: Sequence[Callback], keep: Callable[[int], object] | None
+    ) -> Status | None:
         """Show a point to all who look on; how the phase ends here, if it does."""
         if seen is None or seen.status is Status.NONFINITE:
             return None if seen is None else seen.status
+        if keep is not None:
+            keep(self.n_steps - first)
         if not self.callbacks and not watches and self.group.size == 1:
             return seen.status
         seconds, factors = time.perf_counter() - self._began, seen.factors()
@@ -191,10 +200,13 @@ class Run:
             yield
         except KeyboardInterrupt:
             self.status, self.stopped_by = Status.STOPPED, "interrupt"
+            if self._interruption.asked:  # already: this is the second one
+                raise
             if self.group.size > 1:  # the others are somewhere else in their step, and would wait for this one
                 raise
 
     def __enter__(self) -> Run:
+        self._interruption.open()
         return self
 
     def __exit__(
@@ -204,7 +216,16 @@ class Run:
             self.status, self.stopped_by = Status.STOPPED, "interrupt"
         elif error is not None:
             self.status, self.stopped_by = Status.FAILED, None
-        self.seconds = time.perf_counter() - self._began
+        try:
+            self._close(error)
+        finally:
+            self._interruption.close()
+
+    def _close(self, error: BaseException | None) -> None:
+        """The last calls."""
+        if error is None and self.status is not None:
+            self._end_if_asked()
+        self.seconds = self.elapsed
         if self.info is None:
             return
         self.info = replace(self.info, n_steps=self.n_steps, seconds=self.seconds, status=self.status)
@@ -273,9 +294,16 @@ def solve(
     check_every = _checks.integer(check_every, "check_every", 1)
     tol = _checks.real(tol, "tol", 0)
     check_arguments(problem, start, step, callbacks)
-    with Run(callbacks, group_of(problem)) as run:
+    if group_of(problem).size > 1:
+        refuse_keeping(callbacks, "a problem that is dealt among processes", "leave the Checkpoint out")
+    with (
+        keeper_among(callbacks, partial(_identity, problem, start, step, check_every, device)) as keeper,
+        Run(callbacks, group_of(problem), KeptPhases(keeper, open_end=True)) as run,
+    ):
         problem = problem if device is None else problem.to(device)
         found = solve_phase(run, problem, start, step, max_steps=max_steps, tol=tol, check_every=check_every)
+        if run.status is not Status.STOPPED or run.stopped_by != "interrupt":
+            keeper.finish()
     assert run.status is not None
     found = replace(found, status=run.status, seconds=run.seconds, stopped_by=run.stopped_by)
     if run.status is Status.CONVERGED and found.n_steps == 0 and tol < 1:
@@ -283,6 +311,19 @@ def solve(
     # With tol=0 so many steps were wanted, whatever they reach.
     ended_early = run.status is Status.MAX_STEPS and tol > 0 and max_steps > 0
     return told_if_waiting(problem, start, found, step) if ended_early else found
+
+
+def _identity(problem: Problem, start: Factors, step: Step, check_every: int, device: str | None) -> Fit:
+    """Which fit it is. With more steps, or another tolerance, it is the same one, gone on with."""
+    settings = {
+        "fit": "solve",
+        "problem": type(problem).__name__,
+        "start": f"{start!r} {fingerprint.told(start.arrays)}",
+        "step": fingerprint.told(step),
+        "check_every": check_every,
+        "device": device,
+    }
+    return Fit(settings, fingerprint.of_problem(problem, start))
 
 
 def solve_phase(
@@ -304,11 +345,9 @@ def solve_phase(
     taken = 0 if standing is None else standing.n_steps
     first, began, home = run.n_steps - taken, time.perf_counter(), start.device
     start = start.to(problem.device)
-    descent = _Descent(problem, start, step, tol)
+    descent = Descent(problem, start, step, tol)
     if standing is not None:
-        descent.stand(standing)
-    if keep is not None:
-        watches = [lambda info: keep(descent.standing(info.n_steps)) and False, *watches]
+        descent.go_on(standing)
     run.info = run.info or StepInfo(0, max_steps, math.nan, 1.0, 0.0, start)  # if it ends before its first look
     # An overflow is an outcome, told by the status.
     with (
@@ -324,76 +363,11 @@ def solve_phase(
             planned=planned,
             watches=watches,
             taken=taken,
+            course=descent if keep is None else None,
+            keep=None if keep is None else lambda n_steps: keep(descent.at_look(n_steps)),
         )
     n_steps, seconds = run.n_steps - first, time.perf_counter() - began
     return Solution(descent.accepted.to(home), descent.value, status, n_steps, seconds, run.stopped_by)
-
-
-class _Descent:
-    """Factors on their way down a problem: how they move, and what is measured."""
-
-    def __init__(self, problem: Problem, start: Factors, step: Step, tol: float) -> None:
-        self.problem, self.step, self.tol = problem, step, tol
-        self.factors = self.accepted = start
-        self.value = math.nan  # at the accepted point: the last that counts, and is finite
-        self._state: Any = None
-        self._at: tuple[Array | float, Factors] | None = None  # value and gradient at the factors, once they are known
-        self._largest, self._ceiling = 0.0, math.nan
-        self._before = math.inf  # the value at the last look
-        self._at_look: tuple[Factors, Any, list[float]] = start, None, []  # what that began with
-
-    def _value_and_grad(self) -> tuple[Any, Factors]:
-        if self._at is None:
-            self._at = self.problem.value_and_grad(self.factors)
-        return self._at
-
-    @cached_property
-    def _rounding(self) -> float:
-        """Where it can be told: a problem of one's own need not know it."""
-        return self.problem.rounding if isinstance(self.problem, MaskedLeastSquares) else 0.0
-
-    def advance(self) -> None:
-        self.factors, self._state = self.step(self.factors, *self._value_and_grad(), self._state)
-        self._at = None
-
-    def standing(self, n_steps: int) -> Standing:
-        """What the last look, at this step, began with."""
-        return Standing(n_steps, *self._at_look)
-
-    def stand(self, at: Standing) -> None:
-        """Go on from there."""
-        self.factors = at.factors
-        self._state = self.step.init(self.problem, at.factors) if at.state is None else at.state
-        self._largest, self._ceiling, self._before = at.scales
-
-    def look(self) -> Look:
-        self._at_look = self.factors, self._state, [self._largest, self._ceiling, self._before]
-        first = math.isnan(self._ceiling)
-        if first:
-            self._state = self.step.init(self.problem, self.factors)
-        accepted, value, grad = self.step.accepted_point(self.factors, *self._value_and_grad(), self._state)
-        value, norm = float(value), _norm(grad, group_of(self.problem))
-        if not (math.isfinite(value) and math.isfinite(norm)):
-            return Look(value, norm, lambda: accepted, Status.NONFINITE)
-        ratio = norm / (self._largest or norm) if norm > 0 else 0.0
-        # A gradient that explodes above the start's value must not make later ones look small.
-        self._ceiling = value if first else self._ceiling
-        self._largest = max(self._largest, norm) if value <= self._ceiling else self._largest
-        self.accepted, self.value = accepted, value
-        # Down at rounding steps go on while they gain, for small singular values; then they would only stir it.
-        matched = self._rounding >= value > GAIN * self._before
-        self._before = value
-        converged = value == 0 or ratio <= self.tol or matched
-        plateau = partial(steps_left, self.problem, accepted, self.step) if value > LEARNT * self._ceiling else None
-        return Look(value, ratio, lambda: accepted, Status.CONVERGED if converged else None, plateau)
-
-
-def _norm(grad: Factors, group: Group) -> float:
-    """Of the gradient by the rows of all processes; the first alone adds the rest, which all of them have."""
-    squares = np.array([float((array * array).sum()) for array in grad.arrays])
-    if group.rank > 0:
-        squares[[array is not grad.U and array is not grad.row_bias for array in grad.arrays]] = 0
-    return math.sqrt(sum(group.sum(squares).tolist()))
 
 
 def _name(callback: Callback) -> str:

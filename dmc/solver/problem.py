@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from functools import cached_property
 
 import numpy as np
 from array_api_compat import array_namespace, device as where
@@ -14,6 +13,7 @@ from numpy.typing import ArrayLike
 from dmc import _arrays, _checks, kernels
 from dmc._arrays import Device
 from dmc._group import ALONE, Group
+from dmc._locks import cached_property
 from dmc.factors import Array, Factors
 from dmc.observations import Observations
 from dmc.pattern import COLUMNS, ROWS

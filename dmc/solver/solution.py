@@ -79,6 +79,29 @@ class StepInfo:
 
 
 @dataclass(frozen=True)
+class Look:
+    """What a phase measured at its present point.
+
+    Attributes
+    ----------
+    value, gradient_ratio : float
+        As in `StepInfo`.
+    factors : callable
+        Without arguments; returns the `Factors`. Called at once, and only if somebody looks on.
+    status : Status or None
+        How the phase ends here, by what was measured; None: it goes on. A point that is NONFINITE is shown to nobody.
+    plateau : callable or None
+        As in `StepInfo`.
+    """
+
+    value: float
+    gradient_ratio: float
+    factors: Callable[[], Factors]
+    status: Status | None = None
+    plateau: Callable[[], float | None] | None = None
+
+
+@dataclass(frozen=True)
 class Solution:
     """The result of `solve`.
 

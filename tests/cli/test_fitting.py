@@ -64,7 +64,7 @@ def test_a_model_replaces_no_device(command, dmc_in, tmp_path):
     os.mkfifo(tmp_path / "pipe")
     code, out, err = dmc_in(*command.split(), "-o", tmp_path / "pipe")
     assert (code, out) == (1, "")
-    assert "pipe is not a regular file, and a model can be saved nowhere else; give the path of one" in err
+    assert "pipe is a device or a pipe, which would be replaced; give the path of a file" in err
     assert (tmp_path / "pipe").is_fifo()
 
 
@@ -222,7 +222,10 @@ def test_a_failed_update_leaves_the_model(dmc_in, files, tmp_path):
     (tmp_path / "model").write_bytes((files / "model").read_bytes())
     code, out, err = dmc_in("update", tmp_path / "model", "words.csv")
     assert (code, out) == (1, "")
-    assert err == "dmc: column 'rating' holds 'good', which is not a number; convert or drop it first\n"
+    assert (
+        err
+        == "dmc: column 'rating' holds 'good' in line 2 of words.csv, which is not a number; convert or drop it first\n"
+    )
     assert (tmp_path / "model").read_bytes() == (files / "model").read_bytes()
 
 

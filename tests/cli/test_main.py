@@ -26,7 +26,7 @@ from dmc import MatrixCompletion, Recommender
         ("fit nope.csv", "there is no file nope.csv; check the path"),
         ("fit .", ". is a folder"),
         ("fit cut.csv", "line 3 of cut.csv has 2 fields in place of 3"),
-        ("fit words.csv", "column 'rating' holds 'good', which is not a number"),
+        ("fit words.csv", "column 'rating' holds 'good' in line 2 of words.csv, which is not a number"),
         (
             "fit repeats.csv",
             "1 rating repeats a user and an item given before; say --duplicates last",

@@ -5,7 +5,8 @@ import pytest
 
 from dmc import Factors, Status
 from dmc.completion.phases import Phase, Phases
-from dmc.solver.loop import Look, Run
+from dmc.solver.loop import Run
+from dmc.solver.solution import Look
 
 
 def phase(name="path", width=3, status=Status.CONVERGED, n_steps=7, value=0.5, error=None) -> Phase:

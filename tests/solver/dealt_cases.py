@@ -10,7 +10,7 @@ import numpy as np
 from dmc._group import ALONE, Group, Share
 from dmc.factors import Factors
 from dmc.observations import Observations
-from dmc.solver import callbacks, initial, loop, steps
+from dmc.solver import callbacks, descent, initial, steps
 from dmc.solver.dealt import DealtLeastSquares
 from dmc.solver.loop import solve
 from dmc.solver.protocol import Step
@@ -163,9 +163,9 @@ def products(group: Group) -> dict[str, np.ndarray]:
 
 def with_a_local_number(group: Group, name: str) -> dict[str, Any]:
     """`solved`, where one number is this process' own in place of that of all rows."""
-    whole_norm, whole_size = loop._norm, steps._spectral_norm
+    whole_norm, whole_size = descent._norm, steps._spectral_norm
     local = {
-        "norm of the gradient": (loop, "_norm", lambda gradient, _: whole_norm(gradient, ALONE)),
+        "norm of the gradient": (descent, "_norm", lambda gradient, _: whole_norm(gradient, ALONE)),
         "norm of U": (steps, "_spectral_norm", lambda matrix, _=ALONE: whole_size(matrix)),
         "curvature": (DealtLeastSquares, "curvature", property(lambda self: self.observations.n_observed / 840 + 0.1)),
         "norm of the target": (Observations, "spectral_norm", lambda self, _: largest_of_own(self)),

@@ -10,10 +10,10 @@ from dmc._group import Group
 from dmc.factors import Factors
 from dmc.inputs import observe
 from dmc.solver import initial, steps
-from dmc.solver.loop import Look, Run, solve, solve_phase
+from dmc.solver.loop import Run, solve, solve_phase
 from dmc.solver.problem import MaskedLeastSquares
 from dmc.solver.protocol import Problem
-from dmc.solver.solution import Status
+from dmc.solver.solution import Look, Status
 
 
 class Bowl(Problem):

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -13,7 +15,10 @@ from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
 from dmc import _arrays, _checks, kernels
+from dmc._keeper import keeper_among
 from dmc.completion.findings import of_ending
+from dmc.completion.one_fit import of_one_fit
+from dmc.completion.phases import identity
 from dmc.completion.results import rms
 from dmc.completion.tensors import findings, storage
 from dmc.completion.tensors.model import TensorModel, TubalModel
@@ -22,6 +27,7 @@ from dmc.completion.tensors.selection import Selected, Selection, Settings
 from dmc.completion.tensors.tuning import TENSORS
 from dmc.factors import Factors
 from dmc.solver.callbacks import Progress
+from dmc.solver.kept_phases import KeptPhases
 from dmc.solver.loop import Callback, Run
 from dmc.solver.solution import Record, Status
 from dmc.tubal.algebra import Transform
@@ -181,6 +187,14 @@ class TensorCompletion(BaseEstimator):
         FloatingPointError
             If the fit overflowed.
         """
+        fitted = copy.copy(self)
+        tell = fitted._fit(X, mask)
+        self.__dict__ = vars(fitted)  # at once: whatever ends a fit before leaves the estimator as it was
+        tell()
+        return self
+
+    def _fit(self, X: Any, mask: Any) -> Callable[[], None]:
+        """`fit`, but for what is told of its result."""
         values, observed = read_tensor(_host(X), _host(mask), self.missing_values)
         settings = self._settings(values)
         self._check_bounds(values, observed)
@@ -189,21 +203,28 @@ class TensorCompletion(BaseEstimator):
         findings.of_placeholder(values, self.missing_values)
         # Squares stay inside the range; a power of two rounds nothing.
         unit = 2.0 ** math.frexp(float(np.abs(values[observed], dtype=np.float64).max()) or 1.0)[1]
+        callbacks = [*self.callbacks, *([Progress()] if self.verbose else [])]
         with (
+            keeper_among(callbacks, partial(identity, self, values, observed)) as keeper,
             kernels.threads(self.n_threads),
             kernels.sharing_cores(1),
-            Run([*self.callbacks, *([Progress()] if self.verbose else [])]) as run,
+            Run(callbacks, kept=KeptPhases(keeper, rng)) as run,
         ):
             phases = TensorPhases(run)
             scaled = np.where(observed, values, 0).astype(np.float64) / unit
             selected = Selection(scaled, observed, settings, rng, phases).select()
+            if run.stopped_by != "interrupt":
+                keeper.finish()
         self._keep(selected, values, observed, unit)
         self.n_iter_, self.history_ = run.n_steps, phases.history
         self.status_ = self._ending(run, selected)
-        of_ending(run, self.status_)
-        if self.status_ is not Status.STOPPED:
-            findings.of_model(selected, observed, self.rank)
-        return self
+
+        def tell() -> None:
+            of_ending(run, self.status_)
+            if self.status_ is not Status.STOPPED:
+                findings.of_model(selected, observed, self.rank)
+
+        return tell
 
     def _settings(self, values: NDArray[Any]) -> Settings:
         _checks.integer(self.depth, "depth", 0)
@@ -291,6 +312,7 @@ class TensorCompletion(BaseEstimator):
 
     history_: list[Record]
 
+    @of_one_fit
     def predict(self, i: ArrayLike, j: ArrayLike, t: ArrayLike) -> NDArray[Any]:
         """Predicted values at positions along the three axes.
 
@@ -316,6 +338,7 @@ class TensorCompletion(BaseEstimator):
         _checks.same_length(i=where[0], j=where[1], t=where[2])
         return self._clipped(self._model.at(where))
 
+    @of_one_fit
     def complete(self, unknown: float | None = None) -> NDArray[Any]:
         """The fitted tensor X̂ at every position, observed ones included.
 
@@ -345,6 +368,7 @@ class TensorCompletion(BaseEstimator):
         values, observed = read_tensor(_host(X), _host(mask), self.missing_values)
         return np.where(observed, values, completed).astype(self._dtype, copy=False)
 
+    @of_one_fit
     def score(self, X: Any, y: None = None, *, mask: Any = None) -> float:
         """Minus the root mean squared error at the observed entries of a tensor, in the data's units; higher is better.
 
@@ -363,6 +387,7 @@ class TensorCompletion(BaseEstimator):
             raise ValueError(f"X has shape {values.shape} and the fitted tensor {self._model.shape}; give one like it")
         return -rms(self._clipped(self._model.at(np.nonzero(observed))) - values[observed])
 
+    @of_one_fit
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the fitted model to a file (safetensors, no pickle); it appears whole or not at all.
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Callable
 
 from dmc.factors import Factors
-from dmc.solver.loop import Look, Run
-from dmc.solver.solution import Record, Status
+from dmc.solver.kept_phases import Course
+from dmc.solver.loop import Run
+from dmc.solver.solution import Look, Record, Status
 
 
 class TensorPhases:
@@ -27,7 +27,6 @@ class TensorPhases:
     def __init__(self, run: Run) -> None:
         self.run = run
         self.history: list[Record] = []
-        self._began = time.perf_counter()
 
     @property
     def ended(self) -> bool:
@@ -41,6 +40,8 @@ class TensorPhases:
         factors: Callable[[], Factors],
         max_steps: int,
         planned: bool = False,
+        *,
+        course: Course,
     ) -> int:
         """Advance until what is measured says that it is over; how many steps that were.
 
@@ -54,6 +55,8 @@ class TensorPhases:
         max_steps : int
         planned : bool
             Whether so many are to be taken.
+        course : Course
+            What moves.
         """
         first = self.run.n_steps
 
@@ -64,7 +67,7 @@ class TensorPhases:
                 status = Status.NONFINITE
             return Look(value, ratio, factors, status)
 
-        self.run.phase(advance, look, max_steps, planned=planned)
+        self.run.phase(advance, look, max_steps, planned=planned, course=course)
         return self.run.n_steps - first
 
     def add(
@@ -79,6 +82,6 @@ class TensorPhases:
                 "n_steps": n_steps,
                 "value": value,
                 "held_out_error": held_out_error,
-                "seconds": time.perf_counter() - self._began,
+                "seconds": self.run.elapsed,
             }
         )

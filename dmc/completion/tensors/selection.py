@@ -18,6 +18,7 @@ from dmc.completion.tensors.phases import TensorPhases
 from dmc.completion.tensors.tube_search import Trial, TubeSearch
 from dmc.completion.tensors.tuning import TENSORS
 from dmc.inputs import GappedArray
+from dmc.solver.kept_phases import Course
 from dmc.tubal.containers import from_slices
 from dmc.tubal.problem import slice_problem
 from dmc.tubal.slices import SliceFactors, SliceLeastSquares
@@ -76,6 +77,21 @@ class Selected:
     mean_error: float
     errors: dict[str, float] = field(default_factory=dict)
     short: int = 0
+
+
+class _Race(Course):
+    """All paths, and those that are still to be followed."""
+
+    def __init__(self, trials: list[Trial], live: list[Trial]) -> None:
+        self.trials, self.live = trials, live
+
+    def standing(self) -> tuple[list[Any], list[int]]:
+        return [trial.standing() for trial in self.trials], [self.trials.index(trial) for trial in self.live]
+
+    def stand(self, standing: tuple[list[Any], list[int]]) -> None:
+        for trial, own in zip(self.trials, standing[0], strict=True):
+            trial.stand(own)
+        self.live[:] = [self.trials[i] for i in standing[1]]
 
 
 class Selection:
@@ -196,7 +212,7 @@ class Selection:
             return min(values, default=0.0), 1.0, not live or any(trial.nearly_exact for trial in live)
 
         while live and not self.phases.ended:
-            self.phases.go(advance, measured, live[0].factors, TENSORS.path_steps)
+            self.phases.go(advance, measured, live[0].factors, TENSORS.path_steps, course=_Race(self.trials, live))
             for trial in [trial for trial in live if trial.nearly_exact]:
                 found = TubeSearch(trial, self.phases).exact_from(trial.point.model)
                 if found is not None and not self._short(trial, found):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,10 +12,13 @@ from numpy.typing import NDArray
 from dmc.completion.tensors.phases import TensorPhases
 from dmc.completion.tensors.tuning import TENSORS
 from dmc.factors import Factors
+from dmc.solver.kept_phases import Attributes
 from dmc.tubal.containers import from_slices
 from dmc.tubal.slice_finish import FinishPoint, finish_step, gap
 from dmc.tubal.slice_path import PathPoint, SlicePath
 from dmc.tubal.slices import SliceFactors, SliceLeastSquares
+
+MOVING = ("point", "over", "n_steps", "error", "_mark", "_same", "_failed_at")  # of a trial, beside what it has judged
 
 
 @dataclass(frozen=True)
@@ -129,6 +133,17 @@ class Trial:
             or self.value < self.rounding**2
         )
 
+    def standing(self) -> tuple[Any, ...]:
+        """All that it needs to go on from here."""
+        known = [None if one is None else tuple(vars(one).values()) for one in (self.best, *self._plateaus)]
+        return *(getattr(self, name) for name in MOVING), known
+
+    def stand(self, standing: tuple[Any, ...]) -> None:
+        """Go on from there."""
+        *moving, known = standing
+        vars(self).update(zip(MOVING, moving, strict=True))
+        self.best, *self._plateaus = (None if one is None else Judged(*one) for one in known)
+
     @property
     def best_error(self) -> float:
         """Root mean square of the best model on the held-out entries; infinite before the first step."""
@@ -211,7 +226,8 @@ class TubeSearch:
             return value, state.point.level, settled or state.lost
 
         while not (self.phases.ended or state.lost):
-            taken = self.phases.go(advance, measured, lambda: self._shown(state.point.model), TENSORS.path_steps)
+            shown = lambda: self._shown(state.point.model)  # noqa: E731
+            taken = self.phases.go(advance, measured, shown, TENSORS.path_steps, course=Attributes(state))
             value = state.point.value / whole.zero_value
             self.phases.add("path", self.trial.name, state.point.model.width, taken, value, None)
             if taken == 0 or state.lost or self.phases.ended:
@@ -244,7 +260,8 @@ class TubeSearch:
             done = gained or value <= TENSORS.exact_rounding**2 * zero
             return value / zero, min(value / before, 1.0) if 0 < before < math.inf else 1.0, done
 
-        taken = self.phases.go(advance, measured, lambda: self._shown(state.point.model), TENSORS.finish_steps)
+        shown = lambda: self._shown(state.point.model)  # noqa: E731
+        taken = self.phases.go(advance, measured, shown, TENSORS.finish_steps, course=Attributes(state))
         error = None if problem is self.trial.whole else self.trial.error_of(state.point.model)
         self.phases.add(name, self.trial.name, state.point.model.width, taken, state.point.value / zero, error)
         return state.point
@@ -279,7 +296,7 @@ class TubeSearch:
             return value, state.point.level, False
 
         shown = lambda: self._shown(state.point.model)  # noqa: E731
-        taken = self.phases.go(advance, measured, shown, TENSORS.steady_steps, planned=True)
+        taken = self.phases.go(advance, measured, shown, TENSORS.steady_steps, planned=True, course=Attributes(state))
         value = state.point.value / whole.zero_value
         self.phases.add("final", self.trial.name, state.point.model.width, taken, value, None)
         return state.point.model

@@ -3,58 +3,126 @@
 from __future__ import annotations
 
 import csv
-import io
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import chain, islice
-from typing import IO
+from threading import Lock
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dmc import _checks
+from dmc.recommend.tables import text_source
 from dmc.recommend.tables.packed_column import WIDE, PackedColumn
+from dmc.recommend.tables.places import Places
+from dmc.recommend.tables.text_source import count_lines, decoded, lines, too_long
 
-BLOCK = 1 << 20  # bytes read at a time: what is made of them on the way stays in the caches
 ROWS = 1000  # that the csv module gives at a time: as lists of text, few enough to stay in the caches
 DIGITS = 18  # as many as always fit into int64
 QUOTE = ord('"')
 ASCII = 128  # letters that are a byte each in UTF-8
+TWO_COLONS = "\x1f"  # in their place where a delimiter has to be one letter: the separator of units, which no text has
 
 Row = tuple[int, list[str]]  # the number of its line, and its fields
-Places = NDArray[np.int64]
+Offsets = NDArray[np.int64]
 
 
-def blocks(file: IO[bytes]) -> Iterator[bytes]:
-    """The bytes of a file in blocks of whole lines, the last of which may lack its end."""
-    rest = b""
-    while block := file.read(BLOCK):
-        end = block.rfind(b"\n") + 1
-        if end:
-            yield rest + block[:end]
-            rest = block[end:]
-        else:
-            rest += block
-    if rest:
-        yield rest
+class _LongFields:
+    """A block in which the csv module takes fields of any length: the bound, which is the process', is put back."""
+
+    _lock: ClassVar[Lock] = Lock()
+    _inside: ClassVar[int] = 0
+    _before: ClassVar[int] = 0
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if _LongFields._inside == 0:
+                _LongFields._before = csv.field_size_limit(text_source.MAX_LINE + 1)
+            _LongFields._inside += 1
+
+    def __exit__(self, *failure: object) -> None:
+        with self._lock:
+            _LongFields._inside -= 1
+            if _LongFields._inside == 0:
+                csv.field_size_limit(_LongFields._before)
 
 
-def decoded(block: bytes) -> str:
-    """Its text; bytes that are not UTF-8 stay apart."""
-    return block.decode("utf-8", "surrogateescape")
+class RowReader:
+    """The rows that are not blank, with their line numbers, of texts of whole lines.
 
+    Parameters
+    ----------
+    text : iterator of str
+    delimiter : str
+        A letter, or ``::``.
+    origin : str
+        The file, as messages name it.
+    n_lines_before : int
+        That stand above these in the file.
+    spaces : bool
+        Keep those behind a delimiter.
+    """
 
-def rows(text: Iterator[str], delimiter: str, n_lines_before: int = 0) -> Iterator[Row]:
-    """The rows that are not blank, with their line numbers, of texts of whole lines."""
-    lines = chain.from_iterable(io.StringIO(part, newline="") for part in text)
-    letter = "\t" if delimiter == "::" else delimiter  # the reader takes a single one
-    reader = csv.reader(
-        (line.replace("::", "\t") for line in lines) if delimiter == "::" else lines,
-        delimiter=letter,
-        skipinitialspace=letter != "\t",
-        strict=True,
-    )
-    return ((n_lines_before + reader.line_num, row) for row in reader if row)
+    def __init__(
+        self, text: Iterator[str], delimiter: str, origin: str, n_lines_before: int = 0, spaces: bool = False
+    ) -> None:
+        self._colons, self._origin, self._before = delimiter == "::", origin, n_lines_before
+        self._begun = 0  # letters of the row that is being read
+        self._first = n_lines_before + 1  # line of it
+        self._csv = csv.reader(
+            self._bounded(lines(text)),
+            delimiter=TWO_COLONS if self._colons else delimiter,
+            skipinitialspace=not spaces and delimiter not in ("\t", "::"),
+            strict=True,
+        )
+
+    def _bounded(self, given: Iterator[str]) -> Iterator[str]:
+        for line in given:
+            self._begun += len(line)
+            if self._begun > text_source.MAX_LINE:
+                raise ValueError(self._what_is_long(self._begun == len(line)))
+            yield line.replace("::", TWO_COLONS) if self._colons else line
+
+    def _what_is_long(self, one_line: bool) -> str:
+        if one_line:
+            return too_long(self._first, self._origin)
+        return (
+            f"the row in line {self._first} of {self._origin} opens a quote that does not close within "
+            f"{text_source.MAX_LINE:,} letters; close it, or double the quotes that belong to a text"
+        )
+
+    def __iter__(self) -> Iterator[Row]:
+        return self
+
+    def __next__(self) -> Row:
+        try:
+            while not (row := next(self._csv)):
+                self._done()
+        except csv.Error as error:
+            raise ValueError(self._what_is_wrong(str(error))) from None
+        self._done()
+        if self._colons:
+            row = [one.replace(TWO_COLONS, "::") if TWO_COLONS in one else one for one in row]
+        return self._before + self._csv.line_num, row
+
+    def _done(self) -> None:
+        self._begun, self._first = 0, self._before + self._csv.line_num + 1
+
+    def _what_is_wrong(self, error: str) -> str:
+        if error == "unexpected end of data":
+            return (
+                f"the row in line {self._first} of {self._origin} opens a quote that never closes; close it, or double "
+                "the quotes that belong to a text"
+            )
+        reason = "text behind a closing quote" if "expected after" in error else error
+        where = f"line {self._before + self._csv.line_num} of {self._origin}"
+        return f"{where} cannot be read as fields ({reason}); mend that line, or give tab- or comma-separated text"
+
+    def some(self, count: int) -> list[Row]:
+        """The next rows, at most so many."""
+        with _LongFields():
+            return list(islice(self, count))
 
 
 @dataclass
@@ -71,6 +139,8 @@ class Fields:
         Columns where no field may be empty.
     packed : dict of PackedColumn
         The columns that are kept, by name.
+    places : Places
+        Where the rows stand.
     """
 
     names: list[str]
@@ -78,83 +148,102 @@ class Fields:
     origin: str
     needed: list[int]
     packed: dict[str, PackedColumn]
+    places: Places = field(default_factory=Places)
+
+    def __post_init__(self) -> None:
+        number = {name: i for i, name in reversed(list(enumerate(self.names)))}
+        self._kept = [(number[name], column) for name, column in self.packed.items()]
 
     def read(self, given: Iterator[bytes], n_lines: int) -> None:
         """All blocks of a file behind its header, which has so many lines."""
         for block in given:
-            n_before, n_lines = n_lines, n_lines + block.count(b"\n")
-            if self._read_plain(block):
+            n_before, n_lines = n_lines, n_lines + count_lines(block)
+            if not block.strip(b"\r\n") or self._read_plain(block, n_before):
                 continue
             if b'"' in block:  # what is in quotes may reach into the next block
-                self._read_rows(rows(map(decoded, chain([block], given)), self.delimiter, n_before), iter(()))
+                self._read_rows(self._rows(chain([block], given), n_before), iter(()))
                 return
-            below = rows(map(decoded, given), self.delimiter, n_lines)
-            self._read_rows(rows(iter([decoded(block)]), self.delimiter, n_before), below)
+            self._read_rows(self._rows(iter([block]), n_before), self._rows(given, n_lines))
 
-    def _read_rows(self, given: Iterator[Row], below: Iterator[Row]) -> None:
+    def _rows(self, given: Iterator[bytes], n_lines: int) -> RowReader:
+        return RowReader(map(decoded, given), self.delimiter, self.origin, n_lines)
+
+    def _read_rows(self, given: RowReader, below: Iterator[Row]) -> None:
         """Some rows; those below them are counted if a field is empty."""
-        while some := list(islice(given, ROWS)):
+        while some := given.some(ROWS):
             if {len(row) for _, row in some} != {len(self.names)}:
                 raise ValueError(self._what_is_ragged(some))
             fields = list(zip(*(row for _, row in some), strict=True))  # column by column
             for i in self.needed:
                 if "" in fields[i]:
                     raise ValueError(self._what_is_empty(i, chain(some, given, below)))
-            for name, column in self.packed.items():
-                column.add(fields[self.names.index(name)])
+            for i, column in self._kept:
+                column.add(fields[i])
+            self.places.add_each(self.origin, [number for number, _ in some])
 
     def _what_is_ragged(self, some: Sequence[Row]) -> str:
         """Tells of the first row that has another number of fields."""
         number, row = next((n, row) for n, row in some if len(row) != len(self.names))
         shown = {"\t": "tab", " ": "space"}.get(self.delimiter, self.delimiter)
         return (
-            f"line {number} of {self.origin} has {_checks.count(sum(map(bool, row)), 'field')} in place of "
+            f"line {number} of {self.origin} has {_checks.count(len(row), 'field')} in place of "
             f"{len(self.names)} (separated by {shown}); the file is cut off or mixes formats: mend or remove that line"
         )
 
     def _what_is_empty(self, column: int, left: Iterator[Row]) -> str:
         """Tells of the first row where a column is empty, and in how many it is."""
-        empty = [number for number, row in left if row[column : column + 1] == [""]]
+        with _LongFields():
+            empty = [number for number, row in left if row[column : column + 1] == [""]]
         where = f"the {self.names[column]} in line {empty[0]} of {self.origin} is empty"
         if len(empty) == 1:
             return f"{where}; fill it in, or remove that line"
         return f"{where}, and so it is in {_checks.count(len(empty) - 1, 'line')} below; fill it in, or remove those"
 
-    def _read_plain(self, block: bytes) -> bool:
+    def _read_plain(self, block: bytes, n_before: int) -> bool:
         """Take a block if no line is special in any way: what is in quotes is a field, and has no other quote."""
-        if self.delimiter == "::":
-            block = block.replace(b"::", b"\t")
-        letter = "\t" if self.delimiter == "::" else self.delimiter
+        letter = self.delimiter
+        if letter == "::":
+            if TWO_COLONS.encode() in block:
+                return False
+            block, letter = block.replace(b"::", TWO_COLONS.encode()), TWO_COLONS
         if b"\r" in block:
             block = block.replace(b"\r\n", b"\n")
         if not block.endswith(b"\n"):
             block += b"\n"
-        special = [b"\r", b"\0", b"\n\n"] + ([] if letter == "\t" else [letter.encode() + b" ", b"\n "])
+        special = [b"\r", b"\n\n"] + ([] if letter in ("\t", TWO_COLONS) else [letter.encode() + b" ", b"\n "])
         if block[:1] in b"\n " or any(one in block for one in special):
             return False
         buffer = np.frombuffer(block + bytes(WIDE), np.uint8)
-        cuts = np.flatnonzero((buffer == ord(letter)) | (buffer == ord("\n")))
-        if len(cuts) % len(self.names):
+        cut = self._cut(block, buffer, ord(letter))
+        if cut is None:
             return False
+        starts, ends = cut
+        for i, column in self._kept:
+            _add(column, block, buffer, np.ascontiguousarray(starts[:, i]), ends[:, i] - starts[:, i])
+        self.places.add(self.origin, n_before + 1, len(starts))
+        return True
+
+    def _cut(self, block: bytes, buffer: NDArray[np.uint8], letter: int) -> tuple[Offsets, Offsets] | None:
+        """(rows, columns) where fields start and end in a block, without their quotes; None if a line is special."""
+        cuts = np.flatnonzero((buffer == letter) | (buffer == ord("\n")))
+        if len(cuts) % len(self.names):
+            return None
         ends = cuts.reshape(-1, len(self.names))
         last = buffer[ends] == ord("\n")
         if last[:, :-1].any() or not last[:, -1].all():
-            return False
+            return None
         starts = np.append(0, cuts[:-1] + 1).reshape(ends.shape)
         if n_quotes := block.count(b'"'):
             quoted = (buffer[starts] == QUOTE) & (buffer[ends - 1] == QUOTE) & (ends - starts > 1)
             if n_quotes != 2 * np.count_nonzero(quoted):
-                return False
+                return None
             starts, ends = starts + quoted, ends - quoted
         if any((starts[:, i] == ends[:, i]).any() for i in self.needed):
-            return False
-        for name, column in self.packed.items():
-            i = self.names.index(name)
-            _add(column, block, buffer, np.ascontiguousarray(starts[:, i]), ends[:, i] - starts[:, i])
-        return True
+            return None
+        return starts, ends
 
 
-def _add(column: PackedColumn, block: bytes, buffer: NDArray[np.uint8], starts: Places, lengths: Places) -> None:
+def _add(column: PackedColumn, block: bytes, buffer: NDArray[np.uint8], starts: Offsets, lengths: Offsets) -> None:
     """The fields of a column in a block: where each starts in the buffer, and its bytes."""
     width = int(lengths.max())
     numbers = _whole_numbers(buffer, starts, lengths, width)
@@ -170,7 +259,9 @@ def _add(column: PackedColumn, block: bytes, buffer: NDArray[np.uint8], starts: 
     column.add([decoded(block[a:b]) for a, b in zip(starts.tolist(), ends, strict=True)])
 
 
-def _whole_numbers(buffer: NDArray[np.uint8], starts: Places, lengths: Places, width: int) -> NDArray[np.int64] | None:
+def _whole_numbers(
+    buffer: NDArray[np.uint8], starts: Offsets, lengths: Offsets, width: int
+) -> NDArray[np.int64] | None:
     """As `vocabulary.whole_numbers`, of fields of at most so many bytes; None if one is none, or may not fit."""
     first = buffer[starts]
     signed = first == ord("-")

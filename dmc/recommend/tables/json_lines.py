@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import io
 import json
+import re
 from collections.abc import Collection, Iterator, Sequence
 from itertools import chain, islice
 from typing import Any
@@ -12,10 +12,51 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dmc.recommend.tables.packed_column import PackedColumn
+from dmc.recommend.tables.places import Places
+from dmc.recommend.tables.text_source import count_lines, decoded, lines, reason_of
 
 ROWS = 1000  # read at a time
+BLANK = " \t\r\n"  # around a value, as JSON has it
+SHOWN = 80  # letters of a reason in a message
+NO_LETTER = re.compile("[\0\ud800-\udc7f\udd00-\udfff]")  # surrogates beside these stand for bytes
+MARK = "\N{REPLACEMENT CHARACTER}"
 
 Line = tuple[int, str]  # its number, and what stands there
+Some = tuple[NDArray[np.int64] | None, list[Any]]  # values of a name, and the objects that have it; None: each of some
+
+
+class Values:
+    """A column that is not text alone: values of some rows, and None in all others.
+
+    Attributes
+    ----------
+    pieces : list of (int, None or (values,) int64, values)
+        The first row of a piece; which rows from there on it has, if not each; and what stands there.
+    size : int
+        Rows of the column.
+    """
+
+    def __init__(self) -> None:
+        self.pieces: list[tuple[int, NDArray[np.int64] | None, NDArray[Any] | PackedColumn]] = []
+        self.size = 0
+
+    def __len__(self) -> int:
+        return self.size
+
+    def array(self) -> NDArray[Any]:
+        """(rows,) numbers or truth values if all are such, else objects."""
+        pieces = [
+            (first, rows, values.text() if isinstance(values, PackedColumn) else values)
+            for first, rows, values in self.pieces
+        ]
+        if sum(len(values) for _, _, values in pieces) == self.size:  # without gaps
+            kinds = {values.dtype.kind for _, _, values in pieces}
+            if kinds == {"b"} or kinds <= {"i", "f"}:
+                return np.concatenate([values for _, _, values in pieces])
+        found = np.full(self.size, None, object)
+        for first, rows, values in pieces:
+            found[slice(first, first + len(values)) if rows is None else first + rows] = values.astype(object)
+        return found
 
 
 class Objects:
@@ -25,88 +66,144 @@ class Objects:
     ----------
     only : collection of str, optional
         Columns to keep; all, if left out.
+    exact : collection of str
+        Columns where text is refused that no file of UTF-8 holds: NUL, or an escape such as "\\ud83d" alone. In others
+        a mark stands in its place.
 
     Attributes
     ----------
-    names : list of str
-        Of all columns, in the order met.
+    places : Places
+        Where the objects stand.
     """
 
-    def __init__(self, only: Collection[str] | None) -> None:
-        self._only, self._size = only, 0
-        self.names: list[str] = []
-        self._columns: dict[str, PackedColumn | list[NDArray[Any]]] = {}
+    def __init__(self, only: Collection[str] | None, exact: Collection[str] = ()) -> None:
+        self._only, self._exact, self._size = only, exact, 0
+        self.places = Places()
+        self._columns: dict[str, PackedColumn | Values] = {}
 
-    def read(self, text: Iterator[str], origin: str) -> None:
-        """All rows of a file, of texts of whole lines."""
-        lines = chain.from_iterable(io.StringIO(part, newline="") for part in text)
-        numbered = ((number, line) for number, line in enumerate(lines, 1) if line.strip())
+    @property
+    def names(self) -> list[str]:
+        """Of all columns, in the order met."""
+        return list(self._columns)
+
+    def read(self, given: Iterator[bytes], origin: str) -> None:
+        """All rows of a file, of blocks of whole lines."""
+        numbered = _numbered(given)
         while some := list(islice(numbered, ROWS)):
-            self._add(_parse(some, origin))
-        if not self.names:
+            self._add([_parsed(line, origin, self._exact) for line in some])
+            self.places.add_each(origin, [number for number, _ in some])
+        if not self._columns:
             raise ValueError(f'{origin} is empty; give one object a line: {{"user": 7, "item": "x", "rating": 4}}')
 
     def _add(self, objects: list[dict[str, Any]]) -> None:
-        for name in dict.fromkeys(chain.from_iterable(objects)):
-            if name not in self._columns:
-                self.names.append(name)
-                self._columns[name] = [_as_values([None] * self._size)] if self._size else PackedColumn()
-        for name, column in self._columns.items():
-            if self._only is None or name in self._only:
-                self._columns[name] = _joined(column, [one.get(name) for one in objects])
+        for name, (rows, values) in _by_name(objects).items():
+            column = self._columns.setdefault(name, PackedColumn())
+            if self._only is not None and name not in self._only:
+                continue
+            if isinstance(column, PackedColumn):
+                if len(column) == self._size and rows is None and set(map(type, values)) == {str}:
+                    column.add(values)
+                    continue
+                self._columns[name] = column = _mixed(column)
+            column.pieces.append((self._size, rows, _as_values(values)))
         self._size += len(objects)
 
     @property
-    def packed(self) -> dict[str, PackedColumn | NDArray[Any]]:
+    def packed(self) -> dict[str, PackedColumn | Values]:
         """The columns that are kept, by name."""
-        return {
-            name: column if isinstance(column, PackedColumn) else _concatenated(column)
-            for name, column in self._columns.items()
-            if self._only is None or name in self._only
-        }
+        found: dict[str, PackedColumn | Values] = {}
+        for name, column in self._columns.items():
+            if self._only is not None and name not in self._only:
+                continue
+            if not isinstance(column, PackedColumn) or len(column) < self._size:
+                column = _mixed(column)
+                column.size = self._size
+            found[name] = column
+        return found
 
 
-def _joined(column: PackedColumn | list[NDArray[Any]], values: list[Any]) -> PackedColumn | list[NDArray[Any]]:
-    """A column with some more values, packed as long as all are texts."""
-    if isinstance(column, PackedColumn):
-        if set(map(type, values)) == {str}:
-            column.add(values)
-            return column
-        column = [column.text()] if len(column) else []
-    column.append(_as_values(values))
-    return column
+def _mixed(column: PackedColumn | Values) -> Values:
+    """A column that goes on with what is no text, or with gaps."""
+    if isinstance(column, Values):
+        return column
+    found = Values()
+    if len(column):
+        found.pieces.append((0, None, column))
+    return found
 
 
-def _concatenated(pieces: Sequence[NDArray[Any]]) -> NDArray[Any]:
-    """Pieces as one array: of numbers if all are, else of objects."""
-    if {piece.dtype.kind for piece in pieces} <= {"i", "f"}:
-        return np.concatenate(pieces)
-    return np.concatenate([piece.astype(object) for piece in pieces])
+def _by_name(objects: Sequence[dict[str, Any]]) -> dict[str, Some]:
+    """The values of some objects by their names, in the order met; in the time of as many values as there are."""
+    names = dict.fromkeys(chain.from_iterable(objects))
+    if all(len(one) == len(names) for one in objects):
+        return {name: (None, [one[name] for one in objects]) for name in names}
+    rows: dict[str, list[int]] = {name: [] for name in names}
+    values: dict[str, list[Any]] = {name: [] for name in names}
+    for row, one in enumerate(objects):
+        for name, value in one.items():
+            rows[name].append(row)
+            values[name].append(value)
+    return {name: (None if len(rows[name]) == len(objects) else np.asarray(rows[name]), values[name]) for name in names}
 
 
-def _parse(lines: list[Line], origin: str) -> list[dict[str, Any]]:
-    """The objects of some lines; many at once, and one by one only to find which cannot be read."""
+def _numbered(given: Iterator[bytes]) -> Iterator[Line]:
+    """The lines that are not blank."""
+    n_lines = 0
+    for block in given:
+        if block.strip(b"\r\n"):
+            found = enumerate(lines(iter([decoded(block)])), n_lines + 1)
+            yield from ((number, line.strip(BLANK)) for number, line in found if not line.isspace())
+        n_lines += count_lines(block)
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object, of which no name may stand twice: which of them counts is not said anywhere."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"it has {names.count(twice)} values of {twice[:SHOWN]!r}")
+    return found
+
+
+_DECODER = json.JSONDecoder(object_pairs_hook=_once)
+
+
+def _parsed(line: Line, origin: str, exact: Collection[str]) -> dict[str, Any]:
+    """The object of a line; NaN is read as Python writes it, and as missing as null."""
+    number, text = line
     try:
-        objects = json.loads("[" + ",".join(line for _, line in lines) + "]")
-        if len(objects) == len(lines) and set(map(type, objects)) == {dict}:
-            return objects
-    except (ValueError, RecursionError):
-        pass
-    for number, line in lines:
-        try:
-            one = json.loads(line)
-            reason = "" if isinstance(one, dict) else f"a {type(one).__name__}"
-        except (ValueError, RecursionError) as error:
-            reason = str(error)
-        if reason:
-            raise ValueError(
-                f"line {number} of {origin} is not a JSON object ({reason}); give one object a line, or mend that line"
-            )
-    raise ValueError(f"{origin} has several JSON objects on a line; give one object a line")
+        value, end = _DECODER.raw_decode(text)
+        if end < len(text):
+            reason = f"Extra data at letter {end + 1}"
+        elif not isinstance(value, dict):
+            reason = f"a {type(value).__name__}"
+        else:
+            return _marked(value, exact) if "\\u" in text else value
+    except json.JSONDecodeError as error:
+        reason = f"{error.msg} at letter {error.pos + 1}"
+    except ValueError as error:
+        reason = reason_of(error)
+    except RecursionError:
+        reason = "it nests too deep"
+    raise ValueError(
+        f"line {number} of {origin} is not a JSON object ({reason}); give one object a line, or mend that line"
+    )
+
+
+def _marked(value: dict[str, Any], exact: Collection[str]) -> dict[str, Any]:
+    """An object with a mark in the place of escapes that are no letters; refused where that would be another id."""
+    if any(map(NO_LETTER.search, value)):
+        raise ValueError("a name has NUL or half a letter")
+    for name in exact:
+        if isinstance(value.get(name), str) and NO_LETTER.search(value[name]):
+            raise ValueError(f"its {name[:SHOWN]} has NUL or half a letter")
+    return {name: NO_LETTER.sub(MARK, one) if isinstance(one, str) else one for name, one in value.items()}
 
 
 def _as_values(values: list[Any]) -> NDArray[Any]:
-    """Numbers as such; all else as objects, whole numbers too that a common dtype might round."""
-    if set(map(type, values)) <= {int, float} and not any(type(v) is int and abs(v) > 2**53 for v in values):
+    """Numbers and truth values as such; all else as objects, whole numbers too that a common dtype might round."""
+    kinds = set(map(type, values))
+    if kinds == {bool} or (kinds <= {int, float} and not any(type(v) is int and abs(v) > 2**53 for v in values)):
         return np.asarray(values)
     return np.fromiter(values, object, len(values))

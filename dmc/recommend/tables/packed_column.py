@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dmc import _checks
 from dmc.recommend.tables.vocabulary import PART, Vocabulary, as_ids, parts, whole_numbers
 
 WIDE = 100  # letters: a column with longer texts (titles, reviews) does not give every entry the room of the longest
@@ -114,10 +115,9 @@ class PackedColumn:
     def floats(self, dtype: type[np.floating] = np.float32) -> NDArray[Any] | None:
         """(entries,) the numbers that the texts are, where the dtype holds them well; None where that is to be asked of
         the texts: one is no number, or is rounded."""
-        try:
-            of_level = np.asarray(list(self.levels), str).astype(np.float64)
-        except ValueError:
+        if not all(map(_checks.is_number, self.levels)):
             return None
+        of_level = np.asarray(list(self.levels), str).astype(np.float64)
         with np.errstate(over="ignore"):
             rounded = of_level.astype(dtype)
         numbers = [

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import stat
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,7 +12,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dmc import _checks
 from dmc.recommend.tables.packed_column import PackedColumn
+from dmc.recommend.tables.text_source import called, reason_of, worded
 
 SUFFIXES = (".parquet", ".pq")
 TEXTS = ("string", "large_string", "string_view")  # Arrow's names of its types
@@ -19,9 +23,7 @@ WHOLE = ("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32")
 
 def is_parquet(path: Path) -> bool:
     """Whether it is named so, or a folder that such files are in."""
-    return path.suffix.lower() in SUFFIXES or (
-        path.is_dir() and any(one.suffix.lower() in SUFFIXES for one in path.rglob("*"))
-    )
+    return path.suffix.lower() in SUFFIXES or next(_walked(path), None) is not None
 
 
 class ParquetColumns(Mapping[str, NDArray[Any]]):
@@ -48,14 +50,18 @@ class ParquetColumns(Mapping[str, NDArray[Any]]):
     """
 
     def __init__(self, origin: Path, paths: Sequence[Path] = ()) -> None:
-        path, source = origin, [str(one) for one in paths or files_in(origin)] or origin
+        files = list(paths) or files_in(origin) or [origin]
+        for file in files:
+            refuse_streams(file)
         try:
             from pyarrow import parquet
         except ImportError:
-            raise ImportError(f"{path} is Parquet, which needs pyarrow; run: pip install pyarrow") from None
-        self._path = path
-        with words_for_failure(path):
-            self._files = parquet.ParquetDataset(source, pre_buffer=False)  # which would hold whole columns, packed
+            raise ImportError(f"{called(origin)} is Parquet, which needs pyarrow; run: pip install pyarrow") from None
+        self._path, self.origin = origin, called(origin)
+        source = [str(file) for file in files] if files != [origin] else origin
+        with words_for_failure(origin):
+            # pre_buffer would hold whole columns, packed
+            self._files = parquet.ParquetDataset(source, pre_buffer=False, page_checksum_verification=True)
             self.names: list[str] = self._files.schema.names
 
     def __getitem__(self, name: str) -> NDArray[Any]:
@@ -63,6 +69,7 @@ class ParquetColumns(Mapping[str, NDArray[Any]]):
         with words_for_failure(self._path):
             if size == 0:
                 return np.asarray(self._files.read([name]).column(0).to_numpy())
+            _checks.memory(8 * size, f"column {name!r} of {self.origin}", "read fewer rows")
             values: NDArray[Any] | None = None
             for part in self._parts(name):  # as one table they would stand in memory twice
                 if values is None:
@@ -71,6 +78,7 @@ class ParquetColumns(Mapping[str, NDArray[Any]]):
                     values = values.astype(np.result_type(values, part))
                 values[first : first + len(part)] = part
                 first += len(part)
+            refuse_loss(first, size)  # what is left of the array is no value of anybody's
         assert values is not None
         return values
 
@@ -93,7 +101,7 @@ class ParquetColumns(Mapping[str, NDArray[Any]]):
                 if len(part) == 0:
                     continue
                 if not hasattr(part, "dictionary") and str(part.type) in TEXTS:
-                    part = part.dictionary_encode()
+                    part = part.cast("large_string").dictionary_encode()  # views cannot be filtered
                 if hasattr(part, "dictionary"):
                     if str(part.type.value_type) not in TEXTS or part.dictionary.null_count:
                         return None
@@ -101,11 +109,14 @@ class ParquetColumns(Mapping[str, NDArray[Any]]):
                     occurs = np.zeros(len(part.dictionary), bool)
                     occurs[codes] = True
                     texts = part.dictionary.filter(occurs).to_numpy(zero_copy_only=False).tolist()
+                    if any("\0" in text for text in texts):  # no id; told by who looks at each
+                        return None
                     column.add_codes(texts, (np.cumsum(occurs) - 1)[codes])
                 elif str(part.type) in WHOLE:
                     column.add_numbers(part.to_numpy())
                 else:
                     return None
+            refuse_loss(len(column), self.count_rows())
         return column
 
     def __iter__(self) -> Iterator[str]:
@@ -120,13 +131,38 @@ class ParquetColumns(Mapping[str, NDArray[Any]]):
             return sum(fragment.count_rows() for fragment in self._files.fragments)
 
 
+def refuse_loss(found: int, told: int) -> None:
+    """Raise if pages held other rows than the footer tells of: Arrow takes a damaged page for the end."""
+    if found != told:
+        raise ValueError(f"{found:,} rows are there, and {told:,} in the footer")
+
+
+def refuse_streams(path: Path) -> None:
+    """Raise if it is not there, or no file: Parquet is read from its end."""
+    if "\0" in str(path):
+        raise ValueError(f"the path {called(path)} holds a NUL byte; check the path")
+    try:
+        kind = os.stat(path).st_mode
+    except OSError as error:
+        raise worded(error, called(path)) from None
+    if not (stat.S_ISREG(kind) or stat.S_ISDIR(kind)):
+        raise ValueError(f"{called(path)} is no file, and Parquet is read from its end; write it to a file first")
+
+
 def files_in(folder: Path) -> list[Path]:
     """Those of a folder that are Parquet by name, beside whatever else is there; as Spark, without its hidden ones."""
-    return sorted(
-        path
-        for path in (folder.rglob("*") if folder.is_dir() else ())
-        if path.suffix.lower() in SUFFIXES and not any(part[0] in "._" for part in path.relative_to(folder).parts)
-    )
+    return sorted(_walked(folder))
+
+
+def _walked(folder: Path) -> Iterator[Path]:
+    """None if it is no folder; folders that may not be read are passed over, as are links to others."""
+    if "\0" in str(folder):
+        return
+    for place, folders, files in os.walk(folder):
+        folders[:] = [name for name in folders if name[0] not in "._"]
+        for name in folders + files:
+            if name[0] not in "._" and Path(name).suffix.lower() in SUFFIXES:
+                yield Path(place, name)
 
 
 @contextmanager
@@ -135,7 +171,12 @@ def words_for_failure(path: Path) -> Iterator[None]:
     try:
         yield
     except FileNotFoundError:
-        raise FileNotFoundError(f"there is no file {path}; check the path") from None
-    except (ValueError, TypeError, NotImplementedError, OSError) as error:  # the second and third: columns differ
-        reason = str(error).splitlines()[0].rstrip(".")
-        raise ValueError(f"{path} cannot be read as Parquet ({reason}); write it again") from None
+        raise FileNotFoundError(f"there is no file {called(path)}; check the path") from None
+    except PermissionError:
+        raise PermissionError(f"{called(path)} may not be read; check its permissions") from None
+    except MemoryError as error:
+        raise MemoryError(
+            f"{called(path)} takes more memory than there is ({reason_of(error)}); read fewer rows, or write it again"
+        ) from None
+    except Exception as error:  # pyarrow raises of every kind: columns differ, a page is damaged, a type is not there
+        raise ValueError(f"{called(path)} cannot be read as Parquet ({reason_of(error)}); write it again") from None

@@ -2,27 +2,24 @@
 
 from __future__ import annotations
 
-import csv
-import gzip
-import sys
-import zlib
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from itertools import chain, islice
+from itertools import chain
 from pathlib import Path
 from typing import IO, Any
 
 from numpy.typing import NDArray
 
-from dmc.recommend.tables.delimited import Fields, Row, blocks, decoded, rows
-from dmc.recommend.tables.json_lines import Objects
+from dmc._checks import is_number
+from dmc.recommend.tables.delimited import Fields, Row, RowReader
+from dmc.recommend.tables.json_lines import Objects, Values
 from dmc.recommend.tables.packed_column import PackedColumn
+from dmc.recommend.tables.places import Places
+from dmc.recommend.tables.text_source import blocks, called, count_lines, decoded, listed, name_of, opened
 
 HEADLESS = ("user", "item", "rating", "timestamp")  # what the columns of a file without a header are taken for
 DELIMITERS = ("::", "\t", ",", ";", "|")
 JSON_LINES = (".jsonl", ".ndjson", ".json")
 PEEK = 1000  # rows by which a header is told
-BOM = b"\xef\xbb\xbf"
 
 
 class TextColumns(Mapping[str, NDArray[Any]]):
@@ -32,16 +29,18 @@ class TextColumns(Mapping[str, NDArray[Any]]):
     ----------
     names : list of str
         Of all columns that there are, those that are not kept too.
-    packed : dict of PackedColumn or (rows,) array
-        The kept ones, in the order of the file; arrays of what is no text, from JSON.
+    packed : dict of PackedColumn or Values
+        The kept ones, in the order of the file; Values of what is not text alone, from JSON.
+    places : Places
+        Where the rows stand.
     """
 
-    def __init__(self, names: list[str], packed: Mapping[str, PackedColumn | NDArray[Any]]) -> None:
-        self.names, self.packed = names, packed
+    def __init__(self, names: list[str], packed: Mapping[str, PackedColumn | Values], places: Places) -> None:
+        self.names, self.packed, self.places = names, packed, places
 
     def __getitem__(self, name: str) -> NDArray[Any]:
         column = self.packed[name]
-        return column.text() if isinstance(column, PackedColumn) else column
+        return column.text() if isinstance(column, PackedColumn) else column.array()
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.packed)
@@ -73,85 +72,31 @@ def read(sources: Sequence[Path | IO[Any]], columns: Sequence[str], only: Collec
     """
     found: Fields | Objects | None = None
     for source in sources:
-        origin = str(source) if isinstance(source, Path) else name_of(source)
-        with _opened(source, origin) as file:
-            given = _without_mark(blocks(file))
+        origin = called(source) if isinstance(source, Path) else name_of(source)
+        with opened(source) as file:
+            given = blocks(file, origin)
             head = next(given, b"")
-            _refuse_packed(head, origin)
             given = chain([head] if head else [], given)
-            suffixes = [suffix.lower() for suffix in Path(origin).suffixes if suffix.lower() != ".gz"]
-            unnamed = not isinstance(source, Path) and not suffixes
-            is_json = (suffixes and suffixes[-1] in JSON_LINES) or (unnamed and head.lstrip().startswith(b"{"))
-            if found is not None and isinstance(found, Objects) != bool(is_json):
+            is_json = _is_json(source, origin, head)
+            if found is not None and isinstance(found, Objects) != is_json:
                 raise ValueError(f"{origin} is of another kind than the files before it; give files of one kind")
             if is_json:
-                objects = found if isinstance(found, Objects) else Objects(only)
-                objects.read(map(decoded, given), origin)
+                objects = found if isinstance(found, Objects) else Objects(only, columns)
+                objects.read(given, origin)
                 found = objects
             else:
                 found = _read_fields(given, origin, columns, only, found if isinstance(found, Fields) else None)
     assert found is not None
-    return TextColumns(found.names, dict(found.packed))
+    return TextColumns(found.names, dict(found.packed), found.places)
 
 
-@contextmanager
-def _opened(source: Path | IO[Any], origin: str) -> Iterator[IO[bytes]]:
-    """Its bytes, unpacked; what fails is told in a sentence, while it is read too."""
-    try:
-        if not isinstance(source, Path):
-            binary: Any = _bytes_of(source)
-            unpacks = isinstance(binary, (_Encoded, gzip.GzipFile))  # and has the name of the packed file
-            if origin.endswith(".gz") and not unpacks:
-                with gzip.open(binary, "rb") as unpacked:
-                    yield unpacked
-            else:
-                yield binary
-            return
-        if source.is_dir():
-            raise IsADirectoryError(f"{source} is a folder; give a file of ratings, or a folder of Parquet files")
-        with gzip.open(source, "rb") if source.suffix.lower() == ".gz" else open(source, "rb") as file:
-            yield file  # type: ignore[misc]
-    except FileNotFoundError:
-        raise FileNotFoundError(f"there is no file {origin}; check the path") from None
-    except (EOFError, gzip.BadGzipFile, zlib.error):
-        raise ValueError(f"{origin} is not a whole gzip file; pack it again, or name it without .gz") from None
-
-
-def _refuse_packed(head: bytes, origin: str) -> None:
-    """What is told by its first bytes, and is read by its name alone."""
-    for mark, kind, name in ((b"\x1f\x8b", "packed by gzip", ".gz"), (b"PAR1", "Parquet", ".parquet")):
-        if head.startswith(mark):
-            raise ValueError(f"{origin} is {kind}; give it as a file whose name ends in {name}")
-
-
-def name_of(stream: IO[Any]) -> str:
-    """As messages name it."""
-    if stream in (sys.stdin, getattr(sys.stdin, "buffer", None)):
-        return "standard input"
-    name = getattr(stream, "name", None)
-    return name if isinstance(name, str) else "the stream"
-
-
-def _bytes_of(stream: IO[Any]) -> Any:
-    if stream is sys.stdin and hasattr(stream, "buffer"):  # which may hold bytes that are no UTF-8
-        return stream.buffer
-    return _Encoded(stream) if isinstance(stream.read(0), str) else stream
-
-
-class _Encoded:
-    """A stream of text as one of bytes."""
-
-    def __init__(self, stream: IO[str]) -> None:
-        self._stream = stream
-
-    def read(self, size: int) -> bytes:
-        return self._stream.read(size).encode("utf-8", "surrogateescape")
-
-
-def _without_mark(given: Iterator[bytes]) -> Iterator[bytes]:
-    for block in islice(given, 1):
-        yield block.removeprefix(BOM)
-    yield from given
+def _is_json(source: Path | IO[Any], origin: str, head: bytes) -> bool:
+    """Told by the name, or by the first letter of a stream that has none."""
+    name = source.name if isinstance(source, Path) else origin
+    suffixes = [suffix.lower() for suffix in Path(name).suffixes if suffix.lower() != ".gz"]
+    if suffixes and suffixes[-1] in JSON_LINES:
+        return True
+    return not isinstance(source, Path) and not suffixes and head.lstrip().startswith(b"{")
 
 
 def _read_fields(
@@ -160,38 +105,34 @@ def _read_fields(
     """The columns of delimited text, behind those of the files before."""
     head, n_lines = b"", 0
     while not head.strip() and (block := next(given, b"")):
-        n_lines += head.count(b"\n")
+        n_lines += count_lines(head)
         head = block
     first = decoded(next((line for line in head.splitlines() if line.strip()), b""))
-    if not first or "\0" in first:
-        raise ValueError(
-            f"{origin} {'is not text' if first else 'is empty'}; give one rating a line: user, item, rating"
-        )
+    if not first:
+        raise ValueError(f"{origin} is empty; give one rating a line: user, item, rating")
     delimiter = next((d for d in DELIMITERS if d in first), " ")
     following = next(given, b"")
-    try:
-        some = _some_rows(decoded(head), delimiter, cut=bool(following))
-        names = _name([fields for _, fields in some], columns)
-        if names is None:
-            n_header, header = some.pop(0)
-            names = [name.strip() for name in header]
-            head = b"".join(head.splitlines(keepends=True)[n_header:])
-            n_lines += n_header
-        if not some and not following:
-            raise ValueError(f"{origin} has a header and no rating; give one rating a line")
-        fields = _fields(names, delimiter, origin, columns, only, before)
-        fields.read(chain([head] if head else [], [following] if following else [], given), n_lines)
-    except csv.Error as error:
-        raise ValueError(f"{origin} cannot be read as a table ({error}); give tab- or comma-separated text") from None
+    some = _some_rows(RowReader(iter([decoded(head)]), delimiter, origin, n_lines), cut=bool(following))
+    names = _name([fields for _, fields in some], columns)
+    if names is None:
+        n_header, header = some.pop(0)
+        names = [name.strip() for name in header]
+        head = b"".join(head.splitlines(keepends=True)[n_header - n_lines :])
+        n_lines = n_header
+    if not some and not following:
+        raise ValueError(f"{origin} has a header and no rating; give one rating a line")
+    fields = _fields(names, delimiter, origin, columns, only, before)
+    fields.read(chain([head] if head else [], [following] if following else [], given), n_lines)
     return fields
 
 
-def _some_rows(text: str, delimiter: str, cut: bool) -> list[Row]:
+def _some_rows(given: RowReader, cut: bool) -> list[Row]:
     """The first rows of a text; it may end inside of one if it is cut."""
     some: list[Row] = []
     try:
-        some.extend(islice(rows(iter([text]), delimiter), PEEK))
-    except csv.Error:  # which comes again where it is not the cut's
+        while len(some) < PEEK and (one := given.some(1)):
+            some += one
+    except ValueError:  # which comes again where it is not the cut's
         if not (some and cut):
             raise
     return some
@@ -211,10 +152,10 @@ def _fields(
             raise ValueError(f"{origin} has {names.count(name)} columns named {name!r}; rename all but one")
     packed = before.packed if before else {name: PackedColumn() for name in names if only is None or name in only}
     if before and set(names) != set(before.names):
-        shown, others = (", ".join(map(repr, some)) for some in (names, before.names))
+        shown, others = map(listed, (names, before.names))
         raise ValueError(f"{origin} has the columns {shown}, the files before it {others}; give files of one kind")
     needed = [names.index(name) for name in columns[:3] if name in names]
-    return Fields(names, delimiter, origin, needed, packed)
+    return Fields(names, delimiter, origin, needed, packed, before.places if before else Places())
 
 
 def _name(rows: list[list[str]], columns: Sequence[str]) -> list[str] | None:
@@ -236,22 +177,14 @@ def _header(rows: list[list[str]], columns: Sequence[str]) -> bool:
     if any(field in columns or _plain(field) in alike for field in fields):
         return True
     if len(fields) > 2:
-        return not _is_number(fields[2])
+        return not is_number(fields[2])
     below = [row for row in rows[1:] if len(row) == len(fields)]
     return (
         bool(below)
-        and not any(map(_is_number, fields))
-        and any(all(_is_number(row[i]) for row in below) for i in range(len(fields)))
+        and not any(map(is_number, fields))
+        and any(all(is_number(row[i]) for row in below) for i in range(len(fields)))
     )
 
 
 def _plain(name: str) -> str:
     return "".join(filter(str.isalnum, name.lower()))
-
-
-def _is_number(field: str) -> bool:
-    try:
-        float(field)
-    except ValueError:
-        return False
-    return True

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import glob
 import os
+import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from datetime import UTC, datetime
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +16,21 @@ from numpy.typing import NDArray
 from dmc import _checks
 from dmc._text_arrays import is_text
 from dmc.recommend.tables import parquet, readers
+from dmc.recommend.tables.foreign import (
+    as_array,
+    is_stream,
+    is_table,
+    joined,
+    refuse_no_ids,
+    shown,
+    words_for_failure,
+)
 from dmc.recommend.tables.packed_column import PackedColumn
 from dmc.recommend.tables.parquet import ParquetColumns
 from dmc.recommend.tables.readers import HEADLESS, TextColumns
-from dmc.recommend.tables.vocabulary import Vocabulary, as_column, as_ids, is_missing, parts, refuse
+from dmc.recommend.tables.text_source import called, listed, name_of
+from dmc.recommend.tables.times import as_times
+from dmc.recommend.tables.vocabulary import Vocabulary, as_ids, parts, refuse
 
 ROUNDING_LOSS = 0.01  # of the ratings' range: what rounding to float32 may take away
 EQUAL = 1e-14  # of the largest rating: a smaller range is itself rounding
@@ -70,24 +82,33 @@ class Table:
         if isinstance(source, Table):
             return source
         if isinstance(source, (str, os.PathLike)):
-            return cls._of_files(Path(source), columns, only)
-        if _is_stream(source):
+            return cls._of_files(Path(os.fsdecode(source)), columns, only)
+        if isinstance(source, (bytes, bytearray, memoryview)):
+            raise TypeError("the ratings are bytes; give the path of a file as text, or io.BytesIO of what is in one")
+        if is_stream(source):
             texts = readers.read([source], columns, only)
-            return cls(texts.names, texts, readers.name_of(source))
+            return cls(texts.names, texts, name_of(source))
         if isinstance(source, Mapping):
-            arrays = {str(name): as_column(values, str(name)) for name, values in source.items()}
-            if arrays:
-                _checks.same_length(**arrays)
-            return cls(list(arrays), arrays, "the table")
-        if isinstance(source, Iterator) or (isinstance(source, (list, tuple)) and all(map(_is_table, source[:1]))):
+            return cls._of_mapping(source)
+        if isinstance(source, Iterator) or (isinstance(source, (list, tuple)) and all(map(is_table, source[:1]))):
             return cls._of_pieces(iter(source), columns, only)
         return cls._of_frame(source, only)
 
     @classmethod
+    def _of_mapping(cls, source: Mapping[Any, Any]) -> Table:
+        names = list(map(str, source))
+        if len(set(names)) < len(names):
+            raise ValueError(_repeated(names, "the table"))
+        arrays = {name: as_array(values, name) for name, values in zip(names, source.values(), strict=True)}
+        if arrays:
+            _checks.same_length(**arrays)
+        return cls(names, arrays, "the table")
+
+    @classmethod
     def _of_files(cls, path: Path, columns: Sequence[str], only: Collection[str] | None) -> Table:
-        origin = f"the file {path}"
+        origin = f"the file {called(path)}"
         paths = [Path(name) for name in sorted(glob.glob(str(path)))] if glob.has_magic(str(path)) else []
-        if path.exists() or not paths:  # a name may hold a bracket
+        if os.path.exists(path) or not paths:  # a name may hold a bracket
             paths = [path]
         if not all(parquet.is_parquet(one) for one in paths):
             texts = readers.read(paths, columns, only)
@@ -116,7 +137,8 @@ class Table:
             raise ValueError(_repeated(given, "the table")) from None
         if isinstance(frame, nw.LazyFrame):
             kept = names if only is None else [name for name in names if name in only]
-            frame = frame.select(kept).collect()
+            with words_for_failure("the lazy frame cannot be collected", "mend what it is made of"):
+                frame = frame.select(kept).collect()
         return cls(names, frame, "the table")
 
     @classmethod
@@ -127,8 +149,8 @@ class Table:
             table = cls.open(piece, columns)._kept(only)
             if tables and set(table.names) != set(tables[0].names):
                 raise ValueError(
-                    f"piece {len(tables) + 1} of the table has the columns {', '.join(map(repr, table.names))}, the "
-                    f"first one {', '.join(map(repr, tables[0].names))}; give pieces of one kind"
+                    f"piece {len(tables) + 1} of the table has the columns {listed(table.names)}, the "
+                    f"first one {listed(tables[0].names)}; give pieces of one kind"
                 )
             tables.append(table)
         if not tables:
@@ -136,12 +158,13 @@ class Table:
         first = tables[0]
         if first._of_arrays:
             names = list(first._source)
-            joined = {name: np.concatenate([table.column(name) for table in tables]) for name in names}
-            return cls(first.names, joined, "the table")
+            whole = {name: joined([table.column(name) for table in tables], name) for name in names}
+            return cls(first.names, whole, "the table")
         import narwhals as nw
 
         names = first._source.columns
-        return cls(first.names, nw.concat([table._source.select(names) for table in tables]), "the table")
+        with words_for_failure("the pieces of the table do not go together", "give frames of one kind and its types"):
+            return cls(first.names, nw.concat([table._source.select(names) for table in tables]), "the table")
 
     def _kept(self, only: Collection[str] | None) -> Table:
         """With no column but these."""
@@ -169,17 +192,55 @@ class Table:
     def column(self, name: str) -> NDArray[Any]:
         """(entries,) the values of a column."""
         self.require([name], "say which is meant, as in user='userId', or rename it")
-        return np.asarray(self._source[name] if self._of_arrays else self._source[name].to_numpy())
+        if self._of_arrays:
+            return np.asarray(self._source[name])
+        with words_for_failure(f"column {name!r} has no plain values", "convert it first"):
+            values = np.asarray(self._source[name].to_numpy())
+        if values.ndim != 1:
+            raise ValueError(f"column {name!r} holds arrays {values.shape[1:]}; give one value for each entry")
+        return values
+
+    def where(self, row: int) -> str:
+        """Where a row stands, as messages tell it: `line 7 of ratings.csv`, `row 3`."""
+        if isinstance(self._source, TextColumns):
+            return self._source.places.of(row)
+        return f"row {row} of {self._source.origin}" if isinstance(self._source, ParquetColumns) else f"row {row}"
+
+    @contextmanager
+    def _told(self, name: str) -> Iterator[None]:
+        """A block in which the values of a column are refused: with their place, or that of the column, in a file."""
+        try:
+            yield
+        except (ValueError, TypeError) as error:
+            sentence, kind = str(error), TypeError if isinstance(error, TypeError) else ValueError
+        else:
+            return
+        if not isinstance(self._source, (TextColumns, ParquetColumns)):
+            raise kind(sentence)
+        placed = re.sub(r"(?<=the first in )row (\d+)(?=; )", lambda found: self.where(int(found[1])), sentence)
+        column, there = f"column {name!r} ", self._origin.removeprefix("the file ")
+        if placed == sentence and there not in sentence and sentence.startswith(column):
+            placed = f"{column}of {there} {sentence.removeprefix(column)}"
+        raise kind(placed)
 
     def ids(self, name: str) -> NDArray[Any]:
-        """(entries,) the ids in a column: int64 if they are whole numbers, else text; none may be missing or empty."""
+        """(entries,) the ids in a column: int64 if they are whole numbers, else text; none may be missing or empty.
+
+        Raises
+        ------
+        ValueError
+            If one is missing or empty, holds several things, or is text that no file of UTF-8 can hold.
+        """
         packed = self._packed(name) if isinstance(self._source, TextColumns) else None
         if packed is not None:
             vocabulary, positions = self.learn(name)
             return vocabulary.ids[positions]
-        ids = as_ids(self.column(name), name)
-        if is_text(ids):
-            refuse(ids == "", "empty", name)
+        given = self.column(name)
+        with self._told(name):
+            refuse_no_ids(given, name)
+            ids = as_ids(given, name)
+            if is_text(ids):
+                refuse(ids == "", "empty", name)
         return ids
 
     def learn(self, name: str) -> tuple[Vocabulary, NDArray[Any]]:
@@ -190,9 +251,10 @@ class Table:
         packed = self._packed(name)
         if packed is None:
             return Vocabulary.learn(self.ids(name))
-        vocabulary, positions = packed.learn(name)
-        if vocabulary.ids[0] == "":  # who is not known would be a user like others
-            refuse(positions == 0, "empty", name)
+        with self._told(name):
+            vocabulary, positions = packed.learn(name)
+            if vocabulary.ids[0] == "":  # who is not known would be a user like others
+                refuse(positions == 0, "empty", name)
         return vocabulary, positions
 
     def _packed(self, name: str) -> PackedColumn | None:
@@ -217,14 +279,8 @@ class Table:
         if exact is not None:
             return exact
         values = self.column(name)
-        if values.dtype.kind in "OUS":
-            try:
-                values = _checks.as_float(values, f"column {name!r}")
-            except TypeError:
-                _refuse_missing_times(np.asarray([value == "" or is_missing(value) for value in values], bool), name)
-                values = np.array([_seconds(value, name) for value in _without_numbers(values, name)])
-        _refuse_missing_times(np.isnat(values) if values.dtype.kind in "mM" else np.isnan(values), name)
-        return values
+        with self._told(name):
+            return as_times(values, name, self.where)
 
     def numbers(self, name: str, what: str = "rating") -> NDArray[np.float32]:
         """(entries,) the ratings in a column, or what else they are called; none may be missing."""
@@ -232,20 +288,33 @@ class Table:
         exact = packed.floats() if packed is not None else None
         if exact is not None:
             return exact
-        given = _checks.as_float(self.column(name), f"column {name!r}")
+        given = self._as_float(name)
         with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite, and is refused
             values = given.astype(np.float32, copy=False)
         missing = np.flatnonzero(~np.isfinite(values))
         if len(missing):
             raise ValueError(
                 f"column {name!r} holds {_checks.count(len(missing), f'missing or infinite {what}')}, "
-                f"the first in row {missing[0]}; drop those rows"
+                f"the first in {self.where(missing[0])}; drop those rows"
             )
         if given.dtype != np.float32 and len(given):
             lost = max(float(np.abs(given[part] - values[part]).max()) for part in parts(len(given)))
             least, most = float(given.min()), float(given.max())
-            refuse_rounding(name, what, lost, least, most, float(given.mean()))
+            with self._told(name):
+                refuse_rounding(name, what, lost, least, most, float(given.mean()))
         return values
+
+    def _as_float(self, name: str) -> NDArray[Any]:
+        given = self.column(name)
+        with self._told(name):
+            try:
+                return _checks.as_float(given, f"column {name!r}")
+            except TypeError:
+                if given.dtype.kind not in "OUS":
+                    raise
+        row = next(i for i, value in enumerate(given) if not _checks.is_number(value))
+        what = f"column {name!r} holds {shown(given[row])} in {self.where(row)}"
+        raise TypeError(f"{what}, which is not a number; convert or drop it first")
 
     def take(self, rows: NDArray[Any]) -> Any:
         """Some rows of the table, in the order asked for and in the table's own kind; from a file: a dict of arrays.
@@ -306,54 +375,8 @@ def refuse_rounding(name: str, what: str, lost: float, least: float, most: float
         )
 
 
-def _is_stream(source: Any) -> bool:
-    """Whether it is an open file; a reader of frames, as of pandas with a chunksize, has `read` too, but no lines."""
-    if isinstance(source, Iterator) and not hasattr(source, "readline"):
-        return False
-    return hasattr(source, "read") and not hasattr(source, "columns")
-
-
-def _seconds(value: Any, name: str) -> float:
-    """A date as seconds; without a time zone it is taken for UTC."""
-    written = value.isoformat() if hasattr(value, "isoformat") else str(value)
-    try:
-        date = datetime.fromisoformat(written)
-    except ValueError:
-        raise ValueError(
-            f"column {name!r} holds {written!r}, which is no time; give numbers, dates or ISO 8601 text"
-        ) from None
-    return (date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp()
-
-
-def _refuse_missing_times(missing: NDArray[np.bool_], name: str) -> None:
-    if missing.any():
-        raise ValueError(
-            f"column {name!r} holds {_checks.count(int(missing.sum()), 'missing time')}, the first in row "
-            f"{int(np.argmax(missing))}; drop those rows"
-        )
-
-
-def _without_numbers(values: NDArray[Any], name: str) -> NDArray[Any]:
-    """Times of which some are no numbers: all of them, if there is none; else it is not known what they count."""
-    numbers = np.asarray([_checks.is_number(value) for value in values], dtype=bool)
-    if numbers.any():
-        row = int(np.argmin(numbers))
-        raise ValueError(
-            f"column {name!r} holds {str(values[row])!r} in row {row}, which is no number, as others are; give numbers "
-            "alone, or dates or ISO 8601 text alone"
-        )
-    return values
-
-
-def _is_table(piece: Any) -> bool:
-    """Whether it is a frame, or a mapping of columns and not of one row's values."""
-    if isinstance(piece, Mapping):
-        return all(hasattr(values, "__len__") and not isinstance(values, str) for values in piece.values())
-    return hasattr(piece, "columns")
-
-
 def _only(names: Sequence[str]) -> str:
-    return f"only {', '.join(map(repr, names))}" if names else "nor any other"
+    return f"only {listed(names)}" if names else "nor any other"
 
 
 def _repeated(names: Sequence[str], origin: str) -> str:

@@ -208,7 +208,7 @@ def whole_numbers(text: NDArray[Any]) -> NDArray[np.int64] | None:
         letters = np.where(negative[:, None], unsigned, letters)
     length = (letters != 0).sum(axis=1)
     if length.max() > DIGITS:
-        return _long_whole_numbers(text)
+        return _long_whole_numbers(text) if length.max() <= DIGITS + 1 else None
     digits = letters - np.uint32(ord("0"))  # anything else wraps around to far above 9
     leading_zero = (digits[:, 0] == 0) & ((length > 1) | negative)
     if (length == 0).any() or leading_zero.any():

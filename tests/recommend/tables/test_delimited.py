@@ -6,10 +6,11 @@ import io
 import pytest
 from hypothesis import example, given, settings, strategies as st
 
-from dmc.recommend.tables import delimited
-from dmc.recommend.tables.delimited import Fields, blocks
+from dmc.recommend.tables import delimited, text_source
+from dmc.recommend.tables.delimited import Fields
 from dmc.recommend.tables.packed_column import PackedColumn
 from dmc.recommend.tables.table import Table
+from dmc.recommend.tables.text_source import blocks
 
 FIELDS = st.sampled_from(
     [
@@ -39,7 +40,7 @@ ROWS = st.lists(st.lists(FIELDS, min_size=3, max_size=3), min_size=1, max_size=2
 def packed(text: str, delimiter: str, needed: tuple[int, ...] = ()) -> list[list[str]]:
     names = ["a", "b", "c"]
     fields = Fields(names, delimiter, "r.csv", list(needed), {name: PackedColumn() for name in names})
-    fields.read(blocks(io.BytesIO(text.encode())), 0)
+    fields.read(blocks(io.BytesIO(text.encode()), "r.csv"), 0)
     return [column.text().tolist() for column in fields.packed.values()]
 
 
@@ -61,18 +62,18 @@ def test_blocks_are_what_the_csv_module_reads(rows, delimiter, end, last, block)
     text = end.join(delimiter.join(row) for row in rows) + (end if last else "")
     expected = by_csv(text, delimiter)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(delimited, "BLOCK", block)
+        patch.setattr(text_source, "BLOCK", block)
         assert packed(text, delimiter) == expected
 
 
 @pytest.mark.parametrize("block", [1, 2, 3, 4, 5, 6, 7, 100])
 def test_two_colons_are_one_delimiter_wherever_a_block_ends(block, monkeypatch):
-    monkeypatch.setattr(delimited, "BLOCK", block)
+    monkeypatch.setattr(text_source, "BLOCK", block)
     assert packed("1::x::3.5\n22::y:z::4\n", "::") == [["1", "22"], ["x", "y:z"], ["3.5", "4"]]
 
 
 def test_a_plain_block_never_meets_the_csv_module(monkeypatch):
-    monkeypatch.setattr(delimited, "rows", None)
+    monkeypatch.setattr(delimited, "RowReader", None)
     for line in ("{},u{},{}.5\r\n", '{},"u{}","{}"\n'):
         text = "".join(line.format(i, i % 7, i % 5) for i in range(3000))
         assert packed(text, ",", (0, 1, 2))[1] == [f"u{i % 7}" for i in range(3000)]
@@ -95,7 +96,7 @@ def test_a_plain_block_never_meets_the_csv_module(monkeypatch):
     ],
 )
 def test_what_is_wrong_is_told_by_its_line(lines, message, block, monkeypatch):
-    monkeypatch.setattr(delimited, "BLOCK", block)
+    monkeypatch.setattr(text_source, "BLOCK", block)
     with pytest.raises(ValueError, match="line") as caught:
         packed("\n".join(lines), ",", (0, 1))
     assert message in str(caught.value)

@@ -17,7 +17,7 @@ OBJECTS = st.lists(
 
 def read(objects, only=None):
     found = Objects(only)
-    found.read(iter(["".join(json.dumps(one) + "\n" for one in objects)]), "r.jsonl")
+    found.read(iter(["".join(json.dumps(one) + "\n" for one in objects).encode()]), "r.jsonl")
     return found
 
 
@@ -30,7 +30,7 @@ def test_columns_hold_what_stands_there(objects, rows):
     names = list(dict.fromkeys(name for one in objects for name in one))
     assert set(found.names) == set(names)
     for name, column in found.packed.items():
-        values = (column.text() if isinstance(column, PackedColumn) else column).tolist()
+        values = (column.text() if isinstance(column, PackedColumn) else column.array()).tolist()
         assert values == [one.get(name) for one in objects]
 
 
@@ -39,4 +39,4 @@ def test_texts_are_packed_and_others_left_out():
     assert found.names == ["user", "item", "note"]
     assert list(found.packed) == ["user", "item"]
     assert isinstance(found.packed["user"], PackedColumn)
-    assert found.packed["item"].dtype.kind == "i"
+    assert found.packed["item"].array().dtype.kind == "i"

@@ -96,13 +96,15 @@ def test_no_row(written):
 @pytest.mark.parametrize("name", ["with nulls", "text with nulls"])
 def test_missing_ids_are_refused(name, written):
     table = Table.open(written(pa.table(COLUMNS)))
-    with pytest.raises(ValueError, match=f"column '{name}' holds [12] missing ids?, the first in row 1; drop those ro"):
+    with pytest.raises(ValueError, match=f"column '{name}' holds [12] missing ids?, the first in row 1 of [^;]*; drop"):
         table.ids(name)
 
 
 def test_missing_ratings_are_refused(written):
     table = Table.open(written(pa.table(COLUMNS)))
-    with pytest.raises(ValueError, match="column 'with nulls' holds 2 missing or infinite ratings, the first in row 1"):
+    with pytest.raises(
+        ValueError, match="column 'with nulls' holds 2 missing or infinite ratings, the first in row 1 o"
+    ):
         table.numbers("with nulls")
 
 
@@ -121,7 +123,7 @@ def test_ids_are_learnt_as_from_the_column(name, written):
 
 @pytest.mark.parametrize("name", ["with nulls", "text with nulls"])
 def test_missing_ids_are_not_learnt(name, written):
-    with pytest.raises(ValueError, match=f"column '{name}' holds [12] missing ids?, the first in row 1; drop those ro"):
+    with pytest.raises(ValueError, match=f"column '{name}' holds [12] missing ids?, the first in row 1 of [^;]*; drop"):
         Table.open(written(pa.table(COLUMNS))).learn(name)
 
 

@@ -228,7 +228,7 @@ def test_empty_ids_are_refused(kind, tmp_path):
         pq.write_table(pa.table(columns), path)
     table = Table.open(path if kind in ("jsonl", "parquet") else FRAMES[kind](columns))
     for ask in (table.ids, table.learn):
-        with pytest.raises(ValueError, match="column 'user' holds 2 empty ids, the first in row 1; drop those rows"):
+        with pytest.raises(ValueError, match=r"column 'user' holds 2 empty ids, the first in (row 1|line 2)[^;]*; d"):
             ask("user")
         ask("item")
 
@@ -254,7 +254,10 @@ def test_times_can_be_sorted(values, order):
     [
         ([1, np.nan], "column 'when' holds 1 missing time, the first in row 1; drop those rows"),
         (np.array(["NaT", "2024-01-01"], "M8[s]"), "column 'when' holds 1 missing time, the first in row 0"),
-        (["2024-01-01", "soon"], "column 'when' holds 'soon', which is no time; give numbers, dates or ISO 8601 text"),
+        (
+            ["2024-01-01", "soon"],
+            "column 'when' holds 'soon' in row 1, which is no time; give numbers, dates or ISO",
+        ),
         (["2024-01-01", ""], "column 'when' holds 1 missing time, the first in row 1; drop those rows"),
         (["7", "", "8"], "column 'when' holds 1 missing time, the first in row 1; drop those rows"),
         (["2024-01-01", np.nan], "column 'when' holds 1 missing time, the first in row 1; drop those rows"),
@@ -288,7 +291,7 @@ def test_times_that_are_none(values, message):
         ("user,user,item,rating\n1,2,3,4\n", "'user'"),  # which of the two?
         ("when,where,why,user,item,rating\n1,2,3,,10,4\n", "line 2 of PATH"),
         (bytes(range(256)) * 20, "is not text"),
-        ("user,item,rating\n1,2,3\n".encode("utf-16"), "is not text"),
+        ("user,item,rating\n1,2,3\n".encode("utf-16"), "PATH is UTF-16; recode it to UTF-8, as with iconv"),
         (b"\x1f\x8b\x08\x00" + bytes(range(255, 0, -1)) * 9, "is packed by gzip"),
     ],
     ids=[
@@ -340,7 +343,7 @@ def test_cut_anywhere_a_file_is_refused_or_whole_lines_are_read(write):
 def test_no_file(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"there is no file .*nope.csv; check the path"):
         Table.open(tmp_path / "nope.csv")
-    with pytest.raises(IsADirectoryError, match="is a folder; give a file of ratings, or a folder of Parquet files"):
+    with pytest.raises(IsADirectoryError, match="is a folder; give a file, or a folder of Parquet files"):
         Table.open(tmp_path)
 
 
@@ -398,7 +401,7 @@ def test_mappings_that_are_no_table(columns, message):
 @pytest.mark.parametrize(
     ("values", "error", "message"),
     [
-        (["good", "2"], TypeError, "column 'rating' holds 'good', which is not a number"),
+        (["good", "2"], TypeError, "column 'rating' holds 'good' in row 0, which is not a number"),
         (["", "2"], TypeError, "column 'rating' holds ''"),
         ([1, np.nan, np.nan], ValueError, "column 'rating' holds 2 missing or infinite ratings, the first in row 1"),
         ([1, None], ValueError, "column 'rating' holds 1 missing or infinite rating, the first in row 1; drop"),

@@ -1,0 +1,323 @@
+"""A file from which a long fit goes on after it was killed, or ended by Ctrl-C."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
+
+from dmc import _checks, model_file
+from dmc._keeper import Fit, Keeper, Keeping, Snapshot
+from dmc._warn import warn
+from dmc.solver.kept_phases import Memory
+from dmc.solver.kept_state import Arrays
+from dmc.solver.solution import StepInfo
+
+try:
+    import fcntl
+except ImportError:  # not on every system, and then nobody is told of two fits with one file
+    fcntl = None  # type: ignore[assignment]
+
+KIND = "Checkpoint"
+SEEN = "callbacks"  # the name of what they have seen
+SPARING = 50  # times what a copy, or a write, takes: so long until the next, which costs a fit 2 % for each at most
+REMEDY = "let that one go on, give this fit a path of its own, or remove the file"
+
+
+class Checkpoint(Keeping):
+    """Keeps a long fit in a file, from which it goes on after it was killed, or ended by Ctrl-C.
+
+    Give it among the ``callbacks`` of `dmc.solve`, `dmc.MatrixCompletion`, `dmc.TensorCompletion` or
+    `dmc.Recommender`, and run the same program again: where the file holds the same fit (the same data and settings, of
+    the same version of dmc), that goes on from there, and gives what it would have given without a break, bit by bit on
+    the same machine. Steps and seconds are numbered through, and callbacks that have a ``state_dict()`` and a
+    ``load_state_dict(state)``, as those of `dmc.callbacks` that remember something do, go on with what they had seen.
+
+    The file is written whole or not at all: every so many seconds, at the end, and at Ctrl-C. When the fit has ended by
+    itself it stays: the same program, run again, then has its result at once, and a fit of other data or settings
+    begins anew, in its place. A file of a fit that has *not* ended is not replaced by that of another. Remove it when
+    you do not need it any more.
+
+    If it cannot be written (a full disk), a warning says so, and the fit goes on; the next time it is tried again.
+
+    Parameters
+    ----------
+    path : path
+        Of the file. One fit at a time: a second one with the same path is refused while the first is at work.
+    seconds : float
+        Between two times that the file is written; longer where a fiftieth of the time would not do for that. 0: at
+        every look.
+
+    Attributes
+    ----------
+    resumed : bool
+        Whether the last fit went on from the file.
+
+    Raises
+    ------
+    ValueError, TypeError, OSError
+        By the fit, at its beginning: if the file is damaged, no checkpoint, or of another fit; if the state of a step
+        rule or callback cannot be kept; if the file cannot be written there.
+
+    Notes
+    -----
+    `dmc.solve` may go on with other `max_steps` and `tol`. A `TimeLimit` counts the seconds before the break, too. What
+    a step rule of your own remembers has to be in the state that it returns, and not in itself. Fits of several
+    processes have ``dmc.distributed.Recommender.fit(…, checkpoint=folder)``.
+
+    Examples
+    --------
+    >>> import dmc, tempfile, pathlib
+    >>> observed = dmc.datasets.planted((30, 20), 2, 0.8).observations
+    >>> problem, start = dmc.MaskedLeastSquares(observed), dmc.initial.spectral(observed, 2)
+    >>> folder = tempfile.TemporaryDirectory()
+    >>> checkpoint = dmc.callbacks.Checkpoint(pathlib.Path(folder.name) / "fit.checkpoint")
+    >>> part = dmc.solve(problem, start, dmc.steps.Adam(), max_steps=20, tol=0, callbacks=[checkpoint])
+    >>> whole = dmc.solve(problem, start, dmc.steps.Adam(), max_steps=50, tol=0, callbacks=[checkpoint])
+    >>> checkpoint.resumed, whole.n_steps
+    (True, 50)
+    >>> whole.value == dmc.solve(problem, start, dmc.steps.Adam(), max_steps=50, tol=0).value
+    True
+    >>> folder.cleanup()
+    """
+
+    name = "checkpoint"
+
+    def __init__(self, path: str | os.PathLike[str], seconds: float = 60.0) -> None:
+        self.path = Path(path)
+        self.seconds = _checks.real(seconds, "seconds", 0)
+        self.resumed = False
+        self._at_work = 0
+
+    def __repr__(self) -> str:
+        return f"Checkpoint({str(self.path)!r}, seconds={self.seconds:g})"
+
+    def __getstate__(self) -> dict[str, Any]:
+        return vars(self) | {"_at_work": 0}
+
+    def __call__(self, info: StepInfo) -> bool:
+        """Nothing: the fit itself hands out what is kept."""
+        if not self._at_work:
+            raise ValueError(
+                f"this fit keeps no checkpoints, and would not go on from {self.path}; leave the Checkpoint out of its "
+                "callbacks"
+            )
+        return False
+
+    @contextmanager
+    def of(self, fit: Fit, callbacks: Sequence[object]) -> Iterator[Keeper]:
+        path = Path(os.path.realpath(self.path))
+        _refuse_no_file(path)
+        with _alone(path):
+            keeper = _File(path, self.seconds, fit, callbacks)
+            self.resumed, self._at_work = keeper.resumes, self._at_work + 1
+            try:
+                yield keeper
+            finally:
+                self._at_work -= 1
+                keeper.close()
+
+
+def _refuse_no_file(path: Path) -> None:
+    if path.is_dir():
+        raise IsADirectoryError(f"the checkpoint {path} is a folder; give the path of a file")
+    if path.exists() and not path.is_file():
+        raise ValueError(f"the checkpoint {path} is a device or a pipe; give the path of a file")
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"there is no folder {path.parent} for the checkpoint {path.name}; make it first")
+
+
+@contextmanager
+def _alone(path: Path) -> Iterator[None]:
+    """For one fit at a time. The lock of a process that was killed is gone with it, and its file is used again."""
+    lock = path.with_name(f"{path.name}.lock")
+    try:
+        held = _opened(lock, path)
+    except OSError as error:
+        raise OSError(f"the checkpoint {path} cannot be written ({error.strerror}); give another path") from None
+    try:
+        yield
+    finally:
+        lock.unlink(missing_ok=True)  # before it is given free: else somebody else's would be removed
+        os.close(held)
+
+
+def _opened(lock: Path, path: Path) -> int:
+    """The lock's file, locked, and still the one that has the name."""
+    while True:
+        held = os.open(lock, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o600)
+        try:
+            if fcntl is not None:
+                fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(held)
+            raise ValueError(
+                f"another fit is at work with the checkpoint {path}; wait for it, or give each fit a path of its own"
+            ) from None
+        except OSError:  # a disk that knows no locks
+            return held
+        if _same(held, lock):
+            return held
+        os.close(held)
+
+
+def _same(held: int, lock: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(held), os.stat(lock))
+    except FileNotFoundError:
+        return False
+
+
+@dataclass(frozen=True)
+class _Kept:
+    """A snapshot, its numbers as JSON and its arrays as they lie in memory."""
+
+    numbers: str
+    arrays: dict[str, list[Any]]
+    of_rows: dict[str, list[Any]]
+    stored: dict[str, NDArray[Any]] = field(repr=False)
+
+    @classmethod
+    def of(cls, snapshot: Snapshot) -> _Kept:
+        arrays = Arrays()
+        told = [{key: list(arrays.add(array)) for key, array in part.items()} for part in snapshot[1:]]
+        return cls(json.dumps(snapshot.numbers), *told, arrays.stored)
+
+    def snapshot(self) -> Snapshot:
+        arrays = Arrays(self.stored)
+        parts = [{key: arrays.made(told) for key, told in part.items()} for part in (self.arrays, self.of_rows)]
+        return Snapshot(json.loads(self.numbers), *parts)
+
+
+class _File(Keeper):
+    """The snapshots of one fit, in memory, and every now and then in a file."""
+
+    keeps = alone = True
+
+    def __init__(self, path: Path, seconds: float, fit: Fit, callbacks: Sequence[object]) -> None:
+        self._path, self._seconds, self._fit, self._memory = path, seconds, fit, Memory(callbacks)
+        self._kept: dict[str, _Kept] = {}
+        self._finished = self._was_finished = self._changed = False
+        if path.exists():
+            self._open()
+        self._before = dict(self._kept)
+        seen = self.found(SEEN)
+        if seen is not None:
+            with self._if_damaged():
+                self._memory.load(seen)
+        now = time.monotonic()
+        self._next_copy, self._next_write = now, now + seconds
+
+    @property
+    def resumes(self) -> bool:
+        """Whether there was something to go on from."""
+        return bool(self._before)
+
+    @property
+    def due(self) -> bool:
+        return time.monotonic() >= self._next_copy
+
+    def found(self, name: str) -> Snapshot | None:
+        kept = self._before.get(name)
+        if kept is None or self._kept.get(name) is not kept:
+            return None
+        with self._if_damaged():
+            return kept.snapshot()
+
+    def keep(self, name: str, snapshot: Snapshot) -> None:
+        self.keep_together({name: snapshot})
+
+    def keep_together(self, snapshots: Mapping[str, Snapshot]) -> None:
+        began = time.monotonic()
+        snapshots = {**snapshots, SEEN: self._memory.snapshot()}
+        self._kept |= {name: _Kept.of(snapshot) for name, snapshot in snapshots.items()}
+        self._changed = True
+        now = time.monotonic()
+        self._next_copy = now + (SPARING * (now - began) if self._seconds else 0)
+        if now >= self._next_write:
+            self._write()
+
+    def finish(self) -> None:
+        self._finished = True
+        self._changed |= not self._was_finished and bool(self._kept)
+
+    def close(self) -> None:
+        """What is not in the file yet."""
+        if self._changed:
+            self._write()
+
+    def _write(self) -> None:
+        began = time.monotonic()
+        arrays = {f"{name}/{key}": one for name, kept in self._kept.items() for key, one in kept.stored.items()}
+        names = {name: [kept.numbers, kept.arrays, kept.of_rows] for name, kept in self._kept.items()}
+        header = {"version": _version(), "finished": self._finished, "data": self._fit.data}
+        header |= {"settings": self._fit.settings, "names": names}
+        try:
+            model_file.save(self._path, KIND, arrays, header)
+        except (OSError, MemoryError) as error:
+            reason = getattr(error, "strerror", None) or str(error) or "no memory"
+            warn(
+                f"the checkpoint {self._path} cannot be written ({reason}); the fit goes on, what was kept "
+                "before stays, and it is tried again later"
+            )
+        else:
+            self._changed = False
+        now = time.monotonic()
+        self._next_write = now + (max(self._seconds, SPARING * (now - began)) if self._seconds else 0)
+
+    def _open(self) -> None:
+        with self._if_damaged():
+            arrays, header = model_file.load(self._path, KIND)
+            told = header["version"], header["settings"], header["data"]
+            if not self._is_ours(*told, finished=bool(header["finished"])):
+                return
+            for name, (numbers, own, of_rows) in header["names"].items():
+                stored = {key.rpartition("/")[2]: one for key, one in arrays.items() if key.rpartition("/")[0] == name}
+                self._kept[name] = _Kept(numbers, own, of_rows, stored)
+            self._was_finished = bool(header["finished"])
+
+    def _is_ours(self, version: str, settings: dict[str, Any], data: str, *, finished: bool) -> bool:
+        """Whether the file is of this fit. Of another one that has ended it is not, of one that has not an error."""
+        what = f"the checkpoint {self._path} is of a fit that has not ended"
+        ours = json.loads(json.dumps(self._fit.settings))
+        differing = [name for name in sorted({*settings, *ours}) if settings.get(name) != ours.get(name)]
+        if not differing and version == _version() and data == self._fit.data:
+            return True
+        if finished:
+            return False
+        if differing:
+            name = differing[0]
+            told = f"{what}, with {name} = {settings.get(name)}, which is {ours.get(name)} here"
+            raise _Another(f"{told}; {REMEDY}")
+        if data != self._fit.data:
+            raise _Another(f"{what}, of other data; {REMEDY}")
+        raise _Another(f"{what}, by dmc {version}, and this is {_version()}; end it with that one, or remove the file")
+
+    @contextmanager
+    def _if_damaged(self) -> Iterator[None]:
+        try:
+            yield
+        except _Another as error:
+            raise ValueError(str(error)) from None
+        except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
+            raise ValueError(
+                f"{self._path} is no checkpoint, or is damaged ({error}); give another path, or remove it, and the fit "
+                "begins anew"
+            ) from None
+
+
+def _version() -> str:
+    from dmc import __version__  # which takes a while to find
+
+    return __version__
+
+
+class _Another(ValueError):
+    """It is of another fit."""

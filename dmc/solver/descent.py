@@ -1,0 +1,141 @@
+"""Factors on their way down a problem, by a step rule: how they move, and what is measured."""
+
+from __future__ import annotations
+
+import math
+from functools import partial
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from dmc._group import Group
+from dmc._locks import cached_property
+from dmc.factors import Array, Factors
+from dmc.solver.fingerprint import told
+from dmc.solver.kept_phases import Course
+from dmc.solver.kept_state import Unkept
+from dmc.solver.plateau import LEARNT, steps_left
+from dmc.solver.problem import MaskedLeastSquares
+from dmc.solver.protocol import Problem, Step, group_of
+from dmc.solver.solution import Look, Status
+
+GAIN = 0.9  # of the last value: above it a step gains nothing, where only rounding is left
+
+
+class Standing(NamedTuple):
+    """Where a phase of `solve` stands at a look.
+
+    Attributes
+    ----------
+    n_steps : int
+        Of the phase.
+    factors : Factors
+    state : object
+        The step rule's; None: it is made anew.
+    scales : list of float
+        By which the end is found.
+    """
+
+    n_steps: int
+    factors: Factors
+    state: Any
+    scales: list[float]
+
+
+class Descent(Course):
+    """Factors on their way down a problem: how they move, and what is measured."""
+
+    def __init__(self, problem: Problem, start: Factors, step: Step, tol: float) -> None:
+        self.problem, self.step, self.tol = problem, step, tol
+        self.factors = self.accepted = start
+        self.value = math.nan  # at the accepted point: the last that counts, and is finite
+        self._state: Any = None
+        self._begun = False
+        self._told: str | None = None  # the step, as it was
+        self._at: tuple[Array | float, Factors] | None = None  # value and gradient at the factors, once they are known
+        self._largest, self._ceiling = 0.0, math.nan
+        self._before = math.inf  # the value at the last look
+        self._at_look: tuple[Factors, Any, list[float]] = start, None, []  # what that began with
+
+    def _value_and_grad(self) -> tuple[Any, Factors]:
+        if self._at is None:
+            self._at = self.problem.value_and_grad(self.factors)
+        return self._at
+
+    @cached_property
+    def _rounding(self) -> float:
+        """Where it can be told: a problem of one's own need not know it."""
+        return self.problem.rounding if isinstance(self.problem, MaskedLeastSquares) else 0.0
+
+    def advance(self) -> None:
+        self.factors, self._state = self.step(self.factors, *self._value_and_grad(), self._state)
+        self._at = None
+
+    def at_look(self, n_steps: int) -> Standing:
+        """What the last look, at this step, began with."""
+        return Standing(n_steps, *self._at_look)
+
+    def go_on(self, at: Standing) -> None:
+        """From there."""
+        self.factors, self._begun = at.factors, True
+        self._state = self.step.init(self.problem, at.factors) if at.state is None else at.state
+        self._largest, self._ceiling, self._before = at.scales
+
+    def standing(self) -> tuple[Any, ...]:
+        self._begin()
+        self._refuse_memory()
+        return self.factors, self._state, [self._largest, self._ceiling, self._before], self.accepted, self.value
+
+    def stand(self, standing: tuple[Any, ...]) -> None:
+        self.factors, self._state, scales, self.accepted, self.value = standing
+        self._largest, self._ceiling, self._before = scales
+
+    def outcome(self) -> tuple[Factors, float]:
+        return self.accepted, self.value
+
+    def repeat(self, outcome: tuple[Factors, float]) -> None:
+        self.accepted, self.value = outcome
+
+    def _begin(self) -> None:
+        """Make the step's state, once."""
+        if not self._begun:
+            self._begun = True
+            self._state = self.step.init(self.problem, self.factors)
+
+    def _refuse_memory(self) -> None:
+        """A step that remembers something in itself would not go on as it was."""
+        if self._told is None:
+            self._told = told(self.step)
+        elif self._told != told(self.step):
+            raise Unkept(
+                f"{type(self.step).__name__} changes its own attributes, which a checkpoint cannot keep; what it "
+                "remembers belongs into the state that it returns"
+            )
+
+    def look(self) -> Look:
+        self._at_look = self.factors, self._state, [self._largest, self._ceiling, self._before]
+        first = math.isnan(self._ceiling)
+        self._begin()
+        accepted, value, grad = self.step.accepted_point(self.factors, *self._value_and_grad(), self._state)
+        value, norm = float(value), _norm(grad, group_of(self.problem))
+        if not (math.isfinite(value) and math.isfinite(norm)):
+            return Look(value, norm, lambda: accepted, Status.NONFINITE)
+        ratio = norm / (self._largest or norm) if norm > 0 else 0.0
+        # A gradient that explodes above the start's value must not make later ones look small.
+        self._ceiling = value if first else self._ceiling
+        self._largest = max(self._largest, norm) if value <= self._ceiling else self._largest
+        self.accepted, self.value = accepted, value
+        # Down at rounding steps go on while they gain, for small singular values; then they would only stir it.
+        matched = self._rounding >= value > GAIN * self._before
+        self._before = value
+        converged = value == 0 or ratio <= self.tol or matched
+        plateau = partial(steps_left, self.problem, accepted, self.step) if value > LEARNT * self._ceiling else None
+        return Look(value, ratio, lambda: accepted, Status.CONVERGED if converged else None, plateau)
+
+
+def _norm(grad: Factors, group: Group) -> float:
+    """Of the gradient by the rows of all processes; the first alone adds the rest, which all of them have."""
+    squares = np.array([float((array * array).sum()) for array in grad.arrays])
+    if group.rank > 0:
+        squares[[array is not grad.U and array is not grad.row_bias for array in grad.arrays]] = 0
+    return math.sqrt(sum(group.sum(squares).tolist()))
