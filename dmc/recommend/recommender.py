@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from dmc import _memory
 from dmc.recommend import fitting, forgetting, storage
 from dmc.recommend.fitted_recommender import FittedRecommender
 from dmc.recommend.fitting import RATING, Duplicates
@@ -18,6 +19,7 @@ from dmc.recommend.state import State
 from dmc.solver.loop import Callback
 
 
+@_memory.methods_in_words
 class Recommender(FittedRecommender):
     """Predict ratings and recommend items, from a table of users, items and ratings with ids of any kind.
 
