@@ -110,6 +110,8 @@ def as_ids(values: NDArray[Any], name: str) -> NDArray[Any]:
                 f"column {name!r} holds an id of {len(longest):,} letters ({longest[:20]!r}…); shorten the long ones"
             )
         values = values.astype(str)
+    if values.dtype == np.float16:  # which does not hold the bound of int64
+        values = values.astype(np.float32)
     if values.dtype.kind == "f":
         refuse(np.isnan(values), "missing", name)
         refuse(np.isinf(values), "infinite", name)
