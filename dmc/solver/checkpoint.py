@@ -306,10 +306,9 @@ class _File(Keeper):
             yield
         except _Another as error:
             raise ValueError(str(error)) from None
-        except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
+        except (ValueError, KeyError, TypeError, IndexError, AttributeError):
             raise ValueError(
-                f"{self._path} is no checkpoint, or is damaged ({error}); give another path, or remove it, and the fit "
-                "begins anew"
+                f"{self._path} is no checkpoint, or is damaged; give another path, or remove it, and the fit begins anew"
             ) from None
 
 
