@@ -13,6 +13,7 @@
 
 #include "checks.h"
 #include "masked_product.h"
+#include "unlocked.h"
 
 namespace dmc {
 

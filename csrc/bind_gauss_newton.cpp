@@ -61,7 +61,7 @@ py::tuple solve(const Entries<Index>& by_row, const Entries<Index>& by_column, c
     Real *x = row_solution.mutable_data(), *y = column_solution.mutable_data();
     std::int64_t products;
     {
-        py::gil_scoped_release release;
+        const dmc::Unlocked unlocked;
         products = dmc::solve_normal_equations(equations, of_rows, of_columns, tol, max_products, x, y, n_threads);
     }
     return py::make_tuple(row_solution, column_solution, products);

@@ -21,6 +21,7 @@ class Keeper:
     """Where snapshots go, by name. This one keeps none."""
 
     keeps = False
+    alone = False  # whether it is of one process, which finds what is kept of its entries in the same order again
 
     @property
     def due(self) -> bool:
@@ -50,7 +51,8 @@ class Part(Keeper):
     """A part of a fit, whose names are its own."""
 
     def __init__(self, whole: Keeper, name: str) -> None:
-        self._whole, self._name, self.keeps = whole, name, whole.keeps
+        self._whole, self._name = whole, name
+        self.keeps, self.alone = whole.keeps, whole.alone
 
     @property
     def due(self) -> bool:
@@ -84,8 +86,8 @@ class Fit(NamedTuple):
 class Keeping:
     """A callback that has fits keep snapshots."""
 
-    def of(self, fit: Fit) -> AbstractContextManager[Keeper]:
-        """The keeper of a fit, which lasts as long as the block."""
+    def of(self, fit: Fit, callbacks: Sequence[object]) -> AbstractContextManager[Keeper]:
+        """The keeper of a fit, which lasts as long as the block; and of what the callbacks have seen of it."""
         raise NotImplementedError
 
 
@@ -104,7 +106,7 @@ def keeper_among(callbacks: Sequence[object], fit: Callable[[], Fit]) -> Iterato
         return
     if len(found) > 1:
         raise ValueError(f"callbacks holds {len(found)} checkpoints; give one")
-    with found[0].of(fit()) as keeper:
+    with found[0].of(fit(), callbacks) as keeper:
         yield keeper
 
 

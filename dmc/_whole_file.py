@@ -29,6 +29,7 @@ DAY = 86_400.0  # seconds after which nobody on another machine, whose locks may
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
 _CREATE |= getattr(os, "O_BINARY", 0)
 _ACCESS_LIST = "system.posix_acl_access"
+_DEVICE = "{} is a device or a pipe, which would be replaced; give the path of a file"
 _FULL = {
     errno.ENOSPC: "the disk is full",
     errno.EDQUOT: "the disk quota is used up",
@@ -137,7 +138,10 @@ def resolved(path: AnyPath) -> str:
         raise ValueError(f"the path {text!r} holds a null byte, which no file's name can; give another")
     if text.endswith(("/", os.sep)):
         raise in_a_sentence(OSError(errno.EISDIR, ""), f"{readable(path)} is a folder; give the path of a file")
-    return os.path.realpath(text)
+    target = os.path.realpath(text)
+    if os.path.exists(text) and not os.path.lexists(target):  # /dev/stdout, as a pipe
+        raise ValueError(_DEVICE.format(readable(path)))
+    return target
 
 
 def replaceable(target: str, shown: str) -> os.stat_result | None:
@@ -159,7 +163,7 @@ def replaceable(target: str, shown: str) -> os.stat_result | None:
         raise in_a_sentence(OSError(errno.EISDIR, ""), f"{shown} is a folder; give the path of a file")
     if stat.S_ISLNK(old.st_mode):  # followed as far as there was something to follow
         raise in_a_sentence(OSError(errno.ELOOP, ""), f"{shown} is a link that leads back to itself; remove it")
-    raise ValueError(f"{shown} is a device or a pipe, which would be replaced; give the path of a file")
+    raise ValueError(_DEVICE.format(shown))
 
 
 def _file_above(target: str) -> str:
@@ -183,6 +187,12 @@ def _no_folder(target: str, shown: str) -> OSError:
 
 
 # --- the temporary file
+
+
+def beside(path: AnyPath, purpose: str) -> str:
+    """The path of a file of our own beside what a path names, for a purpose ("lock"): short, whatever the name is."""
+    folder, name = os.path.split(resolved(path))
+    return os.path.join(folder, f".dmc-{_digest(name)}.{purpose}")
 
 
 def _name(target: str) -> str:

@@ -50,11 +50,14 @@ NUMBERS = ("rank_", "scale_", "n_iter_", "history_", "held_out_rmse_", "residual
 
 LARGEST = float(np.finfo(np.float64).max)
 LABEL = any_of(text, whole(-_contents.MOST), real(-LARGEST, LARGEST))
+NUMBER = or_none(real(-math.inf, math.inf, nan=True))
 HEADER = record(
     {
         "written_by": text,
         "settings": record(
             dict.fromkeys(SETTINGS, measured)
+            | dict.fromkeys(("min_value", "max_value"), any_of(list_of(NUMBER), NUMBER))
+            | {"missing_values": NUMBER, "rank": or_none(whole(1)), "depth": whole()}
             | {"n_threads": or_none(whole(1)), "random_state": or_none(whole(0, 10**1000))}
         ),
         "numbers": record(
@@ -167,7 +170,7 @@ def _table(side: str) -> dict[str, Array]:
     coordinates = "width+1" if side == "rows" else "width"
     table = {
         "U": Array(floats, ("rows", "width"), (finite,)),
-        "V": Array(floats, ("columns", "width"), (finite, products_with("U"))),
+        "V": Array(floats, ("columns", "width"), (products_with("U"),)),
         "row_bias": Array(floats, ("rows",), (finite,), optional=side != "rows"),
         "column_bias": Array(floats, ("columns",), (finite,), optional=side != "columns"),
         "mean": Array("f8", (coordinates,), (finite,)),
@@ -183,8 +186,8 @@ def _table(side: str) -> dict[str, Array]:
         "seen.pointers": Array("i8", ("rows+1",), (pointers("seen"),)),
         "seen.indices": Array("i4 i8", ("seen",), (columns_of_rows("seen.pointers", "columns"),)),
         "seen.values": Array(floats, ("seen",), (finite,)),
-        "low": Array("f8", ("columns",), (_no_nan,)),
-        "high": Array("f8", ("columns",), (_no_nan, _above_low)),
+        "low": Array("f8", ("columns",)),
+        "high": Array("f8", ("columns",), (_bounds,)),
         "column_errors": Array("f8", ("columns",)),
         "outliers": Array("i8", ("outliers", 2), (_inside,)),
         "row_blocks": Array("i8", ("rows",), (_blocks,)),
@@ -193,12 +196,10 @@ def _table(side: str) -> dict[str, Array]:
     return table
 
 
-def _no_nan(array: Any, arrays: Any, sizes: Sizes) -> str | None:
-    return "holds NaN" if np.isnan(array).any() else None
-
-
-def _above_low(array: Any, arrays: Any, sizes: Sizes) -> str | None:
-    return None if (array >= arrays["low"]).all() else "lies below 'low'"
+def _bounds(array: Any, arrays: Any, sizes: Sizes) -> str | None:
+    low = arrays["low"]
+    good = bool(((array >= low) & (array > -math.inf) & (low < math.inf)).all())
+    return None if good else "and 'low' are no bounds"
 
 
 def _inside(array: Any, arrays: Any, sizes: Sizes) -> str | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from dmc import _checks, model_file
 from dmc._keeper import Fit, Keeper, Keeping, Snapshot
 from dmc._warn import warn
+from dmc.solver.kept_phases import Memory
 from dmc.solver.kept_state import Arrays
 from dmc.solver.solution import StepInfo
 
@@ -25,6 +26,7 @@ except ImportError:  # not on every system, and then nobody is told of two fits 
     fcntl = None  # type: ignore[assignment]
 
 KIND = "Checkpoint"
+SEEN = "callbacks"  # the name of what they have seen
 SPARING = 50  # times what a copy, or a write, takes: so long until the next, which costs a fit 2 % for each at most
 REMEDY = "let that one go on, give this fit a path of its own, or remove the file"
 
@@ -110,11 +112,11 @@ class Checkpoint(Keeping):
         return False
 
     @contextmanager
-    def of(self, fit: Fit) -> Iterator[Keeper]:
+    def of(self, fit: Fit, callbacks: Sequence[object]) -> Iterator[Keeper]:
         path = Path(os.path.realpath(self.path))
         _refuse_no_file(path)
         with _alone(path):
-            keeper = _File(path, self.seconds, fit)
+            keeper = _File(path, self.seconds, fit, callbacks)
             self.resumed, self._at_work = keeper.resumes, self._at_work + 1
             try:
                 yield keeper
@@ -197,15 +199,19 @@ class _Kept:
 class _File(Keeper):
     """The snapshots of one fit, in memory, and every now and then in a file."""
 
-    keeps = True
+    keeps = alone = True
 
-    def __init__(self, path: Path, seconds: float, fit: Fit) -> None:
-        self._path, self._seconds, self._fit = path, seconds, fit
+    def __init__(self, path: Path, seconds: float, fit: Fit, callbacks: Sequence[object]) -> None:
+        self._path, self._seconds, self._fit, self._memory = path, seconds, fit, Memory(callbacks)
         self._kept: dict[str, _Kept] = {}
         self._finished = self._was_finished = self._changed = False
         if path.exists():
             self._open()
         self._before = dict(self._kept)
+        seen = self.found(SEEN)
+        if seen is not None:
+            with self._if_damaged():
+                self._memory.load(seen)
         now = time.monotonic()
         self._next_copy, self._next_write = now, now + seconds
 
@@ -230,6 +236,7 @@ class _File(Keeper):
 
     def keep_together(self, snapshots: Mapping[str, Snapshot]) -> None:
         began = time.monotonic()
+        snapshots = {**snapshots, SEEN: self._memory.snapshot()}
         self._kept |= {name: _Kept.of(snapshot) for name, snapshot in snapshots.items()}
         self._changed = True
         now = time.monotonic()

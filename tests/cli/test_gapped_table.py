@@ -119,8 +119,11 @@ def test_parquet(tmp_path):
         ("x,y\n", "has no row below its header; give a table with a header and numbers below it"),
         ("x,x\n1,2\n", "has 2 columns named 'x'; rename all but one"),
         ("x,y\n1,2\n3\n", "line 3 of .* has 1 field in place of 2; mend that line"),
-        ("x,y\n1,2\n3,bad\n", "column 'y' holds 'bad' in line 3, which is not a number; mend it, or say --label 'y'"),
-        ("x;y\n1,5;2\n2,5;3\n", "column 'x' holds '1,5' in line 2; write numbers with a decimal point"),
+        (
+            "x,y\n1,2\n3,bad\n",
+            "column 'y' holds 'bad' in line 3 of .*, which is not a number; .*, or say --label 'y'",
+        ),
+        ("x;y\n1,5;2\n2,5;3\n", "column 'x' holds '1,5' in line 2 of .*; write numbers with a decimal point"),
         ("x,y\na,b\n", "has no column of numbers"),
         ("x\0y\n1,2\n", "is not text: line 1 holds a NUL byte; give text in UTF-8"),
     ],
