@@ -26,6 +26,7 @@ from dmc.completion.tensors.phases import TensorPhases
 from dmc.completion.tensors.selection import Selected, Selection, Settings
 from dmc.completion.tensors.tuning import TENSORS
 from dmc.factors import Factors
+from dmc.pattern import read_only
 from dmc.solver.callbacks import Progress
 from dmc.solver.kept_phases import KeptPhases
 from dmc.solver.loop import Callback, Run
@@ -301,7 +302,7 @@ class TensorCompletion(BaseEstimator):
     def _describe(self, model: TensorModel) -> None:
         """A model in the data's units."""
         self._model = model
-        self.factors_: Factors = model.factors
+        self.factors_: Factors = model.factors.map(read_only)
         if isinstance(model, TubalModel):
             self.tube_: int | None = model.tube
             self.unfolding_: int | None = None
