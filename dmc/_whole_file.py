@@ -223,7 +223,7 @@ def _claimed(temporary: str, shown: str, target: str, mode: int) -> BinaryIO | N
         raise _no_folder(target, shown) from None
     except OSError as error:
         raise _worded(error, shown, os.path.dirname(target)) from None
-    if _lock(raw.fileno()) is not False and os.fstat(raw.fileno()).st_nlink:
+    if _lock(raw.fileno()) is not False and os.path.lexists(temporary):
         return raw
     with raw, suppress(FileNotFoundError):
         os.unlink(temporary)
@@ -317,14 +317,15 @@ def _keep_access(descriptor: int, target: str, old: os.stat_result) -> None:
                 mode &= 0o707 | (mode & 0o007) << 3
     with suppress(OSError, AttributeError):
         os.setxattr(descriptor, _ACCESS_LIST, os.getxattr(target, _ACCESS_LIST))
-    os.fchmod(descriptor, mode)
+    with suppress(OSError):  # of a file system without modes; ours is the owner's alone until here
+        os.fchmod(descriptor, mode)
 
 
 def _sync(descriptor: int) -> None:
     try:
         os.fsync(descriptor)
     except OSError as error:
-        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # of a file system that has nothing of the kind
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP, errno.ENOSYS, errno.EBADF):  # where there is no such thing
             raise
 
 
