@@ -158,7 +158,12 @@ def _keep_buffers(count: int) -> None:
             continue
         import ctypes
 
-        take.restype, take.argtypes, give.restype, give.argtypes = ctypes.c_void_p, [ctypes.c_int], None, [ctypes.c_void_p]
+        take.restype, take.argtypes, give.restype, give.argtypes = (
+            ctypes.c_void_p,
+            [ctypes.c_int],
+            None,
+            [ctypes.c_void_p],
+        )
         taken = []
         try:
             for _ in range(count):
