@@ -135,7 +135,7 @@ def within(largest: float) -> Property:
     """Finite, and no larger in size."""
 
     def told(array: NDArray[Any], arrays: Arrays, sizes: Sizes) -> str | None:
-        good = not array.size or bool(-largest <= array.min() and array.max() <= largest)
+        good = not array.size or -largest <= float(array.min()) <= float(array.max()) <= largest
         return None if good else f"holds numbers that are not finite, or above {largest:g} in size"
 
     return told
