@@ -157,7 +157,7 @@ class Pattern:
 
     def _repeated(self, size: int, counts: Array) -> Array:
         if self.device is None:
-            return np.repeat(np.arange(size, dtype=_checks.index_dtype(size)), counts)
+            return read_only(np.repeat(np.arange(size, dtype=_checks.index_dtype(size)), counts))
         xp = array_namespace(counts)
         dtype = getattr(xp, np.dtype(_checks.index_dtype(size)).name)
         return xp.repeat(xp.arange(size, dtype=dtype, device=self.device), counts)
@@ -204,7 +204,7 @@ class Pattern:
     def column_order(self) -> Array:
         """(observed,) int64 place in row order of each entry in column order."""
         if self.device is None:
-            return self.both_orders(np.arange(self.n_observed)).by_column
+            return read_only(self.both_orders(np.arange(self.n_observed)).by_column)
         return array_namespace(self.cols).argsort(self.cols, stable=True)
 
     def both_orders(self, values: Array) -> BothOrders:

@@ -140,7 +140,7 @@ class Exactness:
             return False
         host = model.to(None)
         s = Factors(host.U[rows], (), host.V[cols]).singular_values()
-        missed = max(rms(self.left(model).values) / self.size, float(np.finfo(s.dtype).eps))
+        missed = max(rms(self.left(model).values) / (self.size or 1.0), float(np.finfo(s.dtype).eps))
         return bool(s[-1] > tuning.RANK_SEARCH.direction_rounding * missed * s[0])
 
     def apart(self, model: Factors) -> bool:

@@ -39,7 +39,7 @@ from dmc.completion.tables import Bounds, Labels
 from dmc.factors import Factors
 from dmc.identifiability import Identifiability
 from dmc.observations import Observations
-from dmc.pattern import Pattern, SparseIndex
+from dmc.pattern import Pattern, SparseIndex, read_only
 from dmc.solver.solution import Status
 
 KIND = "MatrixCompletion"
@@ -153,7 +153,7 @@ def read(kind: Any, path: str | os.PathLike[str]) -> Any:
     prior = arrays["noise"], arrays["mean"], arrays["covariance"]
     completion._model = Model(factors, scaling, *prior, pattern, arrays.get("weights"), header["calibration"])
     completion._unit, completion._spreads = header["unit"], arrays["spreads"]
-    completion.factors_ = in_units(factors, completion._unit)
+    completion.factors_ = in_units(factors, completion._unit).map(read_only)
     lines = SparseIndex(arrays["seen.pointers"], arrays["seen.indices"])
     completion._observations = Observations.from_lines(lines, arrays["seen.values"], shape)
     completion._bounds = Bounds(arrays["low"], arrays["high"])

@@ -137,9 +137,7 @@ class Trial:
             before = max(first - 1, 0)  # a state is remembered a moment before it is served
             states = self.model.states[before:]
             if not any(equal(found, answer(serving(self.model, s), what, seed), what == "all") for s in states):
-                self.wrong.append(
-                    f"{what}, seed {seed}: of none of the {len(states)} states at that time: {found}"[:500]
-                )
+                self.wrong.append(f"{what}, seed {seed}: of none of {len(states)} states at that time: {found}"[:500])
 
     def change(self, number: int) -> None:
         rng = np.random.default_rng(number)

@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
-from dmc import _arrays, _checks, kernels
+from dmc import _arrays, _checks, _memory, kernels
 from dmc._keeper import keeper_among
 from dmc.completion.findings import of_ending
 from dmc.completion.one_fit import of_one_fit
@@ -26,6 +26,7 @@ from dmc.completion.tensors.phases import TensorPhases
 from dmc.completion.tensors.selection import Selected, Selection, Settings
 from dmc.completion.tensors.tuning import TENSORS
 from dmc.factors import Factors
+from dmc.pattern import read_only
 from dmc.solver.callbacks import Progress
 from dmc.solver.kept_phases import KeptPhases
 from dmc.solver.loop import Callback, Run
@@ -35,6 +36,7 @@ from dmc.tubal.problem import read_tensor
 from dmc.tubal.transforms import TubeTransform, transform_of
 
 
+@_memory.methods_in_words
 class TensorCompletion(BaseEstimator):
     """Fill in a tensor of three ways from some of its entries, with no rank, axis or iteration count to give.
 
@@ -300,7 +302,7 @@ class TensorCompletion(BaseEstimator):
     def _describe(self, model: TensorModel) -> None:
         """A model in the data's units."""
         self._model = model
-        self.factors_: Factors = model.factors
+        self.factors_: Factors = model.factors.map(read_only)
         if isinstance(model, TubalModel):
             self.tube_: int | None = model.tube
             self.unfolding_: int | None = None

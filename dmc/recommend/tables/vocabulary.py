@@ -113,6 +113,8 @@ def as_ids(values: NDArray[Any], name: str) -> NDArray[Any]:
         return values.astype(np.int64, copy=False)
     if values.dtype.kind == "O" and set(map(type, values)) == {str}:
         return _canonical(_of_texts(values.tolist(), name))
+    if values.dtype == np.float16:  # which does not hold the bound of int64
+        values = values.astype(np.float32)
     if values.dtype.kind == "f":
         refuse(np.isnan(values), "missing", name)
         refuse(np.isinf(values), "infinite", name)
