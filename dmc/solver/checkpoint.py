@@ -287,7 +287,7 @@ class _File(Keeper):
         """Whether the file is of this fit. Of another one that has ended it is not, of one that has not an error."""
         what = f"the checkpoint {self._path} is of a fit that has not ended"
         ours = json.loads(json.dumps(self._fit.settings))
-        differing = [name for name in sorted({*settings, *ours}) if settings.get(name) != ours.get(name)]
+        differing = [name for name in settings | ours if settings.get(name) != ours.get(name)]
         if not differing and version == _version() and data == self._fit.data:
             return True
         if finished:
@@ -308,7 +308,8 @@ class _File(Keeper):
             raise ValueError(str(error)) from None
         except (ValueError, KeyError, TypeError, IndexError, AttributeError):
             raise ValueError(
-                f"{self._path} is no checkpoint, or is damaged; give another path, or remove it, and the fit begins anew"
+                f"{self._path} is no checkpoint, or is damaged; give another path, or remove it, and the fit begins "
+                "anew"
             ) from None
 
 

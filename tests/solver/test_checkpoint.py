@@ -9,12 +9,12 @@ from dataclasses import dataclass
 
 import numpy as np
 import pytest
+from dmc.callbacks import Checkpoint, EarlyStopping, History, Lowest, Stagnation, TimeLimit
+from dmc.rank_path import RankPath
 from sklearn.base import clone
 
 import dmc
 from dmc import MaskedLeastSquares, MatrixCompletion, Status, datasets, initial, model_file, steps
-from dmc.callbacks import Checkpoint, EarlyStopping, History, Lowest, Stagnation, TimeLimit
-from dmc.rank_path import RankPath
 from dmc.solver.loop import solve
 
 OBSERVED = datasets.planted((40, 30), 3, 0.6).observations
@@ -332,7 +332,7 @@ def test_what_cannot_be_kept_is_told_at_the_start(tmp_path):
             return factors.map(lambda a, g: a - 0.01 * g / self.count, grad), state
 
     looks = History()
-    with pytest.raises(TypeError, match="the state of Closed holds a lock at .1., which a checkpoint cannot"):
+    with pytest.raises(TypeError, match=r"the state of Closed holds a lock at \[1\], which a checkpoint cannot"):
         run(Closed(), DEEP, looks, Checkpoint(tmp_path / "c"))
     assert not looks.records
     with pytest.raises(TypeError, match="InItself changes its own attributes"):
