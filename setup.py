@@ -24,7 +24,8 @@ MATH = [
 ]
 SANITIZER = os.environ.get("DMC_SANITIZE")  # for instance "address,undefined", or "thread"
 SANITIZE = [f"-fsanitize={SANITIZER}", "-fno-sanitize-recover=all", "-g", "-O1"] if SANITIZER else []
-OPENMP = [] if platform.system() == "Darwin" else ["-fopenmp"]  # Apple's clang has none
+# Threads of the core wait in its code until the process ends: it is never unmapped.
+LINK = ["-pthread"] + (["-Wl,-z,nodelete"] if platform.system() == "Linux" else [])
 
 # Fixed, whatever GPU is there: machine code for two generations, and PTX that the driver compiles for later ones.
 GENCODE = ["-gencode=arch=compute_80,code=sm_80", "-gencode=arch=compute_90,code=[sm_90,compute_90]"]
@@ -39,8 +40,8 @@ def extensions() -> list[Extension]:
             sorted(set(glob("csrc/*.cpp")) - set(CUDA_SOURCES)),
             depends=glob("csrc/*.h"),
             cxx_std=17,
-            extra_compile_args=["-O3", "-Wall", "-Wextra", "-Wno-psabi", *MATH, *OPENMP, *SANITIZE],
-            extra_link_args=[*OPENMP, *SANITIZE],
+            extra_compile_args=["-O3", "-Wall", "-Wextra", "-Wno-psabi", "-pthread", *MATH, *SANITIZE],
+            extra_link_args=[*LINK, *SANITIZE],
         )
         core.optional = wish != "1"
         found.append(core)

@@ -23,7 +23,7 @@ double half_sweep(const Entries<Index>& entries, const Array<float>& weights, co
                               checked(pulls, "pulls", {lines.entries()}), unobserved,
                               checked(ridge, "ridge", {lines.count}), width};
     float *o = written(own, "own", {lines.count, width}), *p = written(predicted, "predicted", {lines.entries()});
-    py::gil_scoped_release release;
+    const dmc::Unlocked unlocked;
     return dmc::half_sweep(lines, pairs, other.data(), o, p, passes, tol, n_threads);
 }
 
@@ -33,7 +33,7 @@ Array<float> block_grams(const Array<float>& other, float unobserved, int n_thre
     Array<float> grams({py::ssize_t(width / dmc::kBlock * width), py::ssize_t(dmc::kBlock)});
     float* out = grams.mutable_data();
     {
-        py::gil_scoped_release release;
+        const dmc::Unlocked unlocked;
         dmc::block_grams(other.data(), lines, {nullptr, nullptr, unobserved, nullptr, width}, out, n_threads);
     }
     return grams;
@@ -53,7 +53,7 @@ Array<float> block_sums(const Entries<Index>& entries, const Array<float>& weigh
     Array<float> sums({py::ssize_t(lines.count), py::ssize_t(dmc::kSystem)});
     float* out = sums.mutable_data();
     {
-        py::gil_scoped_release release;
+        const dmc::Unlocked unlocked;
         dmc::block_sums(lines, pairs, from, p, out, n_threads);
     }
     return sums;
@@ -73,7 +73,7 @@ py::tuple block_steps(const Array<float>& sums, const Array<float>& grams, const
     float* out = steps.mutable_data();
     double fall;
     {
-        py::gil_scoped_release release;
+        const dmc::Unlocked unlocked;
         fall = dmc::block_steps(sums.shape(0), count, pairs, products, block, given, o, out, n_threads);
     }
     return py::make_tuple(steps, fall);
@@ -87,7 +87,7 @@ void block_predict(const Entries<Index>& entries, const Array<float>& other, con
     float* p = written(predicted, "predicted", {lines.entries()});
     lines = dmc::some_of(lines, some);
     const float* back = checked(steps, "steps", {lines.count, dmc::kBlock});
-    py::gil_scoped_release release;
+    const dmc::Unlocked unlocked;
     dmc::block_predict(lines, from, back, p, n_threads);
 }
 

@@ -31,7 +31,7 @@ Array<Real> masked_product(const Entries<Index>& entries, const Array<Real>& own
     Array<Real> out(lines.entries());
     Real* p = out.mutable_data();
     {
-        py::gil_scoped_release release;
+        const dmc::Unlocked unlocked;
         dmc::masked_product(lines, sides, p, n_threads);
     }
     return out;
@@ -48,7 +48,7 @@ py::tuple residual_gradient(const Entries<Index>& entries, const Array<Real>& ow
     Real* p = d_own.mutable_data();
     double loss;
     {
-        py::gil_scoped_release release;
+        const dmc::Unlocked unlocked;
         loss = dmc::residual_gradient<Real, Stored>(lines, sides, t, w, p, n_threads);
     }
     return py::make_tuple(loss, d_own);
@@ -64,7 +64,7 @@ Array<Real> weighted_sums(const Entries<Index>& entries, const Array<Real>& othe
     Array<Real> sums = dmc::pooled<Real>(entries.pool(), lines.count, width);
     Real* out = sums.mutable_data();
     {
-        py::gil_scoped_release release;
+        const dmc::Unlocked unlocked;
         dmc::weighted_sums(lines, from, width, c, out, n_threads);
     }
     return sums;
@@ -90,7 +90,7 @@ void define_passes(py::module_& m) {
 template <class Index>
 void define(py::module_& m, const char* name) {
     py::class_<Entries<Index>>(m, name, "The entries of a matrix line by line, checked once.")
-        .def(py::init<Array<std::int64_t>, Array<Index>, std::int64_t>(), py::arg("pointers").noconvert(),
+        .def(py::init<const Array<std::int64_t>&, const Array<Index>&, std::int64_t>(), py::arg("pointers").noconvert(),
              py::arg("indices").noconvert(), py::arg("other_lines"));
     define_passes<float, Index>(m);
     define_passes<double, Index>(m);
@@ -113,7 +113,14 @@ void bind_serving(py::module_& m);
 void bind_posterior(py::module_& m);
 void bind_all_pairs(py::module_& m);
 
-PYBIND11_MODULE(_core, m) {
+// For threadpoolctl, which looks for functions by their names: see dmc/kernels/thread_limits.py.
+extern "C" {
+__attribute__((visibility("default"))) int dmc_get_num_threads() { return dmc::max_threads(); }
+__attribute__((visibility("default"))) void dmc_set_num_threads(int count) { dmc::limit_threads(count); }
+}
+
+// Nothing here is shared but the pools, which have a lock of their own.
+PYBIND11_MODULE(_core, m, py::mod_gil_not_used()) {
     m.doc() = "The compiled CPU core of dmc.";
     define<std::int32_t>(m, "Entries");
     define<std::int64_t>(m, "WideEntries");

@@ -12,6 +12,7 @@
 
 #include "checks.h"
 #include "masked_product_cuda.h"
+#include "unlocked.h"
 
 namespace py = pybind11;
 using dmc::dims;
@@ -147,7 +148,7 @@ void masked_product(const Lines& lines, const py::object& own, const py::object&
     const DeviceArray mine(own, "own", kind.real), gathered(other, "other", kind.type);
     const auto sides = check_sides(lines, mine, gathered, kind.form);
     void* product = to.written();
-    py::gil_scoped_release release;
+    const dmc::Unlocked unlocked;
     dmc::masked_product(lines.device(), sides, product, to_stream(stream));
 }
 
@@ -178,7 +179,7 @@ void residual_gradient(const Lines& lines, const py::object& own, const py::obje
     }
     const dmc::Workspace workspace{static_cast<double*>(room.written()), sums.written()};
     void* gradient = to.written();
-    py::gil_scoped_release release;
+    const dmc::Unlocked unlocked;
     dmc::residual_gradient(lines.device(), sides, wanted.data, weighing, gradient, total, workspace, to_stream(stream));
 }
 

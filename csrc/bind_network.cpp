@@ -70,7 +70,7 @@ py::tuple value_and_grad(const Entries<Index>& by_row, const Entries<Index>& by_
     if (column_bias) gradient.column_bias = d_column_bias.emplace(like(*column_bias)).mutable_data();
     double value;
     {
-        py::gil_scoped_release release;
+        const dmc::Unlocked unlocked;
         value = dmc::value_and_grad<Real, Stored>(network, rows, columns, data, penalty, gradient, n_threads);
     }
     return py::make_tuple(value, d_U, py::tuple(py::cast(d_cores)), d_V, d_row_bias, d_column_bias);

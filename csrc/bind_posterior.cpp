@@ -37,7 +37,7 @@ py::tuple posterior(const Entries<Index>& entries, const Array<float>& values, c
     Array<double> errors{py::ssize_t(lines.count)};
     const dmc::Posterior out{mean.mutable_data(), to, covariance.mutable_data(), errors.mutable_data()};
     {
-        py::gil_scoped_release release;
+        const dmc::Unlocked unlocked;
         dmc::posterior(lines, known, w, from, prior, out, n_threads);
     }
     return py::make_tuple(mean, covariance, errors);
@@ -53,7 +53,7 @@ Array<float> line_sums(const Entries<Index>& entries, const Array<float>& vector
     Array<float> sums({py::ssize_t(lines.count), py::ssize_t(width)});
     float* out = sums.mutable_data();
     {
-        py::gil_scoped_release release;
+        const dmc::Unlocked unlocked;
         dmc::line_sums(lines, nullptr, w, vectors.data(), width, width, out, n_threads);
     }
     return sums;
@@ -72,7 +72,7 @@ Array<float> posterior_sums(const Entries<Index>& entries, const Array<float>& v
     Array<float> sums({py::ssize_t(lines.count), py::ssize_t(at.size)});
     float* out = sums.mutable_data();
     {
-        py::gil_scoped_release release;
+        const dmc::Unlocked unlocked;
         dmc::line_sums(lines, known, w, others.data(), at.packed, at.size, out, n_threads);
     }
     return sums;
@@ -91,7 +91,7 @@ py::tuple posterior_of_sums(const Array<float>& sums, const Array<double>& preci
     Array<double> covariance({py::ssize_t(unknowns), py::ssize_t(unknowns)});
     const dmc::Posterior out{mean.mutable_data(), to, covariance.mutable_data(), nullptr};
     {
-        py::gil_scoped_release release;
+        const dmc::Unlocked unlocked;
         dmc::posterior_of_sums(count, from, prior, out, n_threads);
     }
     return py::make_tuple(mean, covariance);
@@ -104,7 +104,7 @@ Array<float> moments_of(const Array<float>& means, int n_threads) {
     Array<float> moments({py::ssize_t(lines), py::ssize_t(dmc::Moments(unknowns).size)});
     float* p = moments.mutable_data();
     {
-        py::gil_scoped_release release;
+        const dmc::Unlocked unlocked;
         dmc::moments_of(lines, unknowns, from, p, n_threads);
     }
     return moments;
@@ -114,7 +114,7 @@ void solve_gaussians(Array<double>& grams, Array<double>& sides, bool invert, in
     double* s = written(sides, "sides", {kAny, kAny});
     const std::int64_t count = sides.shape(0), k = sides.shape(1);
     double* g = written(grams, "grams", {count, k * (k + 1) / 2});
-    py::gil_scoped_release release;
+    const dmc::Unlocked unlocked;
     dmc::solve_gaussians(count, k, g, s, invert, n_threads);
 }
 

@@ -77,7 +77,7 @@ Array<Real> product_at(const Array<Real>& left, const Array<Real>& right, const 
     Array<Real> out(rows.size());
     Real* p = out.mutable_data();
     {
-        py::gil_scoped_release release;
+        const dmc::Unlocked unlocked;
         dmc::product_at(a, b, r, c, rows.size(), p, n_threads);
     }
     return out;
@@ -97,7 +97,7 @@ py::tuple top_n(const Array<Real>& left, const Array<Real>& right, std::int64_t 
     std::int64_t* c = columns.mutable_data();
     Real* s = scores.mutable_data();
     {
-        py::gil_scoped_release release;
+        const dmc::Unlocked unlocked;
         dmc::top_n(a, b, excluded, candidates, n, c, s, n_threads);
     }
     return py::make_tuple(columns, scores);

@@ -33,7 +33,7 @@ py::tuple sorted(dmc::Triplets<Given, Real> given) {
     auto* v = out.mutable_data();
     dmc::Repeats repeats;
     {
-        py::gil_scoped_release release;
+        const dmc::Unlocked unlocked;
         repeats = dmc::sort_entries(given, p, c, v, 0);
     }
     return py::make_tuple(pointers, columns, out, repeats.count, repeats.first);
@@ -58,7 +58,7 @@ py::tuple transposed(std::int64_t lines, const std::int64_t* pointers, const Ind
     auto* p = other_pointers.mutable_data();
     auto* i = other_indices.mutable_data();
     {
-        py::gil_scoped_release release;
+        const dmc::Unlocked unlocked;
         dmc::transpose(lines, pointers, indices, n, p, i, 0);
     }
     return py::make_tuple(other_pointers, other_indices);
@@ -86,7 +86,7 @@ py::array by_line(const Array<Index>& indices, std::int64_t n, const py::array& 
     const auto run = [&](auto bits) {
         const auto* from = static_cast<const decltype(bits)*>(values.data());
         auto* to = static_cast<decltype(bits)*>(out.mutable_data());
-        py::gil_scoped_release release;
+        const dmc::Unlocked unlocked;
         dmc::by_line(count, lines, n, from, to, 0);
     };
     if (bytes == 1) run(std::uint8_t{});
@@ -106,7 +106,7 @@ Array<std::int64_t> locate(const Array<std::int64_t>& pointers, const Array<Inde
     Array<std::int64_t> found(pairs);
     std::int64_t* out = found.mutable_data();
     {
-        py::gil_scoped_release release;
+        const dmc::Unlocked unlocked;
         dmc::locate(m, pointers.data(), indices.data(), pairs, r, c, out, 0);
     }
     return found;

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <cstdio>
 #include <cstdlib>
 #include <cstring>
 #include <mutex>
@@ -15,6 +16,18 @@
 #endif
 
 namespace dmc {
+
+// A MemoryError in Python, that says how much was asked for.
+class NoRoom : public std::bad_alloc {
+  public:
+    explicit NoRoom(std::size_t bytes) {
+        std::snprintf(text_, sizeof text_, "there is no room in memory for another %zu bytes", bytes);
+    }
+    const char* what() const noexcept override { return text_; }
+
+  private:
+    char text_[80];
+};
 
 // Blocks that start at cache lines, of large pages where the system has them. What is given back serves the next call:
 // fresh pages cost about as much as what is written to them. A pool lives as long as the problem it works for, and for
@@ -36,22 +49,24 @@ class Pool {
     Block take(std::size_t size) {
         const std::size_t alignment = size < kLarge ? 64 : kPage;
         size = (size + alignment - 1) / alignment * alignment;
+        Block spare;  // the widths have changed
         {
-            const std::lock_guard<std::mutex> lock(mutex_);
+            const std::lock_guard<std::mutex> lock(mutex);
             for (auto block = free_.begin(); block != free_.end(); ++block)
                 if (block->size == size) {
                     const Block found = *block;
                     free_.erase(block);
                     return found;
                 }
-            release_oldest();  // the widths have changed
+            spare = oldest();
         }
+        std::free(spare.data);
         Block fresh{static_cast<char*>(std::aligned_alloc(alignment, size)), size};
         if (!fresh.data) {  // what is kept of other sizes may be what is missing
             drop();
             fresh.data = static_cast<char*>(std::aligned_alloc(alignment, size));
         }
-        if (!fresh.data) throw std::bad_alloc();
+        if (!fresh.data) throw NoRoom(size);
 #ifdef __linux__
         if (alignment == kPage) madvise(fresh.data, size, MADV_HUGEPAGE);  // refused: smaller pages serve, more slowly
 #endif
@@ -59,26 +74,34 @@ class Pool {
     }
 
     void give(Block block) {
-        const std::lock_guard<std::mutex> lock(mutex_);
-        if (free_.size() == kKept) release_oldest();
-        free_.push_back(block);
+        Block spare;
+        {
+            const std::lock_guard<std::mutex> lock(mutex);
+            if (free_.size() == kKept) spare = oldest();
+            free_.push_back(block);
+        }
+        std::free(spare.data);
     }
 
+    inline static std::mutex mutex;  // of all pools, so that a fork can wait for it
+
   private:
-    void release_oldest() {
-        if (free_.empty()) return;
-        std::free(free_.front().data);
-        free_.erase(free_.begin());
+    Block oldest() {
+        Block block;
+        if (!free_.empty()) {
+            block = free_.front();
+            free_.erase(free_.begin());
+        }
+        return block;
     }
 
     void drop() {
-        const std::lock_guard<std::mutex> lock(mutex_);
+        const std::lock_guard<std::mutex> lock(mutex);
         for (const Block& block : free_) std::free(block.data);
         free_.clear();
     }
 
     static constexpr std::size_t kPage = 1 << 21, kKept = 16;  // of several calls at a time
-    std::mutex mutex_;
     std::vector<Block> free_;
 };
 

@@ -5,11 +5,6 @@
 #include "parallel.h"
 #include "vectors.h"
 
-#ifdef _OPENMP
-#include <omp.h>
-#include <pthread.h>
-#endif
-
 namespace dmc {
 namespace {
 
@@ -38,10 +33,9 @@ Isa detect() {
 #endif
 }
 
-#ifdef _OPENMP
-bool forked = false;
-const int watching = pthread_atfork(nullptr, nullptr, [] { forked = true; });
-#endif
+// Of the calling thread; 0: none. In the room that each thread has from its start: room made at first use, where
+// there is none, ends the process.
+__attribute__((tls_model("initial-exec"))) thread_local int limit = 0;
 
 }  // namespace
 
@@ -50,19 +44,12 @@ Isa isa() {
     return chosen;
 }
 
-int max_threads() {
-#ifdef _OPENMP
-    return forked || watching != 0 ? 1 : omp_get_max_threads();
-#else
-    return 1;
-#endif
-}
+int max_threads() { return limit > 0 ? limit : default_threads(); }
+
+void limit_threads(int count) { limit = std::max(count, 0); }
 
 int threads_for(std::int64_t work, std::int64_t enough, int n_threads) {
-    const int limit = max_threads(), wanted = n_threads > 0 ? n_threads : limit;
-#ifdef _OPENMP
-    if (forked) return 1;
-#endif
+    const int wanted = n_threads > 0 ? n_threads : max_threads();
     return int(std::min(std::int64_t(wanted), 1 + work / enough));
 }
 

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import sparse
 from scipy.sparse.linalg import LinearOperator
 
-from dmc import _arrays, _checks, _extensions
+from dmc import _arrays, _checks, _extensions, _memory
 from dmc._arrays import Array, Device
 from dmc._bidiagonal import largest_singular_value
 from dmc._group import ALONE, Group, Share
@@ -40,6 +40,7 @@ class DuplicateEntries(ValueError):
         return f"{repeat} a position given before, the first at row {self.row}, column {self.column}; {self.remedy}"
 
 
+@_memory.methods_in_words
 @dataclass(frozen=True, eq=False)
 class Observations:
     """The observed entries of a matrix.
@@ -65,6 +66,14 @@ class Observations:
         object.__setattr__(self, "values", read_only(self.values))
         if self.weights is not None:
             object.__setattr__(self, "weights", read_only(self.weights))
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(pattern=state["pattern"], values=state["values"], weights=state["weights"])
+        self.__post_init__()
+        for name in ("values", "weights"):
+            found = getattr(self, name)
+            if found is not None and found.shape != (self.n_observed,):
+                raise ValueError(f"{name} has shape {tuple(found.shape)} for {self.n_observed:,} observed entries")
 
     @property
     def shape(self) -> tuple[int, int]:

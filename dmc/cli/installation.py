@@ -133,7 +133,10 @@ def doctor(as_json: Json = False) -> None:
         ],
         "cuda": _cuda(),
         "threads": {
-            f"{pool['user_api']} ({Path(pool['filepath']).name})": pool["num_threads"] for pool in threadpool_info()
+            f"{'kernels' if pool['internal_api'] == 'dmc' else pool['user_api']} ({Path(pool['filepath']).name})": pool[
+                "num_threads"
+            ]
+            for pool in threadpool_info()
         },
         "versions": {
             name: _version(name) for name in ("numpy", "scipy", "numba", "scikit-learn", "torch", "matplotlib")

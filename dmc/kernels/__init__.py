@@ -24,14 +24,15 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import cache
-from threading import Lock
 from typing import Any, Protocol, cast
 
 from threadpoolctl import ThreadpoolController, threadpool_limits
 
 from dmc import _checks, _extensions
 from dmc._arrays import Device
+from dmc._locks import lock
 from dmc.factors import Array
+from dmc.kernels import thread_limits
 from dmc.pattern import COLUMNS, ROWS, BothOrders, Pattern
 
 _MODULES = {  # in the order of preference
@@ -43,6 +44,8 @@ _MODULES = {  # in the order of preference
 NAMES = tuple(_MODULES)
 _ON_TENSORS = {name: _MODULES[name] for name in ("reference", "dense")} | {"operators": "dmc.kernels.operators"}
 
+thread_limits.register()
+
 
 class Kernel(Protocol):
     """What an implementation offers; a module is one.
@@ -50,7 +53,7 @@ class Kernel(Protocol):
     Some can do more in one call: on small problems the Python between two calls takes as long as they do. They also
     have ``value_and_grad`` (of a whole network), ``solve_normal_equations`` (a whole Gauss–Newton solve), as in
     `dmc.kernels.native`, or ``residual_gradients`` (of both sides, where these share work). One whose threads are
-    neither OpenMP's nor BLAS's has ``threads(count)``, a context.
+    neither the core's nor BLAS's has ``threads(count)``, a context.
     """
 
     def masked_product(self, left: Array, right: Array, pattern: Pattern) -> Array: ...
@@ -165,7 +168,7 @@ def threads(n_threads: int | None) -> Iterator[None]:
     Parameters
     ----------
     n_threads : int, optional
-        At least 1. Left out: nothing changes: as many as OMP_NUM_THREADS says, or as there are cores.
+        At least 1. Left out: nothing changes: as many as OMP_NUM_THREADS says, or as there are cores for this process.
 
     Raises
     ------
@@ -196,15 +199,15 @@ def wide(width: int, pattern: Pattern) -> bool:
 def sharing_cores(width: int) -> AbstractContextManager[object]:
     """A context in which BLAS leaves the processor's cores to the kernel, for factors up to `NARROW` wide.
 
-    Idle OpenMP threads and idle BLAS threads both spin for a while: alternating between them every few hundred
-    microseconds costs several times the work itself. The thread counts are restored on leaving.
+    Idle BLAS threads spin for a while: alternating between them and the kernel's every few hundred microseconds costs
+    several times the work itself. The thread counts are restored on leaving.
     """
     if width > NARROW:
         return nullcontext()
     return _blas_threads(1)
 
 
-_blas_lock = Lock()
+_blas_lock = lock()
 _blas_open = 0  # contexts
 _blas_found: Any  # what the first of them found
 

@@ -21,7 +21,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -30,6 +29,7 @@ from numpy.typing import NDArray
 from dmc import _extensions
 from dmc._extensions import Entries
 from dmc._group import ALONE, Group
+from dmc._locks import cached_property
 from dmc.factors import Array, Factors
 from dmc.kernels.pair_blocks import BLOCK
 from dmc.pattern import BothOrders, Pattern, SparseIndex

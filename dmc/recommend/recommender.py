@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from dmc import _memory
+from dmc._locks import lock
 from dmc.recommend import fitting, forgetting, storage
 from dmc.recommend.fitted_recommender import FittedRecommender
 from dmc.recommend.fitting import RATING, Duplicates
@@ -17,7 +19,10 @@ from dmc.recommend.settings import Feedback, ModelName, RecommenderSettings
 from dmc.recommend.state import State
 from dmc.solver.loop import Callback
 
+_REPLACING = lock()  # between the look at what is served and its replacement
 
+
+@_memory.methods_in_words
 class Recommender(FittedRecommender):
     """Predict ratings and recommend items, from a table of users, items and ratings with ids of any kind.
 
@@ -303,11 +308,12 @@ class Recommender(FittedRecommender):
 
     def _replaced(self, before: State, after: State) -> Recommender:
         """Serve what was made of what was served: nothing that came between is lost without a word."""
-        if self._state is not before:
-            raise RuntimeError(
-                "the model was changed in another thread meanwhile, and stays as that left it; call again"
-            )
-        self._state = after
+        with _REPLACING:
+            if self._state is not before:
+                raise RuntimeError(
+                    "the model was changed in another thread meanwhile, and stays as that left it; call again"
+                )
+            self._state = after
         return self
 
     def save(self, path: str | os.PathLike[str], *, ratings: bool = True) -> None:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from dmc import _checks, model_file
 from dmc._keeper import Fit, Keeper, Keeping, Snapshot
 from dmc._warn import warn
+from dmc._whole_file import beside
 from dmc.solver.kept_phases import Memory
 from dmc.solver.kept_state import Arrays
 from dmc.solver.solution import StepInfo
@@ -137,7 +138,7 @@ def _refuse_no_file(path: Path) -> None:
 @contextmanager
 def _alone(path: Path) -> Iterator[None]:
     """For one fit at a time. The lock of a process that was killed is gone with it, and its file is used again."""
-    lock = path.with_name(f"{path.name}.lock")
+    lock = Path(beside(path, "lock"))
     try:
         held = _opened(lock, path)
     except OSError as error:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from functools import cached_property, partial
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from dmc._group import Group
+from dmc._locks import cached_property
 from dmc.factors import Array, Factors
 from dmc.solver.fingerprint import told
 from dmc.solver.kept_phases import Course

@@ -7,12 +7,13 @@ import types
 from collections.abc import Iterator
 from dataclasses import fields, is_dataclass
 from enum import Enum
-from functools import cached_property, partial
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from dmc import _arrays
+from dmc._locks import cached_property
 
 DIGITS = 12  # of a digest in words
 OWN = "dmc."  # classes of which the data are known; of others the value at the start is asked for, too

@@ -12,7 +12,7 @@ from types import TracebackType
 
 import numpy as np
 
-from dmc import _arrays, _checks
+from dmc import _arrays, _checks, _memory
 from dmc._group import ALONE, Group
 from dmc._keeper import Fit, Keeping, keeper_among, refuse_keeping
 from dmc.factors import Factors
@@ -243,6 +243,7 @@ class Run:
                 raise
 
 
+@_memory.in_words
 def solve(
     problem: Problem,
     start: Factors,
