@@ -263,7 +263,8 @@ class _File(Keeper):
         try:
             model_file.save(self._path, KIND, arrays, header)
         except (OSError, MemoryError) as error:
-            reason = getattr(error, "strerror", None) or str(error) or "no memory"
+            number = getattr(error, "errno", None)
+            reason = os.strerror(number) if number else str(error) or "no memory"
             warn(
                 f"the checkpoint {self._path} cannot be written ({reason}); the fit goes on, what was kept "
                 "before stays, and it is tried again later"
