@@ -177,7 +177,10 @@ class Recommender(FittedRecommender):
     ) -> Recommender:
         """Fit to a table of ratings.
 
-        Ctrl-C ends the fit with what was reached, and a warning.
+        Ctrl-C ends the fit with what was reached, and a warning; a second one, or one while the table is read or the
+        result is put together, raises KeyboardInterrupt and leaves the model as it was. With a
+        `dmc.callbacks.Checkpoint` among the callbacks the fit goes on where an earlier process left it; `partial_fit`
+        keeps none.
 
         Parameters
         ----------

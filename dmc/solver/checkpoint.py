@@ -263,7 +263,8 @@ class _File(Keeper):
         try:
             model_file.save(self._path, KIND, arrays, header)
         except (OSError, MemoryError) as error:
-            reason = getattr(error, "strerror", None) or str(error) or "no memory"
+            number = getattr(error, "errno", None)
+            reason = os.strerror(number) if number else str(error) or "no memory"
             warn(
                 f"the checkpoint {self._path} cannot be written ({reason}); the fit goes on, what was kept "
                 "before stays, and it is tried again later"
@@ -288,7 +289,7 @@ class _File(Keeper):
         """Whether the file is of this fit. Of another one that has ended it is not, of one that has not an error."""
         what = f"the checkpoint {self._path} is of a fit that has not ended"
         ours = json.loads(json.dumps(self._fit.settings))
-        differing = [name for name in sorted({*settings, *ours}) if settings.get(name) != ours.get(name)]
+        differing = [name for name in settings | ours if settings.get(name) != ours.get(name)]
         if not differing and version == _version() and data == self._fit.data:
             return True
         if finished:
@@ -309,7 +310,8 @@ class _File(Keeper):
             raise ValueError(str(error)) from None
         except (ValueError, KeyError, TypeError, IndexError, AttributeError):
             raise ValueError(
-                f"{self._path} is no checkpoint, or is damaged; give another path, or remove it, and the fit begins anew"
+                f"{self._path} is no checkpoint, or is damaged; give another path, or remove it, and the fit begins "
+                "anew"
             ) from None
 
 

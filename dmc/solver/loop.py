@@ -284,8 +284,9 @@ def solve(
     -------
     Solution
         Its factors are where the start was. Never raises for a numerical outcome: `status` tells. Ctrl-C ends the run
-        as STOPPED, with what was reached. Warns if it ends by `max_steps` (and `tol` is above 0) before a small start
-        has escaped from its plateau, and if one of the start's value and gradient is zero and the other is not.
+        as STOPPED, with what was reached; a second one raises KeyboardInterrupt. Warns if it ends by `max_steps` (and
+        `tol` is above 0) before a small start has escaped from its plateau, and if one of the start's value and
+        gradient is zero and the other is not.
 
     Raises
     ------

@@ -67,7 +67,9 @@ def _recommender(**settings: Any) -> Callable[[list[Any]], Any]:
         if "feedback" in settings:
             table = {name: column[table["rating"] > 3] for name, column in table.items() if name != "rating"}
         model = dmc.Recommender(**settings, callbacks=callbacks).fit(table)
-        course = [[float(value) for value in record.values() if not isinstance(value, str)] for record in model.history_]
+        course = [
+            [float(value) for value in record.values() if not isinstance(value, str)] for record in model.history_
+        ]
         return model.user_factors, model.item_factors, course
 
     return fit

@@ -9,12 +9,12 @@ from dataclasses import dataclass
 
 import numpy as np
 import pytest
+from dmc.callbacks import Checkpoint, EarlyStopping, History, Lowest, Stagnation, TimeLimit
+from dmc.rank_path import RankPath
 from sklearn.base import clone
 
 import dmc
 from dmc import MaskedLeastSquares, MatrixCompletion, Status, datasets, initial, model_file, steps
-from dmc.callbacks import Checkpoint, EarlyStopping, History, Lowest, Stagnation, TimeLimit
-from dmc.rank_path import RankPath
 from dmc.solver.loop import solve
 
 OBSERVED = datasets.planted((40, 30), 3, 0.6).observations
@@ -301,16 +301,17 @@ def test_a_full_disk_costs_no_fit(tmp_path, monkeypatch):
 
     def full(*arguments, **more):
         calls.append(arguments)
-        if len(calls) < 3:
+        if len(calls) in (1, 2, 12):
             raise OSError(errno.ENOSPC, "No space left on device")
         save(*arguments, **more)
 
     monkeypatch.setattr(model_file, "save", full)
     with pytest.warns(UserWarning, match=r"c cannot be written \(No space left on device\); the fit goes on") as told:
         found = run(ADAM, DEEP, Checkpoint(tmp_path / "c", 0))
-    assert len(told) == 2
-    assert told[0].filename == __file__
+    assert len(told) == 3  # the last one at the end
+    assert {one.filename for one in told} == {__file__}
     assert_same(found, run(ADAM, DEEP))
+    assert len(calls) == 12
     kept = Checkpoint(tmp_path / "c")
     run(ADAM, DEEP, kept)
     assert kept.resumed  # written, once there was room
@@ -332,7 +333,7 @@ def test_what_cannot_be_kept_is_told_at_the_start(tmp_path):
             return factors.map(lambda a, g: a - 0.01 * g / self.count, grad), state
 
     looks = History()
-    with pytest.raises(TypeError, match="the state of Closed holds a lock at .1., which a checkpoint cannot"):
+    with pytest.raises(TypeError, match=r"the state of Closed holds a lock at \[1\], which a checkpoint cannot"):
         run(Closed(), DEEP, looks, Checkpoint(tmp_path / "c"))
     assert not looks.records
     with pytest.raises(TypeError, match="InItself changes its own attributes"):

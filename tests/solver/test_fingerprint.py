@@ -5,9 +5,9 @@ import sys
 
 import numpy as np
 import pytest
+from dmc.rank_path import RankPath
 
 from dmc import Observations, datasets, initial, steps
-from dmc.rank_path import RankPath
 from dmc.solver.dense_problems import LeastSquares
 from dmc.solver.fingerprint import digest, of_problem, told
 from dmc.solver.problem import MaskedLeastSquares

@@ -36,7 +36,9 @@ def again(value, like=None):
     return unpack(tree, value if like is None else like, Arrays(arrays.stored))
 
 
-@pytest.mark.parametrize("value", [None, True, 3, 2**100, 1e-300, float("inf"), "text", (), [], {}, (1, [2, {"a": (3,)}])])
+@pytest.mark.parametrize(
+    "value", [None, True, 3, 2**100, 1e-300, float("inf"), "text", (), [], {}, (1, [2, {"a": (3,)}])]
+)
 def test_plain_values(value):
     assert again(value) == value
     assert type(again(value)) is type(value)

@@ -166,7 +166,9 @@ class TensorCompletion(BaseEstimator):
     def fit(self, X: Any, y: None = None, *, mask: Any = None) -> TensorCompletion:
         """Fit to the observed entries of a tensor.
 
-        Ctrl-C ends the fit with what was reached, and a warning.
+        Ctrl-C ends the fit with what was reached, and a warning; a second one, or one before or behind the search,
+        raises KeyboardInterrupt and leaves the estimator as it was. With a `dmc.callbacks.Checkpoint` among the
+        callbacks the fit goes on where an earlier process left it.
 
         Parameters
         ----------
