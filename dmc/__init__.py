@@ -13,7 +13,7 @@ import importlib
 
 import lazy_loader
 
-from dmc import _moved
+from dmc import _memory, _moved
 
 _lazy, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
 _moved.install()
@@ -24,4 +24,10 @@ def __getattr__(name: str) -> object:
         return importlib.import_module("importlib.metadata").version("dmc")
     if f"dmc.{name}" in _moved.RENAMED:
         return importlib.import_module(f"dmc.{name}")
-    return _lazy(name)
+    try:
+        return _lazy(name)
+    except (ImportError, MemoryError, RuntimeError, SystemError) as error:
+        told = _memory.translated(error)
+        if told is None:
+            raise
+        raise told from error

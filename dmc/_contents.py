@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 PART = 1 << 20  # entries looked at together
+MOST_VARIANCE = 1e200  # so that a product of two is finite in float64
 LARGEST = float(np.finfo(np.float32).max)
 MOST = 1 << 53  # of whole numbers
 SHOWN = 40  # letters of a value, in a message
@@ -130,6 +131,16 @@ def finite(array: NDArray[Any], arrays: Arrays, sizes: Sizes) -> str | None:
     return None if good else "holds numbers that are not finite"
 
 
+def within(largest: float) -> Property:
+    """Finite, and no larger in size."""
+
+    def told(array: NDArray[Any], arrays: Arrays, sizes: Sizes) -> str | None:
+        good = not array.size or bool(-largest <= array.min() and array.max() <= largest)
+        return None if good else f"holds numbers that are not finite, or above {largest:g} in size"
+
+    return told
+
+
 def moderate(array: NDArray[Any], arrays: Arrays, sizes: Sizes) -> str | None:
     """Finite, and so is the sum of the squares, which fold-in and ranks take in float32."""
     with np.errstate(over="ignore", invalid="ignore"):
@@ -208,7 +219,7 @@ def products_with(left: str) -> Property:
     """Finite products with the rows of another array: none is larger than that of the longest rows' lengths."""
 
     def told(array: NDArray[Any], arrays: Arrays, sizes: Sizes) -> str | None:
-        product = _longest(arrays[left]) * _longest(array)
+        product = longest(arrays[left]) * longest(array)
         return (
             None if product <= float(np.finfo(array.dtype).max) else f"and {left!r} have products that are not finite"
         )
@@ -216,7 +227,7 @@ def products_with(left: str) -> Property:
     return told
 
 
-def _longest(array: NDArray[Any]) -> float:
+def longest(array: NDArray[Any]) -> float:
     """Length of the longest row."""
     if not array.size:
         return 0.0
@@ -235,7 +246,7 @@ def covariance(array: NDArray[Any], arrays: Arrays, sizes: Sizes) -> str | None:
     """Symmetric, and without negative variances but for rounding."""
     wrong = "is no covariance: it has to be symmetric, with no negative variance in any direction"
     largest = float(np.abs(array).max(initial=0))
-    if not math.isfinite(largest) or not np.allclose(array, array.T, rtol=1e-6, atol=1e-9 * largest):
+    if not largest <= MOST_VARIANCE or not np.allclose(array, array.T, rtol=1e-6, atol=1e-9 * largest):
         return wrong
     return None if not array.size or float(np.linalg.eigvalsh(array)[0]) >= -1e-9 * largest else wrong
 
@@ -244,7 +255,7 @@ def positive_definite(array: NDArray[Any], arrays: Arrays, sizes: Sizes) -> str 
     """A covariance that can be inverted."""
     wrong = "is no covariance: it has to be symmetric and positive definite"
     largest = float(np.abs(array).max(initial=0))
-    if not math.isfinite(largest) or not np.allclose(array, array.T, rtol=1e-6, atol=1e-9 * largest):
+    if not largest <= LARGEST or not np.allclose(array, array.T, rtol=1e-6, atol=1e-9 * largest):
         return wrong
     try:
         np.linalg.cholesky(array.astype(np.float64))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, NamedTuple
 
 from numpy.typing import NDArray
@@ -31,6 +31,10 @@ class Keeper:
     def found(self, name: str) -> Snapshot | None:
         """What was kept by this name, by processes that are no more."""
         return None
+
+    def believing(self) -> AbstractContextManager[None]:
+        """Inside, what is wrong with something found is told as damage."""
+        return nullcontext()
 
     def keep(self, name: str, snapshot: Snapshot) -> None:
         """Keep it, in the place of what had the name before. Every process calls this."""
@@ -60,6 +64,9 @@ class Part(Keeper):
 
     def found(self, name: str) -> Snapshot | None:
         return self._whole.found(f"{self._name}, {name}")
+
+    def believing(self) -> AbstractContextManager[None]:
+        return self._whole.believing()
 
     def keep(self, name: str, snapshot: Snapshot) -> None:
         self._whole.keep(f"{self._name}, {name}", snapshot)

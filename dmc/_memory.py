@@ -31,12 +31,15 @@ class words:
     """A context in which a full memory is a MemoryError of one sentence with a size."""
 
     def __enter__(self) -> None:
-        _callers.enter()
+        try:
+            _callers.enter()
+        except Exception as error:
+            raise translated(error) or error from error
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
         _callers.leave()
-        if error is not None and (said := _in_words(error)) is not None:
-            raise MemoryError(said) from error
+        if error is not None and (told := translated(error)) is not None:
+            raise told from error
 
 
 def in_words(function: Callable[P, T]) -> Callable[P, T]:
@@ -64,19 +67,19 @@ def methods_in_words(kind: type[T]) -> type[T]:
     return kind
 
 
-def _in_words(error: BaseException) -> str | None:
-    """What to say instead of an exception; None: it is another one, or says enough."""
+def translated(error: BaseException) -> MemoryError | None:
+    """The MemoryError to raise instead of an exception; None: that is about something else, or says enough."""
     text = str(error).strip()
     if isinstance(error, MemoryError):
         if any(map(str.isdigit, text)):
             return None
         what = "there is no room left in memory" if text in ("", "std::bad_alloc") else text.rstrip(".")
-        return f"{what}; {_figures()}"
+        return MemoryError(f"{what}; {_figures()}")
     if isinstance(error, (ImportError, RuntimeError, SystemError)):
         found = next((e for e in _chain(error) if _of_memory(e)), None)
         if found is not None:
             said = " ".join(str(found).split())
-            return f"there is no room left in memory ({said or type(found).__name__}); {_figures()}"
+            return MemoryError(f"there is no room left in memory ({said or type(found).__name__}); {_figures()}")
     return None
 
 
@@ -117,11 +120,11 @@ class _Callers:
     """
 
     def __init__(self) -> None:
-        self.reset()
-
-    def reset(self) -> None:  # also after a fork, with the locks free and the one thread
-        self._lock, self._here, self._inside = threading.Lock(), threading.local(), 0
         self._ready: dict[tuple[str, ...], int] = {}  # buffers, by the modules that had brought a BLAS
+        self.forget_threads()
+
+    def forget_threads(self) -> None:
+        self._lock, self._here, self._inside = threading.Lock(), threading.local(), 0
 
     def enter(self) -> None:
         depth = getattr(self._here, "depth", 0)
@@ -158,7 +161,12 @@ def _keep_buffers(count: int) -> None:
             continue
         import ctypes
 
-        take.restype, take.argtypes, give.restype, give.argtypes = ctypes.c_void_p, [ctypes.c_int], None, [ctypes.c_void_p]
+        take.restype, take.argtypes, give.restype, give.argtypes = (
+            ctypes.c_void_p,
+            [ctypes.c_int],
+            None,
+            [ctypes.c_void_p],
+        )
         taken = []
         try:
             for _ in range(count):
@@ -180,4 +188,4 @@ def _check_room(size: int) -> None:
 
 _callers = _Callers()
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_callers.reset)
+    os.register_at_fork(after_in_child=_callers.forget_threads)

@@ -24,7 +24,7 @@ except ImportError:  # Windows, which lets nobody remove a file that is open
 AnyPath: TypeAlias = str | bytes | os.PathLike[str] | os.PathLike[bytes]
 
 # Of fixed length, however long the file's own name is: a hash of that, one of the machine, and what nobody can guess.
-TEMPORARY = re.compile(r"\.dmc-(?P<name>[0-9a-f]{16})-(?P<machine>[0-9a-f]{8})-[0-9a-f]{16}\.part")
+TEMPORARY = re.compile(r"\.dmc-[0-9a-f]{16}-(?P<machine>[0-9a-f]{8})-[0-9a-f]{16}\.part")
 DAY = 86_400.0  # seconds after which nobody on another machine, whose locks may not be seen here, still writes
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
 _CREATE |= getattr(os, "O_BINARY", 0)
@@ -223,7 +223,7 @@ def _claimed(temporary: str, shown: str, target: str, mode: int) -> BinaryIO | N
         raise _no_folder(target, shown) from None
     except OSError as error:
         raise _worded(error, shown, os.path.dirname(target)) from None
-    if _lock(raw.fileno()) is not False and os.fstat(raw.fileno()).st_nlink:
+    if _lock(raw.fileno()) is not False and os.path.lexists(temporary):
         return raw
     with raw, suppress(FileNotFoundError):
         os.unlink(temporary)
@@ -248,17 +248,20 @@ def remove_leftovers(folder: str | os.PathLike[str], name: str | None = None) ->
 
     One whose writer may be alive stays: it is locked, or was changed on another machine during the last day.
     """
-    digest = None if name is None else _digest(name)
-    with suppress(OSError), os.scandir(folder) as found:
-        for entry in found:
-            ours = TEMPORARY.fullmatch(entry.name)
-            if ours is None or (digest is not None and ours["name"] != digest):
-                continue
-            with suppress(OSError):
-                told = entry.stat(follow_symlinks=False)
-                here = ours["machine"] == _machine() or time.time() - told.st_mtime > DAY
-                if stat.S_ISREG(told.st_mode) and here:
-                    _remove_unless_locked(entry.path)
+    begins = ".dmc-" if name is None else f".dmc-{_digest(name)}-"
+    with suppress(OSError):
+        for entry in [entry for entry in os.listdir(folder) if entry.startswith(begins)]:
+            ours = TEMPORARY.fullmatch(entry)
+            if ours is not None:
+                _remove_if_left_over(os.path.join(folder, entry), ours["machine"])
+
+
+def _remove_if_left_over(temporary: str, machine: str) -> None:
+    with suppress(OSError):
+        told = os.lstat(temporary)
+        here = machine == _machine() or time.time() - told.st_mtime > DAY
+        if stat.S_ISREG(told.st_mode) and here:
+            _remove_unless_locked(temporary)
 
 
 def _remove_unless_locked(temporary: str) -> None:
@@ -314,14 +317,15 @@ def _keep_access(descriptor: int, target: str, old: os.stat_result) -> None:
                 mode &= 0o707 | (mode & 0o007) << 3
     with suppress(OSError, AttributeError):
         os.setxattr(descriptor, _ACCESS_LIST, os.getxattr(target, _ACCESS_LIST))
-    os.fchmod(descriptor, mode)
+    with suppress(OSError):  # of a file system without modes; ours is the owner's alone until here
+        os.fchmod(descriptor, mode)
 
 
 def _sync(descriptor: int) -> None:
     try:
         os.fsync(descriptor)
     except OSError as error:
-        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # of a file system that has nothing of the kind
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP, errno.ENOSYS, errno.EBADF):  # where there is no such thing
             raise
 
 

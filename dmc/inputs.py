@@ -9,11 +9,12 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import sparse
 
-from dmc import _arrays, _checks
+from dmc import _arrays, _checks, _memory
 from dmc.observations import DuplicateEntries, Observations
 from dmc.pattern import Pattern, SparseIndex
 
 
+@_memory.in_words
 def observe(
     X: Any, mask: Any = None, *, allow_empty: bool = False, missing_values: float | None = None
 ) -> Observations:

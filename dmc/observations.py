@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import sparse
 from scipy.sparse.linalg import LinearOperator
 
-from dmc import _arrays, _checks, _extensions
+from dmc import _arrays, _checks, _extensions, _memory
 from dmc._arrays import Array, Device
 from dmc._bidiagonal import largest_singular_value
 from dmc._group import ALONE, Group, Share
@@ -40,6 +40,7 @@ class DuplicateEntries(ValueError):
         return f"{repeat} a position given before, the first at row {self.row}, column {self.column}; {self.remedy}"
 
 
+@_memory.methods_in_words
 @dataclass(frozen=True, eq=False)
 class Observations:
     """The observed entries of a matrix.

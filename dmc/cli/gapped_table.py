@@ -194,7 +194,7 @@ def _of_text(path: Path) -> tuple[dict[str, NDArray[Any]], NDArray[np.int64]]:
     names = [name.strip() for name in rows.pop(0)]
     if len(set(names)) < len(names):
         twice = next(name for name in names if names.count(name) > 1)
-        raise ValueError(f"{origin} has {names.count(twice)} columns named {twice!r}; rename all but one")
+        raise ValueError(f"{origin} has {names.count(twice)} columns named {shown(twice)}; rename all but one")
     columns = [np.fromiter(cells, object, len(rows)) for cells in zip(*rows, strict=True)]
     return dict(zip(names, columns, strict=True)), np.asarray(numbers[1:])
 
@@ -221,9 +221,10 @@ def _numbers(
                 strange = i
     if strange < 0:
         return found
-    told = f"column {name!r} holds {shown(cells[strange])} in line {lines[strange]} of {origin}"
+    called = shown(name)
+    told = f"column {called} holds {shown(cells[strange])} in line {lines[strange]} of {origin}"
     if not np.isnan(found).all():
-        raise ValueError(f"{told}, which is not a number; mend it, or say --label {name!r} to keep the column as it is")
+        raise ValueError(f"{told}, which is not a number; mend it, or say --label {called} to keep the column as it is")
     if DECIMAL_COMMA.fullmatch(cells[strange]):
         raise ValueError(f"{told}; write numbers with a decimal point")
     return None

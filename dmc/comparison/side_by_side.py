@@ -8,7 +8,7 @@ from typing import Any
 
 from sklearn.exceptions import ConvergenceWarning
 
-from dmc import _checks
+from dmc import _checks, _memory
 from dmc._warn import warn
 from dmc.comparison import costs
 from dmc.comparison.outcome import Comparison, Contender
@@ -21,6 +21,7 @@ MOST = 10  # rank bound where none is given
 ENOUGH = 1.0  # training entries that a default bound asks for, over rank·(rows + columns)
 
 
+@_memory.in_words
 def compare(
     X: Any,
     mask: Any = None,

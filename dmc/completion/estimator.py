@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from dmc import _checks, kernels
+from dmc import _checks, _memory, kernels
 from dmc._keeper import keeper_among
 from dmc.completion import imputation, storage, tuning
 from dmc.completion.findings import Findings, of_ending
@@ -36,6 +36,7 @@ from dmc.solver.loop import Callback, Run
 from dmc.solver.solution import Status
 
 
+@_memory.methods_in_words
 class MatrixCompletion(CompletionQueries):
     """Fill in a matrix or a table from some of its entries, with no rank, step size or iteration count to give.
 

@@ -30,6 +30,7 @@ from dmc._contents import (
     record,
     text,
     whole,
+    within,
 )
 from dmc.completion.model import Model, in_units
 from dmc.completion.scaling import Scaling
@@ -49,6 +50,7 @@ NUMBERS = ("rank_", "scale_", "n_iter_", "history_", "held_out_rmse_", "residual
 
 
 LARGEST = float(np.finfo(np.float64).max)
+HUGE = 1e100  # of factors, whose unit is taken out of them: squares of squares are finite
 LABEL = any_of(text, whole(-_contents.MOST), real(-LARGEST, LARGEST))
 NUMBER = or_none(real(-math.inf, math.inf, nan=True))
 HEADER = record(
@@ -140,6 +142,7 @@ def read(kind: Any, path: str | os.PathLike[str]) -> Any:
     with model_file.believed(path):
         HEADER("header", header)
         _check_labels(header, _contents.check_arrays(arrays, _table(header["numbers"]["scale_"])))
+        _check_unit(header["unit"], arrays)
     completion = kind(**header["settings"])
     shape = len(arrays["U"]), len(arrays["V"])
     factors = Factors(arrays["U"], (), arrays["V"], arrays.get("row_bias"), arrays.get("column_bias"))
@@ -169,8 +172,8 @@ def _table(side: str) -> dict[str, Array]:
     floats, lines = "f4 f8", "rows" if side == "rows" else "columns"
     coordinates = "width+1" if side == "rows" else "width"
     table = {
-        "U": Array(floats, ("rows", "width"), (finite,)),
-        "V": Array(floats, ("columns", "width"), (products_with("U"),)),
+        "U": Array(floats, ("rows", "width"), (within(HUGE),)),
+        "V": Array(floats, ("columns", "width"), (within(HUGE), products_with("U"))),
         "row_bias": Array(floats, ("rows",), (finite,), optional=side != "rows"),
         "column_bias": Array(floats, ("columns",), (finite,), optional=side != "columns"),
         "mean": Array("f8", (coordinates,), (finite,)),
@@ -209,6 +212,14 @@ def _inside(array: Any, arrays: Any, sizes: Sizes) -> str | None:
 def _blocks(array: Any, arrays: Any, sizes: Sizes) -> str | None:
     lines = {"lines": sizes["rows"] + sizes["columns"]}
     return below("lines", -1)(array, arrays, lines)
+
+
+def _check_unit(unit: float, arrays: Any) -> None:
+    """That what is predicted is finite in the data's units, too."""
+    size = _contents.longest(arrays["U"]) * _contents.longest(arrays["V"])
+    size += sum(float(abs(arrays[name]).max(initial=0)) for name in ("row_bias", "column_bias") if name in arrays)
+    if not math.isfinite(size * unit):
+        raise ValueError(f"its unit is {unit:g}, in which predictions are not finite")
 
 
 def _check_labels(header: Any, sizes: Sizes) -> None:

@@ -20,8 +20,8 @@ from dmc.recommend.tables.parquet import files_in, refuse_loss, refuse_streams, 
 from dmc.recommend.tables.text_source import called, listed
 
 ROWS = 1 << 18  # read at a time
-BUFFER = 1 << 20  # bytes that are read ahead of a column of more than
-LARGE = 1 << 24  # bytes: smaller ones are read at once, for Arrow's buffered reader may never end in a damaged file
+BUFFER = 1 << 20  # bytes of a column that are read ahead in row groups of more than
+LARGE = 1 << 26  # bytes: columns of smaller ones are read at once; Arrow's buffered reader may not end in damaged files
 
 Source = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
 
@@ -187,8 +187,8 @@ def _read(pieces: Sequence[Piece], names: Sequence[str]) -> Iterator[Any]:
 def _opened(path: Path, group: int) -> Any:
     """A file of which one row group is to be read."""
     file = parquet.ParquetFile(path, pre_buffer=False, page_checksum_verification=True)
-    told = file.metadata.row_group(group)
-    if max((told.column(i).total_compressed_size for i in range(told.num_columns)), default=0) <= LARGE:
+    # Not the sizes of its columns: where these are damaged, asking pyarrow for them ends the process.
+    if min(file.metadata.row_group(group).total_byte_size, path.stat().st_size) <= LARGE:
         return file
     file.close()
     return parquet.ParquetFile(path, pre_buffer=False, page_checksum_verification=True, buffer_size=BUFFER)

@@ -1,4 +1,4 @@
-"""The core's threads among those that threadpoolctl knows: `threadpool_info` shows them, `threadpool_limits` limits them."""
+"""The core's threads for threadpoolctl: `threadpool_info` shows them, `threadpool_limits` limits them."""
 
 from __future__ import annotations
 

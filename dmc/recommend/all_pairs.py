@@ -348,12 +348,12 @@ class Descent:
                 status = Status.CONVERGED
             keep(status)
             moved = falls[-1] / (max(falls) or 1.0) if falls else 1.0
-            watched = run.callbacks or run.group.size > 1  # whether others look on is not known here
+            watched = run.watched or run.group.size > 1  # whether others look on is not known here
             factors = self.factors
             return Look(
                 self.value if watched else math.nan,
                 moved,
-                lambda: factors().map(np.copy) if run.callbacks else factors(),
+                lambda: factors().map(np.copy) if run.watched else factors(),
                 status,
             )
 

@@ -38,6 +38,7 @@ from dmc._contents import (
     record,
     text,
     whole,
+    within,
 )
 from dmc.solver.solution import Status
 
@@ -226,16 +227,20 @@ RANKED = {
 }
 
 
+UNITS = within(1e6)  # of what is in units of the ratings' standard deviation
+PREFERENCE = within(1e4)  # of factors whose products are about 1: with larger ones rounding hides the ridge
+
+
 def _of_bayes(own: str, rows: str | int) -> dict[str, Array]:
     table: dict[str, Array] = {}
     for side, count, others in (("rows", rows, "items"), ("columns", "items", rows)):
         features, unknowns = f"{own}{side}.features", f"{own}unknowns"
         table |= {
-            f"{side}.means": Array("f4", (count, unknowns), (moderate,)),
+            f"{side}.means": Array("f4", (count, unknowns), (UNITS,)),
             f"{side}.covariance": Array("f8", (unknowns, unknowns), (positive_definite,)),
-            f"{side}.weights": Array("f8", (features, unknowns), (finite,)),
+            f"{side}.weights": Array("f8", (features, unknowns), (UNITS,)),
             f"{side}.variances": Array("f8", (features,), (least(0),)),
-            f"{side}.loadings": Array("f4", (others, f"{own}{side}.loadings"), (moderate,)),
+            f"{side}.loadings": Array("f4", (others, f"{own}{side}.loadings"), (UNITS,)),
             f"{side}.attributes": Array("f4", (count, f"{own}{side}.attributes"), (moderate,)),
             f"{side}.reliability": Array("f8", (count,), (positive,), optional=True),
         }
@@ -256,9 +261,9 @@ def _of_network(own: str, rows: str | int) -> dict[str, Array]:
 
 def _of_preferences(own: str, rows: str | int) -> dict[str, Array]:
     table = {
-        "U": Array("f4", (rows, f"{own}width"), (moderate,)),
-        "V": Array("f4", ("items", f"{own}width"), (moderate,)),
-        "average": Array("f4", (f"{own}width",), (moderate,), optional=True),
+        "U": Array("f4", (rows, f"{own}width"), (PREFERENCE,)),
+        "V": Array("f4", ("items", f"{own}width"), (PREFERENCE,)),
+        "average": Array("f4", (f"{own}width",), (PREFERENCE,), optional=True),
     }
     for side, count in (("rows", rows), ("columns", "items")):
         attributes = f"{own}{side}.attributes"

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from dmc import _memory
 from dmc._locks import lock
 from dmc.recommend import fitting, forgetting, storage
 from dmc.recommend.fitted_recommender import FittedRecommender
@@ -21,6 +22,7 @@ from dmc.solver.loop import Callback
 _REPLACING = lock()  # between the look at what is served and its replacement
 
 
+@_memory.methods_in_words
 class Recommender(FittedRecommender):
     """Predict ratings and recommend items, from a table of users, items and ratings with ids of any kind.
 

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from dmc import _checks, model_file
 from dmc._keeper import Fit, Keeper, Keeping, Snapshot
 from dmc._warn import warn
+from dmc._whole_file import beside
 from dmc.solver.kept_phases import Memory
 from dmc.solver.kept_state import Arrays
 from dmc.solver.solution import StepInfo
@@ -137,7 +138,7 @@ def _refuse_no_file(path: Path) -> None:
 @contextmanager
 def _alone(path: Path) -> Iterator[None]:
     """For one fit at a time. The lock of a process that was killed is gone with it, and its file is used again."""
-    lock = path.with_name(f"{path.name}.lock")
+    lock = Path(beside(path, "lock"))
     try:
         held = _opened(lock, path)
     except OSError as error:
@@ -210,7 +211,7 @@ class _File(Keeper):
         self._before = dict(self._kept)
         seen = self.found(SEEN)
         if seen is not None:
-            with self._if_damaged():
+            with self.believing():
                 self._memory.load(seen)
         now = time.monotonic()
         self._next_copy, self._next_write = now, now + seconds
@@ -228,7 +229,7 @@ class _File(Keeper):
         kept = self._before.get(name)
         if kept is None or self._kept.get(name) is not kept:
             return None
-        with self._if_damaged():
+        with self.believing():
             return kept.snapshot()
 
     def keep(self, name: str, snapshot: Snapshot) -> None:
@@ -273,7 +274,7 @@ class _File(Keeper):
         self._next_write = now + (max(self._seconds, SPARING * (now - began)) if self._seconds else 0)
 
     def _open(self) -> None:
-        with self._if_damaged():
+        with self.believing():
             arrays, header = model_file.load(self._path, KIND)
             told = header["version"], header["settings"], header["data"]
             if not self._is_ours(*told, finished=bool(header["finished"])):
@@ -301,15 +302,14 @@ class _File(Keeper):
         raise _Another(f"{what}, by dmc {version}, and this is {_version()}; end it with that one, or remove the file")
 
     @contextmanager
-    def _if_damaged(self) -> Iterator[None]:
+    def believing(self) -> Iterator[None]:
         try:
             yield
         except _Another as error:
             raise ValueError(str(error)) from None
-        except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
+        except (ValueError, KeyError, TypeError, IndexError, AttributeError):
             raise ValueError(
-                f"{self._path} is no checkpoint, or is damaged ({error}); give another path, or remove it, and the fit "
-                "begins anew"
+                f"{self._path} is no checkpoint, or is damaged; give another path, or remove it, and the fit begins anew"
             ) from None
 
 

@@ -106,17 +106,17 @@ class KeptPhases:
         self._like = (course.standing(), course.outcome())
         over = self._keeper.found(f"phase {self._phase}")
         found = over or self._keeper.found(UNDER_WAY)
-        of = [self._phase, type(course).__name__]
-        if found is None or found.numbers["of"] != of:
-            return None
-        numbers, arrays = found.numbers, Arrays(found.arrays)
-        if over is None:
-            course.stand(unpack(numbers["course"], self._like[0], arrays))
-        else:
-            course.repeat(unpack(numbers["course"], self._like[1], arrays))
-        Memory(watches).load(found)
-        unpack(numbers["random"], self._rng, arrays)
-        return Reached(*numbers["reached"])
+        with self._keeper.believing():
+            if found is None or found.numbers["of"] != [self._phase, type(course).__name__]:
+                return None
+            numbers, arrays = found.numbers, Arrays(found.arrays)
+            if over is None:
+                course.stand(unpack(numbers["course"], self._like[0], arrays))
+            else:
+                course.repeat(unpack(numbers["course"], self._like[1], arrays))
+            Memory(watches).load(found)
+            unpack(numbers["random"], self._rng, arrays)
+            return Reached(*numbers["reached"])
 
     def stands(
         self, course: Course, watches: Sequence[object], reached: Callable[[], Reached], last: bool = False

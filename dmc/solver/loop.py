@@ -12,9 +12,9 @@ from types import TracebackType
 
 import numpy as np
 
-from dmc import _arrays, _checks
+from dmc import _arrays, _checks, _memory
 from dmc._group import ALONE, Group
-from dmc._keeper import Fit, keeper_among, refuse_keeping
+from dmc._keeper import Fit, Keeping, keeper_among, refuse_keeping
 from dmc.factors import Factors
 from dmc.solver import fingerprint
 from dmc.solver.arguments import check_arguments
@@ -74,6 +74,11 @@ class Run:
     def ended(self) -> bool:
         """Whether no further phase is to come: somebody asked for the end, or the numbers overflowed."""
         return self._interruption.asked or self.status in (Status.STOPPED, Status.NONFINITE)
+
+    @property
+    def watched(self) -> bool:
+        """Whether somebody looks on here, beside what only keeps the run."""
+        return any(not isinstance(callback, Keeping) for callback in self.callbacks)
 
     @property
     def elapsed(self) -> float:
@@ -238,6 +243,7 @@ class Run:
                 raise
 
 
+@_memory.in_words
 def solve(
     problem: Problem,
     start: Factors,

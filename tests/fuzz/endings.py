@@ -214,7 +214,7 @@ def killed_fits(count: int, seed: int, where: Path) -> int:
     """The number of fits that, killed and run again, came to another end or left something behind."""
     begun, faults = time.monotonic(), 0
     expected, seconds = {}, {}
-    every = list(long_fits())
+    every = list(long_fits())[:count]
     for fit in every:
         for name in ("warm", "whole"):  # the first one loads what it needs
             (where / f"{fit.name}-{name}").mkdir()

@@ -31,6 +31,14 @@ def _solved(folder: Path) -> np.ndarray:
     return dmc.solve(problem, start, dmc.steps.Adam(), max_steps=150, tol=0, callbacks=[kept]).factors.U
 
 
+def _recommended(folder: Path) -> np.ndarray:
+    kept = dmc.callbacks.Checkpoint(folder / "fit.checkpoint", seconds=0)
+    model = dmc.Recommender(rank=2, random_state=0, n_threads=1, callbacks=[kept])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return model.fit(table(300)).user_factors
+
+
 def _distributed(folder: Path) -> np.ndarray:
     import pyarrow as pa
 
@@ -49,6 +57,7 @@ def _of_processes(name: str) -> bool:
 def long_fits() -> Iterator[LongFit]:
     """All of them."""
     yield LongFit("solve", _solved, "fit.checkpoint".__eq__)
+    yield LongFit("Recommender", _recommended, "fit.checkpoint".__eq__)
     yield LongFit("distributed.Recommender", _distributed, _of_processes)
 
 

@@ -366,7 +366,7 @@ class Frames:
             10**400,
             (1, 2),
             np.float32(2),
-            np.datetime64("NaT"),
+            datetime.datetime(2024, 1, 2),
         ]
         pool = [*LEAVES, *more] if rng.random() < 0.6 else [1, 2, 3]
         pool = [pool[i] for i in rng.integers(0, len(pool), int(rng.integers(1, 4)))]

@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
-from dmc import _arrays, _checks, kernels
+from dmc import _arrays, _checks, _memory, kernels
 from dmc._keeper import keeper_among
 from dmc.completion.findings import of_ending
 from dmc.completion.one_fit import of_one_fit
@@ -36,6 +36,7 @@ from dmc.tubal.problem import read_tensor
 from dmc.tubal.transforms import TubeTransform, transform_of
 
 
+@_memory.methods_in_words
 class TensorCompletion(BaseEstimator):
     """Fill in a tensor of three ways from some of its entries, with no rank, axis or iteration count to give.
 

@@ -175,7 +175,7 @@ def _parsed(line: Line, origin: str, exact: Collection[str]) -> dict[str, Any]:
     try:
         value, end = _DECODER.raw_decode(text)
         if end < len(text):
-            reason = f"Extra data at letter {end + 1}"
+            reason = f"Extra data at letter {len(text) - len(text[end:].lstrip(BLANK)) + 1}"
         elif not isinstance(value, dict):
             reason = f"a {type(value).__name__}"
         else:

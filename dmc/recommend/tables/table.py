@@ -381,4 +381,4 @@ def _only(names: Sequence[str]) -> str:
 
 def _repeated(names: Sequence[str], origin: str) -> str:
     name = next(name for name in names if names.count(name) > 1)
-    return f"{origin} has {names.count(name)} columns named {name!r}; rename all but one"
+    return f"{origin} has {names.count(name)} columns named {shown(name)}; rename all but one"
