@@ -160,7 +160,11 @@ def _check_header(header: Mapping[str, Any], with_ratings: bool) -> None:
     if len(set(header["columns"])) < 3:
         raise ValueError("two of its columns have one name")
     lowest, highest = header["range"]
-    if not lowest <= highest or (settings["feedback"] == "explicit" and not math.isfinite(highest - lowest)):
+    if (
+        not lowest <= highest
+        or math.inf in (lowest, -highest)
+        or (settings["feedback"] == "explicit" and not math.isfinite(highest - lowest))
+    ):
         raise ValueError("its range does not go from the lowest rating to the highest")
 
 
