@@ -38,7 +38,7 @@ DOORS = {
     "narwhals": {"recommend/tables/table"},
     "typer": {"cli"},
     "tqdm": {"solver/callbacks"},
-    "safetensors": {"model_file"},
+    "safetensors": set(),
     "lenskit": {"integrations/lenskit"},
     "pydantic": {"integrations/lenskit"},
     "cornac": {"integrations/cornac"},

@@ -36,6 +36,7 @@ from dmc._contents import (
     products_with,
     real,
     record,
+    table_of,
     text,
     whole,
     within,
@@ -72,7 +73,7 @@ COLUMN = record(
     }
 )
 OF_PREFERENCES = {"unobserved": real(0, 1e9), "ridge": real(0, 1e9), "power": real(0, 10)}
-OF_PREFERENCES |= {"searched": list_of(measured), "n_searched": whole()}
+OF_PREFERENCES |= {"searched": list_of(table_of(measured)), "n_searched": whole()}
 OF_SIDES = {f"{side}.center": real() for side in ("rows", "columns")}
 OF_SIDES |= {f"{side}.spread": real(0, above=True) for side in ("rows", "columns")}
 OF_RATINGS = {"mean": real(), "noise": real(0), "rank": whole(), "precision": real(0, above=True)}
@@ -149,7 +150,7 @@ def _check_header(header: Mapping[str, Any], with_ratings: bool) -> None:
         "status": one_of(*Status.__members__),
         "n_iter": whole(),
         "validation_rmse": real(0, math.inf, nan=True),
-        "history": list_of(measured),
+        "history": list_of(table_of(measured)),
     }
     optional: dict[str, Field] = {"ranked": flag, "ranking": RANKING}
     if not with_ratings:
@@ -160,7 +161,11 @@ def _check_header(header: Mapping[str, Any], with_ratings: bool) -> None:
     if len(set(header["columns"])) < 3:
         raise ValueError("two of its columns have one name")
     lowest, highest = header["range"]
-    if not lowest <= highest or (settings["feedback"] == "explicit" and not math.isfinite(highest - lowest)):
+    if (
+        not lowest <= highest
+        or math.inf in (lowest, -highest)
+        or (settings["feedback"] == "explicit" and not math.isfinite(highest - lowest))
+    ):
         raise ValueError("its range does not go from the lowest rating to the highest")
 
 

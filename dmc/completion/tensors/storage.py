@@ -56,7 +56,7 @@ HEADER = record(
         "numbers": record(
             {
                 "n_iter_": whole(),
-                "history_": list_of(measured),
+                "history_": list_of(table_of(measured)),
                 "held_out_rmse_": or_none(real(0, LARGEST, nan=True)),
                 "candidate_errors_": table_of(real(0, math.inf, nan=True)),
                 "residual_rms_": real(0, LARGEST, nan=True),
