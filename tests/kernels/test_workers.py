@@ -16,7 +16,10 @@ from dmc import _extensions, kernels
 core = _extensions.core
 pytestmark = pytest.mark.skipif(core is None, reason="dmc._core was not built: there was no compiler")
 linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="counts threads as Linux tells of them")
-SANITIZED = any(name in os.environ.get("LD_PRELOAD", "") for name in ("asan", "tsan"))
+unsanitized = pytest.mark.skipif(
+    any(name in os.environ.get("LD_PRELOAD", "") for name in ("asan", "tsan")),
+    reason="a sanitizer needs address space of its own, and knows no threads after a fork",
+)
 
 # A problem large enough for several threads; `loss()` is the same to the bit for any number.
 PREPARED = """
@@ -49,6 +52,7 @@ def run(code: str, *, prepared: str = PREPARED, timeout: float = 120, **environm
 
 
 @linux
+@unsanitized
 def test_a_forked_process_has_all_threads_again():
     """Also when others are inside kernels at the moment of the fork, again and again."""
     code = """
@@ -73,6 +77,7 @@ print(good, loss() == before)
 
 
 @linux
+@unsanitized
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can become a user without processes")
 def test_fewer_threads_where_a_user_may_have_no_more():
     """The caller works alone, and has helpers again when it may."""
@@ -93,6 +98,7 @@ print(os.waitpid(child, 0)[1])
     assert run(code) == "0"
 
 
+@unsanitized
 def test_a_fit_in_a_daemon_thread_does_not_disturb_the_end():
     """Python ends such a thread when it asks for the lock; that must not end the process."""
     code = """
@@ -152,7 +158,7 @@ def test_callers_share_the_threads_and_get_their_own_answers():
 
 
 @linux
-@pytest.mark.skipif(SANITIZED, reason="a sanitizer needs address space of its own")
+@unsanitized
 def test_a_full_memory_inside_a_loop_is_an_error_of_the_caller():
     """What a helper throws reaches the caller as a MemoryError, after which all goes on."""
     soft, hard = resource.getrlimit(resource.RLIMIT_AS)
