@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 import kernel_suite as suite
+from cuda_stand_in import COMPILER, CSRC, compiled
 from dmc import _extensions, kernels
 
 core = _extensions.core
@@ -157,10 +158,21 @@ def test_callers_share_the_threads_and_get_their_own_answers():
             np.testing.assert_array_equal(one, other)
 
 
+@unsanitized
+@pytest.mark.skipif(COMPILER is None, reason="there is no g++ to compile the threads by themselves")
+def test_loops_inside_loops_and_what_bodies_throw(tmp_path):
+    """Of several callers, as the thread sanitizer sees them: it ends the program at a race."""
+    program, sources = tmp_path / "program", ("lab/workers_test", "workers", "processors", "runtime")
+    options = ("-std=c++17", "-O1", "-pthread", "-Wall", "-Wextra", "-Werror", "-Wno-psabi", "-fsanitize=thread")
+    compiled(COMPILER, *options, *(CSRC / f"{source}.cpp" for source in sources), "-o", program)
+    run = subprocess.run([program], capture_output=True, text=True, timeout=120)
+    assert (run.returncode, run.stdout) == (0, "0 wrong\n"), run.stdout + run.stderr
+
+
 @linux
 @unsanitized
-def test_a_full_memory_inside_a_loop_is_an_error_of_the_caller():
-    """What a helper throws reaches the caller as a MemoryError, after which all goes on."""
+def test_a_full_memory_is_an_error_of_the_caller():
+    """With the bytes that were asked for; after it all goes on."""
     soft, hard = resource.getrlimit(resource.RLIMIT_AS)
     lines = np.arange(600_000)
     entries = core.Entries(np.arange(600_001), lines.astype(np.int32), len(lines))
