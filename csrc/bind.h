@@ -97,12 +97,34 @@ Array<T> pooled(const std::shared_ptr<Pool>& pool, std::int64_t rows, std::int64
     return Array<T>({rows, columns}, data, owner);
 }
 
+// Whether nobody can write to the array's memory any more: it is that of a bytes object, and all views on the way there
+// are read-only. A flag alone can be set back, and other arrays may share the memory.
+inline bool is_immutable(const pybind11::array& array) {
+    pybind11::object owner = array;
+    while (pybind11::isinstance<pybind11::array>(owner)) {
+        const auto view = pybind11::reinterpret_borrow<pybind11::array>(owner);
+        if (view.writeable()) return false;
+        owner = view.base();
+        if (!owner) return false;
+    }
+    return PyBytes_Check(owner.ptr());
+}
+
+// The array, or a copy that nobody else knows where its numbers could change after they were checked.
+template <class T>
+Array<T> kept(const Array<T>& array) {
+    const bool fits = (array.flags() & pybind11::array::c_style) &&
+                      reinterpret_cast<std::uintptr_t>(array.data()) % sizeof(T) == 0;  // or else it is refused
+    if (!fits || is_immutable(array)) return array;
+    return Array<T>(std::vector<pybind11::ssize_t>(array.shape(), array.shape() + array.ndim()), array.data());
+}
+
 // The entries of a matrix line by line, checked once and cut into pieces of work; keeps the arrays alive.
 template <class Index>
 class Entries {
   public:
-    Entries(Array<std::int64_t> pointers, Array<Index> indices, std::int64_t other_lines)
-        : pointers_(std::move(pointers)), indices_(std::move(indices)), other_lines_(other_lines) {
+    Entries(const Array<std::int64_t>& pointers, const Array<Index>& indices, std::int64_t other_lines)
+        : pointers_(kept(pointers)), indices_(kept(indices)), other_lines_(other_lines) {
         if (other_lines < 0) refuse("other_lines is " + std::to_string(other_lines) + "; give 0 or more");
         const std::int64_t count = check_pointers(pointers_, indices_);
         const std::int64_t* p = pointers_.data();

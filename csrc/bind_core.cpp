@@ -90,7 +90,7 @@ void define_passes(py::module_& m) {
 template <class Index>
 void define(py::module_& m, const char* name) {
     py::class_<Entries<Index>>(m, name, "The entries of a matrix line by line, checked once.")
-        .def(py::init<Array<std::int64_t>, Array<Index>, std::int64_t>(), py::arg("pointers").noconvert(),
+        .def(py::init<const Array<std::int64_t>&, const Array<Index>&, std::int64_t>(), py::arg("pointers").noconvert(),
              py::arg("indices").noconvert(), py::arg("other_lines"));
     define_passes<float, Index>(m);
     define_passes<double, Index>(m);

@@ -16,6 +16,8 @@ using dmc::refuse;
 
 namespace {
 
+constexpr std::int64_t kMostProducts = 10000;
+
 template <class Real>
 using Maybe = std::optional<Array<Real>>;
 
@@ -27,6 +29,9 @@ py::tuple solve(const Entries<Index>& by_row, const Entries<Index>& by_column, c
                 const Array<Real>& column_gradient, double tol, std::int64_t max_products, int n_threads) {
     const auto rows = by_row.lines();
     const auto columns = by_column.lines();
+    if (max_products < 0 || max_products > kMostProducts)  // rounding can keep them from ever getting there
+        refuse("max_products is " + std::to_string(max_products) + "; it has to be from 0 to " +
+               std::to_string(kMostProducts));
     const py::ssize_t m = rows.count, n = columns.count, entries = rows.entries();
     if (n != rows.other_lines || m != columns.other_lines || columns.entries() != entries)
         refuse("by_row and by_column are not the entries of one matrix");

@@ -86,9 +86,11 @@ def _holds_other_numerals(array: NDArray[Any]) -> bool:
     """Whether a text in it can be no number but to Python's `float`."""
     if array.dtype.kind == "O":
         return any(isinstance(v, (str, bytes)) and not _is_plain(v) for v in array.ravel().tolist())
-    width = array.dtype.itemsize // (4 if array.dtype.kind == "U" else 1)
-    letters = np.ascontiguousarray(array).reshape(-1).view(np.uint32 if array.dtype.kind == "U" else np.uint8)
-    return bool(width and ((letters > 127) | (letters == ord("_"))).any())
+    if array.dtype.itemsize == 0 or array.size == 0:
+        return False
+    flat: NDArray[Any] = np.ascontiguousarray(array).reshape(-1)
+    letters: NDArray[Any] = flat.view(np.uint32 if array.dtype.kind == "U" else np.uint8)
+    return bool(((letters > 127) | (letters == ord("_"))).any())
 
 
 def _is_plain(text: str | bytes) -> bool:

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 PART = 1 << 20  # entries looked at together
+MOST_VARIANCE = 1e200  # so that a product of two is finite in float64
 LARGEST = float(np.finfo(np.float32).max)
 MOST = 1 << 53  # of whole numbers
 SHOWN = 40  # letters of a value, in a message
@@ -130,6 +131,23 @@ def finite(array: NDArray[Any], arrays: Arrays, sizes: Sizes) -> str | None:
     return None if good else "holds numbers that are not finite"
 
 
+def within(largest: float) -> Property:
+    """Finite, and no larger in size."""
+
+    def told(array: NDArray[Any], arrays: Arrays, sizes: Sizes) -> str | None:
+        good = not array.size or -largest <= float(array.min()) <= float(array.max()) <= largest
+        return None if good else f"holds numbers that are not finite, or above {largest:g} in size"
+
+    return told
+
+
+def moderate(array: NDArray[Any], arrays: Arrays, sizes: Sizes) -> str | None:
+    """Finite, and so is the sum of the squares, which fold-in and ranks take in float32."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        total = sum(float(np.dot(piece, piece)) for piece in _pieces(array))
+    return None if total <= LARGEST else "holds numbers that are not finite, or whose squares are not"
+
+
 def least(minimum: float, *, infinite: bool = False) -> Property:
     """Finite, and at least so large."""
 
@@ -173,16 +191,16 @@ def columns_of_rows(pointers: str, of: str) -> Property:
     """Numbers below a size, ascending in each row."""
 
     def told(array: NDArray[Any], arrays: Arrays, sizes: Sizes) -> str | None:
-        if not all(((piece >= 0) & (piece < sizes[of])).all() for piece in _pieces(array)):
+        if len(array) and (array.min() < 0 or array.max() >= sizes[of]):
             return f"holds numbers outside of 0 to {sizes[of] - 1}"
-        begins = arrays[pointers]
-        for first in range(0, len(array), PART):
-            part = array[first : first + PART + 1]
-            falls = np.flatnonzero(part[1:] <= part[:-1]) + first + 1
-            places = np.minimum(np.searchsorted(begins, falls), len(begins) - 1)
-            if not (begins[places] == falls).all():
-                return "is not in ascending order in each row"
-        return None
+        begins = arrays[pointers][1:-1]
+        begins = begins[(begins > 0) & (begins < len(array)) & (np.diff(begins, prepend=0) > 0)]
+        falls = sum(
+            int(np.count_nonzero(array[i + 1 : i + 1 + PART] <= array[i : i + PART][: len(array) - i - 1]))
+            for i in range(0, len(array), PART)
+        )
+        between_rows = int(np.count_nonzero(array[begins] <= array[begins - 1]))
+        return None if falls == between_rows else "is not in ascending order, each once, in each row"
 
     return told
 
@@ -201,29 +219,34 @@ def products_with(left: str) -> Property:
     """Finite products with the rows of another array: none is larger than that of the longest rows' lengths."""
 
     def told(array: NDArray[Any], arrays: Arrays, sizes: Sizes) -> str | None:
-        product = _longest(arrays[left]) * _longest(array)
-        return None if product <= np.finfo(array.dtype).max else f"and {left!r} have products that are not finite"
+        product = longest(arrays[left]) * longest(array)
+        return (
+            None if product <= float(np.finfo(array.dtype).max) else f"and {left!r} have products that are not finite"
+        )
 
     return told
 
 
-def _longest(array: NDArray[Any]) -> float:
+def longest(array: NDArray[Any]) -> float:
     """Length of the longest row."""
     if not array.size:
         return 0.0
-    step = max(1, PART // max(array.shape[-1], 1))
     rows = array.reshape(-1, array.shape[-1])
-    largest = max((float(np.abs(rows[i : i + step]).max(initial=0)) for i in range(0, len(rows), step)), default=0.0)
-    unit = largest or 1.0
-    squares = (float(np.square(rows[i : i + step] / unit).sum(axis=1).max()) for i in range(0, len(rows), step))
-    return unit * math.sqrt(max(squares, default=0.0))
+    step = max(1, PART // array.shape[-1])
+    parts = [rows[i : i + step] for i in range(0, len(rows), step)]
+    with np.errstate(over="ignore", invalid="ignore"):
+        square = np.max([np.einsum("ij,ij->i", part, part).max() for part in parts])
+        if 0 < square <= LARGEST:
+            return math.sqrt(square)
+        unit = float(np.max([np.abs(part).max() for part in parts])) or 1.0
+        return unit * math.sqrt(np.max([np.square(part / unit).sum(axis=1).max() for part in parts]))
 
 
 def covariance(array: NDArray[Any], arrays: Arrays, sizes: Sizes) -> str | None:
     """Symmetric, and without negative variances but for rounding."""
     wrong = "is no covariance: it has to be symmetric, with no negative variance in any direction"
     largest = float(np.abs(array).max(initial=0))
-    if not math.isfinite(largest) or not np.allclose(array, array.T, rtol=1e-6, atol=1e-9 * largest):
+    if not largest <= MOST_VARIANCE or not np.allclose(array, array.T, rtol=1e-6, atol=1e-9 * largest):
         return wrong
     return None if not array.size or float(np.linalg.eigvalsh(array)[0]) >= -1e-9 * largest else wrong
 
@@ -232,7 +255,7 @@ def positive_definite(array: NDArray[Any], arrays: Arrays, sizes: Sizes) -> str 
     """A covariance that can be inverted."""
     wrong = "is no covariance: it has to be symmetric and positive definite"
     largest = float(np.abs(array).max(initial=0))
-    if not math.isfinite(largest) or not np.allclose(array, array.T, rtol=1e-6, atol=1e-9 * largest):
+    if not largest <= LARGEST or not np.allclose(array, array.T, rtol=1e-6, atol=1e-9 * largest):
         return wrong
     try:
         np.linalg.cholesky(array.astype(np.float64))
@@ -261,7 +284,7 @@ def real(minimum: float = -LARGEST, maximum: float = LARGEST, *, nan: bool = Fal
     """A number within bounds; NaN, if it may be; the lower bound left out with `above`."""
 
     def told(where: str, value: Any) -> None:
-        number = type(value) in (int, float)
+        number = type(value) is float or (type(value) is int and abs(value) < 1 << 63)
         if number and nan and value != value:
             return
         if not number or not minimum <= value <= maximum or (above and value == minimum):
@@ -275,6 +298,11 @@ def real(minimum: float = -LARGEST, maximum: float = LARGEST, *, nan: bool = Fal
 def text(where: str, value: Any) -> None:
     if not isinstance(value, str):
         _refuse(where, value, "text")
+
+
+def word(where: str, value: Any) -> None:
+    if not isinstance(value, str) or len(value) > SHOWN:
+        _refuse(where, value, f"a word of at most {SHOWN} letters")
 
 
 def flag(where: str, value: Any) -> None:

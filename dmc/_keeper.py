@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, NamedTuple
 
 from numpy.typing import NDArray
@@ -21,6 +21,7 @@ class Keeper:
     """Where snapshots go, by name. This one keeps none."""
 
     keeps = False
+    alone = False  # whether it is of one process, which finds what is kept of its entries in the same order again
 
     @property
     def due(self) -> bool:
@@ -30,6 +31,10 @@ class Keeper:
     def found(self, name: str) -> Snapshot | None:
         """What was kept by this name, by processes that are no more."""
         return None
+
+    def believing(self) -> AbstractContextManager[None]:
+        """Inside, what is wrong with something found is told as damage."""
+        return nullcontext()
 
     def keep(self, name: str, snapshot: Snapshot) -> None:
         """Keep it, in the place of what had the name before. Every process calls this."""
@@ -50,7 +55,8 @@ class Part(Keeper):
     """A part of a fit, whose names are its own."""
 
     def __init__(self, whole: Keeper, name: str) -> None:
-        self._whole, self._name, self.keeps = whole, name, whole.keeps
+        self._whole, self._name = whole, name
+        self.keeps, self.alone = whole.keeps, whole.alone
 
     @property
     def due(self) -> bool:
@@ -58,6 +64,9 @@ class Part(Keeper):
 
     def found(self, name: str) -> Snapshot | None:
         return self._whole.found(f"{self._name}, {name}")
+
+    def believing(self) -> AbstractContextManager[None]:
+        return self._whole.believing()
 
     def keep(self, name: str, snapshot: Snapshot) -> None:
         self._whole.keep(f"{self._name}, {name}", snapshot)
@@ -84,8 +93,8 @@ class Fit(NamedTuple):
 class Keeping:
     """A callback that has fits keep snapshots."""
 
-    def of(self, fit: Fit) -> AbstractContextManager[Keeper]:
-        """The keeper of a fit, which lasts as long as the block."""
+    def of(self, fit: Fit, callbacks: Sequence[object]) -> AbstractContextManager[Keeper]:
+        """The keeper of a fit, which lasts as long as the block; and of what the callbacks have seen of it."""
         raise NotImplementedError
 
 
@@ -104,7 +113,7 @@ def keeper_among(callbacks: Sequence[object], fit: Callable[[], Fit]) -> Iterato
         return
     if len(found) > 1:
         raise ValueError(f"callbacks holds {len(found)} checkpoints; give one")
-    with found[0].of(fit()) as keeper:
+    with found[0].of(fit(), callbacks) as keeper:
         yield keeper
 
 

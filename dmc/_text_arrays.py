@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 LETTER, OWN = 4, 16  # bytes that an array of text takes for a letter, and an object for a text besides its letters
 ROOM = 8  # times the room of the texts, above which an array is one of objects
-FREE = 1 << 24  # bytes that any array may take
+FREE = 1 << 20  # bytes that any array may take
 
 
 def is_text(array: NDArray[Any]) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import warnings
 
-INNER = ("dmc.", "sklearn.", "joblib.")  # modules that call for nothing of their own
+INNER = ("dmc.", "sklearn.", "joblib.", "contextlib")  # modules that call for nothing of their own
 
 
 def warn(message: str, category: type[Warning] = UserWarning) -> None:

@@ -24,11 +24,12 @@ except ImportError:  # Windows, which lets nobody remove a file that is open
 AnyPath: TypeAlias = str | bytes | os.PathLike[str] | os.PathLike[bytes]
 
 # Of fixed length, however long the file's own name is: a hash of that, one of the machine, and what nobody can guess.
-TEMPORARY = re.compile(r"\.dmc-(?P<name>[0-9a-f]{16})-(?P<machine>[0-9a-f]{8})-[0-9a-f]{16}\.part")
+TEMPORARY = re.compile(r"\.dmc-[0-9a-f]{16}-(?P<machine>[0-9a-f]{8})-[0-9a-f]{16}\.part")
 DAY = 86_400.0  # seconds after which nobody on another machine, whose locks may not be seen here, still writes
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
 _CREATE |= getattr(os, "O_BINARY", 0)
 _ACCESS_LIST = "system.posix_acl_access"
+_DEVICE = "{} is a device or a pipe, which would be replaced; give the path of a file"
 _FULL = {
     errno.ENOSPC: "the disk is full",
     errno.EDQUOT: "the disk quota is used up",
@@ -137,7 +138,10 @@ def resolved(path: AnyPath) -> str:
         raise ValueError(f"the path {text!r} holds a null byte, which no file's name can; give another")
     if text.endswith(("/", os.sep)):
         raise in_a_sentence(OSError(errno.EISDIR, ""), f"{readable(path)} is a folder; give the path of a file")
-    return os.path.realpath(text)
+    target = os.path.realpath(text)
+    if os.path.exists(text) and not os.path.lexists(target):  # /dev/stdout, as a pipe
+        raise ValueError(_DEVICE.format(readable(path)))
+    return target
 
 
 def replaceable(target: str, shown: str) -> os.stat_result | None:
@@ -159,7 +163,7 @@ def replaceable(target: str, shown: str) -> os.stat_result | None:
         raise in_a_sentence(OSError(errno.EISDIR, ""), f"{shown} is a folder; give the path of a file")
     if stat.S_ISLNK(old.st_mode):  # followed as far as there was something to follow
         raise in_a_sentence(OSError(errno.ELOOP, ""), f"{shown} is a link that leads back to itself; remove it")
-    raise ValueError(f"{shown} is a device or a pipe, which would be replaced; give the path of a file")
+    raise ValueError(_DEVICE.format(shown))
 
 
 def _file_above(target: str) -> str:
@@ -183,6 +187,12 @@ def _no_folder(target: str, shown: str) -> OSError:
 
 
 # --- the temporary file
+
+
+def beside(path: AnyPath, purpose: str) -> str:
+    """The path of a file of our own beside what a path names, for a purpose ("lock"): short, whatever the name is."""
+    folder, name = os.path.split(resolved(path))
+    return os.path.join(folder, f".dmc-{_digest(name)}.{purpose}")
 
 
 def _name(target: str) -> str:
@@ -213,7 +223,7 @@ def _claimed(temporary: str, shown: str, target: str, mode: int) -> BinaryIO | N
         raise _no_folder(target, shown) from None
     except OSError as error:
         raise _worded(error, shown, os.path.dirname(target)) from None
-    if _lock(raw.fileno()) is not False and os.fstat(raw.fileno()).st_nlink:
+    if _lock(raw.fileno()) is not False and os.path.lexists(temporary):
         return raw
     with raw, suppress(FileNotFoundError):
         os.unlink(temporary)
@@ -238,17 +248,20 @@ def remove_leftovers(folder: str | os.PathLike[str], name: str | None = None) ->
 
     One whose writer may be alive stays: it is locked, or was changed on another machine during the last day.
     """
-    digest = None if name is None else _digest(name)
-    with suppress(OSError), os.scandir(folder) as found:
-        for entry in found:
-            ours = TEMPORARY.fullmatch(entry.name)
-            if ours is None or (digest is not None and ours["name"] != digest):
-                continue
-            with suppress(OSError):
-                told = entry.stat(follow_symlinks=False)
-                here = ours["machine"] == _machine() or time.time() - told.st_mtime > DAY
-                if stat.S_ISREG(told.st_mode) and here:
-                    _remove_unless_locked(entry.path)
+    begins = ".dmc-" if name is None else f".dmc-{_digest(name)}-"
+    with suppress(OSError):
+        for entry in [entry for entry in os.listdir(folder) if entry.startswith(begins)]:
+            ours = TEMPORARY.fullmatch(entry)
+            if ours is not None:
+                _remove_if_left_over(os.path.join(folder, entry), ours["machine"])
+
+
+def _remove_if_left_over(temporary: str, machine: str) -> None:
+    with suppress(OSError):
+        told = os.lstat(temporary)
+        here = machine == _machine() or time.time() - told.st_mtime > DAY
+        if stat.S_ISREG(told.st_mode) and here:
+            _remove_unless_locked(temporary)
 
 
 def _remove_unless_locked(temporary: str) -> None:
@@ -304,14 +317,15 @@ def _keep_access(descriptor: int, target: str, old: os.stat_result) -> None:
                 mode &= 0o707 | (mode & 0o007) << 3
     with suppress(OSError, AttributeError):
         os.setxattr(descriptor, _ACCESS_LIST, os.getxattr(target, _ACCESS_LIST))
-    os.fchmod(descriptor, mode)
+    with suppress(OSError):  # of a file system without modes; ours is the owner's alone until here
+        os.fchmod(descriptor, mode)
 
 
 def _sync(descriptor: int) -> None:
     try:
         os.fsync(descriptor)
     except OSError as error:
-        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # of a file system that has nothing of the kind
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP, errno.ENOSYS, errno.EBADF):  # where there is no such thing
             raise
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
 from typing import Protocol
 
 import array_api_compat
@@ -13,7 +12,8 @@ from numpy.typing import ArrayLike
 
 from dmc import _arrays, _checks, _extensions
 from dmc._arrays import Array as Array, Device
-from dmc.pattern import plain
+from dmc._locks import cached_property
+from dmc.pattern import plain, read_only
 
 __all__ = ["Array", "Factors"]
 
@@ -132,6 +132,11 @@ class Factors:
     @cached_property
     def core(self) -> Array:
         """(k_L, k_0) product of the cores, W_L⋯W_1; the identity without cores."""
+        if len(self.cores) == 1:
+            return self.cores[0]
+        return read_only(self._product_of_cores())
+
+    def _product_of_cores(self) -> Array:
         if not self.cores:
             xp = array_api_compat.array_namespace(self.U)
             return xp.eye(self.U.shape[1], dtype=self.U.dtype, device=array_api_compat.device(self.U))

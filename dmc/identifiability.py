@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 from scipy.sparse.csgraph import connected_components
 
-from dmc.pattern import Pattern
+from dmc.pattern import Pattern, read_only
 
 Count = int | NDArray[np.int64]  # of entries: of all, or of each row or column
 
@@ -40,6 +40,10 @@ class Identifiability:
     rank: int
     row_blocks: NDArray[np.int64]
     column_blocks: NDArray[np.int64]
+
+    def __post_init__(self) -> None:
+        for name in ("row_blocks", "column_blocks"):
+            object.__setattr__(self, name, read_only(getattr(self, name)))
 
     @classmethod
     def of(cls, pattern: Pattern, rank: int, ranks: tuple[Count, Count] | None = None) -> Identifiability:

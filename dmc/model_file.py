@@ -26,7 +26,7 @@ FEATURES: frozenset[str] = frozenset()  # that a file may require of its reader,
 # Bytes of a file that is copied and checked even if it is to be mapped: it takes a hundredth of a second, and who cuts
 # it short later does no harm.
 SMALL = 1 << 24
-PIECE = 1 << 24  # bytes written, and taken into a digest, at a time
+PIECE = 1 << 20  # bytes read, or written, and taken into a digest at a time
 
 Arrays = dict[str, NDArray[Any]]
 
@@ -143,9 +143,10 @@ def load(
             raise ValueError(f"{path} is not a model file, or is damaged ({error}); save the model again") from None
         version = _version(head.metadata, path)
         mapped = mmap and size > SMALL
-        tensors = _mapped(file, head) if mapped else _read(file, head, path)
-    told = head.metadata["checksum"]
-    if (verify or not mapped) and told != (_checksum(head, tensors) if version > 4 else _old_checksum(head, tensors)):
+        tensors, checksum = _mapped(file, head, verify) if mapped else _read(file, head, path)
+    if checksum is not None and version < 5:
+        checksum = _old_checksum(head, tensors)
+    if checksum is not None and checksum != head.metadata["checksum"]:
         raise ValueError(f"{path} is damaged: its contents do not match their checksum; save the model again")
     if head.metadata["kind"] != kind:
         found = head.metadata["kind"]
@@ -219,42 +220,47 @@ def _refuse_unknown_features(told: str, path: Path) -> None:
         raise ValueError(f"{path} requires {names}, which this dmc does not know of; install a newer dmc")
 
 
-def _read(file: BinaryIO, head: Head, path: Path) -> Arrays:
-    """The arrays, each with memory of its own."""
+def _read(file: BinaryIO, head: Head, path: Path) -> tuple[Arrays, str]:
+    """The arrays, each with memory of its own, and the digest of what was read."""
     arrays: Arrays = {}
+    checksum = _of_head(head)
     try:
         for name, place in head.places.items():
             array: NDArray[Any] = np.empty(place.shape, place.dtype)
-            if array.nbytes and file.readinto(array.reshape(-1).view(np.uint8).data) < array.nbytes:  # type: ignore[attr-defined]
-                raise ValueError(f"{path} was cut short while it was read; save the model again, and not in its place")
+            for piece in _pieces(array):
+                if file.readinto(piece) < len(piece):  # type: ignore[attr-defined]
+                    raise ValueError(f"{path} was cut short while it was read; save the model again, beside this file")
+                checksum = zlib.crc32(piece, checksum)  # while it is in the caches
             arrays[name] = array
     except MemoryError:
         size = sum(place.end - place.begin for place in head.places.values())
         raise MemoryError(
             f"{path} takes {size / 2**20:,.0f} MiB and there is no room for it; free memory, or load it with mmap=True"
         ) from None
-    return arrays
+    return arrays, _digits(checksum).decode()
 
 
-def _mapped(file: BinaryIO, head: Head) -> Arrays:
-    """The arrays where they lie in the file."""
+def _mapped(file: BinaryIO, head: Head, verify: bool) -> tuple[Arrays, str | None]:
+    """The arrays where they lie in the file, and the digest, if it is asked for."""
     whole = np.asarray(np.memmap(file, np.uint8, "r", offset=head.begin))
-    return {
+    arrays = {
         name: whole[place.begin : place.end].view(place.dtype).reshape(place.shape)
         for name, place in head.places.items()
     }
+    if not verify:
+        return arrays, None
+    checksum = _of_head(head)
+    for piece in _pieces(whole):
+        checksum = zlib.crc32(piece, checksum)
+    return arrays, _digits(checksum).decode()
 
 
-def _checksum(head: Head, tensors: Arrays) -> str:
-    """Of every byte but its own: the length of the header, the header, and the numbers."""
-    blank = head.raw[:DIGEST_AT] + b"0" * DIGITS + head.raw[DIGEST_AT + DIGITS :]
-    if head.raw[DIGEST_AT : DIGEST_AT + DIGITS] != head.metadata["checksum"].encode():
-        return "of a header that begins otherwise"
-    found = zlib.crc32(blank, zlib.crc32(len(blank).to_bytes(8, "little")))
-    for name in head.places:
-        for piece in _pieces(tensors[name]):
-            found = zlib.crc32(piece, found)
-    return _digits(found).decode()
+def _of_head(head: Head) -> int:
+    """The digest of the file up to the numbers, its own digits blank wherever the header says that they stand."""
+    at = slice(DIGEST_AT, DIGEST_AT + DIGITS)
+    told = head.metadata["checksum"].encode("utf-8", "surrogatepass")
+    blank = head.raw[: at.start] + b"0" * DIGITS + head.raw[at.stop :] if head.raw[at] == told else head.raw
+    return zlib.crc32(blank, zlib.crc32(len(blank).to_bytes(8, "little")))
 
 
 def _old_checksum(head: Head, tensors: Arrays) -> str:

@@ -67,6 +67,14 @@ class Observations:
         if self.weights is not None:
             object.__setattr__(self, "weights", read_only(self.weights))
 
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(pattern=state["pattern"], values=state["values"], weights=state["weights"])
+        self.__post_init__()
+        for name in ("values", "weights"):
+            found = getattr(self, name)
+            if found is not None and found.shape != (self.n_observed,):
+                raise ValueError(f"{name} has shape {tuple(found.shape)} for {self.n_observed:,} observed entries")
+
     @property
     def shape(self) -> tuple[int, int]:
         return self.pattern.shape

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
+from mmap import mmap
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,6 +14,7 @@ from scipy import sparse
 from dmc import _arrays, _checks, _extensions
 from dmc._arrays import Array, Device
 from dmc._extensions import Entries
+from dmc._locks import cached_property
 
 
 class SparseIndex(NamedTuple):
@@ -56,7 +57,7 @@ class Pattern:
         Rows and columns of the matrix.
     by_row : SparseIndex
         Of the rows: pointers int64; indices int32 while they fit, ascending within each row; NumPy arrays, which can
-        not be written to, for kernels trust what was checked once, or torch tensors of one device.
+        not be written to, or torch tensors of one device.
     """
 
     shape: tuple[int, int]
@@ -66,12 +67,12 @@ class Pattern:
         object.__setattr__(self, "by_row", _read_only(self.by_row))
 
     def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in vars(self).items() if name not in ("_core_rows", "_core_columns")}
+        return {"shape": self.shape, "by_row": self.by_row}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        vars(self).update(state)
-        for name in {"by_row", "by_column"} & state.keys():  # what is unpickled can be written to
-            vars(self)[name] = _read_only(state[name])
+        vars(self).update(shape=_checks.shape(state["shape"]), by_row=_read_only(state["by_row"]))
+        if self.device is None:  # torch checks its own
+            self._checked(ROWS)
 
     @cached_property
     def by_column(self) -> SparseIndex:
@@ -110,6 +111,33 @@ class Pattern:
     def _core_columns(self) -> Entries:
         return self._of_core(self.by_column, self.shape[0])
 
+    def checked(self, side: int) -> SparseIndex:
+        """The entries of a side, NumPy arrays that compiled code may trust as they are."""
+        return self._checked_columns if side else self._checked_rows
+
+    @cached_property
+    def _checked_rows(self) -> SparseIndex:
+        return self._checked(ROWS)
+
+    @cached_property
+    def _checked_columns(self) -> SparseIndex:
+        return self._checked(COLUMNS)
+
+    def _checked(self, side: int) -> SparseIndex:
+        entries, (lines, others) = self.entries(side), self.shape[:: -1 if side else 1]
+        indptr, indices = (_arrays.place(array, None) for array in entries)
+        if indptr.shape != (lines + 1,) or indices.ndim != 1 or indptr[0] != 0 or indptr[-1] != len(indices):
+            raise ValueError(
+                f"a pattern has {indptr.shape} pointers and {indices.shape} indices for {lines} lines; "
+                "make patterns by dmc.observe or Observations.from_entries"
+            )
+        if (np.diff(indptr) < 0).any() or not -1 < indices.min(initial=0) <= indices.max(initial=0) < max(others, 1):
+            raise ValueError(
+                f"a pattern has indices outside of {_checks.count(others, 'line')}, or pointers that do not ascend; "
+                "make patterns by dmc.observe or Observations.from_entries"
+            )
+        return entries
+
     def _of_core(self, entries: SparseIndex, others: int) -> Entries:
         # The core wants one dtype for both sides; int64 is that of a matrix with 2³¹ rows or columns.
         wide = self.by_row.indices.dtype != np.int32 or _checks.index_dtype(self.shape[0]) != np.int32
@@ -129,7 +157,7 @@ class Pattern:
 
     def _repeated(self, size: int, counts: Array) -> Array:
         if self.device is None:
-            return np.repeat(np.arange(size, dtype=_checks.index_dtype(size)), counts)
+            return read_only(np.repeat(np.arange(size, dtype=_checks.index_dtype(size)), counts))
         xp = array_namespace(counts)
         dtype = getattr(xp, np.dtype(_checks.index_dtype(size)).name)
         return xp.repeat(xp.arange(size, dtype=dtype, device=self.device), counts)
@@ -176,7 +204,7 @@ class Pattern:
     def column_order(self) -> Array:
         """(observed,) int64 place in row order of each entry in column order."""
         if self.device is None:
-            return self.both_orders(np.arange(self.n_observed)).by_column
+            return read_only(self.both_orders(np.arange(self.n_observed)).by_column)
         return array_namespace(self.cols).argsort(self.cols, stable=True)
 
     def both_orders(self, values: Array) -> BothOrders:
@@ -213,12 +241,28 @@ def _read_only(entries: SparseIndex) -> SparseIndex:
 
 
 def read_only(array: Array) -> Array:
-    """A view of a NumPy array that cannot be written to; torch has none, and a tensor stays as it is."""
-    if not isinstance(array, np.ndarray) or not array.flags.writeable:
+    """The numbers of a NumPy array where nobody can write to them; torch has no such place, and leaves tensors alone.
+
+    A flag can be set back, and the memory behind a view may be somebody else's: they are copied into a bytes object,
+    unless they lie in one already, or in a file that is mapped for reading.
+    """
+    if not isinstance(array, np.ndarray) or _is_immutable(array):
         return array
-    view = array.view()
-    view.flags.writeable = False
-    return view
+    if array.dtype.hasobject or not array.size:
+        array = array.copy()
+        array.flags.writeable = False
+        return array
+    return np.frombuffer(array.tobytes(), array.dtype).reshape(array.shape)
+
+
+def _is_immutable(array: NDArray[Any]) -> bool:
+    """Whether nobody can write to the memory, by whatever view; the core asks the same (csrc/bind.h)."""
+    owner: Any = array
+    while isinstance(owner, np.ndarray):
+        if owner.flags.writeable:
+            return False
+        owner = owner.base
+    return isinstance(owner, bytes) or (isinstance(owner, mmap) and memoryview(owner).readonly)
 
 
 def plain(array: Array, dtype: DTypeLike | None = None) -> NDArray[Any]:

@@ -216,3 +216,20 @@ def test_memory_refuses_only_what_no_machine_has():
         MemoryError, match=r"the matrix would take 1,073,741,824 GiB and this machine has .*; ask for less"
     ):
         _checks.memory(2**60, "the matrix", "ask for less")
+
+
+@pytest.mark.parametrize("value", ["4", " 4 ", "+4", "4.", ".5", "1E-3", "-0", "nan", "-inf", b"4", 4, True, 4.5])
+def test_numbers_are_told_in_any_type(value):
+    assert _checks.is_number(value)
+    assert _checks.as_float([value], "values").tolist() == pytest.approx([float(value)], nan_ok=True)
+
+
+@pytest.mark.parametrize("value", ["1_000", "٣", "１", "4\xa0", "1,5", "0x10", "", "²", b"1_0", 10**400])
+def test_what_only_python_takes_for_a_number_is_none(value):
+    """Digits of other scripts, and underscores between digits: no other program reads them so."""
+    assert not _checks.is_number(value)
+    given = np.empty(2, object)
+    given[:] = [value, 1]
+    for values in ([value], [value, "1"], given):
+        with pytest.raises(TypeError, match=r"values holds .*, which is not a number; convert or drop it first"):
+            _checks.as_float(values, "values")

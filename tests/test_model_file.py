@@ -4,6 +4,11 @@ import json
 import os
 import re
 import resource
+import subprocess
+import sys
+import tracemalloc
+import zlib
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -183,7 +188,7 @@ def test_a_link_stays_one_and_a_device_is_not_replaced(tmp_path):
     assert (tmp_path / "link").is_symlink()
     assert_same(model_file.load(tmp_path / "today" / "model", "Thing"), (ARRAYS, HEADER))
     os.mkfifo(tmp_path / "pipe")
-    with pytest.raises(ValueError, match="pipe is a device or a pipe, which a model would replace; give the path of"):
+    with pytest.raises(ValueError, match="pipe is a device or a pipe, which would be replaced; give the path of"):
         model_file.save(tmp_path / "pipe", "Thing", ARRAYS, HEADER)
 
 
@@ -204,7 +209,7 @@ def test_a_write_that_fails_leaves_the_old_file(small, tmp_path):
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     try:
         resource.setrlimit(resource.RLIMIT_FSIZE, (1024, limits[1]))
-        with pytest.raises(OSError, match="too large"):
+        with pytest.raises(OSError, match="the system allows no file that large"):
             model_file.save(small[0], "Thing", {"a": np.ones(10_000)}, {})
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
@@ -228,7 +233,8 @@ def backed(array) -> bool:
     return array is not None
 
 
-def test_mapped_is_the_same(tmp_path):
+def test_mapped_is_the_same(tmp_path, monkeypatch):
+    monkeypatch.setattr(model_file, "SMALL", 0)
     model_file.save(tmp_path / "model", "Thing", ARRAYS, HEADER)
     found = model_file.load(tmp_path / "model", "Thing", mmap=True)
     assert_same(found, (ARRAYS, HEADER))
@@ -239,7 +245,8 @@ def test_mapped_is_the_same(tmp_path):
                 array[...] = 0
 
 
-def test_mapped_replaced_meanwhile(small):
+def test_mapped_replaced_meanwhile(small, monkeypatch):
+    monkeypatch.setattr(model_file, "SMALL", 0)
     """The file that was mapped stays what it was, though another has its name by now."""
     (arrays, _) = model_file.load(small[0], "Thing", mmap=True)
     model_file.save(small[0], "Thing", {"U": np.full((3, 2), -1, np.float32)}, {})
@@ -265,28 +272,173 @@ def test_nothing_at_all(mmap, tmp_path):
     assert (arrays["a"].shape, header) == ((0, 2), {"b": 1})
 
 
-@pytest.mark.parametrize("version", [1, 2])
-def test_older_versions_are_read(version, tmp_path, monkeypatch):
-    monkeypatch.setattr(model_file, "VERSION", version)
+def saved_by_version_4(path, arrays, metadata) -> None:
+    """As dmc wrote files before they had a digest of every byte."""
+    crc = 0
+    for key in ("format", "version", "kind", "header"):
+        crc = zlib.crc32(metadata[key].encode(), crc)
+    for name in sorted(arrays):
+        crc = zlib.crc32(f"{name} {arrays[name].dtype} {arrays[name].shape}".encode(), crc)
+        crc = zlib.crc32(arrays[name].tobytes(), crc)
+    save_file(arrays, path, metadata | {"checksum": str(crc)})
+
+
+@pytest.mark.parametrize("version", [3, 4])
+def test_older_versions_are_read_and_checked(version, tmp_path):
+    arrays = {"b": np.arange(3.0), "a": np.array([True, False])}
+    metadata = {"format": "dmc", "version": str(version), "kind": "Thing", "header": json.dumps(HEADER)}
+    saved_by_version_4(tmp_path / "old", arrays, metadata)
+    assert_same(model_file.load(tmp_path / "old", "Thing"), (arrays, HEADER))
+    raw = bytearray((tmp_path / "old").read_bytes())
+    raw[-1] ^= 1
+    (tmp_path / "old").write_bytes(raw)
+    with pytest.raises(ValueError, match="do not match their checksum"):
+        model_file.load(tmp_path / "old", "Thing")
+
+
+def test_files_of_before_the_first_release_are_refused(tmp_path):
+    metadata = {"format": "dmc", "version": "2", "kind": "Thing", "header": "{}"}
+    saved_by_version_4(tmp_path / "old", {"a": np.zeros(1)}, metadata)
+    with pytest.raises(ValueError, match=r"has format version 2, of a dmc before its first release, .*; fit the model"):
+        model_file.load(tmp_path / "old", "Thing")
+
+
+# --- one model, one file
+
+
+def test_the_same_bytes_in_every_process(tmp_path):
+    """In any order of the arrays, and whatever this process hashes."""
     model_file.save(tmp_path / "model", "Thing", ARRAYS, HEADER)
-    monkeypatch.undo()
-    assert_same(model_file.load(tmp_path / "model", "Thing"), (ARRAYS, HEADER))
+    model_file.save(tmp_path / "again", "Thing", dict(reversed(ARRAYS.items())), HEADER)
+    code = (
+        "import sys, json, numpy as np; sys.path.insert(0, sys.argv[2]); from test_model_file import ARRAYS, HEADER;"
+        "from dmc import model_file; model_file.save(sys.argv[1], 'Thing', ARRAYS, HEADER)"
+    )
+    subprocess.run([sys.executable, "-c", code, tmp_path / "other", Path(__file__).parent], check=True)
+    assert len({(tmp_path / name).read_bytes() for name in ("model", "again", "other")}) == 1
 
 
-def test_a_mapped_file_is_one_file(tmp_path, monkeypatch):
+def test_numbers_are_aligned(tmp_path):
+    model_file.save(tmp_path / "model", "Thing", ARRAYS, HEADER)
+    raw = (tmp_path / "model").read_bytes()
+    length = int.from_bytes(raw[:8], "little")
+    assert (8 + length) % 64 == 0
+    told = json.loads(raw[8 : 8 + length])
+    sizes = {"BOOL": 1, "U8": 1, "I32": 4, "F32": 4, "I64": 8, "F64": 8}
+    assert all(of["data_offsets"][0] % sizes[of["dtype"]] == 0 for name, of in told.items() if name != "__metadata__")
+
+
+# --- digest, features, and what is no file
+
+
+def test_small_files_are_copied_and_checked_though_they_are_to_be_mapped(small):
+    arrays, _ = model_file.load(small[0], "Thing", mmap=True)
+    os.truncate(small[0], 10)  # of a map this would end the process
+    np.testing.assert_array_equal(arrays["U"], small[1][0]["U"])
+
+
+def test_a_mapped_file_is_checked_when_that_is_asked_for(small, monkeypatch):
+    monkeypatch.setattr(model_file, "SMALL", 0)
+    raw = bytearray(small[0].read_bytes())
+    raw[-1] ^= 1
+    small[0].write_bytes(raw)
+    model_file.load(small[0], "Thing", mmap=True)
+    with pytest.raises(ValueError, match="do not match their checksum; save the model again"):
+        model_file.load(small[0], "Thing", mmap=True, verify=True)
+
+
+def test_what_a_file_requires(tmp_path, monkeypatch):
+    model_file.save(tmp_path / "model", "Thing", {"a": np.zeros(1)}, {}, requires=["sparse factors", "signatures"])
+    with pytest.raises(
+        ValueError, match="requires 'sparse factors', 'signatures', which this dmc does not know of; inst"
+    ):
+        model_file.load(tmp_path / "model", "Thing")
+    monkeypatch.setattr(model_file, "FEATURES", frozenset({"sparse factors", "signatures"}))
+    assert model_file.load(tmp_path / "model", "Thing")[1] == {}
+
+
+def test_what_is_no_file_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path / "pipe", "/dev/null"):
+        with pytest.raises(ValueError, match="is not a model file, but a device or a pipe; give the path of a file"):
+            model_file.load(path, "Thing")
+
+
+def test_a_file_that_is_cut_short_while_it_is_read(tmp_path, monkeypatch):
+    path, read_head = tmp_path / "model", model_file._container.read_head
+    model_file.save(path, "Thing", {"a": np.zeros(100_000)}, {})
+
+    def cut(file, size):
+        head = read_head(file, size)
+        os.truncate(path, size - 1)
+        return head
+
+    monkeypatch.setattr(model_file._container, "read_head", cut)
+    with pytest.raises(ValueError, match="was cut short while it was read"):
+        model_file.load(path, "Thing")
+
+
+def test_no_room(small, monkeypatch):
+    def none(*_):
+        raise MemoryError
+
+    monkeypatch.setattr(model_file.np, "empty", none)
+    with pytest.raises(
+        MemoryError, match="small takes 0 MiB and there is no room for it; free memory, or load it with mm"
+    ):
+        model_file.load(small[0], "Thing")
+
+
+# --- text
+
+
+def with_pieces(path, pieces) -> None:
+    """A file whose text is of these bytes."""
+    text = np.frombuffer(b"".join(pieces), np.uint8)
+    ends = np.cumsum([len(piece) for piece in pieces], dtype=np.int64)
+    model_file.save(path, "Thing", {"a.text": text, "a.ends": ends}, {})
+
+
+def test_a_long_piece_gives_the_others_no_room(tmp_path):
+    with_pieces(tmp_path / "model", [b"x" * 10**6, *(b"u%d" % i for i in range(300))])
+    tracemalloc.start()
+    (found,) = model_file.load(tmp_path / "model", "Thing")[0].values()
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 10 * 10**6
+    assert found[[0, 300]].tolist() == ["x" * 10**6, "u299"]
+    model_file.save(tmp_path / "again", "Thing", {"a": found}, {})
+    assert (tmp_path / "again").read_bytes() == (tmp_path / "model").read_bytes()
+
+
+def test_pieces_that_end_with_nul_are_refused(tmp_path):
+    with_pieces(tmp_path / "model", [b"a", b"a\0"])
+    with pytest.raises(ValueError, match="a piece of the text 'a' ends with a NUL character; save the model again"):
+        model_file.load(tmp_path / "model", "Thing")
+
+
+@pytest.mark.parametrize("ends", [[1, 3], [2, 1, 2], [-1, 2], [3], [], [2**62, 2]])
+def test_pieces_that_do_not_follow_each_other(ends, tmp_path):
+    arrays = {"a.text": np.frombuffer(b"xy", np.uint8), "a.ends": np.array(ends, np.int64)}
+    model_file.save(tmp_path / "model", "Thing", arrays, {})
+    with pytest.raises(ValueError, match="the pieces of the text 'a' do not follow each other; save the model again"):
+        model_file.load(tmp_path / "model", "Thing")
+
+
+@pytest.mark.parametrize("mmap", [False, True])
+def test_a_file_is_opened_once(mmap, tmp_path, monkeypatch):
     """Another one that takes its place while it is opened is read whole, or not at all."""
-    import safetensors
-
+    monkeypatch.setattr(model_file, "SMALL", 0)
     path, newer = tmp_path / "model", tmp_path / "newer"
     for file, value in ((path, 1.0), (newer, 2.0)):
         model_file.save(file, "Test", {"x": np.full(5, value)}, {"value": value, "long": "x" * int(100 * value)})
-    opened = safetensors.safe_open
+    opened = os.open
 
     def replaced_meanwhile(*args, **kwargs):
-        file = opened(*args, **kwargs)
+        number = opened(*args, **kwargs)
         os.replace(newer, path)
-        return file
+        return number
 
-    monkeypatch.setattr(safetensors, "safe_open", replaced_meanwhile)
-    arrays, header = model_file.load(path, "Test", mmap=True)
+    monkeypatch.setattr(model_file.os, "open", replaced_meanwhile)
+    arrays, header = model_file.load(path, "Test", mmap=mmap)
     assert arrays["x"].tolist() == [header["value"]] * 5

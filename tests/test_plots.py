@@ -136,6 +136,23 @@ def test_the_suffix_says_the_format(tmp_path):
         assert (tmp_path / f"figure.{suffix}").read_bytes().startswith(magic)
 
 
+@pytest.mark.parametrize("suffix", ["png", "pdf", "svg", "PNG"])
+def test_a_figure_is_the_same_whenever_it_is_drawn(suffix, tmp_path, monkeypatch):
+    line = plots.Line([0, 1, 2], [1, 2, 3], "line", spread=([0, 1, 2], [2, 3, 4]))
+    drawn = []
+    for day in ("0", "86400"):
+        monkeypatch.setenv("SOURCE_DATE_EPOCH", day)  # by which matplotlib would date it
+        plots.panels([plots.Panel("title", "x", "y", [line])], tmp_path / f"figure.{suffix}")
+        drawn.append((tmp_path / f"figure.{suffix}").read_bytes())
+    assert drawn[0] == drawn[1]
+    assert [path.name for path in tmp_path.iterdir()] == [f"figure.{suffix}"]
+
+
+def test_a_name_without_a_suffix_gets_one(tmp_path):
+    plots.panels([plots.Panel("title", "x", "y", [plots.Line([0, 1], [0, 1])])], tmp_path / "figure")
+    assert images.imread(tmp_path / "figure.png").ndim == 3
+
+
 def test_no_global_state_of_matplotlib_is_touched(tmp_path):
     """pyplot would choose a window system for the host program and keep the figure alive."""
     code = (

@@ -7,13 +7,15 @@ import resource
 import shutil
 import stat
 import sys
+import tempfile
 import threading
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from dmc import _whole_file
-from dmc._whole_file import remove_leftovers, whole_file
+from dmc._whole_file import refuse_unwritable, remove_leftovers, whole_file
 
 
 def put(path, contents=b"new") -> None:
@@ -105,6 +107,22 @@ def test_what_is_no_regular_file_is_refused(path, kind, told, here):
     assert Path("file").read_text() == "kept"
 
 
+def test_a_pipe_behind_a_descriptor_is_refused():
+    """As /dev/stdout is, in front of a |."""
+    ends = os.pipe()
+    try:
+        with (
+            pytest.raises(
+                ValueError, match=r"^/dev/fd/\d+ is a device or a pipe, which would be replaced; give the path"
+            ),
+            whole_file(f"/dev/fd/{ends[1]}"),
+        ):
+            pytest.fail("the block began")
+    finally:
+        for end in ends:
+            os.close(end)
+
+
 # --- what stays as it was
 
 
@@ -116,6 +134,73 @@ def test_the_mode_stays(mode, here):
     assert stat.S_IMODE(os.stat("m").st_mode) == mode
     assert Path("m").read_bytes() == b"newer"
     assert names(here) == ["m"]
+
+
+def test_whose_a_file_is_stays_as_far_as_the_system_lets_us(here, monkeypatch):
+    """A group that cannot be kept is not replaced by another that may read."""
+    asked = []
+    allowed = {"owner": True, "group": True}
+
+    def fchown(_, owner, group):
+        asked.append((owner, group))
+        if not (allowed["owner"] if owner >= 0 else allowed["group"]):
+            raise PermissionError
+
+    monkeypatch.setattr(os, "fchown", fchown)
+    put("m")
+    old = SimpleNamespace(st_mode=0o104664, st_uid=os.getuid() + 1, st_gid=7)
+    with open("m") as file:
+        for name, mode in ((None, 0o4664), ("owner", 0o664), ("group", 0o644)):
+            allowed |= {name: False} if name else {}
+            _whole_file._keep_access(file.fileno(), "m", old)
+            assert stat.S_IMODE(os.stat("m").st_mode) == mode
+    assert asked == [(old.st_uid, 7)] * 2 + [(-1, 7), (old.st_uid, 7), (-1, 7)]
+
+
+def as_nobody(work) -> str:
+    """What it raises in a process of one who has no rights."""
+    reads, writes = os.pipe()
+    if (child := os.fork()) == 0:
+        try:
+            os.setgroups([])
+            os.setgid(65_534)
+            os.setuid(65_534)
+            work()
+        except BaseException as error:
+            os.write(writes, f"{type(error).__name__}: {error}".encode())
+        finally:
+            os._exit(0)
+    os.close(writes)
+    os.waitpid(child, 0)
+    with open(reads) as told:
+        return told.read()
+
+
+@pytest.mark.skipif(os.name == "nt" or os.geteuid() != 0, reason="only the superuser may become somebody else")
+@pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
+def test_one_without_rights():
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        path = folder / "m"
+        path.write_bytes(b"old")
+        path.chmod(0o640)
+        told = (
+            f"PermissionError: the folder {folder} cannot be written to (permission denied), which saving {path} needs"
+        )
+        assert as_nobody(lambda: put(path)) == f"{told}; give another path"
+        assert as_nobody(lambda: refuse_unwritable(path)) == f"{told}; give another path"
+        folder.chmod(0o333)  # to be written into, and not to be read
+        assert as_nobody(lambda: put(path)) == ""
+        assert names(folder) == ["m"]
+        assert path.read_bytes() == b"new"
+        found = path.stat()
+        assert (found.st_uid, stat.S_IMODE(found.st_mode)) == (65_534, 0o600)
+        assert as_nobody(lambda: put(path, b"newer")) == ""
+        path.chmod(0)
+        put(path, b"newest")  # the superuser's, and still the other's
+        found = path.stat()
+        assert (found.st_uid, stat.S_IMODE(found.st_mode), path.read_bytes()) == (65_534, 0, b"newest")
 
 
 @pytest.mark.parametrize("mask", [0o022, 0o077, 0o002])

@@ -32,6 +32,13 @@ UserFeatures = Annotated[
 ItemFeatures = Annotated[
     Path | None, typer.Option("--item-features", help="Table with the column of items, and what is known of each.")
 ]
+CheckpointFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--checkpoint",
+        help="A file that a long fit is kept in: killed, or ended by Ctrl-C, the same command goes on from it.",
+    ),
+]
 Threads = Annotated[int | None, typer.Option(min=1, help="Threads to use; all cores if left out.")]
 Model = Annotated[Path, typer.Argument(help="A model that `dmc fit -o` saved.")]
 Titles = Annotated[
@@ -70,3 +77,19 @@ def refuse_stdin_twice(*paths: Path | str | None) -> None:
 def given(**options: Any) -> dict[str, Any]:
     """The options that were given; for the others the library has its own defaults."""
     return {name: value for name, value in options.items() if value is not None}
+
+
+def keeping(checkpoint: Path | None) -> list[Any]:
+    """The callbacks of a fit that is kept in a file, and says so when it goes on from there."""
+    if checkpoint is None:
+        return []
+    from dmc.solver.checkpoint import Checkpoint
+
+    kept, told = Checkpoint(checkpoint), list[bool]()
+
+    def tell(info: Any) -> None:
+        if kept.resumed and not told:
+            told.append(True)
+            typer.echo(f"dmc: the fit goes on from {checkpoint}", err=True)
+
+    return [kept, tell]

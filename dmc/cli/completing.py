@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 import dmc
-from dmc.cli.arguments import Rank, TableOutput, Threads, given
+from dmc.cli.arguments import CheckpointFile, Rank, TableOutput, Threads, given, keeping
 from dmc.cli.interrupts import told_of_interrupts
 from dmc.cli.output import Json, interactive, show
 from dmc.cli.wording import WrongUse
@@ -46,6 +46,7 @@ def complete(
         Path | None, typer.Option("--std", help="File for the standard deviations of the cells that are filled.")
     ] = None,
     threads: Threads = None,
+    checkpoint: CheckpointFile = None,
     as_json: Json = False,
 ) -> None:
     """Fill in the missing cells of a table of numbers; what was observed, and labels, stay as they are."""
@@ -75,6 +76,7 @@ def complete(
         loss="robust" if robust else "squared",
         n_threads=threads,
         verbose=interactive(),
+        callbacks=keeping(checkpoint),
         **given(missing_values=missing_values, **bounds),
     )
     with names_of(gapped), told_of_interrupts():

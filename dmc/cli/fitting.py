@@ -11,6 +11,7 @@ import typer
 
 import dmc
 from dmc.cli.arguments import (
+    CheckpointFile,
     Duplicates,
     Feedback,
     ItemColumn,
@@ -25,6 +26,7 @@ from dmc.cli.arguments import (
     WeightColumn,
     features,
     given,
+    keeping,
     opened,
     refuse_stdin_twice,
     source,
@@ -65,6 +67,7 @@ def fit(
     intervals: Intervals = False,
     threads: Threads = None,
     device: Device = None,
+    checkpoint: CheckpointFile = None,
     without_ratings: Annotated[
         bool,
         typer.Option("--without-ratings", help="Save no ratings: the model serves, and cannot be updated."),
@@ -92,6 +95,7 @@ def fit(
             n_threads=threads,
             device=device,
             verbose=interactive(),
+            callbacks=keeping(checkpoint),
         )
     described = {"user_features": features(user_features, user), "item_features": features(item_features, item)}
     more = given(weight=weight, time=time, **described)

@@ -19,6 +19,7 @@ from dmc.cli.wording import STDIN
 from dmc.cli.writers import PARQUET
 from dmc.recommend.tables import text_source
 from dmc.recommend.tables.delimited import RowReader
+from dmc.recommend.tables.foreign import shown
 
 MISSING = frozenset(("", "na", "n/a", "#n/a", "nan", "null", "none", "?"))  # in small letters
 DELIMITERS = ("\t", ",", ";", "|")
@@ -140,10 +141,10 @@ def read(path: Path, labels: Collection[str] = ()) -> GappedTable:
         columns, lines = _of_text(path)
     strange = next((name for name in labels if name not in columns), None)
     if strange is not None:
-        raise ValueError(f"{_called(path)} has no column {strange!r}, only {', '.join(map(repr, columns))}")
+        raise ValueError(f"{_called(path)} has no column {strange!r}, only {text_source.listed(columns)}")
     numbers = {}
     for name, values in columns.items():
-        found = None if name in labels or not name else _numbers(name, values, lines)
+        found = None if name in labels or not name else _numbers(name, values, lines, _called(path))
         if found is not None:
             numbers[name] = found
     if not numbers:
@@ -193,7 +194,7 @@ def _of_text(path: Path) -> tuple[dict[str, NDArray[Any]], NDArray[np.int64]]:
     names = [name.strip() for name in rows.pop(0)]
     if len(set(names)) < len(names):
         twice = next(name for name in names if names.count(name) > 1)
-        raise ValueError(f"{origin} has {names.count(twice)} columns named {twice!r}; rename all but one")
+        raise ValueError(f"{origin} has {names.count(twice)} columns named {shown(twice)}; rename all but one")
     columns = [np.fromiter(cells, object, len(rows)) for cells in zip(*rows, strict=True)]
     return dict(zip(names, columns, strict=True)), np.asarray(numbers[1:])
 
@@ -202,7 +203,9 @@ def _source(path: Path) -> Any:
     return getattr(sys.stdin, "buffer", sys.stdin) if str(path) == STDIN else path
 
 
-def _numbers(name: str, values: NDArray[Any], lines: NDArray[np.int64] | None) -> NDArray[np.float64] | None:
+def _numbers(
+    name: str, values: NDArray[Any], lines: NDArray[np.int64] | None, origin: str
+) -> NDArray[np.float64] | None:
     """(rows,) the numbers of a column, NaN where one is missing; None if it holds none but labels."""
     if lines is None:
         return values.astype(np.float64) if values.dtype.kind in "iuf" else None
@@ -218,12 +221,10 @@ def _numbers(name: str, values: NDArray[Any], lines: NDArray[np.int64] | None) -
                 strange = i
     if strange < 0:
         return found
-    cell = cells[strange]
+    called = shown(name)
+    told = f"column {called} holds {shown(cells[strange])} in line {lines[strange]} of {origin}"
     if not np.isnan(found).all():
-        raise ValueError(
-            f"column {name!r} holds {cell!r} in line {lines[strange]}, which is not a number; mend it, or say "
-            f"--label {name!r} to keep the column as it is"
-        )
-    if DECIMAL_COMMA.fullmatch(cell):
-        raise ValueError(f"column {name!r} holds {cell!r} in line {lines[strange]}; write numbers with a decimal point")
+        raise ValueError(f"{told}, which is not a number; mend it, or say --label {called} to keep the column as it is")
+    if DECIMAL_COMMA.fullmatch(cells[strange]):
+        raise ValueError(f"{told}; write numbers with a decimal point")
     return None

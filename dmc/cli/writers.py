@@ -7,6 +7,7 @@ import importlib.util
 import io
 import json
 import math
+import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
@@ -72,9 +73,9 @@ def table_writer(output: Path | None, in_json: bool, name: str, **more: object) 
 
 def written_through(output: Path) -> bool:
     """Whether rows go to a place at once: to a pipe or a device, which no file may replace."""
-    if output.is_relative_to("/dev"):  # /dev/stdout may be a file, to which others go on writing
-        return True
-    return output.exists() and not (output.is_file() or output.is_dir())
+    if output.is_relative_to("/dev") and not output.is_relative_to("/dev/shm"):
+        return True  # /dev/stdout may be a file, to which others go on writing
+    return os.path.exists(output) and not (output.is_file() or output.is_dir())
 
 
 @contextmanager

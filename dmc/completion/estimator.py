@@ -20,6 +20,7 @@ from dmc.completion import imputation, storage, tuning
 from dmc.completion.findings import Findings, of_ending
 from dmc.completion.fit import fit_repeated
 from dmc.completion.model import in_units
+from dmc.completion.one_fit import of_one_fit
 from dmc.completion.phases import Phases, identity
 from dmc.completion.queries import CompletionQueries
 from dmc.completion.results import Selected, Settings, filled, rms, rms_of_columns
@@ -28,6 +29,7 @@ from dmc.completion.tables import Bounds, Labels, read, repetitions, weighted
 from dmc.identifiability import Identifiability
 from dmc.inputs import GappedArray, aligned
 from dmc.observations import Observations
+from dmc.pattern import read_only
 from dmc.solver.callbacks import Progress
 from dmc.solver.kept_phases import KeptPhases
 from dmc.solver.loop import Callback, Run
@@ -174,7 +176,9 @@ class MatrixCompletion(CompletionQueries):
     ) -> MatrixCompletion:
         """Fit to the observed entries of a matrix.
 
-        Ctrl-C ends the fit with what was reached, and a warning.
+        Ctrl-C ends the fit with what was reached, and a warning; a second one, or one before or behind the search,
+        raises KeyboardInterrupt and leaves the estimator as it was. With a `dmc.callbacks.Checkpoint` among the
+        callbacks the fit goes on where an earlier process left it.
 
         Parameters
         ----------
@@ -244,7 +248,7 @@ class MatrixCompletion(CompletionQueries):
         # Rows that do not count are still rows; entries that do not are none.
         rows_count = sample_weight is None or weights is not None or outliers.any()
         self._keep(selected, fitted, None if rows_count else np.asarray(sample_weight) == 0)
-        self.factors_ = in_units(self._model.factors, self._unit).to(home)
+        self.factors_ = in_units(self._model.factors, self._unit).to(home).map(read_only)
         self.outliers_ = np.column_stack([array[outliers] for array in (host.rows, host.cols)]).astype(np.int64)
         self.n_iter_, self.history_ = run.n_steps, phases.history
         complete = self.identifiability_.whole or not fitted.values.any()
@@ -302,6 +306,7 @@ class MatrixCompletion(CompletionQueries):
         """`fit`, then `transform` of the same matrix."""
         return self.fit(X, mask=mask, sample_weight=sample_weight, weights=weights).transform(X, mask=mask)
 
+    @of_one_fit
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the fitted model to a file (safetensors, no pickle); it appears whole or not at all.
 

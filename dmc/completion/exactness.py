@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
-from functools import cached_property
 
 import numpy as np
 from array_api_compat import array_namespace
 from numpy.typing import NDArray
 
 from dmc import _arrays
+from dmc._locks import cached_property
 from dmc.completion import tuning
 from dmc.completion.results import rms
 from dmc.factors import Array, Factors
@@ -140,7 +140,7 @@ class Exactness:
             return False
         host = model.to(None)
         s = Factors(host.U[rows], (), host.V[cols]).singular_values()
-        missed = max(rms(self.left(model).values) / self.size, float(np.finfo(s.dtype).eps))
+        missed = max(rms(self.left(model).values) / (self.size or 1.0), float(np.finfo(s.dtype).eps))
         return bool(s[-1] > tuning.RANK_SEARCH.direction_rounding * missed * s[0])
 
     def apart(self, model: Factors) -> bool:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from dmc._locks import cached_property
 from dmc.completion.scaling import Scaling
 from dmc.factors import Array, Factors
 from dmc.observations import Observations

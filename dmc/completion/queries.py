@@ -15,6 +15,7 @@ from dmc import _arrays, _checks
 from dmc._warn import warn
 from dmc.completion import imputation
 from dmc.completion.model import Model, in_units
+from dmc.completion.one_fit import of_one_fit
 from dmc.completion.tables import Bounds, Labels, read
 from dmc.factors import Factors
 from dmc.identifiability import Identifiability
@@ -45,6 +46,7 @@ class CompletionQueries(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         warn("solvability_ is now called identifiability_", DeprecationWarning)
         return self.identifiability_
 
+    @of_one_fit
     def predict(self, rows: Any, cols: ArrayLike | None = None, *, return_std: bool = False) -> Any:
         """Predicted values at pairs; or, of a matrix alone, at each of its positions.
 
@@ -112,6 +114,7 @@ class CompletionQueries(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
             )
         return deviations
 
+    @of_one_fit
     def sample(self, n: int = 5, random_state: int | np.random.Generator | None = 0) -> list[Any]:
         """Completed tables drawn at random, for multiple imputation.
 
@@ -147,6 +150,7 @@ class CompletionQueries(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
             tables.append(self._labels.around(_arrays.place(drawn, self.factors_.device)))
         return tables
 
+    @of_one_fit
     def complete(self, unknown: float | None = None) -> Any:
         """The fitted matrix X̂ at every position, observed ones included.
 
@@ -173,6 +177,7 @@ class CompletionQueries(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
             completed[_arrays.place(guessed, self.factors_.device)] = unknown
         return self._labels.around(completed)
 
+    @of_one_fit
     def transform(self, X: Any, *, mask: Any = None) -> Any:
         """Impute: the observed entries as they are, the missing ones predicted.
 
@@ -196,6 +201,7 @@ class CompletionQueries(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         completed = imputation.with_observed(self._bounds.clipped(predicted), rows)
         return Labels.of(X).around(_arrays.place(completed, rows.device))
 
+    @of_one_fit
     def score(self, X: Any, y: None = None, *, mask: Any = None) -> float:
         """How well missing entries are imputed: minus the root mean squared error on held-out ones; higher is better.
 

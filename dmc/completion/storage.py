@@ -17,6 +17,7 @@ from dmc._contents import (
     columns_of_rows,
     covariance,
     finite,
+    flag,
     flags,
     least,
     list_of,
@@ -30,6 +31,7 @@ from dmc._contents import (
     record,
     text,
     whole,
+    within,
 )
 from dmc.completion.model import Model, in_units
 from dmc.completion.scaling import Scaling
@@ -37,7 +39,7 @@ from dmc.completion.tables import Bounds, Labels
 from dmc.factors import Factors
 from dmc.identifiability import Identifiability
 from dmc.observations import Observations
-from dmc.pattern import Pattern, SparseIndex
+from dmc.pattern import Pattern, SparseIndex, read_only
 from dmc.solver.solution import Status
 
 KIND = "MatrixCompletion"
@@ -49,12 +51,16 @@ NUMBERS = ("rank_", "scale_", "n_iter_", "history_", "held_out_rmse_", "residual
 
 
 LARGEST = float(np.finfo(np.float64).max)
-LABEL = any_of(text, whole(-_contents.MOST), real(-LARGEST, LARGEST))
+HUGE = 1e100  # of factors, whose unit is taken out of them: squares of squares are finite
+LABEL = any_of(text, flag, whole(-(1 << 64), 1 << 64), real(-LARGEST, LARGEST))
+NUMBER = or_none(real(-math.inf, math.inf, nan=True))
 HEADER = record(
     {
         "written_by": text,
         "settings": record(
             dict.fromkeys(SETTINGS, measured)
+            | dict.fromkeys(("min_value", "max_value"), any_of(list_of(NUMBER), NUMBER))
+            | {"missing_values": NUMBER, "rank": or_none(whole(1)), "depth": whole()}
             | {"n_threads": or_none(whole(1)), "random_state": or_none(whole(0, 10**1000))}
         ),
         "numbers": record(
@@ -137,6 +143,7 @@ def read(kind: Any, path: str | os.PathLike[str]) -> Any:
     with model_file.believed(path):
         HEADER("header", header)
         _check_labels(header, _contents.check_arrays(arrays, _table(header["numbers"]["scale_"])))
+        _check_unit(header["unit"], arrays)
     completion = kind(**header["settings"])
     shape = len(arrays["U"]), len(arrays["V"])
     factors = Factors(arrays["U"], (), arrays["V"], arrays.get("row_bias"), arrays.get("column_bias"))
@@ -146,7 +153,7 @@ def read(kind: Any, path: str | os.PathLike[str]) -> Any:
     prior = arrays["noise"], arrays["mean"], arrays["covariance"]
     completion._model = Model(factors, scaling, *prior, pattern, arrays.get("weights"), header["calibration"])
     completion._unit, completion._spreads = header["unit"], arrays["spreads"]
-    completion.factors_ = in_units(factors, completion._unit)
+    completion.factors_ = in_units(factors, completion._unit).map(read_only)
     lines = SparseIndex(arrays["seen.pointers"], arrays["seen.indices"])
     completion._observations = Observations.from_lines(lines, arrays["seen.values"], shape)
     completion._bounds = Bounds(arrays["low"], arrays["high"])
@@ -166,8 +173,8 @@ def _table(side: str) -> dict[str, Array]:
     floats, lines = "f4 f8", "rows" if side == "rows" else "columns"
     coordinates = "width+1" if side == "rows" else "width"
     table = {
-        "U": Array(floats, ("rows", "width"), (finite,)),
-        "V": Array(floats, ("columns", "width"), (finite, products_with("U"))),
+        "U": Array(floats, ("rows", "width"), (within(HUGE),)),
+        "V": Array(floats, ("columns", "width"), (within(HUGE), products_with("U"))),
         "row_bias": Array(floats, ("rows",), (finite,), optional=side != "rows"),
         "column_bias": Array(floats, ("columns",), (finite,), optional=side != "columns"),
         "mean": Array("f8", (coordinates,), (finite,)),
@@ -183,8 +190,8 @@ def _table(side: str) -> dict[str, Array]:
         "seen.pointers": Array("i8", ("rows+1",), (pointers("seen"),)),
         "seen.indices": Array("i4 i8", ("seen",), (columns_of_rows("seen.pointers", "columns"),)),
         "seen.values": Array(floats, ("seen",), (finite,)),
-        "low": Array("f8", ("columns",), (_no_nan,)),
-        "high": Array("f8", ("columns",), (_no_nan, _above_low)),
+        "low": Array("f8", ("columns",)),
+        "high": Array("f8", ("columns",), (_bounds,)),
         "column_errors": Array("f8", ("columns",)),
         "outliers": Array("i8", ("outliers", 2), (_inside,)),
         "row_blocks": Array("i8", ("rows",), (_blocks,)),
@@ -193,12 +200,10 @@ def _table(side: str) -> dict[str, Array]:
     return table
 
 
-def _no_nan(array: Any, arrays: Any, sizes: Sizes) -> str | None:
-    return "holds NaN" if np.isnan(array).any() else None
-
-
-def _above_low(array: Any, arrays: Any, sizes: Sizes) -> str | None:
-    return None if (array >= arrays["low"]).all() else "lies below 'low'"
+def _bounds(array: Any, arrays: Any, sizes: Sizes) -> str | None:
+    low = arrays["low"]
+    good = bool(((array >= low) & (array > -math.inf) & (low < math.inf)).all())
+    return None if good else "and 'low' are no bounds"
 
 
 def _inside(array: Any, arrays: Any, sizes: Sizes) -> str | None:
@@ -208,6 +213,14 @@ def _inside(array: Any, arrays: Any, sizes: Sizes) -> str | None:
 def _blocks(array: Any, arrays: Any, sizes: Sizes) -> str | None:
     lines = {"lines": sizes["rows"] + sizes["columns"]}
     return below("lines", -1)(array, arrays, lines)
+
+
+def _check_unit(unit: float, arrays: Any) -> None:
+    """That what is predicted is finite in the data's units, too."""
+    size = _contents.longest(arrays["U"]) * _contents.longest(arrays["V"])
+    size += sum(float(abs(arrays[name]).max(initial=0)) for name in ("row_bias", "column_bias") if name in arrays)
+    if not math.isfinite(size * unit):
+        raise ValueError(f"its unit is {unit:g}, in which predictions are not finite")
 
 
 def _check_labels(header: Any, sizes: Sizes) -> None:

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import json
+import re
 import secrets
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from dmc._group import Group
+from dmc._whole_file import DAY
 from dmc.distributed.group import LostProcess
+
+MARK = re.compile(r"mark-[0-9a-f]{16}")
 
 
 class ElsewhereError(Exception):
@@ -101,6 +106,18 @@ def everyone(group: Group, told: Any) -> list[Any]:
     return [json.loads(one.tobytes()) for one in said]
 
 
+def is_mark(path: Path) -> bool:
+    """Whether it is what `refuse_unseen` puts into a folder, and leaves there if it is killed."""
+    return MARK.fullmatch(path.name) is not None
+
+
+def _remove_old_marks(folder: Path) -> None:
+    for path in filter(is_mark, folder.iterdir()):
+        with suppress(OSError):
+            if time.time() - path.stat().st_mtime > DAY:
+                path.unlink()
+
+
 def refuse_unseen(folder: Path, what: str, group: Group) -> None:
     """Raise in all processes if one of them does not see the folder of the first one, which is there.
 
@@ -115,6 +132,7 @@ def refuse_unseen(folder: Path, what: str, group: Group) -> None:
     mark = folder / f"mark-{token}"
     with agreed(group):
         if group.rank == 0:
+            _remove_old_marks(folder)
             mark.touch()
     unseen = group.size - int(group.sum(np.array([float(mark.exists())]))[0])
     with agreed(group):

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from dmc import _checks, _extensions, kernels
 from dmc._group import ALONE, Group
-from dmc._keeper import NOTHING_KEPT, Keeper
+from dmc._keeper import NOTHING_KEPT, Keeper, refuse_keeping
 from dmc._warn import warn
 from dmc.distributed import shards
 from dmc.distributed.agreement import agreed, everyone
@@ -93,6 +93,7 @@ class Recommender:
         callbacks: Sequence[Callback] = (),
     ) -> None:
         seed = _checks.integer(random_state, "random_state", 0)
+        refuse_keeping(callbacks, "a fit of several processes", "give its folder to fit, as checkpoint=…")
         self._settings = RecommenderSettings(
             rank, feedback, model, depth, l2, validation_fraction, random_state=seed, n_threads=n_threads,
             device=device, verbose=verbose, callbacks=callbacks

@@ -16,6 +16,7 @@ from dmc.distributed.arrow import NOTHING, NUMBERS, REAL, TEXT, WHOLE, decoded, 
 from dmc.distributed.ids import Distinct, Ids, read_ids
 from dmc.recommend.fitting import RATING, Columns
 from dmc.recommend.tables.table import Table, refuse_rounding
+from dmc.recommend.tables.text_source import listed
 
 PLACE = b"dmc"  # in a schema's metadata: the file of the rows, and the number of the first in it
 
@@ -104,7 +105,7 @@ class Intake:
         count = batch.schema.names.count(name)
         if count != 1:
             has = f"{count} columns" if count else "no column"
-            names = ", ".join(map(repr, batch.schema.names))
+            names = listed(batch.schema.names)
             raise ValueError(
                 f"a batch {place} has {has} {name!r} (its columns are {names}); say which is meant, as in "
                 "user='userId', or rename it"

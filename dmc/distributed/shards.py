@@ -15,7 +15,7 @@ import numpy as np
 from dmc._group import N_PARTS, Group
 from dmc._whole_file import TEMPORARY, in_a_sentence, reason, remove_leftovers, whole_file
 from dmc.distributed import hashing
-from dmc.distributed.agreement import agreed, refuse_unseen
+from dmc.distributed.agreement import agreed, is_mark, refuse_unseen
 from dmc.recommend import shards, storage
 from dmc.recommend.recommender import Recommender
 from dmc.recommend.tables.vocabulary import as_column, as_ids
@@ -78,7 +78,7 @@ def _refuse_others(folder: Path) -> None:
 
 
 def _is_foreign(path: Path) -> bool:
-    return not (path.match("users-*.dmc*") or TEMPORARY.fullmatch(path.name))
+    return not (path.match("users-*.dmc*") or TEMPORARY.fullmatch(path.name) or is_mark(path))
 
 
 def load(folder: str | os.PathLike[str], users: Any = None) -> Recommender:

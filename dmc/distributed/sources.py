@@ -16,10 +16,12 @@ from dmc.distributed.agreement import agreed, everyone
 from dmc.distributed.arrow import NOTHING, kind_of, parquet
 from dmc.distributed.rows import PLACE
 from dmc.recommend.fitting import RATING, Columns
-from dmc.recommend.tables.parquet import files_in, words_for_failure
+from dmc.recommend.tables.parquet import files_in, refuse_loss, refuse_streams, words_for_failure
+from dmc.recommend.tables.text_source import called, listed
 
 ROWS = 1 << 18  # read at a time
-BUFFER = 1 << 20  # bytes of a column that are read ahead
+BUFFER = 1 << 20  # bytes of a column that are read ahead in row groups of more than
+LARGE = 1 << 26  # bytes: columns of smaller ones are read at once; Arrow's buffered reader may not end in damaged files
 
 Source = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
 
@@ -39,6 +41,7 @@ class Piece(NamedTuple):
     path: str
     group: int
     first: int  # row of the file
+    count: int  # of its rows
 
 
 def batches(paths: Source, columns: Columns, group: Group) -> Iterator[Any]:
@@ -87,13 +90,15 @@ def _files_of(path: Path) -> list[Path]:
     if path.is_dir():
         found = files_in(path)
         if not found:
-            raise FileNotFoundError(f"the folder {path} holds no Parquet file (*.parquet); check the path")
+            raise FileNotFoundError(f"the folder {called(path)} holds no Parquet file (*.parquet); check the path")
         return found
     if not path.exists():  # a name may hold a bracket
         matching = sorted(glob.glob(str(path)))
         if matching:
             return [file for one in matching for file in _files_of(Path(one))]
-        raise FileNotFoundError(f"there is no file or folder {path}; check the path, which all processes have to see")
+        raise FileNotFoundError(
+            f"there is no file or folder {called(path)}; check the path, which all processes have to see"
+        )
     return [path]
 
 
@@ -114,6 +119,7 @@ def _compare_listings(files: Sequence[Path], group: Group) -> None:
 
 
 def _footer(path: Path, columns: Columns) -> Footer:
+    refuse_streams(path)
     with words_for_failure(path), parquet.ParquetFile(path, pre_buffer=False) as file:
         schema, told = file.schema_arrow, file.metadata
         rows = [told.row_group(i).num_rows for i in range(told.num_row_groups)]
@@ -152,7 +158,7 @@ def _what_lacks(name: str, lacking: Footer, having: Sequence[Footer]) -> str:
         return (
             f"{lacking.path} has no column {name!r}, which {having[0].path} has; write all files with the same columns"
         )
-    names = ", ".join(map(repr, lacking.names))
+    names = listed(lacking.names)
     return f"{lacking.path} has no column {name!r}, only {names}; say which is meant, as in user='userId', or rename it"
 
 
@@ -162,7 +168,7 @@ def _share(footers: Sequence[Footer], group: Group) -> list[Piece]:
     for footer in footers:
         for i, (count, first) in enumerate(zip(footer.rows, accumulate(footer.rows, initial=0), strict=False)):
             if count and (2 * before + count) * group.size // (2 * total) == group.rank:
-                own.append(Piece(footer.path, i, first))
+                own.append(Piece(footer.path, i, first, count))
             before += count
     return own
 
@@ -170,10 +176,19 @@ def _share(footers: Sequence[Footer], group: Group) -> list[Piece]:
 def _read(pieces: Sequence[Piece], names: Sequence[str]) -> Iterator[Any]:
     for piece in pieces:
         row = piece.first
-        with (
-            words_for_failure(Path(piece.path)),
-            parquet.ParquetFile(piece.path, pre_buffer=False, buffer_size=BUFFER) as file,
-        ):
+        path = Path(piece.path)
+        with words_for_failure(path), _opened(path, piece.group) as file:
             for batch in file.iter_batches(ROWS, [piece.group], list(names)):
                 yield batch.replace_schema_metadata({PLACE: json.dumps([piece.path, row])})
                 row += batch.num_rows
+            refuse_loss(row - piece.first, piece.count)
+
+
+def _opened(path: Path, group: int) -> Any:
+    """A file of which one row group is to be read."""
+    file = parquet.ParquetFile(path, pre_buffer=False, page_checksum_verification=True)
+    # Not the sizes of its columns: where these are damaged, asking pyarrow for them ends the process.
+    if min(file.metadata.row_group(group).total_byte_size, path.stat().st_size) <= LARGE:
+        return file
+    file.close()
+    return parquet.ParquetFile(path, pre_buffer=False, page_checksum_verification=True, buffer_size=BUFFER)

@@ -24,13 +24,13 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import cache
-from threading import Lock
 from typing import Any, Protocol, cast
 
 from threadpoolctl import ThreadpoolController, threadpool_limits
 
 from dmc import _checks, _extensions
 from dmc._arrays import Device
+from dmc._locks import lock
 from dmc.factors import Array
 from dmc.kernels import thread_limits
 from dmc.pattern import COLUMNS, ROWS, BothOrders, Pattern
@@ -207,7 +207,7 @@ def sharing_cores(width: int) -> AbstractContextManager[object]:
     return _blas_threads(1)
 
 
-_blas_lock = Lock()
+_blas_lock = lock()
 _blas_open = 0  # contexts
 _blas_found: Any  # what the first of them found
 

@@ -18,7 +18,7 @@ from numba.np.ufunc import parallel
 from numpy.typing import NDArray
 
 from dmc.factors import Array
-from dmc.pattern import Pattern
+from dmc.pattern import ROWS, Pattern
 
 # Allow re-association and fused multiply-add, which vectorise the dot products; keep NaN, infinities and denormals.
 _MATH = {"reassoc", "contract", "nsz"}
@@ -69,7 +69,7 @@ def threads(count: int) -> Iterator[None]:
 
 def masked_product(left: NDArray[Any], right: NDArray[Any], pattern: Pattern) -> NDArray[Any]:
     out = np.empty(pattern.n_observed, left.dtype)
-    pointers, indices = pattern.by_row
+    pointers, indices = pattern.checked(ROWS)
     with _aligned(right, pattern) as other:
         _run(_product, pointers, indices, left, other, _pieces(pointers), out)
     return out
@@ -79,7 +79,7 @@ def weighted_sums(
     side: int, other: NDArray[Any], pattern: Pattern, coefficients: NDArray[Any] | None = None
 ) -> NDArray[Any]:
     sums = np.empty((pattern.shape[side], other.shape[1]), other.dtype)
-    pointers, indices = pattern.entries(side)
+    pointers, indices = pattern.checked(side)
     weights = np.empty(0, other.dtype) if coefficients is None else coefficients
     with _aligned(other, pattern) as gathered:
         _run(_sums, pointers, indices, gathered, weights, _pieces(pointers), sums)
@@ -96,7 +96,7 @@ def residual_gradient(
     gather_dtype: str | None = None,
 ) -> tuple[float, NDArray[Any]]:
     d_own, nothing = np.empty_like(own), np.empty(0, own.dtype)
-    pointers, indices = pattern.entries(side)
+    pointers, indices = pattern.checked(side)
     t, w = (nothing if array is None else array for array in (target, weights))
     with _aligned(other, pattern) as gathered:
         losses = _run(_pass, pointers, indices, own, gathered, t, w, _pieces(pointers), d_own)

@@ -19,9 +19,8 @@ S. Rendle et al., "iALS++: speeding up matrix factorization with subspace optimi
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -30,6 +29,7 @@ from numpy.typing import NDArray
 from dmc import _extensions
 from dmc._extensions import Entries
 from dmc._group import ALONE, Group
+from dmc._locks import cached_property
 from dmc.factors import Array, Factors
 from dmc.kernels.pair_blocks import BLOCK
 from dmc.pattern import BothOrders, Pattern, SparseIndex
@@ -299,6 +299,16 @@ class Descent:
             side[~filled] = 0
         return cls(problem, U, V)
 
+    @property
+    def standing(self) -> tuple[tuple[float, int] | None, Float]:
+        """What else moves, and is known of the value: these follow from the factors, but for rounding."""
+        return self._known, self._predicted
+
+    @standing.setter
+    def standing(self, standing: tuple[Sequence[Any] | None, Float]) -> None:
+        known, self._predicted = standing
+        self._known = None if known is None else (known[0], known[1])
+
     def factors(self) -> Factors:
         """Views of the factors without what fills up blocks."""
         return Factors(self.U[:, : self.rank], (), self.V[:, : self.rank])
@@ -329,22 +339,21 @@ class Descent:
     ) -> Status:
         """A phase of a run: sweep until one takes no more than `tol` of the value off it, or, without `tol`, so many
         times; `keep` is called after each, with how the phase ends there, if it does."""
-        first = len(self.falls)
 
         def look() -> Look:
-            status, falls = None, self.falls[first:]
+            status, falls = None, self.falls
             if falls and not math.isfinite(falls[-1]):
                 status = Status.NONFINITE
             elif tol > 0 and falls and falls[-1] <= tol * self.value:
                 status = Status.CONVERGED
             keep(status)
             moved = falls[-1] / (max(falls) or 1.0) if falls else 1.0
-            watched = run.callbacks or run.group.size > 1  # whether others look on is not known here
+            watched = run.watched or run.group.size > 1  # whether others look on is not known here
             factors = self.factors
             return Look(
                 self.value if watched else math.nan,
                 moved,
-                lambda: factors().map(np.copy) if run.callbacks else factors(),
+                lambda: factors().map(np.copy) if run.watched else factors(),
                 status,
             )
 

@@ -25,7 +25,7 @@ from dmc.recommend.bayesian_model import (
     typical_count,
 )
 from dmc.recommend.bayesian_sample import as_of_all_rows, begin_from_sample, keep_largest, some_rows
-from dmc.recommend.bayesian_snapshot import Given, between_sides, sides_between, sides_of
+from dmc.recommend.bayesian_snapshot import Given, Sides, between_sides, sides_between, sides_of
 from dmc.recommend.bayesian_tuning import VariationalTuning
 from dmc.recommend.factor_posterior import FactorPosterior
 from dmc.solver.loop import Callback, Run
@@ -152,7 +152,7 @@ class _Fit:
         self.before = np.zeros(len(sample), np.float32)
         self.between: Snapshot | None = None  # the columns' half of the last sweep and the rows'
         self.ended: Status | None = None  # before this process began
-        self._swept = False  # since the last look
+        self._swept = self._resumed = False  # since the last look
 
     # --- its beginnings
 
@@ -184,7 +184,11 @@ class _Fit:
     @classmethod
     def warm(cls, given: Given, start: VariationalFactorization) -> _Fit:
         """From a model of most of these observations, which settles how sure the sides are and then goes on."""
-        fit = cls(given, replace(start.rows), replace(start.columns), start.mean, start.unit, start.precision)
+        sides = start.mean, start.unit, replace(start.rows), replace(start.columns)
+        kept = given.kept()
+        if kept is not None:
+            return cls.resumed(given, kept, sides)
+        fit = cls(given, sides[2], sides[3], start.mean, start.unit, start.precision)
         fit.before = fit.watched_predictions(fit.factors())
         return fit
 
@@ -220,9 +224,9 @@ class _Fit:
         return fit
 
     @classmethod
-    def resumed(cls, given: Given, kept: Snapshot) -> _Fit:
-        """Where it stood when this was kept."""
-        mean, unit, rows, columns = sides_between(given, kept)
+    def resumed(cls, given: Given, kept: Snapshot, sides: Sides | None = None) -> _Fit:
+        """Where it stood when this was kept, with sides that are known already or made anew."""
+        mean, unit, rows, columns = sides_between(given, kept, sides_of(given) if sides is None else sides)
         numbers, rng = kept.numbers, given.rng.bit_generator
         rng.state = numbers["watched"]
         fit = cls(given, rows, columns, mean, unit, numbers["precision before"])
@@ -232,8 +236,10 @@ class _Fit:
         for name in COURSE:
             setattr(fit, name, numbers[name])
         fit.between, fit.ended = kept, numbers["status"] and Status[numbers["status"]]
+        fit._resumed = True
         rng.state = numbers["random"]
-        given.run.n_steps, given.run.max_steps = numbers["n_steps"], numbers["max_steps"]
+        given.run.go_on(numbers["n_steps"], numbers["seconds"])
+        given.run.max_steps = numbers["max_steps"]
         return fit
 
     # --- its course
@@ -241,7 +247,7 @@ class _Fit:
     def to_the_end(self) -> Status:
         """Sweep until it has arrived, and can grow no more, or somebody ends it."""
         most = TUNING.sweeps_before_priors + TUNING.max_sweeps
-        if self.ended is not None:
+        if self.ended is Status.MAX_STEPS:
             self.run.status = self.ended
             return self.ended
         if self.between is not None:  # gone on with
@@ -281,7 +287,7 @@ class _Fit:
     def look(self) -> Look | None:
         """Whether predictions and noise have arrived, and no more directions are to join."""
         if not self._swept:
-            return None
+            return self._as_it_was() if self._resumed else None
         self._swept, factors = False, self.factors()
         predicted = self.watched_predictions(factors)
         squares = np.square(predicted - self.before)
@@ -297,8 +303,16 @@ class _Fit:
             arrived = self._has_arrived()
             if not self._is_to_grow(arrived) and arrived:
                 status = Status.CONVERGED
-        if self.between is not None and status is not Status.NONFINITE:
+        if self.between is not None and status is not Status.NONFINITE and (status or self.given.keeper.due):
             self.given.keeper.keep("sweep", self.snapshot(status))
+        return self._seen(factors, status)
+
+    def _as_it_was(self) -> Look:
+        """The look at which this was kept, before anybody was shown it."""
+        self._resumed = False
+        return self._seen(self.factors(), self.ended)
+
+    def _seen(self, factors: Factors, status: Status | None) -> Look:
         ratio = self.moves[-1] / (max(self.moves) or 1.0)
         return Look(self.noise, ratio, lambda: self.as_shown(factors), status)
 
@@ -347,7 +361,8 @@ class _Fit:
         numbers = self.between.numbers | {name: getattr(self, name) for name in COURSE}
         numbers |= {"phase": [self.given.start, self.given.chosen is not None], "status": status and status.name}
         numbers |= {"random": self.rng.bit_generator.state, "watched": self.drawn_from}
-        return self.between._replace(numbers=numbers | {"n_steps": self.run.n_steps, "max_steps": self.run.max_steps})
+        numbers |= {"n_steps": self.run.n_steps, "max_steps": self.run.max_steps, "seconds": self.run.elapsed}
+        return self.between._replace(numbers=numbers)
 
     @property
     def noise(self) -> float:

@@ -55,7 +55,10 @@ class Given:
         return found if found is not None and found.numbers["phase"] == phase else None
 
 
-def sides_of(given: Given) -> tuple[float, float, FactorPosterior, FactorPosterior]:
+Sides = tuple[float, float, FactorPosterior, FactorPosterior]  # mean and standard deviation, rows, columns
+
+
+def sides_of(given: Given) -> Sides:
     """Mean and standard deviation of the data, and both sides without any direction yet."""
     group = given.share.group
     mean, unit, values = scaled(given.observations, group)
@@ -99,9 +102,9 @@ def between_sides(given: Given, rows: FactorPosterior, columns: FactorPosterior)
     return Snapshot({}, arrays, {"reliability": _of_all(given, rows.reliability)})
 
 
-def sides_between(given: Given, kept: Snapshot) -> tuple[float, float, FactorPosterior, FactorPosterior]:
-    """What `sides_of` returns, the sides as they were kept: all but the rows' means."""
-    mean, unit, rows, columns = sides_of(given)
+def sides_between(given: Given, kept: Snapshot, sides: Sides) -> Sides:
+    """The sides as they were kept: all but the rows' means."""
+    mean, unit, rows, columns = sides
     rows.means = np.zeros((len(rows.means), kept.arrays["columns.means"].shape[1]), np.float32)
     columns.means = kept.arrays["columns.means"]
     vars(columns)["moments"] = kept.arrays["columns.moments"]

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from dmc import _checks
 from dmc._group import ALONE, Group, Share
-from dmc._keeper import NOTHING_KEPT, Keeper
+from dmc._keeper import NOTHING_KEPT, Keeper, Part, Snapshot
 from dmc._warn import warn
 from dmc.factors import Factors
 from dmc.observations import Observations
@@ -22,6 +23,8 @@ from dmc.recommend.settings import RecommenderSettings
 from dmc.recommend.side_information import NONE, SideInformation
 from dmc.recommend.state import FitInfo
 from dmc.solver.solution import Status
+
+OVER = "over"  # the name of what is kept once a model is
 
 
 def fit(
@@ -58,8 +61,9 @@ def fit(
     """
     models: list[RatingModel] = []
     begin: Sequence[RatingModel | None] = starts or [None] * settings.ensemble
-    for start in begin:
-        model = _fit_one(settings, observations, rng, start, side_information, share, keeper)
+    for i, start in enumerate(begin):
+        own = Part(keeper, f"model {i}") if len(begin) > 1 else keeper
+        model = _fit_one(_watched(settings, own), observations, rng, start, side_information, share, own)
         if model.status is Status.NONFINITE:
             raise FloatingPointError(f"the fit failed: {model.status}")
         if model.stopped_by == "interrupt":
@@ -67,7 +71,14 @@ def fit(
         models.append(model)
         if model.status is Status.STOPPED:
             break
+        if len(begin) > 1:
+            own.keep(OVER, Snapshot({}, {}, {}))
     return models, FitInfo.of(models)
+
+
+def _watched(settings: RecommenderSettings, keeper: Keeper) -> RecommenderSettings:
+    """Nobody is shown a second time what was over before this process began."""
+    return settings if keeper.found(OVER) is None else replace(settings, callbacks=(), verbose=False)
 
 
 def _fit_one(
@@ -111,6 +122,7 @@ def calibrate(
     observations: Observations,
     rng: np.random.Generator,
     side_information: SideInformation,
+    keeper: Keeper = NOTHING_KEPT,
 ) -> tuple[Calibration, list[RatingModel]]:
     """How far predictions are off, of ratings that some models have not seen; and those models, to go on from.
 
@@ -126,7 +138,9 @@ def calibrate(
         train, held_out = observations.split(fraction, rng)
     except ValueError:
         raise ValueError(f"{too_few}, each the only one of its user or item; leave intervals out") from None
-    models, _ = fit(settings, train, rng, side_information=side_information)
+    own = Part(keeper, "calibration")
+    models, _ = fit(_watched(settings, own), train, rng, side_information=side_information, keeper=own)
+    own.keep(OVER, Snapshot({}, {}, {}))
     ends, positions = range_of(observations), (held_out.rows, held_out.cols)
     predicted = np.clip(served(models).at(*positions) + np.float32(models[0].mean), *ends)
     counts = (

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from functools import cached_property, partial
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,6 +13,7 @@ from scipy.sparse.linalg import LinearOperator, cg
 
 from dmc._extensions import Entries
 from dmc._group import ALONE, Group, Share
+from dmc._locks import cached_property
 from dmc.kernels import posterior
 from dmc.observations import Observations
 from dmc.pattern import SparseIndex

@@ -26,6 +26,7 @@ from dmc._contents import (
     least,
     list_of,
     measured,
+    moderate,
     one_of,
     or_none,
     other_than_zero,
@@ -37,6 +38,8 @@ from dmc._contents import (
     record,
     text,
     whole,
+    within,
+    word,
 )
 from dmc.solver.solution import Status
 
@@ -55,7 +58,7 @@ SETTINGS = record(
     {  # which files of versions before have not
         "random_state": or_none(whole(0, MOST_SEED)),
         "n_threads": or_none(whole(1)),
-        "device": or_none(text),
+        "device": or_none(word),
         "verbose": flag,
     },
 )
@@ -68,7 +71,7 @@ COLUMN = record(
         "deviations": list_of(real(0, math.inf)),
     }
 )
-OF_PREFERENCES = {"unobserved": real(0), "ridge": real(0), "power": real(0)}
+OF_PREFERENCES = {"unobserved": real(0, 1e9), "ridge": real(0, 1e9), "power": real(0, 10)}
 OF_PREFERENCES |= {"searched": list_of(measured), "n_searched": whole()}
 OF_SIDES = {f"{side}.center": real() for side in ("rows", "columns")}
 OF_SIDES |= {f"{side}.spread": real(0, above=True) for side in ("rows", "columns")}
@@ -128,7 +131,7 @@ def check(arrays: Arrays, header: Mapping[str, Any], *, trusted: bool, shared: S
 
 
 def _check_header(header: Mapping[str, Any], with_ratings: bool) -> None:
-    _contents.record({"settings": SETTINGS}, dict.fromkeys(header, measured))("header", dict(header))
+    record({"settings": SETTINGS})("header", {name: header[name] for name in header.keys() & {"settings"}})
     settings = header["settings"]
     if (settings["model"] is None) != (settings["feedback"] == "implicit"):
         raise ValueError("its settings.model is not one for its settings.feedback")
@@ -151,7 +154,7 @@ def _check_header(header: Mapping[str, Any], with_ratings: bool) -> None:
     optional: dict[str, Field] = {"ranked": flag, "ranking": RANKING}
     if not with_ratings:
         fields["n_observed"] = whole(1)
-    _contents.record(fields, optional)("header", dict(header))
+    record(fields, optional)("header", header)
     if not header["models"]:
         raise ValueError("it holds no model")
     if len(set(header["columns"])) < 3:
@@ -182,8 +185,8 @@ def _served(kind: str, with_ratings: bool, with_intervals: bool) -> dict[str, Ar
     table = {
         "users": Array("text i8", ("users",), (ascending,)),
         "items": Array("text i8", ("items",), (ascending,)),
-        "left": Array("f4", ("users+1", "served"), (finite,)),
-        "right": Array("f4", ("items+1", "served"), (finite, products_with("left"))),
+        "left": Array("f4", ("users+1", "served")),
+        "right": Array("f4", ("items+1", "served"), (products_with("left"),)),
     }
     if with_intervals:
         table |= INTERVALS
@@ -218,11 +221,15 @@ INTERVALS = {
     "intervals.residuals": Array("f8", ("residuals",), (finite, _groups_ascend)),
 }
 RANKED = {
-    "ranking.left": Array("f4", ("users+1", "ranked"), (finite,)),
-    "ranking.right": Array("f4", ("items+1", "ranked"), (finite, products_with("ranking.left"))),
+    "ranking.left": Array("f4", ("users+1", "ranked")),
+    "ranking.right": Array("f4", ("items+1", "ranked"), (products_with("ranking.left"),)),
     "ranking.rows.cold": Array("b1", ("users",), (flags,), optional=True),
     "ranking.columns.cold": Array("b1", ("items",), (flags,), optional=True),
 }
+
+
+UNITS = within(1e6)  # of what is in units of the ratings' standard deviation
+PREFERENCE = within(1e4)  # of factors whose products are about 1: with larger ones rounding hides the ridge
 
 
 def _of_bayes(own: str, rows: str | int) -> dict[str, Array]:
@@ -230,12 +237,12 @@ def _of_bayes(own: str, rows: str | int) -> dict[str, Array]:
     for side, count, others in (("rows", rows, "items"), ("columns", "items", rows)):
         features, unknowns = f"{own}{side}.features", f"{own}unknowns"
         table |= {
-            f"{side}.means": Array("f4", (count, unknowns), (finite,)),
+            f"{side}.means": Array("f4", (count, unknowns), (UNITS,)),
             f"{side}.covariance": Array("f8", (unknowns, unknowns), (positive_definite,)),
-            f"{side}.weights": Array("f8", (features, unknowns), (finite,)),
+            f"{side}.weights": Array("f8", (features, unknowns), (UNITS,)),
             f"{side}.variances": Array("f8", (features,), (least(0),)),
-            f"{side}.loadings": Array("f4", (others, f"{own}{side}.loadings"), (finite,)),
-            f"{side}.attributes": Array("f4", (count, f"{own}{side}.attributes"), (finite,)),
+            f"{side}.loadings": Array("f4", (others, f"{own}{side}.loadings"), (UNITS,)),
+            f"{side}.attributes": Array("f4", (count, f"{own}{side}.attributes"), (moderate,)),
             f"{side}.reliability": Array("f8", (count,), (positive,), optional=True),
         }
     return table
@@ -245,8 +252,8 @@ def _of_network(own: str, rows: str | int) -> dict[str, Array]:
     table: dict[str, Array] = {}
     for side, count, factor, bias in (("rows", rows, "U", "row_bias"), ("columns", "items", "V", "column_bias")):
         table |= {
-            factor: Array("f4", (count, f"{own}width"), (finite,)),
-            bias: Array("f4", (count,), (finite,)),
+            factor: Array("f4", (count, f"{own}width"), (moderate,)),
+            bias: Array("f4", (count,), (moderate,)),
             f"{side}.mean": Array("f8", (f"{own}width+1",), (finite,)),
             f"{side}.covariance": Array("f8", (f"{own}width+1", f"{own}width+1"), (positive_definite,)),
         }
@@ -255,13 +262,13 @@ def _of_network(own: str, rows: str | int) -> dict[str, Array]:
 
 def _of_preferences(own: str, rows: str | int) -> dict[str, Array]:
     table = {
-        "U": Array("f4", (rows, f"{own}width"), (finite,)),
-        "V": Array("f4", ("items", f"{own}width"), (finite,)),
-        "average": Array("f4", (f"{own}width",), (finite,), optional=True),
+        "U": Array("f4", (rows, f"{own}width"), (PREFERENCE,)),
+        "V": Array("f4", ("items", f"{own}width"), (PREFERENCE,)),
+        "average": Array("f4", (f"{own}width",), (PREFERENCE,), optional=True),
     }
     for side, count in (("rows", rows), ("columns", "items")):
         attributes = f"{own}{side}.attributes"
-        table[f"{side}.attributes"] = Array("f4", (count, attributes), (finite,), optional=True)
+        table[f"{side}.attributes"] = Array("f4", (count, attributes), (moderate,), optional=True)
         table[f"{side}.cold"] = Array("b1", (count,), (flags,), optional=True)
     return table
 

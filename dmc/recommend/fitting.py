@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from dmc import _checks, entries, kernels
 from dmc._group import ALONE, Group
+from dmc._keeper import Fit, Keeping, keeper_among
 from dmc._warn import warn
 from dmc.observations import DuplicateEntries, Observations
 from dmc.recommend import answers, ensemble, list_ranking
@@ -24,6 +25,8 @@ from dmc.recommend.side_information import Described, Encoding, SideInformation
 from dmc.recommend.state import FitInfo, Fitted, Lazy, Origin, Ranking, State, grown
 from dmc.recommend.tables.table import Table
 from dmc.recommend.tables.vocabulary import Vocabulary
+from dmc.solver import fingerprint
+from dmc.solver.kept_phases import seed_again
 from dmc.solver.solution import Status
 
 RATING, TIME = "rating", "timestamp"  # the columns of ratings and of times, unless others are named
@@ -126,18 +129,29 @@ def fit(
     warn_of_ratings(settings, observations)
     side_information = SideInformation(*(None if told is None else told[1] for told in (of_users, of_items)))
     rng = _checks.generator(settings.random_state)
-    with kernels.threads(settings.n_threads):
+    what = partial(_identity, settings, observations, side_information)
+    with keeper_among(settings.callbacks, what) as keeper, kernels.threads(settings.n_threads):
+        seed_again(keeper, rng)
         calibration: Calibration | None = None
         starts: Sequence[RatingModel] = ()
         if settings.intervals:
-            calibration, starts = ensemble.calibrate(settings, observations, rng, side_information)
+            calibration, starts = ensemble.calibrate(settings, observations, rng, side_information, keeper)
         if starts and starts[-1].status is Status.STOPPED:  # somebody ended all of it
             models, info = list(starts), FitInfo.of(starts)
         else:
-            models, info = ensemble.fit(settings, observations, rng, starts, side_information)
+            models, info = ensemble.fit(settings, observations, rng, starts, side_information, keeper=keeper)
+        if models[-1].stopped_by != "interrupt":
+            keeper.finish()
     encodings = of_users and of_users[0], of_items and of_items[0]
     told = Told(columns, users, items, encodings)
     return served_state(settings, told, Fitted(observations, models), info, calibration)
+
+
+def _identity(settings: RecommenderSettings, *data: Any) -> Fit:
+    """Which fit it is, for a checkpoint."""
+    told = {"fit": "Recommender"} | settings.for_file()
+    told |= {"random_state": fingerprint.told(settings.random_state), "device": settings.device}
+    return Fit(told, fingerprint.digest(*data))
 
 
 class Told(NamedTuple):
@@ -325,6 +339,7 @@ def fit_further(
     if user_features is None and item_features is None and more.same_ratings(before):
         return before
     observations, starts = more.fitted()
+    settings = replace(settings, callbacks=[one for one in settings.callbacks if not isinstance(one, Keeping)])
     with kernels.threads(settings.n_threads):
         models, info = ensemble.fit(settings, observations, _checks.generator(settings.random_state), starts)
     origin = more.origin if more.origin is not None and more.origin.ranking.made else None

@@ -23,7 +23,7 @@ from dmc.recommend.implicit_snapshot import Course
 from dmc.recommend.preferences import Preferences, rank_of
 from dmc.recommend.side_information import NONE, SideInformation
 from dmc.solver.loop import Callback, Run
-from dmc.solver.solution import Record, Status
+from dmc.solver.solution import Record
 
 TUNING = ImplicitTuning()
 
@@ -146,8 +146,7 @@ def _fit(
         last = course.begun(problem)
         if last is None:
             last = Descent.beginning(problem, begin, width, rng)
-        if run.status is not Status.CONVERGED or not last.falls:  # which it was before this process began
-            last.run(run, TUNING.max_sweeps - len(last.falls), TUNING.tol, partial(course.keep, None, last))
+        last.run(run, TUNING.max_sweeps - len(last.falls), TUNING.tol, partial(course.keep, None, last))
     assert run.status is not None
     factors, history = last.factors().map(plain), history + last.records("fit", run.n_steps)
     ending = history, run.n_steps, run.stopped_by

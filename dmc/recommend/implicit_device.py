@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -86,6 +87,8 @@ def fit(
     else:
         begin = Descent.beginning(pairs, start.factors, start.factors.width, rng).factors().map(plain)
     course, kept = History(), keeper.found(NAME)
+    if kept is not None:
+        course.records = kept.numbers["looks"]
     with Run([course, *callbacks], group) as run:
         solution = solve_phase(
             run,
@@ -96,7 +99,7 @@ def fit(
             tol=tuning.device_tol,
             check_every=1,
             standing=None if kept is None else _standing(kept, run, device),
-            keep=(lambda at: _keep(keeper, at)) if keeper.keeps else None,
+            keep=partial(_keep, keeper, run, course) if keeper.keeps else None,
         )
     n_searched = int(group.sum(counts.n_observed)) if start is None else start.n_searched
     looks = [look for look in course.records if look["n_steps"]]  # the first is of the start
@@ -107,13 +110,16 @@ def fit(
     return Preferences(solution.factors, counts, errors, run.status, settings, [], n_searched, *ending)
 
 
-def _keep(keeper: Keeper, at: Standing) -> None:
+def _keep(keeper: Keeper, run: Run, course: History, at: Standing) -> None:
+    if not keeper.due:
+        return
     factors = at.factors.to(None)
-    numbers = {"n_steps": at.n_steps, "scales": at.scales}
+    numbers = {"n_steps": at.n_steps, "scales": at.scales, "seconds": run.elapsed}
+    numbers |= {"looks": course.records}
     keeper.keep(NAME, Snapshot(numbers, {"V": np.asarray(factors.V)}, {"U": np.asarray(factors.U)}))
 
 
 def _standing(kept: Snapshot, run: Run, device: str) -> Standing:
-    run.n_steps = kept.numbers["n_steps"]
+    run.go_on(kept.numbers["n_steps"], kept.numbers["seconds"])
     factors = Factors(kept.of_rows["U"], (), kept.arrays["V"]).to(device)
     return Standing(run.n_steps, factors, None, kept.numbers["scales"])

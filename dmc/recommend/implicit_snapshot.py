@@ -60,8 +60,10 @@ class Course:
         found, self._found = self._found, None
         descent = Descent(problem, found.of_rows["own"], found.arrays["own"])
         descent.falls = list(found.numbers["falls"])
+        if "predicted" in found.arrays:
+            descent.standing = found.numbers["known"], found.arrays["predicted"]
         self._rng.bit_generator.state = found.numbers["random"]
-        self._run.n_steps = found.numbers["n_steps"]
+        self._run.go_on(found.numbers["n_steps"], found.numbers["seconds"])
         ended = found.numbers["status"]
         self._run.status = None if ended is None else Status[ended]
         return descent
@@ -70,9 +72,13 @@ class Course:
         """Keep where the fit under way stands, and what those before it came to."""
         if not self._keeper.keeps or not own.falls or status is Status.NONFINITE:
             return
+        if status is None and not self._keeper.due:
+            return
         known = {"own": own} if best is None else {"own": own, "best": best}
         arrays = {name: np.asarray(of.factors().V) for name, of in known.items()}
         of_rows = {name: np.asarray(of.factors().U) for name, of in known.items()}
         numbers = {"outcomes": self._outcomes, "falls": own.falls, "random": self._rng.bit_generator.state}
-        numbers |= {"n_steps": self._run.n_steps, "status": status and status.name}
+        numbers |= {"n_steps": self._run.n_steps, "status": status and status.name, "seconds": self._run.elapsed}
+        if self._keeper.alone:  # what rounding has made of them; of several processes each would have other entries
+            numbers["known"], arrays["predicted"] = own.standing
         self._keeper.keep(NAME, Snapshot(numbers, arrays, of_rows))

@@ -113,13 +113,6 @@ class Calibration:
         pointers = np.concatenate([[0], np.cumsum([len(part) for part in parts])])
         return cls(scale, np.array(centres), pointers, np.concatenate(parts))
 
-    @classmethod
-    def of_sizes(cls, sizes: NDArray[Any], ends: tuple[float, float]) -> Calibration:
-        """From the residuals' sizes alone, ascending: the same bounds for every pair."""
-        width, sizes = ends[1] - ends[0], sizes.astype(np.float64)
-        residuals = np.concatenate([[-width], -sizes[::-1], sizes, [width]])
-        return cls(np.array([1.0, 0, 0]), np.zeros(1), np.array([0, len(residuals)]), residuals)
-
     def bounds(
         self, predicted: NDArray[Any], of_user: NDArray[Any], of_item: NDArray[Any], probability: float
     ) -> tuple[Float, Float]:

@@ -37,7 +37,7 @@ class Course:
         if found is None or found.numbers["phase"] != phase:
             return None
         numbers = found.numbers
-        self._run.n_steps = numbers["n_steps"]
+        self._run.go_on(numbers["n_steps"], numbers["seconds"])
         factors = _factors(found, "factors")
         assert factors is not None
         state = None if numbers["count"] is None else _state(found, factors)
@@ -65,7 +65,7 @@ class Course:
 
     def keep(self, phase: Phase, lowest: Lowest | None, at: Standing) -> None:
         """Keep where a phase stands."""
-        if not self._keeper.keeps:
+        if not self._keeper.keeps or not self._keeper.due:
             return
         state: Accepted | None = at.state
         mean, square, count = (None, None, None) if state is None else state.inner
@@ -84,6 +84,7 @@ class Course:
             "n_steps": self._run.n_steps,
             "taken": at.n_steps,
             "scales": at.scales,
+            "seconds": self._run.elapsed,
         }
         numbers |= {"count": count, "lowest": lowest and lowest.best_value}
         if state is not None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -12,6 +11,7 @@ from numpy.typing import NDArray
 
 from dmc import _checks
 from dmc._group import ALONE, Group
+from dmc._locks import cached_property
 from dmc.factors import Array, Factors
 from dmc.kernels.pair_blocks import BLOCK
 from dmc.observations import Observations

@@ -11,12 +11,15 @@ from typing import Any
 import numpy as np
 
 from dmc import _memory
+from dmc._locks import lock
 from dmc.recommend import fitting, forgetting, storage
 from dmc.recommend.fitted_recommender import FittedRecommender
 from dmc.recommend.fitting import RATING, Duplicates
 from dmc.recommend.settings import Feedback, ModelName, RecommenderSettings
 from dmc.recommend.state import State
 from dmc.solver.loop import Callback
+
+_REPLACING = lock()  # between the look at what is served and its replacement
 
 
 @_memory.methods_in_words
@@ -174,7 +177,10 @@ class Recommender(FittedRecommender):
     ) -> Recommender:
         """Fit to a table of ratings.
 
-        Ctrl-C ends the fit with what was reached, and a warning.
+        Ctrl-C ends the fit with what was reached, and a warning; a second one, or one while the table is read or the
+        result is put together, raises KeyboardInterrupt and leaves the model as it was. With a
+        `dmc.callbacks.Checkpoint` among the callbacks the fit goes on where an earlier process left it; `partial_fit`
+        keeps none.
 
         Parameters
         ----------
@@ -302,11 +308,12 @@ class Recommender(FittedRecommender):
 
     def _replaced(self, before: State, after: State) -> Recommender:
         """Serve what was made of what was served: nothing that came between is lost without a word."""
-        if self._state is not before:
-            raise RuntimeError(
-                "the model was changed in another thread meanwhile, and stays as that left it; call again"
-            )
-        self._state = after
+        with _REPLACING:
+            if self._state is not before:
+                raise RuntimeError(
+                    "the model was changed in another thread meanwhile, and stays as that left it; call again"
+                )
+            self._state = after
         return self
 
     def save(self, path: str | os.PathLike[str], *, ratings: bool = True) -> None:

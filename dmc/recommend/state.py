@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
-from threading import Lock
 from typing import Any, Generic, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from dmc._locks import cached_property, lock
 from dmc.factors import Array, Factors
 from dmc.observations import Observations
 from dmc.pattern import SparseIndex, read_only
@@ -35,7 +34,7 @@ class Lazy(Generic[T]):
 
     def __init__(self, make: Callable[[], T]) -> None:
         self._make: Callable[[], T] | None = make
-        self._lock = Lock()
+        self._lock = lock()
 
     @classmethod
     def of(cls, value: T) -> Lazy[T]:
@@ -62,7 +61,7 @@ class Lazy(Generic[T]):
             return {name: value for name, value in vars(self).items() if name != "_lock"}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        vars(self).update(state, _lock=Lock())
+        vars(self).update(state, _lock=lock())
 
 
 class FitInfo(NamedTuple):
@@ -114,6 +113,14 @@ class Ranking:
     right: NDArray[np.float32]
     rating_weight: float
     preferences: Lazy[Preferences] | None
+
+    def __post_init__(self) -> None:
+        for name in ("left", "right"):
+            object.__setattr__(self, name, read_only(getattr(self, name)))
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self.__post_init__()
 
 
 class Origin(NamedTuple):
@@ -185,6 +192,10 @@ class State:
             vocabulary = getattr(self, name)
             object.__setattr__(self, name, replace(vocabulary, ids=read_only(vocabulary.ids)))
         object.__setattr__(self, "seen", SparseIndex(*(read_only(np.asanyarray(array)) for array in self.seen)))
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self.__post_init__()  # what is unpickled can be written to
 
     @property
     def served(self) -> Factors:

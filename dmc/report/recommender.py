@@ -45,7 +45,8 @@ def write(
     ----------
     model : Recommender
     path : path
-        Of the page; replaced if it exists. It appears whole or not at all.
+        Of the page; replaced if it exists. It appears whole or not at all, and says when it was written: where
+        the environment's SOURCE_DATE_EPOCH says when, the same model and test make the same bytes.
     test : data frame, mapping of arrays, or path of a file, optional
         Ratings, or clicks, to judge by, with columns named as in the fit; pairs that were fitted are left out, with a
         warning. Left out: the page says that nothing new judged it; errors are those on the model's own ratings, and
@@ -75,11 +76,15 @@ def write(
     found = _Found.of(model, test)
     sections = [section for section in [*found.sections(), *_of_model(model, names)] if section is not None]
     title = f"Report on {item_titles.readable(name)}"
-    now = datetime.now(UTC)
-    text = html.html(title, _how(model), found.verdict(), _facts(model, found), sections, now)
+    text = html.html(title, _how(model), found.verdict(), _facts(model, found), sections, _now())
     with whole_file(path) as file:
         file.write(text.encode())
     return found.measures() | {"figures": sum(section.panel is not None for section in sections)}
+
+
+def _now() -> datetime:
+    told = os.environ.get("SOURCE_DATE_EPOCH", "")
+    return datetime.fromtimestamp(int(told), UTC) if told.isdecimal() else datetime.now(UTC)
 
 
 class _Found(NamedTuple):

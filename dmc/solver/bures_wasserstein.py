@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import math
-from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -13,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from dmc import _arrays, _checks
 from dmc._arrays import Array, Device
+from dmc._locks import cached_property
 from dmc.factors import Factors
 from dmc.solver.dense_problems import finite_matrix
 from dmc.solver.protocol import Problem, check_fit, dot

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 from dmc import _checks, model_file
 from dmc._keeper import Fit, Keeper, Keeping, Snapshot
 from dmc._warn import warn
+from dmc._whole_file import beside
+from dmc.solver.kept_phases import Memory
 from dmc.solver.kept_state import Arrays
 from dmc.solver.solution import StepInfo
 
@@ -25,6 +27,7 @@ except ImportError:  # not on every system, and then nobody is told of two fits 
     fcntl = None  # type: ignore[assignment]
 
 KIND = "Checkpoint"
+SEEN = "callbacks"  # the name of what they have seen
 SPARING = 50  # times what a copy, or a write, takes: so long until the next, which costs a fit 2 % for each at most
 REMEDY = "let that one go on, give this fit a path of its own, or remove the file"
 
@@ -110,11 +113,11 @@ class Checkpoint(Keeping):
         return False
 
     @contextmanager
-    def of(self, fit: Fit) -> Iterator[Keeper]:
+    def of(self, fit: Fit, callbacks: Sequence[object]) -> Iterator[Keeper]:
         path = Path(os.path.realpath(self.path))
         _refuse_no_file(path)
         with _alone(path):
-            keeper = _File(path, self.seconds, fit)
+            keeper = _File(path, self.seconds, fit, callbacks)
             self.resumed, self._at_work = keeper.resumes, self._at_work + 1
             try:
                 yield keeper
@@ -135,7 +138,7 @@ def _refuse_no_file(path: Path) -> None:
 @contextmanager
 def _alone(path: Path) -> Iterator[None]:
     """For one fit at a time. The lock of a process that was killed is gone with it, and its file is used again."""
-    lock = path.with_name(f"{path.name}.lock")
+    lock = Path(beside(path, "lock"))
     try:
         held = _opened(lock, path)
     except OSError as error:
@@ -197,15 +200,19 @@ class _Kept:
 class _File(Keeper):
     """The snapshots of one fit, in memory, and every now and then in a file."""
 
-    keeps = True
+    keeps = alone = True
 
-    def __init__(self, path: Path, seconds: float, fit: Fit) -> None:
-        self._path, self._seconds, self._fit = path, seconds, fit
+    def __init__(self, path: Path, seconds: float, fit: Fit, callbacks: Sequence[object]) -> None:
+        self._path, self._seconds, self._fit, self._memory = path, seconds, fit, Memory(callbacks)
         self._kept: dict[str, _Kept] = {}
         self._finished = self._was_finished = self._changed = False
         if path.exists():
             self._open()
         self._before = dict(self._kept)
+        seen = self.found(SEEN)
+        if seen is not None:
+            with self.believing():
+                self._memory.load(seen)
         now = time.monotonic()
         self._next_copy, self._next_write = now, now + seconds
 
@@ -222,7 +229,7 @@ class _File(Keeper):
         kept = self._before.get(name)
         if kept is None or self._kept.get(name) is not kept:
             return None
-        with self._if_damaged():
+        with self.believing():
             return kept.snapshot()
 
     def keep(self, name: str, snapshot: Snapshot) -> None:
@@ -230,6 +237,7 @@ class _File(Keeper):
 
     def keep_together(self, snapshots: Mapping[str, Snapshot]) -> None:
         began = time.monotonic()
+        snapshots = {**snapshots, SEEN: self._memory.snapshot()}
         self._kept |= {name: _Kept.of(snapshot) for name, snapshot in snapshots.items()}
         self._changed = True
         now = time.monotonic()
@@ -255,7 +263,8 @@ class _File(Keeper):
         try:
             model_file.save(self._path, KIND, arrays, header)
         except (OSError, MemoryError) as error:
-            reason = getattr(error, "strerror", None) or str(error) or "no memory"
+            number = getattr(error, "errno", None)
+            reason = os.strerror(number) if number else str(error) or "no memory"
             warn(
                 f"the checkpoint {self._path} cannot be written ({reason}); the fit goes on, what was kept "
                 "before stays, and it is tried again later"
@@ -266,7 +275,7 @@ class _File(Keeper):
         self._next_write = now + (max(self._seconds, SPARING * (now - began)) if self._seconds else 0)
 
     def _open(self) -> None:
-        with self._if_damaged():
+        with self.believing():
             arrays, header = model_file.load(self._path, KIND)
             told = header["version"], header["settings"], header["data"]
             if not self._is_ours(*told, finished=bool(header["finished"])):
@@ -280,7 +289,7 @@ class _File(Keeper):
         """Whether the file is of this fit. Of another one that has ended it is not, of one that has not an error."""
         what = f"the checkpoint {self._path} is of a fit that has not ended"
         ours = json.loads(json.dumps(self._fit.settings))
-        differing = [name for name in sorted({*settings, *ours}) if settings.get(name) != ours.get(name)]
+        differing = [name for name in settings | ours if settings.get(name) != ours.get(name)]
         if not differing and version == _version() and data == self._fit.data:
             return True
         if finished:
@@ -294,15 +303,15 @@ class _File(Keeper):
         raise _Another(f"{what}, by dmc {version}, and this is {_version()}; end it with that one, or remove the file")
 
     @contextmanager
-    def _if_damaged(self) -> Iterator[None]:
+    def believing(self) -> Iterator[None]:
         try:
             yield
         except _Another as error:
             raise ValueError(str(error)) from None
-        except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
+        except (ValueError, KeyError, TypeError, IndexError, AttributeError):
             raise ValueError(
-                f"{self._path} is no checkpoint, or is damaged ({error}); give another path, or remove it, and the fit "
-                "begins anew"
+                f"{self._path} is no checkpoint, or is damaged; give another path, or remove it, and the fit begins "
+                "anew"
             ) from None
 
 

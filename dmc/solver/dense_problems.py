@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -13,6 +12,7 @@ from scipy import sparse
 
 from dmc import _arrays, _checks
 from dmc._arrays import Array, Device
+from dmc._locks import cached_property
 from dmc.factors import Factors
 from dmc.solver.protocol import Problem, check_fit, dot
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from functools import cached_property, partial
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from dmc._group import Group
+from dmc._locks import cached_property
 from dmc.factors import Array, Factors
 from dmc.solver.fingerprint import told
 from dmc.solver.kept_phases import Course
@@ -46,11 +47,12 @@ class Descent(Course):
 
     def __init__(self, problem: Problem, start: Factors, step: Step, tol: float) -> None:
         self.problem, self.step, self.tol = problem, step, tol
+        self.told = f"the state of {type(step).__name__}"
         self.factors = self.accepted = start
         self.value = math.nan  # at the accepted point: the last that counts, and is finite
         self._state: Any = None
         self._begun = False
-        self._told: str | None = None  # the step, as it was
+        self._as_it_was: str | None = None  # the step
         self._at: tuple[Array | float, Factors] | None = None  # value and gradient at the factors, once they are known
         self._largest, self._ceiling = 0.0, math.nan
         self._before = math.inf  # the value at the last look
@@ -87,6 +89,7 @@ class Descent(Course):
 
     def stand(self, standing: tuple[Any, ...]) -> None:
         self.factors, self._state, scales, self.accepted, self.value = standing
+        self._begun = True
         self._largest, self._ceiling, self._before = scales
 
     def outcome(self) -> tuple[Factors, float]:
@@ -103,9 +106,9 @@ class Descent(Course):
 
     def _refuse_memory(self) -> None:
         """A step that remembers something in itself would not go on as it was."""
-        if self._told is None:
-            self._told = told(self.step)
-        elif self._told != told(self.step):
+        if self._as_it_was is None:
+            self._as_it_was = told(self.step)
+        elif self._as_it_was != told(self.step):
             raise Unkept(
                 f"{type(self.step).__name__} changes its own attributes, which a checkpoint cannot keep; what it "
                 "remembers belongs into the state that it returns"

@@ -7,12 +7,13 @@ import types
 from collections.abc import Iterator
 from dataclasses import fields, is_dataclass
 from enum import Enum
-from functools import cached_property, partial
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from dmc import _arrays
+from dmc._locks import cached_property
 
 DIGITS = 12  # of a digest in words
 OWN = "dmc."  # classes of which the data are known; of others the value at the start is asked for, too
@@ -56,8 +57,10 @@ def _is_data(value: Any) -> bool:
 
 def _pieces(value: Any, met: dict[int, Any]) -> Iterator[bytes]:
     """Bytes that tell a value from others."""
-    if isinstance(value, (types.FunctionType, types.MethodType, types.BuiltinFunctionType, type, types.ModuleType)):
-        yield getattr(value, "__name__", "").encode()
+    if isinstance(value, types.ModuleType):
+        yield b"module"
+    elif isinstance(value, (types.FunctionType, types.MethodType, types.BuiltinFunctionType, type)):
+        yield value.__name__.encode()
     elif value is None or isinstance(value, (bool, int, float, complex, str, bytes, np.generic, Enum)):
         yield f"{type(value).__name__} {value!r};".encode()
     elif isinstance(value, np.ndarray) or _arrays.is_tensor(value):

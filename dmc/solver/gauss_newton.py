@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import partial
 from typing import Protocol
 
 from array_api_compat import array_namespace, device as where
 
 from dmc import _checks
 from dmc._group import ALONE, Group
+from dmc._locks import cached_property
 from dmc.factors import Array, Factors
 from dmc.pattern import COLUMNS, ROWS
 from dmc.solver.conjugate_gradients import conjugate_gradients

@@ -12,7 +12,7 @@ from dmc._keeper import NOTHING_KEPT, Keeper, Snapshot
 from dmc._warn import warn
 from dmc.solver.kept_state import REMEDY, Arrays, Unkept, pack, unpack
 
-UNDER_WAY = "under way"
+UNDER_WAY, MEMORY = "under way", "seen"
 EARLY = 3  # snapshots of a run that fail with an error: with a later one much would be lost
 
 
@@ -95,96 +95,97 @@ class KeptPhases:
         self._keeper, self._rng, self._open_end = keeper, rng, open_end
         self._phase, self._attempts = -1, 0
         self._like: tuple[Any, ...] = ()
-        if keeper.keeps and rng is not None:
+        if rng is not None:
             seed_again(keeper, rng)
 
-    def reached(self, course: Course, watches: Sequence[object], callbacks: Sequence[object]) -> Reached | None:
+    def reached(self, course: Course, watches: Sequence[object]) -> Reached | None:
         """How far the next phase had come, as it stands and those who look on then do again; None: it had not begun."""
         self._phase += 1
         if not self._keeper.keeps:
             return None
+        self._like = (course.standing(), course.outcome())
         over = self._keeper.found(f"phase {self._phase}")
         found = over or self._keeper.found(UNDER_WAY)
-        if self._phase == 0:
-            self._load(self._keeper.found(UNDER_WAY), callbacks)
-        self._like = (course.standing(), course.outcome())
-        if found is None or found.numbers["phase"] != self._phase or found.numbers["of"] != type(course).__name__:
-            return None
-        numbers, arrays = found.numbers, Arrays(found.arrays)
-        if numbers["reached"] is None:
-            return None
-        if over is None:
-            course.stand(unpack(numbers["course"], self._like[0], arrays))
-        else:
-            course.repeat(unpack(numbers["course"], self._like[1], arrays))
-        _load_all(numbers["watches"], watches, arrays)
-        unpack(numbers["random"], self._rng, arrays)
-        return Reached(*numbers["reached"])
+        with self._keeper.believing():
+            if found is None or found.numbers["of"] != [self._phase, type(course).__name__]:
+                return None
+            numbers, arrays = found.numbers, Arrays(found.arrays)
+            if over is None:
+                course.stand(unpack(numbers["course"], self._like[0], arrays))
+            else:
+                course.repeat(unpack(numbers["course"], self._like[1], arrays))
+            Memory(watches).load(found)
+            unpack(numbers["random"], self._rng, arrays)
+            return Reached(*numbers["reached"])
 
     def stands(
-        self,
-        course: Course,
-        watches: Sequence[object],
-        callbacks: Sequence[object],
-        reached: Callable[[], Reached],
-        last: bool,
+        self, course: Course, watches: Sequence[object], reached: Callable[[], Reached], last: bool = False
     ) -> None:
         """Keep where a phase stands, before anybody has looked at it: every now and then, and at its last look."""
         if not self._keeper.keeps or not (last or self._keeper.due):
             return
         self._attempts += 1
         try:
-            snapshot = self._snapshot(course.standing(), self._like[0], course, watches, callbacks, reached())
+            self._keeper.keep(UNDER_WAY, self._snapshot(course, course.standing(), self._like[0], watches, reached()))
         except Unkept as error:
-            if self._attempts > EARLY:
-                warn(f"from here on no checkpoint is kept: {error}")
-                self._keeper = NOTHING_KEPT
-                return
-            raise
-        self._keeper.keep(UNDER_WAY, snapshot)
+            if self._attempts <= EARLY:
+                raise
+            warn(f"from here on no checkpoint is kept: {error}")
+            self._keeper = NOTHING_KEPT
 
-    def over(
-        self, course: Course, watches: Sequence[object], callbacks: Sequence[object], reached: Callable[[], Reached]
-    ) -> None:
+    def over(self, course: Course, watches: Sequence[object], reached: Callable[[], Reached]) -> None:
         """Keep how a phase ended."""
-        if not self._keeper.keeps or self._open_end:
-            return
-        ended = self._snapshot(course.outcome(), self._like[1], course, watches, (), reached())
-        arrays = Arrays()
-        numbers = {"phase": self._phase + 1, "reached": None, "of": "", "callbacks": _told_all(callbacks, arrays)}
-        self._keeper.keep_together(
-            {f"phase {self._phase}": ended, UNDER_WAY: Snapshot(numbers, dict(arrays.stored), {})}
-        )
+        if self._keeper.keeps and not self._open_end:
+            ended = self._snapshot(course, course.outcome(), self._like[1], watches, reached())
+            self._keeper.keep_together({f"phase {self._phase}": ended, UNDER_WAY: Snapshot({"of": []}, {}, {})})
 
-    def _snapshot(
-        self,
-        of: Any,
-        like: Any,
-        course: Course,
-        watches: Sequence[object],
-        callbacks: Sequence[object],
-        reached: Reached,
-    ) -> Snapshot:
+    def _snapshot(self, course: Course, of: Any, like: Any, watches: Sequence[object], reached: Reached) -> Snapshot:
         arrays = Arrays()
         numbers = {
-            "phase": self._phase,
-            "of": type(course).__name__,
+            "of": [self._phase, type(course).__name__],
             "reached": [reached.n_steps, reached.taken, reached.seconds, reached.status],
             "course": _told(of, like, arrays, course.told),
-            "watches": _told_all(watches, arrays),
-            "callbacks": _told_all(callbacks, arrays),
             "random": _told(self._rng, self._rng, arrays, "the seed"),
+            MEMORY: Memory(watches).told(arrays),
         }
         return Snapshot(numbers, dict(arrays.stored), {})
 
-    @staticmethod
-    def _load(found: Snapshot | None, callbacks: Sequence[object]) -> None:
-        if found is not None:
-            _load_all(found.numbers["callbacks"], callbacks, Arrays(found.arrays))
+
+class Memory:
+    """What those who look on have seen: they have a `state_dict` and a `load_state_dict`, as in torch."""
+
+    def __init__(self, looking_on: Sequence[object]) -> None:
+        self._by_name: dict[str, Any] = {}
+        for one in looking_on:
+            if hasattr(one, "state_dict") and hasattr(one, "load_state_dict"):
+                name = type(one).__name__
+                count = sum(key.startswith(f"{name} ") for key in self._by_name)
+                self._by_name[f"{name} {count}"] = one
+
+    def told(self, arrays: Arrays) -> dict[str, Any]:
+        """As a tree. Nobody says what it was at the start: it is of plain values and arrays."""
+        return {
+            name: _told(one.state_dict(), None, arrays, f"the state_dict() of {type(one).__name__}")
+            for name, one in self._by_name.items()
+        }
+
+    def snapshot(self) -> Snapshot:
+        """The same, to be kept."""
+        arrays = Arrays()
+        return Snapshot({MEMORY: self.told(arrays)}, dict(arrays.stored), {})
+
+    def load(self, found: Snapshot) -> None:
+        """Go on with what was seen; who was not there then begins anew."""
+        arrays, told = Arrays(found.arrays), found.numbers[MEMORY]
+        for name, one in self._by_name.items():
+            if name in told:
+                one.load_state_dict(unpack(told[name], None, arrays))
 
 
 def seed_again(keeper: Keeper, rng: np.random.Generator) -> None:
     """The state in which the fit began, of which nobody else may know: a seed of None is another in each process."""
+    if not keeper.keeps:
+        return
     found, arrays = keeper.found("seed"), Arrays()
     if found is not None:
         unpack(found.numbers["random"], rng, Arrays(found.arrays))
@@ -198,27 +199,3 @@ def _told(value: Any, like: Any, arrays: Arrays, whose: str) -> Any:
         return pack(value, like, arrays)
     except Unkept as error:
         raise Unkept(f"{whose} holds {error}, which a checkpoint cannot keep; {REMEDY}") from None
-
-
-def _remembering(looking_on: Sequence[object]) -> dict[str, Any]:
-    """Those who remember something, by names that are the same in the next process."""
-    found: dict[str, Any] = {}
-    for one in looking_on:
-        if hasattr(one, "state_dict") and hasattr(one, "load_state_dict"):
-            name = type(one).__name__
-            found[f"{name} {sum(key.startswith(f'{name} ') for key in found)}"] = one
-    return found
-
-
-def _told_all(looking_on: Sequence[object], arrays: Arrays) -> dict[str, Any]:
-    """What they remember. As nobody says what it was at the start, it is plain values and arrays."""
-    return {
-        name: _told(one.state_dict(), None, arrays, f"the state_dict() of {type(one).__name__}")
-        for name, one in _remembering(looking_on).items()
-    }
-
-
-def _load_all(told: dict[str, Any], looking_on: Sequence[object], arrays: Arrays) -> None:
-    for name, one in _remembering(looking_on).items():
-        if name in told:
-            one.load_state_dict(unpack(told[name], None, arrays))

@@ -91,6 +91,10 @@ def _flattened(array: NDArray[Any]) -> tuple[NDArray[Any], list[int]]:
     return flat, [step // size for step in strides]
 
 
+class _Plain:
+    """As large as any object that has nothing but attributes; one of a compiled module, such as a file, is larger."""
+
+
 def pack(value: Any, like: Any, arrays: Arrays, where: str = "") -> Any:
     """A tree that JSON takes.
 
@@ -152,7 +156,7 @@ def _has_parts(value: Any) -> bool:
     """Whether it is made of its attributes alone."""
     plain = (np.ndarray, np.random.Generator, Enum, Factors, types.ModuleType, *CALLABLES, *GIVEN)
     whole = isinstance(value, plain) or _arrays.is_tensor(value) or is_problem(value)
-    return not whole and hasattr(value, "__dict__")
+    return not whole and hasattr(value, "__dict__") and type(value).__basicsize__ == _Plain.__basicsize__
 
 
 class _Packing:

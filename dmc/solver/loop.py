@@ -14,7 +14,7 @@ import numpy as np
 
 from dmc import _arrays, _checks, _memory
 from dmc._group import ALONE, Group
-from dmc._keeper import Fit, keeper_among, refuse_keeping
+from dmc._keeper import Fit, Keeping, keeper_among, refuse_keeping
 from dmc.factors import Factors
 from dmc.solver import fingerprint
 from dmc.solver.arguments import check_arguments
@@ -76,6 +76,11 @@ class Run:
         return self._interruption.asked or self.status in (Status.STOPPED, Status.NONFINITE)
 
     @property
+    def watched(self) -> bool:
+        """Whether somebody looks on here, beside what only keeps the run."""
+        return any(not isinstance(callback, Keeping) for callback in self.callbacks)
+
+    @property
     def elapsed(self) -> float:
         """Wall-clock seconds since it began, without those between two processes."""
         return time.perf_counter() - self._began
@@ -91,6 +96,7 @@ class Run:
         watches: Sequence[Callback] = (),
         taken: int = 0,
         course: Course | None = None,
+        keep: Callable[[int], object] | None = None,
     ) -> Status:
         """Advance and look, until what is measured, somebody who looks on, or the number of steps says that it is over.
 
@@ -114,6 +120,8 @@ class Run:
             Steps of this phase that were taken before, and are counted already.
         course : Course, optional
             What moves, where it may have been kept: then the phase goes on from there.
+        keep : callable, optional
+            In its place, called with the steps of this phase before anybody is shown a point.
 
         Returns
         -------
@@ -122,9 +130,10 @@ class Run:
         """
         if self.ended:
             return self._stopped_before()
-        found = None if course is None else self._kept.reached(course, watches, self.callbacks)
+        found = None if course is None else self._kept.reached(course, watches)
         if found is not None:
-            self.n_steps, self._began, taken = found.n_steps, time.perf_counter() - found.seconds, found.taken
+            self.go_on(found.n_steps, found.seconds)
+            taken = found.taken
         first = self.n_steps - taken
         self.status, self.max_steps = None, first + max_steps
         if found is not None and found.status is not None:
@@ -135,9 +144,9 @@ class Run:
                 on_grid = (self.n_steps - first) % check_every == 0
                 if course is not None and on_grid:
                     last = self.n_steps == self.max_steps or self._interruption.asked
-                    self._kept.stands(course, watches, self.callbacks, partial(self._reached, first), last)
+                    self._kept.stands(course, watches, partial(self._reached, first), last)
                 if on_grid or self.n_steps == self.max_steps or self._interruption.asked:
-                    self.status = self._shown(look(), first, watches)
+                    self.status = self._shown(look(), first, watches, keep)
                 self._end_if_asked()
                 if self.status is None and self.n_steps >= self.max_steps:
                     self.status = Status.COMPLETED if planned else Status.MAX_STEPS
@@ -146,8 +155,12 @@ class Run:
                     self.n_steps += 1
         assert self.status is not None
         if course is not None and self.status is not Status.STOPPED:
-            self._kept.over(course, watches, self.callbacks, partial(self._reached, first))
+            self._kept.over(course, watches, partial(self._reached, first))
         return self.status
+
+    def go_on(self, n_steps: int, seconds: float) -> None:
+        """After so many steps, and seconds, in another process."""
+        self.n_steps, self._began = n_steps, time.perf_counter() - seconds
 
     def _reached(self, first: int) -> Reached:
         status = None if self.status is None else self.status.name
@@ -163,10 +176,14 @@ class Run:
         if self._interruption.asked and self.status is not Status.NONFINITE:
             self.status, self.stopped_by = Status.STOPPED, "interrupt"
 
-    def _shown(self, seen: Look | None, first: int, watches: Sequence[Callback]) -> Status | None:
+    def _shown(
+        self, seen: Look | None, first: int, watches: Sequence[Callback], keep: Callable[[int], object] | None
+    ) -> Status | None:
         """Show a point to all who look on; how the phase ends here, if it does."""
         if seen is None or seen.status is Status.NONFINITE:
             return None if seen is None else seen.status
+        if keep is not None:
+            keep(self.n_steps - first)
         if not self.callbacks and not watches and self.group.size == 1:
             return seen.status
         seconds, factors = time.perf_counter() - self._began, seen.factors()
@@ -267,8 +284,9 @@ def solve(
     -------
     Solution
         Its factors are where the start was. Never raises for a numerical outcome: `status` tells. Ctrl-C ends the run
-        as STOPPED, with what was reached. Warns if it ends by `max_steps` (and `tol` is above 0) before a small start
-        has escaped from its plateau, and if one of the start's value and gradient is zero and the other is not.
+        as STOPPED, with what was reached; a second one raises KeyboardInterrupt. Warns if it ends by `max_steps` (and
+        `tol` is above 0) before a small start has escaped from its plateau, and if one of the start's value and
+        gradient is zero and the other is not.
 
     Raises
     ------
@@ -337,8 +355,6 @@ def solve_phase(
     descent = Descent(problem, start, step, tol)
     if standing is not None:
         descent.go_on(standing)
-    if keep is not None:
-        watches = [lambda info: keep(descent.at_look(info.n_steps)) and False, *watches]
     run.info = run.info or StepInfo(0, max_steps, math.nan, 1.0, 0.0, start)  # if it ends before its first look
     # An overflow is an outcome, told by the status.
     with (
@@ -355,6 +371,7 @@ def solve_phase(
             watches=watches,
             taken=taken,
             course=descent if keep is None else None,
+            keep=None if keep is None else lambda n_steps: keep(descent.at_look(n_steps)),
         )
     n_steps, seconds = run.n_steps - first, time.perf_counter() - began
     return Solution(descent.accepted.to(home), descent.value, status, n_steps, seconds, run.stopped_by)

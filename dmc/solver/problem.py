@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from functools import cached_property
 
 import numpy as np
 from array_api_compat import array_namespace, device as where
@@ -14,9 +13,10 @@ from numpy.typing import ArrayLike
 from dmc import _arrays, _checks, kernels
 from dmc._arrays import Device
 from dmc._group import ALONE, Group
+from dmc._locks import cached_property
 from dmc.factors import Array, Factors
 from dmc.observations import Observations
-from dmc.pattern import COLUMNS, ROWS
+from dmc.pattern import COLUMNS, ROWS, BothOrders, read_only
 from dmc.solver import row_solve
 from dmc.solver.protocol import Problem, check_finite, check_fit, dot
 
@@ -102,11 +102,14 @@ class MaskedLeastSquares(Problem):
         self._given_weights = None if weights is None else self._checked_weights(weights)
         self.unobserved_weight = _checks.real(unobserved_weight, "unobserved_weight", 0)
         own_weights, own_target, self._offset = self._own_terms()
-        self.weights = None if own_weights is None else self.pattern.both_orders(own_weights)
-        self.target = self.pattern.both_orders(own_target)
+        self.weights = None if own_weights is None else self._kept(own_weights)
+        self.target = self._kept(own_target)
         self.gather_dtype = self._checked_gather_dtype(gather_dtype)
         self._kernel_name, self._kernel = kernel, kernels.select(kernel, self.device)
         self._wide_kernel = self._kernel if kernel else kernels.select("dense", self.device)
+
+    def _kept(self, values: Array) -> BothOrders:
+        return BothOrders(*map(read_only, self.pattern.both_orders(values)))
 
     def _own_terms(self) -> tuple[Array | None, Array, float]:
         """Weights and targets of the observed entries' own terms, and what these lack to the value.
@@ -156,7 +159,7 @@ class MaskedLeastSquares(Problem):
         # A copy: one order of the entries would follow what the caller writes to the array later, the other not.
         given = _arrays.place(values, None) if _arrays.is_tensor(values) else values
         array = _checks.as_float(given, name).astype(_arrays.numpy_dtype(self.observations.dtype))
-        return _arrays.place(_checks.non_negative(array, name, (length,), what), self.device)
+        return read_only(_arrays.place(_checks.non_negative(array, name, (length,), what), self.device))
 
     @property
     def device(self) -> Device:

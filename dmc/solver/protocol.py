@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from contextlib import AbstractContextManager, nullcontext
-from functools import cached_property
 from typing import Any, Protocol
 
 from array_api_compat import array_namespace
@@ -11,6 +10,7 @@ from array_api_compat import array_namespace
 from dmc import _arrays, _checks
 from dmc._arrays import Device
 from dmc._group import ALONE, Group
+from dmc._locks import cached_property
 from dmc.factors import Factors
 
 

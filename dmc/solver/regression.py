@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -12,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from dmc import _arrays, _checks
 from dmc._arrays import Array, Device
+from dmc._locks import cached_property
 from dmc._warn import warn
 from dmc.factors import Factors
 from dmc.solver.dense_problems import finite_matrix

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from dmc import _checks
+from dmc._locks import cached_property
 from dmc.factors import Factors
 from dmc.solver.protocol import Problem, check_fit
 from dmc.tubal.algebra import Transform

@@ -6,12 +6,12 @@ two-factor model X̂_f = U_f·V_fᴴ for each slice; those narrower than the wid
 
 from __future__ import annotations
 
-from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from dmc._locks import cached_property
 from dmc.solver.conjugate_gradients import conjugate_gradients
 from dmc.tubal.transforms import TubeTransform
 

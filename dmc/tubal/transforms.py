@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -12,6 +11,7 @@ import scipy.fft
 from numpy.typing import ArrayLike, NDArray
 
 from dmc import _checks
+from dmc._locks import cached_property
 
 NAMES = ("dft", "dct")
 ORTHOGONAL = 100.0  # of the unit roundoff times the length: above it a matrix is not orthogonal

@@ -138,3 +138,13 @@ def test_row_numbers_are_kept(dmc_in, tmp_path):
     rows = list(csv.DictReader(io.StringIO(out)))
     assert [row["id"] for row in rows] == [str(i) for i in range(12)]
     assert float(rows[3]["d"]) == pytest.approx(values[3, 3], rel=1e-4)
+
+
+def test_a_table_with_a_checkpoint_goes_on_from_it(dmc_in, gapped, tmp_path):
+    kept, full = tmp_path / "fit.checkpoint", tmp_path / "full.csv"
+    code, _, err = dmc_in("complete", gapped, "--checkpoint", kept, "-o", full, "--json")
+    assert (code, err) == (0, "")
+    before = full.read_bytes()
+    code, _, err = dmc_in("complete", gapped, "--checkpoint", kept, "-o", full, "--json")
+    assert (code, err) == (0, f"dmc: the fit goes on from {kept}\n")
+    assert full.read_bytes() == before

@@ -275,3 +275,21 @@ def test_forget_takes_users_and_items_out_of_a_model(dmc_in, clicked, tmp_path):
     assert model.read_bytes() == content
     assert dmc_in("forget", model, "--user", "u1")[0] == 0
     assert "u1" not in Recommender.load(model).users_.ids.tolist()
+
+
+# --- kept in a file
+
+
+def test_a_fit_with_a_checkpoint_goes_on_from_it(dmc_in, tmp_path):
+    kept = tmp_path / "fit.checkpoint"
+    code, _, err = dmc_in("fit", "train.csv", "--checkpoint", kept, "-o", tmp_path / "first", "--json")
+    assert (code, err) == (0, "")
+    code, _, err = dmc_in("fit", "train.csv", "--checkpoint", kept, "-o", tmp_path / "again", "--json")
+    assert (code, err) == (0, f"dmc: the fit goes on from {kept}\n")
+    first, again = (Recommender.load(tmp_path / name) for name in ("first", "again"))
+    np.testing.assert_array_equal(again.user_factors, first.user_factors)
+    kept.write_text("my thesis")
+    code, _, err = dmc_in("fit", "train.csv", "--checkpoint", kept)
+    assert code != 0
+    assert "is no checkpoint, or is damaged" in err
+    assert kept.read_text() == "my thesis"

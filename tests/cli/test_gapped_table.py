@@ -1,6 +1,7 @@
 """Tables with gaps, out of text and Parquet."""
 
 import gzip
+import os
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 
 from dmc.cli import gapped_table
 from dmc.cli.gapped_table import Cells
+from dmc.recommend.tables import text_source
 
 TEXT = 'name,x,"a note",y\n"A, B",1.50,,NA\nC, 2 ,"said ""no""",-3e1\n\nD,?,"two\nlines",0\n'
 
@@ -119,8 +121,11 @@ def test_parquet(tmp_path):
         ("x,y\n", "has no row below its header; give a table with a header and numbers below it"),
         ("x,x\n1,2\n", "has 2 columns named 'x'; rename all but one"),
         ("x,y\n1,2\n3\n", "line 3 of .* has 1 field in place of 2; mend that line"),
-        ("x,y\n1,2\n3,bad\n", "column 'y' holds 'bad' in line 3, which is not a number; mend it, or say --label 'y'"),
-        ("x;y\n1,5;2\n2,5;3\n", "column 'x' holds '1,5' in line 2; write numbers with a decimal point"),
+        (
+            "x,y\n1,2\n3,bad\n",
+            "column 'y' holds 'bad' in line 3 of .*, which is not a number; .*, or say --label 'y'",
+        ),
+        ("x;y\n1,5;2\n2,5;3\n", "column 'x' holds '1,5' in line 2 of .*; write numbers with a decimal point"),
         ("x,y\na,b\n", "has no column of numbers"),
         ("x\0y\n1,2\n", "is not text: line 1 holds a NUL byte; give text in UTF-8"),
     ],
@@ -134,3 +139,49 @@ def test_a_column_of_numbers_and_text_may_be_kept_as_a_label(tmp_path):
     assert read("x,y\n1,2\n3,bad\n", tmp_path, ["y"]).of_numbers == ["x"]
     with pytest.raises(ValueError, match="has no column 'z', only 'x', 'y'"):
         read("x,y\n1,2\n", tmp_path, ["z"])
+
+
+@pytest.mark.parametrize("cell", ["1_000", "٣", "１", "4\xa0,", "0x10"])
+def test_what_only_python_takes_for_a_number_is_text(cell, tmp_path):
+    with pytest.raises(ValueError, match=r"column 'y' holds '.*' in line 3 of .*table.csv, which is not a"):
+        read(f'x,y\n1,2\n3,"{cell}"\n', tmp_path)
+
+
+def test_spaces_around_numbers_are_none_of_them(tmp_path):
+    np.testing.assert_array_equal(read("x,y\n1, 2 \n3,\t4\n", tmp_path).values, [[1, 2], [3, 4]])
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (b'x,y\n1,2\n3,"4\n5,6\n', "the row in line 3 of PATH opens a quote that never closes; close it"),
+        (b"x,y\n1,2\n" + b"x" * 2000, "line 3 of PATH has more than 1,000 bytes; end lines with a line feed"),
+        (gzip.compress(bytes(100_000)), "line 1 of PATH has more than 1,000 bytes; end lines"),
+        (gzip.compress(gzip.compress(b"x,y\n1,2\n")), "PATH holds what is packed by gzip once more; unpack it"),
+        ("x,y\n1,2\n".encode("utf-16"), "PATH is UTF-16; recode it to UTF-8"),
+        (b"x,y\n1,2\n3,\0\n", "PATH is not text: line 3 holds a NUL byte"),
+        (b"x,y\r1,2\r3\r", "line 3 of PATH has 1 field in place of 2; mend that line"),
+        (b"x\x85z,y\n\xe2\x80\xa8,2\n3,a\n", "column 'y' holds 'a' in line 3 of PATH, which is not a number"),
+    ],
+    ids=["quote", "long", "bomb", "packed twice", "UTF-16", "NUL", "returns", "separators"],
+)
+def test_damaged_tables_are_told_by_their_line(content, told, tmp_path, monkeypatch):
+    monkeypatch.setattr(text_source, "MAX_LINE", 1000)
+    monkeypatch.setattr(text_source, "BLOCK", 100)
+    with pytest.raises(ValueError, match="csv") as caught:
+        read(content, tmp_path)
+    assert str(caught.value).startswith(told.replace("PATH", str(tmp_path / "table.csv")))
+
+
+def test_a_table_out_of_a_pipe(tmp_path):
+    reader, writer = os.pipe()
+    os.write(writer, gzip.compress(b"x,y\n1,2\n"))
+    os.close(writer)
+    assert gapped_table.read(Path(f"/dev/fd/{reader}")).values.tolist() == [[1, 2]]
+    os.close(reader)
+
+
+@pytest.mark.parametrize("path", ["/dev/zero", "/dev/urandom"])
+def test_devices_are_no_tables(path):
+    with pytest.raises(ValueError, match=f"{path} is a device; give a file or a pipe"):
+        gapped_table.read(Path(path))

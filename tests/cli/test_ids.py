@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from dmc.cli import ids
+from dmc.recommend.tables import text_source
 from dmc.recommend.tables.vocabulary import Vocabulary
 
 KNOWN = Vocabulary(np.array([1, 2, 3]))
@@ -88,3 +89,37 @@ def test_ids_of_a_parquet_file(tmp_path):
 
     pyarrow.parquet.write_table(pa.table({"other": ["x"], "item": [5]}), tmp_path / "ids.parquet")
     assert listed(str(tmp_path / "ids.parquet")) == [5]
+
+
+def test_a_table_out_of_a_pipe():
+    """It is read once: a second time nothing would be there."""
+    reader, writer = os.pipe()
+    os.write(writer, b"name,item\nx,1\ny,2\n")
+    os.close(writer)
+    assert listed(f"/dev/fd/{reader}") == [1, 2]
+    os.close(reader)
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (b'1\n"2\n3\n', "the row in line 2 of PATH opens a quote that never closes; close it"),
+        (b"1\n" + b"x" * 2000, "line 2 of PATH has more than 1,000 bytes; end lines with a line feed"),
+        (b"1\n2\0\n", "PATH is not text: line 2 holds a NUL byte"),
+        ("1\n2\n".encode("utf-16-le"), "PATH is UTF-16; recode it to UTF-8"),
+        (b"\x1f\x8b\x08", "PATH is packed by gzip; give it as a file whose name ends in .gz"),
+        (b"item,x\n1,2\n3\n", "line 3 of PATH has 1 field in place of 2"),
+    ],
+    ids=["quote", "long", "NUL", "UTF-16", "packed", "ragged"],
+)
+def test_damaged_lists_are_told_by_their_line(content, told, tmp_path, monkeypatch):
+    monkeypatch.setattr(text_source, "MAX_LINE", 1000)
+    (tmp_path / "ids.txt").write_bytes(content)
+    with pytest.raises(ValueError, match="ids") as caught:
+        ids.in_file(str(tmp_path / "ids.txt"), "item")
+    assert str(caught.value).startswith(told.replace("PATH", str(tmp_path / "ids.txt")))
+
+
+def test_lines_end_where_lines_of_tables_do(tmp_path):
+    (tmp_path / "ids.txt").write_text("a\x85b\u2028c\r\nd\x0ce\r", encoding="utf-8", newline="")
+    assert listed(str(tmp_path / "ids.txt")) == ["a\x85b\u2028c", "d\x0ce"]

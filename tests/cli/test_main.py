@@ -246,9 +246,9 @@ dmc.Recommender.recommend = wait
 
 @pytest.mark.parametrize(
     "where",
-    [AT_START.format(module=name) for name in ("dmc.cli.program", "numpy", "scipy.sparse", "safetensors")]
+    [AT_START.format(module=name) for name in ("dmc.cli.program", "numpy", "scipy.sparse", "dmc.model_file")]
     + [IN_THE_LISTS],
-    ids=["our own imports", "numpy", "scipy", "safetensors", "at work"],
+    ids=["our own imports", "numpy", "scipy", "the model file", "at work"],
 )
 def test_ctrl_c_ends_it_without_a_word_and_leaves_nothing(where, files, tmp_path):
     given = ["recommend", files / "model", "-o", tmp_path / "lists.csv"]
@@ -260,6 +260,17 @@ def test_ctrl_c_ends_it_without_a_word_and_leaves_nothing(where, files, tmp_path
     assert (out, err) == ("", "")
     assert process.returncode == -signal.SIGINT  # a shell calls it 130, and ends its loop
     assert list(tmp_path.iterdir()) == []
+
+
+def test_ctrl_c_while_the_package_itself_is_imported_ends_it_without_a_word(tmp_path):
+    (tmp_path / "lazy_loader.py").write_text("import time\nprint('here', flush=True)\ntime.sleep(60)\n")
+    path = os.pathsep.join([str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])])
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    process = with_interrupts("-m", "dmc", "--version", env=os.environ | {"PYTHONPATH": path}, **pipes)
+    assert process.stdout.readline() == "here\n"
+    process.send_signal(signal.SIGINT)
+    assert process.communicate(timeout=60) == ("", "")
+    assert process.returncode == -signal.SIGINT
 
 
 def test_a_reader_that_has_gone_ends_it_without_a_word(files):

@@ -123,6 +123,14 @@ def test_a_link_stays_one_and_a_pipe_is_written_to(tmp_path):
     assert (tmp_path / "pipe.csv").is_fifo()
 
 
+def test_what_is_in_place_is_whole_and_what_is_no_file_is_written_through(tmp_path):
+    through = {"/dev/stdout": True, "/dev/null": True, "/dev/shm/out.csv": False, "x" * 300 + ".csv": False}
+    for path, expected in through.items():
+        assert writers.written_through(tmp_path / path) is expected  # an absolute one stays what it is
+    with pytest.raises(OSError, match="cannot be written \\(file name too long\\)"):
+        writers.check_table_output(tmp_path / ("x" * 300 + ".csv"))
+
+
 def test_check_table_output(tmp_path, monkeypatch):
     for name in (None, "a", "a.CSV", "a.tsv", "a.jsonl", "a.parquet"):
         writers.check_table_output(name and tmp_path / name)

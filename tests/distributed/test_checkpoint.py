@@ -9,6 +9,7 @@ import pytest
 from kept_fits import Keeping, Killed
 from spread_fits import fit_bayes, fit_clicks, fit_network
 
+from dmc import _whole_file
 from dmc._group import ALONE, Share
 from dmc._keeper import Snapshot
 from dmc.distributed.checkpoint import LATEST, Checkpoint
@@ -75,6 +76,7 @@ def test_a_fit_that_is_over_answers_at_once(tmp_path):
 
 
 def test_what_is_kept_is_found(tmp_path):
+    (tmp_path / f".dmc-{'0' * 16}-{_whole_file._machine()}-{'0' * 16}.part").touch()  # of one who was killed
     kept = Checkpoint(tmp_path, SHARE, {"rank": 3}, "digest")
     assert kept.found("sweep") is None
     for _ in range(3):

@@ -1,11 +1,13 @@
 """Models that several processes write, and who reads them."""
 
 import json
+import os
 
 import numpy as np
 import pytest
 
 import dmc
+from dmc import _whole_file
 from dmc._group import ALONE
 from dmc.distributed import file_of, load, shards
 from dmc.recommend import shards as listing
@@ -22,6 +24,9 @@ def test_a_model_is_replaced_once_the_new_one_is_there(tmp_path):
     first, second = model(0), model(1)
     shards.write(first, tmp_path / "model", ALONE)
     (tmp_path / "model" / "users-cafe-00007.dmc").write_text("of a writer that did not come to an end")
+    for name in (f".dmc-{'0' * 16}-{_whole_file._machine()}-{'0' * 16}.part", f"mark-{'0' * 16}"):
+        (tmp_path / "model" / name).touch()
+    os.utime(tmp_path / "model" / f"mark-{'0' * 16}", (0, 0))
     shards.write(second, tmp_path / "model", ALONE)
     assert len(list((tmp_path / "model").iterdir())) == 2
     np.testing.assert_array_equal(load(tmp_path / "model").user_factors, second.user_factors)
@@ -34,6 +39,18 @@ def test_other_folders_are_left_alone(tmp_path):
     with pytest.raises(ValueError, match="is a file, and a model of several processes is a folder"):
         shards.write(model(), tmp_path / "letters.txt", ALONE)
     assert (tmp_path / "letters.txt").read_text() == "dear"
+
+
+def test_what_a_killed_writer_left_of_its_first_model_is_no_other_thing(tmp_path):
+    for name in (
+        f".dmc-{'0' * 16}-{_whole_file._machine()}-{'0' * 16}.part",
+        f"mark-{'0' * 16}",
+        "users-cafe-00000.dmc",
+    ):
+        (tmp_path / name).touch()
+    ours = model()
+    shards.write(ours, tmp_path, ALONE)
+    np.testing.assert_array_equal(load(tmp_path).user_factors, ours.user_factors)
 
 
 def test_each_user_is_found_in_a_file(tmp_path):

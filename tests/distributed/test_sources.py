@@ -111,3 +111,36 @@ def test_processes_that_see_other_files(tmp_path: Path) -> None:
         "files, as on a file system that they share"
     )
     assert second == f"Elsewhere{first}"
+
+
+def test_a_damaged_page_is_no_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Arrow takes some for the end of a column: fewer rows than the footer tells of are an error."""
+    path = write(tmp_path / "all", TABLE, ())
+    monkeypatch.setattr(sources.Piece, "count", 7)
+    with pytest.raises(ValueError, match=r"cannot be read as Parquet \(50 rows are there, and 7 in the footer\); w"):
+        read(ALONE, path)
+
+
+def test_pages_with_checksums_are_checked(tmp_path: Path) -> None:
+    table = pa.table({"user": np.arange(1000), "item": np.arange(1000), "rating": np.ones(1000)})
+    path = tmp_path / "r.parquet"
+    pq.write_table(table, path, use_dictionary=False, compression="none", write_page_checksum=True)
+    content = bytearray(path.read_bytes())
+    content[2000] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=r"r.parquet cannot be read as Parquet \(.*CRC checksum.*\); write it again"):
+        read(ALONE, path)
+
+
+def test_large_row_groups_are_read_ahead(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write(tmp_path / "all", TABLE, ())
+    expected = read(ALONE, path)
+    monkeypatch.setattr(sources, "LARGE", 0)
+    assert read(ALONE, path) == expected
+
+
+def test_what_is_no_file_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.parquet")
+    for source in (tmp_path, tmp_path / "pipe.parquet"):
+        with pytest.raises(ValueError, match=r"pipe.parquet is no file, and Parquet is read from its end; write it to"):
+            read(ALONE, source)

@@ -99,8 +99,12 @@ class Opened:
 
 def sealed(told: dict[str, Any], data: bytes) -> bytes:
     """A file of this header and these numbers, with its right digest."""
-    metadata = {"checksum": "0" * _container.DIGITS} | told.get("__metadata__", {}) | {"checksum": "0" * _container.DIGITS}
-    text = json.dumps({"__metadata__": metadata} | {k: v for k, v in told.items() if k != "__metadata__"}, separators=(",", ":"))
+    metadata = (
+        {"checksum": "0" * _container.DIGITS} | told.get("__metadata__", {}) | {"checksum": "0" * _container.DIGITS}
+    )
+    text = json.dumps(
+        {"__metadata__": metadata} | {k: v for k, v in told.items() if k != "__metadata__"}, separators=(",", ":")
+    )
     raw = text.encode("utf-8", "surrogatepass")
     raw += b" " * (-(8 + len(raw)) % 64)
     head = len(raw).to_bytes(8, "little") + raw

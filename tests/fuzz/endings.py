@@ -21,6 +21,9 @@ from pathlib import Path
 
 os.environ["OMP_NUM_THREADS"] = "1"  # what is forked below has no other threads
 
+import numpy as np
+
+from fuzz.long_fits import beside, long_fits
 from fuzz.scenes import Scene, scenes, strangers, whole
 
 ENDED_WELL, INTERRUPTED, REFUSED, WRONG = 0, 7, 8, 9  # how a child ends
@@ -207,12 +210,42 @@ def tried(
     return faults
 
 
+def killed_fits(count: int, seed: int, where: Path) -> int:
+    """The number of fits that, killed and run again, came to another end or left something behind."""
+    begun, faults = time.monotonic(), 0
+    expected, seconds = {}, {}
+    every = list(long_fits())[:count]
+    for fit in every:
+        for name in ("warm", "whole"):  # the first one loads what it needs
+            (where / f"{fit.name}-{name}").mkdir()
+            start = time.monotonic()
+            expected[fit.name] = fit.fit(where / f"{fit.name}-{name}")
+            seconds[fit.name] = time.monotonic() - start
+    for i in range(count):
+        fit, rng = every[i % len(every)], random.Random(f"{seed} fit {i}")
+        folder = where / f"fit-{i}"
+        folder.mkdir()
+        for _ in range(2):  # what goes on may be killed, too
+            child = Child(lambda fit=fit, folder=folder: fit.fit(folder), signal.SIG_DFL)
+            time.sleep(rng.uniform(0, seconds[fit.name]))
+            child.end(signal.SIGKILL)
+        wrong = [] if np.array_equal(fit.fit(folder), expected[fit.name]) else ["it came to another end"]
+        wrong += [f"{name} stays" for name in beside(fit, folder)]
+        faults += bool(wrong)
+        for sentence in wrong:
+            print(f"  {fit.name}, killed_fits {i}: {sentence}")
+        shutil.rmtree(folder)
+    print(f"killed_fits: {count} times, {faults} faults, {time.monotonic() - begun:.0f} s", flush=True)
+    return faults
+
+
 def main(kills: int = 200, interrupts: int = 200, limits: int = 20, seconds: float = 60, seed: int = 0) -> int:
     """The number of faults."""
     with tempfile.TemporaryDirectory() as name:
         where = Path(name)
         every = list(scenes(where))
         faults = tried(killed, every, kills, seed, where)
+        faults += killed_fits(kills // 5, seed, where)
         faults += tried(interrupted, every, interrupts, seed, where)
         faults += tried(without_room, every, limits, seed, where)
         for scene in every[:1]:

@@ -10,7 +10,7 @@ TESTS = Path(__file__).parent.parent
 
 def test_old_or_new_whatever_ends_the_writer():
     """In a process that has nothing but one thread, as it forks."""
-    given = ["--kills", "12", "--interrupts", "12", "--limits", "6", "--seconds", "1"]
+    given = ["--kills", "6", "--interrupts", "6", "--limits", "6", "--seconds", "0.3"]
     path = os.pathsep.join([str(TESTS), str(TESTS.parent), os.environ.get("PYTHONPATH", "")])
     found = subprocess.run(
         [sys.executable, "-m", "fuzz.endings", *given],

@@ -39,7 +39,9 @@ def test_one_width_for_all_does_not():
     """What the groups and the scale are for."""
     rng = np.random.default_rng(0)
     old, new = ratings(rng, 20_000), ratings(rng, 40_000)
-    same = Calibration.of_sizes(np.sort(np.abs(old.actual - old.predicted)), ENDS)
+    sizes = np.sort(np.abs(old.actual - old.predicted)).astype(np.float64)
+    residuals = np.concatenate([[ENDS[0] - ENDS[1]], -sizes[::-1], sizes, [ENDS[1] - ENDS[0]]])
+    same = Calibration(np.array([1.0, 0, 0]), np.zeros(1), np.array([0, len(residuals)]), residuals)
     inside, lower, upper = held(same, new, 0.9)
     assert inside.mean() == pytest.approx(0.9, abs=0.01)
     assert inside[new.of_user < 2].mean() < 0.85
@@ -110,14 +112,6 @@ def test_exact_predictions_have_no_width():
     np.testing.assert_array_equal(upper, 3.3)
 
 
-def test_plain_residuals_of_old_files():
-    sizes = np.sort(np.abs(np.random.default_rng(0).standard_normal(999)))
-    calibration = Calibration.of_sizes(sizes, (-50.0, 50.0))
-    lower, upper = calibration.bounds(np.array([0.0, 7.0]), np.array([0, 900]), np.array([3, 4]), 0.9)
-    np.testing.assert_allclose(upper - [0, 7], sizes[899], rtol=5e-3)
-    np.testing.assert_allclose(lower - [0, 7], -sizes[899], rtol=5e-3)
-
-
 def test_there_and_back():
     found = Calibration.learn(ratings(np.random.default_rng(0), 5000), ENDS)
     asked = np.linspace(1, 5, 9), np.arange(9), np.arange(9)[::-1]
@@ -130,4 +124,6 @@ def test_there_and_back():
 @pytest.mark.parametrize("wrong", [0, 1, -0.1, 90])
 def test_probabilities_that_are_none(wrong):
     with pytest.raises(ValueError, match="interval is"):
-        Calibration.of_sizes(np.ones(3), ENDS).bounds(np.ones(1), np.ones(1), np.ones(1), wrong)
+        Calibration.learn(ratings(np.random.default_rng(0), 500), ENDS).bounds(
+            np.ones(1), np.ones(1), np.ones(1), wrong
+        )

@@ -73,5 +73,6 @@ def test_checked_settings_stay_as_they_are():
     assert once.kind == "network"
     assert once.network == network.NetworkSettings(4, 3, 1.3, 0.1, None)
     assert set(once.for_file()) == {
-        "rank", "feedback", "model", "depth", "l2", "validation_fraction", "ensemble", "intervals",
+        "rank", "feedback", "model", "depth", "l2", "validation_fraction", "ensemble", "intervals", "random_state",
+        "n_threads", "device", "verbose",
     }  # fmt: skip

@@ -1,21 +1,22 @@
 """A Recommender saved, loaded, mapped, exported, and asked from many threads at once."""
 
-import json
 import re
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
-from test_network_model import of_version_2
 from test_presence_features import communities
 from test_recommender import part, planted
 
 from dmc import Recommender, model_file
-from dmc.factors import Factors
-from dmc.pattern import SparseIndex
 
 MORE = {"user": ["aaa", "aaa", "user 3"], "item": ["né 003", "zzz", "zzz"], "rating": [5.0, 1.0, 2.0]}
+
+
+@pytest.fixture(autouse=True)
+def mapped_however_small(monkeypatch):
+    monkeypatch.setattr(model_file, "SMALL", 0)
 
 
 def numbered():
@@ -71,6 +72,7 @@ def test_a_loaded_model_does_all_that_it_did(ids, settings, mmap, tmp_path):
     )
     np.testing.assert_equal(others, arrays)
     np.testing.assert_equal(its_header, header)
+    assert (tmp_path / "again").read_bytes() == (tmp_path / "model").read_bytes()
     # Folded in, saved and loaded.
     model.fold_in(more).save(tmp_path / "folded")
     same_answers(Recommender.load(tmp_path / "folded", mmap=mmap), model.fold_in(more), table, more)
@@ -182,110 +184,31 @@ def test_the_page_on_privacy_names_what_a_file_holds(settings, tmp_path):
         assert header.keys() <= told.keys()
 
 
-# --- files of version 1
+# --- settings
 
 
-@pytest.fixture
-def version_1(tmp_path, monkeypatch):
-    """(path, table, factors, mean) as version 1 wrote it."""
-    rng = np.random.default_rng(0)
-    m, n, k = 30, 20, 4
-    shapes = ((m, 2 * k), (2 * k, 2 * k), (2 * k, 2 * k), (n, 2 * k))
-    U, *cores, V = (rng.standard_normal(shape).astype(np.float32) / 2 for shape in shapes)
-    bias = [rng.standard_normal(count).astype(np.float32) for count in (m, n)]
-    rows, cols = np.nonzero(rng.random((m, n)) < 0.3)
-    pointers = np.concatenate([[0], np.cumsum(np.bincount(rows, minlength=m))])
-    arrays = {"U": U, "V": V, "row_bias": bias[0], "column_bias": bias[1]}
-    arrays |= {f"cores.{i}": W for i, W in enumerate(cores)}
-    arrays |= {"users": np.array([f"u{i:02}" for i in range(m)]), "items": np.arange(n) * 3}
-    arrays |= {"seen.pointers": pointers, "seen.indices": cols.astype(np.int32)}
-    header = {
-        "written_by": "dmc 0.1.0",
-        "settings": {"rank": k, "depth": 2, "l2": 1.3},
-        "columns": ("who", "what", "stars"),
-        "mean": 3.25,
-        "range": (-2.0, 7.5),
-        "rank": 4,
-        "status": "CONVERGED",
-        "n_iter": 35,
-        "validation_rmse": 0.5,
-    }
-    monkeypatch.setattr(model_file, "VERSION", 1)
-    model_file.save(tmp_path / "old", "Recommender", arrays, header)
-    monkeypatch.undo()
-    raw = (tmp_path / "old").read_bytes()
-    assert json.loads(raw[8 : 8 + int.from_bytes(raw[:8], "little")])["__metadata__"]["version"] == "1"
-    return tmp_path / "old", arrays, Factors(U, cores, V, *bias), header
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"random_state": 7, "n_threads": 1, "verbose": False},
+        {"random_state": None, "rank": 3, "ensemble": 2, "intervals": True},
+        {"model": "network", "depth": 2, "l2": 0.5, "validation_fraction": 0.2, "device": "cpu", "rank": 2},
+        {"feedback": "implicit", "rank": 4, "random_state": 2**70},
+    ],
+    ids=str,
+)
+def test_settings_survive(settings, tmp_path):
+    pytest.importorskip("torch") if "device" in settings else None
+    model = Recommender(**settings).fit(part(planted(), slice(600)))
+    model.save(tmp_path / "model")
+    again = Recommender.load(tmp_path / "model")
+    assert again._settings() == model._settings()
 
 
-@pytest.mark.parametrize("mmap", [False, True])
-def test_a_file_of_version_1(mmap, version_1, tmp_path):
-    path, arrays, factors, header = version_1
-    model = Recommender.load(path, mmap=mmap)
-    users, items = arrays["users"], arrays["items"]
-    u, i = (a.ravel() for a in np.indices(factors.shape))
-    found = model.predict({"who": users[u], "what": items[i]}, clip=False)["prediction"]
-    np.testing.assert_allclose(found, factors.at(u, i) + 3.25, atol=2e-5)
-    clipped = model.predict({"who": users[u], "what": items[i]})["prediction"]
-    assert (clipped.min(), clipped.max()) == header["range"]
-    # As version 1 did: the mean, and the bias of who is known.
-    strangers = model.predict({"who": ["?", "u03", "?"], "what": [9, 1, 1]}, clip=False)["prediction"]
-    expected = 3.25 + np.array([factors.column_bias[3], factors.row_bias[3], 0])
-    np.testing.assert_allclose(strangers, expected, atol=1e-6)
-    seen = SparseIndex(arrays["seen.pointers"], arrays["seen.indices"])
-    best, _ = factors.top_n(np.arange(30), 3, exclude=seen)
-    np.testing.assert_array_equal(model.recommend(users.tolist(), 3)["what"], items[best].ravel())
-    assert model.n_observed_ == len(arrays["seen.indices"])
-    assert (model.noise_, model.n_iter_, model.rank_) == (0.5, 35, 4)
-    assert len(model.similar_items(3, 4)["similar"]) == 4
-    more = {"who": ["new"], "what": [3], "stars": [1.0]}
-    for use in (
-        lambda: model.fold_in(more),
-        lambda: model.partial_fit(more),
-        lambda: model.explain("u03", 9),
-        lambda: model.save(tmp_path / "new"),
-    ):
-        with pytest.raises(ValueError, match=r"^the model file was written by a version of dmc [^.]*; fit it again$"):
-            use()
-
-
-# --- files of version 2
-
-
-@pytest.mark.parametrize("told", ["depth", "device"])  # by which a network was asked for
-def test_a_network_of_version_2(told, tmp_path, monkeypatch):
-    table = planted()
-    model = Recommender(model="network", rank=4).fit(table)
-    model.save(tmp_path / "new")
-    arrays, header = model_file.load(tmp_path / "new", "Recommender")
-    ratings, (fitted,) = model._state.fitted()
-    arrays = {name: array for name, array in arrays.items() if not name.startswith("model.")}
-    of_model, numbers = of_version_2(fitted, float(ratings.values.std(dtype=np.float64)))
-    arrays |= {f"member.0.{name}": array for name, array in of_model.items()}
-    del header["models"], header["settings"]["model"]
-    header["settings"]["depth"] = 3 if told == "depth" else None
-    monkeypatch.setattr(model_file, "VERSION", 2)
-    model_file.save(tmp_path / "old", "Recommender", arrays, {**header, "members": [numbers]})
-    monkeypatch.undo()
-    again = Recommender.load(tmp_path / "old")
-    assert (again.model, again.depth, again.l2) == ("network", 3, 1.3)
-    same_answers(again, model, table, MORE, exact=False)
-
-
-def test_a_default_model_of_version_2(tmp_path):
-    """What a network would have been trained with was kept, and has no effect."""
-    table = planted()
-    model = Recommender().fit(table)
-    model.save(tmp_path / "new")
-    arrays, header = model_file.load(tmp_path / "new", "Recommender")
-    arrays = {name.replace("model.0.", "member.0."): array for name, array in arrays.items()}
-    del header["settings"]["model"]
-    header["settings"] |= {"l2": 1.3, "validation_fraction": 0.1}
-    header["members"] = header.pop("models")
-    model_file.save(tmp_path / "old", "Recommender", arrays, header)
-    again = Recommender.load(tmp_path / "old")
-    assert (again.model, again.l2, again.validation_fraction) == ("bayes", None, None)
-    same_answers(again, model, table, MORE)
+def test_a_generator_as_the_seed_becomes_none(tmp_path):
+    model = Recommender(random_state=np.random.default_rng(0)).fit(part(planted(), slice(600)))
+    model.save(tmp_path / "model")
+    assert Recommender.load(tmp_path / "model").random_state is None
 
 
 # --- mapped

@@ -249,6 +249,16 @@ def test_clicks_without_a_test_are_not_judged(clicks, tmp_path):
     assert one == other
 
 
+def test_the_same_page_where_the_environment_says_when(model, newer, tmp_path, monkeypatch):
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "86400")
+    pages = []
+    for _ in range(2):
+        recommender.write(model, tmp_path / "page.html", newer)
+        pages.append((tmp_path / "page.html").read_bytes())
+    assert pages[0] == pages[1]
+    assert b'datetime="1970-01-02T00:00Z"' in pages[0]
+
+
 def test_the_date_is_today(judged):
     found = re.search('<time datetime="(.*?)">', judged[0].read_text())[1]
     written_at = datetime.fromisoformat(found)

@@ -17,6 +17,7 @@ from sklearn.utils.validation import check_is_fitted
 from dmc import _arrays, _checks, _memory, kernels
 from dmc._keeper import keeper_among
 from dmc.completion.findings import of_ending
+from dmc.completion.one_fit import of_one_fit
 from dmc.completion.phases import identity
 from dmc.completion.results import rms
 from dmc.completion.tensors import findings, storage
@@ -25,6 +26,7 @@ from dmc.completion.tensors.phases import TensorPhases
 from dmc.completion.tensors.selection import Selected, Selection, Settings
 from dmc.completion.tensors.tuning import TENSORS
 from dmc.factors import Factors
+from dmc.pattern import read_only
 from dmc.solver.callbacks import Progress
 from dmc.solver.kept_phases import KeptPhases
 from dmc.solver.loop import Callback, Run
@@ -164,7 +166,9 @@ class TensorCompletion(BaseEstimator):
     def fit(self, X: Any, y: None = None, *, mask: Any = None) -> TensorCompletion:
         """Fit to the observed entries of a tensor.
 
-        Ctrl-C ends the fit with what was reached, and a warning.
+        Ctrl-C ends the fit with what was reached, and a warning; a second one, or one before or behind the search,
+        raises KeyboardInterrupt and leaves the estimator as it was. With a `dmc.callbacks.Checkpoint` among the
+        callbacks the fit goes on where an earlier process left it.
 
         Parameters
         ----------
@@ -300,7 +304,7 @@ class TensorCompletion(BaseEstimator):
     def _describe(self, model: TensorModel) -> None:
         """A model in the data's units."""
         self._model = model
-        self.factors_: Factors = model.factors
+        self.factors_: Factors = model.factors.map(read_only)
         if isinstance(model, TubalModel):
             self.tube_: int | None = model.tube
             self.unfolding_: int | None = None
@@ -312,6 +316,7 @@ class TensorCompletion(BaseEstimator):
 
     history_: list[Record]
 
+    @of_one_fit
     def predict(self, i: ArrayLike, j: ArrayLike, t: ArrayLike) -> NDArray[Any]:
         """Predicted values at positions along the three axes.
 
@@ -337,6 +342,7 @@ class TensorCompletion(BaseEstimator):
         _checks.same_length(i=where[0], j=where[1], t=where[2])
         return self._clipped(self._model.at(where))
 
+    @of_one_fit
     def complete(self, unknown: float | None = None) -> NDArray[Any]:
         """The fitted tensor X̂ at every position, observed ones included.
 
@@ -366,6 +372,7 @@ class TensorCompletion(BaseEstimator):
         values, observed = read_tensor(_host(X), _host(mask), self.missing_values)
         return np.where(observed, values, completed).astype(self._dtype, copy=False)
 
+    @of_one_fit
     def score(self, X: Any, y: None = None, *, mask: Any = None) -> float:
         """Minus the root mean squared error at the observed entries of a tensor, in the data's units; higher is better.
 
@@ -384,6 +391,7 @@ class TensorCompletion(BaseEstimator):
             raise ValueError(f"X has shape {values.shape} and the fitted tensor {self._model.shape}; give one like it")
         return -rms(self._clipped(self._model.at(np.nonzero(observed))) - values[observed])
 
+    @of_one_fit
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the fitted model to a file (safetensors, no pickle); it appears whole or not at all.
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from dmc._locks import cached_property
 from dmc.factors import Factors
 from dmc.tubal.containers import from_slices, to_slices
 from dmc.tubal.slices import SliceFactors

@@ -24,6 +24,7 @@ from dmc._contents import (
     table_of,
     text,
     whole,
+    within,
 )
 from dmc.completion.tensors.model import TensorModel, TubalModel, UnfoldedModel
 from dmc.factors import Factors
@@ -40,11 +41,15 @@ NUMBERS = ("n_iter_", "history_", "held_out_rmse_", "candidate_errors_", "residu
 
 
 LARGEST = float(np.finfo(np.float64).max)
+HUGE = 1e154  # of factors, whose products are finite
+NUMBER = or_none(real(-math.inf, math.inf, nan=True))
 HEADER = record(
     {
         "written_by": text,
         "settings": record(
             dict.fromkeys(SETTINGS, measured)
+            | dict.fromkeys(("min_value", "max_value"), NUMBER)
+            | {"missing_values": NUMBER, "rank": or_none(whole(1)), "depth": whole()}
             | {"n_threads": or_none(whole(1)), "random_state": or_none(whole(0, 10**1000))}
         ),
         "transform": one_of(*NAMES, None),
@@ -143,15 +148,15 @@ def _table(header: dict[str, Any]) -> dict[str, Array]:
     first, second = (shape[i] for i in range(3) if i != axis)
     if tubal is None:
         return table | {
-            "U": Array(floats, (first * second, "width"), (finite,)),
-            "V": Array(floats, (shape[axis], "width"), (finite, products_with("U"))),
+            "U": Array(floats, (first * second, "width"), (within(HUGE),)),
+            "V": Array(floats, (shape[axis], "width"), (within(HUGE), products_with("U"))),
             "row_bias": Array(floats, (first * second,), (finite,), optional=True),
             "column_bias": Array(floats, (shape[axis],), (finite,), optional=True),
         }
     slices = shape[axis] // 2 + 1 if tubal == "dft" else shape[axis]
     for part in ("", ".imaginary") if tubal == "dft" else ("",):
-        table[f"U{part}"] = Array(floats, (slices, first, "width"), (finite,))
-        table[f"V{part}"] = Array(floats, (slices, second, "width"), (finite, products_with(f"U{part}")))
+        table[f"U{part}"] = Array(floats, (slices, first, "width"), (within(HUGE),))
+        table[f"V{part}"] = Array(floats, (slices, second, "width"), (within(HUGE), products_with(f"U{part}")))
     return table
 
 

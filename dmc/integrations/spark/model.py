@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import partial
 from typing import Any
 
 from pyspark import Broadcast
@@ -13,6 +13,7 @@ from pyspark.sql import Column, DataFrame, SparkSession, functions as F
 from pyspark.sql.types import ArrayType, DataType, FloatType, StructField, StructType
 
 from dmc import _checks
+from dmc._locks import cached_property
 from dmc.integrations.spark import answers
 from dmc.integrations.spark.columns import column, fits
 from dmc.integrations.spark.params import ModelParams

@@ -26,8 +26,7 @@ SAMPLED = 16  # entries of each weight
 # Relative distance of the samples above which weights are others: half precision moves them by .004, fine-tuning of all
 # layers by a few hundredths, another pretraining by more than 1.
 OTHER_WEIGHTS = 0.3
-
-
+DIVERGED = 1e9  # in size: no weight is that large, and the product of a few such is beyond float32
 LARGEST = float(np.finfo(np.float64).max)
 HEADER = record(
     {
@@ -139,7 +138,7 @@ def _parsed(path: str, arrays: dict[str, NDArray[Any]], settings: dict[str, Any]
         U, *cores, Vt = (factors[f"{name}.{k}"] for k in range(of["factors"]))
         updates[name] = LowRankUpdate(Factors(U, cores, Vt.T), scaling)
     shapes = {name: (of["shape"][0], of["shape"][1]) for name, of in made_for.items()}
-    samples = {name: of["sample"] for name, of in made_for.items()}
+    samples = {name: [float(entry) for entry in of["sample"]] for name, of in made_for.items()}
     return AdapterFile(
         path, settings, shapes, samples, updates, {key.removesuffix(".saved"): array for key, array in saved.items()}
     )
@@ -237,10 +236,14 @@ def _sample(weight: Tensor) -> list[float]:
 
 
 def _tell_infinite(arrays: Mapping[str, NDArray[Any]], what: str) -> None:
-    broken = sum(int(np.size(a) - np.isfinite(a).sum()) for a in arrays.values())
+    floats = [a for a in arrays.values() if a.dtype.kind == "f"]
+    broken = sum(int(np.size(a) - (np.abs(a) < DIVERGED).sum()) for a in floats)
     if broken:
-        whole = sum(np.size(a) for a in arrays.values())
-        warn(f"{broken:,} of the {whole:,} numbers of {what} are not finite: training has diverged; train it anew")
+        whole = sum(np.size(a) for a in floats)
+        warn(
+            f"{broken:,} of the {whole:,} numbers of {what} are not finite, or above {DIVERGED:g}: training has "
+            "diverged; train it anew"
+        )
 
 
 def _as_array(value: Tensor) -> NDArray[Any]:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dmc import _checks
+from dmc._locks import cached_property
 from dmc.factors import Factors
 from dmc.pattern import SparseIndex
 from dmc.recommend.settings import Feedback

@@ -115,10 +115,9 @@ class RowReader:
                 f"the row in line {self._first} of {self._origin} opens a quote that never closes; close it, or double "
                 "the quotes that belong to a text"
             )
-        return (
-            f"line {self._before + self._csv.line_num} of {self._origin} cannot be read as fields ({error}); mend that "
-            "line, or give tab- or comma-separated text"
-        )
+        reason = "text behind a closing quote" if "expected after" in error else error
+        where = f"line {self._before + self._csv.line_num} of {self._origin}"
+        return f"{where} cannot be read as fields ({reason}); mend that line, or give tab- or comma-separated text"
 
     def some(self, count: int) -> list[Row]:
         """The next rows, at most so many."""

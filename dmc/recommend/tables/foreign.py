@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dmc.recommend.tables.text_source import reason_of
 from dmc.recommend.tables.vocabulary import as_column
 
 EXACT = 2**53  # whole numbers up to here are float64
@@ -35,8 +36,11 @@ def is_table(piece: Any) -> bool:
 def as_array(values: Any, name: str) -> NDArray[Any]:
     """A column of a mapping; what is masked is missing."""
     if np.ma.isMaskedArray(values):
-        hidden = np.ma.getmaskarray(values)
-        return np.where(hidden, None, values.data.astype(object)) if hidden.any() else np.asarray(values.data)
+        found = np.asarray(values.data)
+        if np.ma.getmaskarray(values).any():
+            found = found.astype(object)
+            found[np.ma.getmaskarray(values)] = None
+        return found
     if isinstance(values, (list, tuple)) and bytes in set(map(type, values)):  # an array of bytes cuts off NUL
         return np.fromiter(values, object, len(values))
     return as_column(values, name)
@@ -67,7 +71,7 @@ def refuse_nested(values: NDArray[Any], name: str, what: str) -> None:
         raise ValueError(f"{found}, the first in row {row}; give one for each entry")
 
 
-def _is_nameless(kind: type) -> bool:
+def _is_nameless(kind: Any) -> bool:
     """Whether objects are told apart by where they stand in memory alone."""
     return kind.__repr__ is object.__repr__ and kind.__str__ is object.__str__
 
@@ -105,5 +109,4 @@ def words_for_failure(what: str, remedy: str) -> Iterator[None]:
     except MemoryError:
         raise
     except Exception as error:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
-        raise ValueError(f"{what} ({reason}); {remedy}") from None
+        raise ValueError(f"{what} ({reason_of(error)}); {remedy}") from None

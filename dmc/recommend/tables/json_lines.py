@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from dmc.recommend.tables.packed_column import PackedColumn
 from dmc.recommend.tables.places import Places
-from dmc.recommend.tables.text_source import count_lines, decoded, lines
+from dmc.recommend.tables.text_source import count_lines, decoded, lines, reason_of
 
 ROWS = 1000  # read at a time
 BLANK = " \t\r\n"  # around a value, as JSON has it
@@ -113,11 +113,12 @@ class Objects:
         """The columns that are kept, by name."""
         found: dict[str, PackedColumn | Values] = {}
         for name, column in self._columns.items():
-            if self._only is None or name in self._only:
-                whole = isinstance(column, PackedColumn) and len(column) == self._size
-                found[name] = column if whole else _mixed(column)
-                if not whole:
-                    found[name].size = self._size
+            if self._only is not None and name not in self._only:
+                continue
+            if not isinstance(column, PackedColumn) or len(column) < self._size:
+                column = _mixed(column)
+                column.size = self._size
+            found[name] = column
         return found
 
 
@@ -174,7 +175,7 @@ def _parsed(line: Line, origin: str, exact: Collection[str]) -> dict[str, Any]:
     try:
         value, end = _DECODER.raw_decode(text)
         if end < len(text):
-            reason = f"Extra data at letter {end + 1}"
+            reason = f"Extra data at letter {len(text) - len(text[end:].lstrip(BLANK)) + 1}"
         elif not isinstance(value, dict):
             reason = f"a {type(value).__name__}"
         else:
@@ -182,7 +183,7 @@ def _parsed(line: Line, origin: str, exact: Collection[str]) -> dict[str, Any]:
     except json.JSONDecodeError as error:
         reason = f"{error.msg} at letter {error.pos + 1}"
     except ValueError as error:
-        reason = str(error).splitlines()[0][:SHOWN]
+        reason = reason_of(error)
     except RecursionError:
         reason = "it nests too deep"
     raise ValueError(

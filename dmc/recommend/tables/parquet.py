@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from dmc import _checks
 from dmc.recommend.tables.packed_column import PackedColumn
-from dmc.recommend.tables.text_source import called
+from dmc.recommend.tables.text_source import called, reason_of, worded
 
 SUFFIXES = (".parquet", ".pq")
 TEXTS = ("string", "large_string", "string_view")  # Arrow's names of its types
@@ -78,8 +78,8 @@ class ParquetColumns(Mapping[str, NDArray[Any]]):
                     values = values.astype(np.result_type(values, part))
                 values[first : first + len(part)] = part
                 first += len(part)
-            if values is None or first != size:  # what is left of the array is no value of anybody's
-                raise ValueError(f"column {name!r} has {first:,} values, and the footer tells of {size:,}")
+            refuse_loss(first, size)  # what is left of the array is no value of anybody's
+        assert values is not None
         return values
 
     def _parts(self, name: str) -> Iterator[NDArray[Any]]:
@@ -116,6 +116,7 @@ class ParquetColumns(Mapping[str, NDArray[Any]]):
                     column.add_numbers(part.to_numpy())
                 else:
                     return None
+            refuse_loss(len(column), self.count_rows())
         return column
 
     def __iter__(self) -> Iterator[str]:
@@ -130,13 +131,21 @@ class ParquetColumns(Mapping[str, NDArray[Any]]):
             return sum(fragment.count_rows() for fragment in self._files.fragments)
 
 
+def refuse_loss(found: int, told: int) -> None:
+    """Raise if pages held other rows than the footer tells of: Arrow takes a damaged page for the end."""
+    if found != told:
+        raise ValueError(f"{found:,} rows are there, and {told:,} in the footer")
+
+
 def refuse_streams(path: Path) -> None:
-    """Raise if it is there and no file: Parquet is read from its end."""
+    """Raise if it is not there, or no file: Parquet is read from its end."""
+    if "\0" in str(path):
+        raise ValueError(f"the path {called(path)} holds a NUL byte; check the path")
     try:
-        is_file = stat.S_ISREG(os.stat(path).st_mode) or path.is_dir()
-    except (OSError, ValueError):  # told by who opens it
-        return
-    if not is_file:
+        kind = os.stat(path).st_mode
+    except OSError as error:
+        raise worded(error, called(path)) from None
+    if not (stat.S_ISREG(kind) or stat.S_ISDIR(kind)):
         raise ValueError(f"{called(path)} is no file, and Parquet is read from its end; write it to a file first")
 
 
@@ -166,8 +175,8 @@ def words_for_failure(path: Path) -> Iterator[None]:
     except PermissionError:
         raise PermissionError(f"{called(path)} may not be read; check its permissions") from None
     except MemoryError as error:
-        reason = (str(error).splitlines() or ["no words"])[0].rstrip(".")
-        raise MemoryError(f"{called(path)} takes more memory than there is ({reason}); read fewer rows") from None
+        raise MemoryError(
+            f"{called(path)} takes more memory than there is ({reason_of(error)}); read fewer rows, or write it again"
+        ) from None
     except Exception as error:  # pyarrow raises of every kind: columns differ, a page is damaged, a type is not there
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
-        raise ValueError(f"{called(path)} cannot be read as Parquet ({reason}); write it again") from None
+        raise ValueError(f"{called(path)} cannot be read as Parquet ({reason_of(error)}); write it again") from None

@@ -14,7 +14,7 @@ from dmc.recommend.tables.delimited import Fields, Row, RowReader
 from dmc.recommend.tables.json_lines import Objects, Values
 from dmc.recommend.tables.packed_column import PackedColumn
 from dmc.recommend.tables.places import Places
-from dmc.recommend.tables.text_source import blocks, called, count_lines, decoded, name_of, opened
+from dmc.recommend.tables.text_source import blocks, called, count_lines, decoded, listed, name_of, opened
 
 HEADLESS = ("user", "item", "rating", "timestamp")  # what the columns of a file without a header are taken for
 DELIMITERS = ("::", "\t", ",", ";", "|")
@@ -152,7 +152,7 @@ def _fields(
             raise ValueError(f"{origin} has {names.count(name)} columns named {name!r}; rename all but one")
     packed = before.packed if before else {name: PackedColumn() for name in names if only is None or name in only}
     if before and set(names) != set(before.names):
-        shown, others = (", ".join(map(repr, some)) for some in (names, before.names))
+        shown, others = map(listed, (names, before.names))
         raise ValueError(f"{origin} has the columns {shown}, the files before it {others}; give files of one kind")
     needed = [names.index(name) for name in columns[:3] if name in names]
     return Fields(names, delimiter, origin, needed, packed, before.places if before else Places())

@@ -28,7 +28,7 @@ from dmc.recommend.tables.foreign import (
 from dmc.recommend.tables.packed_column import PackedColumn
 from dmc.recommend.tables.parquet import ParquetColumns
 from dmc.recommend.tables.readers import HEADLESS, TextColumns
-from dmc.recommend.tables.text_source import called, name_of
+from dmc.recommend.tables.text_source import called, listed, name_of
 from dmc.recommend.tables.times import as_times
 from dmc.recommend.tables.vocabulary import Vocabulary, as_ids, parts, refuse
 
@@ -149,8 +149,8 @@ class Table:
             table = cls.open(piece, columns)._kept(only)
             if tables and set(table.names) != set(tables[0].names):
                 raise ValueError(
-                    f"piece {len(tables) + 1} of the table has the columns {', '.join(map(repr, table.names))}, the "
-                    f"first one {', '.join(map(repr, tables[0].names))}; give pieces of one kind"
+                    f"piece {len(tables) + 1} of the table has the columns {listed(table.names)}, the "
+                    f"first one {listed(tables[0].names)}; give pieces of one kind"
                 )
             tables.append(table)
         if not tables:
@@ -376,9 +376,9 @@ def refuse_rounding(name: str, what: str, lost: float, least: float, most: float
 
 
 def _only(names: Sequence[str]) -> str:
-    return f"only {', '.join(map(repr, names))}" if names else "nor any other"
+    return f"only {listed(names)}" if names else "nor any other"
 
 
 def _repeated(names: Sequence[str], origin: str) -> str:
     name = next(name for name in names if names.count(name) > 1)
-    return f"{origin} has {names.count(name)} columns named {name!r}; rename all but one"
+    return f"{origin} has {names.count(name)} columns named {shown(name)}; rename all but one"

@@ -9,7 +9,7 @@ import os
 import stat
 import sys
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
@@ -24,7 +24,8 @@ OTHER_MARKS = (
     (b"\xfe\xff", "UTF-16"),
 )
 PACKED = ((b"\x1f\x8b", "packed by gzip", ".gz"), (b"PAR1", "Parquet", ".parquet"))
-SHOWN = 200  # letters of a path in a message
+SHOWN = 100  # letters of a path in a message, or of a reason
+NAMES = 20  # of columns in a message
 
 
 def called(path: Path | str) -> str:
@@ -33,6 +34,20 @@ def called(path: Path | str) -> str:
     if len(text) > SHOWN:
         text = f"{text[:SHOWN]}…"
     return text if text.isprintable() else repr(text)
+
+
+def reason_of(error: Exception) -> str:
+    """What a library says of a failure, in one line and without an end."""
+    first = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
+    first = first if first.isprintable() else ascii(first)[1:-1]
+    return first if len(first) <= 2 * SHOWN else f"{first[: 2 * SHOWN]}…"
+
+
+def listed(names: Iterable[object]) -> str:
+    """Names of columns as messages tell them: the first of them, each not at any length."""
+    found = list(names)
+    some = [repr(name) if len(str(name)) <= SHOWN else f"{str(name)[:SHOWN]!r}…" for name in found[:NAMES]]
+    return ", ".join(some) + (f" and {len(found) - NAMES:,} more" if len(found) > NAMES else "")
 
 
 def name_of(stream: IO[Any]) -> str:
@@ -115,10 +130,10 @@ def _words_for_failure(origin: str) -> Iterator[None]:
     except OSError as error:
         if error.errno is None and error.args:  # has its words
             raise
-        raise _worded(error, origin) from None
+        raise worded(error, origin) from None
 
 
-def _worded(error: OSError, origin: str) -> OSError:
+def worded(error: OSError, origin: str) -> OSError:
     """The same failure in a sentence."""
     if isinstance(error, FileNotFoundError) or error.errno in (errno.ENAMETOOLONG, errno.ENOTDIR):
         return FileNotFoundError(f"there is no file {origin}; check the path")
@@ -198,12 +213,21 @@ def _whole_lines(file: IO[bytes], origin: str) -> Iterator[tuple[int, bytes]]:
 
 
 def _read(file: IO[bytes], origin: str) -> bytes:
-    block = file.read(BLOCK)
-    if block is None:
-        raise ValueError(f"{origin} does not wait for what is to come; make it blocking, as with setblocking(True)")
-    if not isinstance(block, (bytes, bytearray, memoryview)):
-        raise TypeError(f"{origin} gives {type(block).__name__} when it is read; give a stream of bytes or of text")
-    return bytes(block)
+    """A whole block, whatever pieces it comes in; less at the end."""
+    pieces: list[bytes] = []
+    size = 0
+    while size < BLOCK:
+        piece = file.read(BLOCK - size)
+        if piece is None:
+            raise ValueError(f"{origin} does not wait for what is to come; make it blocking, as with setblocking(True)")
+        if not isinstance(piece, (bytes, bytearray, memoryview)):
+            kind = type(piece).__name__
+            raise TypeError(f"{origin} gives {kind} when it is read; give a stream of bytes or of text")
+        if not piece:
+            break
+        pieces.append(bytes(piece))
+        size += len(piece)
+    return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
 
 def count_lines(block: bytes) -> int:

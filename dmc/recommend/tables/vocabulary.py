@@ -13,9 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dmc import _checks
-from dmc._text_arrays import ends_with_nul, is_text, text_array
+from dmc._text_arrays import LETTER, ends_with_nul, is_text, text_array
 from dmc._warn import warn
 
+LONG = 64  # letters of a text, from which on looking at each letter of all of them takes more room than they do
 DIGITS = 18  # as many as always fit into int64
 WHOLE = re.compile("0|-?[1-9][0-9]*", re.ASCII)  # a number as it is written
 PART = 1 << 20  # entries looked at together: what is made of them on the way stays in the caches
@@ -112,6 +113,8 @@ def as_ids(values: NDArray[Any], name: str) -> NDArray[Any]:
         return values.astype(np.int64, copy=False)
     if values.dtype.kind == "O" and set(map(type, values)) == {str}:
         return _canonical(_of_texts(values.tolist(), name))
+    if values.dtype == np.float16:  # which does not hold the bound of int64
+        values = values.astype(np.float32)
     if values.dtype.kind == "f":
         refuse(np.isnan(values), "missing", name)
         refuse(np.isinf(values), "infinite", name)
@@ -150,7 +153,9 @@ def refuse(wrong: NDArray[np.bool_], how: str, name: str) -> None:
 
 def _canonical(text: NDArray[Any]) -> NDArray[Any]:
     """Texts that came as text or as floats: whole numbers if all are; "7.0" is 7, as pandas writes ids with gaps."""
-    if text.dtype.kind == "O":  # of which one is longer than any number
+    if text.dtype.itemsize > LETTER * LONG:
+        text = text_array(text.tolist())
+    if text.dtype.kind == "O" or text.dtype.itemsize > LETTER * LONG:  # of which one is longer than any number
         return text_array([id[:-2] if id.endswith(".0") and WHOLE.fullmatch(id[:-2]) else id for id in text.tolist()])
     numbers = whole_numbers(text)
     if numbers is not None:
@@ -269,6 +274,8 @@ def as_column(values: Any, name: str) -> NDArray[Any]:
         kinds = set(map(type, values))
         if kinds == {str}:
             return text_array(values)
+        if kinds == {bytes} and any(value.endswith(b"\0") for value in values):
+            return np.asarray(values, dtype=object)  # NumPy would drop the NUL
         if (str in kinds and len(kinds) > 1 and not kinds & {list, tuple}) or any(
             isinstance(v, int) and abs(v) > 2**53 for v in values
         ):

@@ -1,11 +1,16 @@
 """Phases of a tensor's fit in the one loop."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
 import dmc
 from dmc.completion.tensors.phases import TensorPhases
+from dmc.solver.kept_phases import Attributes
 from dmc.solver.loop import Run
+
+STILL = Attributes(SimpleNamespace())  # nothing that would have to be kept
 
 
 def shown() -> dmc.Factors:
@@ -20,8 +25,8 @@ def test_steps_are_numbered_through_and_told() -> None:
 
     with Run([lambda info: told.append((info.n_steps, info.value))]) as run:
         phases = TensorPhases(run)
-        assert phases.go(advance, lambda: (1 / (1 + count[0]), 1.0, count[0] == 3), shown, 100) == 3
-        assert phases.go(advance, lambda: (0.1, 1.0, False), shown, 2, planned=True) == 2
+        assert phases.go(advance, lambda: (1 / (1 + count[0]), 1.0, count[0] == 3), shown, 100, course=STILL) == 3
+        assert phases.go(advance, lambda: (0.1, 1.0, False), shown, 2, planned=True, course=STILL) == 2
         phases.add("path", "tube 0", 4, 3, 0.25, None)
     assert [n for n, _ in told] == [0, 1, 2, 3, 3, 4, 5, 5]
     assert run.status is dmc.Status.COMPLETED
@@ -32,7 +37,7 @@ def test_steps_are_numbered_through_and_told() -> None:
 def test_overflow_ends_it() -> None:
     with Run() as run:
         phases = TensorPhases(run)
-        phases.go(lambda: None, lambda: (float("inf"), 1.0, False), shown, 5)
+        phases.go(lambda: None, lambda: (float("inf"), 1.0, False), shown, 5, course=STILL)
         assert phases.ended
     assert run.status is dmc.Status.NONFINITE
 
@@ -41,6 +46,6 @@ def test_overflow_ends_it() -> None:
 def test_a_callback_ends_all_phases(asked: int) -> None:
     with Run([lambda info: info.n_steps >= asked]) as run:
         phases = TensorPhases(run)
-        assert phases.go(lambda: None, lambda: (1.0, 1.0, False), shown, 9) == asked
+        assert phases.go(lambda: None, lambda: (1.0, 1.0, False), shown, 9, course=STILL) == asked
         assert phases.ended
-        assert phases.go(lambda: None, lambda: (1.0, 1.0, False), shown, 9) == 0
+        assert phases.go(lambda: None, lambda: (1.0, 1.0, False), shown, 9, course=STILL) == 0

@@ -148,7 +148,7 @@ def test_parts_that_do_not_fit_each_other(tmp_path, change):
     change(arrays, header)
     model_file.save(path, storage.KIND, arrays, {key: header[key] for key in ("settings", "made_for") if key in header})
     model = Encoder()
-    with pytest.raises(ValueError, match="is damaged: .*; save the model again"):
+    with pytest.raises(ValueError, match=r"is damaged: .*; save the model again"):
         DeepLoRA.load(path, model)
     assert DeepLoRA.of(model) == {}
 

@@ -109,3 +109,57 @@ def test_only_what_is_asked_for_is_kept(tmp_path):
     assert table.names == ["user", "item", "rating", "review"]
     assert list(table.take([0])) == ["user", "rating"]
     assert len(table) == 50
+
+
+@pytest.mark.parametrize("block", [16, 1 << 20])
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        (
+            '1,2,3\n1,"2,3\n' + "1,2,3\n" * 20,
+            "the row in line 2 of r.csv opens a quote that never closes; close it",
+        ),
+        (
+            '1,2,3\n1,"2" x,3\n',
+            "line 2 of r.csv cannot be read as fields (text behind a closing quote); mend",
+        ),
+        ('1,2,3\n\n1,"\n' + '","\n' * 500, "the row in line 3 of r.csv opens a quote that does not close within 1,000"),
+        (
+            '1,2,3\n1,"' + "x\n" * 800,
+            "the row in line 2 of r.csv opens a quote that does not close within 1,000",
+        ),
+        ("1,2,3\r\r\n\r1,2\r", "line 4 of r.csv has 2 fields in place of 3"),
+    ],
+    ids=["to the end", "text behind it", "endless fields", "an endless field", "ends of lines"],
+)
+def test_rows_that_go_wrong_are_told_by_their_line(text, told, block, monkeypatch):
+    monkeypatch.setattr(text_source, "BLOCK", block)
+    monkeypatch.setattr(text_source, "MAX_LINE", 1000)
+    with pytest.raises(ValueError, match="line") as caught:
+        packed(text, ",")
+    assert str(caught.value).startswith(told)
+
+
+def test_a_field_may_be_as_long_as_a_line_on_either_way():
+    """The csv module takes 131,072 letters, for all of the process; that is put back."""
+    before, long = csv.field_size_limit(), "x" * 200_000
+    assert packed(f"{long},2,3\n", ",")[0] == packed(f"{long}, 2,3\n", ",")[0] == [long]
+    assert csv.field_size_limit() == before
+    with pytest.raises(ValueError, match="2 fields"):
+        packed(f"{long}, 2\n", ",")
+    assert csv.field_size_limit() == before
+
+
+def test_two_colons_in_quotes_are_text():
+    found = [["1", "2"], ["a::b", "x\ty"], ["3", "4"]]
+    assert packed('1::"a::b"::3\n2::x\ty::4\n', "::") == found
+    assert packed('1::"a::b"::3\n2::x\ty::4\n'.replace("3", '"3\n"'), "::")[1] == found[1]
+
+
+def test_many_columns(tmp_path):
+    names = ["user", "item", "rating", *(f"c{i}" for i in range(20_000))]
+    (tmp_path / "r.csv").write_text(",".join(names) + "\n" + (",".join("7" for _ in names) + "\n") * 3)
+    table = Table.open(tmp_path / "r.csv")
+    assert table.column("c19999").tolist() == ["7"] * 3
+    with pytest.raises(ValueError, match=r"no column 'x', only 'user', .* and 19,983 more; say which"):
+        table.ids("x")

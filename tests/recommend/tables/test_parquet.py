@@ -1,14 +1,16 @@
 """Columns of Parquet, read one at a time, are what pyarrow reads at once; what goes wrong is told in a sentence."""
 
+import os
 import re
 import weakref
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from dmc.recommend.tables.parquet import ParquetColumns
+from dmc.recommend.tables.parquet import ParquetColumns, words_for_failure
 from dmc.recommend.tables.table import Table
 from dmc.recommend.tables.vocabulary import Vocabulary
 
@@ -173,3 +175,105 @@ def test_a_table_of_a_file_gives_lines_and_columns_back(written):
     more = table.with_column("prediction", np.ones(4))
     assert list(more) == [*COLUMNS, "prediction"]
     assert more["text"].tolist() == COLUMNS["text"].to_pylist()
+
+
+def rest(path, **columns):
+    pq.write_table(pa.table({"item": [1, 2], "rating": [3.0, 4.0]} | columns), path / "r.parquet")
+    return Table.open(path / "r.parquet")
+
+
+NESTED = {
+    "list": pa.array([[1], [2, 3]]),
+    "fixed list": pa.array([[1, 2], [2, 3]], pa.list_(pa.int64(), 2)),
+    "struct": pa.array([{"a": 1}, {"a": 2}]),
+    "map": pa.array([[("a", 1)], [("b", 2)]], pa.map_(pa.string(), pa.int64())),
+}
+
+
+@pytest.mark.parametrize("kind", NESTED)
+def test_nested_columns_are_no_ids_ratings_or_times(kind, tmp_path):
+    table = rest(tmp_path, user=NESTED[kind])
+    for ask, told in ((table.ids, "in place of an id, the first in row 0 of "), (table.learn, "in place of an id")):
+        with pytest.raises(ValueError, match=f"column 'user' holds .* {told}.*; give one for each entry"):
+            ask("user")
+    with pytest.raises(TypeError, match=r"column 'user' holds .* in row 0 of .*r.parquet, which is not a number"):
+        table.numbers("user")
+    with pytest.raises(ValueError, match=r"column 'user' holds .* in place of a time, the first in row 0"):
+        table.times("user")
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        (pa.array(["a", "b"], pa.string_view()), ["a", "b"]),
+        (pa.array(["a", "b"], pa.large_string()), ["a", "b"]),
+        (pa.array([b"a", b"\xff"]), ["a", "\udcff"]),
+        (pa.array([2**64 - 1, 1], pa.uint64()), ["18446744073709551615", "1"]),
+        (pa.array(np.array([1, 2], np.float16)), [1, 2]),
+        (pa.array([1, 2], pa.decimal128(9, 0)), [1, 2]),
+        (pa.array([0, 86_400_000_000], pa.timestamp("us", "Europe/Berlin")), ["1970-01-01", "1970-01-02"]),  # of UTC
+    ],
+    ids=["views", "large text", "bytes", "unsigned", "half floats", "decimals", "zones"],
+)
+def test_ids_of_other_types(values, expected, tmp_path):
+    table = rest(tmp_path, user=values)
+    vocabulary, positions = table.learn("user")
+    assert table.ids("user").tolist() == vocabulary.ids[positions].tolist() == expected
+
+
+def test_text_that_an_array_would_cut_off_is_no_id(tmp_path):
+    for values in (["a", "a\0"], [b"a", b"a\0"]):
+        table = rest(tmp_path, user=values)
+        for ask in (table.ids, table.learn):
+            with pytest.raises(ValueError, match="which ends in NUL or has half a letter, the first in row 1 of "):
+                ask("user")
+
+
+def test_pages_with_checksums_are_checked(tmp_path):
+    path = tmp_path / "r.parquet"
+    table = pa.table({"user": np.arange(1000), "item": np.arange(1000)})
+    pq.write_table(table, path, use_dictionary=False, compression="none", write_page_checksum=True)
+    content = bytearray(path.read_bytes())
+    content[2000] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=r"r.parquet cannot be read as Parquet \(.*CRC checksum.*\); write it again"):
+        Table.open(path).learn("user")
+
+
+def test_rows_that_a_footer_tells_of_and_nobody_finds(tmp_path, monkeypatch):
+    table = rest(tmp_path, user=[1, 2])
+    monkeypatch.setattr(ParquetColumns, "count_rows", lambda _: 3)
+    for ask in (table.column, table.learn):
+        with pytest.raises(ValueError, match=r"\(2 rows are there, and 3 in the footer\); write it again"):
+            ask("user")
+    monkeypatch.setattr(ParquetColumns, "count_rows", lambda _: 1 << 60)
+    with pytest.raises(MemoryError, match=r"column 'user' of .*r.parquet would take 8,589,934,592 GiB and"):
+        table.column("user")
+
+
+def test_what_is_no_file_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "pipe.parquet")
+    for source in (tmp_path / "pipe.parquet", tmp_path):
+        with pytest.raises(ValueError, match=r"pipe.parquet is no file, and Parquet is read from its end; write it to"):
+            Table.open(source)
+
+
+@pytest.mark.parametrize(
+    ("failure", "kind", "told"),
+    [
+        (pa.ArrowKeyError("x"), ValueError, "cannot be read as Parquet (x); write it again"),
+        (pa.ArrowException("two\nlines."), ValueError, "cannot be read as Parquet (two); write it again"),
+        (pa.ArrowSerializationError("\x0f"), ValueError, r"cannot be read as Parquet (\x0f); write it again"),
+        (
+            pa.ArrowMemoryError("malloc of size 7 failed"),
+            MemoryError,
+            "takes more memory than there is (malloc",
+        ),
+        (PermissionError(13, "no"), PermissionError, "may not be read; check its permissions"),
+    ],
+)
+def test_no_exception_of_arrow_gets_out(failure, kind, told):
+    with pytest.raises(kind) as caught, words_for_failure(Path("r.parquet")):
+        raise failure
+    assert type(caught.value) is kind
+    assert str(caught.value).startswith(f"r.parquet {told}")

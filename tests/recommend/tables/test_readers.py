@@ -1,5 +1,6 @@
 """Files of every format give the same ratings; of what cannot be read, the line is named."""
 
+import csv
 import gzip
 import io
 import json
@@ -12,9 +13,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import given, settings, strategies as st
 
 from dmc import Recommender
-from dmc.recommend.tables.delimited import ROWS
+from dmc.recommend.tables import text_source
+from dmc.recommend.tables.delimited import ROWS, Fields
 from dmc.recommend.tables.packed_column import WIDE
 from dmc.recommend.tables.table import Table
 
@@ -315,3 +318,123 @@ def test_a_stream_is_named(monkeypatch):
     monkeypatch.setattr(sys, "stdin", io.StringIO("who,what\n1,2\n"))
     with pytest.raises(ValueError, match="standard input has no column 'user', only 'who', 'what'"):
         Table.open(sys.stdin).ids("user")
+
+
+# --- an oracle: the csv module, and the rules that the documentation states
+
+NUMBER = re.compile(
+    r"[ \t\v\f\x1c-\x1f]*[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?[ \t\v\f\x1c-\x1f]*", re.ASCII | re.IGNORECASE
+)
+WHOLE = re.compile("0|-?[1-9][0-9]*", re.ASCII)
+CELLS = st.sampled_from(
+    [
+        *(
+            "7",
+            "8",
+            "-3",
+            "0",
+            "-0",
+            "007",
+            "7.0",
+            "+7",
+            "7.",
+            ".5",
+            "4.5",
+            "1e3",
+            " 4",
+            "4 ",
+            "4\t",
+            "1_000",
+            "٣",
+            "１",
+        ),
+        *(
+            "1,5",
+            "0x10",
+            "1e400",
+            "nan",
+            "inf",
+            "4\xa0",
+            "²",
+            "ann",
+            "Ann ",
+            "é",
+            "a\x85b",
+            "\u2028",
+            "\x0c",
+            "",
+            "x" * 150,
+        ),
+        *("9223372036854775807", "9223372036854775808", "-9223372036854775808", "-9223372036854775809", "9" * 30),
+        *('say "x"', "a\nb", "a\r\nb", "a::b", "a\tb", "a;b", "\udce9", "NA", "True", "=1+1"),
+    ]
+)
+
+
+def expected_ids(texts: list[str]) -> list:
+    """Whole numbers as they are written; "7.0" is 7; if one of them is anything else, all are text."""
+    short = [text[:-2] if text.endswith(".0") and WHOLE.fullmatch(text[:-2]) else text for text in texts]
+    if all(WHOLE.fullmatch(text) and -(2**63) <= int(text) < 2**63 for text in short):
+        return [int(text) for text in short]
+    return short
+
+
+def expected_numbers(texts: list[str]) -> list[float] | None:
+    if not all(NUMBER.fullmatch(text) for text in texts):
+        return None
+    with np.errstate(over="ignore"):
+        values = np.asarray([float(text) for text in texts]).astype(np.float32)
+    return values.tolist() if np.isfinite(values).all() else None
+
+
+def found_in(table) -> tuple:
+    """Ids learnt and ids read, and ratings; what is refused is None."""
+    vocabulary, positions = table.learn("item")
+    assert vocabulary.ids[positions].tolist() == table.ids("item").tolist()
+    try:
+        return table.ids("item").tolist(), table.numbers("rating").tolist()
+    except (ValueError, TypeError) as error:
+        return table.ids("item").tolist(), None if "differ by less than" not in str(error) else "rounded"
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    rows=st.lists(st.tuples(CELLS.filter(bool), CELLS.filter(bool)), min_size=1, max_size=8),
+    repeats=st.sampled_from([1, 3]),
+    delimiter=st.sampled_from([",", "\t", ";", "|", "::"]),
+    end=st.sampled_from(["\n", "\r\n", "\r"]),
+    quoting=st.sampled_from([csv.QUOTE_MINIMAL, csv.QUOTE_ALL]),
+    block=st.sampled_from([5, 64, 1 << 20]),
+)
+def test_every_way_to_a_table_gives_what_the_rules_say(rows, repeats, delimiter, end, quoting, block, tmp_path_factory):
+    """Cut by NumPy or by the csv module, from a file, packed, a stream of bytes or text, or a dict: one meaning."""
+    rows = [("7", *row) for row in rows] * repeats
+    text = io.StringIO()
+    writer = csv.writer(text, delimiter=delimiter[0], lineterminator=end, quoting=quoting)
+    writer.writerows([("user", "item", "rating"), *rows])
+    content = text.getvalue()
+    if delimiter == "::":
+        content = "".join(
+            "::".join('"' + cell.replace('"', '""') + '"' for cell in row) + end
+            for row in [("user", "item", "rating"), *rows]
+        )
+    if quoting == csv.QUOTE_MINIMAL and delimiter not in (
+        "\t",
+        "::",
+    ):  # spaces behind a delimiter are none of a field's
+        rows = [tuple(cell.lstrip(" ") if '"' not in cell else cell for cell in row) for row in rows]
+    expected = expected_ids([row[1] for row in rows]), expected_numbers([row[2] for row in rows])
+    packed = content.encode("utf-8", "surrogateescape")
+    path = tmp_path_factory.getbasetemp() / "oracle.csv"
+    path.write_bytes(packed)
+    path.with_suffix(".csv.gz").write_bytes(gzip.compress(packed, 1))
+    columns = {name: [row[i] for row in rows] for i, name in enumerate(("user", "item", "rating"))}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(text_source, "BLOCK", block)
+        ways = [path, path.with_suffix(".csv.gz"), io.BytesIO(packed), io.StringIO(content, newline=""), columns]
+        found = [found_in(Table.open(way)) for way in ways]
+        patch.setattr(Fields, "_read_plain", lambda *_: False)
+        found.append(found_in(Table.open(path)))
+    assert found == [found[0]] * len(found)
+    assert found[0][0] == expected[0]
+    assert found[0][1] in (expected[1], "rounded")

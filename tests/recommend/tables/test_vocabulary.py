@@ -1,6 +1,7 @@
 """Ids of any kind and the positions that stand for them: the same for the same id, whatever it comes in."""
 
 import datetime
+import tracemalloc
 
 import numpy as np
 import pandas as pd
@@ -265,3 +266,55 @@ def test_texts_among_ids_that_are_numbers():
 def test_nobody_is_known_where_there_is_nobody(none):
     np.testing.assert_array_equal(Vocabulary(none).positions([7, 8]), [-1, -1])
     np.testing.assert_array_equal(Vocabulary(none).positions(["a"]), [-1])
+
+
+# --- long ids
+
+
+def test_one_long_id_gives_the_others_no_room():
+    """An array of NumPy's text would take four gigabytes."""
+    users = ["x" * 1_000_000, *(f"u{i}" for i in range(1000))]
+    tracemalloc.start()
+    known, positions = Vocabulary.learn(Table.open({"user": users}).ids("user"))
+    found = known.positions(["u7", "x" * 1_000_000, "x" * 999_999, "?"])
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 100_000_000
+    assert known.ids[positions].tolist() == users
+    assert known.ids[found[:2]].tolist() == ["u7", "x" * 1_000_000]
+    assert found[2:].tolist() == [-1, -1]
+
+
+def test_asking_for_a_long_id_gives_the_known_ones_no_room():
+    known, _ = Vocabulary.learn(np.array([f"u{i}" for i in range(10_000)]))
+    tracemalloc.start()
+    found = known.positions(["x" * 100_000, "u3", "u9999" + "\0x"])
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 10_000_000
+    assert found[0] == found[2] == -1
+    assert known.ids[found[1]] == "u3"
+
+
+def test_long_and_short_vocabularies_are_extended_alike():
+    short, _ = Vocabulary.learn(np.array(["b", "a"]))
+    long = ["x" * 20_000, *(f"c{i}" for i in range(1000)), "a", "7.0"]
+    whole, of_known, of_more = short.extended(as_ids(np.array(long, object), "user"))
+    assert whole.ids.dtype == object
+    assert whole.ids.tolist() == sorted({"a", "b", *long[:-1], "7"})
+    assert whole.ids[of_known].tolist() == ["a", "b"]
+    assert whole.ids[of_more].tolist() == [*long[:-1], "7"]
+    numbers, _ = Vocabulary.learn(np.array([7, 8]))
+    assert numbers.extended(as_ids(np.array(long, object), "user"))[0].positions([7, "8", "a"]).min() >= 0
+    assert whole.positions([7]) == whole.positions(["7"])
+
+
+@pytest.mark.parametrize(
+    "users", [["a", "a\0"], np.array(["a", "a\0"], object), [b"a\0", b"a"], ["a\0" * 30_000, *"bcd" * 300]]
+)
+def test_ids_that_end_with_nul_are_no_others(users):
+    """NumPy's text drops the NUL, and two users would become one without a word."""
+    with pytest.raises(
+        ValueError, match=r"column 'user' holds the id '.*\\x00' in row \d, which ends with a NUL character"
+    ):
+        as_ids(as_column(users, "user"), "user")
