@@ -87,7 +87,7 @@ format: .venv/.dev
 	$(BIN)/clang-format -i $(SOURCES)
 
 # The kernels' own tests with the core under sanitizers: a build for each, and what it wants to be loaded first.
-NATIVE_TESTS := tests/kernels/test_native.py tests/kernels/test_sorting.py tests/kernels/test_serving.py tests/kernels/test_posterior.py \
+NATIVE_TESTS := tests/kernels/test_native.py tests/kernels/test_workers.py tests/kernels/test_sorting.py tests/kernels/test_serving.py tests/kernels/test_posterior.py \
 	tests/recommend/test_bayesian.py tests/recommend/test_all_pairs.py tests/solver/test_row_solve.py \
 	tests/solver/test_gauss_newton.py
 define sanitized
@@ -114,7 +114,7 @@ sanitize: sanitize-address sanitize-threads
 sanitize-address: .venv/.test
 	$(call sanitized,address$(comma)undefined,libasan.so libubsan.so libstdc++.so)
 sanitize-threads: .venv/.test
-	$(call sanitized,thread,libtsan.so,-k "threads and (native or serving or posterior or all_pairs or gauss_newton or (half and row and int32))")
+	$(call sanitized,thread,libtsan.so,-k "threads and (native or serving or posterior or all_pairs or gauss_newton or workers or (half and row and int32))")
 
 # A million inputs at the core's binding, a hundred thousand each at the readers and the loaders, and what is tried beside them:
 # half an hour or two. Ctrl-C ends it with what was found so far; `python -m fuzz` takes names and counts.

@@ -36,7 +36,7 @@ def test_reason_is_kept_where_the_cuda_kernels_were_not_built():
 def test_reason_is_kept_where_a_module_does_not_load(module, kept, tmp_path):
     """As with a library that is missing: the module is there, and its import fails in its own words and its name."""
     (tmp_path / "broken.py").write_text(
-        f"raise ImportError('libgomp.so.1: cannot open shared object file', name={module!r})"
+        f"raise ImportError('libstdc++.so.6: cannot open shared object file', name={module!r})"
     )
     code = (
         "import sys, importlib.util, dmc\n"
@@ -46,7 +46,7 @@ def test_reason_is_kept_where_a_module_does_not_load(module, kept, tmp_path):
         "sys.meta_path.insert(0, Finder())\n"
         f"from dmc import _extensions; print({kept})"
     )
-    assert said(code) == f"{module} does not load (libgomp.so.1: cannot open shared object file)"
+    assert said(code) == f"{module} does not load (libstdc++.so.6: cannot open shared object file)"
 
 
 def test_the_door_is_light():

@@ -27,8 +27,8 @@ _CACHE = 1 << 20  # bytes; a factor beyond it is fetched ahead, and its lines ha
 _AHEAD = 48  # entries between the fetch of a line and its use
 
 
-# In a process forked from one in which numba's threads have worked, be it for somebody else. There they are no more, and
-# to ask for them ends the process where they are OpenMP's.
+# In a process forked from one in which numba's threads have worked, be it for somebody else: they are no more, and to
+# ask for them, where they are OpenMP's, ends the process.
 _forked = False
 
 

@@ -103,7 +103,7 @@ def test_number_of_threads_changes_no_bit(dtype):
     found = []
     for n_threads in (1, 2):
         with threadpool_limits(limits=n_threads, user_api="openmp"):
-            assert core.max_threads() in (1, n_threads)  # 1 where it was built without OpenMP
+            assert core.max_threads() == n_threads
             found.append(suite.answers(native, given))
     for a, b in zip(*found, strict=True):
         np.testing.assert_array_equal(a, b)
@@ -542,7 +542,7 @@ def test_large_gradients_are_their_holders_own_and_outlive_the_entries():
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
 def test_a_forked_process_does_not_hang():
-    """OpenMP's threads do not survive a fork; whoever waits for them waits for ever."""
+    """Threads do not survive a fork; whoever waits for them waits for ever."""
     code = (
         "import multiprocessing, numpy as np, kernel_suite as suite; from dmc import kernels\n"
         "from dmc.kernels import native\n"
@@ -558,15 +558,14 @@ def test_a_forked_process_does_not_hang():
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="looks into /proc")
-def test_one_openmp_runtime_with_torch_and_numba():
-    """Two runtimes would each start as many threads as there are cores, and spin against each other."""
+def test_the_core_brings_no_openmp_runtime():
+    """Which would have to be the very one that torch brings, and ends the process where it finds no thread."""
     code = (
-        "import dmc._core, torch, numba\n"
-        "torch.ones(300, 300) @ torch.ones(300, 300)\n"
+        "import dmc._core\n"
         "maps = open('/proc/self/maps').read().split()\n"
-        "print(len({p for p in maps if 'libgomp' in p}))"
+        "print({p for p in maps if 'gomp' in p or 'libomp' in p})"
     )
-    assert in_new_process(code) == "1"
+    assert in_new_process(code) == "set()"
 
 
 def test_omp_num_threads_is_honoured():

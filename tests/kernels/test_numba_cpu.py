@@ -1,5 +1,9 @@
 """The kernel of numba against the reference."""
 
+import os
+import subprocess
+import sys
+
 import numba
 import numpy as np
 import pytest
@@ -60,3 +64,21 @@ def test_what_is_not_finite_stays_visible(bad):
     assert not np.isfinite(loss)
     assert not np.isfinite(d_left[1]).any()
     assert np.isfinite(d_left[0]).all()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
+def test_a_forked_process_works_on_one_thread():
+    """numba's OpenMP layer ends a process that asks for threads after a fork."""
+    code = (
+        "import os, numpy as np, kernel_suite as suite\n"
+        "from dmc.kernels import numba_cpu, reference\n"
+        "given = suite.case(6)\n"
+        "def product(): return numba_cpu.masked_product(given.left, given.right, given.pattern)\n"
+        "before, child = product(), os.fork()\n"
+        "if not child:\n"
+        "    with numba_cpu.threads(2): os._exit(0 if np.allclose(product(), before, rtol=1e-12) else 1)\n"
+        "print(os.waitpid(child, 0)[1])"
+    )
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, timeout=300)
+    assert (run.returncode, run.stdout.strip()) == (0, "0"), run.stdout + run.stderr

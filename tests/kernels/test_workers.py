@@ -11,12 +11,16 @@ import numpy as np
 import pytest
 
 import kernel_suite as suite
+from cuda_stand_in import COMPILER, CSRC, compiled
 from dmc import _extensions, kernels
 
 core = _extensions.core
 pytestmark = pytest.mark.skipif(core is None, reason="dmc._core was not built: there was no compiler")
 linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="counts threads as Linux tells of them")
-SANITIZED = any(name in os.environ.get("LD_PRELOAD", "") for name in ("asan", "tsan"))
+unsanitized = pytest.mark.skipif(
+    any(name in os.environ.get("LD_PRELOAD", "") for name in ("asan", "tsan")),
+    reason="a sanitizer needs address space of its own, and knows no threads after a fork",
+)
 
 # A problem large enough for several threads; `loss()` is the same to the bit for any number.
 PREPARED = """
@@ -49,6 +53,7 @@ def run(code: str, *, prepared: str = PREPARED, timeout: float = 120, **environm
 
 
 @linux
+@unsanitized
 def test_a_forked_process_has_all_threads_again():
     """Also when others are inside kernels at the moment of the fork, again and again."""
     code = """
@@ -73,6 +78,7 @@ print(good, loss() == before)
 
 
 @linux
+@unsanitized
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can become a user without processes")
 def test_fewer_threads_where_a_user_may_have_no_more():
     """The caller works alone, and has helpers again when it may."""
@@ -93,14 +99,16 @@ print(os.waitpid(child, 0)[1])
     assert run(code) == "0"
 
 
+@unsanitized
 def test_a_fit_in_a_daemon_thread_does_not_disturb_the_end():
     """Python ends such a thread when it asks for the lock; that must not end the process."""
-    assert (
-        run(
-            "for _ in range(2): threading.Thread(target=lambda: [loss() for _ in range(10**6)], daemon=True).start()\ntime.sleep(0.2)"
-        )
-        == ""
-    )
+    code = """
+def busy():
+    while True: loss()
+for _ in range(2): threading.Thread(target=busy, daemon=True).start()
+time.sleep(0.2)
+"""
+    assert run(code) == ""
 
 
 @pytest.mark.parametrize(
@@ -150,10 +158,21 @@ def test_callers_share_the_threads_and_get_their_own_answers():
             np.testing.assert_array_equal(one, other)
 
 
+@unsanitized
+@pytest.mark.skipif(COMPILER is None, reason="there is no g++ to compile the threads by themselves")
+def test_loops_inside_loops_and_what_bodies_throw(tmp_path):
+    """Of several callers, as the thread sanitizer sees them: it ends the program at a race."""
+    program, sources = tmp_path / "program", ("lab/workers_test", "workers", "processors", "runtime")
+    options = ("-std=c++17", "-O1", "-pthread", "-Wall", "-Wextra", "-Werror", "-Wno-psabi", "-fsanitize=thread")
+    compiled(COMPILER, *options, *(CSRC / f"{source}.cpp" for source in sources), "-o", program)
+    run = subprocess.run([program], capture_output=True, text=True, timeout=120)
+    assert (run.returncode, run.stdout) == (0, "0 wrong\n"), run.stdout + run.stderr
+
+
 @linux
-@pytest.mark.skipif(SANITIZED, reason="a sanitizer needs address space of its own")
-def test_a_full_memory_inside_a_loop_is_an_error_of_the_caller():
-    """What a helper throws reaches the caller as a MemoryError, after which all goes on."""
+@unsanitized
+def test_a_full_memory_is_an_error_of_the_caller():
+    """With the bytes that were asked for; after it all goes on."""
     soft, hard = resource.getrlimit(resource.RLIMIT_AS)
     lines = np.arange(600_000)
     entries = core.Entries(np.arange(600_001), lines.astype(np.int32), len(lines))
