@@ -171,8 +171,8 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
-_DECODER = json.JSONDecoder()
 _STRICT = json.JSONDecoder(object_pairs_hook=_once)  # takes twice the time
+_scan: Any = json.JSONDecoder().scan_once  # type: ignore[attr-defined]
 
 
 def _plain(text: str, exact: Collection[str]) -> list[dict[str, Any]] | None:
@@ -182,11 +182,11 @@ def _plain(text: str, exact: Collection[str]) -> list[dict[str, Any]] | None:
     escapes = "\\u" in text
     try:
         while place < len(text):
-            value, end = _DECODER.scan_once(text, place)
+            value, end = _scan(text, place)
             if type(value) is not dict or end != (text.find("\n", place) + 1 or len(text) + 1) - 1:
                 return None
             if text.count(":", place, end) > len(value):  # it nests, a text has colons, or a name stands twice
-                _STRICT.scan_once(text, place)
+                _STRICT.raw_decode(text, place)
             found.append(_marked(value, exact) if escapes else value)
             place = end + 1
     except (ValueError, RecursionError, StopIteration):
