@@ -41,7 +41,7 @@ class Piece(NamedTuple):
     path: str
     group: int
     first: int  # row of the file
-    count: int  # of its rows
+    size: int  # rows
 
 
 def batches(paths: Source, columns: Columns, group: Group) -> Iterator[Any]:
@@ -181,7 +181,7 @@ def _read(pieces: Sequence[Piece], names: Sequence[str]) -> Iterator[Any]:
             for batch in file.iter_batches(ROWS, [piece.group], list(names)):
                 yield batch.replace_schema_metadata({PLACE: json.dumps([piece.path, row])})
                 row += batch.num_rows
-            refuse_loss(row - piece.first, piece.count)
+            refuse_loss(row - piece.first, piece.size)
 
 
 def _opened(path: Path, group: int) -> Any:

@@ -114,6 +114,7 @@ def test_a_table_out_of_a_pipe():
 )
 def test_damaged_lists_are_told_by_their_line(content, told, tmp_path, monkeypatch):
     monkeypatch.setattr(text_source, "MAX_LINE", 1000)
+    monkeypatch.setattr(text_source, "BLOCK", 100)
     (tmp_path / "ids.txt").write_bytes(content)
     with pytest.raises(ValueError, match="ids") as caught:
         ids.in_file(str(tmp_path / "ids.txt"), "item")

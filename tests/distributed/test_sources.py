@@ -116,7 +116,7 @@ def test_processes_that_see_other_files(tmp_path: Path) -> None:
 def test_a_damaged_page_is_no_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Arrow takes some for the end of a column: fewer rows than the footer tells of are an error."""
     path = write(tmp_path / "all", TABLE, ())
-    monkeypatch.setattr(sources.Piece, "count", 7)
+    monkeypatch.setattr(sources.Piece, "size", 7)
     with pytest.raises(ValueError, match=r"cannot be read as Parquet \(50 rows are there, and 7 in the footer\); w"):
         read(ALONE, path)
 

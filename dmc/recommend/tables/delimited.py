@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import chain, islice
 from threading import Lock
@@ -16,7 +16,7 @@ from dmc import _checks
 from dmc.recommend.tables import text_source
 from dmc.recommend.tables.packed_column import WIDE, PackedColumn
 from dmc.recommend.tables.places import Places
-from dmc.recommend.tables.text_source import count_lines, decoded, lines, too_long
+from dmc.recommend.tables.text_source import count_lines, decoded, lines
 
 ROWS = 1000  # that the csv module gives at a time: as lists of text, few enough to stay in the caches
 DIGITS = 18  # as many as always fit into int64
@@ -68,61 +68,71 @@ class RowReader:
         self, text: Iterator[str], delimiter: str, origin: str, n_lines_before: int = 0, spaces: bool = False
     ) -> None:
         self._colons, self._origin, self._before = delimiter == "::", origin, n_lines_before
-        self._begun = 0  # letters of the row that is being read
-        self._first = n_lines_before + 1  # line of it
+        self._line = 0  # of the last row that was read, from here on
         self._csv = csv.reader(
-            self._bounded(lines(text)),
+            lines(self._bounded(text)),
             delimiter=TWO_COLONS if self._colons else delimiter,
             skipinitialspace=not spaces and delimiter not in ("\t", "::"),
             strict=True,
         )
-
-    def _bounded(self, given: Iterator[str]) -> Iterator[str]:
-        for line in given:
-            self._begun += len(line)
-            if self._begun > text_source.MAX_LINE:
-                raise ValueError(self._what_is_long(self._begun == len(line)))
-            yield line.replace("::", TWO_COLONS) if self._colons else line
-
-    def _what_is_long(self, one_line: bool) -> str:
-        if one_line:
-            return too_long(self._first, self._origin)
-        return (
-            f"the row in line {self._first} of {self._origin} opens a quote that does not close within "
-            f"{text_source.MAX_LINE:,} letters; close it, or double the quotes that belong to a text"
-        )
+        self._rows = self._read()
 
     def __iter__(self) -> Iterator[Row]:
-        return self
-
-    def __next__(self) -> Row:
-        try:
-            while not (row := next(self._csv)):
-                self._done()
-        except csv.Error as error:
-            raise ValueError(self._what_is_wrong(str(error))) from None
-        self._done()
-        if self._colons:
-            row = [one.replace(TWO_COLONS, "::") if TWO_COLONS in one else one for one in row]
-        return self._before + self._csv.line_num, row
-
-    def _done(self) -> None:
-        self._begun, self._first = 0, self._before + self._csv.line_num + 1
-
-    def _what_is_wrong(self, error: str) -> str:
-        if error == "unexpected end of data":
-            return (
-                f"the row in line {self._first} of {self._origin} opens a quote that never closes; close it, or double "
-                "the quotes that belong to a text"
-            )
-        reason = "text behind a closing quote" if "expected after" in error else error
-        where = f"line {self._before + self._csv.line_num} of {self._origin}"
-        return f"{where} cannot be read as fields ({reason}); mend that line, or give tab- or comma-separated text"
+        return self._rows
 
     def some(self, count: int) -> list[Row]:
         """The next rows, at most so many."""
         with _LongFields():
-            return list(islice(self, count))
+            return list(islice(self._rows, count))
+
+    def first(self, count: int, cut: bool) -> list[Row]:
+        """The first rows, at most so many, of a text that may end inside of a row if it is cut."""
+        found: list[Row] = []
+        try:
+            with _LongFields():
+                found.extend(islice(self._rows, count))
+        except ValueError:  # which comes again where it is not the cut's
+            if not (found and cut):
+                raise
+        return found
+
+    def _bounded(self, text: Iterator[str]) -> Iterator[str]:
+        """The texts, while rows end in them."""
+        begun, line = 0, -1
+        for part in text:
+            begun = begun + len(part) if line == self._line else len(part)
+            line = self._line
+            if begun > text_source.MAX_LINE + len(part):
+                raise ValueError(self._what_is_open(f"does not close within {text_source.MAX_LINE:,} letters"))
+            yield part.replace("::", TWO_COLONS) if self._colons else part
+
+    def _read(self) -> Iterator[Row]:
+        reader, before = self._csv, self._before
+        try:
+            for row in reader:
+                self._line = line = reader.line_num
+                if not row:
+                    continue
+                if self._colons:
+                    row = [one.replace(TWO_COLONS, "::") if TWO_COLONS in one else one for one in row]
+                yield before + line, row
+        except csv.Error as error:
+            raise ValueError(self._what_is_wrong(str(error))) from None
+
+    def _what_is_open(self, how: str) -> str:
+        return (
+            f"the row in line {self._before + self._line + 1} of {self._origin} opens a quote that {how}; close it, or "
+            "double the quotes that belong to a text"
+        )
+
+    def _what_is_wrong(self, error: str) -> str:
+        if error == "unexpected end of data":
+            return self._what_is_open("never closes")
+        if error.startswith("field larger than"):
+            return self._what_is_open(f"does not close within {text_source.MAX_LINE:,} letters")
+        reason = "text behind a closing quote" if "expected after" in error else error
+        where = f"line {self._before + self._csv.line_num} of {self._origin}"
+        return f"{where} cannot be read as fields ({reason}); mend that line, or give tab- or comma-separated text"
 
 
 @dataclass
@@ -168,7 +178,7 @@ class Fields:
     def _rows(self, given: Iterator[bytes], n_lines: int) -> RowReader:
         return RowReader(map(decoded, given), self.delimiter, self.origin, n_lines)
 
-    def _read_rows(self, given: RowReader, below: Iterator[Row]) -> None:
+    def _read_rows(self, given: RowReader, below: Iterable[Row]) -> None:
         """Some rows; those below them are counted if a field is empty."""
         while some := given.some(ROWS):
             if {len(row) for _, row in some} != {len(self.names)}:

@@ -16,6 +16,7 @@ from dmc.recommend.tables.vocabulary import as_column
 EXACT = 2**53  # whole numbers up to here are float64
 NESTED = (list, dict, set, frozenset, np.ndarray)
 HALF = re.compile("[\ud800-\udc7f\udd00-\udfff]")  # of a pair of surrogates; others stand for bytes
+FIRST_HALF = 0xD800
 SHOWN = 80  # letters of a value in a message
 
 
@@ -80,12 +81,24 @@ def refuse_no_ids(values: NDArray[Any], name: str) -> None:
     """Raise if an id is several things, or what no array of text or no file can hold: half a pair of surrogates (but
     those that stand for bytes), and NUL at its end."""
     refuse_nested(values, name, "an id")
-    if values.dtype.kind not in "OU":
+    if values.dtype.kind not in "OU" or not _may_hold_no_text(values):
         return
     row = next((i for i, value in enumerate(values.tolist()) if _is_no_text(value)), None)
     if row is not None:
         what = f"column {name!r} holds {shown(values[row])}, which ends in NUL or has half a letter"
         raise ValueError(f"{what}, the first in row {row}; drop those rows, or write ids as hexadecimal digits")
+
+
+def _may_hold_no_text(values: NDArray[Any]) -> bool:
+    """Whether they are to be looked at one by one: a look at all takes a fraction of that."""
+    if values.dtype.kind == "U":
+        letters: NDArray[Any] = np.ascontiguousarray(values).reshape(-1).view(np.uint32)
+        return bool(letters.size and letters.max() >= FIRST_HALF)
+    kinds = set(map(type, values))
+    if kinds != {str}:
+        return any(issubclass(kind, (str, bytes)) for kind in kinds)
+    joined = "".join(values)
+    return "\0" in joined or not (joined.isascii() or HALF.search(joined) is None)
 
 
 def _is_no_text(value: object) -> bool:

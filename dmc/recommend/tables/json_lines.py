@@ -88,12 +88,27 @@ class Objects:
 
     def read(self, given: Iterator[bytes], origin: str) -> None:
         """All rows of a file, of blocks of whole lines."""
-        numbered = _numbered(given)
-        while some := list(islice(numbered, ROWS)):
-            self._add([_parsed(line, origin, self._exact) for line in some])
-            self.places.add_each(origin, [number for number, _ in some])
+        n_lines = 0
+        for block in given:
+            text = decoded(block)
+            plain = _plain(text, self._exact)
+            if plain is None:
+                self._read_lines(text, origin, n_lines)
+            else:
+                for first in range(0, len(plain), ROWS):
+                    self._add(plain[first : first + ROWS])
+                self.places.add(origin, n_lines + 1, len(plain))
+            n_lines += count_lines(block)
         if not self._columns:
             raise ValueError(f'{origin} is empty; give one object a line: {{"user": 7, "item": "x", "rating": 4}}')
+
+    def _read_lines(self, text: str, origin: str, n_before: int) -> None:
+        """Lines of which one is special, or wrong."""
+        numbered = ((n, line.strip(BLANK)) for n, line in enumerate(lines(iter([text])), n_before + 1))
+        filled = ((n, line) for n, line in numbered if line and not line.isspace())
+        while some := list(islice(filled, ROWS)):
+            self._add([_parsed(line, origin, self._exact) for line in some])
+            self.places.add_each(origin, [number for number, _ in some])
 
     def _add(self, objects: list[dict[str, Any]]) -> None:
         for name, (rows, values) in _by_name(objects).items():
@@ -146,16 +161,6 @@ def _by_name(objects: Sequence[dict[str, Any]]) -> dict[str, Some]:
     return {name: (None if len(rows[name]) == len(objects) else np.asarray(rows[name]), values[name]) for name in names}
 
 
-def _numbered(given: Iterator[bytes]) -> Iterator[Line]:
-    """The lines that are not blank."""
-    n_lines = 0
-    for block in given:
-        if block.strip(b"\r\n"):
-            found = enumerate(lines(iter([decoded(block)])), n_lines + 1)
-            yield from ((number, line.strip(BLANK)) for number, line in found if not line.isspace())
-        n_lines += count_lines(block)
-
-
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """An object, of which no name may stand twice: which of them counts is not said anywhere."""
     found = dict(pairs)
@@ -166,14 +171,34 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
-_DECODER = json.JSONDecoder(object_pairs_hook=_once)
+_STRICT = json.JSONDecoder(object_pairs_hook=_once)  # takes twice the time
+_scan: Any = json.JSONDecoder().scan_once  # type: ignore[attr-defined]
+
+
+def _plain(text: str, exact: Collection[str]) -> list[dict[str, Any]] | None:
+    """The objects of lines that hold one each, from their first letter to their last; None if one is special."""
+    found: list[dict[str, Any]] = []
+    text, place = text.replace("\r\n", "\n"), 0
+    escapes = "\\u" in text
+    try:
+        while place < len(text):
+            value, end = _scan(text, place)
+            if type(value) is not dict or end != (text.find("\n", place) + 1 or len(text) + 1) - 1:
+                return None
+            if text.count(":", place, end) > len(value):  # it nests, a text has colons, or a name stands twice
+                _STRICT.raw_decode(text, place)
+            found.append(_marked(value, exact) if escapes else value)
+            place = end + 1
+    except (ValueError, RecursionError, StopIteration):
+        return None
+    return found if "\r" not in text else None
 
 
 def _parsed(line: Line, origin: str, exact: Collection[str]) -> dict[str, Any]:
     """The object of a line; NaN is read as Python writes it, and as missing as null."""
     number, text = line
     try:
-        value, end = _DECODER.raw_decode(text)
+        value, end = _STRICT.raw_decode(text)
         if end < len(text):
             reason = f"Extra data at letter {len(text) - len(text[end:].lstrip(BLANK)) + 1}"
         elif not isinstance(value, dict):

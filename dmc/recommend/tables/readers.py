@@ -10,7 +10,7 @@ from typing import IO, Any
 from numpy.typing import NDArray
 
 from dmc._checks import is_number
-from dmc.recommend.tables.delimited import Fields, Row, RowReader
+from dmc.recommend.tables.delimited import Fields, RowReader
 from dmc.recommend.tables.json_lines import Objects, Values
 from dmc.recommend.tables.packed_column import PackedColumn
 from dmc.recommend.tables.places import Places
@@ -112,7 +112,7 @@ def _read_fields(
         raise ValueError(f"{origin} is empty; give one rating a line: user, item, rating")
     delimiter = next((d for d in DELIMITERS if d in first), " ")
     following = next(given, b"")
-    some = _some_rows(RowReader(iter([decoded(head)]), delimiter, origin, n_lines), cut=bool(following))
+    some = RowReader(iter([decoded(head)]), delimiter, origin, n_lines).first(PEEK, cut=bool(following))
     names = _name([fields for _, fields in some], columns)
     if names is None:
         n_header, header = some.pop(0)
@@ -124,18 +124,6 @@ def _read_fields(
     fields = _fields(names, delimiter, origin, columns, only, before)
     fields.read(chain([head] if head else [], [following] if following else [], given), n_lines)
     return fields
-
-
-def _some_rows(given: RowReader, cut: bool) -> list[Row]:
-    """The first rows of a text; it may end inside of one if it is cut."""
-    some: list[Row] = []
-    try:
-        while len(some) < PEEK and (one := given.some(1)):
-            some += one
-    except ValueError:  # which comes again where it is not the cut's
-        if not (some and cut):
-            raise
-    return some
 
 
 def _fields(

@@ -11,6 +11,7 @@ import sys
 import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
 from typing import IO, Any
 
@@ -277,5 +278,4 @@ def decoded(block: bytes) -> str:
 def lines(text: Iterator[str]) -> Iterator[str]:
     """The lines, with their ends, of texts of whole lines: as `blocks` and the csv module see them, unlike
     `str.splitlines`."""
-    for part in text:
-        yield from io.StringIO(part, newline="")
+    return chain.from_iterable(io.StringIO(part, newline="") for part in text)

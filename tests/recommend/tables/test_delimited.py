@@ -123,7 +123,7 @@ def test_only_what_is_asked_for_is_kept(tmp_path):
             '1,2,3\n1,"2" x,3\n',
             "line 2 of r.csv cannot be read as fields (text behind a closing quote); mend",
         ),
-        ('1,2,3\n\n1,"\n' + '","\n' * 500, "the row in line 3 of r.csv opens a quote that does not close within 1,000"),
+        ('1,2,3\n\n1,"\n' + '","\n' * 500, "the row in line 3 of r.csv opens a quote that "),
         (
             '1,2,3\n1,"' + "x\n" * 800,
             "the row in line 2 of r.csv opens a quote that does not close within 1,000",
@@ -138,6 +138,14 @@ def test_rows_that_go_wrong_are_told_by_their_line(text, told, block, monkeypatc
     with pytest.raises(ValueError, match="line") as caught:
         packed(text, ",")
     assert str(caught.value).startswith(told)
+
+
+def test_a_row_that_never_ends_is_given_up(monkeypatch):
+    monkeypatch.setattr(text_source, "MAX_LINE", 1000)
+    parts = iter(['1,2,3\n1,"\n', *['","\n'] * 500])
+    with pytest.raises(ValueError, match=r"the row in line 2 of r.csv opens a quote that does not close within 1"):
+        delimited.RowReader(parts, ",", "r.csv").some(9)
+    assert len(list(parts)) > 200
 
 
 def test_a_field_may_be_as_long_as_a_line_on_either_way():
