@@ -69,9 +69,10 @@ gpu-packages:
 
 # What the kernels are measured against: for this very machine, and not a part of the package.
 lab: build/lab/gather.so
-build/lab/%.so: csrc/lab/%.cpp csrc/parallel.h
+THREADS := csrc/workers.cpp csrc/processors.cpp csrc/runtime.cpp
+build/lab/%.so: csrc/lab/%.cpp $(THREADS) csrc/parallel.h csrc/buffer.h
 	mkdir -p build/lab
-	$(CXX) -std=c++17 -O3 -march=native -fopenmp -shared -fPIC -o $@ $<
+	$(CXX) -std=c++17 -O3 -march=native -pthread -shared -fPIC -o $@ $< $(THREADS)
 
 lint: .venv/.dev
 	$(BIN)/ruff check
@@ -92,7 +93,7 @@ NATIVE_TESTS := tests/kernels/test_native.py tests/kernels/test_sorting.py tests
 define sanitized
 	DMC_CORE=1 DMC_SANITIZE=$(1) $(BIN)/python setup.py --quiet build --build-lib build/$(1) --build-temp build/$(1)-objects
 	LD_PRELOAD="$(foreach lib,$(2),$(shell g++ -print-file-name=$(lib)))" PYTHONPATH=$(CURDIR)/build/$(1) \
-		ASAN_OPTIONS=detect_leaks=0 TSAN_OPTIONS="suppressions=$(CURDIR)/tests/thread_sanitizer.txt exitcode=66" \
+		ASAN_OPTIONS=detect_leaks=0 TSAN_OPTIONS=exitcode=66 \
 		$(BIN)/pytest --quiet $(NATIVE_TESTS) $(3)
 endef
 comma := ,
@@ -103,7 +104,7 @@ instruction-sets: .venv/.test
 	DMC_ISA=plain $(BIN)/pytest --quiet $(VECTOR_TESTS)
 	DMC_ISA=avx2 $(BIN)/pytest --quiet $(VECTOR_TESTS)
 
-# The same with the core as clang compiles it, where a warning is an error. It brings an OpenMP runtime of its own.
+# The same with the core as clang compiles it, where a warning is an error.
 clang: .venv/.test
 	DMC_CORE=1 DMC_CUDA=0 CC=clang CXX=clang++ CXXFLAGS=-Werror \
 		$(BIN)/python setup.py --quiet build --build-lib build/clang --build-temp build/clang-objects

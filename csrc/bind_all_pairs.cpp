@@ -12,10 +12,14 @@ using dmc::written;
 
 namespace {
 
+constexpr std::int64_t kMostPasses = 10000;
+
 template <class Index>
 double half_sweep(const Entries<Index>& entries, const Array<float>& weights, const Array<float>& pulls,
                   float unobserved, const Array<float>& ridge, const Array<float>& other, Array<float>& own,
                   Array<float>& predicted, std::int64_t passes, double tol, int n_threads) {
+    if (passes < 1 || passes > kMostPasses)  // rounding can keep them from ever falling short of `tol`
+        dmc::refuse("passes is " + std::to_string(passes) + "; it has to be from 1 to " + std::to_string(kMostPasses));
     const auto lines = entries.lines();
     dmc::check_blocks(other, "other", lines.other_lines, dmc::kBlock);
     const std::int64_t width = other.shape(1);

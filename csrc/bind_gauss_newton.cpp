@@ -16,7 +16,7 @@ using dmc::refuse;
 
 namespace {
 
-constexpr std::int64_t kMostProducts = 100000;
+constexpr std::int64_t kMostProducts = 10000;
 
 template <class Real>
 using Maybe = std::optional<Array<Real>>;

@@ -135,7 +135,7 @@ def within(largest: float) -> Property:
     """Finite, and no larger in size."""
 
     def told(array: NDArray[Any], arrays: Arrays, sizes: Sizes) -> str | None:
-        good = not array.size or bool(-largest <= array.min() and array.max() <= largest)
+        good = not array.size or -largest <= float(array.min()) <= float(array.max()) <= largest
         return None if good else f"holds numbers that are not finite, or above {largest:g} in size"
 
     return told
@@ -284,7 +284,7 @@ def real(minimum: float = -LARGEST, maximum: float = LARGEST, *, nan: bool = Fal
     """A number within bounds; NaN, if it may be; the lower bound left out with `above`."""
 
     def told(where: str, value: Any) -> None:
-        number = type(value) is float or (type(value) is int and abs(value) <= MOST)
+        number = type(value) is float or (type(value) is int and abs(value) < 1 << 63)
         if number and nan and value != value:
             return
         if not number or not minimum <= value <= maximum or (above and value == minimum):
@@ -298,6 +298,11 @@ def real(minimum: float = -LARGEST, maximum: float = LARGEST, *, nan: bool = Fal
 def text(where: str, value: Any) -> None:
     if not isinstance(value, str):
         _refuse(where, value, "text")
+
+
+def word(where: str, value: Any) -> None:
+    if not isinstance(value, str) or len(value) > SHOWN:
+        _refuse(where, value, f"a word of at most {SHOWN} letters")
 
 
 def flag(where: str, value: Any) -> None:

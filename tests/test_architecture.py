@@ -100,11 +100,15 @@ def test_the_wheel_holds_every_package() -> None:
 
 
 def test_import_is_light() -> None:
-    """`import dmc` loads none of the heavy libraries, and neither does touching the names that need none of them."""
+    """`import dmc` loads none of the heavy libraries, and neither does touching the names that need none of them.
+
+    Nor does it change what Ctrl-C does, which is for the program alone.
+    """
     code = (
         "import sys, dmc; dir(dmc); dmc.__version__;"
         "heavy = {'torch', 'numba', 'matplotlib', 'pandas', 'sklearn', 'scipy', 'polars', 'pyarrow', 'narwhals'};"
-        "print(sorted(heavy & set(sys.modules)))"
+        "print(sorted(heavy & set(sys.modules)));"
+        "import signal; assert signal.getsignal(signal.SIGINT) is not signal.SIG_DFL"
     )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "[]"

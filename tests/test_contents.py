@@ -70,6 +70,7 @@ GOOD = [
     (_contents.covariance, np.zeros((2, 2))),
     (_contents.covariance, np.zeros((0, 0))),
     (_contents.moderate, np.full((3, 3), 1e18, np.float32)),
+    (_contents.within(1e100), np.array([-3e38, 0], np.float32)),
     (_contents.products_with("left"), np.array([[1e10, 1]], np.float32)),
     (_contents.products_with("left"), np.zeros((2, 0), np.float32)),
 ]
@@ -98,6 +99,9 @@ BAD = [
     (_contents.positive_definite, np.full((2, 2), np.nan)),
     (_contents.covariance, np.array([[1.0, 2], [2, 1]])),
     (_contents.moderate, np.full((3, 3), 1e19, np.float32)),
+    (_contents.within(1e100), np.array([0, -np.inf], np.float32)),
+    (_contents.within(5.0), np.array([np.nan, 1])),
+    (_contents.within(5.0), np.array([6.0])),
     (_contents.moderate, np.array([np.nan], np.float32)),
     (_contents.products_with("left"), np.array([[1e20, 1]], np.float32)),
     (_contents.products_with("left"), np.array([[np.nan, 1]], np.float32)),

@@ -38,7 +38,8 @@ def recommender():
 
 @pytest.fixture(scope="module")
 def completion():
-    X = np.random.default_rng(0).standard_normal((12, 1)) @ np.ones((1, 9))
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((12, 1)) @ rng.standard_normal((1, 9))
     X[::3, 2] = np.nan
     return dmc.MatrixCompletion(rank=1).fit(X)
 

@@ -17,6 +17,7 @@ from dmc._contents import (
     columns_of_rows,
     covariance,
     finite,
+    flag,
     flags,
     least,
     list_of,
@@ -51,7 +52,7 @@ NUMBERS = ("rank_", "scale_", "n_iter_", "history_", "held_out_rmse_", "residual
 
 LARGEST = float(np.finfo(np.float64).max)
 HUGE = 1e100  # of factors, whose unit is taken out of them: squares of squares are finite
-LABEL = any_of(text, whole(-_contents.MOST), real(-LARGEST, LARGEST))
+LABEL = any_of(text, flag, whole(-(1 << 64), 1 << 64), real(-LARGEST, LARGEST))
 NUMBER = or_none(real(-math.inf, math.inf, nan=True))
 HEADER = record(
     {

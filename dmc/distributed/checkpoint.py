@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dmc import model_file
+from dmc import _container, model_file
+from dmc._contents import list_of, measured, record, table_of, text, whole
 from dmc._group import N_PARTS, Share
 from dmc._keeper import Keeper, Snapshot
 from dmc._whole_file import in_a_sentence, reason, remove_leftovers, whole_file
@@ -24,6 +25,9 @@ LATEST = "LATEST.json"
 KIND = "Checkpoint"
 SNAPSHOT = re.compile(r"[a-z-]+-\d+-[0-9a-f]{8}-(all|rows\d+)\.safetensors(\.part)?")  # what `_path` names
 ANEW = "remove the folder, and the fit begins anew"
+RECORD = record({"generation": whole(1), "life": text, "parts": list_of(list_of(whole(0, N_PARTS - 1)))})
+POINTER = record({"settings": table_of(measured), "data": text, "life": text, "names": table_of(RECORD)})
+OF_ROWS = record({"rows": table_of(whole())})
 
 
 class Checkpoint(Keeper):
@@ -92,13 +96,15 @@ class Checkpoint(Keeper):
     def _latest(self) -> dict[str, Any] | None:
         path = self.folder / LATEST
         try:
-            found: dict[str, Any] = json.loads(path.read_text())
+            found: dict[str, Any] = _container.parsed(path.read_bytes())
+            POINTER("contents", found)
+            paths = [self._path(name, of_one, None) for name, of_one in found["names"].items()]
         except FileNotFoundError:
             return None
         except ValueError:
-            found = {}
-        if not isinstance(found, dict) or {"settings", "data", "names", "life"} - set(found):
-            raise ValueError(f"{path} is damaged; {ANEW}")
+            raise ValueError(f"{path} is damaged; {ANEW}") from None
+        if not all(named.parent == self.folder and SNAPSHOT.fullmatch(named.name) for named in paths):
+            raise ValueError(f"{path} is damaged: it names what is no snapshot; {ANEW}")
         return found
 
     def _check(self, found: dict[str, Any]) -> None:
@@ -214,11 +220,16 @@ class Checkpoint(Keeper):
             ours = np.isin(parts, self.share.parts)
             if not ours.any() and found:
                 continue
-            arrays, header = self._load(self._path(name, record, rank))
-            rows = np.array([header["rows"][str(part)] for part in parts], np.int64)
-            first = np.cumsum(rows) - rows
-            for key, array in arrays.items():
-                own = found.setdefault(key, np.zeros((self.share.count, *array.shape[1:]), array.dtype))
-                for part, begin, count in zip(np.array(parts)[ours], first[ours], rows[ours], strict=True):
-                    own[place[part] : place[part] + count] = array[begin : begin + count]
+            path = self._path(name, record, rank)
+            arrays, header = self._load(path)
+            try:
+                OF_ROWS("header", header)
+                rows = np.array([header["rows"][str(part)] for part in parts], np.int64)
+                first = np.cumsum(rows) - rows
+                for key, array in arrays.items():
+                    own = found.setdefault(key, np.zeros((self.share.count, *array.shape[1:]), array.dtype))
+                    for part, begin, count in zip(np.array(parts)[ours], first[ours], rows[ours], strict=True):
+                        own[place[part] : place[part] + count] = array[begin : begin + count]
+            except (ValueError, KeyError, IndexError):
+                raise ValueError(f"{path} is damaged: it is not of these rows; {ANEW}") from None
         return found

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -12,6 +14,7 @@ import numpy as np
 from llvmlite import ir
 from numba.core import cgutils, types
 from numba.extending import intrinsic
+from numba.np.ufunc import parallel
 from numpy.typing import NDArray
 
 from dmc.factors import Array
@@ -24,9 +27,37 @@ _CACHE = 1 << 20  # bytes; a factor beyond it is fetched ahead, and its lines ha
 _AHEAD = 48  # entries between the fetch of a line and its use
 
 
+# In a process forked from one in which numba's threads have worked, be it for somebody else. There they are no more, and
+# to ask for them ends the process where they are OpenMP's.
+_forked = False
+
+
+def _after_fork() -> None:
+    global _forked
+    _forked = _forked or parallel._is_initialized
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
+
+
+@cache
+def _on_one_thread(function: Any) -> Any:
+    # Not kept on disk: numba's files do not tell the two forms of a function apart.
+    return numba.njit(fastmath=_MATH)(function.py_func)
+
+
+def _run(function: Any, *arguments: Any) -> Any:
+    """The compiled function of these, by several threads where they can be had."""
+    return (_on_one_thread(function) if _forked else function)(*arguments)
+
+
 @contextmanager
 def threads(count: int) -> Iterator[None]:
     """A context in which so many threads work, of those that numba was started with at most."""
+    if _forked:
+        yield
+        return
     before = numba.get_num_threads()
     most = numba.config.NUMBA_NUM_THREADS  # type: ignore[attr-defined, unused-ignore]
     numba.set_num_threads(min(count, most))
@@ -40,7 +71,7 @@ def masked_product(left: NDArray[Any], right: NDArray[Any], pattern: Pattern) ->
     out = np.empty(pattern.n_observed, left.dtype)
     pointers, indices = pattern.checked(ROWS)
     with _aligned(right, pattern) as other:
-        _product(pointers, indices, left, other, _pieces(pointers), out)
+        _run(_product, pointers, indices, left, other, _pieces(pointers), out)
     return out
 
 
@@ -51,7 +82,7 @@ def weighted_sums(
     pointers, indices = pattern.checked(side)
     weights = np.empty(0, other.dtype) if coefficients is None else coefficients
     with _aligned(other, pattern) as gathered:
-        _sums(pointers, indices, gathered, weights, _pieces(pointers), sums)
+        _run(_sums, pointers, indices, gathered, weights, _pieces(pointers), sums)
     return sums
 
 
@@ -68,7 +99,7 @@ def residual_gradient(
     pointers, indices = pattern.checked(side)
     t, w = (nothing if array is None else array for array in (target, weights))
     with _aligned(other, pattern) as gathered:
-        losses = _pass(pointers, indices, own, gathered, t, w, _pieces(pointers), d_own)
+        losses = _run(_pass, pointers, indices, own, gathered, t, w, _pieces(pointers), d_own)
     return float(losses.sum()), d_own
 
 

@@ -39,6 +39,7 @@ from dmc._contents import (
     text,
     whole,
     within,
+    word,
 )
 from dmc.solver.solution import Status
 
@@ -57,7 +58,7 @@ SETTINGS = record(
     {  # which files of versions before have not
         "random_state": or_none(whole(0, MOST_SEED)),
         "n_threads": or_none(whole(1)),
-        "device": or_none(text),
+        "device": or_none(word),
         "verbose": flag,
     },
 )
@@ -70,7 +71,7 @@ COLUMN = record(
         "deviations": list_of(real(0, math.inf)),
     }
 )
-OF_PREFERENCES = {"unobserved": real(0), "ridge": real(0), "power": real(0)}
+OF_PREFERENCES = {"unobserved": real(0, 1e9), "ridge": real(0, 1e9), "power": real(0, 10)}
 OF_PREFERENCES |= {"searched": list_of(measured), "n_searched": whole()}
 OF_SIDES = {f"{side}.center": real() for side in ("rows", "columns")}
 OF_SIDES |= {f"{side}.spread": real(0, above=True) for side in ("rows", "columns")}

@@ -131,5 +131,9 @@ class RecommenderSettings:
     def for_file(self) -> dict[str, Any]:
         """What a file keeps: all but callbacks, and a generator as the seed, for which it has None."""
         seed = self.random_state
-        of_file = int(seed) if isinstance(seed, (int, np.integer)) else None
-        return {name: getattr(self, name) for name in IN_FILES} | {"random_state": of_file}
+        plain = {
+            "random_state": int(seed) if isinstance(seed, (int, np.integer)) else None,
+            "device": None if self.device is None else str(self.device),
+            "verbose": bool(self.verbose),
+        }
+        return {name: getattr(self, name) for name in IN_FILES} | plain

@@ -7,7 +7,7 @@ import pytest
 
 import hard_patterns
 import jacobian
-from dmc import observe
+from dmc import MatrixCompletion, observe
 from dmc.completion.exactness import Exactness
 from dmc.factors import Factors
 from dmc.identifiability import Identifiability
@@ -201,3 +201,10 @@ def test_of_what_nothing_moves_all_is_held():
     _, said, model = generic(np.random.default_rng(0).random((30, 25)) < 0.6, 3)
     assert not said.movable(model)
     assert all(side.all() for side in said.held(model))
+
+
+def test_rows_that_are_all_alike_leave_nothing_to_factor():
+    X = np.random.default_rng(0).standard_normal((12, 1)) @ np.ones((1, 9))
+    wanted = X.copy()
+    X[::3, 2] = np.nan
+    np.testing.assert_allclose(MatrixCompletion(rank=1).fit(X).complete(), wanted)

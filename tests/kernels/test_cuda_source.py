@@ -16,10 +16,11 @@ without_nvcc = pytest.mark.skipif(NVCC is None, reason="there is no nvcc to comp
 @pytest.mark.skipif(COMPILER is None, reason="there is no g++ to compile the kernels for the processor")
 def test_kernels_equal_the_core_and_stay_within_their_arrays(tmp_path):
     """Every width and form, empty and long lines, by a stand-in for CUDA; ASan and UBSan end the program."""
-    common = (COMPILER, "-std=c++20", "-O1", "-fopenmp", "-Wno-psabi")
-    oracle = [tmp_path / "core.o", tmp_path / "runtime.o"]
-    for source, target in zip(("masked_product_cpu.cpp", "runtime.cpp"), oracle, strict=True):
-        compiled(*common, "-c", CSRC / source, "-o", target)
+    common = (COMPILER, "-std=c++20", "-O1", "-pthread", "-Wno-psabi")
+    sources = ("masked_product_cpu", "runtime", "processors", "workers")
+    oracle = [tmp_path / f"{source}.o" for source in sources]
+    for source, target in zip(sources, oracle, strict=True):
+        compiled(*common, "-c", CSRC / f"{source}.cpp", "-o", target)
     sanitized = (
         "-fsanitize=address,undefined",
         "-fno-sanitize-recover=all",

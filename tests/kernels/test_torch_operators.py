@@ -44,7 +44,7 @@ def small(weighted=False, dtype=np.float64, width=3, mask="empty rows and column
 def test_both_orders_of_the_pattern():
     pattern = suite.case(2).pattern
     *_, order = torch_operators.pattern_tensors(pattern)
-    rows = torch.from_numpy(pattern.rows)
+    rows = torch.from_numpy(pattern.rows.copy())
     assert torch.equal(rows[order], torch.from_numpy(pattern.by_column.indices))
 
 

@@ -90,7 +90,7 @@ def by_autograd(at: Factors, observed: Observations, weights, row_l2, column_l2)
         X, row_size = X + b[:, None], row_size + b**2
     if c is not None:
         X, column_size = X + c[None, :], column_size + c**2
-    residual = X[observed.rows, observed.cols.copy()] - torch.tensor(observed.values)
+    residual = X[observed.rows.copy(), observed.cols.copy()] - torch.tensor(observed.values)
     weights, row_l2, column_l2 = (torch.as_tensor(a, dtype=torch.float64) for a in (weights, row_l2, column_l2))
     value = ((weights * residual**2).sum() + (row_l2 * row_size).sum() + (column_l2 * column_size).sum()) / 2
     value.backward()

@@ -317,4 +317,4 @@ def test_ids_that_end_with_nul_are_no_others(users):
     with pytest.raises(
         ValueError, match=r"column 'user' holds the id '.*\\x00' in row \d, which ends with a NUL character"
     ):
-        Table.open({"user": users}).ids("user")
+        as_ids(as_column(users, "user"), "user")
