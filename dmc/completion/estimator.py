@@ -209,7 +209,7 @@ class MatrixCompletion(CompletionQueries):
         """
         fitted = copy.copy(self)
         tell = fitted._fit(X, mask, sample_weight, weights)
-        self.__dict__ = vars(fitted)  # at once: whatever ends a fit before leaves the estimator as it was
+        self.__dict__ = fitted.__dict__  # at once: whatever ends a fit before leaves the estimator as it was
         tell()
         return self
 
@@ -229,7 +229,7 @@ class MatrixCompletion(CompletionQueries):
         self._unit = 2.0 ** math.frexp(float(abs(counted.values).max()) or 1.0)[1]
         counted = counted.with_values(counted.values / self._unit)
         repeats = repetitions(sample_weight, observations.shape[0]) if weights is None else None
-        callbacks = [*self.callbacks, *([Progress()] if self.verbose else [])]
+        callbacks: list[Callback] = [*self.callbacks, *([Progress()] if self.verbose else [])]
         # One thread for BLAS also between the phases: their thin decompositions gain nothing.
         with (
             keeper_among(callbacks, partial(identity, self, counted, entry_weights, repeats)) as keeper,

@@ -54,6 +54,9 @@ class ReweightedPath(Course):
     perception", 2020 (arXiv 1909.08605).
     """
 
+    _weights: Float
+    _deviations: Float
+
     def __init__(self, host: Observations, weights: Float | None, bound: int) -> None:
         self._host, rng = standardised(host), np.random.default_rng(0)
         self._root = np.ones(host.n_observed) if weights is None else np.sqrt(weights / weights.mean())

@@ -19,7 +19,8 @@ from dmc.recommend.preferences import Preferences
 from dmc.solver import initial, steps
 from dmc.solver.callbacks import History
 from dmc.solver.dealt import DealtLeastSquares
-from dmc.solver.loop import Callback, Run, Standing, solve_phase
+from dmc.solver.descent import Standing
+from dmc.solver.loop import Callback, Run, solve_phase
 
 NAME = "sweep"
 

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from dmc._keeper import Keeper, Snapshot
 from dmc.factors import Factors
 from dmc.solver.callbacks import EarlyStopping, Lowest
-from dmc.solver.loop import Run, Standing
+from dmc.solver.descent import Standing
+from dmc.solver.loop import Run
 from dmc.solver.steps import Accepted
 
 NAME = "step"

@@ -92,7 +92,7 @@ class History(Remembering):
     """
 
     name = "history"
-    remembers = ("records",)
+    remembers: tuple[str, ...] = ("records",)
 
     def __init__(self, **measures: Callable[[Factors], Any]) -> None:
         self.measures = measures
@@ -119,7 +119,7 @@ class Lowest(Remembering):
     """
 
     name = "lowest"
-    remembers = ("best", "best_value")
+    remembers: tuple[str, ...] = ("best", "best_value")
 
     def __init__(self) -> None:
         self.best: Factors | None = None
@@ -163,7 +163,7 @@ class EarlyStopping(Remembering):
     """
 
     name = "early stopping"
-    remembers = ("best", "best_error", "best_step", "errors", "mark")
+    remembers: tuple[str, ...] = ("best", "best_error", "best_step", "errors", "mark")
 
     def __init__(
         self, held_out: Observations, patience: int = 50, min_change: float = 1e-3, group: Group = ALONE
@@ -215,7 +215,7 @@ class Stagnation(Remembering):
     """
 
     name = "stagnation"
-    remembers = ("_mark",)
+    remembers: tuple[str, ...] = ("_mark",)
 
     def __init__(self, patience: int = 50, min_change: float = 1e-6) -> None:
         self.patience = _checks.integer(patience, "patience", 1)

@@ -188,8 +188,11 @@ class _Kept:
     @classmethod
     def of(cls, snapshot: Snapshot) -> _Kept:
         arrays = Arrays()
-        told = [{key: list(arrays.add(array)) for key, array in part.items()} for part in snapshot[1:]]
-        return cls(json.dumps(snapshot.numbers), *told, arrays.stored)
+        of_all, of_rows = (
+            {key: list(arrays.add(array)) for key, array in part.items()}
+            for part in (snapshot.arrays, snapshot.of_rows)
+        )
+        return cls(json.dumps(snapshot.numbers), of_all, of_rows, arrays.stored)
 
     def snapshot(self) -> Snapshot:
         arrays = Arrays(self.stored)

@@ -55,7 +55,7 @@ def _is_data(value: Any) -> bool:
     return any(_arrays.is_tensor(one) or isinstance(one, np.ndarray) for one in vars(value).values())
 
 
-def _pieces(value: Any, met: dict[int, Any]) -> Iterator[bytes]:
+def _pieces(value: Any, met: dict[int, Any]) -> Iterator[bytes | memoryview]:
     """Bytes that tell a value from others."""
     if isinstance(value, types.ModuleType):
         yield b"module"

@@ -129,7 +129,7 @@ def unpack(tree: Any, like: Any, arrays: Arrays) -> Any:
 
 def classes_of(like: Any) -> dict[str, type]:
     """The classes of what occurs in a state, by name."""
-    found = {Status.__name__: Status}
+    found: dict[str, type] = {Status.__name__: Status}
     for value in _everything(like, set()):
         if not isinstance(value, (type, types.ModuleType)):
             found[type(value).__qualname__] = type(value)

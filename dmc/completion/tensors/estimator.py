@@ -193,7 +193,7 @@ class TensorCompletion(BaseEstimator):
         """
         fitted = copy.copy(self)
         tell = fitted._fit(X, mask)
-        self.__dict__ = vars(fitted)  # at once: whatever ends a fit before leaves the estimator as it was
+        self.__dict__ = fitted.__dict__  # at once: whatever ends a fit before leaves the estimator as it was
         tell()
         return self
 
@@ -207,7 +207,7 @@ class TensorCompletion(BaseEstimator):
         findings.of_placeholder(values, self.missing_values)
         # Squares stay inside the range; a power of two rounds nothing.
         unit = 2.0 ** math.frexp(float(np.abs(values[observed], dtype=np.float64).max()) or 1.0)[1]
-        callbacks = [*self.callbacks, *([Progress()] if self.verbose else [])]
+        callbacks: list[Callback] = [*self.callbacks, *([Progress()] if self.verbose else [])]
         with (
             keeper_among(callbacks, partial(identity, self, values, observed)) as keeper,
             kernels.threads(self.n_threads),

@@ -142,7 +142,8 @@ class Trial:
         """Go on from there."""
         *moving, known = standing
         vars(self).update(zip(MOVING, moving, strict=True))
-        self.best, *self._plateaus = (None if one is None else Judged(*one) for one in known)
+        self.best = None if known[0] is None else Judged(*known[0])
+        self._plateaus = [Judged(*one) for one in known[1:]]
 
     @property
     def best_error(self) -> float:
