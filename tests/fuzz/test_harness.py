@@ -9,7 +9,7 @@ from fuzz import harness, targets
 @pytest.fixture(scope="module")
 def findings():
     before = harness.HANG, harness.WAIT
-    harness.HANG, harness.WAIT = 1.5, 2
+    harness.HANG, harness.WAIT = 1.5, 4
     yield harness.run({"broken": 70}, seed=1)
     harness.HANG, harness.WAIT = before
 
