@@ -18,7 +18,7 @@ def of_one_fit(query: Callable[Concatenate[T, P], R]) -> Callable[Concatenate[T,
     """
 
     @wraps(query)
-    def asked(estimator: T, *args: P.args, **kwargs: P.kwargs) -> R:
+    def asked(estimator: T, /, *args: P.args, **kwargs: P.kwargs) -> R:
         seen: Any = object.__new__(type(estimator))
         seen.__dict__ = vars(estimator)
         return query(seen, *args, **kwargs)

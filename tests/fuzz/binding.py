@@ -106,6 +106,7 @@ class Binding:
 
     def prepare(self, folder: Path) -> None:
         self._run = getattr(core, self.name)
+        np.set_printoptions(threshold=0, edgeitems=1)  # a refusal shows all arguments, which takes longer than all else
 
     def attempt(self, rng: np.random.Generator) -> Tried:
         call = self._make(Draw(rng))

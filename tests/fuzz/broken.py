@@ -13,6 +13,12 @@ import numpy as np
 from fuzz.targets import Fault, Tried
 
 
+def work() -> None:
+    until = time.process_time() + 30
+    while time.process_time() < until:
+        pass
+
+
 class Broken:
     """Fails at one attempt in ten, each time in the same way."""
 
@@ -36,7 +42,7 @@ def crash() -> None:
 
 
 def take_memory() -> None:
-    np.ones(150 << 20, np.uint8)
+    np.ones(120 << 20, np.uint8)
 
 
 def answer_wrongly() -> None:
@@ -49,7 +55,8 @@ def refuse_wrongly() -> None:
 
 TARGETS = [
     Broken("crash", crash),
-    Broken("hang", lambda: time.sleep(30)),
+    Broken("hang", work),
+    Broken("wait", lambda: time.sleep(60)),
     Broken("memory", take_memory),
     Broken("silent", answer_wrongly),
     Broken("exception", refuse_wrongly),

@@ -98,7 +98,6 @@ def of_problems() -> tuple[Any, dict[str, Method]]:
         "value": lambda: p.value(f),
         "value_and_grad": lambda: p.value_and_grad(f),
         "solve": lambda: dmc.solve(p, f, dmc.steps.Adam(), max_steps=3),
-        "rank_path": lambda: dmc.rank_path(dmc.observe(matrix()), 2),
         "check_problem": lambda: dmc.check_problem(p, f),
     }
 

@@ -18,11 +18,12 @@ from typing import Any
 
 from fuzz import worker
 from fuzz.targets import Fault, Target, Tried, targets
-from fuzz.worker import ANSWERED, ATTEMPT, JOB, N_PLACES, REFUSED, SINCE, Job, Seen
+from fuzz.worker import ANSWERED, ATTEMPT, JOB, N_PLACES, REFUSED, SINCE, WORKED, Job, Seen
 
 __all__ = ["Fault", "Findings", "Target", "Tried", "run"]
 
-HANG = 5.0  # seconds that an attempt may take
+HANG = 5.0  # seconds of a processor that an attempt may take
+WAIT = 4  # times as many on the clock: of what waits for ever, on a machine that has much to do
 PREPARATION = 300.0  # seconds until a worker's first attempt
 LOOK = 0.2  # seconds between two looks at the workers
 MAX_ENDED = 50  # workers that crashed or hung, after which there is nothing new to be learnt
@@ -94,12 +95,22 @@ class Worker:
                 self._ended(f"crash: {_ending(self.process.exitcode)}", findings)
             return
         since = self.shared[SINCE]
-        if since and time.monotonic_ns() - since > HANG * 1e9:
+        passed = (time.monotonic_ns() - since) / 1e9 if since else 0.0
+        if passed > HANG and (passed > WAIT * HANG or self._worked() > HANG):
             os.kill(self.process.pid, signal.SIGUSR1)  # for the trace
             time.sleep(LOOK)
             self._ended(f"hang: no end after {HANG:g} s", findings)
         elif not since and time.monotonic() - self.started > PREPARATION:
             self._ended("hang: no end of its preparation", findings)
+
+    def _worked(self) -> float:
+        """Seconds of a processor that the attempt has taken, as far as the system tells."""
+        try:
+            told = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
+        except OSError:
+            return 0.0
+        seconds = (int(told[11]) + int(told[12])) / os.sysconf("SC_CLK_TCK")
+        return seconds - self.shared[WORKED] / 1e9
 
     def _receive(self, findings: Findings) -> None:
         try:

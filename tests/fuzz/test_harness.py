@@ -8,9 +8,10 @@ from fuzz import harness, targets
 
 @pytest.fixture(scope="module")
 def findings():
-    before, harness.HANG = harness.HANG, 2.0
-    yield harness.run({"broken": 60}, seed=1)
-    harness.HANG = before
+    before = harness.HANG, harness.WAIT
+    harness.HANG, harness.WAIT = 1.5, 4
+    yield harness.run({"broken": 70}, seed=1)
+    harness.HANG, harness.WAIT = before
 
 
 def failing(number: int = 10) -> list[int]:
@@ -21,7 +22,8 @@ def failing(number: int = 10) -> list[int]:
     ("name", "kind"),
     [
         ("crash", "crash: signal SIGSEGV"),
-        ("hang", "hang: no end after 2 s"),
+        ("hang", "hang: no end after 1.5 s"),
+        ("wait", "hang: no end after 1.5 s"),
         ("memory", "memory"),
         ("silent", "Fault: 17 instead of 16"),
         ("exception", "KeyError: 'users'"),
@@ -35,9 +37,9 @@ def test_each_fault_is_seen_where_it_happens(findings, name, kind):
 
 
 def test_the_run_goes_on_behind_a_fault(findings):
-    assert findings.attempts == 60
+    assert findings.attempts == 70
     assert not [fault for fault in findings.faults if fault.target == "broken.sound"]
-    assert findings.answered + findings.refused == 60 - 4 * len(failing())
+    assert findings.answered + findings.refused == 70 - 5 * len(failing())
     assert findings.refused > 0
 
 

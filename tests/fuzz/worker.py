@@ -25,8 +25,8 @@ ADDRESS_SPACE = 16 << 30  # bytes: what is beyond is a MemoryError and not the e
 OPEN_FILES = 256
 
 # Places in the array that a worker shares with its parent.
-JOB, ATTEMPT, SINCE, ANSWERED, REFUSED = range(5)
-N_PLACES = 5
+JOB, ATTEMPT, SINCE, WORKED, ANSWERED, REFUSED = range(6)
+N_PLACES = 6
 
 
 class Job(NamedTuple):
@@ -65,7 +65,7 @@ def work(jobs: list[Job], first: tuple[int, int], seed: int, folder: str, shared
         target = prepared.setdefault(job.target, ready(job.target, Path(folder)))
         peak.forget()
         for place in range(first[1] if number == first[0] else 0, len(job.attempts)):
-            shared[ATTEMPT], shared[SINCE] = place, time.monotonic_ns()
+            shared[ATTEMPT], shared[WORKED], shared[SINCE] = place, time.process_time_ns(), time.monotonic_ns()
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 for seen in one(target, job, job.attempts[place], seed, peak, shared):
