@@ -48,6 +48,9 @@ class cached_property(functools.cached_property[T]):
         assert name is not None
         known: dict[str, Any] = vars(instance)
         if name not in known:
-            known.setdefault(name, self.func(instance))
+            value = self.func(instance)
+            if getattr(type(instance), name) is not self:  # asked by super(), for what goes into the value of the name
+                return value
+            known.setdefault(name, value)
         found: T = known[name]
         return found

@@ -109,3 +109,18 @@ def test_threads_that_ask_first_get_one_and_the_same_value():
     assert len(found) == 4
     assert len({id(value) for value in found}) == 1
     assert isinstance(Slow.value, _locks.cached_property)
+
+
+def test_a_value_made_of_the_base_class_s_is_kept_as_it_is():
+    class Base:
+        @_locks.cached_property
+        def value(self):
+            return 1
+
+    class More(Base):
+        @_locks.cached_property
+        def value(self):
+            return super().value + 1
+
+    more = More()
+    assert (more.value, more.value, Base().value) == (2, 2, 1)
