@@ -184,13 +184,13 @@ def index_dtype(size: int) -> type[np.signedinteger[Any]]:
     return np.int32 if size <= np.iinfo(np.int32).max else np.int64
 
 
-def shape(value: Any) -> tuple[int, int]:
-    """Two positive whole numbers."""
+def shape(value: Any, minimum: int = 1) -> tuple[int, int]:
+    """Two whole numbers, each at least the minimum."""
     try:
         m, n = value
     except (TypeError, ValueError):
         raise ValueError(f"shape is {value!r}; give two whole numbers, (rows, columns)") from None
-    return integer(m, "the number of rows", 1), integer(n, "the number of columns", 1)
+    return integer(m, "the number of rows", minimum), integer(n, "the number of columns", minimum)
 
 
 def generator(seed: object, name: str = "random_state") -> np.random.Generator:

@@ -70,7 +70,8 @@ class Pattern:
         return {"shape": self.shape, "by_row": self.by_row}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        vars(self).update(shape=_checks.shape(state["shape"]), by_row=_read_only(state["by_row"]))
+        shape = _checks.shape(state["shape"], 0)  # one process of several may have no rows
+        vars(self).update(shape=shape, by_row=_read_only(state["by_row"]))
         if self.device is None:  # torch checks its own
             self._checked(ROWS)
 

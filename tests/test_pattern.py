@@ -10,7 +10,7 @@ from scipy import sparse
 from dmc import MaskedLeastSquares, _extensions, solve
 from dmc.factors import Factors
 from dmc.observations import Observations
-from dmc.pattern import COLUMNS, ROWS, SparseIndex
+from dmc.pattern import COLUMNS, ROWS, Pattern, SparseIndex
 from dmc.solver import steps
 from test_observations import COLS, ROWS as ROW_INDICES, SHAPE, VALUES, where
 
@@ -145,3 +145,9 @@ def test_arrays_that_are_not_aligned_are_taken_as_those_that_are(given, dtype, s
     )
     wanted = solve(MaskedLeastSquares(expected, weights, penalties), aligned, step, max_steps=3)
     np.testing.assert_array_equal(found.factors.U, wanted.factors.U)
+
+
+def test_a_pattern_without_rows_comes_through_a_pickle():
+    """As between processes, one of which has none."""
+    pattern = Pattern.of((0, 5), SparseIndex(np.zeros(1, np.int64), np.zeros(0, np.int32)))
+    assert pickle.loads(pickle.dumps(pattern)).shape == (0, 5)

@@ -67,7 +67,7 @@ def export(
 def _npy(array: NDArray[Any]) -> Write:
     """Not by `tofile`, whose error of a full disk has no number."""
     if array.dtype.kind == "O":
-        raise ValueError("one id is far longer than most, which a file of NumPy has no room for; say format='parquet'")
+        raise ValueError("one id is far longer than most, which a file of NumPy has no room for; take Parquet")
     return lambda file: np.save(SimpleNamespace(write=file.write), array, allow_pickle=False)
 
 

@@ -137,7 +137,9 @@ def test_warnings_are_sentences_too(dmc_in, monkeypatch, tmp_path):
         if info.status is None:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(dmc, "Recommender", lambda *rank, **settings: Recommender(callbacks=[interrupt], **settings))
+    monkeypatch.setattr(
+        dmc, "Recommender", lambda *rank, **settings: Recommender(**{**settings, "callbacks": [interrupt]})
+    )
     code, out, err = dmc_in("fit", "train.csv", "-o", tmp_path / "model", "--json")
     assert code == 0
     assert err == "dmc: interrupted after 1 steps: the model holds the best so far\n"

@@ -108,7 +108,7 @@ def test_fits_go_on_with_another_number_of_processes(tmp_path: Path, data: str) 
         folder = shutil.copytree(tmp_path / "by two", tmp_path / f"by {size}")
         found = gone_on_with(ALONE, data, folder) if size == 1 else run_processes(size, gone_on_with, data, folder)[0]
         assert [value for value, _ in found] == pytest.approx(expected, rel=1e-6)
-        assert [step for _, step in found] == [5, 4]  # a sweep of clicks is kept behind its look
+        assert [step for _, step in found] == [4, 4]
 
 
 def dying(data: str, folder: Path, n_lists: int) -> None:
@@ -137,7 +137,7 @@ def test_a_snapshot_that_was_not_named_does_not_count(tmp_path: Path, data: str)
     assert len([name for name in files if name.startswith("sweep-4-")]) == 2
     steps: list[int] = []
     model = life.fitted(ALONE, data, 0, f"{tmp_path}/kept", lambda info: steps.append(info.n_steps))
-    assert steps[0] == 4
+    assert steps[0] == 3  # the look at which it was kept
     assert life.value_of(model) == pytest.approx(life.value_of(life.fitted(ALONE, data, 0, None)), rel=1e-8)
     left = {path.name for path in (tmp_path / "kept").iterdir()}
     assert not left & {name for name in files if name.startswith("sweep-")}  # what was not named is gone
@@ -183,4 +183,4 @@ def test_a_folder_is_of_the_fit_that_began_last(tmp_path: Path, data: str) -> No
     assert second == f"Elsewhere{first}"
     steps: list[int] = []
     life.fitted(ALONE, data, 0, f"{tmp_path}/kept", lambda info: steps.append(info.n_steps))
-    assert steps == []  # it was over
+    assert steps == [9, 9]  # it was over: the last look, and the end

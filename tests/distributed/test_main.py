@@ -99,7 +99,7 @@ def wrong_places(folder: Path, data: str, out: str) -> dict[str, tuple[Case, str
             Case([data, "-o", f"{folder}/things"]), f"the folder {folder}/things holds other things than a model"
         ),
         "output cannot be made": (
-            Case([data, "-o", f"{folder}/file/model"]), f"the model cannot be written into {folder}/file/model (Not a d"
+            Case([data, "-o", f"{folder}/file/model"]), f"the model cannot be written into {folder}/file/model (not a d"
         ),
         "checkpoint is a file": (
             Case([*fit, "--checkpoint", f"{folder}/file"]), f"the checkpoint folder {folder}/file is a file"
@@ -114,10 +114,10 @@ def wrong_places(folder: Path, data: str, out: str) -> dict[str, tuple[Case, str
         ),
         "no room for a checkpoint": (
             Case([*fit, "--checkpoint", f"{folder}/small"], hindered="no room of the first"),
-            f"the checkpoint in {folder}/small cannot be written (File too large)",
+            f"the checkpoint in {folder}/small cannot be written (file too large)",
         ),
         "no room for the model": (
-            Case(fit, hindered="no room"), f"the model cannot be written into {out} (File too large)"
+            Case(fit, hindered="no room"), f"the model cannot be written into {out} (file too large)"
         ),
     }  # fmt: skip
 
@@ -189,7 +189,7 @@ def test_bad_input_is_told_once_and_the_model_before_stays(folder: Path, tmp_pat
             wrong.append((name, told, sentence))
         if [one.status for one in found] != [1, 1] or any(one.printed for one in found):
             wrong.append((name, found))
-    assert wrong == []
+    assert wrong == [], str(wrong)
     assert files_of(folder / "model") == before
     assert [path.name for path in (tmp_path / "things").iterdir()] == ["notes.txt"]
     assert not list(tmp_path.glob("*/users-*"))
