@@ -100,6 +100,67 @@ def test_between_the_last_phase_and_the_end_it_is_told_too():
     assert (run.status, run.stopped_by) == (dmc.Status.STOPPED, "interrupt")
 
 
+def in_the_last_call(info):
+    if info.status is not None:
+        interrupt()
+
+
+@pytest.mark.parametrize(
+    "fit",
+    [
+        lambda callbacks: dmc.MatrixCompletion(2, callbacks=callbacks).fit(TABLE),
+        lambda callbacks: dmc.Recommender(2, ensemble=2, callbacks=callbacks).fit(RATINGS),
+        lambda callbacks: dmc.Recommender(2, feedback="implicit", callbacks=callbacks).fit(RATINGS),
+    ],
+)
+def test_in_the_last_call_of_a_callback_it_is_told_too(fit):
+    with pytest.warns(UserWarning, match="interrupted after"):
+        assert fit([in_the_last_call]).status_ is dmc.Status.STOPPED
+
+
+def test_where_nothing_was_begun_it_is_raised():
+    with pytest.raises(KeyboardInterrupt), Run():
+        interrupt()
+
+
+def test_a_handler_that_was_put_in_place_meanwhile_stays():
+    calls, replaced = [], []
+    with Run() as run:
+        replaced.append(signal.signal(signal.SIGINT, lambda *_: calls.append(1)))
+        run.phase(lambda: None, lambda: None, 3, planned=True)
+    try:
+        interrupt()
+        assert calls == [1]
+        signal.signal(signal.SIGINT, replaced[0])  # ours, which is closed by now
+        with pytest.raises(KeyboardInterrupt):
+            interrupt()
+        with Run() as run:
+            interrupt()
+            run.phase(lambda: None, lambda: None, 3, planned=True)
+        assert run.status is dmc.Status.STOPPED
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def test_an_interpreter_that_gets_no_signals_can_fit():
+    """As a second one in a process, whose first thread takes itself for the main one."""
+    found = []
+
+    def fit():
+        threading.main_thread, real = threading.current_thread, threading.main_thread
+        try:
+            with Run() as run:
+                run.phase(lambda: None, lambda: None, 3, planned=True)
+            found.append(run.status)
+        finally:
+            threading.main_thread = real
+
+    thread = threading.Thread(target=fit)
+    thread.start()
+    thread.join()
+    assert found == [dmc.Status.COMPLETED]
+
+
 def test_a_second_one_ends_the_fit_without_a_result():
     def advance():
         interrupt()
