@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 
 import dmc
+from dmc.recommend import network
+from dmc.recommend.network_snapshot import Course
 from dmc.solver.interruption import Interruption
 from dmc.solver.loop import Run
 
@@ -110,6 +112,7 @@ def in_the_last_call(info):
     [
         lambda callbacks: dmc.MatrixCompletion(2, callbacks=callbacks).fit(TABLE),
         lambda callbacks: dmc.Recommender(2, ensemble=2, callbacks=callbacks).fit(RATINGS),
+        lambda callbacks: dmc.Recommender(2, model="network", callbacks=callbacks).fit(RATINGS),
         lambda callbacks: dmc.Recommender(2, feedback="implicit", callbacks=callbacks).fit(RATINGS),
     ],
 )
@@ -121,6 +124,16 @@ def test_in_the_last_call_of_a_callback_it_is_told_too(fit):
 def test_where_nothing_was_begun_it_is_raised():
     with pytest.raises(KeyboardInterrupt), Run():
         interrupt()
+
+
+def test_of_a_network_that_has_not_begun_it_is_raised(monkeypatch):
+    def course(*given):
+        interrupt()
+        return Course(*given)
+
+    monkeypatch.setattr(network, "Course", course)
+    with pytest.raises(KeyboardInterrupt):
+        dmc.Recommender(1, model="network").fit({"user": [1, 2], "item": [1, 2], "rating": [1.0, 2.0]})
 
 
 def test_a_handler_that_was_put_in_place_meanwhile_stays():
