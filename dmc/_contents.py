@@ -216,15 +216,26 @@ def below(of: str, minimum: int = 0) -> Property:
 
 
 def products_with(left: str) -> Property:
-    """Finite products with the rows of another array: none is larger than that of the longest rows' lengths."""
+    """Finite products with the rows of another array: none is larger than that of the longest rows' lengths, nor than
+    the sum of the products of what is largest in each column, where one side is large in the columns that the other
+    has ones in."""
 
     def told(array: NDArray[Any], arrays: Arrays, sizes: Sizes) -> str | None:
-        product = longest(arrays[left]) * longest(array)
-        return (
-            None if product <= float(np.finfo(array.dtype).max) else f"and {left!r} have products that are not finite"
-        )
+        most = float(np.finfo(array.dtype).max)
+        if longest(arrays[left]) * longest(array) <= most:
+            return None
+        with np.errstate(over="ignore", invalid="ignore"):
+            product = float(_largest_of_columns(arrays[left]) @ _largest_of_columns(array))
+        return None if product <= most else f"and {left!r} have products that are not finite"
 
     return told
+
+
+def _largest_of_columns(array: NDArray[Any]) -> NDArray[np.float64]:
+    """NaN where there is one."""
+    if not len(array):
+        return np.zeros(array.shape[-1])
+    return np.maximum(array.max(axis=0), -array.min(axis=0)).astype(np.float64)
 
 
 def longest(array: NDArray[Any]) -> float:
@@ -251,17 +262,21 @@ def covariance(array: NDArray[Any], arrays: Arrays, sizes: Sizes) -> str | None:
     return None if not array.size or float(np.linalg.eigvalsh(array)[0]) >= -1e-9 * largest else wrong
 
 
-def positive_definite(array: NDArray[Any], arrays: Arrays, sizes: Sizes) -> str | None:
-    """A covariance that can be inverted."""
-    wrong = "is no covariance: it has to be symmetric and positive definite"
-    largest = float(np.abs(array).max(initial=0))
-    if not largest <= LARGEST or not np.allclose(array, array.T, rtol=1e-6, atol=1e-9 * largest):
-        return wrong
-    try:
-        np.linalg.cholesky(array.astype(np.float64))
-    except np.linalg.LinAlgError:
-        return wrong
-    return None
+def positive_definite(most: float) -> Property:
+    """A covariance that can be inverted, of no larger variances."""
+
+    def told(array: NDArray[Any], arrays: Arrays, sizes: Sizes) -> str | None:
+        wrong = "is no covariance: it has to be symmetric and positive definite"
+        largest = float(np.abs(array).max(initial=0))
+        if not largest <= most or not np.allclose(array, array.T, rtol=1e-6, atol=1e-9 * largest):
+            return wrong
+        try:
+            np.linalg.cholesky(array.astype(np.float64))
+        except np.linalg.LinAlgError:
+            return wrong
+        return None
+
+    return told
 
 
 # --- fields of headers

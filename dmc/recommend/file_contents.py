@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from dmc import _contents
 from dmc._contents import (
+    LARGEST,
     NOTHING,
     Array,
     Arrays,
@@ -76,10 +77,12 @@ OF_PREFERENCES = {"unobserved": real(0, 1e9), "ridge": real(0, 1e9), "power": re
 OF_PREFERENCES |= {"searched": list_of(table_of(measured)), "n_searched": whole()}
 OF_SIDES = {f"{side}.center": real() for side in ("rows", "columns")}
 OF_SIDES |= {f"{side}.spread": real(0, above=True) for side in ("rows", "columns")}
+SQUARED = 1e100  # of what is in the unit of ratings (float32), squared, or of its inverse
+MOST_FACTOR = 1e19  # of factors whose products are ratings
 OF_RATINGS = {"mean": real(), "noise": real(0), "rank": whole(), "precision": real(0, above=True)}
 MODELS: Mapping[str, Field] = {
     "bayes": record({**OF_RATINGS, "unit": real(0, above=True), "n_fitted": whole(), **OF_SIDES}),
-    "network": record(OF_RATINGS),
+    "network": record(OF_RATINGS | {"precision": real(0, SQUARED, above=True)}),
     "implicit": record(OF_PREFERENCES),
 }
 RANKING = any_of(
@@ -243,7 +246,7 @@ def _of_bayes(own: str, rows: str | int) -> dict[str, Array]:
         features, unknowns = f"{own}{side}.features", f"{own}unknowns"
         table |= {
             f"{side}.means": Array("f4", (count, unknowns), (UNITS,)),
-            f"{side}.covariance": Array("f8", (unknowns, unknowns), (positive_definite,)),
+            f"{side}.covariance": Array("f8", (unknowns, unknowns), (positive_definite(LARGEST),)),
             f"{side}.weights": Array("f8", (features, unknowns), (UNITS,)),
             f"{side}.variances": Array("f8", (features,), (least(0),)),
             f"{side}.loadings": Array("f4", (others, f"{own}{side}.loadings"), (UNITS,)),
@@ -257,10 +260,10 @@ def _of_network(own: str, rows: str | int) -> dict[str, Array]:
     table: dict[str, Array] = {}
     for side, count, factor, bias in (("rows", rows, "U", "row_bias"), ("columns", "items", "V", "column_bias")):
         table |= {
-            factor: Array("f4", (count, f"{own}width"), (moderate,)),
-            bias: Array("f4", (count,), (moderate,)),
+            factor: Array("f4", (count, f"{own}width"), (within(MOST_FACTOR),)),
+            bias: Array("f4", (count,), (finite,)),
             f"{side}.mean": Array("f8", (f"{own}width+1",), (finite,)),
-            f"{side}.covariance": Array("f8", (f"{own}width+1", f"{own}width+1"), (positive_definite,)),
+            f"{side}.covariance": Array("f8", (f"{own}width+1", f"{own}width+1"), (positive_definite(SQUARED),)),
         }
     return table
 

@@ -167,12 +167,15 @@ class NetworkSettings:
                 n_steps = max(watch.best_step, 1) if watch else TUNING.fallback_steps
                 solution = self._train(run, course, scaled, start, n_steps, lowest, share.group, planned=True)
                 solution = replace(solution, factors=lowest.best or solution.factors)
-        assert solution is not None
+        if solution is None:  # Ctrl-C before the first step
+            raise KeyboardInterrupt
         factors = solution.factors
         if solution.status is Status.STOPPED and watch is not None and watch.best is not None:
             factors = watch.best  # somebody asked to stop: better the best so far than an unfinished final training
         errors = [(n, error * unit) for n, error in (watch.errors if watch else [])]
         best = watch.best_error * unit if watch else float("nan")
+        if run.status is Status.STOPPED:  # perhaps in the last calls only
+            solution = replace(solution, status=run.status, stopped_by=run.stopped_by)
         return NetworkFit(factors.to(None).scaled(unit), mean, best, errors, solution)
 
     def _start(self, scaled: Observations, rng: np.random.Generator, share: Share) -> Factors:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from dmc import _checks, model_file
 from dmc._keeper import Fit, Keeper, Keeping, Snapshot
 from dmc._warn import warn
-from dmc._whole_file import beside
+from dmc._whole_file import beside, in_a_sentence, refuse_unwritable, resolved
 from dmc.solver.kept_phases import Memory
 from dmc.solver.kept_state import Arrays
 from dmc.solver.solution import StepInfo
@@ -114,8 +114,7 @@ class Checkpoint(Keeping):
 
     @contextmanager
     def of(self, fit: Fit, callbacks: Sequence[object]) -> Iterator[Keeper]:
-        path = Path(os.path.realpath(self.path))
-        _refuse_no_file(path)
+        path = _writable(self.path)
         with _alone(path):
             keeper = _File(path, self.seconds, fit, callbacks)
             self.resumed, self._at_work = keeper.resumes, self._at_work + 1
@@ -126,13 +125,14 @@ class Checkpoint(Keeping):
                 keeper.close()
 
 
-def _refuse_no_file(path: Path) -> None:
-    if path.is_dir():
-        raise IsADirectoryError(f"the checkpoint {path} is a folder; give the path of a file")
-    if path.exists() and not path.is_file():
-        raise ValueError(f"the checkpoint {path} is a device or a pipe; give the path of a file")
-    if not path.parent.is_dir():
-        raise FileNotFoundError(f"there is no folder {path.parent} for the checkpoint {path.name}; make it first")
+def _writable(path: Path) -> Path:
+    """Where it lies, links followed, if a file can be written there."""
+    try:
+        refuse_unwritable(path)
+        return Path(resolved(path))
+    except (OSError, ValueError) as error:
+        told = f"no checkpoint can be kept: {error}"
+        raise (in_a_sentence(error, told) if isinstance(error, OSError) else ValueError(told)) from None
 
 
 @contextmanager

@@ -39,6 +39,8 @@ def of_problem(problem: Any, start: Any) -> str:
 
 def told(value: Any) -> str:
     """A setting in words, the same in another process: arrays and generators by their digests."""
+    if isinstance(value, np.generic):
+        value = value.item()
     if value is None or isinstance(value, (bool, int, float, str)):
         return repr(value)
     if isinstance(value, (tuple, list)):

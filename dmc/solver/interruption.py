@@ -22,26 +22,36 @@ class Interruption:
         """Whether there was a Ctrl-C."""
         return self._noted or (self._outer is not None and self._outer.asked)
 
+    @property
+    def unheeded(self) -> bool:
+        """Whether there was one that is nobody else's to heed."""
+        return self._noted
+
     def open(self) -> None:
         """From here on."""
         if threading.current_thread() is not threading.main_thread():
             return
         present = signal.getsignal(signal.SIGINT)
         outer = getattr(present, "__self__", None)
-        if isinstance(outer, Interruption):
+        ours = isinstance(outer, Interruption)
+        if ours and outer._took_over:
             self._outer = outer
-        elif present is signal.default_int_handler:
+        elif ours or present is signal.default_int_handler:
             self._took_over = True
-            signal.signal(signal.SIGINT, self.note)
+            try:
+                signal.signal(signal.SIGINT, self.note)
+            except ValueError:  # an interpreter beside another one, which alone gets signals
+                self._took_over = False
 
     def close(self) -> None:
-        """To here."""
+        """To here. A handler that somebody has put in place meanwhile stays."""
         if self._took_over:
             self._took_over = False
-            signal.signal(signal.SIGINT, signal.default_int_handler)
+            if signal.getsignal(signal.SIGINT) == self.note:
+                signal.signal(signal.SIGINT, signal.default_int_handler)
 
     def note(self, number: int, frame: FrameType | None) -> None:
-        """The handler of the signal."""
-        if self._noted:
+        """The handler of the signal; also after it was closed, if somebody had kept it, and put it back."""
+        if self._noted or not self._took_over:
             raise KeyboardInterrupt
         self._noted = True

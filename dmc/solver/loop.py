@@ -223,8 +223,12 @@ class Run:
             self.status, self.stopped_by = Status.FAILED, None
         try:
             self._close(error)
+            if error is None and self.status is not None:
+                self._end_if_asked()
         finally:
             self._interruption.close()
+        if error is None and self._interruption.unheeded and self.stopped_by != "interrupt":
+            raise KeyboardInterrupt
 
     def _close(self, error: BaseException | None) -> None:
         """The last calls."""

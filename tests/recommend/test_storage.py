@@ -359,3 +359,15 @@ def test_a_loaded_model_serves_many_threads(mmap, tmp_path):
 
     with ThreadPoolExecutor(8) as pool:
         assert list(pool.map(serve, range(8))) == list(range(8))
+
+
+@pytest.mark.parametrize("scale", [1e30, 1e-25])
+@pytest.mark.parametrize("model", ["bayes", "network"])
+def test_ratings_in_any_unit_that_can_be_fitted_can_be_loaded(tmp_path, model, scale):
+    table = planted()
+    table["rating"] = table["rating"] * scale
+    expected = Recommender(rank=2, model=model, random_state=0).fit(table)
+    expected.save(tmp_path / "model")
+    found = Recommender.load(tmp_path / "model")
+    for name, predicted in found.predict(part(table, slice(50))).items():
+        np.testing.assert_array_equal(predicted, expected.predict(part(table, slice(50)))[name])

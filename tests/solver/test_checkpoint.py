@@ -254,7 +254,7 @@ def test_crafted_headers_are_damage(tmp_path):
             run(ADAM, DEEP, Checkpoint(path))
 
 
-@pytest.mark.parametrize("where", ["folder", "nowhere/c", "pipe"])
+@pytest.mark.parametrize("where", ["folder", "nowhere/c", "pipe", "nul\0", "long" * 99])
 def test_paths_that_cannot_be_a_file(where, tmp_path):
     (tmp_path / "folder").mkdir()
     os.mkfifo(tmp_path / "pipe")

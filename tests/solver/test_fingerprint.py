@@ -74,3 +74,8 @@ def test_settings_in_words():
     assert told(RankPath(3, seed=np.random.default_rng(0))) != told(RankPath(3, seed=np.random.default_rng(1)))
     assert told(np.ones(3)) != told(np.zeros(3))
     assert told(None) == "None"
+
+
+def test_settings_are_numbers_whoever_made_them():
+    assert told(np.int64(3)) == told(3)
+    assert told([np.float64(0.5), np.float32(0.5)]) == told([0.5, 0.5])

@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 
 import dmc
+from dmc.recommend import network
+from dmc.recommend.network_snapshot import Course
 from dmc.solver.interruption import Interruption
 from dmc.solver.loop import Run
 
@@ -98,6 +100,78 @@ def test_between_the_last_phase_and_the_end_it_is_told_too():
         run.phase(lambda: None, lambda: None, 2, planned=True)
         interrupt()
     assert (run.status, run.stopped_by) == (dmc.Status.STOPPED, "interrupt")
+
+
+def in_the_last_call(info):
+    if info.status is not None:
+        interrupt()
+
+
+@pytest.mark.parametrize(
+    "fit",
+    [
+        lambda callbacks: dmc.MatrixCompletion(2, callbacks=callbacks).fit(TABLE),
+        lambda callbacks: dmc.Recommender(2, ensemble=2, callbacks=callbacks).fit(RATINGS),
+        lambda callbacks: dmc.Recommender(2, model="network", callbacks=callbacks).fit(RATINGS),
+        lambda callbacks: dmc.Recommender(2, feedback="implicit", callbacks=callbacks).fit(RATINGS),
+    ],
+)
+def test_in_the_last_call_of_a_callback_it_is_told_too(fit):
+    with pytest.warns(UserWarning, match="interrupted after"):
+        assert fit([in_the_last_call]).status_ is dmc.Status.STOPPED
+
+
+def test_where_nothing_was_begun_it_is_raised():
+    with pytest.raises(KeyboardInterrupt), Run():
+        interrupt()
+
+
+def test_of_a_network_that_has_not_begun_it_is_raised(monkeypatch):
+    def course(*given):
+        interrupt()
+        return Course(*given)
+
+    monkeypatch.setattr(network, "Course", course)
+    with pytest.raises(KeyboardInterrupt):
+        dmc.Recommender(1, model="network").fit({"user": [1, 2], "item": [1, 2], "rating": [1.0, 2.0]})
+
+
+def test_a_handler_that_was_put_in_place_meanwhile_stays():
+    calls, replaced = [], []
+    with Run() as run:
+        replaced.append(signal.signal(signal.SIGINT, lambda *_: calls.append(1)))
+        run.phase(lambda: None, lambda: None, 3, planned=True)
+    try:
+        interrupt()
+        assert calls == [1]
+        signal.signal(signal.SIGINT, replaced[0])  # ours, which is closed by now
+        with pytest.raises(KeyboardInterrupt):
+            interrupt()
+        with Run() as run:
+            interrupt()
+            run.phase(lambda: None, lambda: None, 3, planned=True)
+        assert run.status is dmc.Status.STOPPED
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def test_an_interpreter_that_gets_no_signals_can_fit():
+    """As a second one in a process, whose first thread takes itself for the main one."""
+    found = []
+
+    def fit():
+        threading.main_thread, real = threading.current_thread, threading.main_thread
+        try:
+            with Run() as run:
+                run.phase(lambda: None, lambda: None, 3, planned=True)
+            found.append(run.status)
+        finally:
+            threading.main_thread = real
+
+    thread = threading.Thread(target=fit)
+    thread.start()
+    thread.join()
+    assert found == [dmc.Status.COMPLETED]
 
 
 def test_a_second_one_ends_the_fit_without_a_result():
