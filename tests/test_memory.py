@@ -48,12 +48,15 @@ def test_an_import_that_failed_for_want_of_memory_is_told_by_its_cause():
 
 
 def test_a_call_because_memory_was_full_is_not_taken_for_its_cause():
-    with pytest.raises(RuntimeError, match="of its own"):
-        try:
-            raise MemoryError
-        except MemoryError:
-            with _memory.words():
-                raise RuntimeError("of its own") from None
+    @_memory.in_words
+    def fails():
+        raise RuntimeError("of its own")
+
+    try:
+        raise MemoryError
+    except MemoryError:
+        with pytest.raises(RuntimeError, match="of its own"):
+            fails()
 
 
 def test_many_callers_at_once_ask_blas_for_few_buffers(monkeypatch):
