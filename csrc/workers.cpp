@@ -67,6 +67,7 @@ class Workers {
   private:
     // For others to join: those that are awake come by themselves.
     void post(Job& job) {
+        const int others = processors() - 1;  // may throw while they are looked up: before anybody knows of the job
         int wake;
         {
             const std::lock_guard<std::mutex> lock(mutex_);
@@ -77,7 +78,7 @@ class Workers {
             wake = std::min(wanted, sleeping_);
             sleeping_ -= wake;
             woken_ += wake;
-            hire(std::min(wanted - wake, std::max(job.helpers, processors() - 1) - workers_));
+            hire(std::min(wanted - wake, std::max(job.helpers, others) - workers_));
         }
         for (; wake > 0; --wake) work_.notify_one();
     }

@@ -24,6 +24,7 @@ _OTHER_WORDS = (
     "could not allocate",
     "can't start new thread",
 )
+_MOST = 32  # callers with a buffer: OpenBLAS has room for at least 50, its own threads' among them, and then complains
 _BUFFER = 40 << 20  # bytes of which OpenBLAS's buffer is one: 32.7 MB in the builds 0.3.30 and 0.3.31 for x86-64
 
 
@@ -31,6 +32,7 @@ class words:
     """A context in which a full memory is a MemoryError of one sentence with a size."""
 
     def __enter__(self) -> None:
+        self._handled = sys.exc_info()[1]  # by the caller, who may call because of it: no cause of what follows
         try:
             _callers.enter()
         except Exception as error:
@@ -38,7 +40,7 @@ class words:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
         _callers.leave()
-        if error is not None and (told := translated(error)) is not None:
+        if error is not None and (told := translated(error, self._handled)) is not None:
             raise told from error
 
 
@@ -67,8 +69,11 @@ def methods_in_words(kind: type[T]) -> type[T]:
     return kind
 
 
-def translated(error: BaseException) -> MemoryError | None:
-    """The MemoryError to raise instead of an exception; None: that is about something else, or says enough."""
+def translated(error: BaseException, handled: BaseException | None = None) -> MemoryError | None:
+    """The MemoryError to raise instead of an exception; None: that is about something else, or says enough.
+
+    What led to an error is looked at as far back as to the one that was being `handled` when the call began.
+    """
     text = str(error).strip()
     if isinstance(error, MemoryError):
         if any(map(str.isdigit, text)):
@@ -76,7 +81,7 @@ def translated(error: BaseException) -> MemoryError | None:
         what = "there is no room left in memory" if text in ("", "std::bad_alloc") else text.rstrip(".")
         return MemoryError(f"{what}; {_figures()}")
     if isinstance(error, (ImportError, RuntimeError, SystemError)):
-        found = next((e for e in _chain(error) if _of_memory(e)), None)
+        found = next((e for e in _chain(error, handled) if _of_memory(e)), None)
         if found is not None:
             said = " ".join(str(found).split())
             return MemoryError(f"there is no room left in memory ({said or type(found).__name__}); {_figures()}")
@@ -88,9 +93,9 @@ def _of_memory(error: BaseException) -> bool:
     return isinstance(error, MemoryError) or any(part in text for part in _OTHER_WORDS)
 
 
-def _chain(error: BaseException | None) -> list[BaseException]:
+def _chain(error: BaseException | None, end: BaseException | None) -> list[BaseException]:
     found: list[BaseException] = []
-    while error is not None and error not in found:
+    while error is not None and error is not end and error not in found:
         found.append(error)
         error = error.__cause__ or error.__context__
     return found
@@ -121,19 +126,22 @@ class _Callers:
 
     def __init__(self) -> None:
         self._ready: dict[tuple[str, ...], int] = {}  # buffers, by the modules that had brought a BLAS
+        self._here = threading.local()
         self.forget_threads()
 
     def forget_threads(self) -> None:
-        self._lock, self._here, self._inside = threading.Lock(), threading.local(), 0
+        """All but this one, which may be inside a method that a callback forked from."""
+        self._lock, self._inside = threading.Lock(), int(getattr(self._here, "depth", 0) > 0)
 
     def enter(self) -> None:
         depth = getattr(self._here, "depth", 0)
         if not depth:
             with self._lock:
                 brought = tuple(name for name in ("numpy", "scipy.linalg") if name in sys.modules)
-                if self._ready.get(brought, 0) <= self._inside:
-                    _keep_buffers(self._inside + 1)
-                    self._ready[brought] = self._inside + 1
+                wanted = min(self._inside + 1, _MOST)
+                if self._ready.get(brought, 0) < wanted:
+                    _keep_buffers(wanted)
+                    self._ready[brought] = wanted
                 self._inside += 1
         self._here.depth = depth + 1
 

@@ -4,6 +4,7 @@ import os
 import resource
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -44,6 +45,49 @@ def test_an_import_that_failed_for_want_of_memory_is_told_by_its_cause():
     error = ImportError("sklearn is not built correctly")
     error.__context__ = MemoryError()
     assert "no room left" in str(_memory.translated(error))
+
+
+def test_a_call_because_memory_was_full_is_not_taken_for_its_cause():
+    @_memory.in_words
+    def fails():
+        raise RuntimeError("of its own")
+
+    try:
+        raise MemoryError
+    except MemoryError:
+        with pytest.raises(RuntimeError, match="of its own"):
+            fails()
+
+
+def test_many_callers_at_once_ask_blas_for_few_buffers(monkeypatch):
+    """OpenBLAS complains on standard error of more than it was built for, and refuses many more."""
+    asked = []
+    monkeypatch.setattr(_memory, "_keep_buffers", asked.append)
+    callers = _memory._Callers()
+    together = threading.Barrier(100)
+
+    def call():
+        callers.enter()
+        together.wait()
+        callers.leave()
+
+    threads = [threading.Thread(target=call) for _ in range(100)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert asked == list(range(1, 33))
+    assert callers._inside == 0
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="forks")
+def test_a_fork_inside_a_method_leaves_it():
+    with _memory.words():
+        child = os.fork()
+        inside = _memory._callers._inside
+    if not child:
+        os._exit(0 if (inside, _memory._callers._inside) == (1, 0) else 1)
+    assert os.waitpid(child, 0)[1] == 0
 
 
 @pytest.mark.parametrize("kind", [dmc.MatrixCompletion, dmc.Recommender, dmc.TensorCompletion, dmc.Observations])

@@ -6,13 +6,13 @@ import csv
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import chain, islice
-from threading import Lock
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dmc import _checks
+from dmc._locks import lock
 from dmc.recommend.tables import text_source
 from dmc.recommend.tables.packed_column import WIDE, PackedColumn
 from dmc.recommend.tables.places import Places
@@ -31,7 +31,7 @@ Offsets = NDArray[np.int64]
 class _LongFields:
     """A block in which the csv module takes fields of any length: the bound, which is the process', is put back."""
 
-    _lock: ClassVar[Lock] = Lock()
+    _lock: ClassVar[Any] = lock()
     _inside: ClassVar[int] = 0
     _before: ClassVar[int] = 0
 

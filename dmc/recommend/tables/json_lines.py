@@ -19,6 +19,7 @@ ROWS = 1000  # read at a time
 BLANK = " \t\r\n"  # around a value, as JSON has it
 SHOWN = 80  # letters of a reason in a message
 NO_LETTER = re.compile("[\0\ud800-\udc7f\udd00-\udfff]")  # surrogates beside these stand for bytes
+ESCAPED = re.compile(r"\\u(0000|[dD][89a-fA-F])")  # what may be no letter
 MARK = "\N{REPLACEMENT CHARACTER}"
 
 Line = tuple[int, str]  # its number, and what stands there
@@ -175,20 +176,50 @@ _STRICT = json.JSONDecoder(object_pairs_hook=_once)  # takes twice the time
 _scan: Any = json.JSONDecoder().scan_once  # type: ignore[attr-defined]
 
 
+def _flat(text: str) -> list[dict[str, Any]] | None:
+    """The objects, when each line is one that neither nests nor has "{" in its texts; else None.
+
+    Read all at once: a brace begins each line and stands nowhere else, so that no object reaches into the next line.
+    """
+    text = text.removesuffix("\n")
+    count = text.count("{")
+    if not text.startswith("{") or text.count("\n{") + 1 != count or text.count("\n") + 1 != count:
+        return None
+    found: list[dict[str, Any]] = json.loads("[" + text.replace("\n", ",\n") + "]")
+    return found if len(found) == count and not _may_repeat(text, sum(map(len, found))) else None
+
+
+def _may_repeat(text: str, names: int) -> bool:
+    """Whether names of so many may stand twice in objects: the colons behind them may be more, those in texts not told
+    apart. Such a colon follows a quote or a blank."""
+    return text.count(":") > names and sum(text.count(before + ":") for before in '" \t\r\n') > names
+
+
+def _each(text: str) -> list[dict[str, Any]] | None:
+    """The objects of lines one by one; None if one is special."""
+    found: list[dict[str, Any]] = []
+    place, scan = 0, _scan
+    while place < len(text):
+        value, end = scan(text, place)
+        if type(value) is not dict or end != (text.find("\n", place) + 1 or len(text) + 1) - 1:
+            return None
+        if scan is _scan and _may_repeat(text[place:end], len(value)):
+            scan = _STRICT.raw_decode  # of this one and, as they are alike, of those below
+            continue
+        found.append(value)
+        place = end + 1
+    return found
+
+
 def _plain(text: str, exact: Collection[str]) -> list[dict[str, Any]] | None:
     """The objects of lines that hold one each, from their first letter to their last; None if one is special."""
-    found: list[dict[str, Any]] = []
-    text, place = text.replace("\r\n", "\n"), 0
-    escapes = "\\u" in text
+    text = text.replace("\r\n", "\n")
     try:
-        while place < len(text):
-            value, end = _scan(text, place)
-            if type(value) is not dict or end != (text.find("\n", place) + 1 or len(text) + 1) - 1:
-                return None
-            if text.count(":", place, end) > len(value):  # it nests, a text has colons, or a name stands twice
-                _STRICT.raw_decode(text, place)
-            found.append(_marked(value, exact) if escapes else value)
-            place = end + 1
+        found = _flat(text)
+        if found is None:
+            found = _each(text)
+        if found is not None and ESCAPED.search(text):
+            found = [_marked(value, exact) for value in found]
     except (ValueError, RecursionError, StopIteration):
         return None
     return found if "\r" not in text else None
@@ -204,7 +235,7 @@ def _parsed(line: Line, origin: str, exact: Collection[str]) -> dict[str, Any]:
         elif not isinstance(value, dict):
             reason = f"a {type(value).__name__}"
         else:
-            return _marked(value, exact) if "\\u" in text else value
+            return _marked(value, exact) if ESCAPED.search(text) else value
     except json.JSONDecodeError as error:
         reason = f"{error.msg} at letter {error.pos + 1}"
     except ValueError as error:

@@ -129,3 +129,26 @@ def test_values_that_are_no_ids_are_told_by_their_line(value, told, tmp_path):
     with pytest.raises(ValueError, match="user") as caught:
         Table.open(path).ids("user")
     assert str(caught.value).startswith(told.replace("PATH", str(path)))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"a":1},""\n{"a":2}\n',
+        '{"a":1},5\n{"a":2}\n',
+        '{"a":[{}\n{}]}\n{"b":1},{"c":2}\n',
+        '{"a":"x\n{"b":"y"}\n',
+        '{"a":1}\r{"a":2}\n',
+        '{"a":1},\n{"a":2}\n',
+        '{"a":1\n,"b":2}\n',
+        '{"a" :1,"a"\t:2}\n{"a":": :"}\n',
+        '[{"a":1}\n{"a":2}]\n',
+    ],
+)
+def test_lines_that_are_no_objects_by_themselves_are_not_read_together(text):
+    assert json_lines._plain(text, ()) is None
+
+
+def test_texts_may_hold_colons_and_braces():
+    text = '{"a":"12:30","b":": {x}"}\n{"a":"\\":","b":"\\u00e9"}\n'
+    assert json_lines._plain(text, ()) == [{"a": "12:30", "b": ": {x}"}, {"a": '":', "b": "é"}]
