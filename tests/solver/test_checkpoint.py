@@ -183,6 +183,13 @@ def test_a_fit_that_has_ended_has_its_result_at_once_and_gives_way_to_another(tm
     assert not other.resumed
 
 
+def test_fewer_steps_than_were_taken_are_refused(tmp_path):
+    run(ADAM, DEEP, Checkpoint(tmp_path / "c"))
+    with pytest.raises(ValueError, match="has come to 30 steps, and max_steps is 9; give at least as many"):
+        run(ADAM, DEEP, Checkpoint(tmp_path / "c"), max_steps=9)
+    assert run(ADAM, DEEP, Checkpoint(tmp_path / "c"), max_steps=33).n_steps == 33
+
+
 @pytest.mark.parametrize(
     ("more", "named"),
     [
