@@ -311,7 +311,7 @@ class _File(Keeper):
             yield
         except _Another as error:
             raise ValueError(str(error)) from None
-        except (ValueError, KeyError, TypeError, IndexError, AttributeError):
+        except (ValueError, KeyError, TypeError, IndexError, AttributeError, ArithmeticError):
             raise ValueError(
                 f"{self._path} is no checkpoint, or is damaged; give another path, or remove it, and the fit begins "
                 "anew"
