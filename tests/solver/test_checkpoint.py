@@ -376,3 +376,17 @@ def test_it_says_so_where_it_has_no_part():
         Checkpoint("c")(info)
     with pytest.raises(ValueError, match="callbacks holds 2 checkpoints; give one"):
         run(ADAM, DEEP, Checkpoint("c"), Checkpoint("d"))
+
+
+def test_a_path_that_becomes_a_pipe_and_a_disk_that_becomes_read_only_cost_no_fit(tmp_path, monkeypatch):
+    def no_more(info):
+        if not (tmp_path / "c").exists():
+            os.mkfifo(tmp_path / "c")
+            monkeypatch.setattr(os, "unlink", refused)
+
+    def refused(*_, **__):
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    with pytest.warns(UserWarning, match="c cannot be written .*the fit goes on"):
+        found = run(ADAM, DEEP, Checkpoint(tmp_path / "c"), no_more)
+    assert_same(found, run(ADAM, DEEP))
