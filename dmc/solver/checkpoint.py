@@ -69,9 +69,9 @@ class Checkpoint(Keeping):
 
     Notes
     -----
-    `dmc.solve` may go on with a larger `max_steps`, or another `tol`. A `TimeLimit` counts the seconds before the break, too. What
-    a step rule of your own remembers has to be in the state that it returns, and not in itself. Fits of several
-    processes have ``dmc.distributed.Recommender.fit(…, checkpoint=folder)``.
+    `dmc.solve` may go on with a larger `max_steps`, or another `tol`. A `TimeLimit` counts the seconds before the
+    break, too. What a step rule of your own remembers has to be in the state that it returns, and not in itself. Fits
+    of several processes have ``dmc.distributed.Recommender.fit(…, checkpoint=folder)``.
 
     Examples
     --------
