@@ -1,5 +1,6 @@
 """Every fit that is kept in a file: stopped again and again, it ends as one that never was."""
 
+import json
 import os
 import warnings
 
@@ -8,6 +9,7 @@ import pytest
 from dmc.callbacks import Checkpoint, History
 
 import dmc
+from dmc import model_file
 from dmc.recommend import bayesian
 from dmc.solver import checkpoint
 
@@ -163,3 +165,20 @@ def test_several_processes_have_a_folder():
     pytest.importorskip("pyarrow")
     with pytest.raises(ValueError, match="keeps no checkpoints; give its folder to fit, as checkpoint"):
         dmc.distributed.Recommender(callbacks=[Checkpoint("c")])
+
+
+@pytest.mark.parametrize(
+    ("name", "snapshot"), [("bayes", "sweep"), ("bayes", "presence"), ("bayes", "seed"), ("network", "step")]
+)
+def test_a_snapshot_that_lacks_something_is_told_as_damage(name, snapshot, tmp_path):
+    path = tmp_path / "c"
+    with pytest.raises(Killed):
+        FITS[name]([Checkpoint(path, 0), Kill(4)])
+    arrays, header = model_file.load(path, "Checkpoint")
+    numbers = json.loads(header["names"][snapshot][0])
+    for key in sorted(numbers.keys() - {"lowest"}):  # which is of a phase to come
+        left = {other: value for other, value in numbers.items() if other != key}
+        names = header["names"] | {snapshot: [json.dumps(left), *header["names"][snapshot][1:]]}
+        model_file.save(path, "Checkpoint", arrays, header | {"names": names})
+        with pytest.raises(ValueError, match="is damaged; give another path, or remove it"):
+            FITS[name]([Checkpoint(path)])

@@ -35,7 +35,7 @@ def predict(
 ) -> None:
     """Predict the ratings of pairs of a user and an item."""
     check_share(interval, "--interval")
-    check_table_output(output)
+    check_table_output(output, model)
     recommender = dmc.Recommender.load(model)
     found = recommender.predict(
         opened(pairs, recommender.columns_[:2], whole=True), **given(interval=interval, unknown=unknown)
@@ -68,7 +68,7 @@ def recommend(
     if user and users is not None:
         raise WrongUse("--user and --users are both given; say one of them")
     refuse_stdin_twice(users, *(items or ()), *(exclude or ()))
-    check_table_output(output)
+    check_table_output(output, model)
     recommender = dmc.Recommender.load(model)
     names = _titles(recommender, titles)
     of_users, of_items, _ = recommender.columns_
@@ -146,7 +146,7 @@ def similar(
     as_json: Json = False,
 ) -> None:
     """The items most like an item: those that the same users are predicted to rate alike."""
-    check_table_output(output)
+    check_table_output(output, model)
     recommender = dmc.Recommender.load(model)
     name, items = recommender.columns_[1], recommender.items_
     names = _titles(recommender, titles)

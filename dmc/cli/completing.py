@@ -52,8 +52,8 @@ def complete(
     """Fill in the missing cells of a table of numbers; what was observed, and labels, stay as they are."""
     if std is not None and std == output:
         raise WrongUse(f"-o and --std are both {std}; give another file for one of them")
-    check_table_output(output)
-    check_table_output(std)
+    for path in (output, std):
+        check_table_output(path, checkpoint)
     from dmc._checks import is_number
     from dmc.cli import gapped_table
 

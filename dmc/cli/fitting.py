@@ -76,7 +76,7 @@ def fit(
 ) -> None:
     """Fit a recommender to ratings or clicks. Ctrl-C ends with the best so far, saved if -o was given."""
     refuse_stdin_twice(ratings, test, user_features, item_features)
-    check_output(output)
+    check_output(output, ratings, test, user_features, item_features, checkpoint)
     columns = (user, item, rating)
     clicks = feedback == "implicit"
     judged = _opened(test, columns, clicks) if test else None
@@ -181,7 +181,7 @@ def update(
     """
     refuse_stdin_twice(new, user_features, item_features)
     target = output or model
-    check_output(target)
+    check_output(target, new, user_features, item_features)
     recommender = dmc.Recommender.load(model)
     recommender.n_threads, recommender.verbose = threads, interactive()
     of_users, of_items, _ = recommender.columns_

@@ -183,7 +183,7 @@ def report(
     as_json: Json = False,
 ) -> None:
     """Write a page about a model: errors, calibration, training, spectrum, nearest items. It needs no network."""
-    check_output(output)
+    check_output(output, model, test, titles)
     from dmc.report import recommender as reports
 
     recommender = dmc.Recommender.load(model)

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from dmc._whole_file import refuse_unwritable
+from dmc._whole_file import refuse_unwritable, resolved
 from dmc.cli.wording import STDIN, WrongUse
 
 Json = Annotated[bool, typer.Option("--json", help="End with one line of JSON, for machines.")]
@@ -47,13 +47,17 @@ def _without_nan(found: Any) -> Any:
     return found
 
 
-def check_output(path: Path | None) -> None:
-    """Whether a file can be written there whole, before the work and not after it; see `dmc._whole_file`."""
+def check_output(path: Path | None, *read: Path | None) -> None:
+    """Whether a file can be written there whole, before the work and not after it; see `dmc._whole_file`. It may take
+    the place of none of those that are read."""
     if path is None:
         return
     if str(path) == STDIN:
         raise WrongUse("- is the standard input, and no file to write; give a path")
     refuse_unwritable(path)
+    for other in read:
+        if other is not None and str(other) != STDIN and resolved(other) == resolved(path):
+            raise WrongUse(f"{other} is given twice, and would be lost when {path} is written; give another path to -o")
 
 
 def interactive() -> bool:

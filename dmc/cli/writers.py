@@ -31,10 +31,11 @@ ROWS = 100_000  # turned into text at a time
 _encode = json.JSONEncoder(default=str).encode  # json.dumps would make one for each row
 
 
-def check_table_output(path: Path | None) -> None:
-    """Whether a table can be written there, before the work and not after it."""
+def check_table_output(path: Path | None, *read: Path | None) -> None:
+    """Whether a table can be written there, before the work and not after it; not in the place of those that are
+    read."""
     if path is None or not written_through(path):
-        check_output(path)
+        check_output(path, *read)
     if path is None:
         return
     suffix = path.suffix.lower()

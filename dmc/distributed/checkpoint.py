@@ -131,6 +131,14 @@ class Checkpoint(Keeper):
         with agreed(self.group):
             return self._snapshot(name)
 
+    @contextmanager
+    def believing(self) -> Iterator[None]:
+        try:
+            yield
+        except (ValueError, KeyError, TypeError, IndexError, AttributeError, ArithmeticError) as error:
+            told = f"the checkpoint in {self.folder} is damaged ({type(error).__name__}: {error}); {ANEW}"
+            raise ValueError(told) from None
+
     def keep(self, name: str, snapshot: Snapshot) -> None:
         before = self._names.get(name)
         generation = 1 if before is None else before["generation"] + 1

@@ -226,20 +226,21 @@ class _Fit:
     @classmethod
     def resumed(cls, given: Given, kept: Snapshot, sides: Sides | None = None) -> _Fit:
         """Where it stood when this was kept, with sides that are known already or made anew."""
-        mean, unit, rows, columns = sides_between(given, kept, sides_of(given) if sides is None else sides)
-        numbers, rng = kept.numbers, given.rng.bit_generator
-        rng.state = numbers["watched"]
-        fit = cls(given, rows, columns, mean, unit, numbers["precision before"])
-        fit.errors = numbers["errors"][:-1]
-        fit.sweep_rows(numbers["learn"])
-        fit.before = fit.watched_predictions(fit.factors())
-        for name in COURSE:
-            setattr(fit, name, numbers[name])
-        fit.between, fit.ended = kept, numbers["status"] and Status[numbers["status"]]
-        fit._resumed = True
-        rng.state = numbers["random"]
-        given.run.go_on(numbers["n_steps"], numbers["seconds"])
-        given.run.max_steps = numbers["max_steps"]
+        with given.keeper.believing():
+            mean, unit, rows, columns = sides_between(given, kept, sides_of(given) if sides is None else sides)
+            numbers, rng = kept.numbers, given.rng.bit_generator
+            rng.state = numbers["watched"]
+            fit = cls(given, rows, columns, mean, unit, numbers["precision before"])
+            fit.errors = numbers["errors"][:-1]
+            fit.sweep_rows(numbers["learn"])
+            fit.before = fit.watched_predictions(fit.factors())
+            for name in COURSE:
+                setattr(fit, name, numbers[name])
+            fit.between, fit.ended = kept, numbers["status"] and Status[numbers["status"]]
+            fit._resumed = True
+            rng.state = numbers["random"]
+            given.run.go_on(numbers["n_steps"], numbers["seconds"])
+            given.run.max_steps = numbers["max_steps"]
         return fit
 
     # --- its course

@@ -52,7 +52,8 @@ class Given:
         """What was kept of this very phase."""
         found = self.keeper.found("sweep")
         phase = [self.start, self.chosen is not None]
-        return found if found is not None and found.numbers["phase"] == phase else None
+        with self.keeper.believing():
+            return found if found is not None and found.numbers["phase"] == phase else None
 
 
 Sides = tuple[float, float, FactorPosterior, FactorPosterior]  # mean and standard deviation, rows, columns
@@ -77,13 +78,10 @@ def _features(given: Given) -> tuple[PresenceFeatures, PresenceFeatures]:
     """Those of rows and columns, which are not found the same again by another number of processes."""
     name = "presence of the sample" if given.chosen is not None else "presence"
     kept = given.keeper.found(name)
-    if kept is not None and kept.numbers["start"] == given.start:
-        numbers = kept.numbers
-        given.rng.bit_generator.state = numbers["random"]
-        return (
-            PresenceFeatures(kept.arrays["loadings"], *numbers["rows"]),
-            PresenceFeatures(_of_chosen(given, kept.of_rows["loadings"]), *numbers["columns"]),
-        )
+    if kept is not None:
+        with given.keeper.believing():
+            if kept.numbers["start"] == given.start:
+                return _features_again(given, kept)
     rows, columns = pattern_features(given.observations.pattern, given.rng, given.share.group)
     if given.keeper.keeps:
         numbers = {"start": given.start, "random": given.rng.bit_generator.state}
@@ -91,6 +89,15 @@ def _features(given: Given) -> tuple[PresenceFeatures, PresenceFeatures]:
         of_rows = {"loadings": _of_all(given, columns.loadings)}
         given.keeper.keep(name, Snapshot(numbers, {"loadings": rows.loadings}, of_rows))
     return rows, columns
+
+
+def _features_again(given: Given, kept: Snapshot) -> tuple[PresenceFeatures, PresenceFeatures]:
+    numbers = kept.numbers
+    given.rng.bit_generator.state = numbers["random"]
+    return (
+        PresenceFeatures(kept.arrays["loadings"], *numbers["rows"]),
+        PresenceFeatures(_of_chosen(given, kept.of_rows["loadings"]), *numbers["columns"]),
+    )
 
 
 def between_sides(given: Given, rows: FactorPosterior, columns: FactorPosterior) -> Snapshot:

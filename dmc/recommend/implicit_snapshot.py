@@ -27,7 +27,8 @@ class Course:
     def __init__(self, keeper: Keeper, run: Run, rng: np.random.Generator) -> None:
         self._keeper, self._run, self._rng = keeper, run, rng
         self._found = keeper.found(NAME)
-        self._ahead: list[dict[str, Any]] = [] if self._found is None else list(self._found.numbers["outcomes"])
+        with keeper.believing():
+            self._ahead: list[dict[str, Any]] = [] if self._found is None else list(self._found.numbers["outcomes"])
         self._outcomes: list[dict[str, Any]] = []
 
     @property
@@ -37,10 +38,11 @@ class Course:
 
     def outcome(self) -> dict[str, Any]:
         """That of the next fit, which is over."""
-        known = self._ahead.pop(0)
-        self._outcomes.append(known)
-        self._run.n_steps = known["n_steps"]
-        return known
+        with self._keeper.believing():
+            known = self._ahead.pop(0)
+            self._outcomes.append(known)
+            self._run.n_steps = known["n_steps"]
+            return known
 
     def over(self, **outcome: Any) -> None:
         """A fit is over, with this outcome."""
@@ -50,23 +52,25 @@ class Course:
         """The best of the fits that are over; in its place, where its factors are needed no more, those of a later
         one."""
         assert self._found is not None
-        name = "best" if "best" in self._found.arrays else "own"
-        return Descent(problem, *(of[:, :rank] for of in (self._found.of_rows[name], self._found.arrays[name])))
+        with self._keeper.believing():
+            name = "best" if "best" in self._found.arrays else "own"
+            return Descent(problem, *(of[:, :rank] for of in (self._found.of_rows[name], self._found.arrays[name])))
 
     def begun(self, problem: AllPairs) -> Descent | None:
         """The fit that was under way, where nothing else is left to repeat; None: none was."""
         if self._found is None:
             return None
         found, self._found = self._found, None
-        descent = Descent(problem, found.of_rows["own"], found.arrays["own"])
-        descent.falls = list(found.numbers["falls"])
-        if "predicted" in found.arrays:
-            descent.standing = found.numbers["known"], found.arrays["predicted"]
-        self._rng.bit_generator.state = found.numbers["random"]
-        self._run.go_on(found.numbers["n_steps"], found.numbers["seconds"])
-        ended = found.numbers["status"]
-        self._run.status = None if ended is None else Status[ended]
-        return descent
+        with self._keeper.believing():
+            descent = Descent(problem, found.of_rows["own"], found.arrays["own"])
+            descent.falls = list(found.numbers["falls"])
+            if "predicted" in found.arrays:
+                descent.standing = found.numbers["known"], found.arrays["predicted"]
+            self._rng.bit_generator.state = found.numbers["random"]
+            self._run.go_on(found.numbers["n_steps"], found.numbers["seconds"])
+            ended = found.numbers["status"]
+            self._run.status = None if ended is None else Status[ended]
+            return descent
 
     def keep(self, best: Descent | None, own: Descent, status: Status | None) -> None:
         """Keep where the fit under way stands, and what those before it came to."""

@@ -35,33 +35,37 @@ class Course:
     def begun(self, phase: Phase) -> Standing | None:
         """Where this phase stood; None: it had not begun."""
         found = self._found
-        if found is None or found.numbers["phase"] != phase:
-            return None
-        numbers = found.numbers
-        self._run.go_on(numbers["n_steps"], numbers["seconds"])
-        factors = _factors(found, "factors")
-        assert factors is not None
-        state = None if numbers["count"] is None else _state(found, factors)
-        self._found = None  # it is as large as all that is trained
-        return Standing(numbers["taken"], factors, state, numbers["scales"])
+        with self._keeper.believing():
+            if found is None or found.numbers["phase"] != phase:
+                return None
+            numbers = found.numbers
+            self._run.go_on(numbers["n_steps"], numbers["seconds"])
+            factors = _factors(found, "factors")
+            if factors is None:
+                raise ValueError("it has no factors")
+            state = None if numbers["count"] is None else _state(found, factors)
+            self._found = None  # it is as large as all that is trained
+            return Standing(numbers["taken"], factors, state, numbers["scales"])
 
     def watched(self, watch: EarlyStopping) -> bool:
         """What has been seen of the held-out ratings before; whether that is over."""
         self._watch = watch
         if self._found is None:
             return False
-        numbers = self._found.numbers
-        watch.errors = [(n, error) for n, error in numbers["errors"]]
-        watch.best_step, watch.best_error = numbers["best"]
-        step, error = numbers["mark"]
-        watch.mark, watch.best = (step, error), _factors(self._found, "best")
-        return bool(numbers["phase"] == "all")
+        with self._keeper.believing():
+            numbers = self._found.numbers
+            watch.errors = [(n, error) for n, error in numbers["errors"]]
+            watch.best_step, watch.best_error = numbers["best"]
+            step, error = numbers["mark"]
+            watch.mark, watch.best = (step, error), _factors(self._found, "best")
+            return bool(numbers["phase"] == "all")
 
     def lowest(self) -> Lowest:
         """What has been seen of the last training."""
         seen = Lowest()
-        if self._found is not None and self._found.numbers["phase"] == "all":
-            seen.best, seen.best_value = _factors(self._found, "lowest"), self._found.numbers["lowest"]
+        with self._keeper.believing():
+            if self._found is not None and self._found.numbers["phase"] == "all":
+                seen.best, seen.best_value = _factors(self._found, "lowest"), self._found.numbers["lowest"]
         return seen
 
     def keep(self, phase: Phase, lowest: Lowest | None, at: Standing) -> None:

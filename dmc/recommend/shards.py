@@ -22,7 +22,7 @@ VERSION = 1
 
 Arrays = dict[str, NDArray[Any]]
 # What a file has for each user, besides ratings: of the state, and of the models.
-SHARED = ("settings", "columns", "weight", "mean", "range")  # of the headers
+SHARED = ("columns", "weight", "mean", "range")  # of the headers
 OF_USERS = ("users", "left")
 OF_MODELS = (
     *("rows.means", "rows.attributes", "rows.reliability", "columns.loadings"),  # Bayesian
@@ -77,6 +77,8 @@ def load(
 def _refuse_another_model(first: tuple[Arrays, dict[str, Any]], other: tuple[Arrays, dict[str, Any]]) -> None:
     (arrays, header), (others, theirs) = first, other
     same = _common(arrays) == _common(others) and all(header[name] == theirs[name] for name in SHARED)
+    settings = theirs["settings"]  # of which files of versions before have fewer
+    same = same and all(settings.get(name, value) == value for name, value in header["settings"].items())
     same = same and is_text(arrays["users"]) == is_text(others["users"])
     if not same or not np.array_equal(arrays["items"], others["items"]):
         raise ValueError("it is of another model than the files beside it")

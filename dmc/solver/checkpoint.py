@@ -6,7 +6,7 @@ import json
 import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -69,9 +69,9 @@ class Checkpoint(Keeping):
 
     Notes
     -----
-    `dmc.solve` may go on with other `max_steps` and `tol`. A `TimeLimit` counts the seconds before the break, too. What
-    a step rule of your own remembers has to be in the state that it returns, and not in itself. Fits of several
-    processes have ``dmc.distributed.Recommender.fit(…, checkpoint=folder)``.
+    `dmc.solve` may go on with a larger `max_steps`, or another `tol`. A `TimeLimit` counts the seconds before the
+    break, too. What a step rule of your own remembers has to be in the state that it returns, and not in itself. Fits
+    of several processes have ``dmc.distributed.Recommender.fit(…, checkpoint=folder)``.
 
     Examples
     --------
@@ -146,7 +146,8 @@ def _alone(path: Path) -> Iterator[None]:
     try:
         yield
     finally:
-        lock.unlink(missing_ok=True)  # before it is given free: else somebody else's would be removed
+        with suppress(OSError):  # of a disk that is read-only by now, which costs no fit
+            lock.unlink()  # before it is given free: else somebody else's would be removed
         os.close(held)
 
 
@@ -265,7 +266,7 @@ class _File(Keeper):
         header |= {"settings": self._fit.settings, "names": names}
         try:
             model_file.save(self._path, KIND, arrays, header)
-        except (OSError, MemoryError) as error:
+        except (OSError, MemoryError, ValueError) as error:  # the last of a path that names a pipe by now
             number = getattr(error, "errno", None)
             reason = os.strerror(number) if number else str(error) or "no memory"
             warn(
@@ -311,7 +312,7 @@ class _File(Keeper):
             yield
         except _Another as error:
             raise ValueError(str(error)) from None
-        except (ValueError, KeyError, TypeError, IndexError, AttributeError):
+        except (ValueError, KeyError, TypeError, IndexError, AttributeError, ArithmeticError):
             raise ValueError(
                 f"{self._path} is no checkpoint, or is damaged; give another path, or remove it, and the fit begins "
                 "anew"

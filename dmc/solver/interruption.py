@@ -33,10 +33,9 @@ class Interruption:
             return
         present = signal.getsignal(signal.SIGINT)
         outer = getattr(present, "__self__", None)
-        ours = isinstance(outer, Interruption)
-        if ours and outer._took_over:
+        if isinstance(outer, Interruption) and outer._took_over:
             self._outer = outer
-        elif ours or present is signal.default_int_handler:
+        elif isinstance(outer, Interruption) or present is signal.default_int_handler:
             self._took_over = True
             try:
                 signal.signal(signal.SIGINT, self.note)

@@ -188,7 +188,8 @@ def seed_again(keeper: Keeper, rng: np.random.Generator) -> None:
         return
     found, arrays = keeper.found("seed"), Arrays()
     if found is not None:
-        unpack(found.numbers["random"], rng, Arrays(found.arrays))
+        with keeper.believing():
+            unpack(found.numbers["random"], rng, Arrays(found.arrays))
     else:
         numbers = {"random": _told(rng, rng, arrays, "the seed")}
         keeper.keep("seed", Snapshot(numbers, dict(arrays.stored), {}))

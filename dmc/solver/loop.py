@@ -132,6 +132,11 @@ class Run:
             return self._stopped_before()
         found = None if course is None else self._kept.reached(course, watches)
         if found is not None:
+            if found.taken > max_steps:
+                raise ValueError(
+                    f"the checkpoint has come to {found.taken} steps, and max_steps is {max_steps}; give at least as "
+                    "many, or remove the file"
+                )
             self.go_on(found.n_steps, found.seconds)
             taken = found.taken
         first = self.n_steps - taken

@@ -34,6 +34,16 @@ def test_predict(dmc_in, files, tmp_path):
     np.testing.assert_array_equal(np.float32([row["prediction"] for row in last_json(out)["predictions"]]), expected)
 
 
+@pytest.mark.parametrize("asked", [["predict", "{}", "pairs.csv"], ["similar", "{}", "--item", "2"], ["report", "{}"]])
+def test_an_answer_is_not_written_over_the_model(dmc_in, files, tmp_path, asked):
+    model = tmp_path / "model"  # a name without an ending, which a table may have, too
+    model.write_bytes((files / "model").read_bytes())
+    code, _, err = dmc_in(*(word.format(model) for word in asked), "-o", model)
+    assert code != 0
+    assert "would be lost when" in err
+    assert model.read_bytes() == (files / "model").read_bytes()
+
+
 def test_predict_writes_the_file_with_json_too(dmc_in, tmp_path):
     code, _, _ = dmc_in("predict", "model", "pairs.csv", "-o", tmp_path / "out.csv", "--json")
     assert code == 0

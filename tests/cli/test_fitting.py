@@ -293,3 +293,15 @@ def test_a_fit_with_a_checkpoint_goes_on_from_it(dmc_in, tmp_path):
     assert code != 0
     assert "is no checkpoint, or is damaged" in err
     assert kept.read_text() == "my thesis"
+
+
+@pytest.mark.parametrize("other", ["train.csv", "--test", "--checkpoint"])
+def test_what_is_read_is_not_replaced_by_the_model(dmc_in, tmp_path, other):
+    ratings = "user,item,rating\n1,2,3\n"
+    mine = tmp_path / "mine.csv"
+    mine.write_text(ratings)
+    given = [mine] if other == "train.csv" else ["train.csv", other, mine]
+    code, _, err = dmc_in("fit", *given, "-o", tmp_path / "." / "mine.csv")
+    assert code != 0
+    assert "would be lost when" in err
+    assert mine.read_text() == ratings

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import dmc
+from dmc import model_file
 from dmc.recommend import shards
 
 
@@ -106,3 +107,16 @@ def test_what_is_no_model_is_refused(case, tmp_path):
 def test_several_files_are_not_mapped_as_one(tmp_path):
     with pytest.raises(ValueError, match="3 files, which are not mapped as one"):
         dmc.Recommender.load(split(dmc.Recommender().fit(table()), tmp_path / "model"), mmap=True)
+
+
+def test_one_file_may_be_of_a_version_that_had_fewer_settings(tmp_path):
+    model = dmc.Recommender().fit(table())
+    folder = split(model, tmp_path / "model")
+    arrays, header = model_file.load(folder / "1.dmc", "Recommender")
+    del header["settings"]["n_threads"]
+    model_file.save(folder / "1.dmc", "Recommender", arrays, header)
+    np.testing.assert_array_equal(dmc.Recommender.load(folder).user_factors, model.user_factors)
+    header["settings"]["rank"] = 7
+    model_file.save(folder / "1.dmc", "Recommender", arrays, header)
+    with pytest.raises(ValueError, match="of another model than the files beside it"):
+        dmc.Recommender.load(folder)

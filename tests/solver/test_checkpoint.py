@@ -183,6 +183,13 @@ def test_a_fit_that_has_ended_has_its_result_at_once_and_gives_way_to_another(tm
     assert not other.resumed
 
 
+def test_fewer_steps_than_were_taken_are_refused(tmp_path):
+    run(ADAM, DEEP, Checkpoint(tmp_path / "c"))
+    with pytest.raises(ValueError, match="has come to 30 steps, and max_steps is 9; give at least as many"):
+        run(ADAM, DEEP, Checkpoint(tmp_path / "c"), max_steps=9)
+    assert run(ADAM, DEEP, Checkpoint(tmp_path / "c"), max_steps=33).n_steps == 33
+
+
 @pytest.mark.parametrize(
     ("more", "named"),
     [
@@ -369,3 +376,17 @@ def test_it_says_so_where_it_has_no_part():
         Checkpoint("c")(info)
     with pytest.raises(ValueError, match="callbacks holds 2 checkpoints; give one"):
         run(ADAM, DEEP, Checkpoint("c"), Checkpoint("d"))
+
+
+def test_a_path_that_becomes_a_pipe_and_a_disk_that_becomes_read_only_cost_no_fit(tmp_path, monkeypatch):
+    def no_more(info):
+        if not (tmp_path / "c").exists():
+            os.mkfifo(tmp_path / "c")
+            monkeypatch.setattr(os, "unlink", refused)
+
+    def refused(*_, **__):
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    with pytest.warns(UserWarning, match="c cannot be written .*the fit goes on"):
+        found = run(ADAM, DEEP, Checkpoint(tmp_path / "c"), no_more)
+    assert_same(found, run(ADAM, DEEP))
