@@ -63,7 +63,7 @@ def _turn() -> AbstractContextManager[Any]:
     """A context in which nobody else is inside, where numba's threads are its own: those end the process when two
     callers meet."""
     numba.get_num_threads()  # starts them: which they are is told only then
-    return _turns if numba.threading_layer() == "workqueue" else nullcontext()
+    return _turns if parallel.threading_layer() == "workqueue" else nullcontext()
 
 
 @contextmanager
