@@ -85,7 +85,7 @@ def as_float(values: object, name: str) -> NDArray[Any]:
 def _holds_other_numerals(array: NDArray[Any]) -> bool:
     """Whether a text in it can be no number but to Python's `float`."""
     if array.dtype.kind == "O":
-        return any(isinstance(v, (str, bytes)) and not _is_plain(v) for v in array.ravel().tolist())
+        return any(isinstance(v, (str, bytes)) and not is_plain(v) for v in array.ravel().tolist())
     if array.dtype.itemsize == 0 or array.size == 0:
         return False
     flat: NDArray[Any] = np.ascontiguousarray(array).reshape(-1)
@@ -93,14 +93,15 @@ def _holds_other_numerals(array: NDArray[Any]) -> bool:
     return bool(((letters > 127) | (letters == ord("_"))).any())
 
 
-def _is_plain(text: str | bytes) -> bool:
+def is_plain(text: str | bytes) -> bool:
+    """Whether it has no digits but 0 to 9, and no underscores: what `float` reads of it is a number to all programs."""
     return text.isascii() and (b"_" if isinstance(text, bytes) else "_") not in text  # type: ignore[operator]
 
 
 def is_number(value: Any) -> bool:
     """Whether it can be read as a number: in text, with the digits 0 to 9, and none of Python's underscores between
     them, as all programs read it."""
-    if isinstance(value, (str, bytes)) and not _is_plain(value):
+    if isinstance(value, (str, bytes)) and not is_plain(value):
         return False
     try:
         float(value)

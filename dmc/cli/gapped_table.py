@@ -213,12 +213,14 @@ def _numbers(
     missing = [cell.lower() in MISSING for cell in cells]
     found = np.full(len(cells), np.nan)
     strange = -1
+    all_plain = _checks.is_plain("".join(cells))  # a look at all of them costs less than one at each
     for i, cell in enumerate(cells):
-        if not missing[i]:
-            if _checks.is_number(cell):
-                found[i] = float(cell)
-            elif strange < 0:
-                strange = i
+        if missing[i]:
+            continue
+        try:
+            found[i] = float(cell if all_plain or _checks.is_plain(cell) else "")  # nothing is no number
+        except ValueError:
+            strange = i if strange < 0 else strange
     if strange < 0:
         return found
     called = shown(name)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import cache
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -17,6 +17,7 @@ from numba.extending import intrinsic
 from numba.np.ufunc import parallel
 from numpy.typing import NDArray
 
+from dmc._locks import lock
 from dmc.factors import Array
 from dmc.pattern import ROWS, Pattern
 
@@ -49,7 +50,20 @@ def _on_one_thread(function: Any) -> Any:
 
 def _run(function: Any, *arguments: Any) -> Any:
     """The compiled function of these, by several threads where they can be had."""
-    return (_on_one_thread(function) if _forked else function)(*arguments)
+    if _forked:
+        return _on_one_thread(function)(*arguments)
+    with _turn():
+        return function(*arguments)
+
+
+_turns = lock()
+
+
+def _turn() -> AbstractContextManager[Any]:
+    """A context in which nobody else is inside, where numba's threads are its own: those end the process when two
+    callers meet."""
+    numba.get_num_threads()  # starts them: which they are is told only then
+    return _turns if parallel.threading_layer() == "workqueue" else nullcontext()
 
 
 @contextmanager

@@ -82,3 +82,21 @@ def test_a_forked_process_works_on_one_thread():
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, timeout=300)
     assert (run.returncode, run.stdout.strip()) == (0, "0"), run.stdout + run.stderr
+
+
+def test_callers_take_turns_where_threads_are_of_the_work_queue():
+    """numba's own layer, which serves where there is no OpenMP, ends the process when two callers meet."""
+    code = (
+        "import threading, numba, numpy as np, kernel_suite as suite\n"
+        "from dmc.kernels import numba_cpu\n"
+        "observations = suite.many_entries()\n"
+        "factors = [np.ones((lines, 9)) for lines in observations.shape]\n"
+        "def products(): [numba_cpu.masked_product(*factors, observations.pattern) for _ in range(20)]\n"
+        "callers = [threading.Thread(target=products) for _ in range(4)]\n"
+        "[caller.start() for caller in callers], [caller.join() for caller in callers]\n"
+        "print(numba.threading_layer())"
+    )
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    environment |= {"NUMBA_THREADING_LAYER": "workqueue", "NUMBA_NUM_THREADS": "2"}
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, timeout=300)
+    assert (run.returncode, run.stdout.strip()) == (0, "workqueue"), run.stdout + run.stderr
