@@ -20,6 +20,14 @@ USERS, ITEMS = np.nonzero(RNG.random((80, 50)) < 0.3)
 RATINGS = {"user": USERS, "item": ITEMS, "rating": np.clip(np.round(3 + RNG.standard_normal(len(USERS))), 1, 5)}
 
 
+@pytest.fixture(autouse=True)
+def heeded():
+    """As at a terminal: in the background a shell has Ctrl-C ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 def interrupt():
     signal.raise_signal(signal.SIGINT)
 
