@@ -108,12 +108,12 @@ void define(py::module_& m) {
     m.def("product_at", &product_at<Real, Index>, py::arg("left").noconvert(), py::arg("right").noconvert(),
           py::arg("rows").noconvert(), py::arg("cols").noconvert(), py::arg("n_threads") = 0,
           "out[p] = <left[rows[p]], right[cols[p]]>, the pairs in any order.");
-    m.def(
-        "top_n", &top_n<Real, Index>, py::arg("left").noconvert(), py::arg("right").noconvert(), py::arg("n"),
-        py::arg("first").noconvert(), py::arg("last").noconvert(), py::arg("indices").noconvert(),
-        py::arg("among").noconvert() = py::none(), py::arg("n_threads") = 0,
-        "(columns, scores): for each line of left the n columns of largest score, without indices[first:last] of it. Of "
-        "fewer than n columns all.");
+    m.def("top_n", &top_n<Real, Index>, py::arg("left").noconvert(), py::arg("right").noconvert(), py::arg("n"),
+          py::arg("first").noconvert(), py::arg("last").noconvert(), py::arg("indices").noconvert(),
+          py::arg("among").noconvert() = py::none(), py::arg("n_threads") = 0,
+          "(columns, scores): for each line of left the n columns of largest score, without indices[first:last] of it. "
+          "Of "
+          "fewer than n columns all.");
 }
 
 }  // namespace
