@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -16,7 +17,9 @@ from fuzz.targets import Fault, Tried
 
 core: Any = _extensions.core
 IN_WORDS = (ValueError, TypeError, IndexError, OverflowError, MemoryError)
-NUMBERS = (-1, 0, 1, 2, 3, 7, -(2**31), 2**31, 2**32 + 1, 2**45, -(2**63), 2**63 - 1, 2**63, 2**64, 10**30)
+# AddressSanitizer ends the process where there is no room, in place of letting the core say so.
+NO_ROOM = () if "libasan" in os.environ.get("LD_PRELOAD", "") else (2**31, 2**32 + 1, 2**45)
+NUMBERS = (-1, 0, 1, 2, 3, 7, -(2**31), *NO_ROOM, -(2**63), 2**63 - 1, 2**63, 2**64, 10**30)
 OTHERS = (None, "3", b"3", 1.5, float("nan"), True, 1j, [], [1], {}, (), slice(0, 1), object(), np.int8(3), print)
 DTYPES = ("?", "i1", "u1", "i4", "i8", "u8", "f2", "f4", "f8", ">f4", ">i8", "c8", "U3", "O", "M8[s]", "f4,f4")
 SLICES = (slice(-5, None), slice(3, 1), slice(0, 10**30), slice(0, 5, 2), slice("a", "b"), slice(None, None, -1))
