@@ -49,7 +49,7 @@ def read(path: str) -> Served:
     before = stamp(path)
     rec = dmc.Recommender.load(path, mmap=True)
     with safe_open(path, "numpy") as opened:
-        version = f"{int(opened.metadata()['checksum']):08x}"
+        version = opened.metadata()["checksum"]
     if stamp(path) != before:  # replaced meanwhile: the name might be of the other one
         return read(path)
     rec.recommend(rec.users_.ids[:1], 1)  # what is made when it is first asked for, before anybody waits for it
