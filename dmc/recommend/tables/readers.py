@@ -119,10 +119,14 @@ def _read_fields(
         names = [name.strip() for name in header]
         head = b"".join(head.splitlines(keepends=True)[n_header - n_lines :])
         n_lines = n_header
+    no_rows = ValueError(f"{origin} has a header and no rating; give one rating a line")
     if not some and not following:
-        raise ValueError(f"{origin} has a header and no rating; give one rating a line")
+        raise no_rows
     fields = _fields(names, delimiter, origin, columns, only, before)
+    n_before = sum(map(len, fields.packed.values()))
     fields.read(chain([head] if head else [], [following] if following else [], given), n_lines)
+    if fields.packed and sum(map(len, fields.packed.values())) == n_before:  # blank lines in the blocks to follow
+        raise no_rows
     return fields
 
 

@@ -440,3 +440,10 @@ def test_every_way_to_a_table_gives_what_the_rules_say(rows, repeats, delimiter,
     assert found == [found[0]] * len(found)
     assert found[0][0] == expected[0]
     assert found[0][1] in (expected[1], "rounded")
+
+
+def test_nothing_but_blank_lines_below_a_header(tmp_path):
+    """Wherever a block of them ends."""
+    (tmp_path / "table.csv").write_bytes(b"user,item,rating\r\r")
+    with pytest.raises(ValueError, match=r"table.csv has a header and no rating; give one rating a line"):
+        Table.open(tmp_path / "table.csv")
