@@ -36,7 +36,7 @@ def fits(lines: int = 400) -> dict[str, Callable[[], object]]:
         "TensorCompletion": lambda: dmc.TensorCompletion().fit(cube),
         "explicit": lambda: dmc.Recommender(rank=4).fit(rated, duplicates="last").recommend(n=3),
         "implicit": lambda: dmc.Recommender(rank=4, feedback="implicit").fit(pairs, duplicates="last").recommend(n=3),
-        "solve": lambda: dmc.solve(problem, start, dmc.steps.Backtracking(), max_steps=100),
+        "solve": lambda: dmc.solve(problem, start, dmc.steps.Adam(), max_steps=100),
     }
 
 
