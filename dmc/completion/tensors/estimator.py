@@ -23,7 +23,7 @@ from dmc.completion.results import rms
 from dmc.completion.tensors import findings, storage
 from dmc.completion.tensors.model import TensorModel, TubalModel
 from dmc.completion.tensors.phases import TensorPhases
-from dmc.completion.tensors.selection import Selected, Selection, Settings
+from dmc.completion.tensors.selection import Selected, Selection, Settings, candidates, rank_limit
 from dmc.completion.tensors.tuning import TENSORS
 from dmc.factors import Factors
 from dmc.pattern import read_only
@@ -33,7 +33,6 @@ from dmc.solver.loop import Callback, Run
 from dmc.solver.solution import Record, Status
 from dmc.tubal.algebra import Transform
 from dmc.tubal.problem import read_tensor
-from dmc.tubal.transforms import TubeTransform, transform_of
 
 
 @_memory.methods_in_words
@@ -234,40 +233,14 @@ class TensorCompletion(BaseEstimator):
         _checks.integer(self.depth, "depth", 0)
         fraction = _checks.real(self.validation_fraction, "validation_fraction", 0, 0.5, open_ends=True)
         _checks.callables(self.callbacks, "callbacks")
-        tubes, unfoldings = self._candidates(values.shape)
-        largest = max(sorted(values.shape)[1:2]) if unfoldings else self._rank_limit(values.shape, tubes)
+        tubes, unfoldings = candidates(values.shape, self.tube, self.transform)
+        largest = max(sorted(values.shape)[1:2]) if unfoldings else rank_limit(values.shape, tubes)
         bound = TENSORS.default_bound
         if self.rank is not None:
             bound = _checks.integer(self.rank, "rank", 1, largest, f"no slice of {values.shape} has a larger one")
         eps = float(np.finfo(values.dtype).eps)
         rounding = max(TENSORS.rounding, TENSORS.rounding_units * eps)
         return Settings(tubes, unfoldings, bound, self.depth, fraction, rounding)
-
-    def _candidates(self, shape: tuple[int, ...]) -> tuple[dict[int, TubeTransform], tuple[int, ...]]:
-        """The axes that may be the tube's, with their transforms, and those of unfoldings."""
-        if not isinstance(self.tube, str):
-            tube = _checks.integer(self.tube, "tube", 0, 2, 'an axis of the tensor, or "auto"')
-            return {tube: transform_of(self.transform, shape[tube])}, ()
-        if self.tube != "auto":
-            raise ValueError(f"tube is {self.tube!r}; give an axis, 0, 1 or 2, or 'auto'")
-        axes = [0, 1, 2]
-        if not isinstance(self.transform, str):
-            if not isinstance(self.transform, TubeTransform) and np.ndim(self.transform) != 2:
-                raise TypeError(f"transform is {self.transform!r}; give 'dft', 'dct' or a square orthogonal matrix")
-            length = (
-                self.transform.length if isinstance(self.transform, TubeTransform) else len(np.asarray(self.transform))
-            )
-            axes = [axis for axis in axes if shape[axis] == length]
-            if not axes:
-                raise ValueError(
-                    f"transform is for tubes of {length} entries and X has shape {shape}; give a matrix of the size of "
-                    "one axis"
-                )
-        return {axis: transform_of(self.transform, shape[axis]) for axis in axes}, (0, 1, 2)
-
-    @staticmethod
-    def _rank_limit(shape: tuple[int, ...], tubes: dict[int, TubeTransform]) -> int:
-        return max(min(n for axis, n in enumerate(shape) if axis != tube) for tube in tubes)
 
     def _check_bounds(self, values: NDArray[Any], observed: NDArray[np.bool_]) -> None:
         low, high = self._bounds()

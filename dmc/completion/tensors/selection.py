@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dmc import _checks
 from dmc.completion.fit import fit
 from dmc.completion.phases import Phases
 from dmc.completion.results import Settings as MatrixSettings, filled
@@ -19,10 +20,11 @@ from dmc.completion.tensors.tube_search import Trial, TubeSearch
 from dmc.completion.tensors.tuning import TENSORS
 from dmc.inputs import GappedArray
 from dmc.solver.kept_phases import Course
+from dmc.tubal.algebra import Transform
 from dmc.tubal.containers import from_slices
 from dmc.tubal.problem import slice_problem
 from dmc.tubal.slices import SliceFactors, SliceLeastSquares
-from dmc.tubal.transforms import FourierTube, TubeTransform
+from dmc.tubal.transforms import FourierTube, TubeTransform, transform_of
 
 UNFOLDING_FRACTION = 0.05  # held out again inside the fit of an unfolding, as in MatrixCompletion
 
@@ -50,6 +52,34 @@ class Settings:
     depth: int
     fraction: float
     rounding: float
+
+
+def candidates(
+    shape: tuple[int, ...], tube: int | str, transform: Transform
+) -> tuple[dict[int, TubeTransform], tuple[int, ...]]:
+    """The axes that may be the tube's, with their transforms, and those of unfoldings."""
+    if not isinstance(tube, str):
+        axis = _checks.integer(tube, "tube", 0, 2, 'an axis of the tensor, or "auto"')
+        return {axis: transform_of(transform, shape[axis])}, ()
+    if tube != "auto":
+        raise ValueError(f"tube is {tube!r}; give an axis, 0, 1 or 2, or 'auto'")
+    axes = [0, 1, 2]
+    if not isinstance(transform, str):
+        if not isinstance(transform, TubeTransform) and np.ndim(transform) != 2:
+            raise TypeError(f"transform is {transform!r}; give 'dft', 'dct' or a square orthogonal matrix")
+        length = transform.length if isinstance(transform, TubeTransform) else len(np.asarray(transform))
+        axes = [axis for axis in axes if shape[axis] == length]
+        if not axes:
+            raise ValueError(
+                f"transform is for tubes of {length} entries and X has shape {shape}; give a matrix of the size of "
+                "one axis"
+            )
+    return {axis: transform_of(transform, shape[axis]) for axis in axes}, (0, 1, 2)
+
+
+def rank_limit(shape: tuple[int, ...], tubes: dict[int, TubeTransform]) -> int:
+    """The largest rank that a slice can have."""
+    return max(min(n for axis, n in enumerate(shape) if axis != tube) for tube in tubes)
 
 
 @dataclass(frozen=True, eq=False)
