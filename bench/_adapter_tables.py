@@ -1,4 +1,4 @@
-"""The tables of docs/adapters.md, and the figure of bench/adapters.py."""
+"""The tables of docs/guide/adapters.md, and the figure of bench/adapters.py."""
 
 from __future__ import annotations
 

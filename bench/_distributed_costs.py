@@ -1,4 +1,4 @@
-"""What a process of a fit in several holds and sends, by the formulas of docs/several-machines.md."""
+"""What a process of a fit in several holds and sends, by the formulas of docs/guide/several-machines.md."""
 
 from __future__ import annotations
 

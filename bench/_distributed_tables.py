@@ -1,4 +1,4 @@
-"""What README and docs/several-machines.md show of distributed.py, distributed_kills.py and spark_als.py."""
+"""What README and docs/guide/several-machines.md show of distributed.py, distributed_kills.py and spark_als.py."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The tables of docs/tensors.md, from the results of bench/tensors.py."""
+"""The tables of docs/guide/tensors.md, from the results of bench/tensors.py."""
 
 from __future__ import annotations
 

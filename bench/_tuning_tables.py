@@ -1,4 +1,4 @@
-"""The table of docs/collapse-and-transfer.md, and the figure of bench/skip_tuning.py."""
+"""The table of docs/guide/collapse-and-transfer.md, and the figure of bench/skip_tuning.py."""
 
 from __future__ import annotations
 

@@ -497,10 +497,10 @@ SECTIONS = (
 
 PAGES: dict[str, Sequence[Callable[[], list[str]]]] = {
     "README.md": SECTIONS,
-    "docs/several-machines.md": (processes, dealing, sizes, faults),
-    "docs/tensors.md": (planted_tensors, metro, tensor_photograph),
-    "docs/adapters.md": (few_samples, differences, ranks),
-    "docs/collapse-and-transfer.md": (ways_to_tune, skip_less_layer),
+    "docs/guide/several-machines.md": (processes, dealing, sizes, faults),
+    "docs/guide/tensors.md": (planted_tensors, metro, tensor_photograph),
+    "docs/guide/adapters.md": (few_samples, differences, ranks),
+    "docs/guide/collapse-and-transfer.md": (ways_to_tune, skip_less_layer),
 }
 
 

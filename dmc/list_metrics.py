@@ -1,6 +1,6 @@
 """How good lists of recommendations are: which of their places hold what is relevant, and what is made of that.
 
-Users call all of it by `dmc.metrics`; `docs/metrics.md` says whose conventions these are.
+Users call all of it by `dmc.metrics`; `docs/guide/metrics.md` says whose conventions these are.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 Beside dmc it needs fastapi and uvicorn. Four workers, which share the model's memory:
 OMP_NUM_THREADS=1 DMC_MODEL=model.dmc uvicorn service:app --app-dir examples --workers 4
-At night, the day's ratings or clicks: dmc update model.dmc today.csv (docs/serving.md)
+At night, the day's ratings or clicks: dmc update model.dmc today.csv (docs/guide/serving.md)
 """
 
 import logging

@@ -1,4 +1,4 @@
-"""The table of docs/metrics.md, cell by cell: what each says, as a formula, and lists to try it on."""
+"""The table of docs/guide/metrics.md, cell by cell: what each says, as a formula, and lists to try it on."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-PAGE = Path(__file__).parent.parent / "docs" / "metrics.md"
+PAGE = Path(__file__).parent.parent / "docs" / "guide" / "metrics.md"
 N = 4
 CATALOGUE = "abcdefghijklmnopqrst"
 LISTS = {"ann": "abcde", "bob": "fga", "cat": "abc"}  # best first; dan gets none

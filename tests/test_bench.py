@@ -342,7 +342,7 @@ def test_moments_are_as_many_as_the_page_says(width: int, numbers: int, request:
     import _distributed_costs as costs
 
     assert costs.moments(width) == numbers
-    page = (request.config.rootpath / "docs" / "several-machines.md").read_text()
+    page = (request.config.rootpath / "docs" / "guide" / "several-machines.md").read_text()
     assert f"{numbers:,}" in page.partition("What a process holds, and sends")[2].partition("|")[0]
 
 

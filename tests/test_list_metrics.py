@@ -250,7 +250,7 @@ def test_examples(shown):
     assert [doctest.DocTestRunner().run(example).failed for example in examples] == [0]
 
 
-# --- docs/metrics.md
+# --- docs/guide/metrics.md
 
 
 def by_user(lists):

@@ -17,8 +17,8 @@ from processes import free_port
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
-MACHINES = ROOT / "docs" / "several-machines.md"
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+MACHINES = ROOT / "docs" / "guide" / "several-machines.md"
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 HOSTS = {"cornac", "lenskit", "pyspark", "surprise"}  # which have an environment of their own
 
 
@@ -139,7 +139,7 @@ def test_the_program_of_several_machines_runs_in_two(tmp_path: Path) -> None:
     assert {user.rpartition(" ")[2] for user in users.tolist()} == {"0", "1"}  # those of both
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/several-machines.md"])
+@pytest.mark.parametrize("page", ["README.md", "docs/guide/several-machines.md"])
 def test_figures_are_those_of_the_results(page: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(ROOT / "bench"))
     import report

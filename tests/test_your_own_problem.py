@@ -1,4 +1,4 @@
-"""What docs/your-own-problem.md promises: five extensions written from the page alone, and every rule on them."""
+"""What docs/guide/your-own-problem.md promises: five extensions written from the page alone, and every rule on them."""
 
 import doctest
 import importlib

@@ -259,7 +259,7 @@ class FittedRecommender:
         They are made for the inner product: that of a user's and an item's vector, plus `mean_`, is the prediction, or
         orders the user's list. An index has to be one of inner products, not of cosines or distances: the length of an
         item's vector tells how much it is liked by all. An index does not know what a user has rated already: ask it
-        for more, and leave that out. docs/serving.md has examples.
+        for more, and leave that out. docs/guide/serving.md has examples.
 
         Parameters
         ----------

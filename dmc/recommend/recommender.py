@@ -321,7 +321,7 @@ class Recommender(FittedRecommender):
 
         What lists of ratings' users are ranked by is part of it; if nobody has asked for a list yet, it is fitted now.
         All settings are kept but callbacks; of a generator as `random_state` None. The same model makes the same bytes.
-        docs/privacy.md says what a file keeps of persons.
+        docs/guide/privacy.md says what a file keeps of persons.
 
         Parameters
         ----------

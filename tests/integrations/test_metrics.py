@@ -1,4 +1,4 @@
-"""The table of docs/metrics.md beside ranx and LensKit, and figures of RecTools; and ranx on lists of many users."""
+"""The table of docs/guide/metrics.md beside ranx and LensKit, figures of RecTools, and ranx on lists of many users."""
 
 from __future__ import annotations
 

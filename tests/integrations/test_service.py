@@ -171,7 +171,7 @@ def test_clicks_of_named_users(ratings, tmp_path):
 
 
 def test_what_the_page_says_runs(models, tmp_path):
-    page = (EXAMPLES.parent / "docs" / "serving.md").read_text()
+    page = (EXAMPLES.parent / "docs" / "guide" / "serving.md").read_text()
     start, *blocks = re.findall(r"^```sh\n(.*?)^```$", page, flags=re.DOTALL | re.MULTILINE)
     assert start in (EXAMPLES / "service.py").read_text()
     for program in ("curl", "flock"):

@@ -156,8 +156,8 @@ def test_what_needs_ratings_is_refused_without_them(tmp_path):
 
 
 def tables_of_privacy():
-    """The names in docs/privacy.md's tables of arrays, and whether each is left without the ratings."""
-    page = (Path(__file__).parents[2] / "docs" / "privacy.md").read_text()
+    """The names in docs/guide/privacy.md's tables of arrays, and whether each is left without the ratings."""
+    page = (Path(__file__).parents[2] / "docs" / "guide" / "privacy.md").read_text()
     rows = [row.split("|") for row in page.splitlines() if row.startswith("| `")]
     return {name: row[4].strip() == "yes" for row in rows for name in re.findall(r"`([^`]+)`", row[1])}
 
