@@ -1,6 +1,6 @@
 """Judging a recommender: a part split off before the fit, errors and lists on it, and what simple rivals reach.
 
-`docs/guide/metrics.md` says what each measure is here, and where ranx, RecTools and LensKit mean something else by its name.
+`docs/guide/metrics.md` says what each measure is here, and where ranx, RecTools and LensKit mean another by its name.
 """
 
 from __future__ import annotations
