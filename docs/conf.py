@@ -43,7 +43,7 @@ copytree(HERE / "tutorials", BUILD / "tutorials", dirs_exist_ok=True)
 sphinx_gallery_conf = {
     "examples_dirs": ["../build/tutorials", "../examples"],
     "gallery_dirs": ["auto_tutorials", "auto_examples"],
-    "filename_pattern": r"tutorials/|/plot_",
+    "filename_pattern": "plot_",
     "ignore_pattern": "plot_metro_passengers",  # whose data readers do not have
     "image_scrapers": ("matplotlib", "figures.scraper"),
     "reset_argv": "figures.arguments",
