@@ -40,7 +40,8 @@ autodoc_mock_imports = ["cornac", "lenskit", "pyspark", "surprise"]  # which pin
 numpydoc_show_class_members = False  # autosummary's templates list them
 
 # Tutorials run in a copy of their folder: they may write files, as a reader's would.
-rmtree(BUILD / "tutorials", ignore_errors=True)
+for stale in (BUILD / "tutorials", HERE / "api" / "generated"):
+    rmtree(stale, ignore_errors=True)
 copytree(HERE / "tutorials", BUILD / "tutorials")
 sphinx_gallery_conf = {
     "examples_dirs": ["../build/tutorials", "../examples"],

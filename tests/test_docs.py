@@ -70,7 +70,9 @@ def test_every_public_name_is_on_one_page_of_the_reference() -> None:
 def declared(module: str) -> list[str]:
     file = Path(dmc.__file__).parent.parent.joinpath(*module.split("."))
     source = file / "__init__.py" if file.is_dir() else file.with_suffix(".py")
-    return re.findall(r'"(\w+)"', re.findall(r"^__all__ = \[(.*?)\]", source.read_text(), flags=re.DOTALL | re.MULTILINE)[0])
+    return re.findall(
+        r'"(\w+)"', re.findall(r"^__all__ = \[(.*?)\]", source.read_text(), flags=re.DOTALL | re.MULTILINE)[0]
+    )
 
 
 NAMED = re.compile(r"`(dmc(?:\.[A-Za-z]\w*)+)(?:\([^`]*\))?`")
