@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 from dmc.recommend.recommender import Recommender
 from dmc.recommend.settings import ModelName
 
+__all__ = ["CompressedMF"]
+
 
 class CompressedMF(cornac.models.Recommender):
     """`dmc.Recommender` for a `cornac.Experiment`, and whatever else of Cornac's takes a model.

@@ -13,6 +13,8 @@ from pydantic import BaseModel, NonNegativeFloat, NonNegativeInt, PositiveInt
 
 from dmc.recommend.recommender import Recommender
 
+__all__ = ["CompressedMFConfig", "CompressedMFScorer"]
+
 
 class CompressedMFConfig(BaseModel, extra="forbid"):
     """Settings of `CompressedMFScorer`; there is no number of epochs to give.

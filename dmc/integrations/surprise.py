@@ -10,6 +10,8 @@ from surprise import AlgoBase, PredictionImpossible, Trainset
 from dmc.recommend.recommender import Recommender
 from dmc.recommend.settings import ModelName
 
+__all__ = ["CompressedMF"]
+
 
 class CompressedMF(AlgoBase):
     """`dmc.Recommender` for Surprise's `cross_validate`, `GridSearchCV` and whatever else takes an algorithm.

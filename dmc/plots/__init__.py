@@ -1,23 +1,33 @@
 """Figures: what a diagram shows is described once, and drawn for light and for dark pages.
 
 `Panel`, `Line`, `Threshold` and `Picture` describe diagrams without matplotlib; `panels`, `pictures` and `restoration`
-draw them into files, `svg` into an HTML page. Needs matplotlib (``pip install 'dmc[plot]'``), which is imported when
-something is drawn.
+draw them into files. Needs matplotlib (``pip install 'dmc[plot]'``), which is imported when something is drawn.
 """
 
 from dmc.plots.description import Line, Panel, Picture, Threshold
-from dmc.plots.files import panels, pictures, restoration, svg
+from dmc.plots.files import panels, pictures, restoration, svg as svg
 from dmc.plots.styles import STYLES, style
-from dmc.plots.theme import COLORS, DARK, FIFTH, FIRST, FOURTH, INK, LIGHT, SECOND, SIXTH, SOFT, THIRD, Theme
+from dmc.plots.theme import (
+    COLORS,
+    DARK as DARK,
+    FIFTH,
+    FIRST,
+    FOURTH,
+    INK,
+    LIGHT as LIGHT,
+    SECOND,
+    SIXTH,
+    SOFT,
+    THIRD,
+    Theme as Theme,
+)
 
 __all__ = [
     "COLORS",
-    "DARK",
     "FIFTH",
     "FIRST",
     "FOURTH",
     "INK",
-    "LIGHT",
     "SECOND",
     "SIXTH",
     "SOFT",
@@ -26,11 +36,9 @@ __all__ = [
     "Line",
     "Panel",
     "Picture",
-    "Theme",
     "Threshold",
     "panels",
     "pictures",
     "restoration",
     "style",
-    "svg",
 ]
