@@ -254,7 +254,7 @@ def _own(
     told = Told(columns, Vocabulary(dealt.users[order]), dealt.items, (None, None))
     group = dealt.share.group
     state = served_state(settings, told, Fitted(ordered, [sorted_model]), info, None, ranked=False, group=group)
-    return OwnRecommender.serving(settings, state)
+    return OwnRecommender._serving(settings, state)
 
 
 def _in_order(observations: Observations, order: NDArray[np.int64]) -> Observations:

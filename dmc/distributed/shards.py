@@ -105,7 +105,7 @@ def load(folder: str | os.PathLike[str], users: Any = None) -> Recommender:
     if users is None:
         return Recommender.load(where)
     names = sorted(set(file_of(where, users)))
-    return Recommender.serving(*storage.read([where / name for name in names], False))
+    return Recommender._serving(*storage.read([where / name for name in names], False))
 
 
 def file_of(folder: str | os.PathLike[str], users: Any) -> list[str]:
