@@ -11,6 +11,12 @@ from dmc import _checks
 from dmc.identifiability import Identifiability
 from dmc.observations import Observations
 
+__all__ = [
+    "Planted",
+    "photograph",
+    "planted",
+]
+
 
 class Planted(NamedTuple):
     """A matrix with a known answer: the observed entries, and X = A·Bᵀ with A (rows, rank), B (columns, rank)."""
@@ -21,13 +27,15 @@ class Planted(NamedTuple):
 
     @property
     def identifiability(self) -> Identifiability:
-        """Which rows and columns the observed positions can determine at the planted rank: a solver that is judged on
-        the others is judged on its luck. Computed anew each time.
+        """Which rows and columns the observed positions can determine at the planted rank; computed at each access.
+
+        Judge a solver on those only: what it predicts elsewhere is luck.
 
         Examples
         --------
-        >>> found = dmc.datasets.planted((60, 60), rank=3, observed=0.14).identifiability
-        >>> print(found)
+        >>> import dmc
+        >>> print(dmc.datasets.planted((60, 60), rank=3, observed=0.14).identifiability)
+        2 of 60 rows have too few entries for rank 3 and 3 of 60 columns have too few entries for rank 3
         """
         return Identifiability.of(self.observations.pattern, self.A.shape[1])
 

@@ -14,6 +14,27 @@ from dmc import _checks
 from dmc.collapse import ClassStatistics as ClassStatistics, Collapse as Collapse, collapse as collapse
 from dmc.factors import Factors
 
+__all__ = [
+    "BlockForm",
+    "ClassStatistics",
+    "Collapse",
+    "LayerSpectrum",
+    "Parsimony",
+    "Separation",
+    "block_form",
+    "collapse",
+    "compression_bound",
+    "compression_error",
+    "effective_rank",
+    "imbalance",
+    "layer_spectrum",
+    "layers",
+    "parsimony",
+    "predicted_rho",
+    "principal_angles",
+    "separation",
+]
+
 Matrix = NDArray[np.floating]
 
 

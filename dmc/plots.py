@@ -15,6 +15,19 @@ from numpy.typing import ArrayLike, NDArray
 
 from dmc._whole_file import whole_file
 
+__all__ = [
+    "COLORS",
+    "FIRST",
+    "FOURTH",
+    "SECOND",
+    "THIRD",
+    "Line",
+    "Panel",
+    "panels",
+    "pictures",
+    "restoration",
+]
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.axis import Axis

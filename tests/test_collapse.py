@@ -1,6 +1,5 @@
 """Measures of neural collapse: against their definitions, planted geometries, and features that say nothing."""
 
-import doctest
 import re
 
 import numpy as np
@@ -222,10 +221,6 @@ def test_batches_of_other_widths():
     statistics.update(X, Y)
     with pytest.raises(ValueError, match="features have 6 columns and those before had 7"):
         statistics.update(X[:, 1:], Y)
-
-
-def test_the_examples():
-    assert doctest.testmod(module).failed == 0
 
 
 @pytest.mark.parametrize("labels", [[None, 1, 2, None, 1, 2], np.array(["a", 1, 2, "a", 1, 2], object)])

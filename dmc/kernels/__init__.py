@@ -35,6 +35,15 @@ from dmc.factors import Array
 from dmc.kernels import thread_limits
 from dmc.pattern import COLUMNS, ROWS, BothOrders, Pattern
 
+__all__ = [
+    "Availability",
+    "Kernel",
+    "chosen",
+    "report",
+    "select",
+    "threads",
+]
+
 _MODULES = {  # in the order of preference
     "native": "dmc.kernels.native",
     "numba": "dmc.kernels.numba_cpu",

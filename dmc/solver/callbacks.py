@@ -19,6 +19,16 @@ from dmc.solver.checkpoint import Checkpoint as Checkpoint
 from dmc.solver.plateau import SHORT
 from dmc.solver.solution import StepInfo, waiting
 
+__all__ = [
+    "Checkpoint",
+    "EarlyStopping",
+    "History",
+    "Lowest",
+    "Progress",
+    "Stagnation",
+    "TimeLimit",
+]
+
 
 class Remembering:
     """Goes on with what it has seen, where a fit goes on from a `Checkpoint`."""

@@ -17,6 +17,10 @@ from dmc.solver.problem import MaskedLeastSquares
 from dmc.solver.protocol import Problem, Step
 from dmc.solver.steps import partway
 
+__all__ = [
+    "RankPath",
+]
+
 FIRST_LEVEL = 0.7  # of the spectral norm: just below where the first direction joins
 JOINS = 1.02  # of the level: what is in the model already may be left unexplained up to the level itself
 WEAK = 1e-3  # of the level: a direction that has shrunk below it leaves

@@ -1,7 +1,6 @@
 """Four ways to fine-tune: what is trained and what is not, the model back as it was, and refusals in words."""
 
 import copy
-import doctest
 import re
 
 import pytest
@@ -10,7 +9,7 @@ torch = pytest.importorskip("torch")
 
 from torch import nn  # noqa: E402
 
-from dmc.nn import DeepLoRA, FullTuning, LayerTuning, LinearProbe, SkipConnectionTuning, tuning  # noqa: E402
+from dmc.nn import DeepLoRA, FullTuning, LayerTuning, LinearProbe, SkipConnectionTuning  # noqa: E402
 
 WAYS = {
     "probe": lambda: LinearProbe("head"),
@@ -319,7 +318,3 @@ def test_what_does_not_fit_leaves_the_model_as_it_was(model, batch):
     assert not any(m._forward_hooks or m._forward_pre_hooks for m in model.modules())
     with pytest.raises(ValueError, match="is attached already; unload it"):
         LinearProbe("head").attach(model).attach(Model())
-
-
-def test_the_example():
-    assert doctest.testmod(tuning).failed == 0

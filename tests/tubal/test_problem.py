@@ -153,11 +153,3 @@ def test_a_mask_that_is_none_is_refused_and_a_masked_array_is_read() -> None:
         dmc.TubalLeastSquares(X, mask=2 * (X > 0))
     problem = dmc.TubalLeastSquares(np.ma.masked_array(X, X > 1))
     assert problem.slices.n_observed == np.sum(X <= 1)
-
-
-def test_the_example_of_the_docstring_runs() -> None:
-    import doctest
-
-    from dmc.tubal import algebra, problem
-
-    assert [doctest.testmod(module).failed for module in (algebra, problem)] == [0, 0]
