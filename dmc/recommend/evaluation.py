@@ -39,7 +39,7 @@ __all__ = [
 class Evaluation:
     """The result of `evaluate`: measures with confidence intervals. A measure that does not apply is None.
 
-    Attributes
+    Parameters
     ----------
     rmse, mae : float or None
         Root mean squared and mean absolute error of the predicted ratings, in their units. None for clicks, whose

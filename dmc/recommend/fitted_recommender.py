@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Generic, Literal, NoReturn, TypeVar, overload
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,67 +13,15 @@ from dmc import _checks
 from dmc.recommend import queries
 from dmc.recommend.answers import Output, Unknown
 from dmc.recommend.export import export
+from dmc.recommend.fitted_attributes import FittedAttributes
 from dmc.recommend.queries import Vectors
 from dmc.recommend.settings import Feedback
-from dmc.recommend.state import State
-
-T = TypeVar("T")
 
 
-class _Fitted(Generic[T]):
-    """An attribute that is read from what is served."""
-
-    def __init__(self, read: Callable[[State], T]) -> None:
-        self._read = read
-
-    @overload
-    def __get__(self, model: None, owner: type) -> _Fitted[T]: ...
-
-    @overload
-    def __get__(self, model: FittedRecommender, owner: type) -> T: ...
-
-    def __get__(self, model: FittedRecommender | None, owner: type) -> T | _Fitted[T]:
-        return self if model is None else self._read(model._served())
-
-    def __set__(self, model: FittedRecommender, value: Any) -> NoReturn:
-        raise AttributeError("what was fitted cannot be set; fit again")
-
-
-class FittedRecommender:
+class FittedRecommender(FittedAttributes):
     """The part of `dmc.Recommender` that answers queries; its docstring describes the attributes."""
 
     feedback: Feedback
-
-    columns_ = _Fitted(lambda state: state.columns)
-    users_ = _Fitted(lambda state: state.users)
-    items_ = _Fitted(lambda state: state.items)
-    n_observed_ = _Fitted(lambda state: state.n_observed)
-    observations_ = _Fitted(lambda state: state.fitted().observations)
-    mean_ = _Fitted(lambda state: state.mean)
-    range_ = _Fitted(lambda state: state.range)
-    factors_ = _Fitted(lambda state: state.factors)
-    ranking_ = _Fitted(lambda state: queries.factors(state, "ranking"))
-    user_factors = _Fitted(lambda state: state.left[:-1])
-    item_factors = _Fitted(lambda state: state.right[:-1])
-    cold_start_factors_ = _Fitted(lambda state: (state.left[-1], state.right[-1]))
-    seen_ = _Fitted(lambda state: state.seen)
-    rank_ = _Fitted(lambda state: state.rank)
-    noise_ = _Fitted(lambda state: state.noise)
-    status_ = _Fitted(lambda state: state.fit_info.status)
-    n_iter_ = _Fitted(lambda state: state.fit_info.n_iter)
-    validation_rmse_ = _Fitted(lambda state: state.fit_info.validation_rmse)
-    history_ = _Fitted(lambda state: [dict(look) for look in state.fit_info.history])
-
-    # All that answers, in one object: replaced in one assignment, and taken once by each query.
-    _state: State | None = None
-
-    def _served(self) -> State:
-        state = self._state
-        if state is None:
-            from sklearn.exceptions import NotFittedError
-
-            raise NotFittedError("this Recommender is not fitted yet; call fit with a table of ratings first")
-        return state
 
     def predict(
         self,

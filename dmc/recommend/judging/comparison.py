@@ -15,7 +15,7 @@ from dmc.recommend.judging.held_out import ERRORS, OF_LISTS, Floats, Judged, Tes
 class Difference(NamedTuple):
     """One measure of two recommenders, with the difference between them.
 
-    Attributes
+    Parameters
     ----------
     first, second : float
         The measure of each.
@@ -45,7 +45,7 @@ class Difference(NamedTuple):
 class Comparison:
     """The result of `dmc.evaluation.compare`; printed, it is a table.
 
-    Attributes
+    Parameters
     ----------
     measures : dict of str to Difference
         The measures that apply, by name as in `dmc.evaluation.Evaluation`.
