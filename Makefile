@@ -7,7 +7,7 @@ SOURCES := $(wildcard csrc/*.cpp csrc/*.cu csrc/*.h csrc/lab/*.cpp csrc/lab/*.h)
 export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test coverage bench bench-adapters bench-recommend bench-spark gpu gpu-packages lab lint format instruction-sets clang sanitize \
+.PHONY: demo test coverage docs bench bench-adapters bench-recommend bench-spark gpu gpu-packages lab lint format instruction-sets clang sanitize \
 	sanitize-address sanitize-threads fuzz integrations spark clean
 
 demo: .venv/.plot
@@ -20,6 +20,10 @@ test: .venv/.test
 # Which lines the suite runs; apart, as it takes half as long again.
 coverage: .venv/.test
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --cov --cov-report=term
+
+# The site, to be opened from its folder: build/docs/index.html. Any warning is an error.
+docs: .venv/.docs
+	OMP_NUM_THREADS=1 $(BIN)/python -m sphinx --quiet --fail-on-warning --keep-going --nitpicky -d build/doctrees docs build/docs
 
 bench: .venv/.test lab
 	$(BIN)/dmc bench all
@@ -158,7 +162,9 @@ spark: .venv-spark/.host .venv/.test
 	DMC_CORE=1 $(BIN)/python -m pip install --quiet --editable '.[$*]'
 	touch $(foreach extra,$(or $(EXTRAS_IN_$*),$*),.venv/.$(extra))
 EXTRAS_IN_test := plot test
-EXTRAS_IN_dev := plot test dev
+EXTRAS_IN_dev := plot test docs dev
+EXTRAS_IN_docs := plot docs
 
 clean:
+	rm -rf docs/auto_examples docs/auto_tutorials docs/api/backreferences docs/api/generated
 	rm -rf .venv .venv-adapters .venv-integrations .venv-spark .venv-bench build dist *.egg-info dmc/*.so
