@@ -15,14 +15,6 @@ from dmc import plots
 from dmc.comparison.costs import duration
 from dmc.solver.solution import Status, waiting
 
-COLORS = {
-    "full width": "#555555",
-    "compressed": plots.FIRST,
-    "narrow": plots.SECOND,
-    "two-factor": plots.THIRD,
-    "MatrixCompletion": plots.FOURTH,
-}
-
 
 @dataclass(frozen=True, eq=False)
 class Contender:
@@ -241,25 +233,21 @@ class Comparison:
         label = f"held-out error, {'spreads of the column' if self.standardized else 'data units'}"
         drawn = []
         for column, xlabel in ((0, "step"), (1, "seconds, set-up included")):
-            named = column == 1  # the legend stands there alone
-            lines = [self._line(contender, column, named) for contender in ran]
+            lines = [self._line(contender, column) for contender in ran]
             # Zero has no place on a logarithmic axis.
             ends = [float(np.max(line.x)) for line in lines]
             begins = [float(np.min(np.asarray(line.x)[np.asarray(line.x) > 0], initial=max(ends))) for line in lines]
             across = [min(begins), max(ends)] if column else [0.0, max(ends)]
-            mean = plots.Line(across, [self.baseline] * 2, named * "mean", {"color": "0.6", "linestyle": ":"})
-            title = "by step" if column == 0 else "by time"
+            title = "By step" if column == 0 else "By time"
+            mean = plots.Line(across, [self.baseline] * 2, "mean", plots.style("mean"))
             drawn.append(plots.Panel(title, xlabel, label, [*lines, mean], "log", "log" if column else "linear"))
         return drawn
 
-    def _line(self, contender: Contender, column: int, named: bool) -> plots.Line:
+    def _line(self, contender: Contender, column: int) -> plots.Line:
         course = contender.course[np.isfinite(contender.course[:, 2])]
-        style: dict[str, Any] = {"color": COLORS.get(contender.name, plots.FIRST), "linewidth": 1.6}
-        if contender.name == "full width":
-            style |= {"linewidth": 3.5, "alpha": 0.5}
-        if len(course) == 1:
-            style |= {"marker": "D", "linestyle": ""}
-        return plots.Line(course[:, column], course[:, 2], named * contender.name, style)
+        end = {"marker": "D", "linestyle": "", "markersize": 6}
+        style = plots.style(contender.name, **(end if len(course) == 1 else {"marker": ""}))
+        return plots.Line(course[:, column], course[:, 2], contender.name, style)
 
 
 def _cells(contender: Contender) -> tuple[str, ...]:
