@@ -134,7 +134,7 @@ plt.show()
 # If only a 6×6 block of each layer moves, one may train 6×6 matrices alone,
 # between outer factors that are computed once: the compressed network. What it
 # leaves out is the part ρI of every layer, so the distance between the two
-# networks is at most :math:`\sqrt{(d-2\hat r)\prod_l \rho_l^2}`. With
+# networks is at most :math:`(d-2\hat r)^{1/2} \prod_l \rho_l`. With
 # everything observed this is an equality.
 
 fully_observed = dmc.LeastSquares(target / 3)
