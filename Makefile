@@ -160,5 +160,7 @@ spark: .venv-spark/.host .venv/.test
 EXTRAS_IN_test := plot test
 EXTRAS_IN_dev := plot test dev
 
+include packaging/packages.mk
+
 clean:
-	rm -rf .venv .venv-adapters .venv-integrations .venv-spark .venv-bench build dist *.egg-info dmc/*.so
+	rm -rf .venv .venv-packages .venv-adapters .venv-integrations .venv-spark .venv-bench build dist *.egg-info dmc/*.so
