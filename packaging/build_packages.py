@@ -1,4 +1,4 @@
-"""Builds the sdist, and the wheel from it, with the same bytes for the same commit: python build_packages.py sdist|wheel FOLDER.
+"""Builds the sdist, and from it the wheel: python build_packages.py sdist|wheel FOLDER. The same commit gives the same bytes.
 
 SOURCE_DATE_EPOCH is the time that everything in them carries. On Linux a wheel with the core is repaired by auditwheel,
 which refuses one that needs more of the system than a manylinux tag promises.
