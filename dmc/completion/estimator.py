@@ -192,7 +192,7 @@ class MatrixCompletion(CompletionQueries):
         Parameters
         ----------
         X : (rows, columns) array, masked array, sparse matrix, torch tensor, data frame or Observations
-            Anything that `dmc.observe` accepts: an array with NaN, a sparse matrix (stored = observed), a data frame, …
+            Anything that `dmc.observe` accepts; of a sparse matrix, stored entries are the observed ones.
         y : None
             Ignored; present for scikit-learn's pipelines.
         mask : (rows, columns) bool, optional
