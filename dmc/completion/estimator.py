@@ -85,7 +85,7 @@ class MatrixCompletion(CompletionQueries):
     ----------
     factors_ : Factors
         Two-factor model in the data's units: X̂ = U·Vᵀ, plus a bias for each column (or row) if that side was scaled.
-        U is (rows, rank_) and V (columns, rank_); NumPy arrays, or tensors if the data were.
+        U is (rows, `rank_`) and V (columns, `rank_`); NumPy arrays, or tensors if the data were.
     rank_ : int
         The rank found, not counting the biases.
     scale_ : {"none", "columns", "rows"}
