@@ -21,8 +21,10 @@ extensions = [
     "sphinx_copybutton",
     "sphinx_design",
     "sphinx_gallery.gen_gallery",
+    "dark",
     "links",
     "mathml",
+    "reference",
 ]
 exclude_patterns = ["tutorials/*.rst", "**/*.ipynb", "auto_*/*.py"]
 templates_path = ["_templates"]
@@ -33,6 +35,7 @@ default_role = "literal"  # `name` in a docstring; the extension `links` turns p
 autosummary_generate = True
 autodoc_typehints = "none"  # numpydoc's sections have the types
 autodoc_member_order = "bysource"
+autodoc_mock_imports = ["cornac", "lenskit", "pyspark", "surprise"]  # which pin older versions of what the site needs
 numpydoc_show_class_members = False  # autosummary's templates list them
 
 # Tutorials run in a copy of their folder: they may write files, as a reader's would.
@@ -40,7 +43,7 @@ copytree(HERE / "tutorials", BUILD / "tutorials", dirs_exist_ok=True)
 sphinx_gallery_conf = {
     "examples_dirs": ["../build/tutorials", "../examples"],
     "gallery_dirs": ["auto_tutorials", "auto_examples"],
-    "filename_pattern": r"tutorials/|/plot_",
+    "filename_pattern": "plot_",
     "ignore_pattern": "plot_metro_passengers",  # whose data readers do not have
     "image_scrapers": ("matplotlib", "figures.scraper"),
     "reset_argv": "figures.arguments",
@@ -60,6 +63,7 @@ html_static_path = ["_static"]
 html_css_files = ["site.css"]
 html_math_renderer = "mathml"
 html_show_sourcelink = False
+toc_object_entries_show_parents = "hide"
 html_theme_options = {
     "header_links_before_dropdown": 7,
     "show_toc_level": 2,
