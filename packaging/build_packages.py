@@ -1,4 +1,4 @@
-"""Builds the sdist, and from it the wheel: python build_packages.py sdist|wheel FOLDER. The same commit gives the same bytes.
+"""Builds the sdist, and from it the wheel, the same bytes for a commit: python build_packages.py sdist|wheel FOLDER.
 
 SOURCE_DATE_EPOCH is the time that everything in them carries. On Linux a wheel with the core is repaired by auditwheel,
 which refuses one that needs more of the system than a manylinux tag promises.

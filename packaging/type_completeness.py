@@ -24,9 +24,8 @@ def main(python: str, folder: str) -> int:
     for symbol in symbols:
         for said in symbol["diagnostics"]:
             print(symbol["name"], " ".join(said["message"].split()), sep=": ")
-    print(
-        f"{report['completenessScore']:.2%} of {sum(report['exportedSymbolCounts'].values())} public names; {LEAST:.0%} wanted"
-    )
+    names = sum(report["exportedSymbolCounts"].values())
+    print(f"{report['completenessScore']:.2%} of {names} public names; {LEAST:.0%} wanted")
     return int(report["completenessScore"] < LEAST)
 
 

@@ -1,15 +1,12 @@
-"""What packages say of themselves: one version, one set of requirements and addresses, wherever they are repeated."""
+"""What packages say of themselves: one set of requirements and addresses, wherever they are repeated."""
 
 import re
 import subprocess
 import sys
 import tomllib
-from importlib import metadata
 from pathlib import Path
 
 import yaml
-
-import dmc
 
 ROOT = Path(__file__).parent.parent
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
@@ -22,20 +19,6 @@ def parted(requirements):
     """name → the specifier, without spaces and extras."""
     pairs = (re.fullmatch(r"([\w.-]+)\s*(.*)", requirement).groups() for requirement in requirements)
     return {name.lower(): specifier.replace(" ", "") for name, specifier in pairs}
-
-
-def test_one_version():
-    assert re.fullmatch(r"\d+\.\d+\.\d+([a-z]+\d+)?", dmc.__version__)
-    assert CITATION["version"] == dmc.__version__
-    assert RECIPE["package"]["version"] == dmc.__version__
-    assert metadata.version("dmc") == dmc.__version__
-
-
-def test_nothing_else_names_the_version():
-    """pyproject.toml takes it from the package, and so do the documentation and the file formats."""
-    assert "version" not in PROJECT
-    for path in (ROOT / "docs" / "conf.py", ROOT / "setup.py", ROOT / "packaging" / "packages.mk"):
-        assert dmc.__version__ not in path.read_text()
 
 
 def test_addresses():
@@ -64,11 +47,9 @@ def test_the_conda_recipe_wants_what_the_wheel_wants():
 def test_the_oldest_versions_are_those_of_pyproject():
     lines = (ROOT / "tests" / "constraints-oldest.txt").read_text().splitlines()
     oldest = dict(line.split("==") for line in lines if line and not line.startswith("#"))
-    extras = PROJECT["optional-dependencies"]
-    wanted = [
-        *PROJECT["dependencies"],
-        *(r for name in ("torch", "plot", "test") for r in extras[name] if r[:4] != "dmc["),
-    ]
+    wanted = [*PROJECT["dependencies"]]
+    for extra in ("torch", "plot", "test"):
+        wanted += [r for r in PROJECT["optional-dependencies"][extra] if not r.startswith("dmc[")]
     minima = {name: specifier.removeprefix(">=") for name, specifier in parted(wanted).items()}
     assert {name: oldest[name] for name in minima} == minima
 
