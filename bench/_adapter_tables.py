@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from _harness import cases
+from _measured import repeated_by
 from dmc import plots
 
 Row = dict[str, Any]
@@ -21,6 +22,7 @@ WORDS = {
 }
 
 
+@repeated_by("adapters", "adapter-steps", of={"adapters": ("samples | ", "step | ")}, script="adapters")
 def few_samples() -> list[str]:
     lines = [
         "| | Pearson, 64 pairs | Pearson, 256 pairs | rate (γ) | parameters | σ2/σ1 | stable rank | a step |",
@@ -39,6 +41,9 @@ def few_samples() -> list[str]:
     return lines
 
 
+@repeated_by(
+    "adapter-rank", "adapter-memory", of={"adapters": ("rank | ", "β2 = .99 | ", "samples | 256 | ")}, script="adapters"
+)
 def ranks() -> list[str]:
     found = {(8, name): row for name, row in cases("adapters", "samples | 256 | ").items()}
     for case, row in cases("adapters", "rank | ").items():
@@ -62,13 +67,14 @@ def _spread(row: Row | None) -> str:
     return f"{row['pearson']:.3f} ± {row['spread']:.3f}"
 
 
+@repeated_by("adapters", of={"adapters": ("samples | 256 | ",)}, script="adapters")
 def differences() -> list[str]:
     rows = cases("adapters", "samples | 256 | ")
     lines = []
     for rival in (LORA, PEFT):
         each = np.subtract(rows[DEEP]["of_each"], rows[rival]["of_each"])
         lines.append(
-            f"Deep less {WORDS[rival].partition(' (')[0]}, 256 pairs, seed by seed: "
+            f"- Deep minus {WORDS[rival].partition(' (')[0]}, 256 pairs, seed by seed: "
             f"{', '.join(f'{value:+.3f}' for value in each)}; mean {each.mean():+.3f}."
         )
     return lines

@@ -1,4 +1,4 @@
-"""Diagrams and a table of the lecture's experiments: what follows what, and what makes training fast."""
+"""Diagrams of the lecture's experiments: what follows what, and what makes training fast."""
 
 from __future__ import annotations
 
@@ -37,28 +37,6 @@ def follows_full_panels() -> list[plots.Panel]:
         plots.Panel("d = 100, 30 % observed: γ makes the tail", "step", "recovery error", errors, "log"),
         plots.Panel("they part at each escape, and join again", "step", "distance ÷ norm of the matrix", apart, "log"),
         plots.Panel("all observed: as far apart as the bound says", "step", "distance", bounds, ylim=(0, None)),
-    ]
-
-
-def follows_full() -> list[str]:
-    """Steps of the full network and of both compressed ones, at the published γ and at that of equal rates."""
-    lines = ["| d | network | steps to half the first error | to 1e-2 | to 1e-6 |", "|---|---|---|---|---|"]
-    for d in (100, 300, 1000):
-        for name, row in cases("follows_full", f"d={d} | ").items():
-            if "estimated_from_steps" in row:
-                whole = cases("compressed_vs_full", f"d={d} | ").get(name, {})
-                cells = [f"{whole['steps_to_1e_6']:,}" if "steps_to_1e_6" in whole else "not run to its end"]
-                cells = ["", "", *cells]
-            else:
-                goals = ("steps_to_half", "steps_to_1e_2", "steps_to_1e_6")
-                cells = [f"{row[goal]:,}" if row[goal] else "never" for goal in goals]
-            lines.append(f"| {d} | {name} | {' | '.join(cells)} |")
-    bounds = [row["largest_ratio"] - 1 for row in cases("follows_full", "bound | ").values()]
-    return [
-        *lines,
-        "",
-        "With everything observed and the outer factors frozen the two networks are as far apart as the bound "
-        f"√(d − 2r̂) ∏ ρ says, at every look, to {max(map(abs, bounds)):.0e} of it.",
     ]
 
 

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from _harness import cases
+from _measured import repeated_by
 from dmc import plots
 
 SIZES = (64, 1024)
@@ -23,6 +24,7 @@ def measured(n: int) -> dict[str, Any]:
     return cases("skip_tuning", f"samples | {n} | ")
 
 
+@repeated_by("skip-tuning", of={"skip_tuning": ("samples | ",)}, script="skip_tuning")
 def ways_to_tune() -> list[str]:
     lines = [
         "| | share of the parameters | "
@@ -44,12 +46,13 @@ def _told(row: dict[str, Any]) -> str:
     return f"{row['accuracy']:.3f} ± {row['spread']:.3f} ({len(row['of_each'])}) | {row['nc1']:.2g}"
 
 
+@repeated_by("skip-tuning", of={"skip_tuning": ("samples | ",)}, script="skip_tuning")
 def skip_less_layer() -> list[str]:
     lines = []
     for n in SIZES:
         skip, layer = (np.asarray(measured(n)[way]["of_each"]) for way in ("skip connection", "one layer"))
         lines.append(
-            f"Skip connection less one layer, {n:,} samples, seed by seed: "
+            f"- Skip connection minus one layer, {n:,} samples, seed by seed: "
             f"{', '.join(f'{value:+.3f}' for value in skip - layer)}; mean {np.mean(skip - layer):+.3f}."
         )
     return lines

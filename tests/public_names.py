@@ -78,3 +78,8 @@ def _carries_a_docstring(owner: type, value: object) -> bool:
     if issubclass(owner, tuple) and type(value).__name__ == "_tuplegetter":
         return False
     return (inspect.isdatadescriptor(value) and not inspect.ismemberdescriptor(value)) or hasattr(value, "attrname")
+
+
+def is_protocol(found: type) -> bool:
+    """Whether a class says what others have to offer, and has no instances of its own."""
+    return bool(getattr(found, "_is_protocol", False))

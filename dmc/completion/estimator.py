@@ -85,7 +85,7 @@ class MatrixCompletion(CompletionQueries):
     ----------
     factors_ : Factors
         Two-factor model in the data's units: X̂ = U·Vᵀ, plus a bias for each column (or row) if that side was scaled.
-        U is (rows, rank_) and V (columns, rank_); NumPy arrays, or tensors if the data were.
+        U is (rows, `rank_`) and V (columns, `rank_`); NumPy arrays, or tensors if the data were.
     rank_ : int
         The rank found, not counting the biases.
     scale_ : {"none", "columns", "rows"}
@@ -192,7 +192,7 @@ class MatrixCompletion(CompletionQueries):
         Parameters
         ----------
         X : (rows, columns) array, masked array, sparse matrix, torch tensor, data frame or Observations
-            Anything that `dmc.observe` accepts: an array with NaN, a sparse matrix (stored = observed), a data frame, …
+            Anything that `dmc.observe` accepts; of a sparse matrix, stored entries are the observed ones.
         y : None
             Ignored; present for scikit-learn's pipelines.
         mask : (rows, columns) bool, optional

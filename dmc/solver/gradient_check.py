@@ -1,4 +1,4 @@
-"""Whether a problem is what `solve` takes: its gradient against differences of values, and the form of all it says."""
+"""Check that a problem is what `solve` takes: its gradient against differences of values, and its form."""
 
 from __future__ import annotations
 
@@ -19,29 +19,31 @@ DIRECTIONS = 3  # for each factor: one may happen to be orthogonal to what is wr
 
 
 class WrongGradient(ValueError):
-    """A problem whose gradient is not the derivative of its value; the message says by which factor."""
+    """Raised where the gradient of a problem is not the derivative of its value; the message names the factor."""
 
 
 def check_problem(problem: Problem, factors: Factors, *, tol: float | None = None, seed: int = 0) -> float:
-    """Check that a problem is what `dmc.solve` takes: that its gradient is the derivative of its value, above all.
+    """Check a problem of your own: whether its gradient is the derivative of its value, above all.
 
-    Checked too are the gradient's shapes, dtypes and device, which are to be those of the factors; that the scales are
-    numbers; and that `value_and_grad` says the same when it is asked again, leaves the factors as they are, and does
-    not write over a gradient that it gave before.
+    It also checks that the gradient has the shapes, dtypes and device of the factors, that the scales are numbers, and
+    that `value_and_grad` gives the same result when called again, does not change the factors, and does not overwrite a
+    gradient that it returned before.
 
-    Along random directions of each factor in turn the slope that the gradient has is compared with a difference of
-    values, central and extrapolated (Richardson), so that of polynomials as large as those of a deep network the
-    rounding alone is left.
+    Along random directions of each factor in turn, the slope according to the gradient is compared with a difference of
+    values, central and extrapolated (Richardson): for polynomials of the degree of a deep network only rounding
+    remains.
 
     Parameters
     ----------
     problem : Problem
+        What to check.
     factors : Factors
-        Where to check: of the problem's shape, dtype and device, and at no special point (not zero, not the minimum).
+        Where to check: of the problem's shape, dtype and device, and at no special point (neither zero nor the
+        minimum).
     tol : float, optional
-        Relative error that passes; left out: 10⁻⁵ of float64 factors, 2·10⁻² of float32.
+        Largest relative error accepted; by default 10⁻⁵ for float64 factors, 2·10⁻² for float32.
     seed : int
-        Of the directions.
+        Seed of the directions.
 
     Returns
     -------
@@ -51,13 +53,13 @@ def check_problem(problem: Problem, factors: Factors, *, tol: float | None = Non
     Raises
     ------
     WrongGradient
-        If a slope is off by more than the tolerance.
+        If a slope is off by more than the tolerance; a ValueError.
     ValueError
-        If the two values differ or are not finite, the gradient has other shapes than the factors or lives elsewhere,
-        a scale is missing, negative or not finite, or a call changes what it should not.
+        If the two values differ or are not finite, the gradient has other shapes than the factors or another device, a
+        scale is missing, negative or not finite, or a call changes what it should not.
     TypeError
-        If the problem is none, the factors are no Factors of float32 or float64, or what `value_and_grad` returns is
-        not a number and Factors of their dtype.
+        If the problem is not one, the factors are not Factors of float32 or float64, or `value_and_grad` does not
+        return a number and Factors of their dtype.
 
     Examples
     --------

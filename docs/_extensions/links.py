@@ -8,7 +8,7 @@ from sphinx.transforms.post_transforms import SphinxPostTransform
 from sphinx.util.nodes import make_refnode
 
 NAME = re.compile(r"(dmc(?:\.\w+)+)(?:\(.*\))?")
-SCRIPT = re.compile(r"\]\((?:\.\./)*(?:docs/)?(tutorials|examples)/(\w+)\.py\)")
+SCRIPT = re.compile(r"\]\((?:\.\./)*(?:docs/)?(tutorials|examples)/(?:(\w+)\.py)?\)")
 
 
 class PublicNames(SphinxPostTransform):
@@ -28,8 +28,8 @@ class PublicNames(SphinxPostTransform):
 
 
 def scripts(_app: Sphinx, _page: str, source: list[str]) -> None:
-    """Relative links to a script, as a code host follows them, lead to its page in the gallery."""
-    source[0] = SCRIPT.sub(r"](/auto_\1/\2.rst)", source[0])
+    """Relative links to a script or to the folder, as a code host follows them, lead to the gallery's pages."""
+    source[0] = SCRIPT.sub(lambda found: f"](/auto_{found[1]}/{found[2] or 'index'}.rst)", source[0])
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
