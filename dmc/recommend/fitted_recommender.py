@@ -11,12 +11,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dmc import _checks
+from dmc.factors import Factors
+from dmc.observations import Observations
+from dmc.pattern import SparseIndex
 from dmc.recommend import queries
 from dmc.recommend.answers import Output, Unknown
 from dmc.recommend.export import export
 from dmc.recommend.queries import Vectors
 from dmc.recommend.settings import Feedback
 from dmc.recommend.state import State
+from dmc.recommend.tables.vocabulary import Vocabulary
+from dmc.solver.solution import Status
 
 T = TypeVar("T")
 
@@ -45,25 +50,27 @@ class FittedRecommender:
 
     feedback: Feedback
 
-    columns_ = _Fitted(lambda state: state.columns)
-    users_ = _Fitted(lambda state: state.users)
-    items_ = _Fitted(lambda state: state.items)
-    n_observed_ = _Fitted(lambda state: state.n_observed)
-    observations_ = _Fitted(lambda state: state.fitted().observations)
-    mean_ = _Fitted(lambda state: state.mean)
-    range_ = _Fitted(lambda state: state.range)
-    factors_ = _Fitted(lambda state: state.factors)
-    ranking_ = _Fitted(lambda state: queries.factors(state, "ranking"))
-    user_factors = _Fitted(lambda state: state.left[:-1])
-    item_factors = _Fitted(lambda state: state.right[:-1])
-    cold_start_factors_ = _Fitted(lambda state: (state.left[-1], state.right[-1]))
-    seen_ = _Fitted(lambda state: state.seen)
-    rank_ = _Fitted(lambda state: state.rank)
-    noise_ = _Fitted(lambda state: state.noise)
-    status_ = _Fitted(lambda state: state.fit_info.status)
-    n_iter_ = _Fitted(lambda state: state.fit_info.n_iter)
-    validation_rmse_ = _Fitted(lambda state: state.fit_info.validation_rmse)
-    history_ = _Fitted(lambda state: [dict(look) for look in state.fit_info.history])
+    columns_: _Fitted[tuple[str, str, str]] = _Fitted(lambda state: state.columns)
+    users_: _Fitted[Vocabulary] = _Fitted(lambda state: state.users)
+    items_: _Fitted[Vocabulary] = _Fitted(lambda state: state.items)
+    n_observed_: _Fitted[int] = _Fitted(lambda state: state.n_observed)
+    observations_: _Fitted[Observations] = _Fitted(lambda state: state.fitted().observations)
+    mean_: _Fitted[float] = _Fitted(lambda state: state.mean)
+    range_: _Fitted[tuple[float, float]] = _Fitted(lambda state: state.range)
+    factors_: _Fitted[Factors] = _Fitted(lambda state: state.factors)
+    ranking_: _Fitted[Factors] = _Fitted(lambda state: queries.factors(state, "ranking"))
+    user_factors: _Fitted[NDArray[np.float32]] = _Fitted(lambda state: state.left[:-1])
+    item_factors: _Fitted[NDArray[np.float32]] = _Fitted(lambda state: state.right[:-1])
+    cold_start_factors_: _Fitted[tuple[NDArray[np.float32], NDArray[np.float32]]] = _Fitted(
+        lambda state: (state.left[-1], state.right[-1])
+    )
+    seen_: _Fitted[SparseIndex] = _Fitted(lambda state: state.seen)
+    rank_: _Fitted[int] = _Fitted(lambda state: state.rank)
+    noise_: _Fitted[float] = _Fitted(lambda state: state.noise)
+    status_: _Fitted[Status] = _Fitted(lambda state: state.fit_info.status)
+    n_iter_: _Fitted[int] = _Fitted(lambda state: state.fit_info.n_iter)
+    validation_rmse_: _Fitted[float] = _Fitted(lambda state: state.fit_info.validation_rmse)
+    history_: _Fitted[list[dict[str, Any]]] = _Fitted(lambda state: [dict(look) for look in state.fit_info.history])
 
     # All that answers, in one object: replaced in one assignment, and taken once by each query.
     _state: State | None = None
