@@ -315,10 +315,10 @@ def solve(
 
     Examples
     --------
-    Complete a 30×20 matrix of rank 2 from 60 % of its entries; the rank given is an upper bound only:
+    Complete a 40×30 matrix of rank 2 from 60 % of its entries; the rank given is an upper bound only:
 
     >>> import dmc
-    >>> observed, A, B = dmc.datasets.planted((30, 20), rank=2, observed=0.6)
+    >>> observed, A, B = dmc.datasets.planted((40, 30), rank=2, observed=0.6)
     >>> start = dmc.initial.compressed(observed, rank=4)
     >>> solution = dmc.solve(dmc.MaskedLeastSquares(observed), start, dmc.steps.DiscrepantDescent())
     >>> solution.status.name, solution.factors.rank(tol=1e-3)
