@@ -165,6 +165,8 @@ EXTRAS_IN_test := plot test
 EXTRAS_IN_dev := plot test docs dev
 EXTRAS_IN_docs := plot docs
 
+include packaging/packages.mk
+
 clean:
 	rm -rf docs/auto_examples docs/auto_tutorials docs/api/backreferences docs/api/generated
-	rm -rf .venv .venv-adapters .venv-integrations .venv-spark .venv-bench build dist *.egg-info dmc/*.so
+	rm -rf .venv .venv-packages .venv-adapters .venv-integrations .venv-spark .venv-bench build dist *.egg-info dmc/*.so

@@ -92,9 +92,9 @@ class Checkpoint(Keeping):
     name = "checkpoint"
 
     def __init__(self, path: str | os.PathLike[str], seconds: float = 60.0) -> None:
-        self.path = Path(path)
-        self.seconds = _checks.real(seconds, "seconds", 0)
-        self.resumed = False
+        self.path: Path = Path(path)
+        self.seconds: float = _checks.real(seconds, "seconds", 0)
+        self.resumed: bool = False
         self._at_work = 0
 
     def __repr__(self) -> str:
@@ -117,7 +117,8 @@ class Checkpoint(Keeping):
         path = _writable(self.path)
         with _alone(path):
             keeper = _File(path, self.seconds, fit, callbacks)
-            self.resumed, self._at_work = keeper.resumes, self._at_work + 1
+            self.resumed = keeper.resumes
+            self._at_work = self._at_work + 1
             try:
                 yield keeper
             finally:

@@ -82,11 +82,12 @@ class TubalLeastSquares(Problem):
         self, tensor: ArrayLike, mask: ArrayLike | None = None, *, tube: int = 2, transform: Transform = "dft"
     ) -> None:
         values, observed = read_tensor(tensor, mask)
-        self.tube = _checks.integer(tube, "tube", 0, 2)
+        self.tube: int = _checks.integer(tube, "tube", 0, 2)
         self.transform: TubeTransform = transform_of(transform, values.shape[self.tube])
-        self.slices = slice_problem(values, observed, self.tube, self.transform)
+        self.slices: SliceLeastSquares = slice_problem(values, observed, self.tube, self.transform)
         length, rows, columns = self.slices.values.shape
-        self.length, self.shape = length, (rows, columns)
+        self.length: int = length
+        self.shape: tuple[int, int] = (rows, columns)
 
     @property
     def curvature(self) -> float:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import scipy.fft
@@ -144,7 +144,7 @@ class OrthogonalTube:
 
     matrix: NDArray[Any]
     name: str = "matrix"
-    scale = 1.0
+    scale: ClassVar[float] = 1.0
 
     def __post_init__(self) -> None:
         given = _checks.as_float(self.matrix, "transform")
