@@ -9,6 +9,7 @@ from pathlib import Path
 
 from _adapter_tables import differences, few_samples, ranks
 from _completion_tables import (
+    checkpoints,
     completion,
     large_matrix,
     large_table,
@@ -106,7 +107,7 @@ PAGES: dict[str, Sequence[Callable[[], list[str]]]] = {
     "docs/benchmarks/clicks.md": (clicks, sparse_clicks, large_clicks),
     "docs/benchmarks/serving-and-shell.md": (serving, lists, nights),
     "docs/benchmarks/kernels.md": (kernel_speed, kernel_use),
-    "docs/benchmarks/large.md": (scaling, large_matrix, memory, large_ratings),
+    "docs/benchmarks/large.md": (scaling, large_matrix, memory, large_ratings, checkpoints),
     "docs/benchmarks/compressed-against-full.md": (
         against_full,
         follows_full,
@@ -141,7 +142,7 @@ def written(page: str) -> str:
 
 
 def report() -> None:
-    """The tables of README and docs/, and bench/figures, from the results that are there."""
+    """The tables of README and docs/, and bench/figures, from the recorded results."""
     for page in PAGES:
         (ROOT / page).write_text(written(page))
     figures()

@@ -76,18 +76,19 @@ STYLES: dict[str, Style] = {
 
 
 def style(contender: str, **changes: Any) -> Style:
-    """How a contender is drawn: what `Line.style` takes.
+    """Return how a contender is drawn, for `Line.style`.
 
     Parameters
     ----------
     contender : str
         One of `STYLES`.
-    **changes
-        Settings that are different in this figure, such as ``marker=""`` where there are many points.
+    **changes : values of matplotlib
+        Settings that differ in this figure, such as ``marker=""`` where there are many points.
 
     Returns
     -------
     dict
+        Settings of `Line.style`.
 
     Raises
     ------
