@@ -94,9 +94,10 @@ def later(gamma: str) -> str:
         runs[f"closed, {gamma}"]["steps_to_1e_6"] / runs["full width"]["steps_to_1e_6"] - 1 for runs in (whole, *every)
     ]
     which = "the published γ = 0.01" if gamma == "γ = 0.01" else "the matching γ"
+    shown = ", ".join(f"{round(100 * part):+d} %" for part in more)
     return (
-        f"- Closed start, {which}: {', '.join(f'{round(100 * part):+d} %' for part in more)} steps to 1e-6 against the full "
-        f"network on {len(more)} matrices with 30 % observed (seeds 0, 10 and 11)."
+        f"- Closed start, {which}: {shown} steps to 1e-6 against the full network on {len(more)} matrices "
+        "with 30 % observed (seeds 0, 10 and 11)."
     )
 
 
