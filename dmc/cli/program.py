@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 import dmc
-from dmc.cli import asking, comparing, completing, fitting, installation, judging
+from dmc.cli import asking, comparing, completing, demo, fitting, installation, judging
 from dmc.cli.wording import WrongUse, in_shell_words
 
 app = typer.Typer(
@@ -23,7 +23,7 @@ COMMANDS = (
     *(asking.predict, asking.recommend, asking.similar, asking.explain, asking.export),
     *(judging.evaluate, judging.report),
     *(completing.complete, comparing.compare),
-    *(installation.demo, installation.bench, installation.doctor),
+    *(demo.demo, installation.bench, installation.doctor),
 )
 for command in COMMANDS:
     app.command()(command)

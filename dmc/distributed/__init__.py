@@ -1,4 +1,4 @@
-"""The same fits in several processes, on one machine or on many: `Recommender`, and `dmc.solve` on dealt rows."""
+"""Fits in several processes, on one machine or many: `Recommender`, and `dmc.solve` with rows dealt to them."""
 
 from dmc.distributed.agreement import ElsewhereError
 from dmc.distributed.group import LostProcess, connected

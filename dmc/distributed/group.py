@@ -1,4 +1,4 @@
-"""Processes that talk by torch.distributed: sums, exchanges, and what is said where one of them is lost."""
+"""Processes that communicate through torch.distributed: sums, exchanges, and errors if a process is lost."""
 
 from __future__ import annotations
 
@@ -21,7 +21,14 @@ SMALL = 4096  # numbers that go whole to every process, who adds them: to cut th
 
 
 class LostProcess(ConnectionError):
-    """A process of the group ended, or is not reached any more."""
+    """A process of the group ended, or cannot be reached any more.
+
+    Examples
+    --------
+    >>> from dmc.distributed import LostProcess
+    >>> issubclass(LostProcess, ConnectionError)
+    True
+    """
 
 
 class TorchGroup(Group):
@@ -47,10 +54,11 @@ class TorchGroup(Group):
         import torch.distributed as dist
 
         self._dist, self._torch, self._group = dist, torch, process_group
-        self.rank, self.size = dist.get_rank(process_group), dist.get_world_size(process_group)
+        self.rank: int = dist.get_rank(process_group)
+        self.size: int = dist.get_world_size(process_group)
         cuda = "nccl" in str(dist.get_backend(process_group))
-        self.device = torch.device("cuda", torch.cuda.current_device()) if cuda else torch.device("cpu")
-        self.sent = 0
+        self.device: torch.device = torch.device("cuda", torch.cuda.current_device()) if cuda else torch.device("cpu")
+        self.sent: int = 0
 
     def sum(self, array: Any) -> Any:
         if self.size == 1:
@@ -146,28 +154,44 @@ def connected(
     life: int | None = None,
     backend: str = "gloo",
 ) -> Iterator[Group]:
-    """The group of a launcher's processes, for as long as the block lasts; `ALONE` where there is one process.
+    """Connect the processes of a launcher such as torchrun, for as long as the ``with`` block lasts.
 
     Parameters
     ----------
-    rank, size : int, optional
-        The number of this process, and how many there are; left out: what torchrun says (RANK, WORLD_SIZE).
-    address, port : str, int, optional
-        Where process 0 can be reached; left out: MASTER_ADDR, MASTER_PORT.
+    rank : int, optional
+        Number of this process. Default: RANK, which torchrun sets, or 0.
+    size : int, optional
+        Number of processes. Default: WORLD_SIZE, or 1.
+    address : str, optional
+        Host of process 0. Default: MASTER_ADDR, or 127.0.0.1.
+    port : int, optional
+        Port of process 0. Default: MASTER_PORT, or 29500.
     timeout : float
-        Seconds without a word from another process until that is an error.
+        Seconds without a word from another process after which it counts as lost.
     life : int, optional
-        How often the processes were started again; left out: what torchrun says. Processes of different lives do not
-        meet.
+        How often the processes were restarted; processes of different lives do not connect. Default: what torchrun
+        says.
     backend : {"gloo", "nccl"}
-        "nccl": one process for each GPU.
+        "nccl": one process per GPU.
+
+    Yields
+    ------
+    Group
+        The group; with one process, a group of that process alone, which needs no torch.
 
     Raises
     ------
     ImportError
-        If torch is not installed.
+        If there are several processes and torch is not installed.
     LostProcess
-        If the others are not met within the time-out.
+        If the others are not found within the timeout.
+
+    Examples
+    --------
+    >>> from dmc.distributed import connected
+    >>> with connected() as group:  # one process, as no launcher has started others
+    ...     group.rank, group.size
+    (0, 1)
     """
     if backend == "nccl":
         import torch

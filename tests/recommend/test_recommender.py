@@ -603,11 +603,6 @@ def test_load_refuses_what_is_no_model(tmp_path):
         Recommender.load(tmp_path / "ratings.csv")
 
 
-def test_what_it_is():
-    assert repr(dmc.Recommender(5)) == "Recommender(rank=5, feedback='explicit', not fitted)"
-    assert "2 users, 1 items" in repr(dmc.Recommender().fit({"user": [1, 2], "item": [1, 1], "rating": [1, 2]}))
-
-
 @pytest.mark.parametrize("rank", [None, 1, 2, 16])
 def test_ratings_that_are_all_the_same(rank):
     table = {"user": [1, 1, 2, 2, 3], "item": [1, 2, 1, 3, 2], "rating": [4.0] * 5}

@@ -1,4 +1,4 @@
-"""`dmc.Recommender` in Spark, with the parameters and manners of `pyspark.ml.recommendation.ALS`."""
+"""`dmc.Recommender` in Spark, with the parameters and conventions of `pyspark.ml.recommendation.ALS`."""
 
 try:
     import pyspark as _pyspark

@@ -1,4 +1,4 @@
-"""What recommenders reach on a test table, user by user: what evaluations and comparisons are made of."""
+"""What recommenders achieve on a test table, user by user; evaluations and comparisons are computed from it."""
 
 from __future__ import annotations
 
@@ -25,22 +25,67 @@ Floats = NDArray[np.float64]
 
 
 class Judged(Protocol):
-    """What `evaluate` asks of a recommender; `dmc.Recommender` has it.
+    """The interface that `evaluate` needs of a recommender; `dmc.Recommender` has it.
 
-    It may also have `feedback` ("explicit", if it has none), `users_` (a Vocabulary) and `seen_` (a `SparseIndex`: the
-    positions of the items that each user has in the fit). Without these it is not known which users and pairs of the
-    test are new, and nothing is said of novelty.
+    It may also have `feedback` (default "explicit"), `users_` (a Vocabulary) and `seen_` (a `SparseIndex` with the
+    positions of the items that each user has in the fit). Without these, unknown users and pairs from the fit cannot be
+    recognised, and there is no novelty.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import dmc
+    >>> ratings = {"user": ["ann", "ann", "bob", "bob"], "item": ["a", "b", "a", "c"], "rating": [5, 3, 4, 2]}
+    >>> class Constant:
+    ...     columns_ = ("user", "item", "rating")
+    ...     items_ = dmc.Recommender().fit(ratings).items_
+    ...
+    ...     def predict(self, table):
+    ...         return {"prediction": np.full(len(table["user"]), 3.0)}
+    ...
+    ...     def recommend(self, users, n):
+    ...         return {"user": users["user"], "item": np.full(len(users["user"]), "a")}
+    >>> dmc.evaluation.evaluate(Constant(), ratings, n=1).mae
+    1.0
     """
 
     @property
-    def columns_(self) -> tuple[str, str, str]: ...
+    def columns_(self) -> tuple[str, str, str]:
+        """Names of the columns of users, items and ratings."""
 
     @property
-    def items_(self) -> Vocabulary: ...
+    def items_(self) -> Vocabulary:
+        """The known items."""
 
-    def predict(self, table: Any) -> Any: ...
+    def predict(self, table: Any) -> Any:
+        """Predict the rating of each pair of a user and an item.
 
-    def recommend(self, users: Any, n: int) -> Any: ...
+        Parameters
+        ----------
+        table : mapping of arrays
+            With the columns of users and items.
+
+        Returns
+        -------
+        mapping of arrays or data frame
+            With a column "prediction", a number for each row.
+        """
+
+    def recommend(self, users: Any, n: int) -> Any:
+        """Recommend n items to each user.
+
+        Parameters
+        ----------
+        users : mapping of arrays
+            With the column of users.
+        n : int
+            Number of items for each user.
+
+        Returns
+        -------
+        mapping of arrays or data frame
+            Columns of users and items, named as in `columns_`; best first for each user.
+        """
 
 
 def error_figures(sums: Floats) -> Floats:
