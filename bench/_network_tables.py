@@ -159,7 +159,8 @@ def depth_and_width() -> list[str]:
     for width in dict.fromkeys(width for width, _ in rows):
         errors = (rows[width, layers]["errors"] for layers in ("2", "3"))
         cells = " | ".join(f"{np.median(e):.0e} ({min(e):.0e} – {max(e):.0e})" for e in errors)
-        lines.append(f"| {width} | {cells} | {np.median(rows[width, '3']['steps']):,.0f} |")
+        steps = rows[width, "3"]["steps"]
+        lines.append(f"| {width} | {cells} | {np.median(steps):,.0f} ({min(steps):,} – {max(steps):,}) |")
     return [*lines, "", "Median (range) of five seeds."]
 
 
