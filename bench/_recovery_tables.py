@@ -22,12 +22,12 @@ def recovery_uniform() -> list[str]:
     rows = cases("recovery", "uniform | ")
     lines = table(
         "ρ",
-        "as drawn: determined part",
-        "whole matrix (of which determined)",
-        "repaired: determined part",
-        "whole matrix (of which determined)",
-        "rank exact",
-        "smallest σ within 1 %",
+        "drawn: part",
+        "whole",
+        "repaired: part",
+        "whole",
+        "rank",
+        "σ to 1 %",
         "seconds",
     )
     pairs: dict[str, dict[str, Row]] = {}
@@ -41,7 +41,7 @@ def recovery_uniform() -> list[str]:
             f"{whole(mended)} | {exact_rank(drawn, mended)} | {mended['smallest_to_1_percent']:.0%} | "
             f"{mended['median_seconds']:.2f} ({mended['largest_seconds']:.2f}) |"
         )
-    return [*lines, "", f"{seeds(rows.values())} in each cell; seconds are the median (and the largest)."]
+    return [*lines, "", f"{seeds(rows.values())} in each cell; the last two columns are of the repaired draws."]
 
 
 def whole(row: Row) -> str:
@@ -83,11 +83,11 @@ def recovery_harder() -> list[str]:
         "matrix",
         "rank",
         "ρ",
-        "observed entries",
-        "determined part",
-        "whole matrix (of which determined)",
-        "rank exact",
-        "smallest σ within 1 %",
+        "positions",
+        "part",
+        "whole",
+        "rank",
+        "σ to 1 %",
         "seconds",
     )
     rows = {name: row for run in HARDER for name, row in of_run(run)}
@@ -99,7 +99,7 @@ def recovery_harder() -> list[str]:
             f"| {shape} | {rank} | {rho} | {entries} | {row['of_determined']:.0%} | {whole(row)} | {exact_rank(row)} | "
             f"{row['smallest_to_1_percent']:.0%} | {row['median_seconds']:.2f} ({row['largest_seconds']:.2f}) |"
         )
-    return [*lines, "", f"{seeds(rows.values())} in each row; seconds are the median (and the largest)."]
+    return [*lines, "", f"{seeds(rows.values())} in each row."]
 
 
 def of_run(run: str) -> Iterable[tuple[str, Row]]:
@@ -108,11 +108,11 @@ def of_run(run: str) -> Iterable[tuple[str, Row]]:
 
 @repeated_by("bounds", of={"recovery": ("bounds | ",)})
 def recovery_bounds() -> list[str]:
-    lines = table("`rank=`, at ρ = 1.2", "determined part recovered", "seconds")
+    lines = table("`rank=`, at ρ = 1.2", "part", "seconds")
     rows = {name.partition(" | ")[0]: row for name, row in of_run("bounds")}
     for bound, row in rows.items():
         lines.append(f"| {bound} | {row['of_determined']:.0%} | {row['median_seconds']:.2f} |")
-    return [*lines, "", f"{seeds(rows.values())} in each row; seconds are medians."]
+    return [*lines, "", f"{seeds(rows.values())} in each row."]
 
 
 @repeated_by("rivals", of={"recovery": ("rivals | ",)})

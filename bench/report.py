@@ -13,6 +13,7 @@ from _adapter_tables import adapters_panels, differences, few_samples, ranks
 from _completion_tables import (
     IMPUTERS,
     SHARES,
+    checkpoints,
     completion,
     imputed,
     large_matrix,
@@ -305,7 +306,7 @@ PAGES: dict[str, Sequence[Callable[[], list[str]]]] = {
     "docs/benchmarks/clicks.md": (clicks, sparse_clicks, large_clicks),
     "docs/benchmarks/serving-and-shell.md": (serving, lists, nights),
     "docs/benchmarks/kernels.md": (kernel_speed, kernel_use),
-    "docs/benchmarks/large.md": (scaling, large_matrix, memory, large_ratings),
+    "docs/benchmarks/large.md": (scaling, large_matrix, memory, large_ratings, checkpoints),
     "docs/benchmarks/compressed-against-full.md": (
         against_full,
         follows_full,
@@ -340,7 +341,7 @@ def written(page: str) -> str:
 
 
 def report() -> None:
-    """The tables of README and docs/, and bench/figures, from the results that are there."""
+    """The tables of README and docs/, and bench/figures, from the recorded results."""
     for page in PAGES:
         (ROOT / page).write_text(written(page))
     folder = Path(__file__).parent / "figures"

@@ -33,7 +33,10 @@ class DuplicateEntries(ValueError):
 
     def __init__(self, count: int, row: int, column: int, remedy: str) -> None:
         super().__init__(count, row, column, remedy)
-        self.count, self.row, self.column, self.remedy = count, row, column, remedy
+        self.count: int = count
+        self.row: int = row
+        self.column: int = column
+        self.remedy: str = remedy
 
     def __str__(self) -> str:
         repeat = _checks.count(self.count, "entry repeats", "entries repeat")

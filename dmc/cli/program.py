@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 import dmc
-from dmc.cli import asking, comparing, completing, fitting, installation, judging
+from dmc.cli import asking, comparing, completing, demo, fitting, installation, judging
 from dmc.cli.wording import WrongUse, in_shell_words
 
 app = typer.Typer(
@@ -23,7 +23,7 @@ COMMANDS = (
     *(completing.complete, fitting.fit, fitting.update, fitting.forget),
     *(asking.predict, asking.recommend, asking.similar, asking.explain, asking.export),
     *(judging.evaluate, judging.report, comparing.compare),
-    *(installation.demo, installation.doctor, installation.bench),
+    *(demo.demo, installation.doctor, installation.bench),
 )
 EXAMPLES = {
     "fit": "dmc fit ratings.csv -o model.dmc",
@@ -39,7 +39,7 @@ EXAMPLES = {
     "complete": "dmc complete table.csv -o completed.csv --std deviations.csv",
     "compare": "dmc compare table.csv --standardize --figure comparison.png",
     "demo": "dmc demo",
-    "bench": "dmc bench recovery",
+    "bench": "dmc bench all",
     "doctor": "dmc doctor",
 }
 for command in COMMANDS:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from dmc import _container, model_file
 from dmc._contents import list_of, measured, record, table_of, text, whole
-from dmc._group import N_PARTS, Share
+from dmc._group import N_PARTS, Group, Share
 from dmc._keeper import Keeper, Snapshot
 from dmc._whole_file import in_a_sentence, reason, remove_leftovers, whole_file
 from dmc.distributed.agreement import agreed, refuse_unseen
@@ -62,7 +62,9 @@ class Checkpoint(Keeper):
     keeps = True
 
     def __init__(self, folder: str | os.PathLike[str], share: Share, settings: dict[str, Any], digest: str) -> None:
-        self.folder, self.share, self.group = Path(folder), share, share.group
+        self.folder: Path = Path(folder)
+        self.share: Share = share
+        self.group: Group = share.group
         self._settings, self._digest = settings, digest
         self._life = self.group.first(np.frombuffer(secrets.token_bytes(4), np.uint8)).tobytes().hex()
         self._names: dict[str, dict[str, Any]] = {}

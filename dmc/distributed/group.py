@@ -54,10 +54,11 @@ class TorchGroup(Group):
         import torch.distributed as dist
 
         self._dist, self._torch, self._group = dist, torch, process_group
-        self.rank, self.size = dist.get_rank(process_group), dist.get_world_size(process_group)
+        self.rank: int = dist.get_rank(process_group)
+        self.size: int = dist.get_world_size(process_group)
         cuda = "nccl" in str(dist.get_backend(process_group))
-        self.device = torch.device("cuda", torch.cuda.current_device()) if cuda else torch.device("cpu")
-        self.sent = 0
+        self.device: torch.device = torch.device("cuda", torch.cuda.current_device()) if cuda else torch.device("cpu")
+        self.sent: int = 0
 
     def sum(self, array: Any) -> Any:
         if self.size == 1:

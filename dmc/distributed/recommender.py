@@ -212,8 +212,9 @@ class Recommender:
                 group, partial(ensemble.fit, watched, dealt.observations, rng, share=dealt.share, keeper=keeper)
             )
         self._warn_of_clean(group, models[0])
-        self.resumed_ = isinstance(keeper, Checkpoint) and keeper.resumes
-        self.group_, self.own_ = group, _own(settings, columns, dealt, models[0], info)
+        self.resumed_: bool = isinstance(keeper, Checkpoint) and keeper.resumes
+        self.group_: Group = group
+        self.own_: OwnRecommender = _own(settings, columns, dealt, models[0], info)
         return self
 
     def save(self, folder: str | os.PathLike[str]) -> None:

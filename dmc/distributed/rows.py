@@ -55,7 +55,8 @@ class Intake:
 
     def __init__(self, columns: Columns, feedback: Feedback, rank: int) -> None:
         self._columns, self._feedback, self._rank = columns, feedback, rank
-        self.n_rows, self.items = 0, Distinct()
+        self.n_rows: int = 0
+        self.items: Distinct = Distinct()
         self._kinds: dict[str, tuple[str, str]] = {}  # what a column holds, and where that was met
         self._texts = {"user": False, "item": False}  # whether an id is no whole number
         self._faults: dict[tuple[str, str, str, str], list[Any]] = {}

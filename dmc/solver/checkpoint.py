@@ -1,4 +1,4 @@
-"""A file from which a long fit goes on after it was killed, or ended by Ctrl-C."""
+"""A file from which a long fit resumes after it was killed, or ended by Ctrl-C."""
 
 from __future__ import annotations
 
@@ -33,45 +33,45 @@ REMEDY = "resume that one, give this fit another path, or remove the file"
 
 
 class Checkpoint(Keeping):
-    """Keeps a long fit in a file, from which it goes on after it was killed, or ended by Ctrl-C.
+    """Keep a long fit in a file, from which it resumes after it was killed, or ended by Ctrl-C.
 
-    Give it among the ``callbacks`` of `dmc.solve`, `dmc.MatrixCompletion`, `dmc.TensorCompletion` or
-    `dmc.Recommender`, and run the same program again: where the file holds the same fit (the same data and settings, of
-    the same version of dmc), that goes on from there, and gives what it would have given without a break, bit by bit on
-    the same machine. Steps and seconds are numbered through, and callbacks that have a ``state_dict()`` and a
-    ``load_state_dict(state)``, as those of `dmc.callbacks` that remember something do, go on with what they had seen.
+    Pass it among the ``callbacks`` of `dmc.solve`, `dmc.MatrixCompletion`, `dmc.TensorCompletion` or `dmc.Recommender`,
+    and run the same program again. If the file holds the same fit (the same data and settings, by the same version of
+    dmc), the fit resumes from there and gives the result of an uninterrupted run, bit by bit on the same machine. Steps
+    and seconds continue to count, and callbacks with ``state_dict()`` and ``load_state_dict(state)``, such as those of
+    `dmc.callbacks` that record something, continue with what they had recorded.
 
-    The file is written whole or not at all: every so many seconds, at the end, and at Ctrl-C. When the fit has ended by
-    itself it stays: the same program, run again, then has its result at once, and a fit of other data or settings
-    begins anew, in its place. A file of a fit that has *not* ended is not replaced by that of another. Remove it when
-    you do not need it any more.
+    The file is written whole or not at all: at intervals, at the end, and at Ctrl-C. It stays when the fit has ended by
+    itself: the same program, run again, then has its result at once, while a fit of other data or settings begins anew
+    and replaces the file. A file of a fit that has *not* ended is never replaced by that of another fit. Remove it when
+    you no longer need it.
 
-    If it cannot be written (a full disk), a warning says so, and the fit goes on; the next time it is tried again.
+    If the file cannot be written (a full disk), a warning says so and the fit goes on; writing is tried again later.
 
     Parameters
     ----------
     path : path
-        Of the file. One fit at a time: a second one with the same path is refused while the first is at work.
+        Of the file. One fit at a time: a second one with the same path is refused while the first is running.
     seconds : float
-        Between two times that the file is written; longer where a fiftieth of the time would not do for that. 0: at
-        every look.
+        Least interval between two writes; longer where writing would take more than a fiftieth of the time. 0 writes at
+        every call.
 
     Attributes
     ----------
     resumed : bool
-        Whether the last fit went on from the file.
+        Whether the last fit resumed from the file.
 
     Raises
     ------
     ValueError, TypeError, OSError
-        By the fit, at its beginning: if the file is damaged, no checkpoint, or of another fit; if the state of a step
-        rule or callback cannot be kept; if the file cannot be written there.
+        By the fit, at its beginning: if the file is damaged, not a checkpoint, or of another fit; if the state of a
+        step rule or callback cannot be kept; if the file cannot be written there.
 
     Notes
     -----
-    `dmc.solve` may go on with a larger `max_steps`, or another `tol`. A `TimeLimit` counts the seconds before the
-    break, too. What a step rule of your own remembers has to be in the state that it returns, and not in itself. Fits
-    of several processes have ``dmc.distributed.Recommender.fit(…, checkpoint=folder)``.
+    `dmc.solve` may resume with a larger `max_steps`, or another `tol`. A `TimeLimit` counts the seconds before the
+    interruption, too. A step rule of your own has to keep what it remembers in the state that it returns, and not in
+    itself. Fits in several processes have ``dmc.distributed.Recommender.fit(…, checkpoint=folder)``.
 
     Examples
     --------
@@ -92,9 +92,9 @@ class Checkpoint(Keeping):
     name = "checkpoint"
 
     def __init__(self, path: str | os.PathLike[str], seconds: float = 60.0) -> None:
-        self.path = Path(path)
-        self.seconds = _checks.real(seconds, "seconds", 0)
-        self.resumed = False
+        self.path: Path = Path(path)
+        self.seconds: float = _checks.real(seconds, "seconds", 0)
+        self.resumed: bool = False
         self._at_work = 0
 
     def __repr__(self) -> str:
@@ -117,7 +117,8 @@ class Checkpoint(Keeping):
         path = _writable(self.path)
         with _alone(path):
             keeper = _File(path, self.seconds, fit, callbacks)
-            self.resumed, self._at_work = keeper.resumes, self._at_work + 1
+            self.resumed = keeper.resumes
+            self._at_work = self._at_work + 1
             try:
                 yield keeper
             finally:

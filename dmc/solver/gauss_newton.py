@@ -127,7 +127,7 @@ class NormalEquations:
         self._left, self._right = factors.left, factors.V  # what the columns' unknowns, and the rows', stand beside
         self._penalty = penalty
         self._kernel = problem.kernel_for(self._left.shape[1] + self._right.shape[1])
-        self.blocked = factors.width <= BLOCKED and penalty is None
+        self.blocked: bool = factors.width <= BLOCKED and penalty is None
 
     @cached_property
     def _ridges(self) -> tuple[Array, Array]:

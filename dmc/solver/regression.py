@@ -82,7 +82,7 @@ class LinearRegression(Problem):
                 f"X has {_checks.count(inputs.shape[1], 'column')} and Y {outputs.shape[1]:,}; give as many samples "
                 f"in both{hint}"
             )
-        self.shape = len(outputs), len(inputs)
+        self.shape: tuple[int, int] = len(outputs), len(inputs)
         dtype = np.result_type(inputs, outputs)
         wide = inputs.astype(np.float64), outputs.astype(np.float64)
         basis, target, rest, whitening = _reduced(*wide, whiten)

@@ -162,7 +162,7 @@ class Solution:
     --------
     >>> import numpy as np
     >>> import dmc
-    >>> observed, A, B = dmc.datasets.planted((30, 20), rank=2, observed=0.6)
+    >>> observed, A, B = dmc.datasets.planted((40, 30), rank=2, observed=0.6)
     >>> start = dmc.initial.compressed(observed, rank=4)
     >>> solution = dmc.solve(dmc.MaskedLeastSquares(observed), start, dmc.steps.DiscrepantDescent())
     >>> solution.status.name, solution.factors.rank(tol=1e-3)

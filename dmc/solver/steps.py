@@ -94,7 +94,7 @@ class DiscrepantDescent(Step):
     Examples
     --------
     >>> import dmc
-    >>> observed = dmc.datasets.planted((30, 20), rank=2, observed=0.6).observations
+    >>> observed = dmc.datasets.planted((40, 30), rank=2, observed=0.6).observations
     >>> problem, start = dmc.MaskedLeastSquares(observed), dmc.initial.compressed(observed, rank=4)
     >>> dmc.solve(problem, start, dmc.steps.DiscrepantDescent()).status.name
     'CONVERGED'

@@ -35,8 +35,9 @@ class Watch:
         self.name = name
         self.updates = updates
         self.norms = norms
-        self.first_sizes = self.relative_sizes()  # a start of a large scale, or from a file, is no movement
-        self.passes = dict.fromkeys(updates, 0)
+        # A start of a large scale, or from a file, is no movement.
+        self.first_sizes: dict[str, float] = self.relative_sizes()
+        self.passes: dict[str, int] = dict.fromkeys(updates, 0)
         self.next_look: int | None = FIRST_LOOK
         self._listen()
 

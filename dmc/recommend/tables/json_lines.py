@@ -79,7 +79,7 @@ class Objects:
 
     def __init__(self, only: Collection[str] | None, exact: Collection[str] = ()) -> None:
         self._only, self._exact, self._size = only, exact, 0
-        self.places = Places()
+        self.places: Places = Places()
         self._columns: dict[str, PackedColumn | Values] = {}
 
     @property

@@ -57,7 +57,8 @@ class ParquetColumns(Mapping[str, NDArray[Any]]):
             from pyarrow import parquet
         except ImportError:
             raise ImportError(f"{called(origin)} is Parquet, which needs pyarrow; run: pip install pyarrow") from None
-        self._path, self.origin = origin, called(origin)
+        self._path = origin
+        self.origin: str = called(origin)
         source = [str(file) for file in files] if files != [origin] else origin
         with words_for_failure(origin):
             # pre_buffer would hold whole columns, packed

@@ -43,7 +43,9 @@ class Table:
     """
 
     def __init__(self, names: Sequence[str], source: Any, origin: str) -> None:
-        self.names, self._source, self._origin = list(names), source, origin
+        self.names: list[str] = list(names)
+        self._source = source
+        self._origin = origin
 
     @classmethod
     def open(cls, source: Any, columns: Sequence[str] = HEADLESS, only: Collection[str] | None = None) -> Table:
