@@ -1,6 +1,11 @@
-"""The lists of a Recommender out of a FAISS index: all that serving needs are two arrays and the ids.
+"""Lists from a FAISS index
+========================
 
-Beside dmc it needs faiss-cpu. python examples/index_faiss.py vectors
+All that serving needs are two arrays and the ids.
+
+Beside dmc it needs faiss-cpu. Run::
+
+    python examples/index_faiss.py vectors
 """
 
 import sys

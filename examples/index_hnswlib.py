@@ -1,6 +1,11 @@
-"""The lists of a Recommender out of an index of hnswlib: quick in large catalogues, and nearly always right.
+"""Lists from an index of hnswlib
+==============================
 
-Beside dmc it needs hnswlib. python examples/index_hnswlib.py vectors
+Quick in large catalogues, and nearly always right.
+
+Beside dmc it needs hnswlib. Run::
+
+    python examples/index_hnswlib.py vectors
 """
 
 import sys

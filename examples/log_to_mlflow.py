@@ -1,6 +1,11 @@
-"""A fit in MLflow: parameters, the course of training, and the model file as an artifact.
+"""A fit in MLflow
+===============
 
-Then: mlflow ui --backend-store-uri sqlite:///mlflow.db
+Parameters, the course of training, and the model file as an artifact.
+
+Then::
+
+    mlflow ui --backend-store-uri sqlite:///mlflow.db
 """
 
 import sys

@@ -1,6 +1,11 @@
-"""A fit in TensorBoard: value, gradient and leading singular values at each look.
+"""A fit in TensorBoard
+====================
 
-Then: tensorboard --logdir runs
+Value, gradient and leading singular values at each look.
+
+Then::
+
+    tensorboard --logdir runs
 """
 
 import sys

@@ -1,6 +1,11 @@
-"""Ratings out of PostgreSQL in pieces; lists and vectors back into it, in one transaction that replaces yesterday's.
+"""Ratings and lists in PostgreSQL
+===============================
 
-Beside dmc it needs psycopg (3). Every night: python examples/postgresql.py "dbname=shop" model.dmc
+Ratings are read in pieces; lists and vectors are written back in one transaction, which replaces yesterday's.
+
+Beside dmc it needs psycopg (3). Every night::
+
+    python examples/postgresql.py "dbname=shop" model.dmc
 """
 
 import sys

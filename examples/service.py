@@ -1,8 +1,13 @@
-"""A model file as a web service. A new file in its place is taken up while requests are answered.
+"""A web service from a model file
+===============================
 
-Beside dmc it needs fastapi and uvicorn. Four workers, which share the model's memory:
-OMP_NUM_THREADS=1 DMC_MODEL=model.dmc uvicorn service:app --app-dir examples --workers 4
-At night, the day's ratings or clicks: dmc update model.dmc today.csv (docs/guide/serving.md)
+A new file in its place is taken up while requests are answered.
+
+Beside dmc it needs fastapi and uvicorn. Four workers, which share the model's memory::
+
+    OMP_NUM_THREADS=1 DMC_MODEL=model.dmc uvicorn service:app --app-dir examples --workers 4
+
+At night, the day's ratings or clicks: ``dmc update model.dmc today.csv`` (docs/guide/serving.md).
 """
 
 import logging
