@@ -123,7 +123,7 @@ def sparse_ratings() -> list[str]:
 
 @repeated_by("lists-from-ratings", of={"recommend": ("lists of ratings | ",)})
 def lists_of_ratings() -> list[str]:
-    return crossed("lists of ratings", "ndcg")
+    return crossed("lists of ratings", "ndcg", "ndcg_of_splits")
 
 
 @repeated_by("cold-items", of={"recommend": ("cold items | ",)}, script="cold_items")

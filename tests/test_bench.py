@@ -88,6 +88,19 @@ def test_of_repeated_pairs_the_last_counts_and_a_tenth_is_held_out() -> None:
     assert sorted([*train.user, *test.user]) == list(range(100))
 
 
+def test_lists_from_ratings_and_from_pairs_are_judged_by_the_same_items() -> None:
+    from sparse_ratings import judged_lists
+
+    rng = np.random.default_rng(0)
+    user, item = np.nonzero(rng.random((40, 30)) < 0.6)
+    rating, held_out = rng.integers(1, 6, len(user)).astype(np.float32), rng.random(len(user)) < 0.3
+    columns = {"user": user, "item": item, "rating": rating}
+    train, test = ({name: values[part] for name, values in columns.items()} for part in (~held_out, held_out))
+    found = judged_lists(train, test)
+    assert {reached.relevant for reached in found.values()} == {float(np.mean(test["rating"]))}
+    assert len({reached.n_users for reached in found.values()}) == 1
+
+
 def test_lists_leave_out_what_was_clicked(clicks: np.ndarray) -> None:
     from _click_contenders import CONTENDERS
 

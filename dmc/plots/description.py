@@ -1,4 +1,4 @@
-"""What a diagram shows, without a word on how matplotlib draws it."""
+"""Descriptions of diagrams, independent of how matplotlib draws them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,10 @@ class Line:
 
     Parameters
     ----------
-    x, y : (points,) numbers, or y (points, lines) for a bundle with one label
+    x : (points,) numbers
+        Horizontal positions.
+    y : (points,) or (points, lines) numbers
+        Vertical positions; with two dimensions, a bundle of lines with one label.
     label : str
         Its name in the legend; empty for none.
     style : dict
@@ -25,9 +28,15 @@ class Line:
     spread : ((points,), (points,)), optional
         Lower and upper edges of a band around the line: a range over seeds.
     bars : float, optional
-        Draw bars of this width in place of a line; `style` is then what matplotlib's `bar` takes.
+        Draw bars of this width instead of a line; `style` is then what matplotlib's `bar` takes.
     whiskers : ((points,), (points,)), optional
         Lower and upper ends of an error bar at each point.
+
+    Examples
+    --------
+    >>> from dmc import plots
+    >>> plots.Line([0, 1, 2], [1.0, 0.5, 0.25], "compressed", plots.style("compressed")).label
+    'compressed'
     """
 
     x: ArrayLike
@@ -41,16 +50,24 @@ class Line:
 
 @dataclass(frozen=True)
 class Threshold:
-    """A value that is drawn across a panel, with what it means beside it.
+    """A value that is drawn across a panel, with its meaning beside it.
 
     Parameters
     ----------
     value : float
+        Where, on the axis.
     label : str
+        What it means.
     axis : {"y", "x"}
         Which axis has the value.
     at : float
-        Where along the line the label stands, from 0 (left, or bottom) to 1.
+        Position of the label along the line, from 0 (left, or bottom) to 1.
+
+    Examples
+    --------
+    >>> from dmc import plots
+    >>> plots.Threshold(0.1, "a tenth of the start")
+    Threshold(value=0.1, label='a tenth of the start', axis='y', at=1.0)
     """
 
     value: float
@@ -68,17 +85,31 @@ class Panel:
     title : str
         What is seen. Wrapped to the panel's width.
     xlabel, ylabel : str
+        What the axes show, with units.
     lines : sequence of Line
+        In the order of drawing.
     yscale, xscale : {"linear", "log"}
-    ylim, xlim : (float or None, float or None)
-        None: as the data have it.
+        Scales of the axes.
+    ylim : (float or None, float or None)
+        Range of the axis; None: from the data.
     xticks : sequence of str, optional
-        x counts these labels: 0, 1, …
+        Labels for x = 0, 1, …, where x counts categories.
+    xlim : (float or None, float or None)
+        Range of the axis; None: from the data.
     note : str
-        Below the title, smaller: sizes, seeds, what a band is.
+        Below the title, smaller: sizes, seeds, the meaning of a band.
     thresholds : sequence of Threshold
+        Values to draw across the panel.
     wide : bool
-        Take a whole row of the figure.
+        Whether to take a whole row of the figure.
+
+    Examples
+    --------
+    >>> from dmc import plots
+    >>> line = plots.Line([0, 1, 2], [1.0, 0.5, 0.25])
+    >>> panel = plots.Panel("The error halves in a step", "step", "relative error", [line], yscale="log")
+    >>> panel.title
+    'The error halves in a step'
     """
 
     title: str
@@ -102,12 +133,20 @@ class Picture:
     Parameters
     ----------
     title : str
+        What is seen.
     image : (rows, columns, 3) numbers
-        Colours from 0 to 1; what lies outside is clipped.
+        Colours from 0 to 1; values outside are clipped.
     note : str
         Below the title, smaller.
     wide : bool
-        Take a whole row of the figure.
+        Whether to take a whole row of the figure.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from dmc import plots
+    >>> plots.Picture("black", np.zeros((4, 6, 3))).title
+    'black'
     """
 
     title: str

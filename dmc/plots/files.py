@@ -31,18 +31,19 @@ def panels(
 ) -> None:
     """Draw diagrams side by side into a file.
 
-    Lines with a label that several panels share have one legend together; others one below their panel. None covers
-    data.
+    Panels that share the labels of their lines have one legend together; others have theirs below the panel. No legend
+    covers data.
 
     Parameters
     ----------
     diagrams : sequence of Panel or Picture
+        Row by row.
     path : path
-        Its suffix says the format (.png, .pdf, .svg). The file appears whole or not at all.
+        Its suffix decides the format (.png, .pdf, .svg). The file appears whole or not at all.
     columns : int, optional
-        Diagrams in a row; left out: two.
+        Diagrams in a row; by default two.
     theme : {"light", "dark", "both"}
-        For which ground. "both" draws two files: figure.png and figure-dark.png.
+        The background it is for. "both" draws two files: figure.png and figure-dark.png.
 
     Raises
     ------
@@ -76,13 +77,13 @@ def pictures(
     Parameters
     ----------
     images : dict
-        From titles to (rows, columns, 3) colours from 0 to 1; what lies outside is clipped.
+        From titles to (rows, columns, 3) colours from 0 to 1; values outside are clipped.
     path : path
-        Its suffix says the format (.png, .pdf, .svg). The file appears whole or not at all.
+        Its suffix decides the format (.png, .pdf, .svg). The file appears whole or not at all.
     columns : int
         Images in a row.
     theme : {"light", "dark", "both"}
-        As of `panels`.
+        As in `panels`.
 
     Raises
     ------
@@ -111,20 +112,22 @@ def restoration(
     *,
     theme: Ground = "light",
 ) -> None:
-    """Draw what was seen of a photograph, what was made of it, and the original, side by side, into a file.
+    """Draw the observed pixels of a photograph, its restoration, and the original, side by side, into a file.
 
     Parameters
     ----------
-    original, restored : (rows, columns, 3) float array
+    original : (rows, columns, 3) float array
         Colours from 0 to 1.
     mask : (rows, columns) bool
         True where a pixel was observed; the others are drawn black.
+    restored : (rows, columns, 3) float array
+        Colours from 0 to 1.
     path : path
-        Its suffix says the format (.png, .pdf, .svg). The file appears whole or not at all.
+        Its suffix decides the format (.png, .pdf, .svg). The file appears whole or not at all.
     notes : (str, str)
-        Shown under "observed" and under "restored".
+        Shown under "Observed" and under "Restored".
     theme : {"light", "dark", "both"}
-        As of `panels`.
+        As in `panels`.
 
     Raises
     ------

@@ -36,6 +36,8 @@ STYLES: dict[str, Style] = {
     "compressed, γ = 1": _of(SECOND, "x", DASHES, 1.1),
     # Networks by depth.
     "0 cores": _of(FOURTH, "D", DASH_DOTS),
+    "2 cores": _of(SECOND, "^", DASHES),
+    "3 cores": _of(FIRST, "o"),
     "2 layers": _of(SECOND, "^", DASHES),
     "3 layers": _of(FIRST, "o"),
     "4 layers": _of(THIRD, "s", DASH_DOTS),
@@ -74,18 +76,19 @@ STYLES: dict[str, Style] = {
 
 
 def style(contender: str, **changes: Any) -> Style:
-    """How a contender is drawn: what `Line.style` takes.
+    """Return how a contender is drawn, for `Line.style`.
 
     Parameters
     ----------
     contender : str
         One of `STYLES`.
-    **changes
-        Settings that are different in this figure, such as ``marker=""`` where there are many points.
+    **changes : values of matplotlib
+        Settings that differ in this figure, such as ``marker=""`` where there are many points.
 
     Returns
     -------
     dict
+        Settings of `Line.style`.
 
     Raises
     ------

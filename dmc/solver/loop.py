@@ -61,12 +61,15 @@ class Run:
     def __init__(
         self, callbacks: Sequence[Callback] = (), group: Group = ALONE, kept: KeptPhases | None = None
     ) -> None:
-        self.callbacks, self.group, self._kept = list(callbacks), group, kept or KeptPhases()
-        self.n_steps = self.max_steps = 0
+        self.callbacks: list[Callback] = list(callbacks)
+        self.group: Group = group
+        self._kept = kept or KeptPhases()
+        self.n_steps: int = 0
+        self.max_steps: int = 0
         self.status: Status | None = None
         self.stopped_by: str | None = None
         self.info: StepInfo | None = None
-        self.seconds = 0.0
+        self.seconds: float = 0.0
         self._began = time.perf_counter()
         self._interruption = Interruption()
 
@@ -134,8 +137,8 @@ class Run:
         if found is not None:
             if found.taken > max_steps:
                 raise ValueError(
-                    f"the checkpoint has come to {found.taken} steps, and max_steps is {max_steps}; give at least as "
-                    "many, or remove the file"
+                    f"the checkpoint is at step {found.taken}, and max_steps is {max_steps}; raise max_steps, or "
+                    "remove the file"
                 )
             self.go_on(found.n_steps, found.seconds)
             taken = found.taken
@@ -312,10 +315,10 @@ def solve(
 
     Examples
     --------
-    Complete a 30×20 matrix of rank 2 from 60 % of its entries; the rank given is an upper bound only:
+    Complete a 40×30 matrix of rank 2 from 60 % of its entries; the rank given is an upper bound only:
 
     >>> import dmc
-    >>> observed, A, B = dmc.datasets.planted((30, 20), rank=2, observed=0.6)
+    >>> observed, A, B = dmc.datasets.planted((40, 30), rank=2, observed=0.6)
     >>> start = dmc.initial.compressed(observed, rank=4)
     >>> solution = dmc.solve(dmc.MaskedLeastSquares(observed), start, dmc.steps.DiscrepantDescent())
     >>> solution.status.name, solution.factors.rank(tol=1e-3)
