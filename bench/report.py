@@ -21,7 +21,7 @@ from _completion_tables import (
     tables_spread,
 )
 from _distributed_tables import beside_spark, dealing, faults, processes, several_machines, sizes
-from _figures import FIGURES as FIGURES, figures
+from _figures import figures
 from _harness import main
 from _kernel_tables import kernel_speed, kernel_use
 from _network_tables import (
