@@ -84,8 +84,8 @@ def main(folder: str = ".", n_steps: int = 600) -> Path:
         turning.append(plots.Line(t[1:], angles[1:, 0], name, style))
         if i == 0:
             leading = {"color": plots.SECOND, "linestyle": (0, (1, 1.2))}
-            turning.append(plots.Line(t[1:], angles[1:, 1], f"the {RANK} leading vectors", leading))
-    title, note = f"How far the space of the {D - k} turns", f"and, whitened, that of the {RANK} leading vectors"
+            turning.append(plots.Line(t[1:], angles[1:, 1], f"the leading {RANK}", leading))
+    title, note = f"How far the space of the {D - k} turns", f"leading {RANK}: with whitened inputs"
     panels.append(plots.Panel(title, "step", "largest angle to start, degrees", turning, ylim=(-4, 94), note=note))
     path = Path(folder) / "law_of_parsimony.png"
     plots.panels(panels, path, theme="both")

@@ -61,7 +61,7 @@ def main(folder: str = ".", d: int = 300, rank: int = 5, max_steps: int = 30) ->
                 "singular value of the model",
                 lines,
                 yscale="log",
-                ylim=(1e-4, 2),
+                ylim=(3e-5, 2),
                 note=f"{d} × {d}, rank {rank}",
             ),
             plots.Panel(
