@@ -196,7 +196,7 @@ class Recommender(StoredRecommender):
         ----------
         table : data frame, mapping of arrays, or path of a file
             One rating per row. CSV, TSV, JSON lines and Parquet files are read, also compressed, and patterns such as
-            "ratings/*.parquet"; so are file objects, iterators of tables, and Arrow, pandas and polars data.
+            ``"ratings/*.parquet"``; so are file objects, iterators of tables, and Arrow, pandas and polars data.
         user, item, rating : str
             Names of the columns. Ids may be text or numbers, with gaps; ratings are real numbers on any scale.
         duplicates : {"error", "mean", "last", "latest"}
@@ -371,8 +371,6 @@ class Recommender(StoredRecommender):
         """Serve what was made of what was served: nothing that came between is lost without a word."""
         with _REPLACING:
             if self._state is not before:
-                raise RuntimeError(
-                    "the model was changed in another thread meanwhile, and stays as that left it; call again"
-                )
+                raise RuntimeError("another thread changed the model meanwhile, and its change is kept; call again")
             self._state = after
         return self
