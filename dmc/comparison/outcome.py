@@ -188,7 +188,7 @@ class Comparison:
     @property
     def units(self) -> str:
         """The units of the errors, in words."""
-        return "in spreads of the column" if self.standardized else "in the data's units"
+        return "in standard deviations of the column" if self.standardized else "in the data's units"
 
     def __str__(self) -> str:
         m, n = self.shape
@@ -230,7 +230,7 @@ class Comparison:
         ran = [contender for contender in self.contenders if np.isfinite(contender.course[:, 2]).any()]
         if not ran:
             raise ValueError("no contender was run: there is nothing to draw; raise time_limit")
-        label = f"held-out error, {'spreads of the column' if self.standardized else 'data units'}"
+        label = f"held-out error, {'standard deviations of the column' if self.standardized else 'data units'}"
         drawn = []
         for column, xlabel in ((0, "step"), (1, "seconds, set-up included")):
             lines = [self._line(contender, column) for contender in ran]

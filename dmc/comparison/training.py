@@ -35,10 +35,11 @@ class Limits:
     Attributes
     ----------
     max_steps : int
+        As in `dmc.solve`.
     tol : float
-        Of `dmc.solve`.
+        As in `dmc.solve`.
     time_limit : float
-        Seconds of each contender.
+        Seconds for each contender.
     """
 
     max_steps: int
@@ -53,12 +54,13 @@ class Settings:
     Attributes
     ----------
     rank : int
-        r̂.
+        Upper bound r̂ of the rank.
     depth : int
-        Cores of the compressed network, layers of the full-width and narrow ones.
+        Number of cores of the compressed network, and of layers of the full-width and narrow ones.
     scale : float
-        ε.
+        Scale ε of the starts.
     seed : int
+        Of the starts.
     """
 
     rank: int

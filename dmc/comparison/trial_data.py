@@ -29,6 +29,7 @@ class TestEntries:
     Attributes
     ----------
     rows, cols : (entries,) int64
+        Positions.
     values : (entries,) float64
         In the units of the training entries.
     drawn : str
@@ -50,14 +51,17 @@ class TrialData:
     Attributes
     ----------
     train : Observations
-        float64, in the data's units (standardised: in spreads of the column).
+        In float64, in the data's units (standardised: in standard deviations of the column).
     test : TestEntries
+        In the same units.
     problem : MaskedLeastSquares
-        Of the training entries less `level`, over `unit`: their spectral norm, over the observed share, is 1.
+        For the training entries minus `level`, over `unit`: their spectral norm, over the observed share, is 1.
     level, unit : float
+        Shift and scale between the units of `problem` and those of `train`.
     baseline : float
         Root mean squared error of the mean of all training entries, or of those of each column, whichever is less.
     standardized : bool
+        Whether columns were standardised.
     """
 
     train: Observations
@@ -69,7 +73,7 @@ class TrialData:
     standardized: bool
 
     def error(self, factors: Factors) -> float:
-        """Root mean squared error of a network on the test entries, in the units of the training entries."""
+        """Compute the RMSE of a network on the test entries, in the units of the training entries."""
         predicted = _arrays.place(factors.at(self.test.rows, self.test.cols), None)
         with np.errstate(over="ignore", invalid="ignore"):  # of a network that diverges
             return self.unit * rms(predicted - (self.test.values - self.level) / self.unit)

@@ -1,6 +1,4 @@
-"""The kernel by dense products, for factors about as wide as the matrix, where a (rows, columns) array is
-affordable.
-"""
+"""The kernel by dense products, for factors about as wide as the matrix."""
 
 from __future__ import annotations
 

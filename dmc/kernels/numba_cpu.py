@@ -60,9 +60,7 @@ _turns = lock()
 
 
 def _turn() -> AbstractContextManager[Any]:
-    """Exclude others from a ``with`` block, where numba's threads are its own: they end the process when two callers
-    meet.
-    """
+    """Exclude other callers while numba's own threads are at work, which end the process when two callers meet."""
     numba.get_num_threads()  # starts them: which they are is told only then
     return _turns if parallel.threading_layer() == "workqueue" else nullcontext()
 

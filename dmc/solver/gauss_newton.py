@@ -205,9 +205,7 @@ class NormalEquations:
         return self._flat(of_rows, problem.group.sum(of_columns)) + self._diagonal * direction
 
     def _dot(self, a: Array, b: Array) -> Array:
-        """(1,) inner product of (1, unknowns) arrays; only the first process adds the columns, which all of them
-        have.
-        """
+        """(1,) inner product of (1, unknowns) arrays; only the first process adds the columns, which all have."""
         group, rows = self._problem.group, self._left.shape[0] * self._right.shape[1]
         own = slice(None) if group.rank == 0 else slice(rows)
         return group.sum(array_namespace(a).vecdot(a[:, own], b[:, own]))

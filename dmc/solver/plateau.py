@@ -97,9 +97,7 @@ def plateau_steps(problem: Problem, start: Factors, step: Step) -> float:
 
 
 def steps_left(problem: Problem, factors: Factors, step: Step) -> float | None:
-    """Estimate `plateau_steps` for a caller who waits there; None if the point is not on a plateau, or no end can be
-    estimated.
-    """
+    """Estimate `plateau_steps` for a run that waits there; None off the plateau, or where no end can be estimated."""
     if not _told(step) or group_of(problem).size > 1:
         return None
     try:
@@ -203,7 +201,7 @@ class _Leading(Problem):
         return 0.5 * value, factors.pull_back(residual @ right + d_left, residual.T @ left + d_right)
 
     def steps(self, rule: Callable[[float], Step], jump: float | None) -> float:
-        """Count the steps of a rule until the product reaches ESCAPED, taking several at a time (None: as many as are
+        """Count the steps of a rule until the product reaches ESCAPED, several at a time (None: as many as are
         safe).
         """
         at, taken, state = self.start, 0.0, rule(1.0).init(self, self.start)

@@ -166,8 +166,8 @@ def _squares(factors: Factors) -> Array:
 
 
 def _leading(gradient: Callable[[int, Array], Array], probes: Array) -> tuple[Array, Array, Array]:
-    """One power iteration: (P, s, Q) with P·diag(s)·Qᵀ the leading part of minus the gradient by X̂, which is given by
-    its products.
+    """One power iteration: (P, s, Q) with P·diag(s)·Qᵀ the leading part of minus the gradient by X̂, given by
+    products.
     """
     xp = array_api_compat.array_namespace(probes)
     P = gradient(ROWS, probes)
