@@ -8,7 +8,6 @@ from typing import Any
 from _harness import cases
 from _measured import given, repeated_by, table
 from _planted import AS_DRAWN, MENDED
-from dmc import plots
 
 Row = dict[str, Any]
 # C. Kümmerle, C. Mayrink Verdun, "A scalable second order method for ill-conditioned matrix completion from few
@@ -189,37 +188,4 @@ def units() -> list[str]:
     return [
         *lines,
         *(f"| {name} | {row['largest_error']:.0e} |" for name, row in cases("recovery", "units | ").items()),
-    ]
-
-
-# --- the figure
-
-# Ours thick, the others thinner; what was published and not measured here dotted.
-STYLES: dict[str, dict[str, Any]] = {
-    OURS: {"color": plots.FIRST, "marker": "o", "linewidth": 2.4},
-    "Gauss–Newton as in GNMR": {"color": plots.SECOND, "marker": "s", "linewidth": 1.3},
-    "R2RILS": {"color": plots.THIRD, "marker": "^", "linewidth": 1.3},
-    "ScaledGD": {"color": plots.FOURTH, "marker": "v", "linewidth": 1.3},
-}
-PUBLISHED = {"color": "#000000", "marker": "x", "linestyle": ":", "linewidth": 1.3}
-
-
-def phase_panels() -> list[plots.Panel]:
-    of: dict[str, dict[float, Row]] = {}
-    for name, row in of_run("phase"):
-        solver, _, case = name.partition(" | ")
-        of.setdefault(solver, {})[float(case.split(" | ")[2])] = row
-    errors, shares = [], []
-    for solver, style in STYLES.items():
-        (label,) = (name for name in of if name.startswith(solver))
-        rhos = sorted(of[label])
-        rows = [of[label][rho] for rho in rhos]
-        errors.append(plots.Line(rhos, [row["median_whole_error"] for row in rows], "", style))
-        shares.append(plots.Line(rhos, [row["of_determined"] for row in rows], label, style))
-    irls = "MatrixIRLS, told rank 5, as published"
-    errors.append(plots.Line(list(MATRIX_IRLS), list(MATRIX_IRLS.values()), irls, PUBLISHED))
-    xlabel, recovered = "entries over degrees of freedom, ρ", "share recovered to 1e-6"
-    return [
-        plots.Panel("1000 × 1000, rank 5, κ = 10: the whole matrix", xlabel, "relative error, median", errors, "log"),
-        plots.Panel("… and what the entries can determine", xlabel, recovered, shares, ylim=(-0.03, 1.03)),
     ]

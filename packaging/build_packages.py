@@ -1,7 +1,8 @@
 """Builds the sdist, and from it the wheel, the same bytes for a commit: python build_packages.py sdist|wheel FOLDER.
 
-SOURCE_DATE_EPOCH is the time that everything in them carries. On Linux a wheel with the core is repaired by auditwheel,
-which refuses one that needs more of the system than a manylinux tag promises.
+SOURCE_DATE_EPOCH is the time that everything in them carries; what builds them is pinned in constraints.txt beside this.
+On Linux a wheel with the core is repaired by auditwheel, which refuses one that needs more of the system than a manylinux
+tag promises.
 """
 
 import gzip
@@ -27,7 +28,7 @@ def main(kind: str, folder: str) -> None:
         sdist = normalised(build_sdist(made), target)
         print(sdist)
         if kind == "wheel":
-            run(sys.executable, "-m", "build", "--wheel", "--outdir", made, sdist)
+            run(sys.executable, "-m", "build", "--no-isolation", "--wheel", "--outdir", made, sdist)
             (wheel,) = made.glob("*.whl")
             print(finished(wheel, target))
 
@@ -43,7 +44,7 @@ def build_sdist(made: Path) -> Path:
             if (ROOT / name).is_file():
                 (copy / name).parent.mkdir(parents=True, exist_ok=True)
                 (copy / name).write_bytes((ROOT / name).read_bytes())
-    run(sys.executable, "-m", "build", "--sdist", "--outdir", made, copy)
+    run(sys.executable, "-m", "build", "--no-isolation", "--sdist", "--outdir", made, copy)
     (sdist,) = made.glob("*.tar.gz")
     return sdist
 
