@@ -152,7 +152,7 @@ class _Listener:
             if self.strict or name in self.statistics:
                 what = f"of shape {tuple(features.shape)}" if isinstance(features, Tensor) else type(features).__name__
                 raise ValueError(
-                    f"layer {name!r} outputs {what} for {n} labels; choose layers with a row for each sample"
+                    f"the output of layer {name!r} is {what} for {n} labels; choose layers with a row for each sample"
                 )
             self.left_out.add(name)
             return
