@@ -173,7 +173,7 @@ def follows_full() -> list[plots.Panel]:
     note = "100 × 100, rank 5, 30 % observed"
     return [
         plots.Panel(
-            "At γ = 0.01 compressed follows full width to a tenth of the first error; at γ = σ^(−2/3) = 0.14 to the end",
+            "At γ = 0.01 compressed follows full width to a tenth of the error; at γ = σ^(−2/3) = 0.14 to the end",
             "step",
             "recovery error",
             errors,

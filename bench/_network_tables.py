@@ -94,9 +94,10 @@ def later(gamma: str) -> str:
         runs[f"closed, {gamma}"]["steps_to_1e_6"] / runs["full width"]["steps_to_1e_6"] - 1 for runs in (whole, *every)
     ]
     which = "the published γ = 0.01" if gamma == "γ = 0.01" else "the matching γ"
+    shown = ", ".join(f"{round(100 * part):+d} %" for part in more)
     return (
-        f"- Closed start, {which}: {', '.join(f'{round(100 * part):+d} %' for part in more)} steps to 1e-6 against the full "
-        f"network on {len(more)} matrices with 30 % observed (seeds 0, 10 and 11)."
+        f"- Closed start, {which}: {shown} steps to 1e-6 against the full network on {len(more)} matrices "
+        "with 30 % observed (seeds 0, 10 and 11)."
     )
 
 
@@ -158,7 +159,8 @@ def depth_and_width() -> list[str]:
     for width in dict.fromkeys(width for width, _ in rows):
         errors = (rows[width, layers]["errors"] for layers in ("2", "3"))
         cells = " | ".join(f"{np.median(e):.0e} ({min(e):.0e} – {max(e):.0e})" for e in errors)
-        lines.append(f"| {width} | {cells} | {np.median(rows[width, '3']['steps']):,.0f} |")
+        steps = rows[width, "3"]["steps"]
+        lines.append(f"| {width} | {cells} | {np.median(steps):,.0f} ({min(steps):,} – {max(steps):,}) |")
     return [*lines, "", "Median (range) of five seeds."]
 
 

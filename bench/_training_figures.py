@@ -47,18 +47,19 @@ def adapters() -> list[plots.Panel]:
         places = np.asarray([names.index(name) for name in there]) + 0.36 * (k - 0.5)
         bars.append(plots.Line(places, heights, label, {"color": color}, bars=0.34, whiskers=tuple(ends)))
     ticks = ["head\nonly", "LoRA,\nA normal", "LoRA,\nas peft", "deep", "compressed,\nrank 8", "compressed,\nrank 4"]
-    lines = []
     short = {int(case.partition(" | ")[0]): row for case, row in cases("adapters", "β2 = .99 | ").items()}
+    by_rank = {}
     for name in (LORA, PEFT, DEEP, f"{DEEP}, β2 = .99"):
-        found = {8: more[name]} if name in more else short
+        by_rank[name] = {8: more[name]} if name in more else short
         for case, row in cases("adapters", "rank | ").items():
             if case.endswith(f" | {name}"):
-                found[int(case.partition(" | ")[0])] = row
-        widths = sorted(found)
-        each = np.asarray([found[width]["of_each"] for width in widths])
-        spread = each.min(axis=1), each.max(axis=1)
-        ranks = [str(width) for width in widths]
-        lines.append(plots.Line(range(len(ranks)), each.mean(axis=1), name, plots.style(name), spread))
+                by_rank[name][int(case.partition(" | ")[0])] = row
+    ranks, lines = sorted(set().union(*by_rank.values())), []
+    for name, found in by_rank.items():
+        there = sorted(found)
+        each = np.asarray([found[rank]["of_each"] for rank in there])
+        places, spread = [ranks.index(rank) for rank in there], (each.min(axis=1), each.max(axis=1))
+        lines.append(plots.Line(places, each.mean(axis=1), name, plots.style(name), spread))
     label = "Pearson correlation, test pairs"
     return [
         plots.Panel(
@@ -75,7 +76,7 @@ def adapters() -> list[plots.Panel]:
             "rank",
             label,
             lines,
-            xticks=ranks,
+            xticks=[str(rank) for rank in ranks],
             ylim=(0, None),
             note="256 pairs; mean and range over 5 seeds",
         ),

@@ -123,7 +123,7 @@ class LinearSensing(Problem):
         A, y = (_arrays.place(a, None) if _arrays.is_tensor(a) else a for a in (A, y))
         if sparse.issparse(A):
             if shape is None:
-                raise ValueError("A is sparse and no shape was given; say shape=(rows, columns)")
+                raise ValueError("A is sparse and no shape was given; pass shape=(rows, columns)")
             self.shape: tuple[int, int] = _checks.shape(shape)
             self._A = sparse.csr_array(A)
             _checks.finite(self._A.data, "A")

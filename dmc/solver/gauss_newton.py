@@ -27,13 +27,13 @@ def check_applies(step: str, problem: Problem, factors: Factors) -> MaskedLeastS
     """The problem, if it is of the kind that the system is for, with a two-factor model; the step says so."""
     if not isinstance(problem, MaskedLeastSquares):
         raise TypeError(
-            f"{step} is for MaskedLeastSquares and this is {type(problem).__name__}, of which it does not know the "
-            "linear systems; take DiscrepantDescent, ScaledDescent or Adam, which need value and gradient alone"
+            f"{step} is for MaskedLeastSquares and this is {type(problem).__name__}, whose linear systems it does not "
+            "know; use DiscrepantDescent, ScaledDescent or Adam, which need value and gradient alone"
         )
     if factors.cores or factors.row_bias is not None:
         raise ValueError(
             f"{step} moves two-factor models without cores and row biases; these are {factors!r}: start from "
-            "factors.truncate(rank), or take DiscrepantDescent"
+            "factors.truncate(rank), or use DiscrepantDescent"
         )
     return problem
 

@@ -137,8 +137,8 @@ class Run:
         if found is not None:
             if found.taken > max_steps:
                 raise ValueError(
-                    f"the checkpoint has come to {found.taken} steps, and max_steps is {max_steps}; give at least as "
-                    "many, or remove the file"
+                    f"the checkpoint is at step {found.taken}, and max_steps is {max_steps}; raise max_steps, or "
+                    "remove the file"
                 )
             self.go_on(found.n_steps, found.seconds)
             taken = found.taken

@@ -161,7 +161,7 @@ def _tell_of_small_directions(s: NDArray[np.float64], longest: int) -> None:
     if small.any():
         condition = (s[0] / s[small][-1]) ** 2
         warn(
-            f"X Xᵀ has a condition number of {condition:.0e}: descent converges by its large directions and leaves "
+            f"X Xᵀ has a condition number of {condition:.0e}: descent converges along its large directions and leaves "
             f"{_checks.count(int(small.sum()), 'small one')} of {len(s)} unlearnt; subtract the mean of each row of "
-            "X and divide by its spread, or say whiten=True"
+            "X and divide by its spread, or pass whiten=True"
         )

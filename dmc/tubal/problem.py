@@ -151,7 +151,7 @@ class TubalLeastSquares(Problem):
         check_fit(factors, self.shape, self.slices.values)
         if factors.width % self.length:
             raise ValueError(
-                f"the factors are {factors.width} wide, which is no multiple of the tubes' {self.length} entries; "
+                f"the factors are {factors.width} wide, which is not a multiple of the tubes' {self.length} entries; "
                 "flatten factor tensors (rows, width, length) with dmc.tubal.flatten"
             )
         return to_slices(self.transform, factors)

@@ -156,7 +156,7 @@ class OrthogonalTube:
         if off > ORTHOGONAL * float(np.finfo(given.dtype).eps) * len(matrix):
             raise ValueError(
                 f"transform is not orthogonal: transform @ transform.T differs from the identity by {off:.2g}; "
-                "take for instance the first factor of numpy.linalg.qr(transform)"
+                "use, for instance, the first factor of numpy.linalg.qr(transform)"
             )
         object.__setattr__(self, "matrix", matrix)
 

@@ -164,7 +164,7 @@ def test_dead_layers_are_not_collapsed(data):
         (
             lambda m, d: collapse_by_layer(m, d, ["fc"]),
             ValueError,
-            "layers holds 'fc', which is no module of the model; ",
+            "layers holds 'fc', which is not a module of the model; ",
         ),
         (lambda m, d: collapse_by_layer(m, d, "0"), TypeError, "layers is '0'; give a list of names"),
         (

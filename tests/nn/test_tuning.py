@@ -259,7 +259,7 @@ def test_compiled(model, batch):
 @pytest.mark.parametrize(
     ("call", "error", "words"),
     [
-        (lambda m, x: LinearProbe("top").attach(m), ValueError, "'top' is no module of the model; there are 'narrow'"),
+        (lambda m, x: LinearProbe("top").attach(m), ValueError, "'top' is not a module of the model; there are"),
         (lambda m, x: LayerTuning("blocks.9", "head").attach(m), ValueError, "'blocks.9' is no module of the model"),
         (lambda m, x: LayerTuning("blocks", "blocks.1").attach(m), ValueError, "are one inside the other; choose two"),
         (lambda m, x: LayerTuning("head", "head").attach(m), ValueError, "are one inside the other"),

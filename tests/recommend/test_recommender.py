@@ -388,7 +388,7 @@ TWICE = {"user": ["a", "b", "a", "a"], "item": [1, 1, 1, 2], "rating": [1.0, 2.0
 
 def test_repeated_ratings_are_refused_with_their_number():
     with pytest.raises(
-        ValueError, match="1 rating repeats a user and an item given before; say duplicates='last', dup"
+        ValueError, match="1 rating repeats a user and an item given before; pass duplicates='last', dup"
     ):
         Recommender().fit(TWICE)
     more = {name: [*values, values[0]] for name, values in TWICE.items()}

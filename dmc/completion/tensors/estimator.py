@@ -271,7 +271,7 @@ class TensorCompletion(TensorQueries):
         outside = int(((seen < low) | (seen > high)).sum())
         if outside:
             raise ValueError(
-                f"{_checks.count(outside, 'observed entry lies', 'observed entries lie')} outside of min_value {low:g} "
+                f"{_checks.count(outside, 'observed entry lies', 'observed entries lie')} outside min_value {low:g} "
                 f"and max_value {high:g}; widen the range, or mark them as missing"
             )
 

@@ -111,7 +111,9 @@ class DeepLoRA:
             raise TypeError(f"modules_to_save is {modules_to_save!r}; give a list of names")
         self.modules_to_save: list[str] = list(modules_to_save)
         if not isinstance(name, str) or not name or "." in name or hasattr(nn.ModuleDict(), name):
-            raise ValueError(f"name is {name!r}; give a word without dots that is no attribute of torch.nn.ModuleDict")
+            raise ValueError(
+                f"name is {name!r}; give a word without dots that is not an attribute of torch.nn.ModuleDict"
+            )
         self.name = name
         self.seed = seed
         if start in starts.OF_LORA and self.layers > 2:
@@ -206,7 +208,8 @@ class DeepLoRA:
             raise ValueError(f"adapter {self.name!r} is attached already; unload it, or make another DeepLoRA")
         if isinstance(model, nn.parallel.DistributedDataParallel):
             raise ValueError(
-                "the model is wrapped in DistributedDataParallel, which has its list of parameters; attach before"
+                "the model is wrapped in DistributedDataParallel, which has already collected the parameters; attach "
+                "before wrapping"
             )
         model = getattr(model, "_orig_mod", model)  # of torch.compile
         if self.name in self.of(model):

@@ -165,7 +165,7 @@ X = np.random.default_rng(0).standard_normal((5, 6, 4))
         ({"tube": 2, "transform": np.ones((4, 4))}, ValueError, "not orthogonal"),
         ({"transform": None}, TypeError, "transform is None; give 'dft', 'dct' or"),
         ({"transform": np.eye(3)}, ValueError, r"tubes of 3 entries and X has shape \(5, 6, 4\)"),
-        ({"min_value": 0}, ValueError, "observed entries lie outside of min_value 0"),
+        ({"min_value": 0}, ValueError, "observed entries lie outside min_value 0"),
         ({"min_value": 9, "max_value": -9}, ValueError, "give a range"),
         ({"validation_fraction": 0}, ValueError, "validation_fraction is 0"),
         ({"depth": -1}, ValueError, "depth is -1"),
