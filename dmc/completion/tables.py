@@ -41,8 +41,9 @@ def read(X: Any, mask: Any, allow_empty: bool, missing_values: float | None) -> 
 
 def _is_complex(X: Any) -> bool:
     """By the dtypes of what was given; of torch's tensors and of data frames too."""
-    dtypes = getattr(X, "dtypes", None)
-    return any("complex" in str(dtype) for dtype in ([getattr(X, "dtype", "")] if dtypes is None else list(dtypes)))
+    frame = len(getattr(X, "shape", ())) == 2
+    dtypes = list(X.dtypes) if frame and hasattr(X, "dtypes") else [getattr(X, "dtype", "")]
+    return any("complex" in str(dtype) for dtype in dtypes)
 
 
 @dataclass(frozen=True, eq=False)

@@ -128,7 +128,7 @@ print(contest)
 #
 # What was predicted, and what was rated:
 
-BLUE, ORANGE, GREY = "#2b6cb0", "#c05621", "#767676"
+BLUE, GREY = "#2b6cb0", "#767676"
 plt.rc("axes", edgecolor=GREY, labelcolor=GREY)
 plt.rc("axes.spines", top=False, right=False)
 plt.rc(("xtick", "ytick", "text"), color=GREY)
