@@ -7,7 +7,7 @@ SOURCES := $(wildcard csrc/*.cpp csrc/*.cu csrc/*.h csrc/lab/*.cpp csrc/lab/*.h)
 export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test coverage bench bench-adapters bench-recommend bench-spark gpu gpu-packages lab lint format instruction-sets clang sanitize \
+.PHONY: demo test coverage docs bench bench-adapters bench-recommend bench-spark gpu gpu-packages lab lint format instruction-sets clang sanitize \
 	sanitize-address sanitize-threads fuzz integrations spark clean
 
 demo: .venv/.plot
@@ -20,6 +20,10 @@ test: .venv/.test
 # Which lines the suite runs; apart, as it takes half as long again.
 coverage: .venv/.test
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --cov --cov-report=term
+
+# The site, to be opened from its folder: build/docs/index.html. Any warning is an error.
+docs: .venv/.docs
+	OMP_NUM_THREADS=1 $(BIN)/python -m sphinx --quiet --fail-on-warning --keep-going --nitpicky --fresh-env -d build/doctrees docs build/docs
 
 bench: .venv/.test lab
 	$(BIN)/dmc bench all
@@ -131,7 +135,7 @@ HOSTS := lenskit cornac scikit-surprise ranx tensorboard mlflow-skinny sqlalchem
 # their own. The core is the one that .venv built into the tree.
 integrations: .venv-integrations/.hosts .venv/.test
 	.venv-integrations/bin/python -m pytest -o addopts='--strict-markers --strict-config --import-mode=importlib' -rP tests/integrations \
-		tests/test_readme.py::test_python_runs
+		tests/test_readme.py::test_python_runs_beside_its_host
 
 .venv-integrations/.hosts: pyproject.toml tests/integrations/constraints.txt
 	test -x .venv-integrations/bin/python || $(PYTHON) -m venv .venv-integrations
@@ -143,7 +147,7 @@ integrations: .venv-integrations/.hosts .venv/.test
 # The adapter of Spark beside the real one, which wants Java 17 on the machine.
 spark: .venv-spark/.host .venv/.test
 	.venv-spark/bin/python -m pytest -o addopts='--strict-markers --strict-config --import-mode=importlib' \
-		tests/integrations/spark tests/test_readme.py -k spark
+		tests/integrations/spark tests/test_readme.py::test_python_runs_beside_its_host -k spark
 
 .venv-spark/.host: pyproject.toml tests/integrations/spark/constraints.txt
 	test -x .venv-spark/bin/python || $(PYTHON) -m venv .venv-spark
@@ -158,9 +162,11 @@ spark: .venv-spark/.host .venv/.test
 	DMC_CORE=1 $(BIN)/python -m pip install --quiet --editable '.[$*]'
 	touch $(foreach extra,$(or $(EXTRAS_IN_$*),$*),.venv/.$(extra))
 EXTRAS_IN_test := plot test
-EXTRAS_IN_dev := plot test dev
+EXTRAS_IN_dev := plot test docs dev
+EXTRAS_IN_docs := plot docs
 
 include packaging/packages.mk
 
 clean:
+	rm -rf docs/auto_examples docs/auto_tutorials docs/api/backreferences docs/api/generated
 	rm -rf .venv .venv-packages .venv-adapters .venv-integrations .venv-spark .venv-bench build dist *.egg-info dmc/*.so

@@ -1,4 +1,4 @@
-"""What README and docs/guide/several-machines.md show of distributed.py, distributed_kills.py and spark_als.py."""
+"""Tables of docs/benchmarks/several-machines.md and docs/guide/several-machines.md: distributed.py, spark_als.py."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import _distributed_costs as costs
 from _harness import cases
-from _recommender_tables import not_yet
+from _measured import not_yet, repeated_by, table
 
 WIDTH, CORES, WIRE = 16, 16, 1.25e9  # of the sizes below: factors, cores of a process, bytes a second (10 Gbit)
 
@@ -33,46 +33,42 @@ def starts(fit: str) -> Iterator[tuple[str, dict[str, Any]]]:
     return ((name.partition(" | ")[2], row) for name, row in measured().items() if name.startswith(f"{fit} | "))
 
 
-def machine_of(fit: str) -> str:
-    row = next(row for _, row in starts(fit))
-    return f"{row['cores']} cores of an {row['machine']}"
-
-
 def megabytes(count: float) -> str:
     return f"{count / 1e6:.1f}" if count < 1e8 else f"{count / 1e6:.0f}"
 
 
-def table(*columns: str) -> list[str]:
-    """The head of one."""
-    head = f"| {' | '.join(columns)} |"
-    return [head, "|---" * (head.count("|") - 1) + "|"]
-
-
+@repeated_by("distributed-bayes", of={"distributed": ("bayes | ",)})
 def several_machines() -> list[str]:
-    """Of the README."""
     title = "1.26 million ratings, processes × threads"
     lines = table(title, "seconds in all", "reading, dealing", "fit", "MB sent a sweep", "test RMSE")
     for name, row in starts("bayes"):
         seconds = f"{row['seconds']:.1f} | {row['deal_seconds']:.1f} | {row['fit_seconds']:.1f}"
         lines.append(f"| {name} | {seconds} | {megabytes(row['sent_a_step'])} | {row['test_rmse']:.5f} |")
-    return [*lines, "", *beside_spark()]
+    return lines
 
 
+@repeated_by("spark", of={"distributed": ("spark | ",)}, script="spark_als")
 def beside_spark() -> list[str]:
     rows = cases("distributed", "spark | ")
     if not rows:
-        return not_yet("spark")
-    dmc, als = rows["dmc"], rows["ALS"]
-    chosen = ", ".join(f"{name} {value}" for name, value in als["settings"].items())
-    return [
-        f"In one session of Spark {dmc['spark']} (`local[2]`) the same ratings take {dmc['seconds']:.1f} s, test RMSE "
-        f"{dmc['test_rmse']:.4f}; pyspark's ALS, biases taken out first and tuned ({chosen}), {als['seconds']:.1f} s "
-        f"for the last fit alone (its settings took {als['tuning_seconds']:.0f} s to find), {als['test_rmse']:.4f}. "
-        f"Ten items for each of 60,000 users: "
-        f"{dmc['lists_seconds']:.1f} s against {als['lists_seconds']:.1f} s."
-    ]
+        return not_yet()
+    lines = table(
+        f"Spark {rows['dmc']['spark']}, `local[2]`", "seconds of a fit", "each", "seconds of the lists", "test RMSE"
+    )
+    for name, row in rows.items():
+        each = ", ".join(f"{seconds:.1f}" for seconds in row["each"])
+        figures = f"{row['seconds']:.1f} | {each} | {row['lists_seconds']:.1f} | {row['test_rmse']:.4f}"
+        chosen = ", ".join(f"{setting} {value}" for setting, value in row.get("settings", {}).items())
+        lines.append(f"| {name}{f' ({chosen})' if chosen else ', defaults'} | {figures} |")
+    return [*lines, "", f"The search for ALS's settings took {rows['ALS']['tuning_seconds']:.0f} s more."]
 
 
+@repeated_by(
+    "distributed-bayes",
+    "distributed-clicks",
+    "distributed-network",
+    of={"distributed": ("bayes | ", "clicks | ", "network | ")},
+)
 def processes() -> list[str]:
     """Of the page: what was sent and held, beside the formulas."""
     lines = table(
@@ -83,7 +79,7 @@ def processes() -> list[str]:
     )
     for fit in ("bayes", "clicks", "network"):
         lines += [f"| {fit} | {name} | {of_process(row)} |" for name, row in starts(fit)]
-    return [*lines, "", f"On {machine_of('bayes')}."]
+    return lines
 
 
 def of_process(row: dict[str, Any]) -> str:
@@ -96,37 +92,41 @@ def of_process(row: dict[str, Any]) -> str:
     return f"{seconds} | {sent} | {besides} | {held} | {row['difference']:.0e} | {worth}"
 
 
+@repeated_by("distributed-dealing", "distributed-address-space", of={"distributed": ("dealing | ", "address space | ")})
 def dealing() -> list[str]:
     found = []
     for name, row in starts("dealing"):
         torch = "with" if row["torch"] else "without"
         found.append(
-            f"{row['n'] / 1e6:.0f} million rows in {name} ({torch} torch): {row['seconds']:.1f} s, "
-            f"{row['rows_a_second'] / 1e6:.1f} million a second, {row['peak_bytes'] / 1e6:.0f} MB at most, of which "
-            f"{row['started_bytes'] / 1e6:.0f} before the first row."
+            f"- {row['n'] / 1e6:.0f} million rows in {name} ({torch} torch): {row['seconds']:.1f} s, "
+            f"{row['rows_a_second'] / 1e6:.1f} million rows a second, {row['peak_bytes'] / 1e6:.0f} MB at the peak, of "
+            f"which {row['started_bytes'] / 1e6:.0f} MB before the first row."
         )
     row = measured()["address space | 4 × 1"]
     return [
         *found,
-        f"A Parquet file of {row['file_bytes'] / 1e9:.2f} GB ({row['n'] / 1e6:.0f} million rows of long text ids) was "
-        f"fitted by four processes that may have no more than {row['limit_bytes'] / 1e9:.2f} GB of address space each; "
-        f"they took {row['address_space_bytes'] / 1e9:.2f}, and {row['peak_bytes_dealing'] / 1e9:.2f} of memory.",
+        f"- A Parquet file of {row['file_bytes'] / 1e9:.2f} GB ({row['n'] / 1e6:.0f} million rows with long text ids) "
+        f"is fitted by four processes that are limited to {row['limit_bytes'] / 1e9:.2f} GB of address space each; "
+        f"they use {row['address_space_bytes'] / 1e9:.2f} GB of it and {row['peak_bytes_dealing'] / 1e9:.2f} GB of "
+        "memory.",
     ]
 
 
+@repeated_by("distributed-kills", of={"distributed": ("kills | ",)})
 def faults() -> list[str]:
     rows = cases("distributed", "kills | ")
     if not rows:
-        return not_yet("distributed-kills")
+        return not_yet()
     (row,) = rows.values()
     return [
-        f"{row['kills']} times `kill -9` of one of three processes at a random moment of a fit of "
-        f"{row['sweeps']} sweeps: {row['resumed_at_first_restart']} went on at the first restart; at most "
-        f"{row['most_sweeps_lost']} of the sweeps that were done had to be done again; the noise found differs by "
-        f"{row['largest_noise_difference']:.0e} at most from that of a fit of which no process is killed."
+        f"One of three processes was killed (`kill -9`) at a random moment of a fit of {row['sweeps']} sweeps, "
+        f"{row['kills']} times: {row['resumed_at_first_restart']} fits resumed at the first restart, at most "
+        f"{row['most_sweeps_lost']} finished sweep had to be repeated, and the largest difference of the estimated "
+        f"noise from that of an undisturbed fit is {row['largest_noise_difference']:g}."
     ]
 
 
+@repeated_by("distributed-bayes", "distributed-dealing", of={"distributed": ("bayes | 1 × 1", "dealing | 1 × 1")})
 def sizes() -> list[str]:
     """What large fits take, by the formulas, and by the rates of one core that were measured."""
     rows = measured()
@@ -149,8 +149,8 @@ def sizes() -> list[str]:
     return [
         *lines,
         "",
-        f"Of one core of an {bayes['machine']} was measured: {of_rating * 1e9:.0f} ns a rating and sweep (at k = "
-        f"{bayes['width']}, and counted as {longer:.1f} times that at k = {WIDTH}), and "
-        f"{dealt['rows_a_second'] / 1e6:.1f} million rows dealt a second. Each process is given {CORES} cores for its "
-        "sweeps, which are taken to be that many times as fast, and one for dealing. No fit of this size was run.",
+        f"**Estimates: no fit of this size was run.** They follow from two rates measured on one core of an "
+        f"{bayes['machine']}: {of_rating * 1e9:.0f} ns for a rating and sweep at k = {WIDTH} ({longer:.1f} times what "
+        f"was measured at k = {bayes['width']}), and {dealt['rows_a_second'] / 1e6:.1f} million rows dealt a second. "
+        f"Each process is taken to have {CORES} cores, whose sweeps are {CORES} times as fast, and to deal with one.",
     ]

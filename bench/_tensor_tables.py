@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from _harness import cases
+from _measured import repeated_by, table
 
 PUBLISHED = {
     "40% random": "BTMF 30.0 / .240, HaLRTC 31.8 / .190",
@@ -20,9 +21,12 @@ WORDS = {
 }
 
 
+@repeated_by("planted-tensors", of={"tensors": ("planted | ",)})
 def planted_tensors() -> list[str]:
     told = cases("tensors", "planted | ")
-    lines = ["| | found, multi-rank exact | seconds | with the axis named |", "|---|---|---|---|"]
+    lines = table(
+        "planted tensor", "recovered, multi-rank exact", "CPU seconds, slowest of 5 seeds", "with `tube=` given"
+    )
     for name, row in told.items():
         case, _, how = name.partition(" | ")
         if how != "nothing told":
@@ -30,15 +34,16 @@ def planted_tensors() -> list[str]:
         ratio = row["largest_ratio_to_oracle"]
         what = f"{row['found']} of {row['seeds']}"
         if ratio is not None:
-            what = f"error {ratio:.4f} × that of Gauss–Newton told the multi-rank"
+            what = f"error {ratio:.4f} × that of Gauss–Newton given the multi-rank"
         named = told[f"{case} | tube told"]["most_processor_seconds"]
         words = case.replace("r=3 ", "").replace("noise 0.1", "noise .1")
         lines.append(f"| {words} | {what} | {row['most_processor_seconds']:.1f} | {named:.1f} |")
     return lines
 
 
+@repeated_by("metro", "metro-unfoldings", "tensor-candidates", of={"tensors": ("metro | ", "candidates | ")})
 def metro() -> list[str]:
-    lines = ["| | counts | square roots | best unfolding, square roots | published |", "|---|---|---|---|---|"]
+    lines = table("missing", "counts", "square roots", "best unfolding, square roots", "published")
     for kind, words in WORDS.items():
         ours = " | ".join(_told(cases("tensors", f"metro | {kind} | ")[how]) for how in ("counts", "square roots"))
         lines.append(f"| {words} | {ours} | {_best_unfolding(kind)} | {PUBLISHED[kind]} |")
@@ -59,6 +64,7 @@ def _best_unfolding(kind: str) -> str:
     return f"{min(errors):.1f} ({len(masks)} masks)"
 
 
+@repeated_by("tensor-photograph", of={"tensors": ("photograph | ",)})
 def tensor_photograph() -> list[str]:
     lines = [
         "| 70 % missing of | tube = colours | the axis that is taken | channel by channel |",

@@ -14,8 +14,8 @@ in the compressed one the outer factors have to turn, and have not yet when the 
    the others turn, by about the noise over the signal, out of the subspace; with a larger r̂ the published start's
    escapes come closer to the full network's. The closed form draws a random complement of its own.
 
-To follow is not always good: with 20 % observed (one seed of three) the full network never recovers the matrix, nor do
-compressed ones at its rate; at γ = .01 they do.
+To follow is not always good: with 20 % observed (one seed of three) the full network does not come to half of its first
+error in 120,000 steps, nor do compressed ones at its rate; at γ = .01 their errors fall to 1e-4 … 6e-2 of it.
 """
 
 import time

@@ -94,7 +94,20 @@ class Keeping:
     """A callback that has fits keep snapshots."""
 
     def of(self, fit: Fit, callbacks: Sequence[object]) -> AbstractContextManager[Keeper]:
-        """The keeper of a fit, which lasts as long as the block; and of what the callbacks have seen of it."""
+        """Open the keeper of a fit.
+
+        Parameters
+        ----------
+        fit : Fit
+            Which fit it is.
+        callbacks : sequence of callables
+            Those of the fit, whose records are kept as well.
+
+        Returns
+        -------
+        context manager
+            Of the keeper, which lasts as long as the block.
+        """
         raise NotImplementedError
 
 

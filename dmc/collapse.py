@@ -33,25 +33,38 @@ MAX_FEATURES = 4096
 
 
 class Collapse(NamedTuple):
-    """Measures of neural collapse: each falls towards 0 as features collapse, and is NaN where it says nothing.
+    """Measures of neural collapse: each falls towards 0 as features collapse, and is NaN where it is undefined.
 
-    Attributes
+    Parameters
     ----------
     nc1 : float
-        tr(Σ_W Σ_B⁺)/C: variability within the classes, in units of that between them. NaN beyond 4,096 features.
+        Variability within the classes, in units of that between them: tr(Σ_W Σ_B⁺)/C. NaN beyond 4,096 features.
     within_to_between : float
         D = tr(Σ_W)/tr(Σ_B). In a trained network it falls about geometrically from layer to layer.
     equinorm : float
         NC2: standard deviation of ‖μ_c − m‖ over its mean, with m the mean of the class means.
     equiangular : float
-        NC2: mean of |cos(μ_c − m, μ_c' − m) + 1/(C − 1)| over pairs of classes.
+        NC2: mean of `|cos(μ_c − m, μ_c' − m) + 1/(C − 1)|` over pairs of classes.
     simplex_distance : float
         NC2: ‖G/‖G‖_F − (I − 11ᵀ/C)/√(C − 1)‖_F, with G the Gram matrix of the μ_c − m: 0 for a simplex equiangular
-        tight frame. NC2 is NaN for two classes, whose centred means are always one.
+        tight frame. NC2 is NaN for two classes, whose centred means always form one.
     nc3 : float
         ‖W/‖W‖_F − M/‖M‖_F‖_F, with W (C, k) the classifier and M (C, k) the rows μ_c − m: 0 where the classifier's rows
         are the centred class means, up to a factor. NaN without a classifier.
-    n_samples, n_classes : int
+    n_samples : int
+        Number of samples.
+    n_classes : int
+        Number of classes C.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from dmc import diagnostics
+    >>> labels = np.arange(30) % 3
+    >>> features = np.eye(3)[labels] + 1e-3 * np.random.default_rng(0).standard_normal((30, 3))
+    >>> found = diagnostics.collapse(features, labels)
+    >>> found.n_classes, found.nc1 < 1e-4, found.equinorm < 1e-2
+    (3, True, True)
     """
 
     nc1: float
@@ -67,33 +80,34 @@ class Collapse(NamedTuple):
 def collapse(
     features: ArrayLike, labels: ArrayLike, classifier: ArrayLike | None = None, n_classes: int | None = None
 ) -> Collapse:
-    """Neural collapse of features, all at hand at once; see `ClassStatistics` for batches.
+    """Measure the neural collapse of features that fit into memory; see `ClassStatistics` for batches.
 
     Parameters
     ----------
     features : (samples, k) numbers
+        One row for each sample.
     labels : (samples,) array of any values
-        The class of each row. Whole numbers from 0 where `classifier` or `n_classes` is given.
+        The class of each row. Whole numbers from 0 with `classifier` or `n_classes`.
     classifier : (classes, k) numbers, optional
         Weights of the last linear layer, row c for class c: for NC3.
     n_classes : int, optional
-        How many classes there are, if more than occur.
+        The number of classes, if more exist than occur.
 
     Returns
     -------
     Collapse
-
-    Warns
-    -----
-    UserWarning
-        Where a measure says nothing and is NaN: all features the same, a class without members, no class with two
-        members, more features than `Collapse.nc1` is measured for. Where the class means coincide, D and NC1 are
-        infinite.
+        All measures.
 
     Raises
     ------
     ValueError
         If shapes do not fit, a feature is not finite, or there are fewer than two classes.
+
+    Warns
+    -----
+    UserWarning
+        Where a measure is undefined and NaN: all features the same, a class without members, no class with two members,
+        more features than `Collapse.nc1` is measured for. Where the class means coincide, D and NC1 are infinite.
 
     Examples
     --------
@@ -115,13 +129,25 @@ def collapse(
 class ClassStatistics:
     """Counts, means and scatter of features by class, gathered batch by batch in float64.
 
-    Memory: C·k numbers, and k² up to 4,096 features; beyond, NC1 is not measured. The order and size of the batches
+    Memory: C·k numbers, and k² up to 4,096 features; beyond that, NC1 is not measured. Order and size of the batches
     change the result by rounding only.
 
     Parameters
     ----------
     n_classes : int, optional
         If given, labels are whole numbers from 0 to n_classes − 1.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from dmc import diagnostics
+    >>> rng, statistics = np.random.default_rng(0), diagnostics.ClassStatistics()
+    >>> for _ in range(10):
+    ...     labels = rng.integers(3, size=100)
+    ...     statistics.update(np.eye(3)[labels] + 0.1 * rng.standard_normal((100, 3)), labels)
+    >>> found = statistics.measure()
+    >>> found.n_samples, found.within_to_between < 0.1
+    (1000, True)
     """
 
     def __init__(self, n_classes: int | None = None) -> None:
@@ -141,7 +167,14 @@ class ClassStatistics:
         Parameters
         ----------
         features : (samples, k) numbers
+            One row for each sample.
         labels : (samples,) array of any values
+            The class of each row.
+
+        Raises
+        ------
+        ValueError
+            If shapes do not fit each other or earlier batches, or a feature is not finite.
         """
         X = _checks.as_float(features, "features")
         y = np.asarray(labels)
@@ -154,15 +187,31 @@ class ClassStatistics:
         _checks.finite(X, "features")
         if self._means is not None and X.shape[1] != self._means.shape[1]:
             raise ValueError(
-                f"features have {X.shape[1]} columns and those before had {self._means.shape[1]}; give as many in each "
-                "batch"
+                f"features have {X.shape[1]} columns and earlier ones had {self._means.shape[1]}; use the same number "
+                "in every batch"
             )
         self._check_labels(y)
         self._eps = max(self._eps, float(np.finfo(X.dtype).eps))
         self._add(self._scaled(X.astype(np.float64)), y)
 
     def measure(self, classifier: ArrayLike | None = None) -> Collapse:
-        """The measures of all that was added; see `collapse`."""
+        """Compute the measures of all batches so far; see `collapse` for warnings.
+
+        Parameters
+        ----------
+        classifier : (classes, k) numbers, optional
+            Weights of the last linear layer, row c for class c: for NC3.
+
+        Returns
+        -------
+        Collapse
+            All measures.
+
+        Raises
+        ------
+        ValueError
+            If there are fewer than two classes, or the classifier does not fit.
+        """
         n_classes = len(self._classes) if self._n_classes is None else self._n_classes
         if self._means is None or n_classes < 2:
             raise ValueError(f"labels hold {_checks.count(n_classes, 'class', 'classes')}; separation needs two")
@@ -272,7 +321,7 @@ class ClassStatistics:
         foreign = [label for label in self._classes if label not in range(len(W))]
         if foreign:
             raise ValueError(
-                f"labels hold {foreign[0]!r}, which is no row of a classifier of {len(W)}; give whole numbers from 0"
+                f"labels hold {foreign[0]!r}, which is not a row of a classifier of {len(W)}; give whole numbers from 0"
             )
         return W
 

@@ -1,4 +1,4 @@
-"""Problems to try things on: planted matrices with a known answer, and a real photograph."""
+"""Data to try things on: planted matrices with a known answer, and a photograph."""
 
 from __future__ import annotations
 
@@ -11,9 +11,32 @@ from dmc import _checks
 from dmc.identifiability import Identifiability
 from dmc.observations import Observations
 
+__all__ = [
+    "Planted",
+    "photograph",
+    "planted",
+]
+
 
 class Planted(NamedTuple):
-    """A matrix with a known answer: the observed entries, and X = A·Bᵀ with A (rows, rank), B (columns, rank)."""
+    """A matrix with a known answer, X = A·Bᵀ, and its observed entries.
+
+    Parameters
+    ----------
+    observations : Observations
+        The observed entries.
+    A : (rows, rank) float64 array
+        Left factor of X.
+    B : (columns, rank) float64 array
+        Right factor of X.
+
+    Examples
+    --------
+    >>> import dmc
+    >>> observed, A, B = dmc.datasets.planted((30, 20), rank=2, observed=0.5)
+    >>> observed.n_observed, A.shape, B.shape
+    (300, (30, 2), (20, 2))
+    """
 
     observations: Observations
     A: NDArray[np.float64]
@@ -21,13 +44,15 @@ class Planted(NamedTuple):
 
     @property
     def identifiability(self) -> Identifiability:
-        """Which rows and columns the observed positions can determine at the planted rank: a solver that is judged on
-        the others is judged on its luck. Computed anew each time.
+        """Which rows and columns the observed positions can determine at the planted rank; computed at each access.
+
+        Judge a solver on those only: what it predicts elsewhere is luck.
 
         Examples
         --------
-        >>> found = dmc.datasets.planted((60, 60), rank=3, observed=0.14).identifiability
-        >>> print(found)
+        >>> import dmc
+        >>> print(dmc.datasets.planted((60, 60), rank=3, observed=0.14).identifiability)
+        2 of 60 rows have too few entries for rank 3 and 3 of 60 columns have too few entries for rank 3
         """
         return Identifiability.of(self.observations.pattern, self.A.shape[1])
 
@@ -41,9 +66,9 @@ def planted(
     noise: float = 0.0,
     seed: int | np.random.Generator = 0,
 ) -> Planted:
-    """A random low-rank matrix of which entries were observed uniformly at random, without replacement.
+    """Make a random low-rank matrix, of which entries are observed uniformly at random, without replacement.
 
-    The dense matrix is never formed, so that shapes may be large.
+    The dense matrix is never formed, so shapes may be large.
 
     Parameters
     ----------
@@ -54,15 +79,26 @@ def planted(
     observed : float
         Share of the entries that are observed, above 0, at most 1.
     condition : float
-        σ_1/σ_rank; the singular values fall geometrically from the first to the last.
+        Condition number σ_1/σ_rank; the singular values fall geometrically from the first to the last.
     noise : float
         Standard deviation of Gaussian noise on the observed values; a typical entry of X has standard deviation 1.
     seed : int or numpy.random.Generator
+        The same seed gives the same matrix.
 
     Returns
     -------
     Planted
         With observations in float64.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import dmc
+    >>> data = dmc.datasets.planted((30, 20), rank=2, observed=0.5, noise=0.1)
+    >>> data.observations
+    Observations(30×20, 300 observed = 50 %, float64)
+    >>> int(np.linalg.matrix_rank(data.A @ data.B.T))
+    2
     """
     m, n = _checks.shape(shape)
     rank = _checks.rank(rank, (m, n))
@@ -88,13 +124,14 @@ def planted(
 def photograph(
     observed: float = 0.3, seed: int | np.random.Generator = 0
 ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    """scikit-learn's photograph `china.jpg`, and a random choice of its pixels.
+    """Load scikit-learn's photograph `china.jpg` with a random mask of observed pixels.
 
     Parameters
     ----------
     observed : float
         Share of the pixels that are observed.
     seed : int or numpy.random.Generator
+        The same seed gives the same mask.
 
     Returns
     -------
@@ -107,6 +144,13 @@ def photograph(
     ------
     ImportError
         If Pillow, which reads the file, is not installed.
+
+    Examples
+    --------
+    >>> import dmc
+    >>> image, mask = dmc.datasets.photograph(observed=0.3)
+    >>> image.shape, round(float(mask.mean()), 2)
+    ((427, 640, 3), 0.3)
     """
     from sklearn.datasets import load_sample_image
 

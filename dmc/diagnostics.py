@@ -1,4 +1,4 @@
-"""What one looks at while a deep linear network trains: spectra, subspaces, the predicted block form, compression."""
+"""Quantities of deep linear networks in training: spectra, subspaces, the predicted block form, compression."""
 
 from __future__ import annotations
 
@@ -14,23 +14,70 @@ from dmc import _checks
 from dmc.collapse import ClassStatistics as ClassStatistics, Collapse as Collapse, collapse as collapse
 from dmc.factors import Factors
 
+__all__ = [
+    "BlockForm",
+    "ClassStatistics",
+    "Collapse",
+    "LayerSpectrum",
+    "Parsimony",
+    "Separation",
+    "block_form",
+    "collapse",
+    "compression_bound",
+    "compression_error",
+    "effective_rank",
+    "imbalance",
+    "layer_spectrum",
+    "layers",
+    "parsimony",
+    "predicted_rho",
+    "principal_angles",
+    "separation",
+]
+
 Matrix = NDArray[np.floating]
 
 
 def layers(network: Factors) -> list[Matrix]:
-    """The layers [W_1, …, W_L] of a deep network: Vᵀ, the cores from right to left, U."""
+    """List the layers [W_1, …, W_L] of a deep network: Vᵀ, the cores from right to left, U.
+
+    Parameters
+    ----------
+    network : Factors
+        The network, such as `dmc.initial.orthogonal` makes.
+
+    Returns
+    -------
+    list of arrays
+        From the first layer to the last.
+
+    Examples
+    --------
+    >>> import dmc
+    >>> network = dmc.initial.orthogonal((4, 6), layers=3)
+    >>> [layer.shape for layer in dmc.diagnostics.layers(network)]
+    [(6, 6), (6, 6), (4, 6)]
+    """
     return [network.V.T, *reversed(network.cores), network.U]
 
 
 class LayerSpectrum(NamedTuple):
-    """One layer's singular values and how far its singular vectors have turned since the start.
+    """One layer's singular values, and how far its singular vectors have turned; from `layer_spectrum`.
 
-    Attributes
+    Parameters
     ----------
-    values : (k,) descending
-    left_angles, right_angles : (k,) radians, from 0 to π/2
-        Angle between each singular vector's present direction and the space that the start's vectors of the same place
-        span, one by one.
+    values : (k,) array
+        Singular values, descending.
+    left_angles, right_angles : (k,) arrays
+        In radians, from 0 to π/2: the angle between each singular vector and the reference vector of the same place.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from dmc import diagnostics
+    >>> spectrum = diagnostics.layer_spectrum(np.diag([3.0, 1.0]), (np.eye(2), np.eye(2)))
+    >>> spectrum.values
+    array([3., 1.])
     """
 
     values: Matrix
@@ -39,13 +86,27 @@ class LayerSpectrum(NamedTuple):
 
 
 def layer_spectrum(layer: Matrix, bases: tuple[Matrix, Matrix]) -> LayerSpectrum:
-    """Singular values of a layer, and the angles of its singular vectors to given bases.
+    """Compute a layer's singular values, and the angles between its singular vectors and given ones.
 
     Parameters
     ----------
     layer : (rows, columns) array
+        The layer.
     bases : ((rows, k), (columns, k)) arrays
-        Orthonormal left and right vectors to compare with, in the same order.
+        Orthonormal left and right vectors to compare with, in the same order, such as those of the start.
+
+    Returns
+    -------
+    LayerSpectrum
+        Of the leading k directions.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from dmc import diagnostics
+    >>> spectrum = diagnostics.layer_spectrum(np.diag([3.0, 1.0]), (np.eye(2), np.eye(2)[:, ::-1]))
+    >>> spectrum.left_angles, spectrum.right_angles.round(3)
+    (array([0., 0.]), array([1.571, 1.571]))
     """
     P, s, Qt = np.linalg.svd(layer, full_matrices=False)
     k = min(len(s), bases[0].shape[1])
@@ -58,16 +119,53 @@ def layer_spectrum(layer: Matrix, bases: tuple[Matrix, Matrix]) -> LayerSpectrum
 
 
 def principal_angles(first: Matrix, second: Matrix) -> Matrix:
-    """(k,) principal angles, in radians, descending, between the column spaces of two matrices (rows, k)."""
+    """Compute the principal angles between the column spaces of two matrices.
+
+    Parameters
+    ----------
+    first, second : (rows, k) arrays
+        Of full column rank.
+
+    Returns
+    -------
+    (k,) array
+        In radians, descending.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from dmc import diagnostics
+    >>> diagnostics.principal_angles(np.eye(3)[:, :2], np.eye(3)[:, 1:]).round(3)
+    array([1.571, 0.   ])
+    """
     return subspace_angles(first, second)
 
 
 def effective_rank(singular_values: ArrayLike) -> float:
-    """Exponential of the entropy of the normalised singular values (Roy & Vetterli, 2007): k if k are equal.
+    """Compute the effective rank: the exponential of the entropy of the normalised singular values.
+
+    It is k if k of them are equal and the others zero (Roy & Vetterli, 2007).
 
     Parameters
     ----------
     singular_values : (k,) non-negative numbers
+        In any order.
+
+    Returns
+    -------
+    float
+        From 1 to k; 0 if all are zero.
+
+    Raises
+    ------
+    ValueError
+        If there is none, or one is negative or not finite.
+
+    Examples
+    --------
+    >>> from dmc import diagnostics
+    >>> round(diagnostics.effective_rank([5, 5, 0]), 6), round(diagnostics.effective_rank([5, 5, 0.1]), 2)
+    (2.0, 2.1)
     """
     s = np.asarray(singular_values, dtype=np.float64)
     if s.size == 0 or (s < 0).any() or not np.isfinite(s).all():
@@ -80,20 +178,47 @@ def effective_rank(singular_values: ArrayLike) -> float:
 
 
 def imbalance(network: Factors) -> list[float]:
-    """‖W_{l+1}ᵀ W_{l+1} − W_l W_lᵀ‖_F of each pair of neighbouring layers; gradient flow keeps it constant."""
+    """Compute ‖W_{l+1}ᵀ W_{l+1} − W_l W_lᵀ‖_F of each pair of adjacent layers; gradient flow keeps it constant.
+
+    Parameters
+    ----------
+    network : Factors
+        The network.
+
+    Returns
+    -------
+    list of float
+        From the first pair to the last; zeros if the network is balanced.
+
+    Examples
+    --------
+    >>> import dmc
+    >>> network = dmc.initial.orthogonal((6, 6), layers=3)
+    >>> [round(found, 9) for found in dmc.diagnostics.imbalance(network)]
+    [0.0, 0.0]
+    """
     W = layers(network)
     return [float(np.linalg.norm(up.T @ up - down @ down.T)) for down, up in pairwise(W)]
 
 
 class Parsimony(NamedTuple):
-    """The predicted form of every layer at all times: W_l(t) = U_l · blkdiag(W̃_l(t), ρ_l(t) I) · V_lᵀ.
+    """The predicted form of every layer at all times, W_l(t) = U_l · blkdiag(W̃_l(t), ρ_l(t) I) · V_lᵀ.
 
-    Attributes
+    Parameters
     ----------
     left, right : list of (d, d) arrays
-        U_l and V_l for l = 1, …, L, the 2r directions that move first.
+        Bases U_l and V_l for l = 1, …, L, with the 2r directions that move first.
     moving : int
         Size of the block W̃_l, 2r.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import dmc
+    >>> problem = dmc.LeastSquares(np.outer(np.ones(6), np.arange(6.0)))
+    >>> start = dmc.initial.orthogonal((6, 6), layers=3)
+    >>> dmc.diagnostics.parsimony(start, problem.value_and_grad(start)[1], rank=1).moving
+    2
     """
 
     left: list[Matrix]
@@ -102,10 +227,10 @@ class Parsimony(NamedTuple):
 
 
 def parsimony(start: Factors, gradient: Factors, rank: int) -> Parsimony:
-    """The invariant subspaces of a full-width network, from its ε-orthogonal start and the gradient there.
+    """Predict the invariant subspaces of a full-width network, from its ε-orthogonal start and the gradient there.
 
-    The right space that stays put, V_{1,2}, is N(G) ∩ N(Gᵀ W_1(0)) with G the gradient by W_1; U_l = W_l(0) V_l/ε and
-    V_{l+1} = U_l (Yaras et al., arXiv 2306.01154, theorem 1).
+    The right space that stays put, V_{1,2}, is N(G) ∩ N(Gᵀ W_1(0)) with G the gradient with respect to W_1;
+    U_l = W_l(0) V_l/ε and V_{l+1} = U_l (Yaras et al., arXiv 2306.01154, theorem 1).
 
     Parameters
     ----------
@@ -116,6 +241,24 @@ def parsimony(start: Factors, gradient: Factors, rank: int) -> Parsimony:
         Of the problem at the start.
     rank : int
         Rank r of the target.
+
+    Returns
+    -------
+    Parsimony
+        To be compared with the trained network by `block_form`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import dmc
+    >>> from dmc import diagnostics
+    >>> rng = np.random.default_rng(0)
+    >>> problem = dmc.LeastSquares(np.outer(rng.standard_normal(6), rng.standard_normal(6)))
+    >>> start = dmc.initial.orthogonal((6, 6), layers=3, scale=0.1)
+    >>> form = diagnostics.parsimony(start, problem.value_and_grad(start)[1], rank=1)
+    >>> trained = dmc.solve(problem, start, dmc.steps.DiscrepantDescent(0.01), max_steps=500, tol=0).factors
+    >>> [block.off_block < 1e-9 and block.rest < 1e-9 for block in diagnostics.block_form(trained, form)]
+    [True, True, True]
     """
     W = layers(start)
     scale = float(np.linalg.norm(W[0], 2))
@@ -131,18 +274,28 @@ def parsimony(start: Factors, gradient: Factors, rank: int) -> Parsimony:
 
 
 class BlockForm(NamedTuple):
-    """A layer measured against its predicted form.
+    """A layer measured against its predicted form; from `block_form`.
 
-    Attributes
+    Parameters
     ----------
     block : (2r, 2r) array
-        W̃_l.
+        The block W̃_l.
     rho : float
         Mean of the diagonal of the part that is predicted to be ρ_l I.
     off_block : float
         Largest entry, in absolute value, outside the two blocks.
     rest : float
         Largest deviation, in absolute value, of the second block from ρ_l I.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import dmc
+    >>> problem = dmc.LeastSquares(np.outer(np.ones(6), np.arange(6.0)))
+    >>> start = dmc.initial.orthogonal((6, 6), layers=3, scale=0.1)
+    >>> form = dmc.diagnostics.parsimony(start, problem.value_and_grad(start)[1], rank=1)
+    >>> round(dmc.diagnostics.block_form(start, form)[0].rho, 6)
+    0.1
     """
 
     block: Matrix
@@ -152,7 +305,30 @@ class BlockForm(NamedTuple):
 
 
 def block_form(network: Factors, form: Parsimony) -> list[BlockForm]:
-    """Every layer in the coordinates of its predicted form, from the first to the last."""
+    """Measure every layer in the coordinates of its predicted form.
+
+    Parameters
+    ----------
+    network : Factors
+        The network at any time of its training.
+    form : Parsimony
+        From `parsimony`.
+
+    Returns
+    -------
+    list of BlockForm
+        From the first layer to the last.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import dmc
+    >>> problem = dmc.LeastSquares(np.outer(np.ones(6), np.arange(6.0)))
+    >>> start = dmc.initial.orthogonal((6, 6), layers=3, scale=0.1)
+    >>> form = dmc.diagnostics.parsimony(start, problem.value_and_grad(start)[1], rank=1)
+    >>> [layer.off_block < 1e-12 for layer in dmc.diagnostics.block_form(start, form)]
+    [True, True, True]
+    """
     found = []
     k = form.moving
     for W, left, right in zip(layers(network), form.left, form.right, strict=True):
@@ -175,30 +351,39 @@ def predicted_rho(
     square: bool = True,
     momentum: float = 0.0,
 ) -> Matrix:
-    """ρ(t) of every layer, t = 0, …, n_steps, as the theory has it.
+    """Compute ρ(t), the common singular value of the directions that stay, as the theory predicts it.
 
     Square last layer: ρ_l ← ρ_l (1 − ηλ) − η v_l with v_l ← β v_l + ρ_l ∏_{k≠l} ρ_k². A last layer with as many rows as
-    the target's rank: ρ(t) = ε (1 − ηλ)^t in every other layer, with momentum or without, for no gradient reaches it
-    (derived from Yaras et al., arXiv 2306.01154, whose case is β = 0).
+    the target's rank: ρ(t) = ε (1 − ηλ)^t in every other layer, with momentum or without, because no gradient reaches
+    it (derived from Yaras et al., arXiv 2306.01154, whose case is β = 0).
 
     Parameters
     ----------
     depth : int
         Number of layers L.
     scale : float
-        ε.
-    rate, weight_decay : float
-        η and λ.
+        Scale ε of the start.
+    rate : float
+        Learning rate η.
     n_steps : int
+        Number of steps.
+    weight_decay : float
+        Weight decay λ.
     square : bool
         Whether the last layer is square.
     momentum : float
-        β of ``Momentum(DiscrepantDescent(rate, 1, weight_decay), beta)``; weight decay does not pass through it.
+        The β of ``Momentum(DiscrepantDescent(rate, 1, weight_decay), beta)``; weight decay does not pass through it.
 
     Returns
     -------
-    (n_steps + 1,) float64
-        The same for every layer, because all start from ε.
+    (n_steps + 1,) float64 array
+        At t = 0, …, n_steps, the same for every layer, because all start from ε.
+
+    Examples
+    --------
+    >>> from dmc import diagnostics
+    >>> diagnostics.predicted_rho(depth=3, scale=0.1, rate=0.01, n_steps=2, weight_decay=1.0).round(6)
+    array([0.1    , 0.099  , 0.09801])
     """
     depth = _checks.integer(depth, "depth", 1)
     momentum = _checks.real(momentum, "momentum", 0, 1)
@@ -211,34 +396,70 @@ def predicted_rho(
 
 
 def compression_error(network: Factors, compressed: Factors) -> float:
-    """‖W_L⋯W_1 − U·W̃_L⋯W̃_1·Vᵀ‖_F between a full-width network and its compressed one."""
+    """Compute ‖W_L⋯W_1 − U·W̃_L⋯W̃_1·Vᵀ‖_F between a full-width network and its compressed one.
+
+    Parameters
+    ----------
+    network, compressed : Factors
+        Of the same shape.
+
+    Returns
+    -------
+    float
+        In the units of the data; see `compression_bound`.
+
+    Examples
+    --------
+    >>> import dmc
+    >>> network = dmc.initial.orthogonal((6, 6), layers=2, scale=1.0)
+    >>> round(dmc.diagnostics.compression_error(network, network.scaled(0.5)), 6)  # 0.5·√6
+    1.224745
+    """
     return float(np.linalg.norm(network.dense() - compressed.dense()))
 
 
 def compression_bound(size: int, rank: int, rho: ArrayLike) -> float:
-    """The bound of `compression_error`: √((d − 2r̂) ∏ ρ_l²), exact in full observation.
+    """Compute the theoretical bound of `compression_error`, √((d − 2r̂) ∏ ρ_l²), exact in full observation.
 
     Parameters
     ----------
     size : int
-        d.
+        Size d of the square matrix.
     rank : int
-        r̂.
+        The r̂ of the compressed network.
     rho : (L,) numbers
-        ρ_l of every layer.
+        The ρ_l of every layer, from `predicted_rho`.
+
+    Returns
+    -------
+    float
+        In the units of the data.
+
+    Examples
+    --------
+    >>> from dmc import diagnostics
+    >>> round(diagnostics.compression_bound(size=100, rank=5, rho=[0.1, 0.1, 0.1]), 6)
+    0.009487
     """
     return math.sqrt(max(size - 2 * rank, 0)) * float(np.prod(np.asarray(rho, dtype=np.float64)))
 
 
 class Separation(NamedTuple):
-    """How far the classes lie apart in a layer's features.
+    """How well the classes are separated in a layer's features; from `separation`.
 
-    Attributes
+    Parameters
     ----------
     within_to_between : float
         D = tr(Σ_W)/tr(Σ_B): variance within the classes over that between their means; falls from layer to layer.
     nc1 : float
-        tr(Σ_W Σ_B⁺)/number of classes: within-class collapse (Papyan, Han & Donoho, 2020).
+        Within-class collapse, tr(Σ_W Σ_B⁺)/number of classes (Papyan, Han & Donoho, 2020).
+
+    Examples
+    --------
+    >>> from dmc import diagnostics
+    >>> found = diagnostics.separation([[0.0], [2.0], [10.0], [12.0]], ["a", "a", "b", "b"])
+    >>> round(found.within_to_between, 6), round(found.nc1, 6)
+    (0.04, 0.02)
     """
 
     within_to_between: float
@@ -246,17 +467,32 @@ class Separation(NamedTuple):
 
 
 def separation(features: ArrayLike, labels: ArrayLike) -> Separation:
-    """Separation of classes in features: two of the measures of `collapse`, with its warnings.
+    """Measure how well classes are separated in features: two of the measures of `collapse`, with its warnings.
 
     Parameters
     ----------
     features : (samples, k) array
+        One row for each sample.
     labels : (samples,) array of any values
+        The class of each row.
+
+    Returns
+    -------
+    Separation
+        Both measures fall as the classes separate.
 
     Raises
     ------
     ValueError
         If the lengths differ, a feature is not finite, or there are fewer than two classes.
+
+    Examples
+    --------
+    >>> from dmc import diagnostics
+    >>> near = diagnostics.separation([[0.0], [2.0], [3.0], [5.0]], [0, 0, 1, 1])
+    >>> far = diagnostics.separation([[0.0], [2.0], [10.0], [12.0]], [0, 0, 1, 1])
+    >>> far.within_to_between < near.within_to_between
+    True
     """
     found = collapse(features, labels)
     return Separation(found.within_to_between, found.nc1)

@@ -32,17 +32,20 @@ class _Lines(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class Factors:
-    """The matrix X̂ = U · W_L ⋯ W_1 · Vᵀ, plus optional biases of rows and columns, by its factors.
+    """A matrix in factored form, X̂ = U · W_L ⋯ W_1 · Vᵀ, plus optional row and column biases.
 
-    No cores: the two-factor (Burer–Monteiro) model. Small cores: the compressed deep network. U = W_L, square cores
-    and V = W_1ᵀ: the full-width deep network (Yaras et al., arXiv 2406.04112).
+    Without cores it is the two-factor (Burer–Monteiro) model; with small cores, the compressed deep network; with U =
+    W_L, square cores and V = W_1ᵀ, the full-width deep network (Yaras et al., arXiv 2406.04112). `dmc.solve` returns
+    its result, and problems return their gradients, in this form. The arrays are NumPy arrays or torch tensors.
 
     Parameters
     ----------
     U : (rows, k_L) float array
+        Row factors.
     cores : sequence of float arrays
-        In reading order, W_L first and W_1 last, so that ``X̂ = U @ cores[0] @ … @ cores[-1] @ V.T``.
+        In reading order, W_L first and W_1 last, so that ``X̂ = U @ cores[0] @ … @ cores[-1] @ V.T``; may be empty.
     V : (columns, k_0) float array
+        Column factors.
     row_bias : (rows,) float array, optional
         Added to every entry of its row.
     column_bias : (columns,) float array, optional
@@ -52,6 +55,21 @@ class Factors:
     ------
     ValueError
         If the shapes do not fit each other.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import dmc
+    >>> U, V = np.array([[1.0], [2.0], [3.0]]), np.array([[1.0], [10.0]])
+    >>> factors = dmc.Factors(U, [], V, column_bias=np.array([0.0, 0.5]))
+    >>> factors
+    Factors(3×2, width 1, 0 cores, biases)
+    >>> factors.dense()
+    array([[ 1. , 10.5],
+           [ 2. , 20.5],
+           [ 3. , 30.5]])
+    >>> factors.at([0, 2], [1, 0])
+    array([10.5,  3. ])
     """
 
     U: Array
@@ -80,7 +98,7 @@ class Factors:
             ("column_bias", self.column_bias, self.V.shape[0]),
         ):
             if bias is not None and tuple(bias.shape) != (lines,):
-                raise ValueError(f"{name} has shape {tuple(bias.shape)}; give {(lines,)}, one value a line")
+                raise ValueError(f"{name} has shape {tuple(bias.shape)}; give {(lines,)}, one value for each")
 
     def __repr__(self) -> str:
         m, n = self.shape
@@ -89,17 +107,26 @@ class Factors:
 
     @property
     def shape(self) -> tuple[int, int]:
+        """Rows and columns of the matrix."""
         return int(self.U.shape[0]), int(self.V.shape[0])
 
     @property
     def device(self) -> Device:
-        """Where the arrays live: None (NumPy), or torch's name of a device."""
+        """Where the arrays live: None for NumPy arrays, else the name of a torch device."""
         return _arrays.of(self.U)
 
     def to(self, device: Device) -> Factors:
-        """The same factors on a device: "cpu" or "cuda" for torch tensors there, None for NumPy arrays.
+        """Move the factors to a device.
 
-        Themselves, if they are there and derivatives of them are not asked for.
+        Parameters
+        ----------
+        device : str or None
+            "cpu" or "cuda" for torch tensors there, None for NumPy arrays.
+
+        Returns
+        -------
+        Factors
+            The same object, if its arrays are there already and do not require gradients.
 
         Raises
         ------
@@ -117,21 +144,22 @@ class Factors:
 
     @property
     def width(self) -> int:
-        """The narrowest inner dimension: no rank above it can be represented."""
+        """The smallest inner dimension, an upper bound of the rank."""
         return min(int(self.V.shape[1]), int(self.U.shape[1]), *(int(W.shape[1]) for W in self.cores))
 
     @property
     def n_parameters(self) -> int:
+        """Number of entries of all factors and biases together."""
         return sum(int(np.prod(a.shape)) for a in self.arrays)
 
     @property
     def arrays(self) -> tuple[Array, ...]:
-        """All factors that are there: U, the cores, V, the biases."""
+        """All arrays in order: U, the cores, V, and the biases that are not None."""
         return (self.U, *self.cores, self.V, *(b for b in (self.row_bias, self.column_bias) if b is not None))
 
     @cached_property
     def core(self) -> Array:
-        """(k_L, k_0) product of the cores, W_L⋯W_1; the identity without cores."""
+        """Product of the cores, W_L⋯W_1, as a (k_L, k_0) array; the identity without cores."""
         if len(self.cores) == 1:
             return self.cores[0]
         return read_only(self._product_of_cores())
@@ -147,20 +175,45 @@ class Factors:
 
     @property
     def left(self) -> Array:
-        """(rows, k) such that the entries are left @ right.T: U·W_L⋯W_1, then columns for the biases."""
+        """(rows, k) array such that X̂ = left @ right.T: U·W_L⋯W_1, then columns for the biases."""
         product = self.U @ self.core if self.cores else self.U
         # [L b 1]·[V 1 c]ᵀ = L·Vᵀ + b·1ᵀ + 1·cᵀ: biases are two more columns, so that no kernel knows of them.
         return _append(product, self.row_bias, _ones_if(self.column_bias, product))
 
     @property
     def right(self) -> Array:
-        """(columns, k) such that the entries are left @ right.T: V, then columns for the biases."""
+        """(columns, k) array such that X̂ = left @ right.T: V, then columns for the biases."""
         return _append(self.V, _ones_if(self.row_bias, self.V), self.column_bias)
 
     def pull_back(self, d_left: Array, d_right: Array) -> Factors:
-        """The gradient of every factor, from the gradients of `left` (rows, k) and `right` (columns, k).
+        """Backpropagate the gradients with respect to `left` and `right` to every factor.
 
-        With C = W_L⋯W_1: dU = d_left Cᵀ, dC = Uᵀ d_left, dW_l = (W_L⋯W_{l+1})ᵀ dC (W_{l−1}⋯W_1)ᵀ, dV = d_right.
+        With C = W_L⋯W_1: dU = d_left Cᵀ, dC = Uᵀ d_left, dW_l = (W_L⋯W_{l+1})ᵀ dC (W_{l−1}⋯W_1)ᵀ, dV = d_right. It is
+        all that a `dmc.Problem` of your own needs from the factorization.
+
+        Parameters
+        ----------
+        d_left : (rows, k) array
+            Gradient with respect to `left`.
+        d_right : (columns, k) array
+            Gradient with respect to `right`.
+
+        Returns
+        -------
+        Factors
+            The gradient with respect to each factor, in the form of these factors.
+
+        Examples
+        --------
+        The gradient of ½ ‖X̂ − X‖²:
+
+        >>> import numpy as np
+        >>> import dmc
+        >>> X, factors = np.zeros((2, 2)), dmc.Factors(np.ones((2, 1)), [], np.ones((2, 1)))
+        >>> residual = factors.dense() - X
+        >>> factors.pull_back(residual @ factors.right, residual.T @ factors.left).U
+        array([[2.],
+               [2.]])
         """
         k = self.V.shape[1]
         row_bias = None if self.row_bias is None else d_left[:, k]
@@ -179,7 +232,7 @@ class Factors:
         return Factors(d_left @ self.core.T, tuple(reversed(d_cores)), dV, row_bias, column_bias)
 
     def at(self, rows: ArrayLike | Array, cols: ArrayLike | Array) -> Array:
-        """Predicted values at pairs.
+        """Predict single entries.
 
         Parameters
         ----------
@@ -189,6 +242,7 @@ class Factors:
         Returns
         -------
         (pairs,) float array
+            X̂ at these positions, on the device of the factors.
 
         Raises
         ------
@@ -215,30 +269,43 @@ class Factors:
     def top_n(
         self, rows: ArrayLike | Array, n: int, exclude: _Lines | None = None, among: ArrayLike | None = None
     ) -> tuple[Array, Array]:
-        """The n columns of largest predicted value in each of some rows, without forming the rows.
+        """Find the columns with the largest predicted values in each of the given rows.
+
+        The rows of X̂ are never formed. Ties go to the lower column; predictions that are NaN are ignored.
 
         Parameters
         ----------
         rows : (asked,) integers
-            Zero-based positions, in any order.
+            Zero-based rows, in any order.
         n : int
-            Columns for each row; more than count are not looked for.
+            Columns per row; at most as many as there are candidates.
         exclude : SparseIndex, optional
-            Columns left out of each row of the matrix: ``indptr`` (rows + 1,), and ``indices`` that ascend within a
-            row. Those that were observed are ``observations.pattern.by_row``.
+            Columns to leave out of each row of the matrix: ``indptr`` (rows + 1,), and ``indices`` that ascend within a
+            row. To leave out the observed ones, pass ``observations.pattern.by_row``.
         among : (candidates,) integers, optional
-            The only columns that count; by default all.
+            The candidate columns; by default all.
 
         Returns
         -------
-        columns : (asked, n) int64, scores : (asked, n) float
-            Best first, of equal ones the lower column first; −1 and NaN where no column is left, and fewer than n if no
-            more columns count. Values that are NaN do not count. NumPy arrays, whatever the factors are.
+        columns : (asked, n) int64 array
+            Best first; −1 where no column is left.
+        scores : (asked, n) float array
+            Their predicted values; NaN where no column is left. Both are NumPy arrays on every device.
 
         Raises
         ------
         ValueError
-            If an index is out of range, or those of `exclude` are not sorted.
+            If an index is out of range, or the indices of `exclude` are not sorted.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import dmc
+        >>> factors = dmc.Factors(np.array([[1.0], [-1.0]]), [], np.array([[1.0], [2.0], [3.0]]))
+        >>> columns, scores = factors.top_n([0, 1], 2)
+        >>> columns
+        array([[2, 1],
+               [0, 1]])
         """
         m, columns = self.shape
         rows, n = _checks.indices(rows, m, "row"), _checks.integer(n, "n", 1)
@@ -259,7 +326,7 @@ class Factors:
             pointers = np.asarray(exclude.indptr, dtype=np.int64)
             if pointers.shape != (m + 1,):
                 raise ValueError(
-                    f"the indptr of exclude have shape {pointers.shape}; give {(m + 1,)}, one more than rows"
+                    f"the indptr of exclude has shape {pointers.shape}; give {(m + 1,)}, one more than rows"
                 )
             first, last = pointers[rows], pointers[rows + 1]
             excluded = _checks.as_indices(exclude.indices, "the indices of exclude")
@@ -270,19 +337,36 @@ class Factors:
         return run(left, right, n, first, last, excluded, among)
 
     def dense(self) -> Array:
-        """(rows, columns) the whole matrix; refused with a MemoryError where it exceeds the machine's memory."""
+        """Form the whole matrix.
+
+        Returns
+        -------
+        (rows, columns) float array
+            X̂, biases included.
+
+        Raises
+        ------
+        MemoryError
+            If the matrix would not fit into the memory of the machine; `at` predicts single entries.
+        """
         m, n = self.shape
         size = m * n * self.U.itemsize
         _checks.memory(size, f"the dense {m}×{n} matrix", "ask for the entries that you need, with at(rows, cols)")
         return self.left @ self.right.T
 
     def svd(self) -> tuple[Array, Array, Array]:
-        """Singular value decomposition of the end-to-end matrix U·W_L⋯W_1·Vᵀ (biases left out), without forming it.
+        """Compute the singular value decomposition of U·W_L⋯W_1·Vᵀ without forming the matrix.
+
+        Biases are left out.
 
         Returns
         -------
-        P : (rows, k), s : (k,) descending, Q : (columns, k)
-            With P·diag(s)·Qᵀ the matrix; k the smallest of the inner dimensions and the matrix' own.
+        P : (rows, k) array
+            Left singular vectors; k is the smallest of the inner dimensions and those of the matrix.
+        s : (k,) array
+            Singular values, descending.
+        Q : (columns, k) array
+            Right singular vectors, so that the matrix is P·diag(s)·Qᵀ.
         """
         xp = array_api_compat.array_namespace(self.U)
         Q_left, R_left = xp.linalg.qr(self.U)
@@ -291,18 +375,37 @@ class Factors:
         return Q_left @ P, s, Q_right @ Qt.T
 
     def singular_values(self) -> Array:
-        """(k,) singular values of the end-to-end matrix, descending (biases left out)."""
+        """Compute the singular values of U·W_L⋯W_1·Vᵀ (biases left out).
+
+        Returns
+        -------
+        (k,) array
+            Descending; k is the smallest of the inner dimensions and those of the matrix.
+        """
         xp = array_api_compat.array_namespace(self.U)
         R_left, R_right = (xp.linalg.qr(factor)[1] for factor in (self.U, self.V))
         return xp.linalg.svd(R_left @ self.core @ R_right.T, full_matrices=False)[1]
 
     def rank(self, tol: float | None = None) -> int:
-        """Numerical rank: how many singular values exceed `tol` times the largest.
+        """Count the singular values that exceed `tol` times the largest: the numerical rank.
 
         Parameters
         ----------
         tol : float, optional
-            Relative threshold; by default the larger dimension times the machine epsilon, as in NumPy's matrix_rank.
+            Relative threshold; by default the larger dimension times the machine epsilon, as in NumPy's `matrix_rank`.
+
+        Returns
+        -------
+        int
+            The rank of U·W_L⋯W_1·Vᵀ (biases left out).
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import dmc
+        >>> factors = dmc.Factors(np.eye(3), [np.diag([1.0, 0.1, 1e-9])], np.eye(3))
+        >>> factors.rank(), factors.rank(tol=1e-6)
+        (3, 2)
         """
         s = self.singular_values()
         if tol is None:
@@ -311,7 +414,17 @@ class Factors:
         return int((s > tol * s[0]).sum()) if len(s) and s[0] > 0 else 0
 
     def truncate(self, rank: int) -> Factors:
-        """The nearest matrix of that rank, as balanced two-factor Factors (Uᵀ U = Vᵀ V); biases are kept.
+        """Reduce to the nearest matrix of a given rank.
+
+        Parameters
+        ----------
+        rank : int
+            From 1 to the width.
+
+        Returns
+        -------
+        Factors
+            Balanced (Uᵀ U = Vᵀ V), without cores; biases are kept.
 
         Raises
         ------
@@ -324,14 +437,50 @@ class Factors:
         return replace(self, U=P[:, :k] * root, cores=(), V=Q[:, :k] * root)
 
     def scaled(self, factor: float) -> Factors:
-        """The whole matrix, biases included, times a number."""
+        """Multiply the whole matrix, biases included, by a number.
+
+        Parameters
+        ----------
+        factor : float
+            The number.
+
+        Returns
+        -------
+        Factors
+            With U and the biases multiplied by it.
+        """
         factor = float(factor)  # a Python number takes the arrays' dtype
         row_bias = None if self.row_bias is None else factor * self.row_bias
         column_bias = None if self.column_bias is None else factor * self.column_bias
         return replace(self, U=factor * self.U, row_bias=row_bias, column_bias=column_bias)
 
     def map(self, f: Callable[..., Array], *others: Factors) -> Factors:
-        """Apply f to each array, and to the arrays in the same place of other Factors of the same form."""
+        """Apply a function to each array.
+
+        Parameters
+        ----------
+        f : callable
+            Takes one array, and one more for each of `others`; returns an array.
+        *others : Factors
+            Of the same form; f gets their arrays of the same place.
+
+        Returns
+        -------
+        Factors
+            The results, in the same form.
+
+        Examples
+        --------
+        A step of gradient descent:
+
+        >>> import numpy as np
+        >>> import dmc
+        >>> factors = dmc.Factors(np.ones((2, 1)), [], np.ones((3, 1)))
+        >>> gradient = dmc.Factors(np.ones((2, 1)), [], np.zeros((3, 1)))
+        >>> factors.map(lambda a, g: a - 0.1 * g, gradient).U
+        array([[0.9],
+               [0.9]])
+        """
         forms = (self, *others)
 
         def bias(name: str) -> Array | None:

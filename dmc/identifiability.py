@@ -1,4 +1,4 @@
-"""What the observed positions can determine at a rank, and what no solver can know from them."""
+"""What the observed positions can determine at a given rank."""
 
 from __future__ import annotations
 
@@ -19,22 +19,32 @@ Count = int | NDArray[np.int64]  # of entries: of all, or of each row or column
 class Identifiability:
     """Which entries of a matrix of some rank its observed positions can determine.
 
-    A row of a rank-r matrix has r numbers of its own, given the columns. Rows and columns with at most r entries tell
-    nothing of others: without them, again and again, a core is left whose rows and columns check each other, in blocks
-    without a common entry, whose scales against each other are free. A row or column with r entries in a block is
-    determined with it, and one that none determines is not. Where there is no core, nothing is said against rows and
-    columns with r entries among each other. The conditions are necessary for all of the matrix and not sufficient; of
-    single entries, a few that small parts determine outside of the core are called unknown
-    ("A. Montanari, S. Oh, Matrix completion from a few entries", arXiv 0901.3150; F. Király, L. Theran, R. Tomioka,
+    A row of a rank-r matrix has r degrees of freedom, given the columns. Rows and columns with at most r entries say
+    nothing about others: after removing them, again and again, there remains a core whose rows and columns check each
+    other. It may fall into blocks without a common entry, whose relative scales are free. A row or column with r
+    entries in a block is determined with it, and one that no block determines is not. Where there is no core, rows and
+    columns with r entries among each other are not called undetermined. The conditions are necessary for the whole
+    matrix, but not sufficient; a few single entries that small parts determine outside of the core are called unknown
+    (A. Montanari, S. Oh, "Matrix completion from a few entries", arXiv 0901.3150; F. Király, L. Theran, R. Tomioka,
     "The algebraic combinatorial approach for low-rank matrix completion", arXiv 1211.4116).
 
     Attributes
     ----------
     rank : int
+        The rank.
     row_blocks : (rows,) int array
-        The block of each row, from 0; -1 where the row is undetermined.
+        The block of each row, from 0; −1 where the row is undetermined.
     column_blocks : (columns,) int array
-        The same of the columns.
+        The same for the columns.
+
+    Examples
+    --------
+    >>> import dmc
+    >>> found = dmc.datasets.planted((60, 60), rank=3, observed=0.14).identifiability
+    >>> found.whole, found.n_blocks
+    (False, 1)
+    >>> print(found)
+    2 of 60 rows have too few entries for rank 3 and 3 of 60 columns have too few entries for rank 3
     """
 
     rank: int
@@ -47,7 +57,22 @@ class Identifiability:
 
     @classmethod
     def of(cls, pattern: Pattern, rank: int, ranks: tuple[Count, Count] | None = None) -> Identifiability:
-        """From the observed positions; `ranks` of each row and column, where blocks differ in it."""
+        """Find what observed positions determine.
+
+        Parameters
+        ----------
+        pattern : Pattern
+            The positions.
+        rank : int
+            The rank.
+        ranks : (int or (rows,) array, int or (columns,) array), optional
+            The rank for each row and each column, where blocks differ in it.
+
+        Returns
+        -------
+        Identifiability
+            Of all rows and columns.
+        """
         of_rows, of_columns = (rank, rank) if ranks is None else ranks
         pattern = pattern.to(None)
         m, n = pattern.shape
@@ -67,15 +92,27 @@ class Identifiability:
 
     @property
     def n_blocks(self) -> int:
+        """Number of blocks; 0 if nothing is determined."""
         return int(max(self.row_blocks.max(initial=-1), self.column_blocks.max(initial=-1))) + 1
 
     @property
     def whole(self) -> bool:
-        """Whether nothing stands against every entry being determined."""
+        """Whether no necessary condition for determining every entry is violated."""
         return self.n_blocks == 1 and bool((self.row_blocks >= 0).all() and (self.column_blocks >= 0).all())
 
     def known(self, rows: NDArray[np.integer], cols: NDArray[np.integer]) -> NDArray[np.bool_]:
-        """Whether the entries at (rows, cols), broadcast against each other, can be determined."""
+        """Tell which entries can be determined.
+
+        Parameters
+        ----------
+        rows, cols : integer arrays
+            Positions, broadcast against each other.
+
+        Returns
+        -------
+        bool array
+            True where the entry can be determined.
+        """
         block = self.row_blocks[rows]
         return (block >= 0) & (block == self.column_blocks[cols])
 

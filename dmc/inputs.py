@@ -18,35 +18,52 @@ from dmc.pattern import Pattern, SparseIndex
 def observe(
     X: Any, mask: Any = None, *, allow_empty: bool = False, missing_values: float | None = None
 ) -> Observations:
-    """Take the observed entries of a matrix.
+    """Collect the observed entries of a matrix with gaps.
 
     Parameters
     ----------
     X : (rows, columns) array, masked array, SciPy sparse matrix, torch tensor, data frame, or Observations
-        Dense: NaN means missing, as do None and pandas' NA. Masked array: what is masked is missing. Sparse: what is
-        stored is observed, stored zeros included, but for NaN. float16 becomes float32, all but float32 float64.
+        In a dense matrix NaN is missing, and so are None and pandas' NA; in a masked array, what is masked; in a sparse
+        matrix, what is not stored (stored zeros are observed, stored NaN is not). float16 becomes float32; all other
+        dtypes but float32 become float64.
     mask : (rows, columns) bool, optional
-        True where an entry was observed; an entry that is NaN there is refused. Only with dense `X`. If both are data
-        frames, the mask's labels have to be those of X, in any order.
+        True where an entry was observed, with dense `X` only; NaN is an error there. If both are data frames, their
+        labels have to agree, in any order.
     allow_empty : bool
-        Whether a matrix without any observed entry passes.
+        Whether to accept a matrix without any observed entry.
     missing_values : float, optional
-        A further number that stands for a missing entry.
+        A number that stands for a missing entry, beside NaN.
 
     Returns
     -------
     Observations
-        Of a tensor: as tensors on its device.
+        NumPy arrays; for a torch tensor, tensors on its device.
 
     Raises
     ------
     ValueError
-        If X is not two-dimensional, is empty, has no observed entry, or an observed value is not finite; if the
-        mask has another shape or other labels.
+        If X is not two-dimensional, is empty, has no observed entry, or an observed value is not finite; if the mask
+        has another shape or other labels.
     DuplicateEntries
         If a sparse matrix stores a position twice; a ValueError.
     TypeError
-        If values are not real numbers; of a data frame the message names the column.
+        If values are not real numbers; the message names the column of a data frame.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import dmc
+    >>> observed = dmc.observe(np.array([[1.0, np.nan], [3.0, 4.0]]))
+    >>> observed
+    Observations(2×2, 3 observed = 75 %, float64)
+    >>> observed.rows, observed.cols, observed.values
+    (array([0, 1, 1], dtype=int32), array([0, 0, 1], dtype=int32), array([1., 3., 4.]))
+
+    A mask, or another sign for "missing":
+
+    >>> ratings = np.array([[5, 0], [0, 3]])
+    >>> dmc.observe(ratings, mask=ratings > 0).n_observed, dmc.observe(ratings, missing_values=0).n_observed
+    (2, 2)
     """
     found = read_matrix(X, mask, allow_empty=allow_empty, missing_values=missing_values)
     return found.observations() if isinstance(found, GappedArray) else found

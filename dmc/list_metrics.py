@@ -1,6 +1,6 @@
-"""How good lists of recommendations are: which of their places hold what is relevant, and what is made of that.
+"""Measures of recommendation lists, by which of their places hold relevant items.
 
-Users call all of it by `dmc.metrics`; `docs/guide/metrics.md` says whose conventions these are.
+Users find all of it in `dmc.metrics`; `docs/guide/metrics.md` says which conventions they follow.
 """
 
 from __future__ import annotations
@@ -19,9 +19,21 @@ P = ParamSpec("P")
 
 
 class Averaged(Generic[P]):
-    """A measure of users' lists: called, its mean over the users; ``measure.per_user(…)``, (users,) what it is of each.
+    """A measure of recommendation lists: call it for the mean over users, ``per_user`` for the value of each.
 
-    Those of each user are what intervals and paired comparisons are made of: see `dmc.evaluation`.
+    The values of each user are what confidence intervals and paired comparisons need: see `dmc.evaluation`.
+
+    Parameters
+    ----------
+    per_user : callable
+        Returns (users,) values.
+
+    Examples
+    --------
+    >>> from dmc import metrics
+    >>> hit, n_relevant = metrics.hits((["ann", "bob"], ["rye", "tea"]), (["ann", "bob"], ["rye", "jam"]))
+    >>> metrics.recall(hit, n_relevant), metrics.recall.per_user(hit, n_relevant)
+    (0.5, array([1., 0.]))
     """
 
     def __init__(self, per_user: Callable[P, NDArray[np.float64]]) -> None:
@@ -38,10 +50,9 @@ class Averaged(Generic[P]):
 def hits(
     recommended: tuple[ArrayLike, ArrayLike], relevant: tuple[ArrayLike, ArrayLike]
 ) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:
-    """Which recommended items are relevant: what `precision`, `recall`, `ndcg` and the like are made of.
+    """Mark the recommended items that are relevant: the input of `precision`, `recall`, `ndcg` and the like.
 
-    The rows are the users who have a relevant item, sorted; for others nothing can be found, and recommendations to
-    them are left out.
+    The rows are the users who have a relevant item, sorted; recommendations to others are left out, as they cannot hit.
 
     Parameters
     ----------
@@ -64,10 +75,11 @@ def hits(
 
     Examples
     --------
-    >>> hit, n_relevant = hits((["ann", "ann"], ["tea", "rye"]), (["ann", "ann"], ["rye", "jam"]))
+    >>> from dmc import metrics
+    >>> hit, n_relevant = metrics.hits((["ann", "ann"], ["tea", "rye"]), (["ann", "ann"], ["rye", "jam"]))
     >>> hit.tolist(), n_relevant.tolist()
     ([[False, True]], [2])
-    >>> recall(hit, n_relevant, n=2)
+    >>> metrics.recall(hit, n_relevant, n=2)
     0.5
     """
     placed = _Placed.of(recommended, relevant)
@@ -79,29 +91,41 @@ def hits(
 def gains(
     recommended: tuple[ArrayLike, ArrayLike], relevant: tuple[ArrayLike, ArrayLike], grades: ArrayLike, n: int = 10
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """What each recommended item is worth: what `graded_ndcg` is made of.
+    """Look up the grade of each recommended item: the input of `graded_ndcg`.
 
     Parameters
     ----------
-    recommended, relevant
-        As in `hits`, with the same rows.
+    recommended : pair of (recommended,) arrays of ids
+        Users and items, best first for each user, as in `hits`.
+    relevant : pair of (relevant,) arrays of ids
+        Users and the items that are relevant to them, as in `hits`, with the same rows.
     grades : (relevant,) real numbers above 0
-        How relevant each is: a count, a rating; of repeated pairs the highest.
+        How relevant each pair is: a count, a rating; of repeated pairs the highest.
     n : int
-        Places that will count.
+        Number of places that will count.
 
     Returns
     -------
     gain : (users, places) float64
         The grade of the item in each place; 0 where it is not relevant or there is none.
     ideal : (users, n) float64
-        The user's highest grades, highest first; 0 where there are no more. If nobody has n, fewer columns, the last
-        of which is 0.
+        The user's highest grades, highest first; 0 where there are no more. If nobody has n, fewer columns, the last of
+        which is 0.
 
     Raises
     ------
     ValueError, TypeError
         As `hits`, and if a grade is not a finite number above 0.
+
+    Examples
+    --------
+    >>> from dmc import metrics
+    >>> recommended, relevant = (["ann", "ann"], ["tea", "rye"]), (["ann", "ann"], ["rye", "jam"])
+    >>> gain, ideal = metrics.gains(recommended, relevant, grades=[5, 3], n=2)
+    >>> gain, ideal
+    (array([[0., 5.]]), array([[5., 3.]]))
+    >>> round(metrics.graded_ndcg(gain, ideal, n=2), 3)
+    0.458
     """
     n = _checks.integer(n, "n", 1)
     placed = _Placed.of(recommended, relevant)
@@ -109,7 +133,7 @@ def gains(
     _checks.same_length(grades=values, relevant=placed.pair_of)
     _checks.finite(values, "grades")
     if (values <= 0).any():
-        raise ValueError(f"grades: the smallest is {values.min():g}; what is relevant has one above 0")
+        raise ValueError(f"grades: the smallest is {values.min():g}; relevant items need a grade above 0")
     best = np.zeros(len(placed.owners))
     np.maximum.at(best, placed.pair_of, values)
     gain = np.zeros(placed.shape)
@@ -124,20 +148,36 @@ def gains(
 
 @Averaged
 def precision(hit: ArrayLike, n_relevant: ArrayLike, n: int = 10) -> NDArray[np.float64]:
-    """Share of the first n places that hold relevant items, averaged over users; a place left empty is a miss.
+    """Share of the first n places that hold relevant items, averaged over users.
+
+    A place left empty is a miss.
 
     Parameters
     ----------
     hit : (users, places) bool
+        Whether the item in each place is relevant, from `hits`.
     n_relevant : (users,) integers
-        Both from `hits`.
+        Number of relevant items of each user, from `hits`.
     n : int
-        Places that count; there may be fewer or more.
+        Number of places that count; there may be fewer or more.
+
+    Returns
+    -------
+    float
+        Mean over users, from 0 to 1; ``precision.per_user(…)`` is that of each user.
 
     Raises
     ------
     ValueError
         If the arrays are not of these shapes, or a user has fewer relevant items than hits.
+
+    Examples
+    --------
+    >>> from dmc import metrics
+    >>> recommended = ["ann", "ann", "bob", "bob"], ["tea", "rye", "tea", "jam"]
+    >>> hit, n_relevant = metrics.hits(recommended, (["ann", "ann", "bob"], ["rye", "jam", "tea"]))
+    >>> metrics.precision(hit, n_relevant, n=2)
+    0.5
     """
     hit, _ = _ranked(hit, n_relevant, n)
     return np.asarray(hit.sum(axis=1) / n)
@@ -147,7 +187,34 @@ def precision(hit: ArrayLike, n_relevant: ArrayLike, n: int = 10) -> NDArray[np.
 def recall(hit: ArrayLike, n_relevant: ArrayLike, n: int = 10) -> NDArray[np.float64]:
     """Share of a user's relevant items that are in the first n places, averaged over users.
 
-    Of all relevant ones: who has more than n cannot reach 1. Parameters and errors are those of `precision`.
+    The share is of all relevant items: users with more than n cannot reach 1.
+
+    Parameters
+    ----------
+    hit : (users, places) bool
+        Whether the item in each place is relevant, from `hits`.
+    n_relevant : (users,) integers
+        Number of relevant items of each user, from `hits`.
+    n : int
+        Number of places that count; there may be fewer or more.
+
+    Returns
+    -------
+    float
+        Mean over users, from 0 to 1; ``recall.per_user(…)`` is that of each user.
+
+    Raises
+    ------
+    ValueError
+        If the arrays are not of these shapes, or a user has fewer relevant items than hits.
+
+    Examples
+    --------
+    >>> from dmc import metrics
+    >>> recommended = ["ann", "ann", "bob", "bob"], ["tea", "rye", "tea", "jam"]
+    >>> hit, n_relevant = metrics.hits(recommended, (["ann", "ann", "bob"], ["rye", "jam", "tea"]))
+    >>> metrics.recall(hit, n_relevant, n=2)
+    0.75
     """
     hit, n_relevant = _ranked(hit, n_relevant, n)
     return np.asarray(hit.sum(axis=1) / n_relevant)
@@ -157,7 +224,32 @@ def recall(hit: ArrayLike, n_relevant: ArrayLike, n: int = 10) -> NDArray[np.flo
 def hit_rate(hit: ArrayLike, n_relevant: ArrayLike, n: int = 10) -> NDArray[np.float64]:
     """Share of the users who have a relevant item in the first n places.
 
-    Parameters and errors are those of `precision`.
+    Parameters
+    ----------
+    hit : (users, places) bool
+        Whether the item in each place is relevant, from `hits`.
+    n_relevant : (users,) integers
+        Number of relevant items of each user, from `hits`.
+    n : int
+        Number of places that count; there may be fewer or more.
+
+    Returns
+    -------
+    float
+        From 0 to 1; ``hit_rate.per_user(…)`` is that of each user.
+
+    Raises
+    ------
+    ValueError
+        If the arrays are not of these shapes, or a user has fewer relevant items than hits.
+
+    Examples
+    --------
+    >>> from dmc import metrics
+    >>> recommended = ["ann", "ann", "bob", "bob"], ["tea", "rye", "tea", "jam"]
+    >>> hit, n_relevant = metrics.hits(recommended, (["ann", "ann", "bob"], ["rye", "jam", "tea"]))
+    >>> metrics.hit_rate(hit, n_relevant, n=1)
+    0.5
     """
     hit, _ = _ranked(hit, n_relevant, n)
     return np.asarray(hit.any(axis=1), np.float64)
@@ -167,7 +259,32 @@ def hit_rate(hit: ArrayLike, n_relevant: ArrayLike, n: int = 10) -> NDArray[np.f
 def reciprocal_rank(hit: ArrayLike, n_relevant: ArrayLike, n: int = 10) -> NDArray[np.float64]:
     """Mean reciprocal rank (MRR): 1 / p where place p has the first relevant item, 0 if none of the first n has one.
 
-    Parameters and errors are those of `precision`.
+    Parameters
+    ----------
+    hit : (users, places) bool
+        Whether the item in each place is relevant, from `hits`.
+    n_relevant : (users,) integers
+        Number of relevant items of each user, from `hits`.
+    n : int
+        Number of places that count; there may be fewer or more.
+
+    Returns
+    -------
+    float
+        Mean over users, from 0 to 1; ``reciprocal_rank.per_user(…)`` is that of each user.
+
+    Raises
+    ------
+    ValueError
+        If the arrays are not of these shapes, or a user has fewer relevant items than hits.
+
+    Examples
+    --------
+    >>> from dmc import metrics
+    >>> recommended = ["ann", "ann", "bob", "bob"], ["tea", "rye", "tea", "jam"]
+    >>> hit, n_relevant = metrics.hits(recommended, (["ann", "ann", "bob"], ["rye", "jam", "tea"]))
+    >>> metrics.reciprocal_rank(hit, n_relevant, n=2)
+    0.75
     """
     hit, _ = _ranked(hit, n_relevant, n)
     if hit.shape[1] == 0:
@@ -179,8 +296,35 @@ def reciprocal_rank(hit: ArrayLike, n_relevant: ArrayLike, n: int = 10) -> NDArr
 def ndcg(hit: ArrayLike, n_relevant: ArrayLike, n: int = 10) -> NDArray[np.float64]:
     """Normalised discounted cumulative gain of the first n places, averaged over users; all relevant items alike.
 
-    A relevant item in place p = 1, 2, … is worth 1 / log2(p + 1); 1 is the value of the best possible list (Järvelin
-    and Kekäläinen, 2002), which has min(n, relevant items) of them. Parameters and errors are those of `precision`.
+    A relevant item in place p = 1, 2, … is worth 1 / log2(p + 1); the sum is divided by that of the best possible list
+    (Järvelin and Kekäläinen, 2002), which has min(n, relevant items) of them.
+
+    Parameters
+    ----------
+    hit : (users, places) bool
+        Whether the item in each place is relevant, from `hits`.
+    n_relevant : (users,) integers
+        Number of relevant items of each user, from `hits`.
+    n : int
+        Number of places that count; there may be fewer or more.
+
+    Returns
+    -------
+    float
+        Mean over users, from 0 to 1; ``ndcg.per_user(…)`` is that of each user.
+
+    Raises
+    ------
+    ValueError
+        If the arrays are not of these shapes, or a user has fewer relevant items than hits.
+
+    Examples
+    --------
+    >>> from dmc import metrics
+    >>> recommended = ["ann", "ann", "bob", "bob"], ["tea", "rye", "tea", "jam"]
+    >>> hit, n_relevant = metrics.hits(recommended, (["ann", "ann", "bob"], ["rye", "jam", "tea"]))
+    >>> round(metrics.ndcg(hit, n_relevant, n=2), 3)
+    0.693
     """
     hit, n_relevant = _ranked(hit, n_relevant, n)
     counting = np.minimum(n_relevant, n)
@@ -193,8 +337,34 @@ def ndcg(hit: ArrayLike, n_relevant: ArrayLike, n: int = 10) -> NDArray[np.float
 def average_precision(hit: ArrayLike, n_relevant: ArrayLike, n: int = 10) -> NDArray[np.float64]:
     """Mean average precision (MAP): of the precisions at each hit in the first n places, missed items counting 0.
 
-    1 is the value of the best possible list: the divisor is min(n, relevant items). Parameters and errors are those of
-    `precision`.
+    The divisor is min(n, relevant items), so that the best possible list has the value 1.
+
+    Parameters
+    ----------
+    hit : (users, places) bool
+        Whether the item in each place is relevant, from `hits`.
+    n_relevant : (users,) integers
+        Number of relevant items of each user, from `hits`.
+    n : int
+        Number of places that count; there may be fewer or more.
+
+    Returns
+    -------
+    float
+        Mean over users, from 0 to 1; ``average_precision.per_user(…)`` is that of each user.
+
+    Raises
+    ------
+    ValueError
+        If the arrays are not of these shapes, or a user has fewer relevant items than hits.
+
+    Examples
+    --------
+    >>> from dmc import metrics
+    >>> recommended = ["ann", "ann", "bob", "bob"], ["tea", "rye", "tea", "jam"]
+    >>> hit, n_relevant = metrics.hits(recommended, (["ann", "ann", "bob"], ["rye", "jam", "tea"]))
+    >>> metrics.average_precision(hit, n_relevant, n=2)
+    0.625
     """
     hit, n_relevant = _ranked(hit, n_relevant, n)
     so_far = np.cumsum(hit, axis=1) / np.arange(1, hit.shape[1] + 1)
@@ -203,25 +373,39 @@ def average_precision(hit: ArrayLike, n_relevant: ArrayLike, n: int = 10) -> NDA
 
 @Averaged
 def graded_ndcg(gain: ArrayLike, ideal: ArrayLike, n: int = 10, exponential: bool = False) -> NDArray[np.float64]:
-    """Normalised discounted cumulative gain where some items are more relevant than others, averaged over users.
+    """Normalised discounted cumulative gain with graded relevance, averaged over users.
 
     An item of grade g in place p is worth g / log2(p + 1) (Järvelin and Kekäläinen, 2002), or (2^g − 1) / log2(p + 1)
-    if `exponential` (Burges et al., 2005): for stars, not for counts, of which the largest would be all that matters.
-    1 is the value of the best possible list. Of grades that are all 1, both are `ndcg`.
+    if `exponential` (Burges et al., 2005): use that for stars, not for counts, where only the largest would matter. The
+    best possible list has the value 1. If all grades are 1, both are `ndcg`.
 
     Parameters
     ----------
     gain : (users, places) float
+        The grade of the item in each place, from `gains`.
     ideal : (users, at least n) float
-        Both from `gains`; fewer columns, if the last is 0.
+        The highest grades of each user, from `gains`; fewer columns, if the last is 0.
     n : int
-        Places that count.
+        Number of places that count.
     exponential : bool
+        Whether an item of grade g is worth 2^g − 1 instead of g.
+
+    Returns
+    -------
+    float
+        Mean over users, from 0 to 1; ``graded_ndcg.per_user(…)`` is that of each user.
 
     Raises
     ------
     ValueError
         If the arrays are not of these shapes, or a user's ideal list is worth nothing.
+
+    Examples
+    --------
+    >>> from dmc import metrics
+    >>> recommended, relevant = (["ann", "ann"], ["tea", "rye"]), (["ann", "ann"], ["rye", "jam"])
+    >>> round(metrics.graded_ndcg(*metrics.gains(recommended, relevant, grades=[5, 3], n=2), n=2), 3)
+    0.458
     """
     n = _checks.integer(n, "n", 1)
     gain, ideal = (_checks.as_float(a, name).astype(np.float64) for a, name in ((gain, "gain"), (ideal, "ideal")))
@@ -232,7 +416,7 @@ def graded_ndcg(gain: ArrayLike, ideal: ArrayLike, n: int = 10, exponential: boo
         )
     highest = ideal[:, :1]
     if (highest <= 0).any():
-        raise ValueError(f"ideal is worth nothing in row {int(np.argmin(highest))}; its first grade has to be above 0")
+        raise ValueError(f"ideal is zero in row {int(np.argmin(highest))}; its first grade has to be above 0")
     gain, ideal = gain[:, :n], ideal[:, :n]
     if exponential:  # over 2^highest, which cancels out and would overflow
         gain, ideal = (np.exp2(g - highest) * -np.expm1(-g * math.log(2)) for g in (gain, ideal))
@@ -242,10 +426,10 @@ def graded_ndcg(gain: ArrayLike, ideal: ArrayLike, n: int = 10, exponential: boo
 
 @Averaged
 def novelty(users: ArrayLike, counts: ArrayLike, n_users: int) -> NDArray[np.float64]:
-    """Mean self-information of a user's list, in bits, averaged over users: how little known what is recommended is.
+    """Mean self-information of a user's list, in bits, averaged over users: how little known its items are.
 
-    An item that c of n_users have chosen has −log2(c / n_users); one that nobody has is taken for chosen by one (Vargas
-    and Castells, 2011). 0: what everybody has.
+    An item that c of n_users have chosen has −log2(c / n_users); one that nobody has chosen counts as chosen by one
+    (Vargas and Castells, 2011). An item that everybody has chosen has 0.
 
     Parameters
     ----------
@@ -254,7 +438,12 @@ def novelty(users: ArrayLike, counts: ArrayLike, n_users: int) -> NDArray[np.flo
     counts : (recommended,) integers
         How many users have chosen the item.
     n_users : int
-        Users who have chosen any.
+        Number of users who have chosen any.
+
+    Returns
+    -------
+    float
+        In bits; ``novelty.per_user(…)`` is that of each user.
 
     Raises
     ------
@@ -263,7 +452,8 @@ def novelty(users: ArrayLike, counts: ArrayLike, n_users: int) -> NDArray[np.flo
 
     Examples
     --------
-    >>> novelty(["ann", "ann", "bob"], [4, 1, 2], n_users=4)
+    >>> from dmc import metrics
+    >>> metrics.novelty(["ann", "ann", "bob"], [4, 1, 2], n_users=4)
     1.0
     """
     to, chosen = np.asarray(users), _checks.as_indices(counts, "counts")
@@ -287,12 +477,23 @@ def coverage(items: ArrayLike, n_items: int) -> float:
     items : (recommended,) ids
         The items of all recommendations.
     n_items : int
-        Items that there are.
+        Size of the catalogue.
+
+    Returns
+    -------
+    float
+        From 0 to 1.
 
     Raises
     ------
     ValueError
-        If more items are recommended than there are.
+        If more items are recommended than exist.
+
+    Examples
+    --------
+    >>> from dmc import metrics
+    >>> metrics.coverage(["tea", "rye", "tea"], n_items=8)
+    0.25
     """
     found = len(np.unique(np.asarray(items)))
     return found / _checks.integer(n_items, "n_items", max(found, 1), remedy=f"{found} are recommended")

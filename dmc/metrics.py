@@ -1,4 +1,4 @@
-"""How good predictions are, and recommendations (`list_metrics`)."""
+"""Measures of predictions, and of recommendations (from `list_metrics`)."""
 
 from __future__ import annotations
 
@@ -43,43 +43,85 @@ __all__ = [
 
 
 def rmse(predicted: ArrayLike, actual: ArrayLike) -> float:
-    """Root mean squared error, in the units of the values.
+    """Compute the root mean squared error.
 
     Parameters
     ----------
     predicted, actual : (entries,) real numbers
+        The values to compare.
+
+    Returns
+    -------
+    float
+        In the units of the values.
 
     Raises
     ------
     ValueError
         If the arrays are empty, differ in length or hold values that are not finite.
+
+    Examples
+    --------
+    >>> from dmc import metrics
+    >>> metrics.rmse([1.0, 2.0, 3.0, 4.0], [1.0, 2.0, 3.0, 6.0])
+    1.0
     """
     return math.sqrt(float(np.mean(np.square(_difference(predicted, actual)))))
 
 
 def mae(predicted: ArrayLike, actual: ArrayLike) -> float:
-    """Mean absolute error, in the units of the values.
+    """Compute the mean absolute error.
 
     Parameters
     ----------
     predicted, actual : (entries,) real numbers
+        The values to compare.
+
+    Returns
+    -------
+    float
+        In the units of the values.
 
     Raises
     ------
     ValueError
         If the arrays are empty, differ in length or hold values that are not finite.
+
+    Examples
+    --------
+    >>> from dmc import metrics
+    >>> metrics.mae([1.0, 2.0, 3.0, 4.0], [1.0, 2.0, 3.0, 6.0])
+    0.5
     """
     return float(np.mean(np.abs(_difference(predicted, actual))))
 
 
 def psnr(restored: ArrayLike, original: ArrayLike, peak: float = 1.0) -> float:
-    """Peak signal-to-noise ratio, in decibels; infinite where the two are equal.
+    """Compute the peak signal-to-noise ratio of a restored image.
 
     Parameters
     ----------
     restored, original : arrays of one shape
+        The images.
     peak : float
         The largest value that a pixel can have.
+
+    Returns
+    -------
+    float
+        In decibels; infinite where the two are equal.
+
+    Raises
+    ------
+    ValueError
+        If the shapes differ, or a value is not finite.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from dmc import metrics
+    >>> round(metrics.psnr(np.full((4, 4), 0.6), np.full((4, 4), 0.5)), 6)
+    20.0
     """
     if np.shape(restored) != np.shape(original):
         raise ValueError(f"restored has shape {np.shape(restored)} and original {np.shape(original)}; make them equal")

@@ -1,4 +1,4 @@
-"""Where entries were observed and what their values are: sorted by row and by column, checked at birth."""
+"""Observed entries: their positions, sorted by row and by column, and their values, checked when they are made."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from dmc.pattern import COLUMNS, ROWS, Pattern, SparseIndex, plain, read_only
 
 
 class DuplicateEntries(ValueError):
-    """Positions that occur more than once where each has to occur once.
+    """Raised where a position occurs more than once and each has to occur once.
 
     Attributes
     ----------
     count : int
-        Entries that repeat a position given before.
+        Entries that repeat an earlier position.
     row, column : int
-        Where the first of them is.
+        Position of the first of them.
     """
 
     def __init__(self, count: int, row: int, column: int, remedy: str) -> None:
@@ -48,17 +48,27 @@ class DuplicateEntries(ValueError):
 class Observations:
     """The observed entries of a matrix.
 
-    Made by `dmc.observe` or `Observations.from_entries`, which check; this constructor trusts.
+    Make them with `dmc.observe` or `Observations.from_entries`, which check their input; the constructor does not.
 
-    Attributes
+    Parameters
     ----------
     pattern : Pattern
-        Where.
+        The observed positions.
     values : (observed,) float32 or float64
-        What, in row order (row by row, columns ascending), in the data's own units; a NumPy array, which cannot be
-        written to, or a torch tensor, as the pattern's.
+        In row order (row by row, columns ascending), in the units of the data; a read-only NumPy array or a torch
+        tensor, like the arrays of the pattern.
     weights : (observed,) array or None
-        How much each entry counts, in the order of the values and of their dtype; None: all the same.
+        Weight of each entry, in the order and dtype of the values; None: all equal.
+
+    Examples
+    --------
+    >>> import dmc
+    >>> observed = dmc.Observations.from_entries(rows=[0, 1, 1], cols=[2, 0, 2], values=[5.0, 3.0, 1.0])
+    >>> observed
+    Observations(2×3, 3 observed = 50 %, float64)
+    >>> observed.to_scipy().toarray()
+    array([[0., 0., 5.],
+           [3., 0., 1.]])
     """
 
     pattern: Pattern
@@ -80,15 +90,16 @@ class Observations:
 
     @property
     def shape(self) -> tuple[int, int]:
+        """Rows and columns of the matrix."""
         return self.pattern.shape
 
     @property
     def device(self) -> Device:
-        """Where the arrays live: None (NumPy), or torch's name of a device: "cpu", "cuda:0", …"""
+        """Where the arrays live: None for NumPy arrays, else the name of a torch device such as "cuda:0"."""
         return self.pattern.device
 
     def to(self, device: Device) -> Observations:
-        """The same entries on a device.
+        """Move the entries to a device.
 
         Parameters
         ----------
@@ -98,7 +109,7 @@ class Observations:
         Returns
         -------
         Observations
-            Themselves, if they are there.
+            The same object, if it is there already.
 
         Raises
         ------
@@ -113,27 +124,28 @@ class Observations:
 
     @property
     def rows(self) -> Array:
-        """(observed,) row of each entry, int32 while it fits, ascending."""
+        """(observed,) row of each entry, ascending; int32 if large enough."""
         return self.pattern.rows
 
     @property
     def cols(self) -> Array:
-        """(observed,) column of each entry, int32 while it fits, ascending within a row."""
+        """(observed,) column of each entry, ascending within a row; int32 if large enough."""
         return self.pattern.cols
 
     @property
     def n_observed(self) -> int:
+        """Number of observed entries."""
         return self.pattern.n_observed
 
     @property
     def density(self) -> float:
-        """Share of the matrix that was observed."""
+        """Observed share of the matrix, from 0 to 1."""
         m, n = self.shape
         return self.n_observed / (m * n)
 
     @property
     def dtype(self) -> Any:
-        """NumPy's float32 or float64, or torch's."""
+        """Dtype of the values: float32 or float64, NumPy's or torch's."""
         return self.values.dtype
 
     def __repr__(self) -> str:
@@ -142,19 +154,38 @@ class Observations:
         return f"Observations({m}×{n}, {self.n_observed:,} observed = {100 * self.density:.3g} %, {self.dtype}{where})"
 
     def with_values(self, values: ArrayLike | Array) -> Observations:
-        """Other values (observed,), in row order, at the same positions and of the same weights; moved to where these
-        are."""
+        """Replace the values at the same positions; weights are kept.
+
+        Parameters
+        ----------
+        values : (observed,) array
+            In row order; moved to the device of these observations.
+
+        Returns
+        -------
+        Observations
+            With the new values, which are not checked.
+        """
         values = values if _arrays.is_tensor(values) else np.asarray(values)
         return Observations(self.pattern, _arrays.place(values, self.device), self.weights)
 
     def to_scipy(self) -> sparse.csr_array:
-        """The observed entries as a SciPy CSR matrix (observed zeros stay stored); NumPy arrays share their memory."""
+        """Convert to a SciPy sparse matrix.
+
+        Returns
+        -------
+        (rows, columns) CSR array
+            Observed zeros stay stored. NumPy arrays share their memory with it.
+        """
         return self.pattern.to(None).csr(_arrays.place(self.values, None))
 
     def linear_operator(self) -> sparse.csr_array | LinearOperator:
-        """The matrix, zero where nothing was observed, as SciPy's iterative solvers take it.
+        """Wrap the matrix, zero where nothing was observed, for SciPy's iterative solvers.
 
-        On a device each product is computed there, and only vectors travel.
+        Returns
+        -------
+        CSR array or scipy.sparse.linalg.LinearOperator
+            The operator for tensors: it computes each product on their device, and only vectors travel.
         """
         if self.device is None:
             return self.to_scipy()
@@ -174,8 +205,18 @@ class Observations:
         )
 
     def spectral_norm(self, group: Group = ALONE) -> float:
-        """Largest singular value, to a percent, of the matrix that is zero where nothing was observed, by the rows of
-        all processes."""
+        """Compute the largest singular value, to a percent, of the matrix that is zero where nothing was observed.
+
+        Parameters
+        ----------
+        group : Group
+            The processes among which the rows are dealt; by default there is one.
+
+        Returns
+        -------
+        float
+            In the units of the data.
+        """
         xp = array_namespace(self.values)
         largest = float(xp.max(xp.abs(self.values))) if self.n_observed else 0.0
         largest = float(group.max(np.array([largest]))[0])
@@ -185,14 +226,43 @@ class Observations:
         return largest * largest_singular_value(scaled.linear_operator(), group=group)
 
     def take(self, keep: Array) -> Observations:
-        """The entries where `keep` (observed,) is true, in a matrix of the same shape."""
+        """Select entries; the shape of the matrix stays.
+
+        Parameters
+        ----------
+        keep : (observed,) bool
+            True for the entries to keep.
+
+        Returns
+        -------
+        Observations
+            These entries.
+
+        Examples
+        --------
+        >>> import dmc
+        >>> observed = dmc.Observations.from_entries([0, 1, 1], [2, 0, 2], [5.0, 3.0, 1.0])
+        >>> observed.take(observed.values > 2).n_observed
+        2
+        """
         xp = array_namespace(self.values)
         (kept,) = xp.nonzero(_arrays.place(keep, self.device))
         by_row = SparseIndex(xp.searchsorted(kept, self.pattern.by_row.indptr), self.cols[kept])
         return Observations(Pattern.of(self.shape, by_row), self.values[kept], self._weights_at(kept))
 
     def among(self, rows: NDArray[np.int64], cols: NDArray[np.int64]) -> Observations:
-        """The entries of some rows and columns, both ascending, in a matrix of these alone; of NumPy arrays."""
+        """Select rows and columns of the matrix; NumPy arrays only.
+
+        Parameters
+        ----------
+        rows, cols : integers
+            Ascending.
+
+        Returns
+        -------
+        Observations
+            The submatrix of these rows and columns.
+        """
         index, entries = self.pattern.by_row.take(rows)
         number = np.full(self.shape[1], -1, index.indices.dtype)
         number[cols] = np.arange(len(cols))
@@ -202,7 +272,20 @@ class Observations:
         return self.from_lines(by_row, self.values[entries], (len(rows), len(cols)), self._weights_at(entries))
 
     def repeat_rows(self, times: NDArray[np.int64]) -> tuple[Observations, NDArray[np.int64]]:
-        """Each row as often as `times` (rows,) says, of NumPy arrays; and (new rows,) which row each of them was."""
+        """Repeat rows; NumPy arrays only.
+
+        Parameters
+        ----------
+        times : (rows,) integers
+            How often each row occurs in the result.
+
+        Returns
+        -------
+        observations : Observations
+            Of the repeated rows.
+        origin : (new rows,) int64 array
+            The row that each of them was.
+        """
         origin = np.repeat(np.arange(self.shape[0]), times)
         by_row, entries = self.pattern.by_row.take(origin)
         weights = self._weights_at(entries)
@@ -212,10 +295,10 @@ class Observations:
         return None if self.weights is None else self.weights[entries]
 
     def locate(self, rows: ArrayLike, cols: ArrayLike) -> NDArray[np.int64]:
-        """Where in `values` the entries at given positions stand.
+        """Find where the entries at given positions stand in `values`.
 
-        ``observed.values[observed.locate(rows, cols)]`` are the values at observed positions, in the order of `rows`
-        and `cols`: so what was computed for each entry returns to the order in which the entries were given.
+        ``observed.values[observed.locate(rows, cols)]`` are the values at observed positions in the order of `rows` and
+        `cols`. Use it to bring results for each entry back into the order in which you gave the entries.
 
         Parameters
         ----------
@@ -233,6 +316,13 @@ class Observations:
             If an index is out of range or the lengths differ.
         TypeError
             If indices are not integers.
+
+        Examples
+        --------
+        >>> import dmc
+        >>> observed = dmc.Observations.from_entries(rows=[1, 0], cols=[0, 1], values=[7.0, 4.0])
+        >>> observed.values, observed.locate([1, 0, 0], [0, 1, 0])
+        (array([4., 7.]), array([ 1,  0, -1]))
         """
         m, n = self.shape
         pointers, indices = self.pattern.to(None).by_row
@@ -254,10 +344,10 @@ class Observations:
     def split(
         self, test_fraction: float, seed: int | np.random.Generator = 0, share: Share | None = None
     ) -> tuple[Observations, Observations]:
-        """Split at random into training and test entries, of the same shape.
+        """Split the entries at random into a training and a test part, both of the full shape.
 
-        No row or column loses its last training entry: one random entry of each is never drawn for the test,
-        so that what is tested can be learnt. With very few entries the test part is smaller than asked for.
+        One random entry of each row and column always stays in the training part, so that every test entry can be
+        predicted from data. With very few entries the test part is therefore smaller than `test_fraction`.
 
         Parameters
         ----------
@@ -266,16 +356,27 @@ class Observations:
         seed : int or numpy.random.Generator
             The same seed gives the same split.
         share : Share, optional
-            Where these are the entries of one process among several: the split is of the entries of all.
+            If these are the entries of one process among several: the split is then of the entries of all.
 
         Returns
         -------
-        train, test : Observations
+        train : Observations
+            The entries to fit.
+        test : Observations
+            The entries to test on.
 
         Raises
         ------
         ValueError
             If the fraction is not between 0 and 1, or if no entry can be spared.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import dmc
+        >>> train, test = dmc.observe(np.ones((10, 10))).split(0.2)
+        >>> train.n_observed, test.n_observed
+        (80, 20)
         """
         fraction = _checks.real(test_fraction, "test_fraction", 0, 1, open_ends=True)
         share = share or Share.whole(self.shape[0])
@@ -286,7 +387,24 @@ class Observations:
     def from_lines(
         cls, by_row: SparseIndex, values: NDArray[Any], shape: tuple[int, int], weights: Array | None = None
     ) -> Observations:
-        """Observations from rows that are sorted already, columns ascending within each; trusts what it is given."""
+        """Make observations from rows that are sorted already; nothing is checked.
+
+        Parameters
+        ----------
+        by_row : SparseIndex
+            Columns ascending within each row.
+        values : (observed,) array
+            In this order.
+        shape : (int, int)
+            Rows and columns.
+        weights : (observed,) array, optional
+            Weight of each entry.
+
+        Returns
+        -------
+        Observations
+            Of these entries.
+        """
         return cls(Pattern.of(shape, by_row), values, weights)
 
     @classmethod
@@ -299,23 +417,26 @@ class Observations:
         duplicates: Duplicates = "error",
         weights: ArrayLike | None = None,
     ) -> Observations:
-        """Observations from (row, column, value) triplets in any order.
+        """Make observations from (row, column, value) triplets in any order.
 
         Parameters
         ----------
         rows, cols : (observed,) integers
             Zero-based positions.
         values : (observed,) real numbers
-            float32 stays float32, float16 becomes it; all else becomes float64. A torch tensor: the entries are
-            sorted on its device, and stay there.
+            Kept in float32; float16 becomes float32, all else float64. The entries of a torch tensor are sorted
+            on its device, and stay there.
         shape : (int, int), optional
-            Rows and columns of the matrix; if left out, just large enough for the largest indices.
+            Rows and columns of the matrix; by default just large enough for the largest indices.
         duplicates : {"error", "mean", "last", "sum"}
-            What to do when a position occurs more than once: refuse, average, keep the last in the order given, or add
-            up.
+            What to do when a position occurs more than once: raise, average, keep the last one given, or add up.
         weights : (observed,) real numbers, optional
-            How much each entry counts, above 0. Entries that are averaged get the average of their weights; of those
-            that are added up there are none.
+            Weight of each entry, above 0. Averaged entries get the average of their weights; with "sum" there are none.
+
+        Returns
+        -------
+        Observations
+            On the device of the values.
 
         Raises
         ------
@@ -326,6 +447,13 @@ class Observations:
             differ.
         TypeError
             If indices are not integers or values not real numbers.
+
+        Examples
+        --------
+        >>> import dmc
+        >>> observed = dmc.Observations.from_entries([0, 0, 1], [1, 1, 0], [2.0, 4.0, 5.0], duplicates="mean")
+        >>> observed.values
+        array([3., 5.])
         """
         _checks.choice(duplicates, "duplicates", ("error", "mean", "last", "sum"))
         v = _as_float(values, "values")
@@ -334,8 +462,8 @@ class Observations:
         if len(v) == 0:
             raise ValueError("there are no observed entries; give at least one")
         size = (max(int(i.max()) + 1, 1), max(int(j.max()) + 1, 1)) if shape is None else _checks.shape(shape)
-        remedy = "number rows and columns from 0 without gaps, or take dmc.Recommender for ids of any kind"
-        _checks.memory(8 * sum(size), f"an index of the lines of a {size[0]}×{size[1]} matrix", remedy)
+        remedy = "number rows and columns from 0 without gaps, or use dmc.Recommender for ids of any kind"
+        _checks.memory(8 * sum(size), f"an index of the rows of a {size[0]}×{size[1]} matrix", remedy)
         if weights is not None:
             return cls._weighted(i, j, v, size, duplicates, weights)
         by_row, ordered, repeats, first = sort_entries(i, j, v, size)
@@ -345,7 +473,7 @@ class Observations:
             _checks.finite(_arrays.place(v, None), "values")
         if repeats and duplicates == "error":
             row = np.searchsorted(_arrays.place(by_row.indptr, None), first, side="right") - 1
-            remedy = "say duplicates='mean' or duplicates='last'"
+            remedy = "pass duplicates='mean' or duplicates='last'"
             raise DuplicateEntries(repeats, int(row), int(by_row.indices[first]), remedy)
         if repeats:
             by_row, ordered = merge_repeats(by_row, ordered, duplicates)
@@ -372,7 +500,7 @@ def _as_weights(weights: ArrayLike, values: Array) -> Array:
     if bool(wrong.any()):
         raise ValueError(
             f"{_checks.count(int(wrong.sum()), 'weight is', 'weights are')} not above 0 and finite, such as "
-            f"{float(w[wrong][0]):g}; leave out entries that are not to count"
+            f"{float(w[wrong][0]):g}; leave out entries that should not count"
         )
     return array_namespace(w).astype(w, values.dtype, copy=False)
 

@@ -1,6 +1,16 @@
-"""The lists of a Recommender out of an index of hnswlib: quick in large catalogues, and nearly always right.
 
-Beside dmc it needs hnswlib. python examples/index_hnswlib.py vectors
+Quick in large catalogues, and nearly always right.
+
+Beside dmc it needs hnswlib. Run::
+=======
+"""Serve recommendations from an hnswlib index
+===========================================
+
+A Recommender's lists, looked up in an approximate index: fast in large catalogues, and nearly always the same.
+
+It needs hnswlib beside dmc::
+
+    python examples/index_hnswlib.py vectors
 """
 
 import sys

@@ -1,6 +1,14 @@
-"""A fit in TensorBoard: value, gradient and leading singular values at each look.
 
-Then: tensorboard --logdir runs
+Value, gradient and leading singular values at each look.
+
+Then::
+=======
+"""Log a fit to TensorBoard
+========================
+
+Value, gradient and leading singular values at each look of a fit. Look at them with::
+
+    tensorboard --logdir runs
 """
 
 import sys

@@ -15,14 +15,6 @@ from dmc import plots
 from dmc.comparison.costs import duration
 from dmc.solver.solution import Status, waiting
 
-COLORS = {
-    "full width": "#555555",
-    "compressed": plots.FIRST,
-    "narrow": plots.SECOND,
-    "two-factor": plots.THIRD,
-    "MatrixCompletion": plots.FOURTH,
-}
-
 
 @dataclass(frozen=True, eq=False)
 class Contender:
@@ -31,28 +23,31 @@ class Contender:
     Attributes
     ----------
     name : str
+        Such as "compressed".
     n_parameters : int
+        Numbers that were fitted.
     n_steps : int
-        Of `MatrixCompletion` its own, of all its phases.
+        Steps taken; for `MatrixCompletion`, its own, of all its phases.
     seconds : float
-        Set-up included; looks at test entries left out.
+        With set-up, without looks at test entries.
     held_out_error : float
         Root mean squared error on the test entries at the end, in the units of the comparison; NaN if it was not run.
     lowest_error : float
-        The lowest at any look, which only the test entries know.
+        The lowest such error at any look. Only the test entries know when that was.
     lowest_step : int
+        The step of it.
     course : (looks, 3) float64
-        Steps, seconds and held-out error at each look. `MatrixCompletion` has its end alone.
+        Steps, seconds and held-out error at each look. `MatrixCompletion` has only its end.
     status : Status or None
         How it ended; None if it was not run.
     max_steps : int
-        Steps at most; 0 where there is no such number.
+        The largest number of steps; 0 if there is none.
     stopped_by : str or None
         "time limit", or "interrupt" for Ctrl-C.
     refusal : str
         Why it was not run, in a sentence; empty if it was.
     plateau_steps : float or None
-        Where its last step was still on the plateau of a small start: about how many more that takes.
+        If it ended on the plateau of a small start: about how many more steps that takes.
     """
 
     name: str
@@ -68,15 +63,18 @@ class Contender:
 
     @property
     def held_out_error(self) -> float:
+        """Root mean squared error on the test entries at the end; NaN if it was not run."""
         return float(self.course[-1, 2]) if len(self.course) else math.nan
 
     @property
     def lowest_error(self) -> float:
+        """The lowest held-out error at any look; NaN if it was not run."""
         errors = self.course[:, 2]
         return float(np.nanmin(errors)) if np.isfinite(errors).any() else math.nan
 
     @property
     def lowest_step(self) -> int:
+        """The step of the lowest held-out error."""
         errors = self.course[:, 2]
         return int(self.course[np.nanargmin(errors), 0]) if np.isfinite(errors).any() else 0
 
@@ -90,6 +88,7 @@ class Contender:
 
     @property
     def converged(self) -> bool:
+        """Whether it ended by itself."""
         return self.status in (Status.CONVERGED, Status.COMPLETED, Status.UNDETERMINED)
 
     @property
@@ -136,15 +135,16 @@ class Contender:
 
 @dataclass(frozen=True, eq=False)
 class Comparison:
-    """What `dmc.compare` found; as text, a table.
+    """The result of `dmc.compare`; ``print`` shows it as a table.
 
-    Attributes
+    Parameters
     ----------
     contenders : tuple of Contender
-        In the order asked for.
+        In the order asked for; ``comparison["compressed"]`` is the one of that name.
     shape : (int, int)
+        Rows and columns of the matrix.
     n_train, n_test : int
-        Entries.
+        Numbers of entries.
     drawn : str
         How the test entries were chosen, with share and seed, in a sentence.
     settings : str
@@ -152,7 +152,17 @@ class Comparison:
     baseline : float
         Held-out error of the mean: of all training entries, or of each column, whichever is less.
     standardized : bool
-        Whether errors are in spreads of the column, and not in the data's units.
+        Whether errors are in standard deviations of the column, instead of the data's units.
+
+    Examples
+    --------
+    >>> import dmc
+    >>> planted = dmc.datasets.planted((30, 20), rank=1, observed=0.6)
+    >>> found = dmc.compare(planted, rank=2, contenders=("compressed", "two-factor"))
+    >>> found["compressed"].converged, found["compressed"].held_out_error < found.baseline / 100
+    (True, True)
+    >>> found.table[0]["n_parameters"]
+    248
     """
 
     contenders: tuple[Contender, ...]
@@ -172,11 +182,12 @@ class Comparison:
 
     @property
     def table(self) -> list[dict[str, Any]]:
-        """One dict for each contender: `Contender.record`."""
+        """One dict for each contender, with the numbers of the printed table."""
         return [contender.record() for contender in self.contenders]
 
     @property
     def units(self) -> str:
+        """The units of the errors, in words."""
         return "in spreads of the column" if self.standardized else "in the data's units"
 
     def __str__(self) -> str:
@@ -196,15 +207,15 @@ class Comparison:
             ]
         )
 
-    def figure(self, path: str | os.PathLike[str]) -> None:
-        """Draw held-out error by steps, and by seconds, into a file.
+    def figure(self, path: str | os.PathLike[str], *, theme: plots.Ground = "light") -> None:
+        """Draw the held-out error by steps and by seconds into a file.
 
-        `MatrixCompletion`, which chooses among models as it goes, is one point: its end.
+        `MatrixCompletion`, which chooses among models as it goes, is a single point.
 
         Parameters
         ----------
         path : path
-            Its suffix says the format (.png, .pdf, .svg).
+            Its suffix decides the format (.png, .pdf, .svg).
 
         Raises
         ------
@@ -213,7 +224,7 @@ class Comparison:
         ValueError
             If no contender was run.
         """
-        plots.panels(self._panels(), path)
+        plots.panels(self._panels(), path, theme=theme)
 
     def _panels(self) -> Sequence[plots.Panel]:
         ran = [contender for contender in self.contenders if np.isfinite(contender.course[:, 2]).any()]
@@ -222,25 +233,21 @@ class Comparison:
         label = f"held-out error, {'spreads of the column' if self.standardized else 'data units'}"
         drawn = []
         for column, xlabel in ((0, "step"), (1, "seconds, set-up included")):
-            named = column == 1  # the legend stands there alone
-            lines = [self._line(contender, column, named) for contender in ran]
+            lines = [self._line(contender, column) for contender in ran]
             # Zero has no place on a logarithmic axis.
             ends = [float(np.max(line.x)) for line in lines]
             begins = [float(np.min(np.asarray(line.x)[np.asarray(line.x) > 0], initial=max(ends))) for line in lines]
             across = [min(begins), max(ends)] if column else [0.0, max(ends)]
-            mean = plots.Line(across, [self.baseline] * 2, named * "mean", {"color": "0.6", "linestyle": ":"})
-            title = "by step" if column == 0 else "by time"
+            title = "By step" if column == 0 else "By time"
+            mean = plots.Line(across, [self.baseline] * 2, "mean", plots.style("mean"))
             drawn.append(plots.Panel(title, xlabel, label, [*lines, mean], "log", "log" if column else "linear"))
         return drawn
 
-    def _line(self, contender: Contender, column: int, named: bool) -> plots.Line:
+    def _line(self, contender: Contender, column: int) -> plots.Line:
         course = contender.course[np.isfinite(contender.course[:, 2])]
-        style: dict[str, Any] = {"color": COLORS.get(contender.name, plots.FIRST), "linewidth": 1.6}
-        if contender.name == "full width":
-            style |= {"linewidth": 3.5, "alpha": 0.5}
-        if len(course) == 1:
-            style |= {"marker": "D", "linestyle": ""}
-        return plots.Line(course[:, column], course[:, 2], named * contender.name, style)
+        end = {"marker": "D", "linestyle": "", "markersize": 6}
+        style = plots.style(contender.name, **(end if len(course) == 1 else {"marker": ""}))
+        return plots.Line(course[:, column], course[:, 2], contender.name, style)
 
 
 def _cells(contender: Contender) -> tuple[str, ...]:

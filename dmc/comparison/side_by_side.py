@@ -42,54 +42,55 @@ def compare(
 ) -> Comparison:
     """Compare deep networks of several kinds, and `MatrixCompletion`, on a matrix with gaps.
 
-    All are trained on the same entries and judged by the same others. The networks are minimised by one loop and one
-    rule, gradient descent at the rate .2/p (p the observed share) on entries scaled to spectral norm 1, each step of
-    which is halved until the value does not rise. Seconds count from before a contender's start is made; looking at
-    the test entries is left out of them. The contenders:
+    All are trained on the same entries and judged by the same others. The networks are minimised by the same loop and
+    step rule, gradient descent at the rate .2/p (p the observed share) on entries scaled to spectral norm 1, where each
+    step is halved until the value does not rise. Seconds count from before a contender's start is made; looking at the
+    test entries is not counted. The contenders:
 
     - "compressed": 2r̂ wide, `depth` cores between orthonormal factors (`dmc.initial.compressed`)
     - "full width": `depth` layers as wide as the larger side (`dmc.initial.orthogonal`)
     - "narrow": `depth` layers, 2r̂ wide, random (`dmc.initial.narrow`)
     - "two-factor": r̂ wide, from the truncated SVD of the observed entries (`dmc.initial.spectral`)
-    - "MatrixCompletion": told nothing but `rank`, if that is given
+    - "MatrixCompletion": with `rank` if you give it, and no other setting
 
-    What could not make its first 50 steps within `time_limit` is refused before memory is taken for it; the result
-    says so, and from how many steps that is estimated. Ctrl-C ends the comparison with what was measured.
+    A contender that could not take its first 50 steps within `time_limit` is not run, and no memory is taken for it;
+    the result says so, and from how many steps that was estimated. Ctrl-C ends the comparison with what was measured.
 
     Parameters
     ----------
     X : (rows, columns) array, or whatever `dmc.observe` takes; `MaskedLeastSquares`; or `dmc.datasets.Planted`
-        Of a problem its weights and penalties hold for the networks (its weights for `MatrixCompletion` too). A planted
+        The weights and penalties of a problem apply to the networks (its weights to `MatrixCompletion` too). A planted
         matrix is judged by entries that were not observed.
     mask : (rows, columns) bool, optional
         True where an entry was observed.
     test : (rows, columns) bool, optional
-        True where an observed entry (of a planted matrix: any entry) judges, and is not trained on. Left out: drawn.
+        True where an observed entry (of a planted matrix: any entry) is used for the test and not for training; by
+        default drawn at random.
     test_fraction : float
         Share of the observed entries that is drawn for the test.
     rank : int, optional
-        r̂, an upper bound of the rank. Left out: at most 10, and no more than the entries support.
+        Upper bound r̂ of the rank; by default at most 10, and no more than the entries support.
     depth : int
         Number of cores of the compressed network, and of layers of the full-width and narrow ones; at least 2.
     scale : float
-        ε of the networks' starts.
+        Scale ε of the networks' starts.
     contenders : sequence of str
         Which ones, in this order.
     standardize : bool
-        Subtract from every column the mean of its training entries, and divide by their spread: for tables whose
-        columns have units of their own. Errors are then in spreads of the column.
+        Whether to subtract from every column the mean of its training entries and divide by their standard deviation,
+        for tables whose columns have different units. Errors are then in standard deviations of the column.
     missing_values : float
-        A further number that stands for a missing entry.
+        A number that stands for a missing entry, beside NaN.
     max_steps : int
-        Steps of a network at most.
+        The largest number of steps of a network.
     tol : float
         A network has converged when its gradient is at most `tol` times the largest seen.
     time_limit : float
-        Seconds of each contender.
+        Seconds for each contender.
     random_state : int
-        Seed of the test entries, and of the starts.
+        Seed of the test entries and of the starts.
     verbose : bool
-        Show a progress bar for each contender.
+        Whether to show a progress bar for each contender.
 
     Returns
     -------

@@ -1,10 +1,9 @@
-"""MatrixCompletion: the solver with scikit-learn's manners, told nothing but the data."""
+"""MatrixCompletion: the solver behind scikit-learn's interface, with nothing to choose but the data."""
 
 from __future__ import annotations
 
 import copy
 import math
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
@@ -12,15 +11,14 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import validate_data
 
 from dmc import _checks, _memory, kernels
 from dmc._keeper import keeper_among
-from dmc.completion import imputation, storage, tuning
+from dmc.completion import imputation, tuning
 from dmc.completion.findings import Findings, of_ending
 from dmc.completion.fit import fit_repeated
 from dmc.completion.model import in_units
-from dmc.completion.one_fit import of_one_fit
 from dmc.completion.phases import Phases, identity
 from dmc.completion.queries import CompletionQueries
 from dmc.completion.results import Selected, Settings, filled, rms, rms_of_columns
@@ -39,88 +37,99 @@ from dmc.solver.solution import Record, Status
 
 @_memory.methods_in_words
 class MatrixCompletion(CompletionQueries):
-    """Fill in a matrix or a table from some of its entries, with no rank, step size or iteration count to give.
+    """Fill in a matrix or a table from some of its entries, with no rank, step size or iteration count to choose.
 
-    The penalty that weight decay puts on a deep linear network's end-to-end matrix shows the rank: down the path along
-    which it falls, directions join a two-factor model and leave it (`dmc.rank_path`). Wherever the rank has settled,
-    Gauss–Newton steps without the penalty finish the model, which ends at rounding if the entries can be matched
-    exactly by fewer degrees of freedom; where that leads astray, slower paths on parts of the matrix are tried, whose
-    rows and columns check each other well. If the entries cannot be matched, held-out ones choose among what the path
-    offers, factor analysis with a level and a noise of each column, and the columns' means: what predicts them best is
-    fitted to all.
+    The rank is found along a path of models under a decreasing penalty: the one that weight decay puts on the
+    end-to-end matrix of a deep linear network (`dmc.rank_path`). Singular directions join a two-factor model on the
+    path, and leave it. Where the rank has settled, Gauss–Newton steps without the penalty finish the model. If its
+    degrees of freedom are fewer than the entries and it can match them exactly, the result is exact to rounding;
+    where the first path misses such a model, slower paths are tried on parts of the matrix whose rows and columns
+    check each other well. If the entries cannot be matched, held-out entries choose among the models on the path,
+    factor analysis with a level and a noise variance for each column, and the column means. The winner is refitted to
+    all entries.
 
     Parameters
     ----------
     rank : int, optional
-        Upper bound of the rank, which need not be exact. Left out: as large as the entries support, at most 50.
+        Upper bound of the rank; it need not be tight. Default: as large as the entries support, at most 50.
     scale : {"auto", "columns", "rows", "none"}
-        Which side of the matrix has units of its own: each of its rows, or columns, gets a level, which is fitted and
-        not penalised, and weighs by its own spread. "auto" asks the data: where levels and spreads of columns, or of
-        rows, describe the entries well, that side is scaled from the start; elsewhere held-out entries decide between
-        scaled columns and one size for all. `scale_` says what was done.
+        Which side of the matrix has units of its own. Each column (or row) then gets a level, which is fitted and not
+        penalised, and is weighted by its own spread. With "auto", that side is scaled from the start if levels and
+        spreads of its columns (or rows) describe the entries well; otherwise held-out entries decide between scaled
+        columns and one scale for all. The choice is in `scale_`.
     loss : {"squared", "robust"}
-        "robust" finds entries that are grossly wrong, leaves them out and lists them in `outliers_`.
+        "robust" finds grossly wrong entries, leaves them out and lists them in `outliers_`.
     min_value, max_value : float or (columns,) array, optional
-        Bounds of what is predicted. Observed entries outside are refused.
-    missing_values : float
+        Bounds of the predictions. Observed entries outside them are refused.
+    missing_values : float, optional
         A further number that stands for a missing entry, such as -200. NaN, None and pandas' NA always do.
     depth : int
-        Number of cores of the deep network whose penalty is paid (published: 3); 0 is the nuclear norm.
+        Number of factors of the deep network whose penalty is used (published: 3); 0 is the nuclear norm.
     validation_fraction : float
-        Share of the observed entries (at most 10,000) in each of the one to five parts that are held out in turn to
-        choose the model where the entries cannot be matched exactly; the final fit has them all. 0 holds nothing out.
+        Share of the observed entries, at most 10,000, in each of one to five parts. The parts are held out in turn to
+        choose the model if the entries cannot be matched exactly; the final fit uses all entries. 0 holds nothing out.
     random_state : int, numpy.random.Generator or None
-        Seed of the start and of the held-out parts. The same seed gives the same result.
+        Seed of the starting point and of the held-out parts. The same seed gives the same result.
     n_threads : int, optional
-        Threads of the fit; left out: as many as OMP_NUM_THREADS says, or as there are cores. The result does not depend
+        Threads of the fit. Default: OMP_NUM_THREADS if it is set, else one per processor. The result does not depend
         on it.
     device : str, optional
-        Where to search for the rank: "cuda" for a GPU, by torch. Left out: where the data are, torch tensors on their
-        device and all else by compiled code on the host. What is fitted comes back to where the data were.
+        Where to search for the rank, such as "cuda" (needs torch). Default: where the data are, which is their device
+        for torch tensors and the host for everything else. The fitted model is moved back to where the data were.
     verbose : bool
         Show a progress bar.
     callbacks : sequence of callables
-        See `dmc.callbacks`; one that returns true ends the fit with what was reached.
+        Called during the fit (see `dmc.callbacks`). A callback that returns true ends the fit early; the model found so
+        far is kept.
 
     Attributes
     ----------
     factors_ : Factors
-        Two-factor, in the data's units: X̂ = U·Vᵀ, plus a bias of each column where columns are scaled, of each row
-        where rows are; U (rows, rank_), V (columns, rank_); NumPy arrays, or tensors where the data were.
+        Two-factor model in the data's units: X̂ = U·Vᵀ, plus a bias for each column (or row) if that side was scaled.
+        U is (rows, `rank_`) and V (columns, `rank_`); NumPy arrays, or tensors if the data were.
     rank_ : int
-        The rank found, levels not counted.
+        The rank found, not counting the biases.
     scale_ : {"none", "columns", "rows"}
         Which side was scaled.
     status_ : Status
-        How the fit ended; its text carries advice.
+        How the fit ended; its text includes advice.
     n_iter_ : int
-        Steps taken in all phases.
+        Steps taken, over all phases.
     history_ : list of dict
-        One for each phase: "phase" ("path", "polish", "final", "factor analysis"), "width" of its factors at its end,
-        "n_steps", "value" at its end (relative to that at zero; of factor analysis: the share of noise),
-        "held_out_error" (root mean square over the largest entry; None where nothing was held out), "seconds" since
-        the fit began.
+        One dict for each phase: "phase" ("path", "polish", "final", "factor analysis"); "width" of the factors at its
+        end; "n_steps"; "value" at its end, relative to the value at zero (for factor analysis: the share of noise);
+        "held_out_error", the root mean square relative to the largest entry, or None if nothing was held out; and
+        "seconds" since the fit began.
     held_out_rmse_ : float
-        Root mean squared error on held-out entries, in the data's units, of the kind of model that was chosen; of the
-        fitted entries if they are matched exactly; NaN where nothing was held out.
-    column_errors_ : (columns,) float64
-        The same of each column; NaN where none of its entries was held out.
-    outliers_ : (outliers, 2) int array
+        Root mean squared error of the chosen kind of model on held-out entries, in the data's units. On the fitted
+        entries if they are matched exactly; NaN if nothing was held out.
+    column_errors_ : (columns,) float64 array
+        The same for each column; NaN where none of its entries was held out.
+    outliers_ : (outliers, 2) int64 array
         Row and column of each entry that the robust loss left out; empty with the squared loss.
     identifiability_ : Identifiability
-        Which entries the observed positions can determine; its text says in words which not. Of a model that matches
-        all entries, at its rank, and of one that can be moved all the same only the largest block that stays; of others
-        at rank one, for their rows and columns lean on all the others where they have few entries themselves.
+        Which entries the observed positions can determine; as text it says which they cannot. For a model that matches
+        all entries it is computed at its rank; if such a model can still be moved without changing an observed entry,
+        only the largest block that stays fixed counts as determined. For other models it is computed at rank one,
+        since rows and columns with few entries borrow from all the others.
     residual_rms_ : float
-        Root mean square of X̂ − X over the observed entries (outliers left out), in the data's units.
+        Root mean square of X̂ − X over the observed entries, outliers left out, in the data's units.
     n_features_in_ : int
-        Columns of the matrix.
+        Number of columns of the matrix.
+    feature_names_in_ : (columns,) object array
+        Names of the columns; only if X was a data frame whose column names are all strings.
+
+    See Also
+    --------
+    TensorCompletion : The same for three-way tensors.
+    Recommender : For users, items and ratings with ids of any kind.
+    solve : The solver with a rank, step and starting point of your choice.
 
     References
     ----------
-    See `dmc.rank_path.RankPath`, `dmc.steps.GaussNewton` and `dmc.completion.factor_analysis`;
     C. Yaras, P. Wang, L. Balzano, Q. Qu, "Compressible Dynamics in Deep Overparameterized Low-Rank Learning &
-    Adaptation", ICML 2024 (arXiv 2406.04112).
+    Adaptation", ICML 2024 (arXiv 2406.04112). The path is `dmc.rank_path.RankPath`, the last steps
+    `dmc.steps.GaussNewton`.
 
     Examples
     --------
@@ -132,7 +141,7 @@ class MatrixCompletion(CompletionQueries):
     >>> table[3, 4] = table[10, 0] = np.nan
     >>> model = dmc.MatrixCompletion().fit(table)
     >>> model.rank_, float(np.round(model.transform(table)[3, 4], 6))
-    (2, 56.330466)
+    (1, 56.329515)
     """
 
     def __init__(
@@ -177,36 +186,55 @@ class MatrixCompletion(CompletionQueries):
     ) -> MatrixCompletion:
         """Fit to the observed entries of a matrix.
 
-        Ctrl-C ends the fit with what was reached, and a warning; a second one, or one before or behind the search,
-        raises KeyboardInterrupt and leaves the estimator as it was. With a `dmc.callbacks.Checkpoint` among the
-        callbacks the fit goes on where an earlier process left it.
+        Ctrl-C ends the fit and keeps the model found so far, with a warning. A second Ctrl-C, or one before or after
+        the search, raises KeyboardInterrupt and leaves the estimator as it was. With a `dmc.callbacks.Checkpoint` among
+        the callbacks, the fit resumes where an earlier process left it.
 
         Parameters
         ----------
-        X : (rows, columns)
-            Whatever `dmc.observe` takes: an array with NaN, a masked array, a sparse matrix (stored = observed), a data
-            frame, …
+        X : (rows, columns) array, masked array, sparse matrix, torch tensor, data frame or Observations
+            Anything that `dmc.observe` accepts; of a sparse matrix, stored entries are the observed ones.
         y : None
-            Ignored; here for scikit-learn's pipelines.
+            Ignored; present for scikit-learn's pipelines.
         mask : (rows, columns) bool, optional
-            True where an entry was observed. A data frame's labels have to be those of X, in any order.
+            True where an entry was observed. If both are data frames, the labels must be those of X, in any order.
         sample_weight : (rows,) array, optional
-            Non-negative weight of each row: how precise its entries are, up to a factor.
+            Non-negative weight of each row: the relative precision of its entries.
         weights : (rows, columns) array, data frame or sparse matrix, or (observed,) array in row order, optional
-            The same of each entry. One of weight 0 has no part in the fit. Left out: those of `Observations`, if they
-            have any.
+            Non-negative weight of each entry; entries of weight 0 are left out of the fit. Default: the weights of an
+            `Observations`, if it has any.
 
         Returns
         -------
         MatrixCompletion
-            Itself.
+            The estimator itself.
 
         Raises
         ------
         ValueError, TypeError
-            If the data, weights, bounds or a parameter cannot be used.
+            If the data, the weights, the bounds or a parameter cannot be used.
         FloatingPointError
             If the fit overflowed.
+
+        Warns
+        -----
+        UserWarning
+            If part of the result is a guess, or the data look misread: rows or columns without observed entries,
+            entries that the observed positions cannot determine, all entries equal, zeros that may stand for missing
+            entries, columns predicted no better than by their mean, entries far from the model, or a fit that was
+            interrupted.
+        sklearn.exceptions.ConvergenceWarning
+            If the fit did not converge, or the model predicts held-out entries badly.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import dmc
+        >>> X = np.outer([1.0, 2, 3, 4, 5], [1.0, 3, 2, 5])
+        >>> X[1, 2] = X[3, 1] = np.nan
+        >>> model = dmc.MatrixCompletion().fit(X)
+        >>> model.rank_, model.identifiability_.whole
+        (1, True)
         """
         fitted = copy.copy(self)
         tell = fitted._fit(X, mask, sample_weight, weights)
@@ -308,30 +336,36 @@ class MatrixCompletion(CompletionQueries):
         sample_weight: ArrayLike | None = None,
         weights: Any = None,
     ) -> Any:
-        """`fit`, then `transform` of the same matrix."""
+        """Fit to a matrix, then impute its missing entries.
+
+        Parameters
+        ----------
+        X : (rows, columns) array, masked array, sparse matrix, torch tensor, data frame or Observations
+            As in `fit`.
+        y : None
+            Ignored; present for scikit-learn's pipelines.
+        mask : (rows, columns) bool, optional
+            True where an entry was observed.
+        sample_weight : (rows,) array, optional
+            As in `fit`.
+        weights : (rows, columns) array, data frame or sparse matrix, or (observed,) array in row order, optional
+            As in `fit`.
+
+        Returns
+        -------
+        (rows, columns) float array or data frame
+            The observed entries as they are, the missing ones predicted; a data frame if X is one.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import dmc
+        >>> X = np.outer([1.0, 2, 3, 4, 5], [1.0, 3, 2, 5])
+        >>> X[1, 2] = np.nan
+        >>> float(dmc.MatrixCompletion().fit_transform(X)[1, 2].round(6))
+        4.0
+        """
         return self.fit(X, mask=mask, sample_weight=sample_weight, weights=weights).transform(X, mask=mask)
-
-    @of_one_fit
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the fitted model to a file (safetensors, no pickle); it appears whole or not at all.
-
-        Settings come along, callbacks do not; labels do where they are text or numbers.
-        """
-        check_is_fitted(self)
-        storage.write(self, path)
-
-    @classmethod
-    def load(cls, path: str | os.PathLike[str]) -> MatrixCompletion:
-        """Read a model that `save` wrote.
-
-        Raises
-        ------
-        FileNotFoundError
-            If there is no such file.
-        ValueError
-            If the file is no model of dmc, is damaged, holds another kind, or was written by a newer version.
-        """
-        return storage.read(cls, path)
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

@@ -1,9 +1,10 @@
-"""What a fitted completion is asked for: entries, their uncertainty, whole tables, and rows that are new."""
+"""What a fitted completion answers: entries, their uncertainty, whole tables, and new rows."""
 
 from __future__ import annotations
 
 import math
-from typing import Any
+import os
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -13,7 +14,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from dmc import _arrays, _checks
 from dmc._warn import warn
-from dmc.completion import imputation
+from dmc.completion import imputation, storage
 from dmc.completion.model import Model, in_units
 from dmc.completion.one_fit import of_one_fit
 from dmc.completion.tables import Bounds, Labels, read
@@ -24,7 +25,7 @@ from dmc.observations import Observations
 
 
 class CompletionQueries(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
-    """Everything of `MatrixCompletion` that needs no more than what a fit has left."""
+    """The part of `MatrixCompletion` that needs no more than a fitted model."""
 
     missing_values: float | None
     loss: str
@@ -42,38 +43,61 @@ class CompletionQueries(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
 
     @property
     def solvability_(self) -> Identifiability:
-        """The former name of `identifiability_`."""
+        """Identifiability: the former name of `identifiability_`, which replaces it."""
         warn("solvability_ is now called identifiability_", DeprecationWarning)
         return self.identifiability_
 
     @of_one_fit
     def predict(self, rows: Any, cols: ArrayLike | None = None, *, return_std: bool = False) -> Any:
-        """Predicted values at pairs; or, of a matrix alone, at each of its positions.
+        """Predict entries at given positions; or, from a matrix alone, at every position of that matrix.
 
         Parameters
         ----------
-        rows, cols : (pairs,) integers
-            Zero-based positions.
-        rows : (rows, columns), without `cols`
-            Rows as `transform` takes them, but not sparse. They are folded in as there, and observed entries are
-            predicted like the others: this is what scikit-learn's tools call.
+        rows : (pairs,) int array; or (rows, columns) array or data frame, without `cols`
+            Zero-based row positions. A matrix instead holds rows as `transform` takes them, though not sparse: they are
+            folded in, and observed entries are predicted like the others. This is the form that scikit-learn's tools
+            call.
+        cols : (pairs,) int array, optional
+            Zero-based column positions.
         return_std : bool
-            Whether standard deviations are asked for.
+            Also return standard deviations.
 
         Returns
         -------
-        (pairs,) or (rows, columns) float array, in the data's units; a tensor, if the data were
-        (pairs,) or (rows, columns) float64 array, with `return_std`
-            The standard deviation of an entry as it would be measured, around the prediction: of its noise, and of what
-            the other entries leave open about its row and its column (the curvature of the loss at the solution).
-            Corrected by a factor where a hundred entries were held out, so that nine of ten of them lie within 1.64
-            standard deviations. They do not cover that a row comes from elsewhere, or that what is missing is missing
-            for what it would be. NaN, with a warning, at positions that nothing is known of.
+        predicted : (pairs,) or (rows, columns) float array
+            In the data's units; a tensor if the data were one.
+        std : (pairs,) or (rows, columns) float64 array
+            Only with `return_std`: the standard deviation of a newly measured entry around its prediction. It combines
+            the entry's noise with what the other entries leave uncertain about its row and its column (from the
+            curvature of the loss at the solution). If at least a hundred entries were held out, it is calibrated so
+            that nine in ten of them lie within 1.64 standard deviations. It does not cover rows from another
+            population, nor entries that are missing because of their values. NaN, with a warning, at positions that the
+            observed entries say nothing about.
 
         Raises
         ------
         ValueError, TypeError
-            If positions are out of range, or the matrix cannot be used; the message says why.
+            If positions are out of range, or the matrix cannot be used.
+
+        Warns
+        -----
+        UserWarning
+            If a standard deviation is NaN because the observed entries cannot determine the position.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import dmc
+        >>> X = np.outer([1.0, 2, 3, 4, 5], [1.0, 3, 2, 5])
+        >>> X[1, 2] = X[3, 1] = np.nan
+        >>> model = dmc.MatrixCompletion().fit(X)
+        >>> model.predict([1, 3], [2, 1]).round(6)
+        array([ 4., 12.])
+        >>> predicted, std = model.predict([1, 3], [2, 1], return_std=True)
+        >>> bool((std < 1e-4).all())  # the entries fit a model of rank 1 exactly
+        True
+        >>> model.predict([[10.0, np.nan, np.nan, 50.0]]).round(3)
+        array([[10., 30., 20., 50.]])
         """
         check_is_fitted(self)
         if cols is not None:
@@ -86,7 +110,7 @@ class CompletionQueries(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
             return (predicted, self._deviations(i, j)) if return_std else predicted
         if sparse.issparse(rows):
             raise TypeError(
-                "X is sparse and all its positions are asked for; give rows and cols of some, or call transform"
+                "X is sparse and predict(X) would return every position; give rows and cols, or call transform"
             )
         table = self._rows_of(rows, None)
         if not return_std:
@@ -109,34 +133,49 @@ class CompletionQueries(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         if nothing.any():
             deviations[nothing] = np.nan
             warn(
-                f"{_checks.count(int(nothing.sum()), 'position')} of {len(rows):,} cannot be known from the observed "
-                "entries: their standard deviation is NaN; see complete(unknown=np.nan)",
+                f"{_checks.count(int(nothing.sum()), 'position')} of {len(rows):,} cannot be determined from the "
+                "observed entries: the standard deviation is NaN there; see complete(unknown=np.nan)",
             )
         return deviations
 
     @of_one_fit
     def sample(self, n: int = 5, random_state: int | np.random.Generator | None = 0) -> list[Any]:
-        """Completed tables drawn at random, for multiple imputation.
+        """Draw completed tables at random, for multiple imputation.
 
-        Each has the observed entries as they are, and draws of the others: rows and columns from their posterior, and
-        noise. What is computed from every one of them (a mean, a regression) differs by as much as the missing entries
-        leave it open (D. Rubin, "Multiple imputation for nonresponse in surveys", 1987).
+        Each table has the observed entries as they are and a random draw of the others: rows and columns from their
+        posterior, plus noise. Whatever is computed from each of the tables, such as a mean or a regression, varies by
+        as much as the missing entries leave it uncertain.
 
         Parameters
         ----------
         n : int
-            Tables.
+            Number of tables.
         random_state : int, numpy.random.Generator or None
             Seed of the draws.
 
         Returns
         -------
-        list of (rows, columns) arrays, or of data frames, if X was one
+        list of (rows, columns) arrays or data frames
+            Data frames if X was one.
 
         Raises
         ------
         MemoryError
-            If they exceed the machine's memory.
+            If the tables exceed the machine's memory.
+
+        References
+        ----------
+        D. Rubin, "Multiple imputation for nonresponse in surveys", 1987.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import dmc
+        >>> X = np.outer([1.0, 2, 3, 4, 5], [1.0, 3, 2, 5])
+        >>> X[1, 2] = np.nan
+        >>> tables = dmc.MatrixCompletion().fit(X).sample(3, random_state=0)
+        >>> len(tables), tables[0].shape
+        (3, (5, 4))
         """
         check_is_fitted(self)
         n = _checks.integer(n, "n", 1)
@@ -152,22 +191,32 @@ class CompletionQueries(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
 
     @of_one_fit
     def complete(self, unknown: float | None = None) -> Any:
-        """The fitted matrix X̂ at every position, observed ones included.
+        """Return the fitted matrix X̂ at every position, observed ones included.
 
         Parameters
         ----------
         unknown : float, optional
-            What to put where the observed entries cannot determine the matrix, whatever its values (see
-            `identifiability_`), for instance NaN. Left out: the model's guess.
+            Value to put where the observed entries cannot determine the matrix (see `identifiability_`), such as NaN.
+            Default: the model's guess.
 
         Returns
         -------
-        (rows, columns) float array; a data frame with the labels of X, if X was one
+        (rows, columns) float array or data frame
+            A data frame with the labels of X if X was one.
 
         Raises
         ------
         MemoryError
-            If it exceeds the machine's memory; `predict` gives single entries.
+            If the matrix exceeds the machine's memory; `predict` gives single entries.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import dmc
+        >>> X = np.outer([1.0, 2, 3, 4, 5], [1.0, 3, 2, 5])
+        >>> X[1, 2] = np.nan
+        >>> dmc.MatrixCompletion().fit(X).complete().round(6)[1]
+        array([ 2.,  6.,  4., 10.])
         """
         check_is_fitted(self)
         completed = self._bounds.clipped(self.factors_.dense())
@@ -179,21 +228,35 @@ class CompletionQueries(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
 
     @of_one_fit
     def transform(self, X: Any, *, mask: Any = None) -> Any:
-        """Impute: the observed entries as they are, the missing ones predicted.
+        """Impute: keep the observed entries and predict the missing ones.
 
-        Each row is folded in: its part of the model is fitted to its observed entries, with the columns' part as it
-        is; so rows need not have been in `fit`.
+        Each row is folded in: its factors are fitted to its observed entries with the columns' factors held fixed. The
+        rows need not have been in `fit`.
 
         Parameters
         ----------
-        X : (rows, columns)
-            Whatever `dmc.observe` takes, with the columns of `fit`.
+        X : (rows, columns) array, masked array, sparse matrix, torch tensor, data frame or Observations
+            Anything that `dmc.observe` accepts, with the columns of `fit`.
         mask : (rows, columns) bool, optional
             True where an entry was observed.
 
         Returns
         -------
-        (rows, columns) float array; a data frame with the labels of X, if X is one and `set_output` says nothing else
+        (rows, columns) float array or data frame
+            A data frame with the labels of X if X is one, unless `set_output` says otherwise.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If the matrix cannot be used, or its columns are not those of `fit`.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import dmc
+        >>> model = dmc.MatrixCompletion().fit(np.outer([1.0, 2, 3, 4, 5], [1.0, 3, 2, 5]))
+        >>> model.transform([[10.0, np.nan, np.nan, 50.0]]).round(3)
+        array([[10., 30., 20., 50.]])
         """
         check_is_fitted(self)
         rows = self._rows_of(X, mask)
@@ -203,36 +266,114 @@ class CompletionQueries(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
 
     @of_one_fit
     def score(self, X: Any, y: None = None, *, mask: Any = None) -> float:
-        """How well missing entries are imputed: minus the root mean squared error on held-out ones; higher is better.
+        """Score the imputation of held-out entries: minus their root mean squared error; higher is better.
 
-        X has gaps, and what is in them nobody knows; so each observed entry is taken for missing once. The entries of
-        a row are dealt into five parts; each part is predicted from the other four, by folding the row in. This is
-        what `GridSearchCV`, `cross_val_score` and the like maximise.
+        The true values of missing entries are unknown, so each observed entry is treated as missing once: the entries
+        of a row are dealt into five parts, and each part is predicted from the other four by folding the row in. This
+        is what `GridSearchCV`, `cross_val_score` and similar tools maximise.
 
-        Give rows that were not in `fit`, as cross-validation does: of the others the model has seen the entries that
-        it is asked for. In a pipeline, the data are those that reach this step: a search over the steps before needs a
-        `scoring` of its own.
+        Pass rows that were not in `fit`, as cross-validation does; the model has already seen the entries of the
+        others. In a pipeline the data are those that reach this step, so a search over earlier steps needs a `scoring`
+        of its own.
 
         Parameters
         ----------
-        X : (rows, columns)
-            Whatever `dmc.observe` takes, with the columns of `fit`; at least one entry observed.
+        X : (rows, columns) array, masked array, sparse matrix, torch tensor, data frame or Observations
+            Anything that `dmc.observe` accepts, with the columns of `fit` and at least one observed entry.
         y : None
-            Ignored; here for scikit-learn's pipelines.
+            Ignored; present for scikit-learn's pipelines.
         mask : (rows, columns) bool, optional
             True where an entry was observed.
 
         Returns
         -------
         float
-            At most 0, in units of each column's spread in `fit`, for else the column of the largest unit would decide:
-            about -1 if nothing is known but means. The same X and model give the same score: the deal of the entries
-            depends on no seed, so that all candidates of a search are judged on the same ones.
+            At most 0, in units of each column's spread in `fit`, so that the column with the largest unit does not
+            decide alone. About -1 if the model knows no more than the means. The same X and model always give the same
+            score: the parts depend on no seed, so all candidates of a search are scored on the same ones.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If the matrix cannot be used, or its columns are not those of `fit`.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import dmc
+        >>> model = dmc.MatrixCompletion().fit(np.outer([1.0, 2, 3, 4, 5], [1.0, 3, 2, 5]))
+        >>> new_rows = np.outer([6.0, 7, 8], [1.0, 3, 2, 5])
+        >>> bool(model.score(new_rows) > -1e-6)
+        True
         """
         check_is_fitted(self)
         rows = self._rows_of(X, mask, allow_empty=False)
         given = self._model, rows, self._unit, self._bounds, self._spreads
         return imputation.score(*given, robustly=self.loss == "robust")
+
+    @of_one_fit
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the fitted model to a file (safetensors, no pickle).
+
+        The file appears complete or not at all. Parameters are saved, callbacks are not; labels are saved if they are
+        text or numbers.
+
+        Parameters
+        ----------
+        path : path
+            Replaced if it exists.
+
+        Examples
+        --------
+        >>> import os, tempfile
+        >>> import numpy as np
+        >>> import dmc
+        >>> model = dmc.MatrixCompletion().fit(np.outer([1.0, 2, 3, 4, 5], [1.0, 3, 2, 5]))
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     model.save(os.path.join(folder, "model.safetensors"))
+        ...     loaded = dmc.MatrixCompletion.load(os.path.join(folder, "model.safetensors"))
+        >>> loaded.rank_
+        1
+        """
+        check_is_fitted(self)
+        storage.write(self, path)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Self:
+        """Read a model that `save` wrote.
+
+        Parameters
+        ----------
+        path : path
+            Of the file.
+
+        Returns
+        -------
+        MatrixCompletion
+            The fitted model, without callbacks.
+
+        Raises
+        ------
+        FileNotFoundError
+            If there is no such file.
+        ValueError
+            If the file is not a dmc model, is damaged, holds a model of another class, or was written by a newer
+            version.
+
+        Examples
+        --------
+        >>> import os, tempfile
+        >>> import numpy as np
+        >>> import dmc
+        >>> model = dmc.MatrixCompletion().fit(np.outer([1.0, 2, 3, 4, 5], [1.0, 3, 2, 5]))
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     model.save(os.path.join(folder, "model.safetensors"))
+        ...     loaded = dmc.MatrixCompletion.load(os.path.join(folder, "model.safetensors"))
+        >>> np.array_equal(loaded.complete(), model.complete())
+        True
+        """
+        found: Self = storage.read(cls, path)
+        return found
 
     def _rows_of(self, X: Any, mask: Any, allow_empty: bool = True) -> GappedArray | Observations:
         """Rows to be folded in, which have to have the fitted columns."""

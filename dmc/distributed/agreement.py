@@ -1,4 +1,4 @@
-"""What one process meets, all learn: an error in one of them ends all of them, and only one has something to say."""
+"""Errors that all processes share: if one of them fails, all fail, and only one has something to say."""
 
 from __future__ import annotations
 
@@ -21,9 +21,15 @@ MARK = re.compile(r"mark-[0-9a-f]{16}")
 
 
 class ElsewhereError(Exception):
-    """An error of another process, who tells of it: whoever prints errors may keep silent about this one.
+    """An error of another process, which reports it; whoever prints errors may skip this one.
 
-    It is also of the class of the error there, and has its message.
+    Each one is also an instance of the other error's class (ValueError, OSError, …) and has its message.
+
+    Examples
+    --------
+    >>> from dmc.distributed import ElsewhereError
+    >>> issubclass(ElsewhereError, Exception)
+    True
     """
 
 

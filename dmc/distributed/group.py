@@ -1,4 +1,4 @@
-"""Processes that talk by torch.distributed: sums, exchanges, and what is said where one of them is lost."""
+"""Processes that communicate through torch.distributed: sums, exchanges, and errors if a process is lost."""
 
 from __future__ import annotations
 
@@ -21,7 +21,14 @@ SMALL = 4096  # numbers that go whole to every process, who adds them: to cut th
 
 
 class LostProcess(ConnectionError):
-    """A process of the group ended, or is not reached any more."""
+    """A process of the group ended, or cannot be reached any more.
+
+    Examples
+    --------
+    >>> from dmc.distributed import LostProcess
+    >>> issubclass(LostProcess, ConnectionError)
+    True
+    """
 
 
 class TorchGroup(Group):
@@ -119,10 +126,10 @@ class TorchGroup(Group):
         try:
             yield
         except RuntimeError as error:
-            late = "; or it computes for longer than that, which a longer time-out allows" if _is_late(error) else ""
+            late = "; or it is busy for longer, which a longer timeout allows" if _is_late(error) else ""
             raise LostProcess(
-                f"process {self.rank} of {self.size} has lost touch with another one ({_reason(error)}); look at what "
-                f"that one wrote, and start again: with a checkpoint the fit goes on where it was{late}"
+                f"process {self.rank} of {self.size} lost its connection to another one ({_reason(error)}); see what "
+                f"that one printed, and start again: with a checkpoint the fit resumes where it was{late}"
             ) from error
 
 
@@ -147,28 +154,44 @@ def connected(
     life: int | None = None,
     backend: str = "gloo",
 ) -> Iterator[Group]:
-    """The group of a launcher's processes, for as long as the block lasts; `ALONE` where there is one process.
+    """Connect the processes of a launcher such as torchrun, for as long as the ``with`` block lasts.
 
     Parameters
     ----------
-    rank, size : int, optional
-        The number of this process, and how many there are; left out: what torchrun says (RANK, WORLD_SIZE).
-    address, port : str, int, optional
-        Where process 0 can be reached; left out: MASTER_ADDR, MASTER_PORT.
+    rank : int, optional
+        Number of this process. Default: RANK, which torchrun sets, or 0.
+    size : int, optional
+        Number of processes. Default: WORLD_SIZE, or 1.
+    address : str, optional
+        Host of process 0. Default: MASTER_ADDR, or 127.0.0.1.
+    port : int, optional
+        Port of process 0. Default: MASTER_PORT, or 29500.
     timeout : float
-        Seconds without a word from another process until that is an error.
+        Seconds without a word from another process after which it counts as lost.
     life : int, optional
-        How often the processes were started again; left out: what torchrun says. Processes of different lives do not
-        meet.
+        How often the processes were restarted; processes of different lives do not connect. Default: what torchrun
+        says.
     backend : {"gloo", "nccl"}
-        "nccl": one process for each GPU.
+        "nccl": one process per GPU.
+
+    Yields
+    ------
+    Group
+        The group; with one process, a group of that process alone, which needs no torch.
 
     Raises
     ------
     ImportError
-        If torch is not installed.
+        If there are several processes and torch is not installed.
     LostProcess
-        If the others are not met within the time-out.
+        If the others are not found within the timeout.
+
+    Examples
+    --------
+    >>> from dmc.distributed import connected
+    >>> with connected() as group:  # one process, as no launcher has started others
+    ...     group.rank, group.size
+    (0, 1)
     """
     if backend == "nccl":
         import torch
@@ -184,7 +207,7 @@ def connected(
         from torch.distributed import PrefixStore, TCPStore  # type: ignore[attr-defined]
     except ImportError:
         raise ImportError(
-            "several processes talk by PyTorch, which is not installed; run: pip install 'dmc[torch]'"
+            "several processes communicate through PyTorch, which is not installed; run: pip install 'dmc[torch]'"
         ) from None
     address = address or os.environ.get("MASTER_ADDR", "127.0.0.1")
     port = int(os.environ.get("MASTER_PORT", 29500)) if port is None else port
@@ -198,8 +221,8 @@ def connected(
     except (RuntimeError, ValueError, TimeoutError) as error:
         _begin_anew(dist)
         raise LostProcess(
-            f"process {rank} of {size} met no others at {address}:{port} within {timeout:g} s ({_reason(error)}); "
-            "check that all were started, and that the port is free and can be reached"
+            f"process {rank} of {size} found no other process at {address}:{port} within {timeout:g} s "
+            f"({_reason(error)}); check that all were started, and that the port is free and can be reached"
         ) from error
     try:
         yield TorchGroup()

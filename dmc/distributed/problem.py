@@ -1,4 +1,4 @@
-"""A problem whose rows are dealt among processes, and its factors in one piece again."""
+"""A least-squares problem whose rows are dealt to several processes, and its factors in one piece again."""
 
 from __future__ import annotations
 
@@ -15,18 +15,29 @@ __all__ = ["DealtLeastSquares", "gather_factors"]
 
 
 def gather_factors(factors: Factors, group: Group) -> Factors:
-    """The factors of all rows, in every process: for small ones.
+    """Return the factors of all rows in every process; for factors that fit into memory.
 
     Parameters
     ----------
     factors : Factors
-        U and row bias of own rows; what is left is the same in all processes.
+        U and row bias of this process's rows; the rest is the same in all processes.
     group : Group
+        The processes, from `connected`.
 
     Returns
     -------
     Factors
-        The rows of one process after those of the other, in the order of the processes; where the factors were.
+        The rows of the processes one after another, in the order of the processes; on the device of `factors`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import dmc
+    >>> from dmc.distributed import connected, gather_factors
+    >>> own = dmc.Factors(np.ones((4, 2)), (), np.ones((3, 2)))
+    >>> with connected() as group:  # one process, as no launcher has started others
+    ...     gather_factors(own, group).shape
+    (4, 3)
     """
 
     def gathered(own: Array) -> Array:

@@ -44,27 +44,51 @@ Source = str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | Iterable[An
 
 
 class Recommender:
-    """`dmc.Recommender`, fitted in several processes: users are dealt to them, and items are everybody's.
+    """`dmc.Recommender`, fitted in several processes: users are dealt to the processes, items are shared by all.
 
-    Every process makes one with the same settings, and calls the same methods. What comes out is that of one process,
-    up to rounding, for any number of them. Lists go by predicted rating. There are no ensembles, intervals or features
-    of users and items.
+    Every process creates one with the same parameters and calls the same methods. The result is that of one process up
+    to rounding, for any number of processes. Lists are sorted by predicted rating. Ensembles, intervals and features of
+    users and items are not available.
 
     Parameters
     ----------
-    rank, feedback, model, depth, l2, validation_fraction, random_state, n_threads, device, verbose, callbacks
-        As of `dmc.Recommender`; the seed is a whole number. The first process shows the progress. A callback that
-        returns true in one process ends the fit in all; it sees the factors of the own users. With a `device`, which
-        networks and clicks can have, each process has one: "cuda" is the GPU of its number on its machine.
+    rank : int, optional
+        As in `dmc.Recommender`.
+    feedback : {"explicit", "implicit"}
+        Whether the table holds ratings, or counts of events.
+    model : {"bayes", "network"}, optional
+        Model of the ratings, as in `dmc.Recommender`.
+    depth : int, optional
+        Network only: number of factors between the outer two.
+    l2 : float, optional
+        Network only: regularisation, as in `dmc.Recommender`.
+    validation_fraction : float, optional
+        Network only: share of the ratings held out to choose the number of steps.
+    random_state : int
+        Seed; the same in all processes.
+    n_threads : int, optional
+        Threads of each process. Default: OMP_NUM_THREADS if it is set, which torchrun sets to 1.
+    device : str, optional
+        For networks and clicks: "cuda" is the GPU with the process's number on its machine.
+    verbose : bool
+        Show a progress bar in the first process.
+    callbacks : sequence of callables
+        Called during the fit with the factors of the process's own users. A callback that returns true in one process
+        ends the fit in all.
 
     Attributes
     ----------
     own_ : dmc.Recommender
-        Of the own users and all items.
+        The fitted model of this process's users and all items.
     group_ : Group
         The processes.
     resumed_ : bool
-        Whether the fit went on from a checkpoint; if that was at its end, there was nothing left to do.
+        Whether the fit resumed from a checkpoint; if the checkpoint was complete, nothing was left to do.
+
+    See Also
+    --------
+    connected : The group of processes to pass to `fit`.
+    load : Read a saved model, or only the part that has some users.
 
     Examples
     --------
@@ -113,36 +137,57 @@ class Recommender:
         checkpoint: str | os.PathLike[str] | None = None,
         scratch: str | os.PathLike[str] | None = None,
     ) -> Recommender:
-        """Fit to ratings, or to clicks; every process calls this.
+        """Fit to ratings or clicks; every process calls this.
 
         Parameters
         ----------
         source : paths, or iterable of pyarrow.RecordBatch
             Parquet files and folders, the same in all processes, each of which reads a share of them; or the rows of
-            this process, which may be anybody's.
-        user, item, rating, duplicates, weight, time
-            As of `dmc.Recommender.fit`.
+            this process, which may belong to any user.
+        user, item, rating : str
+            Names of the columns.
+        duplicates : {"error", "mean", "last", "latest"}
+            What to do if a user rated an item more than once, as in `dmc.Recommender.fit`.
+        weight : str, optional
+            Column of weights, as in `dmc.Recommender.fit`.
+        time : str, optional
+            Column of times for ``duplicates="latest"``.
         group : Group
-            From `connected`.
+            The processes, from `connected`. Default: this process alone.
         checkpoint : path, optional
-            A folder on a disk that all processes see: gets what is needed to go on from after each sweep. If it holds
-            that of the same data and settings, the fit goes on from there, with any number of processes.
+            Folder on a disk that all processes see, for the state of the fit after each sweep. If it holds a checkpoint
+            of the same data and settings, the fit resumes from it, with any number of processes.
         scratch : path, optional
-            A folder on a disk of this machine, where rows wait for their owners; left out: that of temporary files.
+            Folder on a disk of this machine, for rows on their way to the process that owns them. Default: the folder
+            of temporary files.
 
         Returns
         -------
         Recommender
-            Itself.
+            The recommender itself.
 
         Raises
         ------
         ValueError, TypeError, OSError, ImportError
-            In all processes, whichever has the reason; those that have none raise an `ElsewhereError`.
+            In all processes if any of them has a reason to; the others raise an `ElsewhereError`.
         LostProcess
-            If another process ended, or is not reached any more.
+            If another process ended, or cannot be reached any more.
         FloatingPointError
             If the fit overflowed.
+
+        Warns
+        -----
+        UserWarning
+            As `dmc.Recommender.fit`, in the first process; and if the ratings show no noise, since `dmc.Recommender` in
+            one process then finishes the fit exactly.
+
+        Examples
+        --------
+        >>> import dmc.distributed, pyarrow
+        >>> clicks = pyarrow.RecordBatch.from_pydict({"who": ["ann", "ann", "bob"], "song": [7, 8, 7]})
+        >>> rec = dmc.distributed.Recommender(rank=1, feedback="implicit")
+        >>> rec.fit([clicks], user="who", item="song").own_.recommend("bob")["song"].tolist()
+        [8]
         """
         columns = Columns(user, item, rating, weight, time)
         settings, paths = self._settings, shards.are_paths(source)
@@ -173,17 +218,30 @@ class Recommender:
         return self
 
     def save(self, folder: str | os.PathLike[str]) -> None:
-        """Write the model into a folder: a file of each process, which `dmc.Recommender.load` takes alone or together.
+        """Write the model into a folder, one file per process.
+
+        `dmc.Recommender.load` reads the folder, or a single file of it.
 
         Parameters
         ----------
         folder : path
-            On a disk that all processes see. A model that is there is replaced, once all files are written.
+            On a disk that all processes see. A model that is there is replaced once all files are written.
 
         Raises
         ------
         ValueError, OSError
             If the folder holds something else, or cannot be written.
+
+        Examples
+        --------
+        >>> import os, tempfile
+        >>> import dmc.distributed, pyarrow
+        >>> ratings = {"user": ["ann", "ann", "bob"], "item": ["a", "b", "c"], "rating": [5.0, 3.0, 4.0]}
+        >>> rec = dmc.distributed.Recommender().fit([pyarrow.RecordBatch.from_pydict(ratings)])
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     rec.save(os.path.join(folder, "model"))
+        ...     print(dmc.Recommender.load(os.path.join(folder, "model")))
+        Recommender(2 users, 3 items, 3 ratings)
         """
         shards.write(self.own_, folder, self.group_)
 
@@ -214,14 +272,14 @@ class Recommender:
                 for name, ours in told[0].items():
                     if theirs[name] != ours:
                         raise ValueError(
-                            f"{name} is {ours!r} in process 0 and {theirs[name]!r} in process {rank}; say the same in "
+                            f"{name} is {ours!r} in process 0 and {theirs[name]!r} in process {rank}; use the same in "
                             "all"
                         )
 
     def _warn_of_clean(self, group: Group, model: RatingModel) -> None:
         if group.rank == 0 and isinstance(model, VariationalFactorization) and model.precision >= MAX_PRECISION:
             warn(
-                f"the ratings show no noise above {model.noise:.2g}, and predictions are no closer than that; "
+                f"the ratings show no noise above {model.noise:.2g}, and predictions are not more accurate than that; "
                 "dmc.Recommender, in one process, finishes such fits exactly"
             )
 
@@ -230,7 +288,9 @@ def _refuse_dislikes_alone(group: Group, dealt: Dealt) -> None:
     liked = group.any(bool((dealt.observations.values > 0).any()))
     with agreed(group):
         if not liked:
-            raise ValueError("no count is above 0, so that nobody likes anything; give counts of what was chosen")
+            raise ValueError(
+                "no count is above 0, so there are no preferences to learn; give counts of what was chosen"
+            )
 
 
 def _told_once(group: Group, fit: Callable[[], T]) -> T:
@@ -255,7 +315,7 @@ def _own(
     told = Told(columns, Vocabulary(dealt.users[order]), dealt.items, (None, None))
     group = dealt.share.group
     state = served_state(settings, told, Fitted(ordered, [sorted_model]), info, None, ranked=False, group=group)
-    return OwnRecommender.serving(settings, state)
+    return OwnRecommender._serving(settings, state)
 
 
 def _in_order(observations: Observations, order: NDArray[np.int64]) -> Observations:

@@ -1,4 +1,4 @@
-"""A model in a folder: a file of each process' users, and a list of the files that is put in place at the end."""
+"""A model in a folder: one file for each process's users, and a list of the files that is written last."""
 
 from __future__ import annotations
 
@@ -82,34 +82,75 @@ def _is_foreign(path: Path) -> bool:
 
 
 def load(folder: str | os.PathLike[str], users: Any = None) -> Recommender:
-    """A model that several processes wrote, with all users, or with those of some files alone.
+    """Read a model that several processes wrote, whole or only the files that have some users.
 
     Parameters
     ----------
     folder : path
-        That `dmc.distributed.Recommender.save` wrote.
+        Written by `dmc.distributed.Recommender.save`.
     users : id or sequence of ids, optional
-        Only the files that have these users, or would have them, are read: a service with many users answers for each
-        in a process that has read one file (`file_of`).
+        Read only the files that contain these users, or would contain them. A service for many users can so answer for
+        each of them in a process that has read one file (`file_of`).
 
     Returns
     -------
     dmc.Recommender
+        The fitted model.
 
     Raises
     ------
     FileNotFoundError, ValueError
         If there is no such model, or it is damaged.
+
+    Examples
+    --------
+    >>> import os, tempfile
+    >>> import dmc.distributed, pyarrow
+    >>> ratings = {"user": ["ann", "ann", "bob", "bob"], "item": ["a", "b", "a", "c"], "rating": [5.0, 3.0, 4.0, 2.0]}
+    >>> rec = dmc.distributed.Recommender().fit([pyarrow.RecordBatch.from_pydict(ratings)])
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     rec.save(os.path.join(folder, "model"))
+    ...     dmc.distributed.load(os.path.join(folder, "model"), users="ann").users_.ids.tolist()
+    ['ann', 'bob']
     """
     where = Path(folder)
     if users is None:
         return Recommender.load(where)
     names = sorted(set(file_of(where, users)))
-    return Recommender.serving(*storage.read([where / name for name in names], False))
+    return Recommender._serving(*storage.read([where / name for name in names], False))
 
 
 def file_of(folder: str | os.PathLike[str], users: Any) -> list[str]:
-    """(users,) the name of the file of a model that has each of some users, or would have, were they known."""
+    """Return which file of a saved model contains each of some users, or would contain them if they were known.
+
+    Parameters
+    ----------
+    folder : path
+        Written by `dmc.distributed.Recommender.save`.
+    users : id or sequence of ids
+        Of any users.
+
+    Returns
+    -------
+    list of str
+        For each user the name of a file in the folder.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        If there is no such model, or its list of files is damaged.
+
+    Examples
+    --------
+    >>> import os, tempfile
+    >>> import dmc.distributed, pyarrow
+    >>> ratings = {"user": ["ann", "ann", "bob", "bob"], "item": ["a", "b", "a", "c"], "rating": [5.0, 3.0, 4.0, 2.0]}
+    >>> rec = dmc.distributed.Recommender().fit([pyarrow.RecordBatch.from_pydict(ratings)])
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     rec.save(os.path.join(folder, "model"))
+    ...     len(dmc.distributed.file_of(os.path.join(folder, "model"), ["ann", "zoe"]))
+    2
+    """
     files = shards.listed(Path(folder))
     names = np.array(list(files))
     number = np.arange(N_PARTS) % len(names)  # of parts in which nobody is

@@ -1,1 +1,1 @@
-"""The recommender inside other people's frameworks: one file for each host, imported only on demand."""
+"""The recommender inside other frameworks: one module per framework, imported only on demand."""

@@ -10,38 +10,48 @@ from numpy.typing import NDArray
 from dmc.recommend.recommender import Recommender
 from dmc.recommend.settings import ModelName
 
+__all__ = ["CompressedMF"]
+
 
 class CompressedMF(cornac.models.Recommender):
-    """`dmc.Recommender` for a `cornac.Experiment`, and whatever else of Cornac's takes a model.
+    """`dmc.Recommender` as a Cornac model, for `cornac.Experiment` and whatever else accepts a model.
 
     Parameters
     ----------
     name : str
-        What the model is called in tables and folders.
+        Name of the model in tables and folders.
     k : int
-        Upper bound of the rank; a generous one does no harm.
-    model : {"bayes", "network"}, optional
-        Variational Bayes, which is the default and takes only the bound of the rank, or a compressed deep network.
+        Upper bound of the rank; a generous bound does no harm.
     depth : int, optional
-        Of the network: cores. Like the next two, refused where it has no effect; see `dmc.Recommender`.
+        Network only: number of factors between the outer two; refused otherwise, like the next two (see
+        `dmc.Recommender`).
     lambda_reg : float, optional
-        Of the network: regularisation, relative to the ratings' standard deviation.
+        Network only: regularisation, relative to the standard deviation of the ratings.
     validation_fraction : float, optional
-        Of the network: share of the training ratings held out to find the number of steps, so that there is none to
-        give. Cornac's own validation set is left to choose between models.
+        Network only: share of the training ratings held out to choose the number of steps. Cornac's own validation set
+        is not used, so it can still choose between models.
     num_threads : int
-        Threads of the fit; 0: all. The result does not depend on it.
+        Threads of the fit; 0: one per processor. The result does not depend on it.
     trainable : bool
-        Whether `fit` trains; Cornac's loaded models do not.
+        Whether `fit` trains; models that Cornac loaded do not.
     verbose : bool
         Show a progress bar.
     seed : int or None
-        The same gives the same result.
+        The same seed gives the same result.
+    model : {"bayes", "network"}, optional
+        Variational Bayes (the default), which takes only the bound of the rank, or a compressed deep network.
 
     Attributes
     ----------
     recommender : dmc.Recommender
-        What `fit` fitted, to Cornac's indices.
+        The fitted model; its ids are Cornac's indices.
+
+    Examples
+    --------
+    >>> import cornac  # doctest: +SKIP
+    >>> from dmc.integrations.cornac import CompressedMF  # doctest: +SKIP
+    >>> split = cornac.eval_methods.RatioSplit(cornac.datasets.movielens.load_feedback())  # doctest: +SKIP
+    >>> cornac.Experiment(split, models=[CompressedMF()], metrics=[cornac.metrics.RMSE()]).run()  # doctest: +SKIP
     """
 
     def __init__(
@@ -68,12 +78,29 @@ class CompressedMF(cornac.models.Recommender):
         self.seed = seed
 
     def fit(self, train_set: cornac.data.Dataset, val_set: cornac.data.Dataset | None = None) -> CompressedMF:
-        """Fit to a training set of Cornac's; `val_set` is not looked at.
+        """Fit to a training set of Cornac's.
+
+        Parameters
+        ----------
+        train_set : cornac.data.Dataset
+            Users, items and ratings.
+        val_set : cornac.data.Dataset, optional
+            Not used.
+
+        Returns
+        -------
+        CompressedMF
+            The model itself.
 
         Raises
         ------
         ValueError, TypeError
             If a parameter cannot be used; the message says which, and what to do.
+
+        Examples
+        --------
+        >>> data = [("ann", "a", 5), ("ann", "b", 3), ("bob", "a", 4), ("bob", "c", 2)]
+        >>> CompressedMF().fit(cornac.data.Dataset.from_uir(data))  # doctest: +SKIP
         """
         super().fit(train_set, val_set)
         if not self.trainable:
@@ -94,23 +121,32 @@ class CompressedMF(cornac.models.Recommender):
         return self
 
     def score(self, user_idx: int, item_idx: int | None = None) -> NDArray[np.float32] | np.float32:
-        """Ratings of a user, for one item or for all known ones.
+        """Predict a user's rating of one item, or of all known items.
 
-        As with `cornac.models.MF`, a user who is not known gets the mean and the item's bias.
+        As in `cornac.models.MF`, an unknown user gets the mean plus the item's bias.
 
         Parameters
         ----------
         user_idx : int
+            Cornac's index of the user.
         item_idx : int, optional
+            Cornac's index of the item. Default: all known items.
 
         Returns
         -------
-        float32 number, or (items,) float32 array
+        float32 or (items,) float32 array
+            In the ratings' units.
 
         Raises
         ------
         cornac.exception.ScoreException
-            If the item is not known; Cornac then takes its default, the mean.
+            If the item is unknown; Cornac then uses its default, the mean.
+
+        Examples
+        --------
+        >>> data = [("ann", "a", 5), ("ann", "b", 3), ("bob", "a", 4), ("bob", "c", 2)]
+        >>> CompressedMF().fit(cornac.data.Dataset.from_uir(data)).score(0).shape  # doctest: +SKIP
+        (3,)
         """
         if item_idx is not None and not self.knows_item(item_idx):
             raise ScoreException(f"item {item_idx} is not in the training set")

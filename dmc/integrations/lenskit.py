@@ -13,24 +13,33 @@ from pydantic import BaseModel, NonNegativeFloat, NonNegativeInt, PositiveInt
 
 from dmc.recommend.recommender import Recommender
 
+__all__ = ["CompressedMFConfig", "CompressedMFScorer"]
+
 
 class CompressedMFConfig(BaseModel, extra="forbid"):
-    """Settings of `CompressedMFScorer`; there is no number of epochs to give.
+    """Settings of `CompressedMFScorer`; there is no number of epochs to choose.
 
     Parameters
     ----------
     embedding_size : int
-        Upper bound of the rank; a generous one does no harm.
+        Upper bound of the rank; a generous bound does no harm.
     model : {"bayes", "network"}, optional
-        Variational Bayes, which is the default and takes only the bound of the rank, or a compressed deep network,
-        which is trained on the device that LensKit is set to.
+        Variational Bayes (the default), which takes only the bound of the rank, or a compressed deep network, which is
+        trained on the device that LensKit is configured with.
     depth : int, optional
-        Of the network: cores. Like `regularization`, refused where it has no effect; see `dmc.Recommender`.
+        Network only: number of factors between the outer two; refused otherwise, like `regularization` (see
+        `dmc.Recommender`).
     regularization : float, optional
-        Of the network: relative to the ratings' standard deviation.
+        Network only: relative to the standard deviation of the ratings.
     user_embeddings : True or "prefer"
-        With LensKit's own meaning. "prefer": a user seen in training is scored by what was learnt then. True: anybody
-        whose query has a history with ratings is folded in from that, at each query.
+        As in LensKit's own models. "prefer": a user from training is scored with the factors learnt then. True: any
+        user whose query has a history with ratings is folded in from that history, at each query.
+
+    Examples
+    --------
+    >>> from dmc.integrations.lenskit import CompressedMFConfig  # doctest: +SKIP
+    >>> CompressedMFConfig(embedding_size=32).user_embeddings  # doctest: +SKIP
+    'prefer'
     """
 
     embedding_size: PositiveInt = 16
@@ -43,14 +52,26 @@ class CompressedMFConfig(BaseModel, extra="forbid"):
 class CompressedMFScorer(Component[ItemList], Trainable):
     """`dmc.Recommender` as a scorer in a LensKit pipeline.
 
-    Users whom training has not seen are folded in from the rated items of their query; if it has none, they get what
-    is expected of anybody. Items without ratings in training are not scored (NaN), so that a fallback may.
+    Users who were not in the training data are folded in from the rated items of their query; without any, they get
+    what is expected of an average user. Items without training ratings are not scored (NaN), so that a fallback can
+    step in.
 
     Attributes
     ----------
+    config : CompressedMFConfig
+        The settings.
     recommender : dmc.Recommender
-        What `train` fitted, to the numbers of `users` and `items`.
+        The fitted model; its ids are the numbers of `users` and `items`.
     users, items : lenskit.data.Vocabulary
+        The ids in the training data.
+
+    Examples
+    --------
+    >>> from lenskit.data import load_movielens  # doctest: +SKIP
+    >>> from lenskit.pipeline import topn_pipeline  # doctest: +SKIP
+    >>> from dmc.integrations.lenskit import CompressedMFScorer  # doctest: +SKIP
+    >>> pipeline = topn_pipeline(CompressedMFScorer(embedding_size=32), predicts_ratings=True)  # doctest: +SKIP
+    >>> pipeline.train(load_movielens("ml-latest-small"))  # doctest: +SKIP
     """
 
     config: CompressedMFConfig
@@ -59,16 +80,39 @@ class CompressedMFScorer(Component[ItemList], Trainable):
     items: Vocabulary
 
     def is_trained(self) -> bool:
-        """Whether `train` was called."""
+        """Return whether `train` was called.
+
+        Returns
+        -------
+        bool
+            True after `train`.
+
+        Examples
+        --------
+        >>> CompressedMFScorer().is_trained()  # doctest: +SKIP
+        False
+        """
         return hasattr(self, "recommender")
 
     def train(self, data: Dataset, options: TrainingOptions | None = None) -> None:
         """Fit to the ratings of a dataset.
 
+        Parameters
+        ----------
+        data : lenskit.data.Dataset
+            With interactions that have an attribute "rating".
+        options : lenskit.training.TrainingOptions, optional
+            The random generator, the device and whether to retrain.
+
         Raises
         ------
         ValueError
             If the dataset has no ratings.
+
+        Examples
+        --------
+        >>> scorer = CompressedMFScorer()  # doctest: +SKIP
+        >>> scorer.train(load_movielens("ml-latest-small"))  # doctest: +SKIP
         """
         options = TrainingOptions() if options is None else options
         if self.is_trained() and not options.retrain:
@@ -94,12 +138,28 @@ class CompressedMFScorer(Component[ItemList], Trainable):
         self._left, self._right, self._stranger = factors.left, factors.right, self.recommender.user_vector([], [])
 
     def __call__(self, query: QueryInput, items: ItemList) -> ItemList:
-        """The items with scores, in the order given; NaN where there is none.
+        """Score items for a query, in the order given; NaN where there is no score.
+
+        Parameters
+        ----------
+        query : lenskit.data.QueryInput
+            A user id, or a history.
+        items : lenskit.data.ItemList
+            The items to score.
+
+        Returns
+        -------
+        lenskit.data.ItemList
+            The items with scores, in the ratings' units.
 
         Raises
         ------
         RuntimeError
             If `train` was not called.
+
+        Examples
+        --------
+        >>> scorer(15, ItemList([1, 2, 3])).scores()  # doctest: +SKIP
         """
         if not self.is_trained():
             raise RuntimeError("this CompressedMFScorer is not trained; call train, or train the pipeline it is in")

@@ -10,37 +10,45 @@ from surprise import AlgoBase, PredictionImpossible, Trainset
 from dmc.recommend.recommender import Recommender
 from dmc.recommend.settings import ModelName
 
+__all__ = ["CompressedMF"]
+
 
 class CompressedMF(AlgoBase):
-    """`dmc.Recommender` for Surprise's `cross_validate`, `GridSearchCV` and whatever else takes an algorithm.
+    """`dmc.Recommender` as an algorithm of Surprise, for `cross_validate`, `GridSearchCV` and the like.
+
+    As in `surprise.SVD`, an unknown user or item is predicted by the other side's bias; if both are unknown, the
+    prediction is impossible and Surprise uses its default, the mean. A pair that is rated twice counts with the mean of
+    its ratings.
 
     Parameters
     ----------
     n_factors : int
-        Upper bound of the rank; a generous one does no harm.
-    model : {"bayes", "network"}, optional
-        Variational Bayes, which is the default and takes only the bound of the rank, or a compressed deep network.
+        Upper bound of the rank; a generous bound does no harm.
     depth : int, optional
-        Of the network: cores. Like the next two, refused where it has no effect; see `dmc.Recommender`.
+        Network only: number of factors between the outer two; refused otherwise, like the next two (see
+        `dmc.Recommender`).
     reg_all : float, optional
-        Of the network: regularisation, relative to the ratings' standard deviation.
+        Network only: regularisation, relative to the standard deviation of the ratings.
     validation_fraction : float, optional
-        Of the network: share of the training ratings held out to find the number of steps, so that there is none to
-        give.
+        Network only: share of the training ratings held out to choose the number of steps.
     random_state : int, numpy.random.Generator or None
-        Seed. The same gives the same result.
+        The same seed gives the same result.
     verbose : bool
         Show a progress bar.
+    model : {"bayes", "network"}, optional
+        Variational Bayes (the default), which takes only the bound of the rank, or a compressed deep network.
 
     Attributes
     ----------
     recommender : dmc.Recommender
-        What `fit` fitted, to Surprise's inner ids.
+        The fitted model; its ids are Surprise's inner ids.
 
-    Notes
-    -----
-    As with `surprise.SVD`, of an unknown user or item the other side's bias is used; where both are unknown the
-    prediction is impossible and Surprise's default, the mean, is given. A rating given twice counts as its mean.
+    Examples
+    --------
+    >>> from surprise import Dataset  # doctest: +SKIP
+    >>> from surprise.model_selection import cross_validate  # doctest: +SKIP
+    >>> from dmc.integrations.surprise import CompressedMF  # doctest: +SKIP
+    >>> cross_validate(CompressedMF(), Dataset.load_builtin("ml-100k"), measures=["RMSE"], cv=5)  # doctest: +SKIP
     """
 
     def __init__(
@@ -66,10 +74,25 @@ class CompressedMF(AlgoBase):
     def fit(self, trainset: Trainset) -> CompressedMF:
         """Fit to a training set of Surprise's.
 
+        Parameters
+        ----------
+        trainset : surprise.Trainset
+            Users, items and ratings.
+
+        Returns
+        -------
+        CompressedMF
+            The algorithm itself.
+
         Raises
         ------
         ValueError, TypeError
             If a parameter cannot be used; the message says which, and what to do.
+
+        Examples
+        --------
+        >>> trainset = Dataset.load_builtin("ml-100k").build_full_trainset()  # doctest: +SKIP
+        >>> CompressedMF().fit(trainset).predict("196", "302").est  # doctest: +SKIP
         """
         AlgoBase.fit(self, trainset)
         users, items, ratings = (np.asarray(column) for column in zip(*trainset.all_ratings(), strict=True))
@@ -88,12 +111,26 @@ class CompressedMF(AlgoBase):
         return self
 
     def estimate(self, u: Any, i: Any) -> float:
-        """The rating of a pair of inner ids.
+        """Predict the rating of a pair of inner ids; Surprise calls this from `predict`.
+
+        Parameters
+        ----------
+        u, i : int
+            Surprise's inner ids of a user and an item.
+
+        Returns
+        -------
+        float
+            In the ratings' units, not clipped.
 
         Raises
         ------
         surprise.PredictionImpossible
             If neither of them is known.
+
+        Examples
+        --------
+        >>> CompressedMF().fit(trainset).estimate(0, 0)  # doctest: +SKIP
         """
         known_user, known_item = self.trainset.knows_user(u), self.trainset.knows_item(i)
         mean = self.recommender.mean_

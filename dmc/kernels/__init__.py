@@ -35,6 +35,15 @@ from dmc.factors import Array
 from dmc.kernels import thread_limits
 from dmc.pattern import COLUMNS, ROWS, BothOrders, Pattern
 
+__all__ = [
+    "Availability",
+    "Kernel",
+    "chosen",
+    "report",
+    "select",
+    "threads",
+]
+
 _MODULES = {  # in the order of preference
     "native": "dmc.kernels.native",
     "numba": "dmc.kernels.numba_cpu",
@@ -48,17 +57,61 @@ thread_limits.register()
 
 
 class Kernel(Protocol):
-    """What an implementation offers; a module is one.
+    """What an implementation of the masked product offers; each is a module.
 
-    Some can do more in one call: on small problems the Python between two calls takes as long as they do. They also
-    have ``value_and_grad`` (of a whole network), ``solve_normal_equations`` (a whole Gauss–Newton solve), as in
-    `dmc.kernels.native`, or ``residual_gradients`` (of both sides, where these share work). One whose threads are
-    neither the core's nor BLAS's has ``threads(count)``, a context.
+    Some offer more, because on small problems the Python between two calls takes as long as they do: ``value_and_grad``
+    (of a whole network), ``solve_normal_equations`` (a whole Gauss–Newton solve), as in `dmc.kernels.native`, or
+    ``residual_gradients`` (of both sides, where these share work). One whose threads are neither the core's nor those
+    of BLAS has ``threads(count)``, a context manager.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import dmc
+    >>> pattern = dmc.datasets.planted((4, 3), rank=1, observed=0.5).observations.pattern
+    >>> dmc.kernels.select().masked_product(np.ones((4, 2)), np.ones((3, 2)), pattern)
+    array([2., 2., 2., 2., 2., 2.])
     """
 
-    def masked_product(self, left: Array, right: Array, pattern: Pattern) -> Array: ...
+    def masked_product(self, left: Array, right: Array, pattern: Pattern) -> Array:
+        """Compute left_i·right_j at the observed positions.
 
-    def weighted_sums(self, side: int, other: Array, pattern: Pattern, coefficients: Array | None = None) -> Array: ...
+        Parameters
+        ----------
+        left : (rows, k) array
+            Row factors, C-ordered, float32 or float64.
+        right : (columns, k) array
+            Column factors, of the same dtype.
+        pattern : Pattern
+            The observed positions.
+
+        Returns
+        -------
+        (observed,) array
+            In row order.
+        """
+        ...
+
+    def weighted_sums(self, side: int, other: Array, pattern: Pattern, coefficients: Array | None = None) -> Array:
+        """Compute Σ_j c_ij other_j for each row, or for each column.
+
+        Parameters
+        ----------
+        side : int
+            ``ROWS`` (0), or ``COLUMNS`` (1).
+        other : (columns, k) or (rows, k) array
+            Vectors of the other side.
+        pattern : Pattern
+            The observed positions.
+        coefficients : (observed,) array, optional
+            The c_ij, in the order of the side; by default ones.
+
+        Returns
+        -------
+        (rows, k) or (columns, k) array
+            The sums.
+        """
+        ...
 
     def residual_gradient(
         self,
@@ -69,7 +122,34 @@ class Kernel(Protocol):
         target: Array | None = None,
         weights: Array | None = None,
         gather_dtype: str | None = None,
-    ) -> tuple[Array | float, Array]: ...
+    ) -> tuple[Array | float, Array]:
+        """Compute the loss ½ Σ w r² and its gradient with respect to one side.
+
+        Parameters
+        ----------
+        side : int
+            ``ROWS`` (0), or ``COLUMNS`` (1).
+        own : (rows, k) or (columns, k) array
+            Vectors of this side.
+        other : (columns, k) or (rows, k) array
+            Vectors of the other side.
+        pattern : Pattern
+            The observed positions.
+        target : (observed,) array, optional
+            In the order of the side; by default zeros.
+        weights : (observed,) array, optional
+            In the order of the side; by default ones.
+        gather_dtype : {"bfloat16", "float16"}, optional
+            Dtype to which the gathered side may be rounded; by default its own.
+
+        Returns
+        -------
+        loss : float
+            On a device, a tensor without dimensions.
+        gradient : (rows, k) or (columns, k) array
+            The sums Σ_j w_ij r_ij other_j.
+        """
+        ...
 
 
 def residual_gradients(
@@ -94,7 +174,26 @@ def residual_gradients(
 
 @dataclass(frozen=True)
 class Availability:
-    """Whether one implementation can serve here, and why."""
+    """Whether an implementation can be used on this machine, and why; from `report`.
+
+    Parameters
+    ----------
+    name : str
+        Of the implementation.
+    available : bool
+        Whether it can be used here.
+    reason : str
+        Why, or why not.
+    remedy : str
+        What to do if it is not available.
+
+    Examples
+    --------
+    >>> import dmc
+    >>> found = dmc.kernels.report()[-1]
+    >>> found.name, found.available
+    ('dense', True)
+    """
 
     name: str
     available: bool
@@ -103,22 +202,33 @@ class Availability:
 
 
 def select(name: str | None = None, device: Device = None) -> Kernel:
-    """The kernel of that name, or the best that this machine has.
+    """Return the kernel of a name, or the best that this machine has.
 
     Parameters
     ----------
     name : {"native", "numba", "reference", "dense", "operators"}, optional
-        If left out, the environment variable DMC_KERNEL decides, then the best that is available. "operators" is the
-        one for torch tensors.
+        By default the environment variable DMC_KERNEL decides, then the best that is available. "operators" is the one
+        for torch tensors.
     device : str, optional
-        Where the tensors live that it is for; None: NumPy arrays.
+        Device of the tensors that it is for; None for NumPy arrays.
+
+    Returns
+    -------
+    Kernel
+        A module.
 
     Raises
     ------
     ValueError
         If the name is none of these.
     ImportError
-        If the one named is not available here; the message says why, and the remedy.
+        If the one named is not available here; the message says why, and what to do.
+
+    Examples
+    --------
+    >>> import dmc
+    >>> dmc.kernels.select("reference").__name__
+    'dmc.kernels.reference'
     """
     if device is None:
         module = _MODULES[chosen(name)]
@@ -128,7 +238,31 @@ def select(name: str | None = None, device: Device = None) -> Kernel:
 
 
 def chosen(name: str | None = None) -> str:
-    """The name of the kernel that `select` gives; takes and raises the same."""
+    """Return the name of the kernel that `select` returns for NumPy arrays.
+
+    Parameters
+    ----------
+    name : {"native", "numba", "reference", "dense"}, optional
+        As in `select`.
+
+    Returns
+    -------
+    str
+        One of these names.
+
+    Raises
+    ------
+    ValueError, ImportError
+        As `select`.
+
+    Examples
+    --------
+    >>> import dmc
+    >>> dmc.kernels.chosen() in ("native", "numba", "reference", "dense")
+    True
+    >>> dmc.kernels.chosen("reference")
+    'reference'
+    """
     wish = name or os.environ.get("DMC_KERNEL") or None
     if wish is not None:
         _checks.choice(wish, "kernel" if name else "the environment variable DMC_KERNEL", NAMES)
@@ -141,7 +275,19 @@ def chosen(name: str | None = None) -> str:
 
 
 def report() -> list[Availability]:
-    """Every implementation, best first: whether it can serve on this machine, why or why not, and what to do."""
+    """List every implementation, best first: whether it can be used on this machine, why, and what to do.
+
+    Returns
+    -------
+    list of Availability
+        The command ``dmc doctor`` prints it.
+
+    Examples
+    --------
+    >>> import dmc
+    >>> [found.name for found in dmc.kernels.report()]
+    ['native', 'numba', 'reference', 'dense']
+    """
     return [_availability(name) for name in NAMES]
 
 
@@ -163,17 +309,31 @@ def _availability(name: str) -> Availability:
 
 @contextmanager
 def threads(n_threads: int | None) -> Iterator[None]:
-    """A context in which kernels and BLAS use so many threads; the counts are restored on leaving.
+    """Limit the threads of kernels and BLAS within a ``with`` block.
 
     Parameters
     ----------
     n_threads : int, optional
-        At least 1. Left out: nothing changes: as many as OMP_NUM_THREADS says, or as there are cores for this process.
+        At least 1. By default nothing changes: as many as OMP_NUM_THREADS says, or as there are cores for this process.
+
+    Yields
+    ------
+    None
+        The counts are restored on leaving.
 
     Raises
     ------
     ValueError
         If it is below 1.
+
+    Examples
+    --------
+    >>> import dmc
+    >>> observed = dmc.datasets.planted((30, 20), rank=2, observed=0.6).observations
+    >>> with dmc.kernels.threads(1):
+    ...     solution = dmc.solve(
+    ...         dmc.MaskedLeastSquares(observed), dmc.initial.spectral(observed, 2), dmc.steps.ScaledDescent()
+    ...     )
     """
     if n_threads is None:
         yield

@@ -30,33 +30,34 @@ def collapse_by_layer(
     pooling: Pooling = "flatten",
     n_classes: int | None = None,
 ) -> dict[str, Collapse]:
-    """NC1, NC2, NC3 and D of what each layer of a model puts out, without a change to the model.
+    """Measure neural collapse (NC1, NC2, NC3 and D) of each layer's output, without changing the model.
 
-    The model runs once over the loader, in evaluation mode and without gradients; hooks hand each layer's output to a
+    The model runs once over the loader, in evaluation mode and without gradients; hooks pass each layer's output to a
     `dmc.diagnostics.ClassStatistics`, so that memory does not grow with the data.
 
     Parameters
     ----------
     model : torch.nn.Module
+        The model.
     loader : iterable
         Of pairs (inputs, labels): inputs a tensor, a tuple (the model's arguments) or a dict (its keyword arguments),
         all moved to the device of the model's first parameter; labels (batch,) whole numbers.
     layers : sequence of str, optional
-        Names as in ``model.named_modules()``. If left out, all modules without modules of their own (an adapted layer
-        counts as one), in the order in which they run; those whose output has no row for each sample are left out.
+        Names as in ``model.named_modules()``. By default all modules without submodules (an adapted layer counts as
+        one), in the order in which they run, except those whose output has no row for each sample.
     classifier : str, optional
-        Name of the last linear layer. What enters it is measured too, under ``NAME.input``, with NC3.
+        Name of the last linear layer. Its input is measured too, under ``NAME.input``, with NC3.
     pooling : {"flatten", "mean"} or callable
-        How an output (batch, …) becomes (batch, k) features: all in a row; its mean over positions, which are the axes
-        after the second of (batch, channels, height, width) and the second of (batch, tokens, k); or what a function
-        makes of it. NC1 needs at most 4,096 features.
+        How an output (batch, …) becomes (batch, k) features: flattened; averaged over positions, which are the axes
+        after the second of (batch, channels, height, width) and the second of (batch, tokens, k); or by a function. NC1
+        needs at most 4,096 features.
     n_classes : int, optional
-        How many classes there are, if more than occur.
+        The number of classes, if more exist than occur.
 
     Returns
     -------
     dict of str to Collapse
-        In the order in which the layers ran. A module that runs several times in a pass has an entry for each, the
+        In the order in which the layers ran. A module that runs several times in a pass has an entry for each run, the
         second under ``NAME#2``.
 
     Raises
@@ -151,7 +152,7 @@ class _Listener:
             if self.strict or name in self.statistics:
                 what = f"of shape {tuple(features.shape)}" if isinstance(features, Tensor) else type(features).__name__
                 raise ValueError(
-                    f"layer {name!r} puts out {what} for {n} labels; choose layers with a row for each sample"
+                    f"layer {name!r} outputs {what} for {n} labels; choose layers with a row for each sample"
                 )
             self.left_out.add(name)
             return
@@ -185,7 +186,7 @@ def _chosen(model: nn.Module, layers: Sequence[str] | None) -> dict[str, nn.Modu
         raise TypeError(f"layers is {layers!r}; give a list of names")
     for name in layers:
         if name not in named:
-            raise ValueError(f"layers holds {name!r}, which is no module of the model; there are {some(named)}")
+            raise ValueError(f"layers holds {name!r}, which is not a module of the model; there are {some(named)}")
     return {name: named[name] for name in layers}
 
 
@@ -204,7 +205,7 @@ def _classifier(model: nn.Module, name: str) -> nn.Linear | AdaptedLayer:
     found = named.get(name)
     if not isinstance(found, (nn.Linear, AdaptedLayer)):
         linear = [other for other, module in named.items() if isinstance(module, (nn.Linear, AdaptedLayer))]
-        raise ValueError(f"classifier is {name!r}, which is no linear layer of the model; there are {some(linear)}")
+        raise ValueError(f"classifier is {name!r}, which is not a linear layer of the model; there are {some(linear)}")
     return found
 
 

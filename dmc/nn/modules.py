@@ -33,8 +33,8 @@ OUTER_SIZE = 0.75
 class MaskedProduct(nn.Module):
     """The entries of left·rightᵀ at observed positions, without the rest of the matrix; differentiable.
 
-    Holds where the entries are, sorted both ways, as buffers: they move with ``.to()`` and stay out of ``state_dict``,
-    being data and not learnt, so that what was trained on some entries loads beside others.
+    It holds the positions, sorted both ways, as buffers: they move with ``.to()`` but stay out of ``state_dict``,
+    because they are data and not learnt, so that a model trained on some entries can be loaded beside others.
 
     Parameters
     ----------
@@ -43,7 +43,18 @@ class MaskedProduct(nn.Module):
 
     See Also
     --------
-    MaskedProduct.from_entries : from rows and columns, in their own order.
+    MaskedProduct.from_entries : From rows and columns, in their own order.
+
+    Examples
+    --------
+    >>> import torch, dmc
+    >>> plan = dmc.nn.MaskedProduct.from_entries(rows=[0, 2], cols=[1, 0])
+    >>> left, right = torch.ones(3, 1, requires_grad=True), torch.tensor([[1.0], [5.0]])
+    >>> plan(left, right).tolist()
+    [5.0, 1.0]
+    >>> plan.loss(left, right, target=torch.tensor([5.0, 3.0])).backward()
+    >>> left.grad.flatten().tolist()
+    [0.0, 0.0, -2.0]
     """
 
     row_pointers: Tensor
@@ -66,14 +77,19 @@ class MaskedProduct(nn.Module):
 
     @classmethod
     def from_entries(cls, rows: ArrayLike, cols: ArrayLike, shape: tuple[int, int] | None = None) -> MaskedProduct:
-        """At positions in any order, which predictions and targets keep.
+        """Make one for positions in any order, which predictions and targets keep.
 
         Parameters
         ----------
         rows, cols : (observed,) integers
             Zero-based positions, none of them twice; arrays, lists or tensors.
         shape : (int, int), optional
-            Rows and columns of the matrix; if left out, just large enough for the largest indices.
+            Rows and columns of the matrix; by default just large enough for the largest indices.
+
+        Returns
+        -------
+        MaskedProduct
+            For these positions.
 
         Raises
         ------
@@ -94,19 +110,28 @@ class MaskedProduct(nn.Module):
 
     @property
     def n_observed(self) -> int:
+        """Number of observed entries."""
         return len(self.column_indices)
 
     def extra_repr(self) -> str:
+        """Describe shape and number of entries, for ``print``.
+
+        Returns
+        -------
+        str
+            In one line.
+        """
         return f"{self.shape[0]}×{self.shape[1]}, {self.n_observed:,} observed"
 
     def forward(self, left: Tensor, right: Tensor) -> Tensor:
-        """Predictions at the observed entries.
+        """Predict the observed entries.
 
         Parameters
         ----------
-        left : (rows, k) float32 or float64
-        right : (columns, k), of the same dtype
-            Both of any memory layout. Under autocast half precision is cast to float32.
+        left : (rows, k) tensor
+            Row factors, float32 or float64, of any memory layout. Under autocast half precision is cast to float32.
+        right : (columns, k) tensor
+            Column factors, of the same dtype.
 
         Returns
         -------
@@ -118,33 +143,36 @@ class MaskedProduct(nn.Module):
         ValueError
             If the shapes do not fit, or tensors are on different devices.
         TypeError
-            If the dtypes differ, or are others than these.
+            If the dtypes differ, or are neither float32 nor float64.
         """
         predicted = masked_product(left, right, *self._pattern)
         return predicted if self.place_of_given is None else predicted.index_select(0, self.place_of_given)
 
     def loss(self, left: Tensor, right: Tensor, target: Tensor, weights: Tensor | None = None) -> Tensor:
-        """½ Σ w (left_i·right_j − target)², a sum; its gradient comes with it and the backward pass costs nothing.
+        """Compute ½ Σ w (left_i·right_j − target)², a sum, together with its gradient: the backward pass costs nothing.
 
         Parameters
         ----------
-        left : (rows, k) float32 or float64
-        right : (columns, k)
-        target : (observed,)
-            In the order in which the entries were given; all of one dtype.
-        weights : (observed,), optional
-            Not negative; all one if left out.
+        left : (rows, k) tensor
+            Row factors, float32 or float64.
+        right : (columns, k) tensor
+            Column factors, of the same dtype.
+        target : (observed,) tensor
+            In the order in which the entries were given, of the same dtype.
+        weights : (observed,) tensor, optional
+            Non-negative; by default all one.
 
         Returns
         -------
         () tensor
+            The loss.
 
         Raises
         ------
         ValueError
             If the shapes do not fit, tensors are on different devices, or target or weights require a gradient.
         TypeError
-            If the dtypes differ, or are others than these.
+            If the dtypes differ, or are neither float32 nor float64.
         """
         for name, given in (("target", target), ("weights", weights)):
             if given is not None and given.shape != self.column_indices.shape:
@@ -176,24 +204,28 @@ class CompressedFactorization(nn.Module):
     depth : int
         Number of cores L.
     scale : float
-        Size of the start. Without observations the root mean square of X̂'s entries, in the values' units: at one
-        hundredth of theirs the start is small enough to favour a low rank, and large enough for plain SGD to leave it.
-        With observations ε of `dmc.initial.compressed`: the cores are ε times the identity.
+        Size of the start. Without observations, the root mean square of X̂'s entries, in the units of the values: one
+        hundredth of theirs is small enough to favour a low rank, and large enough for plain SGD to leave the start.
+        With observations, the ε of `dmc.initial.compressed`: the cores are ε times the identity.
     seed : int or numpy.random.Generator
+        The same seed gives the same start.
     biases : bool
         Whether each row and each column has a bias, zero at the start.
     observations : Observations, optional
-        What is known of the matrix: the start is then `dmc.initial.compressed`, in their dtype. If left out, U and V
-        are random orthonormal columns and the cores identities, all times what they have in a matrix with entries of
-        order 1, but for the middle core, which is small; float64 if that is torch's default dtype, else float32.
+        The known entries of the matrix: the start is then `dmc.initial.compressed`, in their dtype. By default U and V
+        are random orthonormal columns and the cores identities, scaled to their size in a matrix with entries of order
+        1, except for the middle core, which is small; float64 if that is torch's default dtype, else float32.
 
     Attributes
     ----------
     U : (rows, k) parameter
+        Row factors.
     cores : list of (k, k) parameters
         In reading order, W_L first.
     V : (columns, k) parameter
+        Column factors.
     row_bias, column_bias : (rows,) and (columns,) parameters, or None
+        Biases, if there are any.
 
     Raises
     ------
@@ -202,14 +234,14 @@ class CompressedFactorization(nn.Module):
 
     Notes
     -----
-    The loss is a sum, so that a rate is stable up to a number that falls with the matrix: for plain gradient descent
-    about 2/(p σ^(2 − 2/(L + 2))), with p the share of entries observed and σ the largest singular value.
+    The loss is a sum, so the largest stable rate falls with the size of the matrix: for plain gradient descent it is
+    about 2/(p σ^(2 − 2/(L + 2))), with p the observed share and σ the largest singular value.
 
-    In mini-batches, `at` predicts any pairs, and any torch loss follows; see the second example. Gradients then go
-    through the rows and columns of the batch, at a cost that does not depend on the size of the matrix but for the
-    optimiser's step. A sum over a batch of b of n entries has b/n of the gradient of `loss`, on average.
+    For mini-batches, `at` predicts any pairs, and any torch loss can follow; see the second example. Gradients then
+    pass through the rows and columns of the batch only: apart from the optimiser's step, the cost does not depend on
+    the size of the matrix. A sum over a batch of b of n entries has b/n of the gradient of `loss`, on average.
 
-    ``torch.func`` (functional_call, grad, jacrev, jvp, vmap, …) goes through `forward`, and through `MaskedProduct`.
+    ``torch.func`` (functional_call, grad, jacrev, jvp, vmap, …) works with `forward`, and with `MaskedProduct`.
 
     Examples
     --------
@@ -271,27 +303,61 @@ class CompressedFactorization(nn.Module):
         )
 
     def extra_repr(self) -> str:
+        """Describe shape and width, for ``print``.
+
+        Returns
+        -------
+        str
+            In one line.
+        """
         return f"{self.shape[0]}×{self.shape[1]}, width {self.U.shape[1]}"
 
     def forward(self, plan: MaskedProduct) -> Tensor:
-        """(observed,) predictions at the entries of a plan, in the order in which they were given to it."""
+        """Predict the entries of a plan.
+
+        Parameters
+        ----------
+        plan : MaskedProduct
+            The positions.
+
+        Returns
+        -------
+        (observed,) tensor
+            In the order in which the entries were given to the plan.
+        """
         return plan(*self.sides())
 
     def loss(self, plan: MaskedProduct, target: Tensor, weights: Tensor | None = None) -> Tensor:
-        """½ Σ w (X̂ − target)² over the entries of a plan; see `MaskedProduct.loss`."""
+        """Compute ½ Σ w (X̂ − target)² over the entries of a plan; see `MaskedProduct.loss`.
+
+        Parameters
+        ----------
+        plan : MaskedProduct
+            The positions.
+        target : (observed,) tensor
+            In the order in which the entries were given to the plan.
+        weights : (observed,) tensor, optional
+            Non-negative; by default all one.
+
+        Returns
+        -------
+        () tensor
+            The loss.
+        """
         return plan.loss(*self.sides(), target, weights)
 
     def at(self, rows: Tensor, cols: Tensor) -> Tensor:
-        """Predictions at any pairs, such as those of a minibatch; differentiable.
+        """Predict any pairs, such as those of a mini-batch; differentiable.
 
         Parameters
         ----------
         rows, cols : (pairs,) int32 or int64
-            Zero-based positions, on the parameters' device.
+            Zero-based positions, on the device of the parameters.
 
         Returns
         -------
         (pairs,) tensor
+            X̂ at these positions.
 
         Raises
         ------
@@ -307,7 +373,13 @@ class CompressedFactorization(nn.Module):
         return predicted + self.row_bias.index_select(0, rows) + self.column_bias.index_select(0, cols)
 
     def factors(self) -> Factors:
-        """What was learnt, as NumPy arrays of its own."""
+        """Copy the trained factors into NumPy arrays.
+
+        Returns
+        -------
+        Factors
+            With arrays of its own.
+        """
 
         def copied(parameter: Tensor | None) -> Any:
             return None if parameter is None else parameter.detach().cpu().numpy().copy()
@@ -316,7 +388,7 @@ class CompressedFactorization(nn.Module):
         return Factors(copied(self.U), cores, copied(self.V), copied(self.row_bias), copied(self.column_bias))
 
     def parameter_groups(self, lr: float, outer_ratio: float = 1.0) -> list[dict[str, Any]]:
-        """Discrepant rates for any torch optimiser, as in `dmc.steps.DiscrepantDescent`.
+        """Make parameter groups with discrepant rates for any torch optimiser, as in `dmc.steps.DiscrepantDescent`.
 
         Parameters
         ----------
@@ -324,13 +396,18 @@ class CompressedFactorization(nn.Module):
             Rate of the cores.
         outer_ratio : float
             The rate of U, V and the biases is this times `lr`.
+
+        Returns
+        -------
+        list of dict
+            For the optimiser's constructor.
         """
         outer = [p for p in (self.U, self.V, self.row_bias, self.column_bias) if p is not None]
         groups: list[dict[str, Any]] = [{"params": outer, "lr": outer_ratio * lr}]
         return [{"params": list(self.cores), "lr": lr}, *groups] if len(self.cores) else groups
 
     def sides(self) -> tuple[Tensor, Tensor]:
-        """Both sides of X̂ = left·rightᵀ; differentiable.
+        """Compute both sides of X̂ = left·rightᵀ; differentiable.
 
         Returns
         -------
@@ -354,21 +431,28 @@ class CompressedFactorization(nn.Module):
         return left, right
 
     def dense(self) -> Tensor:
-        """(rows, columns) tensor: all of X̂; differentiable."""
+        """Form the whole matrix X̂; differentiable.
+
+        Returns
+        -------
+        (rows, columns) tensor
+            With biases.
+        """
         left, right = self.sides()
         return left @ right.T
 
     def matmul(self, x: Tensor) -> Tensor:
-        """X̂ @ x without forming X̂; differentiable.
+        """Compute X̂ @ x without forming X̂; differentiable.
 
         Parameters
         ----------
-        x : (columns,) or (…, columns, j)
+        x : (columns,) or (…, columns, j) tensor
             Of the parameters' dtype, on their device.
 
         Returns
         -------
         (rows,) or (…, rows, j) tensor
+            The product.
 
         Raises
         ------

@@ -20,7 +20,7 @@ _PROJECTION = "skip_projection"  # the model's parameter meanwhile
 
 
 class LinearProbe:
-    """Only the head is trained.
+    """Fine-tune only the head of a pretrained model.
 
     Parameters
     ----------
@@ -29,7 +29,16 @@ class LinearProbe:
 
     See Also
     --------
-    SkipConnectionTuning : what the four ways share, and an example.
+    SkipConnectionTuning : What the four ways share, and a whole training.
+
+    Examples
+    --------
+    >>> import torch, dmc
+    >>> model = torch.nn.Sequential(torch.nn.Linear(8, 8), torch.nn.ReLU(), torch.nn.Linear(8, 2))
+    >>> tuning = dmc.nn.LinearProbe("2").attach(model)
+    >>> optimiser = torch.optim.Adam(tuning.parameters())
+    >>> tuning.n_parameters, round(tuning.share, 2)
+    (18, 0.2)
     """
 
     def __init__(self, head: str) -> None:
@@ -47,13 +56,18 @@ class LinearProbe:
     # --- coming and going
 
     def attach(self, model: nn.Module) -> Self:
-        """Freeze the model but for what is trained.
+        """Freeze the model except for what is trained.
 
         Parameters
         ----------
         model : torch.nn.Module
-            On its device, before it is wrapped in DistributedDataParallel, and before optimisers are made. Batch
-            normalisation that is frozen keeps its running statistics, in train mode too.
+            On its device, before it is wrapped in DistributedDataParallel, and before optimisers are made. Frozen batch
+            normalisation keeps its running statistics, in train mode too.
+
+        Returns
+        -------
+        LinearProbe
+            This object.
 
         Raises
         ------
@@ -81,12 +95,15 @@ class LinearProbe:
         return self
 
     def unload(self) -> None:
-        """Put the model back as it was before: weights, `requires_grad`, hooks. What was learnt is in `state_dict`."""
+        """Put the model back as it was before: weights, `requires_grad`, hooks.
+
+        Copy `state_dict` first if you want to keep what was learnt.
+        """
         model, own = self._attached, self._own()
         if own.keys() != self._before.keys():
             raise ValueError(
-                f"{min(own.keys() ^ self._before.keys())!r} has come or gone since attach; take off what has replaced "
-                "layers of the model meanwhile, such as an adapter, before"
+                f"{min(own.keys() ^ self._before.keys())!r} was added or removed since attach; first remove whatever "
+                "replaced layers of the model, such as an adapter"
             )
         with torch.no_grad():
             for name, value in own.items():
@@ -104,7 +121,8 @@ class LinearProbe:
             raise TypeError(f"model is {type(model).__name__}; give a torch.nn.Module")
         if isinstance(model, nn.parallel.DistributedDataParallel):
             raise ValueError(
-                "the model is wrapped in DistributedDataParallel, which has its list of parameters; attach before"
+                "the model is wrapped in DistributedDataParallel, which has already collected the parameters; attach "
+                "before wrapping"
             )
         if self.model is not None:
             raise ValueError(f"this {type(self).__name__} is attached already; unload it, or make another")
@@ -113,7 +131,7 @@ class LinearProbe:
         named = dict(model.named_modules())
         for name in self._names:
             if name not in named:
-                raise ValueError(f"{name!r} is no module of the model; there are {some(named)}")
+                raise ValueError(f"{name!r} is not a module of the model; there are {some(named)}")
             if not any(True for _ in named[name].parameters()):
                 raise ValueError(f"{name or 'the model'!r} has no parameters to train; choose a module that has")
 
@@ -125,7 +143,7 @@ class LinearProbe:
         if elsewhere:
             warn(
                 f"{', '.join(elsewhere)} is the same parameter as one of {', '.join(self._names)}, and so is trained "
-                "too; untie them, with a parameter of its own there, if it is to stay as it is"
+                "too; untie them with a separate parameter there if it should stay as it is"
             )
 
     @property
@@ -137,7 +155,13 @@ class LinearProbe:
     # --- what is trained
 
     def parameters(self) -> Iterator[nn.Parameter]:
-        """What an optimiser is given."""
+        """Iterate over what is trained, for an optimiser.
+
+        Returns
+        -------
+        iterator of torch.nn.Parameter
+            The parameters that require a gradient.
+        """
         return (p for p in self._attached.parameters() if p.requires_grad)
 
     @property
@@ -151,11 +175,22 @@ class LinearProbe:
         return self.n_parameters / sum(p.numel() for p in self._attached.parameters())
 
     def state_dict(self) -> dict[str, Tensor]:
-        """What is trained and nothing else, by the names of the model's own `state_dict`."""
+        """Return what is trained and nothing else, by the names of the model's own `state_dict`.
+
+        Returns
+        -------
+        dict of str to tensor
+            Not copied: clone them to keep them.
+        """
         return {name: value.detach() for name, value in self._own().items()}
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
-        """Take over what was trained elsewhere.
+        """Load what was trained elsewhere.
+
+        Parameters
+        ----------
+        state : dict of str to tensor
+            From `state_dict` of an object with the same modules.
 
         Raises
         ------
@@ -185,11 +220,18 @@ class LinearProbe:
 
 
 class FullTuning(LinearProbe):
-    """Every parameter is trained.
+    """Fine-tune every parameter of a pretrained model.
 
     See Also
     --------
-    SkipConnectionTuning : what the four ways share, and an example.
+    SkipConnectionTuning : What the four ways share, and a whole training.
+
+    Examples
+    --------
+    >>> import torch, dmc
+    >>> model = torch.nn.Sequential(torch.nn.Linear(8, 8), torch.nn.ReLU(), torch.nn.Linear(8, 2))
+    >>> dmc.nn.FullTuning().attach(model).share
+    1.0
     """
 
     def __init__(self) -> None:
@@ -197,7 +239,7 @@ class FullTuning(LinearProbe):
 
 
 class LayerTuning(LinearProbe):
-    """One layer and the head are trained.
+    """Fine-tune one layer and the head of a pretrained model.
 
     Parameters
     ----------
@@ -208,7 +250,14 @@ class LayerTuning(LinearProbe):
 
     See Also
     --------
-    SkipConnectionTuning : what the four ways share, and an example.
+    SkipConnectionTuning : What the four ways share, and a whole training.
+
+    Examples
+    --------
+    >>> import torch, dmc
+    >>> model = torch.nn.Sequential(torch.nn.Linear(8, 8), torch.nn.ReLU(), torch.nn.Linear(8, 2))
+    >>> sorted(dmc.nn.LayerTuning("0", head="2").attach(model).state_dict())
+    ['0.bias', '0.weight', '2.bias', '2.weight']
     """
 
     def __init__(self, layer: str, head: str) -> None:
@@ -222,25 +271,32 @@ class LayerTuning(LinearProbe):
     def _check(self, model: nn.Module) -> None:
         super()._check(model)
         if f"{self.layer}.".startswith(f"{self.head}.") or f"{self.head}.".startswith(f"{self.layer}."):
-            raise ValueError(f"layer {self.layer!r} and head {self.head!r} are one inside the other; choose two apart")
+            raise ValueError(
+                f"layer {self.layer!r} and head {self.head!r} are one inside the other; choose two that are not"
+            )
 
 
 class SkipConnectionTuning(LayerTuning):
-    """One intermediate layer and the head are trained, and the layer's output is added to what enters the head.
+    """Fine-tune one intermediate layer and the head, with a skip connection from the layer to the head.
 
-    The skip connection lets the features collapse onto their classes by the training of one layer, at a share of the
-    parameters of full tuning. It is not always better than the layer alone: compare (`LinearProbe`, `LayerTuning` and
-    `FullTuning` have the same interface).
+    The layer's output is added to the input of the head. This lets the features collapse onto their classes by training
+    a single layer, at a share of the parameters of full tuning. It is not always better than the layer alone: compare
+    it with `LinearProbe`, `LayerTuning` and `FullTuning`, which have the same interface.
 
     Parameters
     ----------
     layer : str
-        Name of the layer, as in ``model.named_modules()``. If its output is a tuple, the first of it counts.
+        Name of the layer, as in ``model.named_modules()``. If its output is a tuple, the first element counts.
     head : str
         Name of the last module, whose first argument are the features.
     pooling : {"flatten", "mean"} or callable
-        How the layer's output becomes of the features' shape, where it has more dimensions: see `collapse_by_layer`.
+        How the layer's output takes the shape of the features, where it has more dimensions: see `collapse_by_layer`.
         For a head on the first token, ``lambda output: output[:, 0]``.
+
+    Attributes
+    ----------
+    projection : torch.nn.Linear or None
+        Between the layer's output and the features, if their widths differ.
 
     Raises
     ------
@@ -249,8 +305,8 @@ class SkipConnectionTuning(LayerTuning):
 
     References
     ----------
-    X. Li et al., "Principled and efficient transfer learning of deep models via neural collapse", 2022
-    (arXiv 2212.12206).
+    X. Li et al., "Principled and efficient transfer learning of deep models via neural collapse", 2022 (arXiv
+    2212.12206).
 
     Examples
     --------
@@ -285,15 +341,20 @@ class SkipConnectionTuning(LayerTuning):
         self._output: Tensor | None = None
 
     def attach(self, model: nn.Module, inputs: Any = None) -> Self:
-        """Freeze the model but for what is trained, and connect the layer to the head.
+        """Freeze the model except for what is trained, and connect the layer to the head.
 
         Parameters
         ----------
         model : torch.nn.Module
-            As for `LinearProbe.attach`.
+            As in `LinearProbe.attach`.
         inputs : tensor, tuple or dict, optional
             One batch, as the model takes it: needed where the layer is not as wide as the features. A linear projection
             between them, without bias and orthogonal at the start (by torch's generator), is then trained too.
+
+        Returns
+        -------
+        SkipConnectionTuning
+            This object.
 
         Raises
         ------
@@ -367,14 +428,15 @@ class SkipConnectionTuning(LayerTuning):
     def _add(self, module: nn.Module, given: tuple[Any, ...]) -> tuple[Any, ...]:
         if not given:
             raise ValueError(
-                f"head {self.head!r} is called with keywords only; let the model give it the features as first argument"
+                f"head {self.head!r} is called with keyword arguments only; let the model pass the features as first "
+                "argument"
             )
         output, features = self._both(given[0])
         self._output = None
         if torch.is_grad_enabled() and not output.requires_grad:
             warn(
-                f"the output of layer {self.layer!r} carries no gradient, so that nothing trains it through the skip "
-                "connection: it ran under no_grad or in a checkpoint with use_reentrant=True; take use_reentrant=False"
+                f"the output of layer {self.layer!r} carries no gradient, so nothing trains it through the skip "
+                "connection: it ran under no_grad or in a checkpoint with use_reentrant=True; use use_reentrant=False"
             )
         if self.projection is not None:
             output = self.projection(output)

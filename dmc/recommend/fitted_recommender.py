@@ -1,87 +1,27 @@
-"""What is asked of a fitted recommender: its attributes and its answers, all of them of one served state."""
+"""What a fitted recommender answers: its attributes and its queries, each from one served state."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Generic, Literal, NoReturn, TypeVar, overload
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dmc import _checks
-from dmc.factors import Factors
-from dmc.observations import Observations
-from dmc.pattern import SparseIndex
 from dmc.recommend import queries
 from dmc.recommend.answers import Output, Unknown
 from dmc.recommend.export import export
+from dmc.recommend.fitted_attributes import FittedAttributes
 from dmc.recommend.queries import Vectors
 from dmc.recommend.settings import Feedback
-from dmc.recommend.state import State
-from dmc.recommend.tables.vocabulary import Vocabulary
-from dmc.solver.solution import Status
-
-T = TypeVar("T")
 
 
-class _Fitted(Generic[T]):
-    """An attribute that is read from what is served."""
-
-    def __init__(self, read: Callable[[State], T]) -> None:
-        self._read = read
-
-    @overload
-    def __get__(self, model: None, owner: type) -> _Fitted[T]: ...
-
-    @overload
-    def __get__(self, model: FittedRecommender, owner: type) -> T: ...
-
-    def __get__(self, model: FittedRecommender | None, owner: type) -> T | _Fitted[T]:
-        return self if model is None else self._read(model._served())
-
-    def __set__(self, model: FittedRecommender, value: Any) -> NoReturn:
-        raise AttributeError("what was fitted cannot be set; fit again")
-
-
-class FittedRecommender:
-    """The part of `dmc.Recommender` that answers; its docstring describes the attributes."""
+class FittedRecommender(FittedAttributes):
+    """The part of `dmc.Recommender` that answers queries; its docstring describes the attributes."""
 
     feedback: Feedback
-
-    columns_: _Fitted[tuple[str, str, str]] = _Fitted(lambda state: state.columns)
-    users_: _Fitted[Vocabulary] = _Fitted(lambda state: state.users)
-    items_: _Fitted[Vocabulary] = _Fitted(lambda state: state.items)
-    n_observed_: _Fitted[int] = _Fitted(lambda state: state.n_observed)
-    observations_: _Fitted[Observations] = _Fitted(lambda state: state.fitted().observations)
-    mean_: _Fitted[float] = _Fitted(lambda state: state.mean)
-    range_: _Fitted[tuple[float, float]] = _Fitted(lambda state: state.range)
-    factors_: _Fitted[Factors] = _Fitted(lambda state: state.factors)
-    ranking_: _Fitted[Factors] = _Fitted(lambda state: queries.factors(state, "ranking"))
-    user_factors: _Fitted[NDArray[np.float32]] = _Fitted(lambda state: state.left[:-1])
-    item_factors: _Fitted[NDArray[np.float32]] = _Fitted(lambda state: state.right[:-1])
-    cold_start_factors_: _Fitted[tuple[NDArray[np.float32], NDArray[np.float32]]] = _Fitted(
-        lambda state: (state.left[-1], state.right[-1])
-    )
-    seen_: _Fitted[SparseIndex] = _Fitted(lambda state: state.seen)
-    rank_: _Fitted[int] = _Fitted(lambda state: state.rank)
-    noise_: _Fitted[float] = _Fitted(lambda state: state.noise)
-    status_: _Fitted[Status] = _Fitted(lambda state: state.fit_info.status)
-    n_iter_: _Fitted[int] = _Fitted(lambda state: state.fit_info.n_iter)
-    validation_rmse_: _Fitted[float] = _Fitted(lambda state: state.fit_info.validation_rmse)
-    history_: _Fitted[list[dict[str, Any]]] = _Fitted(lambda state: [dict(look) for look in state.fit_info.history])
-
-    # All that answers, in one object: replaced in one assignment, and taken once by each query.
-    _state: State | None = None
-
-    def _served(self) -> State:
-        state = self._state
-        if state is None:
-            from sklearn.exceptions import NotFittedError
-
-            raise NotFittedError("this Recommender is not fitted yet; call fit with a table of ratings first")
-        return state
 
     def predict(
         self,
@@ -99,26 +39,46 @@ class FittedRecommender:
         table : data frame, mapping of arrays, or path of a file
             With the columns of users and items named as in `fit`.
         clip : bool
-            Keep the predictions inside the range of the ratings seen in `fit`.
+            Clip the predictions to the range of the ratings in `fit`.
         interval : float, optional
-            Also give bounds between which a rating lies with this probability, such as .9; needs
-            ``Recommender(intervals=True)``. They are as wide as what is known of the user and of the item asks for, and
-            hold for pairs like those that were rated before. They are the shortest found for this probability: those of
-            a smaller one need not lie inside. Of later ratings bounds for 90 % have held 83–87 %: judge them by
+            Also return bounds that contain a rating with this probability, such as 0.9; needs
+            ``Recommender(intervals=True)``. Their width depends on how much is known of the user and of the item. They
+            hold for pairs like those that were rated. They are the shortest found for each probability, so those of a
+            smaller one need not lie inside. Bounds for 90 % have held only 83–87 % of later ratings: check with
             ``dmc.evaluation.split(by="time")``.
         unknown : {"mean", "error", "nan"}
-            Of users and items that are not known: what is expected of one without ratings, with a warning if none of 20
-            or more is known, as ids in another spelling are not; a ValueError; or no prediction.
+            For unknown users and items: predict what is expected without ratings ("mean", with a warning if there are
+            20 or more and none is known, since their ids are then probably spelt differently), raise a ValueError, or
+            return NaN.
         output : {"frame", "dict", "records"}, optional
-            A data frame of the table's kind, else of pandas; a dict of arrays; or a list with a dict for each row, of
-            nothing but str, int, float, bool and None (for NaN), which `json.dumps` takes. Left out: the table's own
-            kind; for a file, a dict of arrays.
+            A data frame (of the table's kind, or else pandas), a dict of arrays, or a list with one dict per row that
+            `json.dumps` accepts: str, int, float, bool, and None for NaN. Default: the table's own kind; for a file, a
+            dict of arrays.
 
         Returns
         -------
         data frame, dict or list
-            The table with the columns "prediction" (float32), "known" (bool: both the user and the item are, by ratings
-            or features), and with `interval` "lower" and "upper" (float32).
+            The table with the columns "prediction" (float32), "known" (bool: both the user and the item are known, by
+            ratings or features), and with `interval` "lower" and "upper" (float32).
+
+        Raises
+        ------
+        ValueError, TypeError, OSError
+            If the table cannot be used, an id is unknown and ``unknown="error"``, or the model has no intervals.
+
+        Warns
+        -----
+        UserWarning
+            If there are 20 or more ids and none is known.
+
+        Examples
+        --------
+        >>> import dmc
+        >>> ratings = {"user": ["ann", "ann", "bob", "bob"], "item": ["a", "b", "a", "c"], "rating": [5, 3, 4, 2]}
+        >>> rec = dmc.Recommender().fit(ratings)
+        >>> found = rec.predict({"user": ["ann", "zoe"], "item": ["c", "c"]})
+        >>> list(found), found["known"].tolist()
+        (['user', 'item', 'prediction', 'known'], [True, False])
         """
         return queries.predict(self._served(), table, clip=clip, interval=interval, unknown=unknown, output=output)
 
@@ -134,41 +94,52 @@ class FittedRecommender:
         unknown: Literal["mean", "error"] = "mean",
         output: Output | None = None,
     ) -> Any:
-        """The n best items for each user, of those that the user has not rated.
+        """Return the n best items for each user, among those that the user has not rated.
 
-        Lists go by what a user would choose and by how he would rate it: a model of preferences (`recommend.implicit`),
-        fitted to who rated what, plus the predicted rating (`recommend.list_ranking`). It is fitted once, when it is
-        first needed: by this call, or by `save`, so that a loaded model has it. That takes as long as the fit to the
-        ratings or, of millions, several times as long; meanwhile who asks for other lists waits. Where it was chance
-        who rated what, lists go by predicted rating alone; with ``feedback="implicit"`` by the preference.
+        Lists are sorted by what a user would choose and how the user would rate it: a preference model fitted to who
+        rated what, plus the predicted rating. It is fitted once, when first needed, by this call or by `save` (so a
+        loaded model has it). That takes about as long as the fit to the ratings, and several times as long for millions
+        of them; other threads that need lists wait meanwhile. If it was chance who rated what, lists are sorted by
+        predicted rating alone; with ``feedback="implicit"`` by the preference.
 
         Parameters
         ----------
         users : id, sequence of ids, or data frame or mapping with the column of users, optional
-            All users that are known, if left out; with candidates of each user, those who have some.
+            Default: all known users; if `items` is a mapping, its users.
         n : int
-            Items for each user; fewer where fewer are left.
+            Number of items for each user; fewer if fewer are left.
         filter_already_liked_items : bool
-            Leave out what the user has rated. Of clicks, what he dislikes is left out in any case.
-        filter_items : ids, as `users`, optional
+            Leave out the items that the user has rated. With clicks, dislikes are always left out.
+        filter_items : id, sequence of ids, or data frame or mapping with the column of items, optional
             Never recommend these.
-        items : ids, as `users`, or mapping of user ids to ids, optional
-            Recommend only these; of a mapping, such as ``{"ann": ["i1", "i7"], "bob": ["i2"]}``, to each user only his
-            own. Unknown items are left out, here and of `filter_items`. (A mapping with the name of the items' column
-            among its keys is a table of items.)
+        items : id, sequence of ids, data frame, or mapping of user ids to item ids, optional
+            Recommend only these. With a mapping such as ``{"ann": ["i1", "i7"], "bob": ["i2"]}``, each user has
+            candidates of its own. Unknown items are ignored, here and in `filter_items`. A mapping that has the name of
+            the item column among its keys is a table of items.
         clip : bool
-            Keep the predictions inside the range of the ratings seen in `fit`; they do not change the order.
+            Clip the predictions to the range of the ratings in `fit`; the order does not change.
         unknown : {"mean", "error"}
-            Of users who are not known: what is chosen often and rated high, with a warning if none of 20 or more is
-            known; or a ValueError.
+            For unknown users: recommend what is chosen often and rated high ("mean", with a warning if there are 20 or
+            more and none is known), or raise a ValueError.
         output : {"frame", "dict", "records"}, optional
-            As in `predict`. Left out: a dict of arrays, or a data frame if the users came in one.
+            As in `predict`. Default: a data frame if the users came in one, else a dict of arrays.
 
         Returns
         -------
         dict, data frame or list
-            Columns of users, items (named as in `fit`) and "prediction" (float32): the predicted rating, or
-            preference. Best first for each user, in the order given.
+            Columns of users and items, named as in `fit`, and "prediction" (float32): the predicted rating, or
+            preference. Users in the order given, best item first.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If ids cannot be used, a user is unknown and ``unknown="error"``, or the model was saved without its ratings
+            and rated items are to be left out.
+
+        Warns
+        -----
+        UserWarning
+            If there are 20 or more users and none is known.
 
         Examples
         --------
@@ -186,75 +157,139 @@ class FittedRecommender:
         )  # fmt: skip
 
     def similar_items(self, items: Any, n: int = 10, *, output: Output | None = None) -> Any:
-        """The n items most like each of some items: those that the same users are predicted to rate alike.
+        """Return the n items most similar to each of some items: those that users are predicted to rate alike.
 
         Parameters
         ----------
         items : id, sequence of ids, or data frame or mapping with the column of items
-            Known ones.
+            Known items.
         n : int
+            Number of similar items for each.
         output : {"frame", "dict", "records"}, optional
-            As in `predict`. Left out: a dict of arrays, or a data frame if one was given.
+            As in `predict`. Default: a data frame if one was given, else a dict of arrays.
 
         Returns
         -------
         dict, data frame or list
-            Columns of items, "similar" (ids) and "similarity" (the cosine, float32), most similar first.
+            Columns of items, "similar" (ids) and "similarity" (cosine, float32), most similar first.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If an item is not known, or the ids cannot be used.
+
+        Examples
+        --------
+        >>> import dmc
+        >>> likes = {"user": ["ann", "ann", "bob", "bob"], "item": ["a", "b", "a", "c"], "rating": [5, 3, 4, 2]}
+        >>> sorted(dmc.Recommender().fit(likes).similar_items("a", n=2)["similar"].tolist())
+        ['b', 'c']
         """
         return queries.similar(self._served(), "item", items, n, output)
 
     def similar_users(self, users: Any, n: int = 10, *, output: Output | None = None) -> Any:
-        """The n users most like each of some users; see `similar_items`."""
-        return queries.similar(self._served(), "user", users, n, output)
-
-    def explain(self, user: Any, item: Any, n: int = 10, *, output: Output | None = None) -> Any:
-        """Which of a user's ratings speak for an item, and which against it.
-
-        The prediction is what is expected of such a user plus a contribution of each rating, by being higher or lower
-        than was expected.
+        """Return the n users most similar to each of some users: those who are predicted to rate items alike.
 
         Parameters
         ----------
-        user, item : ids
-            Known ones.
+        users : id, sequence of ids, or data frame or mapping with the column of users
+            Known users.
         n : int
-            How many ratings at most.
+            Number of similar users for each.
         output : {"frame", "dict", "records"}, optional
-            As in `predict`. Left out: a dict of arrays.
+            As in `predict`. Default: a data frame if one was given, else a dict of arrays.
 
         Returns
         -------
         dict, data frame or list
-            Columns of items, ratings (named as in `fit`) and "contribution" (in the ratings' units, float32), largest
-            first by size.
+            Columns of users, "similar" (ids) and "similarity" (cosine, float32), most similar first.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If a user is not known, or the ids cannot be used.
+
+        Examples
+        --------
+        >>> import dmc
+        >>> likes = {"user": ["ann", "ann", "bob", "bob"], "item": ["a", "b", "a", "c"], "rating": [5, 3, 4, 2]}
+        >>> dmc.Recommender().fit(likes).similar_users("ann", n=1)["similar"].tolist()
+        ['bob']
         """
-        return queries.explain(self._served(), user, item, n, output)
+        return queries.similar(self._served(), "user", users, n, output)
 
-    def user_vector(self, items: Any, ratings: Any = None, *, vectors: Vectors = "prediction") -> NDArray[np.float32]:
-        """What `fold_in` would make of somebody with these ratings alone; quick, for one at a time.
+    def explain(self, user: Any, item: Any, n: int = 10, *, output: Output | None = None) -> Any:
+        """Return the user's ratings that contribute most to the prediction for an item.
 
-        ``rec.mean_ + rec.item_factors @ rec.user_vector(items, ratings)`` are the predictions for all items, and
-        ``rec.ranking_.V @ rec.user_vector(items, ratings, vectors="ranking")`` what a list of them goes by.
+        The prediction is what is expected of such a user plus one contribution per rating, for being higher or lower
+        than expected.
 
         Parameters
         ----------
-        items : sequence of ids
-            Those that are not known are left out.
-        ratings : (items,) real numbers, optional
-            Only preferences do without: one each.
-        vectors : {"prediction", "ranking"}
-            What it is to be multiplied by: `item_factors`, or the items' vectors of `ranking_`, which have another
-            width.
+        user, item : id
+            A known user and a known item.
+        n : int
+            Number of ratings at most.
+        output : {"frame", "dict", "records"}, optional
+            As in `predict`. Default: a dict of arrays.
 
         Returns
         -------
-        (k,) float32 array
+        dict, data frame or list
+            Columns of items and ratings, named as in `fit`, and "contribution" (float32, in the ratings' units),
+            largest absolute value first.
 
         Raises
         ------
         ValueError
-            If the ratings cannot be used; or if lists of ratings are asked for, and the model was saved without its
-            ratings.
+            If the user or the item is not known, or the model was saved without its ratings.
+
+        Examples
+        --------
+        >>> import dmc
+        >>> likes = {"user": ["ann", "ann", "bob", "bob"], "item": ["a", "b", "a", "c"], "rating": [5, 3, 4, 2]}
+        >>> reasons = dmc.Recommender().fit(likes).explain("ann", "c")
+        >>> sorted(reasons["item"].tolist()), list(reasons)
+        (['a', 'b'], ['item', 'rating', 'contribution'])
+        """
+        return queries.explain(self._served(), user, item, n, output)
+
+    def user_vector(self, items: Any, ratings: Any = None, *, vectors: Vectors = "prediction") -> NDArray[np.float32]:
+        """Return the vector of a user who has these ratings alone; fast for one user at a time.
+
+        `fold_in` would place the user there, too. ``rec.mean_ + rec.item_factors @ rec.user_vector(items, ratings)``
+        are the predictions for all items, and ``rec.ranking_.V @ rec.user_vector(items, ratings, vectors="ranking")``
+        the scores that a list is sorted by.
+
+        Parameters
+        ----------
+        items : sequence of ids
+            Items that were rated or chosen; unknown ones are ignored.
+        ratings : (items,) array of real numbers, optional
+            May be left out only with ``feedback="implicit"``: one count each.
+        vectors : {"prediction", "ranking"}
+            What the vector will be multiplied by: `item_factors`, or the items' vectors of `ranking_`, which have
+            another width.
+
+        Returns
+        -------
+        (k,) float32 array
+            The user's factors.
+
+        Raises
+        ------
+        ValueError
+            If the ratings cannot be used; or with ``vectors="ranking"``, if the model of ratings was saved without
+            them.
+
+        Examples
+        --------
+        >>> import dmc
+        >>> likes = {"user": ["ann", "ann", "bob", "bob"], "item": ["a", "b", "a", "c"], "rating": [5, 3, 4, 2]}
+        >>> rec = dmc.Recommender().fit(likes)
+        >>> vector = rec.user_vector(["a", "b"], [5, 1])
+        >>> (rec.mean_ + rec.item_factors @ vector).shape
+        (3,)
         """
         return queries.user_vector(self._served(), items, ratings, vectors, clicks=self.feedback == "implicit")
 
@@ -263,24 +298,23 @@ class FittedRecommender:
     ) -> list[Path]:
         """Write ids and vectors for other programs, such as vector databases.
 
-        They are made for the inner product: that of a user's and an item's vector, plus `mean_`, is the prediction, or
-        orders the user's list. An index has to be one of inner products, not of cosines or distances: the length of an
-        item's vector tells how much it is liked by all. An index does not know what a user has rated already: ask it
-        for more, and leave that out. docs/guide/serving.md has examples.
+        The vectors are made for the inner product: that of a user's and an item's vector, plus `mean_`, is the
+        prediction, or orders the user's list. Use an index of inner products, not of cosines or distances: the length
+        of an item's vector says how well it is liked overall. An index does not know what a user has rated already: ask
+        it for more items, and leave those out. docs/guide/serving.md has examples.
 
         Parameters
         ----------
         folder : path
-            Made, if it is not there.
+            Created if it does not exist.
         format : {"npy", "parquet"}
             "npy": users.npy, user_factors.npy, items.npy, item_factors.npy. "parquet" (needs pyarrow): users.parquet
-            and items.parquet, with columns "id" and "vector". Each file appears whole, and all are written before the
-            first is put in place; they are several files all the same: whoever reads while an export replaces another
-            should have the new one written into a folder of its own.
+            and items.parquet, with columns "id" and "vector". Each file appears complete, and all are written before
+            the first is put in place. They are still several files: if readers may open them while an export replaces
+            another, write the new one to a folder of its own.
         vectors : {"prediction", "ranking"}
-            Those that predictions are made of; or those whose products order the items as `recommend` does, and say
-            nothing else (`ranking_`): lists of ratings do not go by the predicted rating alone. Of clicks they are the
-            same.
+            The vectors that predictions are made of; or those whose products order the items as `recommend` does, and
+            mean nothing else (`ranking_`). For clicks they are the same.
 
         Returns
         -------
@@ -290,7 +324,16 @@ class FittedRecommender:
         Raises
         ------
         OSError
-            If a file cannot be written; those that were there then stay.
+            If a file cannot be written; existing files then stay.
+
+        Examples
+        --------
+        >>> import tempfile
+        >>> import dmc
+        >>> likes = {"user": ["ann", "ann", "bob", "bob"], "item": ["a", "b", "a", "c"], "rating": [5, 3, 4, 2]}
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     sorted(path.name for path in dmc.Recommender().fit(likes).export(folder))
+        ['item_factors.npy', 'items.npy', 'user_factors.npy', 'users.npy']
         """
         state = self._served()
         _checks.choice(format, "format", ("npy", "parquet"))

@@ -60,11 +60,16 @@ FOOTER = (
     "± is one standard error: how far a figure would be off by chance with other users. Figures have as many digits as "
     "it leaves them, or three where it is not known. This page loads nothing and runs no scripts."
 )
-STYLE = """
-:root { color-scheme: light dark; --ground: #fff; --ink: #1f2328; --soft: #59636e; --rule: #c9d1d9; --shade: #f6f8fa;
-  --first: #2b6cb0; --second: #c05621; --third: #2f855a; --fourth: #805ad5; }
-@media (prefers-color-scheme: dark) { :root { --ground: #14181d; --ink: #e6edf3; --soft: #9ea7b3; --rule: #4a525c;
-  --shade: #1e242b; --first: #6cb0f5; --second: #f0935a; --third: #68d391; --fourth: #b794f4; } }
+_LIGHT, _DARK = (
+    " ".join(f"--{role}: {color};" for role, color in {"ground": theme.ground, **theme.roles}.items())
+    for theme in (plots.LIGHT, plots.DARK)
+)
+STYLE = (
+    f"""
+:root {{ color-scheme: light dark; --shade: #f6f8fa; {_LIGHT} }}
+@media (prefers-color-scheme: dark) {{ :root {{ --shade: #1e242b; {_DARK} }} }}
+"""
+    + """
 * { box-sizing: border-box; }
 body { margin: 0 auto; max-width: 72rem; padding: 1.5rem 1rem 3rem; background: var(--ground); color: var(--ink);
   font: 16px/1.5 system-ui, sans-serif; overflow-wrap: break-word; }
@@ -99,6 +104,7 @@ figure + .wide { margin-top: .5rem; }
 footer { margin-top: 2.5rem; font-size: .85rem; }
 @media print { section { break-inside: avoid; } }
 """
+)
 
 
 def html(

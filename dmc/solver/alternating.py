@@ -17,19 +17,28 @@ from dmc.solver.protocol import Problem, Step
 
 @dataclass(frozen=True)
 class AlternatingLeastSquares(Step):
-    """Least squares for the rows, then for the columns, of a two-factor model: what recommenders are often fitted with.
+    """Alternating least squares for a two-factor model: all rows, then all columns.
 
-    Each row's system is solved loosely, by a few conjugate gradients from where the row is; no step raises the value.
+    This is how recommenders are often fitted. Each row's system is solved approximately, by a few conjugate gradient
+    iterations from its present solution; no step raises the value.
 
     Parameters
     ----------
     products : int
-        Passes over the entries for one side at most.
+        The largest number of passes over the entries for one side.
 
     References
     ----------
     G. Takács, I. Pilászy, D. Tikk, "Applications of the conjugate gradient method for implicit feedback collaborative
     filtering", 2011.
+
+    Examples
+    --------
+    >>> import dmc
+    >>> observed = dmc.datasets.planted((60, 50), rank=2, observed=0.4, noise=0.1).observations
+    >>> problem, start = dmc.MaskedLeastSquares(observed, l2=0.1), dmc.initial.spectral(observed, rank=2)
+    >>> dmc.solve(problem, start, dmc.steps.AlternatingLeastSquares()).status.name
+    'CONVERGED'
     """
 
     products: int = 3

@@ -1,4 +1,4 @@
-"""Factorisation of a covariance under the Bures–Wasserstein distance."""
+"""Factorization of a covariance under the Bures–Wasserstein distance."""
 
 from __future__ import annotations
 
@@ -19,27 +19,27 @@ from dmc.solver.protocol import Problem, check_fit, dot
 
 
 class BuresWasserstein(Problem):
-    """Half the squared Bures–Wasserstein distance of a generator's covariance X̂·X̂ᵀ from a given one, Σ = S·Sᵀ.
+    """Half the squared Bures–Wasserstein distance of the covariance X̂·X̂ᵀ from a given one, Σ = S·Sᵀ.
 
-    The distance between the normal distributions of these covariances in the sense of optimal transport. With the
-    generator X̂ (rows, any number of columns), a matrix of the factors,
+    This is the distance between the normal distributions of these covariances in the sense of optimal transport. With
+    the generator X̂ (rows, any number of columns), a matrix of the factors,
 
         ½ BW²(X̂X̂ᵀ, SSᵀ) = ½‖X̂‖² + ½‖S‖² − ‖SᵀX̂‖_* = ½ min_O ‖X̂ − S·O‖²,  O of spectral norm one where square,
 
-    computed as the sum of squares that the minimum is, so that nothing cancels where they agree: one QR decomposition
-    of the model's right side and one SVD of a matrix as narrow as the model. At the minimum the curvature is one in
-    every direction that the value depends on, however ill-conditioned Σ is: plain descent needs as many steps at any
-    condition number, where that of the Frobenius distance needs as many more.
+    computed as the sum of squares of the minimum, so that nothing cancels where the two agree: one QR decomposition of
+    the model's right side and one SVD of a matrix as narrow as the model. At the minimum the curvature is one in every
+    direction that the value depends on, however ill-conditioned Σ is: plain descent needs the same number of steps at
+    any condition number, whereas with the Frobenius distance the number grows with it.
 
-    It is for the study of such landscapes and of implicit bias. It is not how to approximate a covariance that one
-    has: the best generator of rank k is then known in closed form, principal component analysis
-    (`numpy.linalg.eigh`), and the value there is half the sum of the eigenvalues left out.
+    Use it to study such landscapes and implicit bias, not to approximate a covariance that you have: the best generator
+    of rank k is then known in closed form, by principal component analysis (`numpy.linalg.eigh`), and the value there
+    is half the sum of the eigenvalues left out.
 
     Parameters
     ----------
     covariance : (rows, rows) array or torch tensor, optional
-        Σ, symmetric and positive semidefinite. float32 stays float32; all else becomes float64. Of a tensor, computing
-        goes on on its device.
+        Σ, symmetric and positive semidefinite. Kept in float32; all else becomes float64. A tensor is computed with on
+        its device.
     factor : (rows, r) array or torch tensor, optional
         S, in place of Σ.
 
@@ -51,13 +51,11 @@ class BuresWasserstein(Problem):
     Raises
     ------
     ValueError
-        If not one of the two is given; if it is not a matrix, holds values that are not finite, or zeros alone; if a
-        covariance is not square, not symmetric or not positive semidefinite.
+        If both or neither of the two are given; if it is not a matrix, holds values that are not finite, or only zeros;
+        if a covariance is not square, not symmetric or not positive semidefinite.
 
-    Notes
-    -----
-    A generator of one layer W, moved by ``DiscrepantDescent(1.0, outer_ratio=0)`` between outer factors that stand
-    still, takes the step W ← S·polar(SᵀW), which ends at the minimum at once.
+    Notes ----- A generator of one layer W, moved by ``DiscrepantDescent(1.0, outer_ratio=0)`` between fixed outer
+    factors, takes the step W ← S·polar(SᵀW), which ends at the minimum at once.
 
     References
     ----------
@@ -69,7 +67,7 @@ class BuresWasserstein(Problem):
     >>> import numpy as np, dmc
     >>> rng = np.random.default_rng(0)
     >>> problem = dmc.BuresWasserstein(factor=rng.standard_normal((20, 3)))
-    >>> found = dmc.solve(problem, dmc.initial.orthogonal((20, 20), 2, 0.01), dmc.steps.DiscrepantDescent(0.1))
+    >>> found = dmc.solve(problem, dmc.initial.gaussian((20, 20), 3), dmc.steps.DiscrepantDescent(0.1))
     >>> problem.distance(found.factors) < 1e-3
     True
 
@@ -92,35 +90,42 @@ class BuresWasserstein(Problem):
         given = finite_matrix(given, name)
         device, S = _arrays.of(given), _arrays.place(given, None)
         if not S.any():
-            raise ValueError("the covariance is zero; the generator that makes it is zero, and nothing is to be found")
+            raise ValueError("the covariance is zero; its generator is zero, and there is nothing to find")
         self.factor: Array = _arrays.place(_root(S) if factor is None else S, device)
 
     @property
     def device(self) -> Device:
-        """Where it computes: None (NumPy on the host), or torch's name of a device."""
         return _arrays.of(self.factor)
 
     def to(self, device: Device) -> BuresWasserstein:
-        """The same problem on a device."""
         moved = copy.copy(self)
         moved.factor = _arrays.place(self.factor, _arrays.checked(device))
         return moved
 
     @cached_property
     def target_norm(self) -> float:
-        """Spectral norm of S, the root of the largest eigenvalue."""
+        """Spectral norm of S, the root of the largest eigenvalue of Σ."""
         return float(array_namespace(self.factor).linalg.matrix_norm(self.factor, ord=2))
 
     def distance(self, factors: Factors) -> float:
-        """The Bures–Wasserstein distance BW(X̂X̂ᵀ, Σ), in the units of S."""
+        """Compute the Bures–Wasserstein distance BW(X̂X̂ᵀ, Σ).
+
+        Parameters
+        ----------
+        factors : Factors
+            Of the generator X̂.
+
+        Returns
+        -------
+        float
+            In the units of S.
+        """
         return (2 * self.value(factors)) ** 0.5
 
     def value(self, factors: Factors) -> float:
-        """½ BW²(X̂X̂ᵀ, Σ)."""
         return float(self._parts(factors)[0])
 
     def value_and_grad(self, factors: Factors) -> tuple[Any, Factors]:
-        """The value, and its gradient by every factor (as Factors)."""
         value, residual, Q, R = self._parts(factors)
         return value, factors.pull_back(residual @ R, Q @ (residual.T @ factors.left))
 

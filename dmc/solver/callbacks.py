@@ -1,4 +1,4 @@
-"""What may look on while the solver runs: each takes a `StepInfo` and returns true to stop the run."""
+"""Callbacks: objects that are called with a `StepInfo` during a run, and stop it by returning true."""
 
 from __future__ import annotations
 
@@ -19,30 +19,61 @@ from dmc.solver.checkpoint import Checkpoint as Checkpoint
 from dmc.solver.plateau import SHORT
 from dmc.solver.solution import StepInfo, waiting
 
+__all__ = [
+    "Checkpoint",
+    "EarlyStopping",
+    "History",
+    "Lowest",
+    "Progress",
+    "Stagnation",
+    "TimeLimit",
+]
+
 
 class Remembering:
-    """Goes on with what it has seen, where a fit goes on from a `Checkpoint`."""
+    """Base class of callbacks that continue with what they have recorded when a fit resumes from a `Checkpoint`."""
 
     remembers: tuple[str, ...] = ()
 
     def state_dict(self) -> dict[str, Any]:
-        """What it has seen."""
+        """Return what the callback has recorded, for a `Checkpoint`.
+
+        Returns
+        -------
+        dict
+            Attributes by name.
+        """
         return {name: getattr(self, name) for name in self.remembers}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on with what another one had seen."""
+        """Continue with what another callback had recorded.
+
+        Parameters
+        ----------
+        state : dict
+            From `state_dict`.
+        """
         vars(self).update({name: state[name] for name in self.remembers})
 
 
 class Progress:
-    """A progress bar on standard error: steps and value; and on the plateau before a small start escapes, how long yet.
+    """Show a progress bar on standard error: steps, value, and the estimated wait on the plateau of a small start.
 
     Parameters
     ----------
     label : str
         Shown left of the bar.
     file : text stream, optional
-        Where to draw; standard error if left out.
+        Where to draw; by default standard error.
+
+    Examples
+    --------
+    >>> import dmc
+    >>> observed = dmc.datasets.planted((30, 20), rank=2, observed=0.6).observations
+    >>> problem, start = dmc.MaskedLeastSquares(observed), dmc.initial.spectral(observed, rank=2)
+    >>> bar = dmc.callbacks.Progress("completing")
+    >>> dmc.solve(problem, start, dmc.steps.DiscrepantDescent(), callbacks=[bar]).status.name
+    'CONVERGED'
     """
 
     name = "progress"
@@ -79,17 +110,29 @@ class Progress:
 
 
 class History(Remembering):
-    """Remembers the course of a run.
+    """Record the course of a run.
 
     Parameters
     ----------
     **measures : callables
-        Further things to remember, by name: each takes the `Factors` and returns what to keep.
+        More quantities to record, by name: each function takes the `Factors` and returns what to keep.
 
     Attributes
     ----------
     records : list of dict
-        One for each look: "n_steps", "value", "gradient_ratio", "seconds", and the measures.
+        One for each call: "n_steps", "value", "gradient_ratio", "seconds", and the measures.
+
+    Examples
+    --------
+    >>> import dmc
+    >>> observed = dmc.datasets.planted((30, 20), rank=2, observed=0.6).observations
+    >>> problem, start = dmc.MaskedLeastSquares(observed), dmc.initial.spectral(observed, rank=2)
+    >>> history = dmc.callbacks.History(rank=lambda factors: factors.rank(tol=0.01))
+    >>> _ = dmc.solve(problem, start, dmc.steps.ScaledDescent(), max_steps=20, tol=0, callbacks=[history])
+    >>> history.column("n_steps"), history.column("rank")
+    (array([ 0, 10, 20]), array([2, 2, 2]))
+    >>> bool((history.column("value")[1:] < history.column("value")[:-1]).all())
+    True
     """
 
     name = "history"
@@ -106,17 +149,40 @@ class History(Remembering):
         return False
 
     def column(self, name: str) -> NDArray[Any]:
-        """(looks, …) one remembered thing over the run."""
+        """Collect one recorded quantity over the run.
+
+        Parameters
+        ----------
+        name : str
+            Such as "value", or the name of a measure.
+
+        Returns
+        -------
+        (calls, …) array
+            Its values in order.
+        """
         return np.asarray([record[name] for record in self.records])
 
 
 class Lowest(Remembering):
-    """Keeps the factors at which the value was lowest; for steps that do not only descend, such as Adam's.
+    """Keep the factors with the lowest value, for step rules that do not always descend, such as Adam.
 
     Attributes
     ----------
     best : Factors or None
+        The factors with the lowest value so far.
     best_value : float
+        The value there.
+
+    Examples
+    --------
+    >>> import dmc
+    >>> observed = dmc.datasets.planted((30, 20), rank=2, observed=0.6).observations
+    >>> problem, start = dmc.MaskedLeastSquares(observed), dmc.initial.spectral(observed, rank=2)
+    >>> lowest = dmc.callbacks.Lowest()
+    >>> solution = dmc.solve(problem, start, dmc.steps.Adam(), max_steps=100, tol=0, callbacks=[lowest])
+    >>> lowest.best_value <= solution.value
+    True
     """
 
     name = "lowest"
@@ -134,21 +200,20 @@ class Lowest(Remembering):
 
 
 class EarlyStopping(Remembering):
-    """Stops when the error on held-out entries has not fallen for a while, and keeps the best factors.
+    """Stop when the error on held-out entries no longer falls, and keep the best factors.
 
-    Patience does not count while the gradient still grows: a small start sits on a plateau before it escapes, and that
-    is not the end.
+    Patience does not count while the gradient still grows: the plateau of a small start is not the end.
 
     Parameters
     ----------
     held_out : Observations
-        Entries that the problem does not see, in the same units as its own.
+        Entries that the problem does not use, in the same units.
     patience : int
         Steps without an improvement after which to stop.
     min_change : float
         Relative fall of the error that counts as an improvement.
     group : Group
-        The processes that have held-out entries, each of its own rows; the error is that of all.
+        Processes that have held-out entries, each of its own rows; the error is that of all. By default there is one.
 
     Attributes
     ----------
@@ -157,11 +222,21 @@ class EarlyStopping(Remembering):
     best_error : float
         Their root mean squared error on the held-out entries.
     best_step : int
-        The step at which they were seen.
+        The step of these factors.
     errors : list of (int, float)
-        Step and error at each look.
+        Step and error at each call.
     mark : (int, float)
         Step and error of the last improvement that counts.
+
+    Examples
+    --------
+    >>> import dmc
+    >>> train, held_out = dmc.datasets.planted((40, 30), rank=2, observed=0.5, noise=0.5).observations.split(0.2)
+    >>> problem, start = dmc.MaskedLeastSquares(train), dmc.initial.spectral(train, rank=8)
+    >>> stopping = dmc.callbacks.EarlyStopping(held_out, patience=50)
+    >>> solution = dmc.solve(problem, start, dmc.steps.DiscrepantDescent(), callbacks=[stopping])
+    >>> solution.stopped_by, stopping.best_step < solution.n_steps
+    ('early stopping', True)
     """
 
     name = "early stopping"
@@ -194,7 +269,18 @@ class EarlyStopping(Remembering):
         return info.n_steps - self.mark[0] >= self.patience
 
     def error(self, factors: Factors) -> float:
-        """Root mean squared error of factors on the held-out entries, which count by their weights."""
+        """Compute the root mean squared error of factors on the held-out entries, by their weights.
+
+        Parameters
+        ----------
+        factors : Factors
+            Of the predictions.
+
+        Returns
+        -------
+        float
+            In the units of the held-out values.
+        """
         self.held_out = self.held_out.to(factors.device)  # once
         difference = factors.at(self.held_out.rows, self.held_out.cols) - self.held_out.values
         xp = array_namespace(difference)
@@ -208,7 +294,7 @@ class EarlyStopping(Remembering):
 
 
 class Stagnation(Remembering):
-    """Stops when the value has not fallen for a while: the end of a run whose residual does not go to zero.
+    """Stop when the value no longer falls, for runs whose residual does not go to zero.
 
     As with `EarlyStopping`, patience does not count while the gradient still grows.
 
@@ -218,6 +304,15 @@ class Stagnation(Remembering):
         Steps without an improvement after which to stop.
     min_change : float
         Relative fall of the value that counts as an improvement.
+
+    Examples
+    --------
+    >>> import dmc
+    >>> observed = dmc.datasets.planted((30, 20), rank=3, observed=0.6).observations
+    >>> problem, start = dmc.MaskedLeastSquares(observed), dmc.initial.spectral(observed, rank=2)
+    >>> stagnation = dmc.callbacks.Stagnation(patience=20, min_change=1e-4)
+    >>> dmc.solve(problem, start, dmc.steps.ScaledDescent(), callbacks=[stagnation]).stopped_by
+    'stagnation'
     """
 
     name = "stagnation"
@@ -235,12 +330,21 @@ class Stagnation(Remembering):
 
 
 class TimeLimit:
-    """Stops after so many seconds, counted from its first call: it may watch several runs in a row.
+    """Stop after a number of seconds, counted from the first call, over several runs if it watches several.
 
     Parameters
     ----------
     seconds : float
         Wall-clock seconds.
+
+    Examples
+    --------
+    >>> import dmc
+    >>> observed = dmc.datasets.planted((30, 20), rank=2, observed=0.6).observations
+    >>> problem, start = dmc.MaskedLeastSquares(observed), dmc.initial.spectral(observed, rank=2)
+    >>> solution = dmc.solve(problem, start, dmc.steps.ScaledDescent(), callbacks=[dmc.callbacks.TimeLimit(0)])
+    >>> solution.status.name, solution.stopped_by
+    ('STOPPED', 'time limit')
     """
 
     name = "time limit"

@@ -1,4 +1,4 @@
-"""A file from which a long fit goes on after it was killed, or ended by Ctrl-C."""
+"""A file from which a long fit resumes after it was killed, or ended by Ctrl-C."""
 
 from __future__ import annotations
 
@@ -29,49 +29,49 @@ except ImportError:  # not on every system, and then nobody is told of two fits 
 KIND = "Checkpoint"
 SEEN = "callbacks"  # the name of what they have seen
 SPARING = 50  # times what a copy, or a write, takes: so long until the next, which costs a fit 2 % for each at most
-REMEDY = "let that one go on, give this fit a path of its own, or remove the file"
+REMEDY = "resume that one, give this fit another path, or remove the file"
 
 
 class Checkpoint(Keeping):
-    """Keeps a long fit in a file, from which it goes on after it was killed, or ended by Ctrl-C.
+    """Keep a long fit in a file, from which it resumes after it was killed, or ended by Ctrl-C.
 
-    Give it among the ``callbacks`` of `dmc.solve`, `dmc.MatrixCompletion`, `dmc.TensorCompletion` or
-    `dmc.Recommender`, and run the same program again: where the file holds the same fit (the same data and settings, of
-    the same version of dmc), that goes on from there, and gives what it would have given without a break, bit by bit on
-    the same machine. Steps and seconds are numbered through, and callbacks that have a ``state_dict()`` and a
-    ``load_state_dict(state)``, as those of `dmc.callbacks` that remember something do, go on with what they had seen.
+    Pass it among the ``callbacks`` of `dmc.solve`, `dmc.MatrixCompletion`, `dmc.TensorCompletion` or `dmc.Recommender`,
+    and run the same program again. If the file holds the same fit (the same data and settings, by the same version of
+    dmc), the fit resumes from there and gives the result of an uninterrupted run, bit by bit on the same machine. Steps
+    and seconds continue to count, and callbacks with ``state_dict()`` and ``load_state_dict(state)``, such as those of
+    `dmc.callbacks` that record something, continue with what they had recorded.
 
-    The file is written whole or not at all: every so many seconds, at the end, and at Ctrl-C. When the fit has ended by
-    itself it stays: the same program, run again, then has its result at once, and a fit of other data or settings
-    begins anew, in its place. A file of a fit that has *not* ended is not replaced by that of another. Remove it when
-    you do not need it any more.
+    The file is written whole or not at all: at intervals, at the end, and at Ctrl-C. It stays when the fit has ended by
+    itself: the same program, run again, then has its result at once, while a fit of other data or settings begins anew
+    and replaces the file. A file of a fit that has *not* ended is never replaced by that of another fit. Remove it when
+    you no longer need it.
 
-    If it cannot be written (a full disk), a warning says so, and the fit goes on; the next time it is tried again.
+    If the file cannot be written (a full disk), a warning says so and the fit goes on; writing is tried again later.
 
     Parameters
     ----------
     path : path
-        Of the file. One fit at a time: a second one with the same path is refused while the first is at work.
+        Of the file. One fit at a time: a second one with the same path is refused while the first is running.
     seconds : float
-        Between two times that the file is written; longer where a fiftieth of the time would not do for that. 0: at
-        every look.
+        Least interval between two writes; longer where writing would take more than a fiftieth of the time. 0 writes at
+        every call.
 
     Attributes
     ----------
     resumed : bool
-        Whether the last fit went on from the file.
+        Whether the last fit resumed from the file.
 
     Raises
     ------
     ValueError, TypeError, OSError
-        By the fit, at its beginning: if the file is damaged, no checkpoint, or of another fit; if the state of a step
-        rule or callback cannot be kept; if the file cannot be written there.
+        By the fit, at its beginning: if the file is damaged, not a checkpoint, or of another fit; if the state of a
+        step rule or callback cannot be kept; if the file cannot be written there.
 
     Notes
     -----
-    `dmc.solve` may go on with a larger `max_steps`, or another `tol`. A `TimeLimit` counts the seconds before the
-    break, too. What a step rule of your own remembers has to be in the state that it returns, and not in itself. Fits
-    of several processes have ``dmc.distributed.Recommender.fit(…, checkpoint=folder)``.
+    `dmc.solve` may resume with a larger `max_steps`, or another `tol`. A `TimeLimit` counts the seconds before the
+    interruption, too. A step rule of your own has to keep what it remembers in the state that it returns, and not in
+    itself. Fits in several processes have ``dmc.distributed.Recommender.fit(…, checkpoint=folder)``.
 
     Examples
     --------
@@ -107,7 +107,7 @@ class Checkpoint(Keeping):
         """Nothing: the fit itself hands out what is kept."""
         if not self._at_work:
             raise ValueError(
-                f"this fit keeps no checkpoints, and would not go on from {self.path}; leave the Checkpoint out of its "
+                f"this fit keeps no checkpoints and cannot resume from {self.path}; leave the Checkpoint out of its "
                 "callbacks"
             )
         return False
@@ -162,7 +162,7 @@ def _opened(lock: Path, path: Path) -> int:
         except BlockingIOError:
             os.close(held)
             raise ValueError(
-                f"another fit is at work with the checkpoint {path}; wait for it, or give each fit a path of its own"
+                f"another fit is using the checkpoint {path}; wait for it, or give each fit its own path"
             ) from None
         except OSError:  # a disk that knows no locks
             return held
@@ -271,8 +271,8 @@ class _File(Keeper):
             number = getattr(error, "errno", None)
             reason = os.strerror(number) if number else str(error) or "no memory"
             warn(
-                f"the checkpoint {self._path} cannot be written ({reason}); the fit goes on, what was kept "
-                "before stays, and it is tried again later"
+                f"the checkpoint {self._path} cannot be written ({reason}); the fit continues, the previous checkpoint "
+                "stays, and writing is tried again later"
             )
         else:
             self._changed = False
@@ -292,7 +292,7 @@ class _File(Keeper):
 
     def _is_ours(self, version: str, settings: dict[str, Any], data: str, *, finished: bool) -> bool:
         """Whether the file is of this fit. Of another one that has ended it is not, of one that has not an error."""
-        what = f"the checkpoint {self._path} is of a fit that has not ended"
+        what = f"the checkpoint {self._path} belongs to an unfinished fit"
         ours = json.loads(json.dumps(self._fit.settings))
         differing = [name for name in settings | ours if settings.get(name) != ours.get(name)]
         if not differing and version == _version() and data == self._fit.data:
@@ -304,8 +304,10 @@ class _File(Keeper):
             told = f"{what}, with {name} = {settings.get(name)}, which is {ours.get(name)} here"
             raise _Another(f"{told}; {REMEDY}")
         if data != self._fit.data:
-            raise _Another(f"{what}, of other data; {REMEDY}")
-        raise _Another(f"{what}, by dmc {version}, and this is {_version()}; end it with that one, or remove the file")
+            raise _Another(f"{what} of other data; {REMEDY}")
+        raise _Another(
+            f"{what}, made by dmc {version}, and this is {_version()}; finish it with that version, or remove the file"
+        )
 
     @contextmanager
     def believing(self) -> Iterator[None]:
@@ -315,8 +317,8 @@ class _File(Keeper):
             raise ValueError(str(error)) from None
         except (ValueError, KeyError, TypeError, IndexError, AttributeError, ArithmeticError):
             raise ValueError(
-                f"{self._path} is no checkpoint, or is damaged; give another path, or remove it, and the fit begins "
-                "anew"
+                f"{self._path} is not a checkpoint, or is damaged; give another path, or remove it to start from the "
+                "beginning"
             ) from None
 
 

@@ -20,27 +20,49 @@ from dmc.solver.problem import MaskedLeastSquares
 
 
 class DealtLeastSquares(MaskedLeastSquares):
-    """`MaskedLeastSquares` on the rows of all processes of a group.
+    """`MaskedLeastSquares` on a matrix whose rows are dealt among the processes of a group.
 
-    Each has the entries of its own rows, and factors whose U and row bias are of these; V, the cores and the column
-    bias are whole, and the same everywhere. Value and gradient are sums over rows: each process makes those of its own,
-    and one sum a step over the processes, of as many numbers as V, the cores and the column bias have and one more,
-    makes them whole. All processes call the same methods in the same order.
+    Each process has the entries of its own rows, and factors whose U and row bias are those of its rows; V, the cores
+    and the column bias are whole, and the same everywhere. Value and gradient are sums over rows: each process adds up
+    its own, and one sum over the processes per step, of as many numbers as V, the cores and the column bias have and
+    one more, completes them. All processes call the same methods in the same order.
 
     Parameters
     ----------
     observations : Observations
-        The entries of this process' rows, which may be none, by all columns.
+        The entries of this process' rows, of which there may be none; all columns.
     group : Group
-    weights, unobserved_weight, kernel, gather_dtype, device
-        As of `MaskedLeastSquares`.
+        The processes, from `dmc.distributed.connected`.
+    weights : (observed,) array, optional
+        Weight of each entry, as in `MaskedLeastSquares`.
     l2 : float or pair of arrays
-        λ of every row and column; or (λ (own rows,), μ (columns,)), the latter the same in all processes.
+        Penalty λ of every row and column; or (λ (own rows,), μ (columns,)), the latter the same in all processes.
+    kernel : {"native", "numba", "reference", "dense"}, optional
+        As in `MaskedLeastSquares`.
+    gather_dtype : {"bfloat16", "float16"}, optional
+        As in `MaskedLeastSquares`.
+    device : str, optional
+        Where this process computes, as in `MaskedLeastSquares`.
+    unobserved_weight : float
+        Weight of the unobserved entries, as in `MaskedLeastSquares`.
 
     Raises
     ------
     ValueError, ImportError
         As `MaskedLeastSquares`.
+
+    Examples
+    --------
+    In a single process it is `MaskedLeastSquares`; start the same program with torchrun to deal the rows:
+
+    >>> import dmc
+    >>> from dmc import distributed
+    >>> observed = dmc.datasets.planted((30, 20), rank=2, observed=0.6).observations
+    >>> with distributed.connected() as group:
+    ...     problem = distributed.DealtLeastSquares(observed, group)
+    ...     solution = dmc.solve(problem, dmc.initial.spectral(observed, rank=2), dmc.steps.DiscrepantDescent())
+    >>> solution.status.name
+    'CONVERGED'
     """
 
     def __init__(
@@ -60,7 +82,6 @@ class DealtLeastSquares(MaskedLeastSquares):
             self._own_l2 = self.l2[ROWS], 0 * self.l2[COLUMNS]
 
     def to(self, device: Device) -> DealtLeastSquares:
-        """The same problem on a device; itself, if it is there."""
         observations = self.observations.to(device)
         if observations is self.observations:
             return self
@@ -92,16 +113,13 @@ class DealtLeastSquares(MaskedLeastSquares):
         return float(self.group.sum(super().rounding))
 
     def counts(self, side: int) -> Array:
-        """(own rows,) or (columns,) observed entries of each."""
         found = super().counts(side)
         return self.group.sum(found) if side == COLUMNS else found
 
     def value(self, factors: Factors) -> float:
-        """The value at these factors."""
         return float(self.group.sum(super().value(factors)))
 
     def value_and_grad(self, factors: Factors) -> tuple[Array | float, Factors]:
-        """The value, and its gradient by every factor (as Factors): own rows of U and of the row bias."""
         value, own = super().value_and_grad(factors)
         if self.group.size == 1:
             return value, own
@@ -118,21 +136,16 @@ class DealtLeastSquares(MaskedLeastSquares):
         return value, Factors(own.U, cores, V, own.row_bias, column_bias)
 
     def side_gradient(self, factors: Factors, side: int) -> Array:
-        """The gradient by one side of the model: by `left` (own rows, k) for ROWS, by `right` (columns, k)."""
         return self._whole(side, super().side_gradient(factors, side))
 
     def gradient_products(self, factors: Factors) -> Callable[[int, Array], Array]:
-        """The gradient by X̂ without the penalty, of own rows by all columns, by its products with matrices; by the
-        transpose of all rows together."""
         product = super().gradient_products(factors)
         return lambda side, vectors: self._whole(side, product(side, vectors))
 
     def packed_grams(self, side: int, other: Array) -> Array:
-        """(own rows, k(k+1)/2) or (columns, k(k+1)/2) the matrix of each one's own least squares problem."""
         return self._whole(side, super().packed_grams(side, other))
 
     def average_gram(self, side: int, other: Array) -> Array:
-        """(k, k) about what `grams` has of a row on average."""
         xp = array_namespace(other)
         gram, penalties = other.T @ other, self.l2[side]
         if side == COLUMNS:
@@ -142,8 +155,6 @@ class DealtLeastSquares(MaskedLeastSquares):
         return self.curvature * gram + penalty * xp.eye(other.shape[1], dtype=other.dtype, device=where(other))
 
     def gram_products(self, factors: Factors, side: int) -> Callable[[Array], Array]:
-        """The map of directions of one side to their products with the matrix of each of its rows, as `grams` has
-        it."""
         product = super().gram_products(factors, side)
         return lambda direction: self._whole(side, product(direction))
 

@@ -18,19 +18,30 @@ from dmc.solver.protocol import Problem, check_fit, dot
 
 
 class LeastSquares(Problem):
-    """Least squares on a fully observed matrix: ½ ‖X̂ − X‖², the case in which the theory of compression is exact.
+    """Least squares on a fully observed matrix, ½ ‖X̂ − X‖²: the case in which the theory of compression is exact.
 
     No index is stored; X and the residual are the only arrays of the matrix' size.
 
     Parameters
     ----------
     matrix : (rows, columns) array or torch tensor
-        float32 stays float32; all else becomes float64. Of a tensor, computing goes on on its device.
+        The matrix X. Kept in float32; all else becomes float64. A tensor is computed with on its device.
 
     Raises
     ------
     ValueError
         If it is not a matrix, is empty or holds values that are not finite.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import dmc
+    >>> X = np.outer([1.0, 2.0, 3.0], [1.0, -1.0])
+    >>> problem, start = dmc.LeastSquares(X), dmc.initial.compressed(X, rank=1, depth=1)
+    >>> dmc.solve(problem, start, dmc.steps.DiscrepantDescent()).factors.dense().round(3)
+    array([[ 1., -1.],
+           [ 2., -2.],
+           [ 3., -3.]])
     """
 
     curvature = 1.0
@@ -40,11 +51,9 @@ class LeastSquares(Problem):
 
     @property
     def device(self) -> Device:
-        """Where it computes: None (NumPy on the host), or torch's name of a device."""
         return _arrays.of(self.matrix)
 
     def to(self, device: Device) -> LeastSquares:
-        """The same problem on a device."""
         moved = copy.copy(self)
         moved.matrix = _arrays.place(self.matrix, _arrays.checked(device))
         return moved
@@ -55,12 +64,10 @@ class LeastSquares(Problem):
         return float(array_namespace(self.matrix).linalg.matrix_norm(self.matrix, ord=2))
 
     def value(self, factors: Factors) -> float:
-        """½ ‖X̂ − X‖²."""
         residual = self._residual(factors)
         return 0.5 * float(dot(residual, residual))
 
     def value_and_grad(self, factors: Factors) -> tuple[Array | float, Factors]:
-        """The value, and its gradient by every factor (as Factors)."""
         residual = self._residual(factors)
         return 0.5 * dot(residual, residual), _dense_pull_back(factors, residual)
 
@@ -72,24 +79,43 @@ class LeastSquares(Problem):
 
 
 class LinearSensing(Problem):
-    """Least squares on linear measurements of a matrix: ½ Σ (⟨A_i, X̂⟩ − y_i)².
+    """Least squares on linear measurements of a matrix, ½ Σ (⟨A_i, X̂⟩ − y_i)².
 
-    Forms X̂, a dense matrix.
+    It forms X̂, a dense matrix. To start, pass `back_projection` to `dmc.initial`.
 
     Parameters
     ----------
     A : (measurements, rows, columns) array, or (measurements, rows·columns) SciPy sparse matrix
-        The measurement matrices A_i; sparse: each flattened row by row, which stays on the host.
+        The measurement matrices A_i; in a sparse matrix each is flattened row by row, and it stays on the host.
     y : (measurements,) array
-        The measured values. float32 if they and A are float32, else float64. Where A is a torch tensor, computing goes
-        on on its device.
+        The measured values. Computed in float32 if they and A are float32, else in float64; on the device of A, if that
+        is a torch tensor.
     shape : (int, int), optional
         Rows and columns of the matrix; needed with sparse A only.
+
+    Attributes
+    ----------
+    shape : (int, int)
+        Rows and columns of the matrix.
 
     Raises
     ------
     ValueError
         If the shapes do not fit, or values are not finite.
+
+    Examples
+    --------
+    Recover a 4×3 matrix of rank one from random measurements:
+
+    >>> import numpy as np
+    >>> import dmc
+    >>> rng = np.random.default_rng(0)
+    >>> A, X = rng.standard_normal((30, 4, 3)), np.outer([1.0, 2.0, 3.0, 4.0], [1.0, 0.0, -1.0])
+    >>> problem = dmc.LinearSensing(A, np.einsum("ijk,jk->i", A, X))
+    >>> start = dmc.initial.spectral(problem.back_projection, rank=1)
+    >>> found = dmc.solve(problem, start, dmc.steps.DiscrepantDescent())
+    >>> bool(np.allclose(found.factors.dense(), X, atol=1e-3))
+    True
     """
 
     def __init__(self, A: Any, y: ArrayLike, shape: tuple[int, int] | None = None) -> None:
@@ -97,7 +123,7 @@ class LinearSensing(Problem):
         A, y = (_arrays.place(a, None) if _arrays.is_tensor(a) else a for a in (A, y))
         if sparse.issparse(A):
             if shape is None:
-                raise ValueError("A is sparse and no shape was given; say shape=(rows, columns)")
+                raise ValueError("A is sparse and no shape was given; pass shape=(rows, columns)")
             self.shape: tuple[int, int] = _checks.shape(shape)
             self._A = sparse.csr_array(A)
             _checks.finite(self._A.data, "A")
@@ -127,11 +153,9 @@ class LinearSensing(Problem):
 
     @property
     def device(self) -> Device:
-        """Where it computes: None (NumPy on the host), or torch's name of a device."""
         return _arrays.of(self.y)
 
     def to(self, device: Device) -> LinearSensing:
-        """The same problem on a device; refused with a ValueError if the measurements are a sparse matrix."""
         device = _arrays.checked(device)
         if device is not None and sparse.issparse(self._A):
             raise ValueError(f"A is sparse, which stays on the host, and device is {device!r}; give A.toarray()")
@@ -142,7 +166,7 @@ class LinearSensing(Problem):
 
     @cached_property
     def curvature(self) -> float:
-        """Σ ‖A_i‖² over the number of entries: what ‖A(X)‖²/‖X‖² is on average."""
+        """Σ ‖A_i‖² over the number of entries: the mean of ‖A(X)‖²/‖X‖²."""
         squares = self._A.multiply(self._A).sum() if sparse.issparse(self._A) else dot(self._A, self._A)
         return float(squares) / (self.shape[0] * self.shape[1])
 
@@ -153,16 +177,14 @@ class LinearSensing(Problem):
 
     @property
     def back_projection(self) -> Array:
-        """(rows, columns) Σ y_i A_i over the curvature: about X, and what a start is made from."""
+        """(rows, columns) array Σ y_i A_i over the curvature: an estimate of X to start from."""
         return (self._A.T @ self.y).reshape(self.shape) / self.curvature
 
     def value(self, factors: Factors) -> float:
-        """½ Σ (⟨A_i, X̂⟩ − y_i)²."""
         residual = self._residual(factors)
         return 0.5 * float(dot(residual, residual))
 
     def value_and_grad(self, factors: Factors) -> tuple[Array | float, Factors]:
-        """The value, and its gradient by every factor (as Factors)."""
         residual = self._residual(factors)
         return 0.5 * dot(residual, residual), _dense_pull_back(factors, (self._A.T @ residual).reshape(self.shape))
 

@@ -114,7 +114,7 @@ class Descent(Course):
         elif self._as_it_was != told(self.step):
             raise Unkept(
                 f"{type(self.step).__name__} changes its own attributes, which a checkpoint cannot keep; what it "
-                "remembers belongs into the state that it returns"
+                "remembers belongs in the state that it returns"
             )
 
     def look(self) -> Look:

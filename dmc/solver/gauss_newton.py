@@ -27,40 +27,50 @@ def check_applies(step: str, problem: Problem, factors: Factors) -> MaskedLeastS
     """The problem, if it is of the kind that the system is for, with a two-factor model; the step says so."""
     if not isinstance(problem, MaskedLeastSquares):
         raise TypeError(
-            f"{step} is for MaskedLeastSquares and this is {type(problem).__name__}, of which it does not know the "
-            "linear systems; take DiscrepantDescent, ScaledDescent or Adam, which need value and gradient alone"
+            f"{step} is for MaskedLeastSquares and this is {type(problem).__name__}, whose linear systems it does not "
+            "know; use DiscrepantDescent, ScaledDescent or Adam, which need value and gradient alone"
         )
     if factors.cores or factors.row_bias is not None:
         raise ValueError(
             f"{step} moves two-factor models without cores and row biases; these are {factors!r}: start from "
-            "factors.truncate(rank), or take DiscrepantDescent"
+            "factors.truncate(rank), or use DiscrepantDescent"
         )
     return problem
 
 
 @dataclass(frozen=True)
 class GaussNewton(Step):
-    """Gauss–Newton steps of a two-factor model: superlinear where the entries can be matched, at any condition number.
+    """Gauss–Newton steps for a two-factor model: superlinear convergence at any condition number.
 
-    Each step solves the linearised least squares problem, matrix-free, by preconditioned conjugate gradients: loosely
-    far from the solution, and the closer the more exactly (Eisenstat & Walker, 1996). Wants `Backtracking` around it,
-    and to be looked at every step.
+    Superlinear, that is, where the entries can be matched exactly. Each step solves the linearised least squares
+    problem, matrix-free, by preconditioned conjugate gradients: loosely far from the solution, and more exactly the
+    closer it is (Eisenstat & Walker, 1996). Put `Backtracking` around it, and solve with ``check_every=1``.
 
     Parameters
     ----------
     tol : float
         Relative residual of the loosest solve.
     max_products : int
-        Passes over the entries for one step at most.
+        The largest number of passes over the entries per step.
 
     Notes
     -----
-    It is for `MaskedLeastSquares`, and for problems that have a ``normal_equations(factors)`` of their own: what that
-    returns has a ``solve(gradient, tol, max_products)``, about the direction δ of JᵀJ·δ = −gradient.
+    It works with `MaskedLeastSquares`, and with problems that define ``normal_equations(factors)``: an object whose
+    ``solve(gradient, tol, max_products)`` returns the approximate solution δ of JᵀJ·δ = −gradient.
 
     References
     ----------
     P. Zilber, B. Nadler, "GNMR: a provable one-line algorithm for low rank matrix recovery", 2022 (arXiv 2106.12933).
+
+    Examples
+    --------
+    >>> import dmc
+    >>> observed = dmc.datasets.planted((60, 50), rank=2, observed=0.4, condition=10).observations
+    >>> step = dmc.steps.Backtracking(dmc.steps.GaussNewton())
+    >>> start = dmc.initial.spectral(observed, rank=2)
+    >>> solution = dmc.solve(dmc.MaskedLeastSquares(observed), start, step, check_every=1)
+    >>> solution.status.name, solution.n_steps < 50
+    ('CONVERGED', True)
     """
 
     tol: float = 0.1

@@ -1,4 +1,4 @@
-"""Whether a problem is what `solve` takes: its gradient against differences of values, and the form of all it says."""
+"""Check that a problem is what `solve` takes: its gradient against differences of values, and its form."""
 
 from __future__ import annotations
 
@@ -19,29 +19,31 @@ DIRECTIONS = 3  # for each factor: one may happen to be orthogonal to what is wr
 
 
 class WrongGradient(ValueError):
-    """A problem whose gradient is not the derivative of its value; the message says by which factor."""
+    """Raised where the gradient of a problem is not the derivative of its value; the message names the factor."""
 
 
 def check_problem(problem: Problem, factors: Factors, *, tol: float | None = None, seed: int = 0) -> float:
-    """Check that a problem is what `dmc.solve` takes: that its gradient is the derivative of its value, above all.
+    """Check a problem of your own: whether its gradient is the derivative of its value, above all.
 
-    Checked too are the gradient's shapes, dtypes and device, which are to be those of the factors; that the scales are
-    numbers; and that `value_and_grad` says the same when it is asked again, leaves the factors as they are, and does
-    not write over a gradient that it gave before.
+    It also checks that the gradient has the shapes, dtypes and device of the factors, that the scales are numbers, and
+    that `value_and_grad` gives the same result when called again, does not change the factors, and does not overwrite a
+    gradient that it returned before.
 
-    Along random directions of each factor in turn the slope that the gradient has is compared with a difference of
-    values, central and extrapolated (Richardson), so that of polynomials as large as those of a deep network the
-    rounding alone is left.
+    Along random directions of each factor in turn, the slope according to the gradient is compared with a difference of
+    values, central and extrapolated (Richardson): for polynomials of the degree of a deep network only rounding
+    remains.
 
     Parameters
     ----------
     problem : Problem
+        What to check.
     factors : Factors
-        Where to check: of the problem's shape, dtype and device, and at no special point (not zero, not the minimum).
+        Where to check: of the problem's shape, dtype and device, and at no special point (neither zero nor the
+        minimum).
     tol : float, optional
-        Relative error that passes; left out: 10⁻⁵ of float64 factors, 2·10⁻² of float32.
+        Largest relative error accepted; by default 10⁻⁵ for float64 factors, 2·10⁻² for float32.
     seed : int
-        Of the directions.
+        Seed of the directions.
 
     Returns
     -------
@@ -51,13 +53,13 @@ def check_problem(problem: Problem, factors: Factors, *, tol: float | None = Non
     Raises
     ------
     WrongGradient
-        If a slope is off by more than the tolerance.
+        If a slope is off by more than the tolerance; a ValueError.
     ValueError
-        If the two values differ or are not finite, the gradient has other shapes than the factors or lives elsewhere,
-        a scale is missing, negative or not finite, or a call changes what it should not.
+        If the two values differ or are not finite, the gradient has other shapes than the factors or another device, a
+        scale is missing, negative or not finite, or a call changes what it should not.
     TypeError
-        If the problem is none, the factors are no Factors of float32 or float64, or what `value_and_grad` returns is
-        not a number and Factors of their dtype.
+        If the problem is not one, the factors are not Factors of float32 or float64, or `value_and_grad` does not
+        return a number and Factors of their dtype.
 
     Examples
     --------
@@ -87,7 +89,7 @@ def check_problem(problem: Problem, factors: Factors, *, tol: float | None = Non
             if not missed <= limit:
                 raise WrongGradient(
                     f"the gradient by {name} has the slope {claimed:.6g} along a direction in which the value rises by "
-                    f"{measured:.6g}: an error of {missed:.1e}, and {limit:.0e} passes; mend value_and_grad of "
+                    f"{measured:.6g}: an error of {missed:.1e}, and {limit:.0e} passes; fix value_and_grad of "
                     f"{type(problem).__name__}, or its value"
                 )
             worst = max(worst, missed)
@@ -98,7 +100,7 @@ def _check_form(problem: Problem, factors: Factors, value: float, gradient: Fact
     kind = type(problem).__name__
     alone = float(problem.value(factors))
     if not abs(alone - value) <= limit * max(abs(alone), abs(value)):
-        raise ValueError(f"{kind} has the value {alone:.9g} and by value_and_grad {value:.9g}; let both say the same")
+        raise ValueError(f"{kind} has the value {alone:.9g} and by value_and_grad {value:.9g}; both have to agree")
     found, wanted = ([tuple(a.shape) for a in f.arrays] for f in (gradient, factors))
     if found != wanted:
         raise ValueError(
@@ -115,7 +117,7 @@ def _check_form(problem: Problem, factors: Factors, value: float, gradient: Fact
     for scale in ("curvature", "target_norm"):
         found = getattr(problem, scale)
         if found is None:
-            raise ValueError(f"{kind} does not say its {scale}, by which step rules are scaled; write {scale}")
+            raise ValueError(f"{kind} has no {scale}, which step rules are scaled by; define {scale}")
         number = float(found)
         if not (math.isfinite(number) and number >= 0):
             raise ValueError(f"the {scale} of {kind} is {number}; give a finite number that is not negative")
@@ -147,7 +149,7 @@ def _value_and_grad(problem: Problem, factors: Factors) -> tuple[float, Factors]
         raise TypeError(f"the value of {kind} has shape {shape}; give one number, without dimensions")
     value = float(found[0])
     if not math.isfinite(value):
-        raise ValueError(f"the value of {kind} is {value}; check where it is finite, or mend it")
+        raise ValueError(f"the value of {kind} is {value}; check where it is finite, or fix it")
     for (name, place), now in zip(_names(factors), factors.arrays, strict=True):
         if not bool((now == before.arrays[place]).all()):
             raise ValueError(f"value_and_grad of {kind} changes {name} of the factors; compute on a copy")
@@ -167,8 +169,8 @@ def _check_repeats(problem: Problem, factors: Factors, gradient: Factors, eps: f
         apart, size = (float(((a * a).sum()) ** 0.5) for a in (now - was, was))
         if apart > ROUNDING * eps * size:
             raise ValueError(
-                f"value_and_grad of {kind} gives another gradient by {name} when it is asked again, by "
-                f"{apart / size:.1e} of its size; let it depend on the factors alone"
+                f"value_and_grad of {kind} gives another gradient by {name} when it is called again, by "
+                f"{apart / size:.1e} of its size; it may depend on the factors alone"
             )
 
 

@@ -1,4 +1,4 @@
-"""Where to start: from what was observed here, at random by layers in `dmc.solver.layered`."""
+"""Where to start. Starts from the observed entries are defined here, random starts in `dmc.solver.layered`."""
 
 from __future__ import annotations
 
@@ -20,8 +20,6 @@ from dmc.solver.protocol import check_finite
 __all__ = [
     "compressed",
     "compressed_from",
-    "dealt_gaussian",
-    "dealt_spectral",
     "gaussian",
     "narrow",
     "normal",
@@ -37,30 +35,38 @@ SPARE, POWER_STEPS = 8, 6  # directions beside those that are wanted, and turns,
 
 
 def compressed(target: Target, rank: int, depth: int = 3, scale: float = 1e-2, seed: Seed = 0) -> Factors:
-    """The compressed deep network's start: orthonormal outer factors on the subspace that training moves in.
+    """Start the compressed deep network: orthonormal outer factors spanning the subspace that training moves in.
 
     In closed form, for any shape: with Ω⊙X ≈ Σ σ_i p_i q_iᵀ (`rank` terms), V = [q z] and U = [w p], where w and z are
     random orthonormal complements, and every core is `scale` times the identity. This is the subspace that the
     published construction finds from the full-width network's first gradient (`compressed_from`), by one truncated SVD
-    of the sparse matrix in place of O(d³).
+    of the sparse matrix instead of O(d³).
 
     Parameters
     ----------
     target : Observations or (rows, columns) array
-        What was observed; an array is a fully observed matrix, or `LinearSensing.back_projection`. Where they are torch
-        tensors, so are the factors, on their device.
+        The observed entries; an array is a fully observed matrix, or `LinearSensing.back_projection`. From torch
+        tensors the factors are tensors, too, on the same device.
     rank : int
         Upper bound r̂ of the rank; the width is 2r̂, or the smaller side of the matrix if that is less.
     depth : int
-        Number of cores L. With 0 the two outer factors alone, each times the square root of `scale`.
+        Number of cores L. With 0 there are the two outer factors alone, each times the square root of `scale`.
     scale : float
-        ε, in the data's units to the power 1/L.
+        The ε, in the data's units to the power 1/L.
     seed : int or numpy.random.Generator
+        The same seed gives the same start.
 
     Returns
     -------
     Factors
         In the target's dtype.
+
+    Examples
+    --------
+    >>> import dmc
+    >>> observed = dmc.datasets.planted((30, 20), rank=2, observed=0.6).observations
+    >>> dmc.initial.compressed(observed, rank=4)
+    Factors(30×20, width 8, 3 cores)
     """
     rng, target = _checks.generator(seed, "seed"), _checked(target)
     rank = _checks.rank(rank, target.shape)
@@ -78,10 +84,10 @@ def compressed(target: Target, rank: int, depth: int = 3, scale: float = 1e-2, s
 
 
 def compressed_from(network: Factors, gradient: Factors, rank: int) -> Factors:
-    """The compressed start of a given full-width network, as published (Yaras et al., arXiv 2406.04112, section 3).
+    """Compress the start of a given full-width network, as published (Yaras et al., arXiv 2406.04112, section 3).
 
-    With G the gradient by W_1 at the start of N layers, V spans the complement of N(G) ∩ N(Gᵀ W_1(0)), cut at `rank`,
-    and U = W_N⋯W_1(0)·V/ε^N. Costs O(d³).
+    With G the gradient with respect to W_1 at the start of N layers, V spans the complement of N(G) ∩ N(Gᵀ W_1(0)), cut
+    at `rank`, and U = W_N⋯W_1(0)·V/ε^N. Costs O(d³).
 
     Parameters
     ----------
@@ -90,12 +96,21 @@ def compressed_from(network: Factors, gradient: Factors, rank: int) -> Factors:
     gradient : Factors
         Of the problem at `network`.
     rank : int
-        r̂: the width is 2r̂.
+        Upper bound r̂ of the rank: the width is 2r̂.
 
     Returns
     -------
     Factors
         With as many cores as the network has layers, each ε times the identity.
+
+    Examples
+    --------
+    >>> import dmc
+    >>> observed = dmc.datasets.planted((20, 20), rank=2, observed=0.6).observations
+    >>> problem, network = dmc.MaskedLeastSquares(observed), dmc.initial.orthogonal((20, 20), layers=3)
+    >>> value, gradient = problem.value_and_grad(network)
+    >>> dmc.initial.compressed_from(network, gradient, rank=2)
+    Factors(20×20, width 4, 3 cores)
     """
     rank = _checks.rank(rank, network.shape)
     layers = network.depth + 2
@@ -110,23 +125,37 @@ def compressed_from(network: Factors, gradient: Factors, rank: int) -> Factors:
 def singular(
     target: Target, rank: int, layers: int = 3, scale: float = 1e-2, seed: Seed = 0, *, depth: int | None = None
 ) -> Factors:
-    """The start of Kwon et al.: every layer of the network at scale ε on the target's leading singular vectors.
+    """Start every layer of a network at scale ε on the target's leading singular vectors.
 
     U = εP, V = εQ and cores ε times the r̂×r̂ identity, with P and Q the leading singular vectors (Kwon et al.,
-    arXiv 2311.05061, C-DLN); its outer factors are trained at a rate above that of the cores (1 to 5 times).
+    arXiv 2311.05061, C-DLN). Train its outer factors at a rate above that of the cores (1 to 5 times).
 
     Parameters
     ----------
     target : Observations or (rows, columns) array
+        The observed entries, or a fully observed matrix.
     rank : int
-        r̂, here also the width.
+        Upper bound r̂ of the rank, here also the width.
     layers : int
         Number of layers N, at least 2; the Factors have N − 2 cores.
     scale : float
-        ε.
+        The ε.
     seed : int or numpy.random.Generator
-    depth : int
+        The same seed gives the same start.
+    depth : int, optional
         Old name of `layers`; deprecated.
+
+    Returns
+    -------
+    Factors
+        In the target's dtype.
+
+    Examples
+    --------
+    >>> import dmc
+    >>> observed = dmc.datasets.planted((30, 20), rank=2, observed=0.6).observations
+    >>> dmc.initial.singular(observed, rank=4, layers=3)
+    Factors(30×20, width 4, 1 core)
     """
     rng, target = _checks.generator(seed, "seed"), _checked(target)
     rank = _checks.rank(rank, target.shape)
@@ -138,19 +167,31 @@ def singular(
 
 
 def spectral(target: Target, rank: int, seed: Seed = 0) -> Factors:
-    """The two-factor start: the truncated SVD of Ω⊙X over the observed share, split evenly.
+    """Start a two-factor model from the truncated SVD of Ω⊙X over the observed share, split evenly.
 
     Parameters
     ----------
     target : Observations or (rows, columns) array
+        The observed entries, or a fully observed matrix.
     rank : int
         Rank r of the model, which this start needs to know.
     seed : int or numpy.random.Generator
+        The same seed gives the same start.
 
     Returns
     -------
     Factors
         Without cores, in the target's dtype.
+
+    Examples
+    --------
+    >>> import dmc
+    >>> observed = dmc.datasets.planted((30, 20), rank=2, observed=0.6).observations
+    >>> start = dmc.initial.spectral(observed, rank=2)
+    >>> start
+    Factors(30×20, width 2, 0 cores)
+    >>> dmc.solve(dmc.MaskedLeastSquares(observed), start, dmc.steps.ScaledDescent()).status.name
+    'CONVERGED'
     """
     rng, target = _checks.generator(seed, "seed"), _checked(target)
     rank = _checks.rank(rank, target.shape)
@@ -169,24 +210,33 @@ def dealt_gaussian(
     seed: Seed = 0,
     dtype: DTypeLike = np.float64,
 ) -> Factors:
-    """Independent normal entries for the rows of one process: whatever their number, each has the same row of U.
+    """Start from independent normal entries, for the rows of one process.
 
-    Unlike those of `gaussian` the factors are given by their entries, for the norm of a layer grows with its rows.
+    Whatever the number of processes, each row of the matrix gets the same row of U. Unlike in `gaussian`, `scale` is
+    that of the entries, because the norm of a layer grows with its rows.
 
     Parameters
     ----------
     share : Share
         The rows of this process.
     n_columns : int
-    width, depth : int
-        Inner dimension, and number of cores.
+        Columns of the matrix.
+    width : int
+        Inner dimension.
+    depth : int
+        Number of cores.
     scale : float
-        Standard deviation of the outer factors' entries; over √width that of the cores', whose spectral norm is then
-        about twice the scale.
+        Standard deviation of the outer factors' entries; that of the cores' entries is this over √width, so that their
+        spectral norm is about twice the scale.
     seed : int or numpy.random.Generator
         The same, or in the same state, in all processes.
     dtype : dtype
-        float32 or float64.
+        Either float32 or float64.
+
+    Returns
+    -------
+    Factors
+        With the rows of U that belong to this process.
     """
     width = _checks.integer(width, "width", 1)
     depth = _checks.integer(depth, "depth", 0)
@@ -204,17 +254,23 @@ def dealt_gaussian(
 
 
 def dealt_spectral(observations: Observations, rank: int, seed: Seed, share: Share) -> Factors:
-    """About what `spectral` starts with, for the rows of one process: by subspace iteration over all rows.
+    """Start as `spectral` does, approximately, for the rows of one process: by subspace iteration over all rows.
 
     Parameters
     ----------
     observations : Observations
         Of the rows of this process; NumPy arrays.
     rank : int
+        Rank r of the model.
     seed : int or numpy.random.Generator
         The same, or in the same state, in all processes.
     share : Share
         The rows of this process.
+
+    Returns
+    -------
+    Factors
+        Without cores, with the rows of U that belong to this process.
 
     References
     ----------
@@ -239,7 +295,7 @@ def _checked(target: Any) -> Target:
         return target
     if target is None or hasattr(target, "observations"):
         what = "None" if target is None else type(target).__name__
-        raise TypeError(f"what to start from is {what}; give its Observations, or a matrix")
+        raise TypeError(f"the data to start from are {what}; give Observations, or a matrix")
     if sparse.issparse(target):
         raise TypeError(
             "the matrix to start from is sparse, where zero may be a value or a gap; give dmc.observe(matrix), or "
@@ -249,12 +305,12 @@ def _checked(target: Any) -> Target:
     matrix = _checks.as_float(target if device is None else _arrays.place(target, None), "the matrix to start from")
     if matrix.ndim != 2 or 0 in matrix.shape:
         raise ValueError(
-            f"what to start from has shape {matrix.shape}; give Observations, or a matrix of rows and columns"
+            f"the data to start from have shape {matrix.shape}; give Observations, or a matrix of rows and columns"
         )
     if np.isnan(matrix).any():
         raise ValueError(
-            f"the matrix to start from holds {_checks.count(int(np.isnan(matrix).sum()), 'NaN')}; where they mark what "
-            "is missing, give dmc.observe(matrix)"
+            f"the matrix to start from holds {_checks.count(int(np.isnan(matrix).sum()), 'NaN')}; where they mark "
+            "missing entries, give dmc.observe(matrix)"
         )
     _checks.finite(matrix, "the matrix to start from")
     return _arrays.place(matrix, device)

@@ -1,4 +1,4 @@
-"""Random starts of layered networks: every factor, outer ones and cores, has the spectral norm that the start says."""
+"""Random starts of layered networks: every factor has the spectral norm `scale`."""
 
 from __future__ import annotations
 
@@ -26,7 +26,9 @@ def orthogonal(
     *,
     depth: int | None = None,
 ) -> Factors:
-    """The full-width deep network W_N⋯W_1 with ε-orthogonal layers: U = W_N, square cores, V = W_1ᵀ.
+    """Start a full-width deep network W_N⋯W_1 from ε-orthogonal layers: U = W_N, square cores, V = W_1ᵀ.
+
+    This is the start for which the law of parsimony is proved (Yaras et al., arXiv 2306.01154).
 
     Parameters
     ----------
@@ -35,12 +37,28 @@ def orthogonal(
     layers : int
         Number of layers N, at least 2; the Factors have N − 2 cores.
     scale : float
-        ε: every layer is ε times a matrix with orthonormal rows or columns.
+        The ε: every layer is ε times a matrix with orthonormal rows or columns.
     seed : int or numpy.random.Generator
+        The same seed gives the same start.
     dtype : dtype
-        float32 or float64.
-    depth : int
+        Either float32 or float64.
+    depth : int, optional
         Old name of `layers`; deprecated.
+
+    Returns
+    -------
+    Factors
+        The layers.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import dmc
+    >>> start = dmc.initial.orthogonal((30, 20), layers=4, scale=0.1)
+    >>> start
+    Factors(30×20, width 30, 2 cores)
+    >>> bool(np.allclose(start.U.T @ start.U, 0.1**2 * np.eye(30)))
+    True
     """
     layers = _checks.renamed("depth", depth, "layers", layers)
     return _layered(_semi_orthogonal, shape, None, layers, scale, seed, dtype)
@@ -56,7 +74,7 @@ def narrow(
     *,
     depth: int | None = None,
 ) -> Factors:
-    """A deep network W_N⋯W_1 that is narrow from the beginning, with random ε-orthogonal layers.
+    """Start a deep network W_N⋯W_1 of a small hidden width from random ε-orthogonal layers.
 
     Parameters
     ----------
@@ -67,12 +85,24 @@ def narrow(
     layers : int
         Number of layers N, at least 2; the Factors have N − 2 cores.
     scale : float
-        ε: every layer is ε times a matrix with orthonormal rows or columns.
+        The ε: every layer is ε times a matrix with orthonormal rows or columns.
     seed : int or numpy.random.Generator
+        The same seed gives the same start.
     dtype : dtype
-        float32 or float64.
-    depth : int
+        Either float32 or float64.
+    depth : int, optional
         Old name of `layers`; deprecated.
+
+    Returns
+    -------
+    Factors
+        The layers.
+
+    Examples
+    --------
+    >>> import dmc
+    >>> dmc.initial.narrow((30, 20), width=5, layers=3)
+    Factors(30×20, width 5, 1 core)
     """
     layers = _checks.renamed("depth", depth, "layers", layers)
     width = _checks.integer(width, "width", 1, min(_checks.shape(shape)))
@@ -88,7 +118,7 @@ def normal(
     *,
     width: int | None = None,
 ) -> Factors:
-    """A deep network W_N⋯W_1 with independent normal entries: U = W_N, square cores, V = W_1ᵀ.
+    """Start a deep network W_N⋯W_1 from independent normal entries: U = W_N, square cores, V = W_1ᵀ.
 
     Parameters
     ----------
@@ -97,12 +127,18 @@ def normal(
     layers : int
         Number of layers N, at least 2; the Factors have N − 2 cores.
     scale : float
-        ε: the spectral norm of every layer, as of `orthogonal`; the draw is divided by its own.
+        Spectral norm of every layer, as in `orthogonal`: each draw is divided by its own.
     seed : int or numpy.random.Generator
+        The same seed gives the same start.
     dtype : dtype
-        float32 or float64.
+        Either float32 or float64.
     width : int, optional
-        Hidden width; left out: full width, the larger of rows and columns.
+        Hidden width; by default full width, the larger of rows and columns.
+
+    Returns
+    -------
+    Factors
+        The layers.
 
     Examples
     --------
@@ -125,12 +161,33 @@ def uniform(
     *,
     width: int | None = None,
 ) -> Factors:
-    """A deep network W_N⋯W_1 with independent entries, uniform around zero: U = W_N, square cores, V = W_1ᵀ.
+    """Start a deep network W_N⋯W_1 from independent entries, uniform around zero.
 
     Parameters
     ----------
-    shape, layers, scale, seed, dtype, width
-        As of `normal`.
+    shape : (int, int)
+        Rows and columns of the matrix.
+    layers : int
+        Number of layers N, at least 2; the Factors have N − 2 cores.
+    scale : float
+        Spectral norm of every layer: each draw is divided by its own.
+    seed : int or numpy.random.Generator
+        The same seed gives the same start.
+    dtype : dtype
+        Either float32 or float64.
+    width : int, optional
+        Hidden width; by default full width, the larger of rows and columns.
+
+    Returns
+    -------
+    Factors
+        The layers.
+
+    Examples
+    --------
+    >>> import dmc
+    >>> dmc.initial.uniform((30, 20), layers=3, width=10)
+    Factors(30×20, width 10, 1 core)
     """
     return _layered(_uniform, shape, width, layers, scale, seed, dtype)
 
@@ -143,7 +200,7 @@ def gaussian(
     seed: Seed = 0,
     dtype: DTypeLike = np.float64,
 ) -> Factors:
-    """`normal` of a given width, by its number of cores: independent normal entries, each factor of norm `scale`.
+    """Start from independent normal entries, by the number of cores: `normal` of a given width.
 
     Parameters
     ----------
@@ -156,8 +213,20 @@ def gaussian(
     scale : float
         Spectral norm of every factor: of U, V and each core.
     seed : int or numpy.random.Generator
+        The same seed gives the same start.
     dtype : dtype
-        float32 or float64.
+        Either float32 or float64.
+
+    Returns
+    -------
+    Factors
+        Of this width, with `depth` cores.
+
+    Examples
+    --------
+    >>> import dmc
+    >>> dmc.initial.gaussian((30, 20), width=5, depth=2)
+    Factors(30×20, width 5, 2 cores)
     """
     return normal(shape, _checks.integer(depth, "depth", 0) + 2, scale, seed, dtype, width=width)
 

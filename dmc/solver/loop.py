@@ -137,8 +137,8 @@ class Run:
         if found is not None:
             if found.taken > max_steps:
                 raise ValueError(
-                    f"the checkpoint has come to {found.taken} steps, and max_steps is {max_steps}; give at least as "
-                    "many, or remove the file"
+                    f"the checkpoint is at step {found.taken}, and max_steps is {max_steps}; raise max_steps, or "
+                    "remove the file"
                 )
             self.go_on(found.n_steps, found.seconds)
             taken = found.taken
@@ -272,42 +272,60 @@ def solve(
     Parameters
     ----------
     problem : Problem
-        For instance `MaskedLeastSquares`.
+        Such as `MaskedLeastSquares`.
     start : Factors
         From `dmc.initial`, or your own; not changed. NumPy arrays or torch tensors, wherever they live.
     step : Step
         From `dmc.steps`.
     max_steps : int
-        Steps at most; 0 evaluates the start.
+        The largest number of steps; 0 evaluates the start.
     tol : float
         Converged when the norm of the gradient is at most `tol` times the largest seen. On the plateau before a small
-        start escapes the gradient grows, so that the plateau is not taken for the end. Converged too when of a
-        `MaskedLeastSquares` nothing is left but rounding (its `rounding`) and it falls no more.
+        start escapes the gradient grows, so the plateau does not count as the end. A `MaskedLeastSquares` has also
+        converged when its residual is rounding error (its `rounding`) and no longer falls.
     callbacks : sequence of callables
         Each is called with a `StepInfo` every `check_every` steps, and once more at the end with the status; a true
         return value, before the end, stops the run.
     check_every : int
-        Steps between two looks at the value: the only places where the host waits for a device, unless the step rule
-        decides by the value itself (`Backtracking`, `GaussNewton`, `RankPath`).
+        Steps between two looks at the value. Only there does the host wait for a device, unless the step rule decides
+        by the value itself (`Backtracking`, `GaussNewton`, `RankPath`).
     device : str, optional
-        Where to compute: "cpu" or "cuda" by torch. Left out: where the problem's data are.
+        Where to compute: "cpu" or "cuda" by torch. By default where the problem's data are.
 
     Returns
     -------
     Solution
-        Its factors are where the start was. Never raises for a numerical outcome: `status` tells. Ctrl-C ends the run
-        as STOPPED, with what was reached; a second one raises KeyboardInterrupt. Warns if it ends by `max_steps` (and
-        `tol` is above 0) before a small start has escaped from its plateau, and if one of the start's value and
-        gradient is zero and the other is not.
+        With factors where the start was. Numerical outcomes are reported by its `status`, never raised. Ctrl-C ends the
+        run as STOPPED, with what was reached; a second one raises KeyboardInterrupt.
 
     Raises
     ------
     TypeError
-        If one of them is not what it has to be: a problem, a start, a step, callbacks.
+        If a problem, start, step or callback is not one.
     ValueError, ImportError
         If there is no such device, or torch is not installed.
     MemoryError
         If the device has no room.
+
+    Warns
+    -----
+    UserWarning
+        If the run ends by `max_steps` (and `tol` is above 0) before a small start has escaped from its plateau, or if
+        one of the start's value and gradient is zero and the other is not.
+
+    Examples
+    --------
+    Complete a 40×30 matrix of rank 2 from 60 % of its entries; the rank given is an upper bound only:
+
+    >>> import dmc
+    >>> observed, A, B = dmc.datasets.planted((40, 30), rank=2, observed=0.6)
+    >>> start = dmc.initial.compressed(observed, rank=4)
+    >>> solution = dmc.solve(dmc.MaskedLeastSquares(observed), start, dmc.steps.DiscrepantDescent())
+    >>> solution.status.name, solution.factors.rank(tol=1e-3)
+    ('CONVERGED', 2)
+    >>> error = solution.factors.dense() - A @ B.T
+    >>> bool(abs(error).max() < 1e-3)
+    True
     """
     max_steps = _checks.integer(max_steps, "max_steps", 0)
     check_every = _checks.integer(check_every, "check_every", 1)

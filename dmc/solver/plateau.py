@@ -33,32 +33,34 @@ SAME = 1e-6  # of the largest: directions of a hidden space below it are those t
 
 
 def plateau_steps(problem: Problem, start: Factors, step: Step) -> float:
-    """About how many steps a small start stays on its plateau, before it has learnt anything of what is sought.
+    """Estimate how many steps a small start stays on its plateau before it learns anything.
 
-    There the product of all factors is near zero, and with it the gradient of each: with N factors of size ε, p the
-    curvature and σ₁ the size of what is sought, about 1/(η p σ₁ ε^(N−2)) steps of rate η, and of two factors
-    log(σ₁/ε²)/(2 η p σ₁). How they stand to each other decides about the factor in front; so the course is computed,
-    of the network that is left of this one along the four leading directions of the gradient by X̂, which costs about
-    as much as ten steps.
+    Near zero the product of all factors is small, and so is the gradient of each. With N factors of size ε, curvature p
+    and σ₁ the spectral norm of the matrix sought, the plateau lasts about 1/(η p σ₁ ε^(N−2)) steps of rate η; for two
+    factors, log(σ₁/ε²)/(2 η p σ₁). The constant depends on how the factors are aligned, so the course is computed: for
+    the small network that is left of this one along the four leading directions of the gradient with respect to X̂.
+    That costs about as much as ten steps.
 
     Parameters
     ----------
     problem : Problem
+        What is minimised.
     start : Factors
-        Where it stands: the start, or a later point.
+        The start, or a later point.
     step : Step
-        `DiscrepantDescent`, with `Momentum` or `Backtracking` around it or not.
+        `DiscrepantDescent`, alone or inside `Momentum` or `Backtracking`.
 
     Returns
     -------
     float
-        Steps until the largest singular value of X̂ is half of that sought; 0 if it is by now; inf where it will never
-        be, such as under a weight decay that is stronger than the gradient.
+        Steps until the largest singular value of X̂ is half of that sought; 0 if it is already; inf if it never will
+        be, as under a weight decay that is stronger than the gradient.
 
     Raises
     ------
     TypeError
-        If one of them is no problem, start or step, the step is another, or the problem does not say its scales.
+        If a problem, start or step is not one, if the step is another one, or if the problem does not define its
+        scales.
     ValueError
         If the value at the start is not finite.
 
@@ -71,8 +73,8 @@ def plateau_steps(problem: Problem, start: Factors, step: Step) -> float:
     --------
     >>> import dmc
     >>> observed = dmc.datasets.planted((60, 50), 2, 0.5).observations
-    >>> problem, step = dmc.MaskedLeastSquares(observed), dmc.steps.DiscrepantDescent(2e-4)
-    >>> start = dmc.initial.compressed(observed, 2, depth=3, scale=0.03)
+    >>> problem, step = dmc.MaskedLeastSquares(observed), dmc.steps.DiscrepantDescent(1e-3)
+    >>> start = dmc.initial.compressed(observed, 2, depth=3, scale=0.1)
     >>> expected = dmc.plateau_steps(problem, start, step)
     >>> sizes = dmc.callbacks.History(largest=lambda factors: factors.singular_values()[0])
     >>> _ = dmc.solve(problem, start, step, max_steps=round(1.2 * expected), callbacks=[sizes], tol=0)
@@ -82,13 +84,13 @@ def plateau_steps(problem: Problem, start: Factors, step: Step) -> float:
     check_arguments(problem, start, step, ())
     if not _told(step):
         raise TypeError(
-            f"{type(step).__name__} gives every parameter a step of its own, and no estimate of a plateau is known; "
-            "plateau_steps tells of DiscrepantDescent, with Momentum or Backtracking around it or not"
+            f"{type(step).__name__} scales every parameter separately, for which no estimate of a plateau is known; "
+            "plateau_steps supports DiscrepantDescent, alone or inside Momentum or Backtracking"
         )
     start = start.to(problem.device)
     value = float(problem.value(start))
     if not math.isfinite(value):
-        raise ValueError(f"the value at the start is {value}; give one at which it is finite, of data that are")
+        raise ValueError(f"the value at the start is {value}; start where it is finite, with finite data")
     for name in ("curvature", "target_norm"):
         scale_of(problem, name, "plateau_steps")
     return _estimate(problem, start, step)
@@ -123,7 +125,7 @@ def tell_of_start(problem: Problem, found: Solution) -> None:
     if found.value > 0:
         warn(
             "the gradient at the start is zero: no step moves it, and the solution is the start; unless it is a "
-            "minimum, take another one, such as dmc.initial.compressed(data, rank)"
+            "minimum, use another start, such as dmc.initial.compressed(data, rank)"
         )
         return
     gradient = problem.value_and_grad(found.factors.to(problem.device))[1]

@@ -1,4 +1,4 @@
-"""What is minimised: half the sum (not the mean) of squares over the observed entries of a matrix."""
+"""What completion minimises: half the sum (not the mean) of squares over the observed entries of a matrix."""
 
 from __future__ import annotations
 
@@ -28,43 +28,48 @@ class MaskedLeastSquares(Problem):
 
         ½ Σ_Ω w_ij (X̂_ij − X_ij)²  +  ½ w₀ Σ_{not in Ω} X̂_ij²  +  ½ Σ_i λ_i ‖left_i‖²  +  ½ Σ_j μ_j ‖right_j‖²
 
-    The penalty acts on the two sides and not on the single factors: at any depth its minimum over all factorizations
-    of one X̂ is the (weighted) nuclear norm, while cores that grow would escape a penalty on U and V alone. A bias
-    counts as one more coordinate of its row or column.
+    The penalty acts on the two sides and not on the single factors: at any depth its minimum over all factorizations of
+    one X̂ is the (weighted) nuclear norm, whereas a penalty on U and V alone could be avoided by growing the cores. A
+    bias counts as one more coordinate of its row or column.
 
     Parameters
     ----------
     observations : Observations
+        The observed entries X_ij, (i, j) in Ω.
     weights : (observed,) array, optional
-        Non-negative weight w of each entry, in the order of ``observations.values``; left out: the observations' own,
-        or all one.
-    unobserved_weight : float
-        w₀, with which every entry that was not observed counts as a zero: for clicks and plays, where absence says a
-        little too (Hu, Koren & Volinsky, 2008). All of them together cost two products of Gram matrices, as
-        Σ_ij X̂_ij² = ⟨leftᵀ left, rightᵀ right⟩. Below the smallest weight.
+        Non-negative weight w of each entry, in the order of ``observations.values``; by default those of the
+        observations, or all one.
     l2 : float or pair of arrays
-        λ of every row and column, or (λ (rows,), μ (columns,)); in units of the data (data times a: l2 times a).
+        Penalty λ of every row and column, or (λ (rows,), μ (columns,)); in units of the data: if you scale the data by
+        a, scale `l2` by a.
     kernel : {"native", "numba", "reference", "dense"}, optional
-        The implementation of the masked product; if left out, the best available for the width.
+        The implementation of the masked product; by default the best available for the width.
     gather_dtype : {"bfloat16", "float16"}, optional
-        The form in which factors may be gathered entry by entry; if left out, their own. Half precision (float32 data
-        only) halves the traffic where they exceed the cache. Each prediction is then off by about 2⁻⁹ of its terms
-        (float16: 2⁻¹², while no number exceeds 65,504), and so is each residual, however small: enough for noisy data,
-        not for an exact answer. A kernel that has no such form gathers in full.
+        Dtype in which factors may be gathered entry by entry; by default their own. Half precision (float32 data only)
+        halves the memory traffic where they exceed the cache. Each prediction, and each residual, is then off by about
+        2⁻⁹ of its terms (float16: 2⁻¹², while no number exceeds 65,504): enough for noisy data, not for an exact
+        answer. A kernel that has no such form gathers in full.
     device : str, optional
-        Where to compute: "cpu" or "cuda" by torch. Left out: where the observations are, by compiled code on the host
-        if they are NumPy arrays.
-    gathered, unobserved
-        Old names of `gather_dtype` and `unobserved_weight`; deprecated.
+        Where to compute: "cpu" or "cuda" by torch. By default where the observations are, which is compiled code on the
+        host for NumPy arrays.
+    unobserved_weight : float
+        Weight w₀ with which every unobserved entry counts as a zero: for clicks and plays, where absence says a little
+        too (Hu, Koren & Volinsky, 2008). All of them together cost two products of Gram matrices, as Σ_ij X̂_ij² =
+        ⟨leftᵀ left, rightᵀ right⟩. It has to be below the smallest weight.
+    gathered : {"bfloat16", "float16"}, optional
+        Old name of `gather_dtype`; deprecated.
+    unobserved : float, optional
+        Old name of `unobserved_weight`; deprecated.
 
     Attributes
     ----------
     pattern : Pattern
+        The observed positions.
     target, weights : BothOrders
-        Of the observed entries' own terms, in both orders; weights None: all one. With `unobserved_weight` what is left
-        of them beside the term of all entries.
+        Targets and weights of the observed entries' own terms, in both orders; weights None: all one. With
+        `unobserved_weight`, what is left of them beside the term of all entries.
     l2 : pair of arrays
-        λ (rows,) and μ (columns,).
+        Penalties λ (rows,) and μ (columns,).
 
     Raises
     ------
@@ -73,6 +78,18 @@ class MaskedLeastSquares(Problem):
         precision is asked for with data that are not float32; if there is no such device.
     ImportError
         If a device is named and torch is not installed.
+
+    Examples
+    --------
+    >>> import dmc
+    >>> observed = dmc.datasets.planted((30, 20), rank=2, observed=0.6, noise=0.1).observations
+    >>> problem = dmc.MaskedLeastSquares(observed, l2=1.0)
+    >>> start = dmc.initial.spectral(observed, rank=2)
+    >>> solution = dmc.solve(problem, start, dmc.steps.DiscrepantDescent())
+    >>> solution.status.name
+    'CONVERGED'
+    >>> problem.residual(solution.factors).shape == observed.values.shape
+    True
     """
 
     group: Group = ALONE
@@ -163,17 +180,9 @@ class MaskedLeastSquares(Problem):
 
     @property
     def device(self) -> Device:
-        """Where it computes: None (NumPy on the host), or torch's name of a device."""
         return self.observations.device
 
     def to(self, device: Device) -> MaskedLeastSquares:
-        """The same problem on a device; itself, if it is there.
-
-        Parameters
-        ----------
-        device : str or None
-            "cpu" or "cuda" by torch; None: NumPy on the host.
-        """
         observations = self.observations.to(device)
         if observations is self.observations:
             return self
@@ -187,12 +196,23 @@ class MaskedLeastSquares(Problem):
         )
 
     def counts(self, side: int) -> Array:
-        """(rows,) or (columns,) observed entries of each."""
+        """Count the observed entries of each row or column.
+
+        Parameters
+        ----------
+        side : int
+            ``ROWS`` (0) or ``COLUMNS`` (1).
+
+        Returns
+        -------
+        (rows,) or (columns,) integers
+            The counts.
+        """
         return self.pattern.column_counts if side == COLUMNS else self.pattern.row_counts
 
     @cached_property
     def curvature(self) -> float:
-        """Mean weight of an entry of the whole matrix; without weights, the share that was observed."""
+        """Mean weight of an entry of the whole matrix; without weights, the observed share."""
         total = self.observations.n_observed if self.weights is None else float(self.weights.by_row.sum())
         m, n = self.observations.shape
         return total / (m * n) + self.unobserved_weight
@@ -207,14 +227,25 @@ class MaskedLeastSquares(Problem):
 
     @cached_property
     def rounding(self) -> float:
-        """The value of residuals of one unit in the last place of the entries' typical size."""
+        """The value if every residual were one unit in the last place of a typical entry."""
         xp, size = array_namespace(self.target.by_row), self.target.by_row
         weighted = size if self.weights is None else self.weights.by_row * size
         eps = float(xp.finfo(self.observations.dtype).eps)
         return 0.5 * eps**2 * float(xp.sum(weighted * size, dtype=xp.float64))
 
     def residual(self, factors: Factors) -> Array:
-        """(observed,) X̂ − X at the observed entries, in the order of ``observations.values``."""
+        """Compute X̂ − X at the observed entries.
+
+        Parameters
+        ----------
+        factors : Factors
+            Of X̂.
+
+        Returns
+        -------
+        (observed,) array
+            In the order of ``observations.values``.
+        """
         return self._predicted(factors) - self.observations.values
 
     def _predicted(self, factors: Factors) -> Array:
@@ -227,7 +258,6 @@ class MaskedLeastSquares(Problem):
         return residual, residual if self.weights is None else self.weights.by_row * residual
 
     def value(self, factors: Factors) -> float:
-        """The value at these factors: a sum over entries plus the penalty."""
         residual, weighted = self._weighted_residual(factors)
         xp = array_namespace(residual)
         loss = 0.5 * float(xp.sum(weighted * residual, dtype=xp.float64))
@@ -242,7 +272,6 @@ class MaskedLeastSquares(Problem):
         return value, self.unobserved_weight * (left @ of_right), self.unobserved_weight * (right @ of_left)
 
     def value_and_grad(self, factors: Factors) -> tuple[Array | float, Factors]:
-        """The value (on a device: a tensor without dimensions there), and its gradient by every factor (as Factors)."""
         check_fit(factors, self.observations.shape, self.observations.values)
         kernel = self._for(factors)
         whole = getattr(kernel, "value_and_grad", None)
@@ -264,7 +293,20 @@ class MaskedLeastSquares(Problem):
         return loss, factors.pull_back(d_left, d_right)
 
     def side_gradient(self, factors: Factors, side: int) -> Array:
-        """The gradient by one side of the model: by `left` (rows, k) for ROWS, by `right` (columns, k) for COLUMNS."""
+        """Compute the gradient with respect to one side of the model.
+
+        Parameters
+        ----------
+        factors : Factors
+            Where.
+        side : int
+            ``ROWS`` (0) for `Factors.left`, ``COLUMNS`` (1) for `Factors.right`.
+
+        Returns
+        -------
+        (rows, k) or (columns, k) array
+            The gradient.
+        """
         check_fit(factors, self.observations.shape, self.observations.values)
         own, other = (factors.left, factors.right) if side == ROWS else (factors.right, factors.left)
         w = None if self.weights is None else self.weights[side]
@@ -278,12 +320,18 @@ class MaskedLeastSquares(Problem):
         return terms + self.unobserved_weight * (own @ (other.T @ other)) if self.unobserved_weight else terms
 
     def gradient_products(self, factors: Factors) -> Callable[[int, Array], Array]:
-        """The gradient by X̂ without the penalty, (rows, columns), by its products with matrices.
+        """Wrap the gradient with respect to X̂, without the penalty, as a linear operator.
+
+        Parameters
+        ----------
+        factors : Factors
+            Where.
 
         Returns
         -------
         callable
-            (ROWS, (columns, b) array) to (rows, b), and (COLUMNS, (rows, b) array) to (columns, b) by the transpose.
+            Called with (ROWS, (columns, b) array) it returns its product, (rows, b); with (COLUMNS, (rows, b) array)
+            that of the transpose, (columns, b).
         """
         both = self.pattern.both_orders(self._weighted_residual(factors)[1])
         sides = factors.left, factors.right
@@ -297,14 +345,14 @@ class MaskedLeastSquares(Problem):
         return product
 
     def packed_grams(self, side: int, other: Array) -> Array:
-        """Of every row, the matrix of its own least squares problem with the other side of the model fixed.
+        """Compute the matrix of each row's least squares problem with the other side of the model fixed.
 
         Parameters
         ----------
         side : int
-            ROWS, or COLUMNS: then every column's.
+            ``ROWS`` (0), or ``COLUMNS`` (1) for the problems of the columns.
         other : (columns, k) or (rows, k) array
-            Vectors v_j of the other side: `factors.right`, or `factors.left`.
+            Vectors v_j of the other side: `Factors.right`, or `Factors.left`.
 
         Returns
         -------
@@ -326,17 +374,56 @@ class MaskedLeastSquares(Problem):
         return grams
 
     def grams(self, side: int, other: Array) -> Array:
-        """(rows, k, k) what `packed_grams` has, unpacked."""
+        """Compute the matrices of `packed_grams` in full.
+
+        Parameters
+        ----------
+        side : int
+            ``ROWS`` (0), or ``COLUMNS`` (1) for the problems of the columns.
+        other : (columns, k) or (rows, k) array
+            Vectors of the other side.
+
+        Returns
+        -------
+        (rows, k, k) array
+            Σ_j w_ij v_j v_jᵀ + λ_i I for each row i.
+        """
         return row_solve.unpacked(self.packed_grams(side, other), other.shape[1])
 
     def average_gram(self, side: int, other: Array) -> Array:
-        """(k, k) about what `grams` has of a row on average."""
+        """Approximate the mean of `grams` over the rows, cheaply.
+
+        Parameters
+        ----------
+        side : int
+            ``ROWS`` (0), or ``COLUMNS`` (1) for the problems of the columns.
+        other : (columns, k) or (rows, k) array
+            Vectors of the other side.
+
+        Returns
+        -------
+        (k, k) array
+            The curvature times Σ_j v_j v_jᵀ, plus the mean penalty times the identity.
+        """
         xp = array_namespace(other)
         eye = xp.eye(other.shape[1], dtype=other.dtype, device=where(other))
         return self.curvature * (other.T @ other) + xp.mean(self.l2[side]) * eye
 
     def gram_products(self, factors: Factors, side: int) -> Callable[[Array], Array]:
-        """The map of (rows, k) directions of one side to their products with every row's matrix, as `grams` has it."""
+        """Wrap the matrices of `grams` as an operator on one side, without forming them.
+
+        Parameters
+        ----------
+        factors : Factors
+            Where.
+        side : int
+            ``ROWS`` (0), or ``COLUMNS`` (1) for the problems of the columns.
+
+        Returns
+        -------
+        callable
+            Maps (rows, k) directions to their products with each row's matrix.
+        """
         check_fit(factors, self.observations.shape, self.observations.values)
         other, kernel = factors.right if side == ROWS else factors.left, self._for(factors)
         w = None if self.weights is None else self.weights[side]
@@ -360,7 +447,18 @@ class MaskedLeastSquares(Problem):
         return float(self._own_l2[ROWS].sum()), float(self._own_l2[COLUMNS].sum())
 
     def kernel_for(self, width: int) -> kernels.Kernel:
-        """The kernel for factors of that width."""
+        """Choose the kernel for factors of a given width.
+
+        Parameters
+        ----------
+        width : int
+            Inner dimension.
+
+        Returns
+        -------
+        Kernel
+            The one named when the problem was made, or the faster one for this width.
+        """
         return self._wide_kernel if kernels.wide(width, self.pattern) else self._kernel
 
     def _for(self, factors: Factors) -> kernels.Kernel:

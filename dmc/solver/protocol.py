@@ -1,4 +1,4 @@
-"""What one derives from to take part in the loop: `Problem`, what is minimised, and `Step`, how to move."""
+"""What you derive from to take part in the loop: `Problem`, what is minimised, and `Step`, how to move."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from dmc.factors import Factors
 
 
 class Problem(Protocol):
-    """What is minimised by `dmc.solve`: a function of the factors, with its gradient and its scales.
+    """Base class of what `dmc.solve` minimises: a function of the factors, with its gradient and its scales.
 
-    To write one's own, derive from it and say at least `value_and_grad`, `curvature` and `target_norm`; what is left
-    out is that of a problem of NumPy arrays. `dmc.check_problem` compares the gradient with finite differences. Step
-    rules that need more than this ask for it by type: `GaussNewton`, `AlternatingLeastSquares` and `RankPath` move
-    `MaskedLeastSquares` and what is derived from it.
+    To write your own, derive from it and define `value_and_grad`, `curvature` and `target_norm`; the other members have
+    defaults for problems of NumPy arrays. `dmc.check_problem` compares the gradient with finite differences. Some step
+    rules need more than this and say so: `GaussNewton`, `AlternatingLeastSquares` and `RankPath` work with
+    `MaskedLeastSquares` and classes derived from it.
 
     Examples
     --------
-    The distance from a given matrix, to be minimised over its factors:
+    The distance from a given matrix, minimised over its factors:
 
     >>> import numpy as np, dmc
     >>> class Distance(dmc.Problem):
@@ -42,49 +42,100 @@ class Problem(Protocol):
     True
     >>> dmc.solve(problem, start, dmc.steps.DiscrepantDescent()).value < 1e-9
     True
-
     """
 
     # Cached, so that a class or an instance may also have a plain number of that name.
     @cached_property
     def curvature(self) -> float:
-        """c such that the loss is about ½ c ‖X̂ − X‖² over the whole matrix: what step sizes are scaled by."""
+        """The c for which the loss is about ½ c ‖X̂ − X‖² over the whole matrix; step sizes are scaled by it."""
         ...
 
     @cached_property
     def target_norm(self) -> float:
-        """About the spectral norm of the matrix sought, in the data's own units."""
+        """Approximate spectral norm of the matrix sought, in the units of the data."""
         ...
 
     def value_and_grad(self, factors: Factors) -> tuple[Any, Factors]:
-        """The value, a number that may still be on the device, and the gradient by every factor."""
+        """Compute the value and the gradient.
+
+        Parameters
+        ----------
+        factors : Factors
+            Of the problem's shape, dtype and device.
+
+        Returns
+        -------
+        value : float
+            On a device, a tensor without dimensions: nothing waits for it.
+        gradient : Factors
+            The gradient with respect to each factor.
+        """
         ...
 
     def value(self, factors: Factors) -> float:
-        """The value alone."""
+        """Compute the value alone.
+
+        Parameters
+        ----------
+        factors : Factors
+            Of the problem's shape, dtype and device.
+
+        Returns
+        -------
+        float
+            The value at these factors.
+        """
         return float(self.value_and_grad(factors)[0])
 
     @property
     def device(self) -> Device:
-        """Where it computes, and factors have to be: None (NumPy), or torch's name of a device."""
+        """Where it computes and factors have to be: None for NumPy on the host, else a torch device."""
         return None
 
     def to(self, device: Device) -> Problem:
-        """The same problem on a device."""
+        """Move the problem to a device.
+
+        Parameters
+        ----------
+        device : str or None
+            "cpu" or "cuda" for torch; None for NumPy on the host.
+
+        Returns
+        -------
+        Problem
+            The same object, if it is there already.
+
+        Raises
+        ------
+        ValueError
+            If it cannot compute there.
+        """
         if _arrays.checked(device) != self.device:
             raise ValueError(f"{type(self).__name__} computes on the host only and device is {device!r}; leave it out")
         return self
 
     def sharing_cores(self, factors: Factors) -> AbstractContextManager[object]:
-        """While it is open, BLAS and the kernel do not fight for the processor's cores."""
+        """Keep BLAS and the kernel from competing for the processor's cores.
+
+        Parameters
+        ----------
+        factors : Factors
+            Of the width to be computed with.
+
+        Returns
+        -------
+        context manager
+            Open while the problem is evaluated; by default it does nothing.
+        """
         return nullcontext()
 
 
 class Step:
-    """A rule of movement: frozen settings, `init` for the state before the first step, and a call that makes a step.
+    """Base class of a step rule: frozen settings, `init` for the first state, and a call that makes one step.
 
-    To write one's own, derive from it and say the call, and `init` where there is a state. What a rule knows of the
-    problem is what it keeps of it in its state: most take no more than its scales, `curvature` and `target_norm`.
+    To write your own, derive from it and define ``__call__(factors, value, grad, state)``, which returns the next
+    factors and the next state, and `init` if there is a state. What a rule needs to know about the problem it keeps in
+    its state: most rules take only its scales, `curvature` and `target_norm`.
 
     Examples
     --------
@@ -102,18 +153,53 @@ class Step:
     """
 
     def init(self, problem: Problem, factors: Factors) -> Any:
-        """The state before the first step."""
+        """Make the state before the first step.
+
+        Parameters
+        ----------
+        problem : Problem
+            What is minimised.
+        factors : Factors
+            The start.
+
+        Returns
+        -------
+        object
+            The state, of any type; by default None.
+        """
         return None
 
     def __call__(self, factors: Factors, value: float, grad: Factors, state: Any) -> tuple[Factors, Any]:
-        """The next factors and the next state, from the value and the gradient at these factors."""
+        """Return the next factors and the next state, from the value and the gradient at these factors."""
         raise NotImplementedError
 
     def accepted_point(
         self, factors: Factors, value: float, grad: Factors, state: Any
     ) -> tuple[Factors, float, Factors]:
-        """The last point that counts, with value and gradient: the present one, unless the rule will take the step that
-        led to it back."""
+        """Return the last point that counts.
+
+        That is the present one, unless the rule is going to undo the step that led to it, as `Backtracking` does.
+
+        Parameters
+        ----------
+        factors : Factors
+            The present point.
+        value : float
+            The value there.
+        grad : Factors
+            The gradient there.
+        state : object
+            The state of this rule.
+
+        Returns
+        -------
+        factors : Factors
+            The point.
+        value : float
+            The value there.
+        grad : Factors
+            The gradient there.
+        """
         return factors, value, grad
 
 
@@ -132,8 +218,8 @@ def scale_of(problem: Problem, name: str, step: str) -> float:
     found = getattr(problem, name)
     if found is None:  # what `Problem` itself returns
         raise TypeError(
-            f"{step} needs the {name} of the problem, and {type(problem).__name__} does not say it; write {name}, or "
-            "take a step of a given rate, DiscrepantDescent(rate)"
+            f"{step} needs the {name} of the problem, and {type(problem).__name__} does not have it; define {name}, or "
+            "use a step of a given rate, DiscrepantDescent(rate)"
         )
     return float(found)
 

@@ -1,4 +1,4 @@
-"""How the rank shows itself: down the path of a deep network's penalty, directions join a model and leave it."""
+"""Finding the rank: as the penalty of a deep network's weight decay falls, directions join the model and leave it."""
 
 from __future__ import annotations
 
@@ -17,6 +17,10 @@ from dmc.solver.problem import MaskedLeastSquares
 from dmc.solver.protocol import Problem, Step
 from dmc.solver.steps import partway
 
+__all__ = [
+    "RankPath",
+]
+
 FIRST_LEVEL = 0.7  # of the spectral norm: just below where the first direction joins
 JOINS = 1.02  # of the level: what is in the model already may be left unexplained up to the level itself
 WEAK = 1e-3  # of the level: a direction that has shrunk below it leaves
@@ -28,34 +32,44 @@ SHORTEST = 1e-4  # share of a step below which it is not taken
 
 @dataclass(frozen=True)
 class RankPath(Step):
-    """Gauss–Newton steps on the loss plus the penalty of a deep network's weight decay, which falls from step to step.
+    """Gauss–Newton steps on the loss plus a deep network's weight decay, which falls from step to step.
 
-    Weight decay of a network of L cores between two outer factors costs its end-to-end matrix the Schatten
-    quasi-norm Σ s_i^q with q = 2/(L + 2): the nuclear norm without cores, and the deeper, the closer to the rank.
-    Here it is paid by a two-factor model directly, reweighted at every step: with p the curvature, σ the size of the
-    matrix sought and t the level, a direction of size s pays the slope p·t·σ·(tσ/(s + tσ))^(1−q). So a direction of
-    the residual joins when its singular value exceeds p·t·σ, large ones pay ever less, and weak ones are driven out.
-    The level falls geometrically; the factors' width is the rank that it shows. A column bias is fitted and
-    not penalised.
+    Weight decay of a network of L cores between two outer factors costs its end-to-end matrix the Schatten quasi-norm Σ
+    s_i^q with q = 2/(L + 2): the nuclear norm without cores, and closer to the rank the deeper the network. Here a
+    two-factor model pays it directly, reweighted at every step: with p the curvature, σ the size of the matrix sought
+    and t the level, a direction of size s pays the slope p·t·σ·(tσ/(s + tσ))^(1−q). So a direction of the residual
+    joins when its singular value exceeds p·t·σ, large ones pay ever less, and weak ones are driven out. The level falls
+    geometrically; the width of the factors is the rank found. A column bias is fitted and not penalised.
 
     Parameters
     ----------
     bound : int
-        Width at most.
+        The largest width.
     depth : int
-        L.
+        Number of cores L of the network.
     level : float
-        t at the first step.
+        Level t at the first step.
     decay : float
-        t of a step over that of the step before. Slow paths find the rank from fewer entries. 1 stays at a level.
+        Level of a step over that of the step before. Slow paths find the rank from fewer entries; 1 stays at one level.
     seed : int or numpy.random.Generator
-        Of the probes that follow the residual's leading directions.
+        Seed of the probes that follow the leading directions of the residual.
 
     References
     ----------
-    F. Shang et al., "Unified scalable equivalent formulations for Schatten quasi-norms", 2016 (arXiv 1606.00668).
-    C. Kümmerle, C. Mayrink Verdun, "A scalable second order method for ill-conditioned matrix completion from few
+    F. Shang et al., "Unified scalable equivalent formulations for Schatten quasi-norms", 2016 (arXiv 1606.00668). C.
+    Kümmerle, C. Mayrink Verdun, "A scalable second order method for ill-conditioned matrix completion from few
     samples", ICML 2021 (arXiv 2106.02119).
+
+    Examples
+    --------
+    Find that the rank is 3, given only that it is at most 10:
+
+    >>> import dmc
+    >>> observed = dmc.datasets.planted((60, 50), rank=3, observed=0.4).observations
+    >>> problem, start = dmc.MaskedLeastSquares(observed), dmc.initial.spectral(observed, rank=1).scaled(1e-3)
+    >>> path = dmc.rank_path.RankPath(bound=10)
+    >>> dmc.solve(problem, start, path, max_steps=60, tol=0, check_every=1).factors.width
+    3
     """
 
     bound: int
@@ -74,7 +88,7 @@ class RankPath(Step):
         masked = check_applies("RankPath", problem, factors)
         if masked.group.size > 1:
             raise ValueError(
-                f"RankPath is for one process and the rows of this problem are dealt among {masked.group.size}; take "
+                f"RankPath is for one process and the rows of this problem are dealt among {masked.group.size}; use "
                 "Backtracking(GaussNewton()), or DiscrepantDescent"
             )
         n = factors.shape[1]

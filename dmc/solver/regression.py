@@ -21,27 +21,28 @@ MAX_CONDITION = 1e6  # of X Xᵀ: a gradient by a direction this much smaller is
 
 
 class LinearRegression(Problem):
-    """Least squares of outputs on inputs: ½ ‖W X − Y‖², with the matrix W = X̂ of the factors.
+    """Least squares of outputs on inputs, ½ ‖W X − Y‖², with the matrix W = X̂ of the factors.
 
-    With whitened inputs, X Xᵀ = I, and Y Xᵀ of low rank training from an orthogonal start follows the law of parsimony
-    exactly (`dmc.diagnostics.parsimony`, `predicted_rho`); with others its picture is the same. A step costs as much
-    for any number of samples: what of Y no function of the inputs reaches is a constant.
+    With whitened inputs, X Xᵀ = I, and Y Xᵀ of low rank, training from an orthogonal start follows the law of parsimony
+    exactly (`dmc.diagnostics.parsimony`, `predicted_rho`); with other inputs the picture is similar. The cost of a step
+    does not grow with the number of samples: the part of Y that no linear function of the inputs reaches is a constant.
 
     Parameters
     ----------
     X : (inputs, samples) array or torch tensor
         One column for each sample.
     Y : (outputs, samples) array or torch tensor
-        float32 if it and X are float32, else float64. Where X is a tensor, computing goes on on its device.
+        One column for each sample. Computed in float32 if it and X are float32, else in float64; on the device of X, if
+        that is a tensor.
     whiten : bool
-        Whether (X Xᵀ)^(−1/2) X takes the place of X.
+        Whether to replace X by (X Xᵀ)^(−1/2) X.
 
     Attributes
     ----------
     shape : (int, int)
         Of W: outputs and inputs.
     whitening : (inputs, inputs) array or None
-        (X Xᵀ)^(−1/2), if asked for: a W that was found maps an input x to W @ whitening @ x.
+        (X Xᵀ)^(−1/2) with `whiten`: the fitted W maps an input x to W @ whitening @ x.
 
     Raises
     ------
@@ -93,11 +94,9 @@ class LinearRegression(Problem):
 
     @property
     def device(self) -> Device:
-        """Where it computes: None (NumPy on the host), or torch's name of a device."""
         return _arrays.of(self._target)
 
     def to(self, device: Device) -> LinearRegression:
-        """The same problem on a device."""
         device, moved = _arrays.checked(device), copy.copy(self)
         moved._basis, moved._target = (_arrays.place(a, device) for a in (self._basis, self._target))
         moved.whitening = None if self.whitening is None else _arrays.place(self.whitening, device)
@@ -105,7 +104,7 @@ class LinearRegression(Problem):
 
     @cached_property
     def curvature(self) -> float:
-        """The largest eigenvalue of X Xᵀ, by which steps are safe; 1 if it is whitened."""
+        """The largest eigenvalue of X Xᵀ, which bounds safe step sizes; 1 if X is whitened."""
         return float(array_namespace(self._basis).linalg.matrix_norm(self._basis, ord=2)) ** 2
 
     @cached_property
@@ -116,12 +115,10 @@ class LinearRegression(Problem):
         return norm / self.curvature if self.curvature > 0 else 0.0
 
     def value(self, factors: Factors) -> float:
-        """½ ‖W X − Y‖²."""
         residual = self._residual(factors)[0]
         return 0.5 * float(dot(residual, residual)) + self._rest
 
     def value_and_grad(self, factors: Factors) -> tuple[Any, Factors]:
-        """The value, and its gradient by every factor (as Factors)."""
         residual, seen = self._residual(factors)
         gradient = factors.pull_back(residual @ seen.T, self._basis @ (residual.T @ factors.left))
         return 0.5 * dot(residual, residual) + self._rest, gradient
@@ -164,7 +161,7 @@ def _tell_of_small_directions(s: NDArray[np.float64], longest: int) -> None:
     if small.any():
         condition = (s[0] / s[small][-1]) ** 2
         warn(
-            f"X Xᵀ has a condition number of {condition:.0e}: descent converges by its large directions and leaves "
+            f"X Xᵀ has a condition number of {condition:.0e}: descent converges along its large directions and leaves "
             f"{_checks.count(int(small.sum()), 'small one')} of {len(s)} unlearnt; subtract the mean of each row of "
-            "X and divide by its spread, or say whiten=True"
+            "X and divide by its spread, or pass whiten=True"
         )

@@ -19,7 +19,22 @@ def waiting(n_steps: float) -> str:
 
 
 class Status(Enum):
-    """How a run ended. The value is the message, with advice."""
+    """How a run ended. The value of each member is a message with advice.
+
+    `CONVERGED` and `COMPLETED` are the good ends; with `MAX_STEPS`, `STOPPED` and `NONFINITE` the factors are the last
+    valid ones; `UNDETERMINED` says that the observed entries do not fix the whole matrix.
+
+    Examples
+    --------
+    >>> import dmc
+    >>> print(dmc.Status.CONVERGED)
+    converged: no further step improves it by more than the tolerance
+    >>> observed = dmc.datasets.planted((20, 15), rank=1, observed=0.8).observations
+    >>> start = dmc.initial.compressed(observed, rank=1)
+    >>> solution = dmc.solve(dmc.MaskedLeastSquares(observed), start, dmc.steps.DiscrepantDescent())
+    >>> solution.status is dmc.Status.CONVERGED
+    True
+    """
 
     CONVERGED = "converged: no further step improves it by more than the tolerance"
     MAX_STEPS = "not converged within the largest number of steps; raise max_steps, loosen tol, or observe more entries"
@@ -30,9 +45,9 @@ class Status(Enum):
     COMPLETED = "ran the planned number of steps"
     STOPPED = "stopped by a callback before it converged"
     NONFINITE = (
-        "the value is no longer a finite number; take a smaller step (rate), a smaller start (scale), or scale the data"
+        "the value is no longer a finite number; use a smaller step (rate), a smaller start (scale), or scale the data"
     )
-    FAILED = "ended by an error, which the caller gets; callbacks are told so that they can close what they opened"
+    FAILED = "ended by an error, which the caller gets; callbacks see this status, to close what they opened"
 
     def __str__(self) -> str:
         return self.value
@@ -40,26 +55,43 @@ class Status(Enum):
 
 @dataclass(frozen=True)
 class StepInfo:
-    """What a callback sees at each look, every `check_every` steps, and once more at the end.
+    """What a callback of `dmc.solve` or of an estimator receives.
 
-    Attributes
+    Callbacks are called every `check_every` steps, and once more at the end. See `dmc.callbacks`.
+
+    Parameters
     ----------
     n_steps : int
-        Steps taken so far, over all the phases of a fit.
+        Steps taken so far, over all phases of a fit.
     max_steps : int
-        Steps at most, as far as is known: a fit of several phases, or one that takes directions in, may raise it.
+        The largest number of steps, as far as is known: a fit of several phases, or one that adds directions, may raise
+        it.
     value : float
-        At `factors`: the problem's value; of a Bayesian fit the noise, in the data's units.
+        The problem's value at `factors`; in a Bayesian fit, the standard deviation of the noise in the data's units.
     gradient_ratio : float
-        Norm of the gradient over the largest at earlier looks; above 1 while it still grows. Of sweeps, which have no
-        gradient, how far the last one moved, in the same way.
+        Norm of the gradient over the largest at earlier calls; above 1 while it still grows. In sweeps, which have no
+        gradient, the size of the last change, compared in the same way.
     seconds : float
         Wall-clock seconds since the loop began.
     factors : Factors
+        The present point.
     status : Status or None
         How the run ended, at the last call; None before.
     plateau : callable or None
-        Without arguments; see `plateau_steps`.
+        Internal; read `plateau_steps`.
+
+    Examples
+    --------
+    A callback that stops the run when the loss is small enough:
+
+    >>> import dmc
+    >>> def small_enough(info):
+    ...     return info.value < 1e-3
+    >>> observed = dmc.datasets.planted((20, 15), rank=1, observed=0.8).observations
+    >>> start = dmc.initial.compressed(observed, rank=1)
+    >>> problem, step = dmc.MaskedLeastSquares(observed), dmc.steps.DiscrepantDescent()
+    >>> dmc.solve(problem, start, step, callbacks=[small_enough]).stopped_by
+    'small_enough'
     """
 
     n_steps: int
@@ -73,8 +105,11 @@ class StepInfo:
 
     @property
     def plateau_steps(self) -> float | None:
-        """About how many steps a small start has still to wait (see `dmc.plateau_steps`); None where it does not sit on
-        its plateau, or that cannot be told. Costs about ten steps at each look on the plateau."""
+        """Estimated steps until a small start escapes from its plateau, or None.
+
+        None where the run is not on such a plateau, or no estimate can be made; see `dmc.plateau_steps`. On the plateau
+        it costs about ten steps at each access.
+        """
         return None if self.plateau is None else self.plateau()
 
 
@@ -103,24 +138,37 @@ class Look:
 
 @dataclass(frozen=True)
 class Solution:
-    """The result of `solve`.
+    """The result of `dmc.solve`.
 
-    Attributes
+    Parameters
     ----------
     factors : Factors
-        The last ones at which the value was finite.
+        The last factors at which the value was finite.
     value : float
         The problem's value there.
     status : Status
+        How the run ended.
     n_steps : int
         Steps taken.
     seconds : float
-        Wall-clock seconds in the loop; setting up is not in it.
+        Wall-clock seconds in the loop, without the set-up.
     stopped_by : str or None
         With STOPPED: the callback that asked for it, or "interrupt" for Ctrl-C.
     plateau_steps : float or None
-        With MAX_STEPS, of `solve`: about how many more steps a small start would have taken to escape, if it has not
-        (`dmc.plateau_steps`).
+        With MAX_STEPS, where a small start has not escaped from its plateau: about how many more steps it would have
+        taken (`dmc.plateau_steps`).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import dmc
+    >>> observed, A, B = dmc.datasets.planted((40, 30), rank=2, observed=0.6)
+    >>> start = dmc.initial.compressed(observed, rank=4)
+    >>> solution = dmc.solve(dmc.MaskedLeastSquares(observed), start, dmc.steps.DiscrepantDescent())
+    >>> solution.status.name, solution.factors.rank(tol=1e-3)
+    ('CONVERGED', 2)
+    >>> bool(np.allclose(solution.factors.dense(), A @ B.T, atol=1e-3))
+    True
     """
 
     factors: Factors
@@ -133,6 +181,6 @@ class Solution:
 
     @property
     def message(self) -> str:
-        """The status in words, with the callback that stopped the run, if one did, or the plateau that it ended on."""
+        """The status in words, with the callback that stopped the run or the plateau on which it ended."""
         told = f"{self.status} ({self.stopped_by})" if self.stopped_by else str(self.status)
         return told if self.plateau_steps is None else f"{told}; {waiting(self.plateau_steps)}"

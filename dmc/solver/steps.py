@@ -73,23 +73,32 @@ class Scales(NamedTuple):
 
 @dataclass(frozen=True)
 class DiscrepantDescent(Step):
-    """Gradient descent with one rate for the cores and another ("discrepant") for the outer factors and the biases.
+    """Gradient descent with one rate for the cores and another, "discrepant" one for outer factors and biases.
 
     Parameters
     ----------
     rate : float, optional
         Rate η of the cores, for the loss ½‖·‖² in the data's units (published: 5e-3; Yaras et al., arXiv 2406.04112).
-        Left out: the normalised rule. With L cores, C their product, p the curvature and a = ‖U‖, b = ‖V‖, c = ‖C‖
-        spectral norms, η = stability · min(1/(p (a b)² c^(2−2/L)), c^(1/L)/‖∇W‖), the last the largest over the
-        cores: as large as the local curvature allows, and no step moves a core by more than a fifth of its size. This
+        By default the normalised rule. With L cores, C their product, p the curvature and a = ‖U‖, b = ‖V‖, c = ‖C‖
+        spectral norms, η = stability · min(1/(p (a b)² c^(2−2/L)), c^(1/L)/‖∇W‖), with the largest ‖∇W‖ over the cores:
+        as large as the local curvature allows, while no step moves a core by more than a fifth of its size. This
         removes most of the plateau after a small start.
     outer_ratio : float
-        γ: the outer factors' rate is γη (published: .01). 0 freezes them. Under the normalised rule γ is in units of
-        the data's scale, and no outer rate exceeds what its own curvature allows.
+        Ratio γ: the rate of the outer factors is γη (published: .01). 0 freezes them. Under the normalised rule γ is in
+        units of the data's scale, and no outer rate exceeds what its own curvature allows.
     weight_decay : float
-        λ: each factor also shrinks by its rate times λ.
+        Weight decay λ: each factor also shrinks by its rate times λ.
     stability : float
-        Share of the classical limit that the normalised rule takes.
+        Share of the classical stability limit that the normalised rule uses.
+
+    Examples
+    --------
+    >>> import dmc
+    >>> observed = dmc.datasets.planted((40, 30), rank=2, observed=0.6).observations
+    >>> problem, start = dmc.MaskedLeastSquares(observed), dmc.initial.compressed(observed, rank=4)
+    >>> dmc.solve(problem, start, dmc.steps.DiscrepantDescent()).status.name
+    'CONVERGED'
+    >>> published = dmc.steps.DiscrepantDescent(rate=5e-3, outer_ratio=0.01)
     """
 
     rate: float | None = None
@@ -161,7 +170,7 @@ class DiscrepantDescent(Step):
 
 @dataclass(frozen=True)
 class ScaledDescent(Step):
-    """Preconditioned descent of a two-factor model: its speed does not depend on the condition of the matrix sought.
+    """Preconditioned gradient descent for a two-factor model, as fast at any condition number of the matrix.
 
     U −= (rate/p) ∇U (VᵀV)⁻¹ and V −= (rate/p) ∇V (UᵀU)⁻¹, with p the curvature (ScaledGD, Tong, Ma & Chi, 2021).
     Biases stay as they are.
@@ -171,7 +180,15 @@ class ScaledDescent(Step):
     rate : float
         In units of the local curvature; above about 1 it diverges.
     damping : float
-        Relative to the largest eigenvalue, added to the Gram matrices' diagonal before inversion.
+        Added to the diagonal of the Gram matrices before inversion, relative to their largest eigenvalue.
+
+    Examples
+    --------
+    >>> import dmc
+    >>> observed = dmc.datasets.planted((60, 50), rank=2, observed=0.5, condition=10).observations
+    >>> problem, start = dmc.MaskedLeastSquares(observed), dmc.initial.spectral(observed, rank=2)
+    >>> dmc.solve(problem, start, dmc.steps.ScaledDescent()).status.name
+    'CONVERGED'
     """
 
     rate: float = 0.5
@@ -185,7 +202,7 @@ class ScaledDescent(Step):
         if factors.cores:
             raise ValueError(
                 f"ScaledDescent moves two-factor models; these factors have {_checks.count(factors.depth, 'core')}: "
-                "start from factors.truncate(rank), or take DiscrepantDescent"
+                "start from factors.truncate(rank), or use DiscrepantDescent"
             )
         curvature = scale_of(problem, "curvature", "ScaledDescent")
         return self.rate / curvature if curvature > 0 else 0.0, group_of(problem)
@@ -216,21 +233,31 @@ class ScaledDescent(Step):
 
 @dataclass(frozen=True)
 class Adam(Step):
-    """Adam (Kingma & Ba, 2015) with discrepant rates: every parameter moves at a speed of its own.
+    """Adam (Kingma & Ba, 2015) with discrepant rates: every parameter has a step size of its own.
 
     For data with long tails, where some rows have thousands of entries and some only a few.
 
     Parameters
     ----------
     rate : float
-        About the change of each entry of a core in one step, in the factors' units.
+        About the change of each entry of a core in one step, in the units of the factors.
     outer_ratio : float
         The rate of the outer factors and biases over that of the cores.
     betas : (float, float)
-        Memory of the mean and of the square of the gradient.
+        Decay rates of the running means of the gradient and of its square.
     constant_steps : int, optional
-        After so many steps the rate falls as 1/√n (their analysis); left out: never. Where gradients vanish the root of
-        their mean square falls as 1/√n and the curvature does not: at a constant rate the steps become unstable.
+        After this many steps the rate falls as 1/√n (as in their analysis); by default never. Near a minimum the root
+        mean square of the gradient falls while the curvature does not, so that steps of a constant rate become
+        unstable.
+
+    Examples
+    --------
+    >>> import dmc
+    >>> observed = dmc.datasets.planted((30, 20), rank=2, observed=0.6).observations
+    >>> problem, start = dmc.MaskedLeastSquares(observed), dmc.initial.compressed(observed, rank=2, depth=1)
+    >>> solution = dmc.solve(problem, start, dmc.steps.Adam(constant_steps=100), max_steps=300, tol=0)
+    >>> solution.value < 1e-3 * problem.value(start)
+    True
     """
 
     rate: float = 0.02
@@ -247,7 +274,7 @@ class Adam(Step):
             raise ValueError(f"betas is {self.betas!r}; give two numbers")
         for beta in self.betas:
             if _checks.real(beta, "each of betas", 0, 1) == 1:
-                raise ValueError("one of betas is 1: nothing would ever be forgotten; take numbers below 1")
+                raise ValueError("one of betas is 1: the average would never forget; use numbers below 1")
 
     def init(self, problem: Problem, factors: Factors) -> tuple[Factors, Factors, int]:
         zero = factors.map(lambda a: a * 0)
@@ -274,13 +301,22 @@ class Adam(Step):
 
 @dataclass(frozen=True)
 class Momentum(Step):
-    """Heavy-ball momentum around another step: it is handed v ← beta·v + grad in place of the gradient.
+    """Heavy-ball momentum around another step rule, which then gets v ← beta·v + grad instead of the gradient.
 
     Parameters
     ----------
     step : Step
+        The rule, such as `DiscrepantDescent`.
     beta : float
-        Memory, from 0 (none) to below 1; the effective rate is that of the step over 1 − beta.
+        From 0 (no momentum) to below 1; the effective rate is that of the rule over 1 − beta.
+
+    Examples
+    --------
+    >>> import dmc
+    >>> observed = dmc.datasets.planted((30, 20), rank=2, observed=0.6).observations
+    >>> problem, start = dmc.MaskedLeastSquares(observed), dmc.initial.spectral(observed, rank=2)
+    >>> dmc.solve(problem, start, dmc.steps.Momentum(dmc.steps.ScaledDescent(0.2), beta=0.5)).status.name
+    'CONVERGED'
     """
 
     step: Step
@@ -289,7 +325,7 @@ class Momentum(Step):
     def __post_init__(self) -> None:
         _checks.real(self.beta, "beta", 0, 1)
         if self.beta == 1:
-            raise ValueError("beta is 1: nothing would ever be forgotten; take a number below 1")
+            raise ValueError("beta is 1: the average would never forget; use a number below 1")
 
     def init(self, problem: Problem, factors: Factors) -> tuple[object, Factors]:
         return self.step.init(problem, factors), factors.map(lambda a: a * 0)
@@ -304,7 +340,29 @@ class Momentum(Step):
 
 
 def partway(factors: Factors, proposed: Factors, share: float) -> Factors:
-    """The point that lies at a share of the way to what was proposed."""
+    """Move from factors a share of the way to others.
+
+    Parameters
+    ----------
+    factors, proposed : Factors
+        Of the same form.
+    share : float
+        From 0 (stay) to 1 (the proposed factors).
+
+    Returns
+    -------
+    Factors
+        Of the same form; each array is interpolated.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import dmc
+    >>> zeros, ones = (dmc.Factors(np.full((1, 1), x), [], np.full((2, 1), x)) for x in (0.0, 1.0))
+    >>> dmc.steps.partway(zeros, ones, 0.25).V
+    array([[0.25],
+           [0.25]])
+    """
     return factors.map(lambda a, b: a + share * (b - a), proposed) if share < 1 else proposed
 
 
@@ -336,13 +394,25 @@ class Accepted:
 
 @dataclass(frozen=True)
 class Backtracking(Step):
-    """Safeguard around another step: a step that raised the value is taken back and repeated at half the length.
+    """Safeguard around another step rule: undo a step that raised the value, and repeat it at half the length.
 
     Parameters
     ----------
     step : Step
+        The rule, such as `GaussNewton`.
     slack : float
-        Relative rise of the value that still passes (rounding).
+        Relative rise of the value that is accepted as rounding error.
+    growth : float
+        Factor by which the length recovers after each accepted step, up to the whole step.
+
+    Examples
+    --------
+    >>> import dmc
+    >>> observed = dmc.datasets.planted((30, 20), rank=2, observed=0.6).observations
+    >>> problem, start = dmc.MaskedLeastSquares(observed), dmc.initial.spectral(observed, rank=2)
+    >>> step = dmc.steps.Backtracking(dmc.steps.ScaledDescent(rate=3.0))  # by itself this rate diverges
+    >>> dmc.solve(problem, start, step).status.name
+    'CONVERGED'
     """
 
     step: Step

@@ -2,7 +2,7 @@
 
 `product`, `transpose`, `identity`, `svd`, `singular_values`, `singular_tubes`, `multi_rank`, `rank`, `truncate` take
 (rows, columns, length) arrays, and a transform along the tubes: "dft", "dct", or an orthogonal matrix. `flatten` and
-`unflatten` put factor tensors into `dmc.Factors` and out of it; `small_random` and `spectral` are starts of a
+`unflatten` convert between factor tensors and `dmc.Factors`; `small_random` and `spectral` make starts for
 `dmc.TubalLeastSquares`.
 """
 

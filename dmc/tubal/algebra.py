@@ -19,19 +19,23 @@ Transform = str | ArrayLike | TubeTransform
 
 
 def product(A: ArrayLike, B: ArrayLike, transform: Transform = "dft") -> Tensor:
-    """The tensor whose slices, after the transform along the tubes, are the products of those of A and of B.
+    """Multiply two tensors: the slices of the product, after the transform, are the products of the slices.
 
-    By the Fourier transform it is the t-product, Σ_k a_ik ∗ b_kj with circular convolutions of tubes.
+    With the Fourier transform it is the t-product, Σ_k a_ik ∗ b_kj with circular convolutions of tubes.
 
     Parameters
     ----------
     A : (rows, inner, length) array
+        Left tensor.
     B : (inner, columns, length) array
-    transform : {"dft", "dct"}, (length, length) orthogonal array, or TubeTransform
+        Right tensor.
+    transform : {"dft", "dct"}, (length, length) orthogonal array, or transform
+        Along the tubes: the discrete Fourier transform, the discrete cosine transform, or an orthogonal matrix.
 
     Returns
     -------
     (rows, columns, length) array
+        The product A ∗ B.
 
     Raises
     ------
@@ -45,7 +49,6 @@ def product(A: ArrayLike, B: ArrayLike, transform: Transform = "dft") -> Tensor:
 
     Examples
     --------
-    >>> import numpy as np
     >>> from dmc import tubal
     >>> tubal.product([[[1.0, 2.0, 3.0]]], [[[0.0, 1.0, 0.0]]])  # one tube times a shift
     array([[[3., 1., 2.]]])
@@ -61,9 +64,27 @@ def product(A: ArrayLike, B: ArrayLike, transform: Transform = "dft") -> Tensor:
 
 
 def transpose(A: ArrayLike, transform: Transform = "dft") -> Tensor:
-    """The tensor (columns, rows, length) whose slices, after the transform, are the conjugate transposes of those of A.
+    """Transpose a tensor: the slices of the result, after the transform, are the conjugate transposes of the slices.
 
-    By the Fourier transform that is each frontal slice transposed, those from the second on in reverse order.
+    With the Fourier transform each frontal slice is transposed, and those from the second on are put in reverse order.
+
+    Parameters
+    ----------
+    A : (rows, columns, length) array
+        The tensor.
+    transform : {"dft", "dct"}, (length, length) orthogonal array, or transform
+        Along the tubes, as in `product`.
+
+    Returns
+    -------
+    (columns, rows, length) array
+        The transpose Aᵀ.
+
+    Examples
+    --------
+    >>> from dmc import tubal
+    >>> tubal.transpose([[[1.0, 2.0, 3.0]]])
+    array([[[1., 3., 2.]]])
     """
     A = _tensor(A, "A")
     along = transform_of(transform, A.shape[2])
@@ -71,7 +92,28 @@ def transpose(A: ArrayLike, transform: Transform = "dft") -> Tensor:
 
 
 def identity(n: int, length: int, transform: Transform = "dft") -> Tensor:
-    """The (n, n, length) tensor that leaves others as they are: every slice of it is an identity."""
+    """Make the identity of `product`: every slice of it, after the transform, is an identity matrix.
+
+    Parameters
+    ----------
+    n : int
+        Rows and columns.
+    length : int
+        Length of the tubes.
+    transform : {"dft", "dct"}, (length, length) orthogonal array, or transform
+        Along the tubes, as in `product`.
+
+    Returns
+    -------
+    (n, n, length) array
+        The tensor I, with A ∗ I = A.
+
+    Examples
+    --------
+    >>> from dmc import tubal
+    >>> tubal.identity(1, 3)
+    array([[[1., 0., 0.]]])
+    """
     n = _checks.integer(n, "n", 1)
     along = transform_of(transform, length)
     eye = np.broadcast_to(np.eye(n), (len(along.weights), n, n)) / along.scale
@@ -79,12 +121,32 @@ def identity(n: int, length: int, transform: Transform = "dft") -> Tensor:
 
 
 def svd(A: ArrayLike, transform: Transform = "dft") -> tuple[Tensor, Tensor, Tensor]:
-    """The decomposition A = U ∗ S ∗ Vᵀ by the slices' singular value decompositions (t-SVD).
+    """Decompose A = U ∗ S ∗ Vᵀ by the slices' singular value decompositions (t-SVD).
+
+    Parameters
+    ----------
+    A : (rows, columns, length) array
+        The tensor.
+    transform : {"dft", "dct"}, (length, length) orthogonal array, or transform
+        Along the tubes, as in `product`.
 
     Returns
     -------
-    U : (rows, k, length), S : (k, k, length), V : (columns, k, length)
-        k the smaller of rows and columns; U and V orthogonal, Uᵀ ∗ U = I; S with tubes on its diagonal alone.
+    U : (rows, k, length) array
+        Orthogonal, Uᵀ ∗ U = I; k is the smaller of rows and columns.
+    S : (k, k, length) array
+        Only the tubes on its diagonal are not zero.
+    V : (columns, k, length) array
+        Orthogonal.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from dmc import tubal
+    >>> A = np.random.default_rng(0).standard_normal((4, 3, 5))
+    >>> U, S, V = tubal.svd(A)
+    >>> bool(np.allclose(tubal.product(tubal.product(U, S), tubal.transpose(V)), A))
+    True
     """
     A = _tensor(A, "A")
     along = transform_of(transform, A.shape[2])
@@ -96,10 +158,30 @@ def svd(A: ArrayLike, transform: Transform = "dft") -> tuple[Tensor, Tensor, Ten
 
 
 def singular_values(A: ArrayLike, transform: Transform = "dft") -> NDArray[np.float64]:
-    """(slices, k) singular values of each slice of the transform, descending; k the smaller of rows and columns.
+    """Compute the singular values of each slice of the transform.
 
     The transform is the one that `product` multiplies in: without normalisation for "dft", of whose conjugate
-    frequencies there is one each, so that length//2 + 1 slices are told.
+    frequencies only one each is returned, which makes length//2 + 1 slices.
+
+    Parameters
+    ----------
+    A : (rows, columns, length) array
+        The tensor.
+    transform : {"dft", "dct"}, (length, length) orthogonal array, or transform
+        Along the tubes, as in `product`.
+
+    Returns
+    -------
+    (slices, k) array
+        Descending; k is the smaller of rows and columns.
+
+    Examples
+    --------
+    >>> from dmc import tubal
+    >>> tubal.singular_values(tubal.identity(2, 4))
+    array([[1., 1.],
+           [1., 1.],
+           [1., 1.]])
     """
     A = _tensor(A, "A")
     along = transform_of(transform, A.shape[2])
@@ -107,7 +189,27 @@ def singular_values(A: ArrayLike, transform: Transform = "dft") -> NDArray[np.fl
 
 
 def singular_tubes(A: ArrayLike, transform: Transform = "dft") -> Tensor:
-    """(k, length) the tubes on the diagonal of S in `svd`."""
+    """Compute the tubes on the diagonal of S in `svd`.
+
+    Parameters
+    ----------
+    A : (rows, columns, length) array
+        The tensor.
+    transform : {"dft", "dct"}, (length, length) orthogonal array, or transform
+        Along the tubes, as in `product`.
+
+    Returns
+    -------
+    (k, length) array
+        One row for each tube; k is the smaller of rows and columns.
+
+    Examples
+    --------
+    >>> from dmc import tubal
+    >>> tubal.singular_tubes(tubal.identity(2, 4)).round(9)
+    array([[1., 0., 0., 0.],
+           [1., 0., 0., 0.]])
+    """
     A = _tensor(A, "A")
     along = transform_of(transform, A.shape[2])
     s = np.linalg.svd(_slices(along, A), compute_uv=False)
@@ -115,15 +217,28 @@ def singular_tubes(A: ArrayLike, transform: Transform = "dft") -> Tensor:
 
 
 def multi_rank(A: ArrayLike, transform: Transform = "dft", tol: float | None = None) -> NDArray[np.int64]:
-    """(slices,) rank of each slice of the transform.
+    """Compute the rank of each slice of the transform.
 
     Parameters
     ----------
     A : (rows, columns, length) array
-    transform : see `product`
+        The tensor.
+    transform : {"dft", "dct"}, (length, length) orthogonal array, or transform
+        Along the tubes, as in `product`.
     tol : float, optional
-        A singular value counts above `tol` times the largest of all slices; by default the largest dimension times the
+        Singular values above `tol` times the largest of all slices count; by default the largest dimension times the
         machine epsilon.
+
+    Returns
+    -------
+    (slices,) int array
+        The ranks.
+
+    Examples
+    --------
+    >>> from dmc import tubal
+    >>> tubal.multi_rank([[[1.0, 1.0, 1.0, 1.0]]])  # constant: only frequency 0
+    array([1, 0, 0])
     """
     A = _tensor(A, "A")
     s = singular_values(A, transform)
@@ -132,19 +247,61 @@ def multi_rank(A: ArrayLike, transform: Transform = "dft", tol: float | None = N
 
 
 def rank(A: ArrayLike, transform: Transform = "dft", tol: float | None = None) -> int:
-    """The tubal rank: the largest of `multi_rank`."""
-    return int(multi_rank(A, transform, tol).max())
-
-
-def truncate(A: ArrayLike, rank: int | Sequence[int], transform: Transform = "dft") -> Tensor:
-    """The nearest tensor of that tubal rank, or of that multi-rank.
+    """Compute the tubal rank: the largest of `multi_rank`.
 
     Parameters
     ----------
     A : (rows, columns, length) array
+        The tensor.
+    transform : {"dft", "dct"}, (length, length) orthogonal array, or transform
+        Along the tubes, as in `product`.
+    tol : float, optional
+        As in `multi_rank`.
+
+    Returns
+    -------
+    int
+        The tubal rank.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from dmc import tubal
+    >>> rng = np.random.default_rng(0)
+    >>> tubal.rank(tubal.product(rng.standard_normal((5, 2, 3)), rng.standard_normal((2, 4, 3))))
+    2
+    """
+    return int(multi_rank(A, transform, tol).max())
+
+
+def truncate(A: ArrayLike, rank: int | Sequence[int], transform: Transform = "dft") -> Tensor:
+    """Find the nearest tensor of a tubal rank, or of a multi-rank.
+
+    Parameters
+    ----------
+    A : (rows, columns, length) array
+        The tensor.
     rank : int, or (slices,) ints
-        Of all slices, or of each, as `multi_rank` counts them; at least 0, and 1 for the tubal rank.
-    transform : see `product`
+        Of all slices (at least 1), or of each, as `multi_rank` counts them (at least 0).
+    transform : {"dft", "dct"}, (length, length) orthogonal array, or transform
+        Along the tubes, as in `product`.
+
+    Returns
+    -------
+    (rows, columns, length) array
+        The nearest tensor in the Frobenius norm.
+
+    Raises
+    ------
+    ValueError
+        If a rank is out of range, or their number is not that of the slices.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from dmc import tubal
+    >>> tubal.rank(tubal.truncate(np.random.default_rng(0).standard_normal((5, 4, 3)), 2))
+    2
     """
     A = _tensor(A, "A")
     along = transform_of(transform, A.shape[2])

@@ -14,13 +14,51 @@ from dmc.tubal.transforms import TubeTransform
 
 
 def flatten(tensor: NDArray[Any]) -> NDArray[Any]:
-    """(rows, width·length) of a (rows, width, length) factor tensor: column k·length + s is entry s of the tubes of
-    lateral slice k."""
+    """Flatten a factor tensor into a matrix, lateral slice by lateral slice, for `dmc.Factors`.
+
+    Parameters
+    ----------
+    tensor : (rows, width, length) array
+        The factor tensor.
+
+    Returns
+    -------
+    (rows, width·length) array
+        Column k·length + s is entry s of the tubes of lateral slice k.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from dmc import tubal
+    >>> tubal.flatten(np.arange(6).reshape(1, 2, 3))
+    array([[0, 1, 2, 3, 4, 5]])
+    """
     return np.ascontiguousarray(tensor).reshape(len(tensor), -1)
 
 
 def unflatten(matrix: NDArray[Any], length: int) -> NDArray[Any]:
-    """(rows, width, length) of a (rows, width·length) matrix."""
+    """Restore a factor tensor from a flat matrix: the inverse of `flatten`.
+
+    Parameters
+    ----------
+    matrix : (rows, width·length) array
+        Such as ``factors.U``.
+    length : int
+        Length of the tubes.
+
+    Returns
+    -------
+    (rows, width, length) array
+        The factor tensor.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from dmc import tubal
+    >>> tubal.unflatten(np.arange(6).reshape(1, 6), length=3)
+    array([[[0, 1, 2],
+            [3, 4, 5]]])
+    """
     return matrix.reshape(len(matrix), -1, length)
 
 

@@ -19,25 +19,25 @@ from dmc.tubal.transforms import TubeTransform, transform_of
 
 
 class TubalLeastSquares(Problem):
-    """Least squares on the observed entries of a tensor of low tubal rank: ½ Σ_Ω (X̂ − X)² with X̂ = U ∗ Vᵀ.
+    """Least squares on the observed entries of a tensor of low tubal rank, ½ Σ_Ω (X̂ − X)² with X̂ = U ∗ Vᵀ.
 
     The product is that of `dmc.tubal.product`: with the Fourier transform X̂_ijt = Σ_k Σ_s U_iks V_jk,(s−t mod length).
-    The factor tensors stand in `Factors(U, (), V)` as real matrices, flattened lateral slice by lateral slice:
-    ``U`` (rows, width·length) with column k·length + s, ``V`` (columns, width·length). So `dmc.solve` moves them by
-    `DiscrepantDescent`, `Adam`, `Momentum`, and `Backtracking(GaussNewton())` (each of which takes the flat factors for
-    what they are), from a start of `dmc.tubal.small_random` or `dmc.tubal.spectral`.
+    `Factors(U, (), V)` holds the factor tensors as real matrices, flattened lateral slice by lateral slice: ``U``
+    (rows, width·length) with column k·length + s, ``V`` (columns, width·length). So `dmc.solve` moves them by
+    `DiscrepantDescent`, `Adam`, `Momentum`, and `Backtracking(GaussNewton())`, from a start of `dmc.tubal.small_random`
+    or `dmc.tubal.spectral`.
 
-    What does not apply: cores and biases, which are refused; `RankPath`, `ScaledDescent` and
-    `AlternatingLeastSquares`, which treat columns of factors as directions of a matrix (`dmc.TensorCompletion` has the
-    path by slices); and of the factors ``dense``, ``at``, ``rank``, ``singular_values`` and ``truncate``, which would
-    multiply the flat matrices: see `tensor`, and `dmc.tubal.multi_rank` and `truncate` of what it returns.
+    What does not apply: cores and biases, which are refused; `RankPath`, `ScaledDescent` and `AlternatingLeastSquares`,
+    which treat columns of factors as directions of a matrix (`dmc.TensorCompletion` has the path by slices); and the
+    methods ``dense``, ``at``, ``rank``, ``singular_values`` and ``truncate`` of the factors, which would multiply the
+    flat matrices: use `tensor`, and apply `dmc.tubal.multi_rank` and `truncate` to its result.
 
     Parameters
     ----------
-    tensor : array of three ways
-        NaN where an entry is missing. float32 stays float32; all else becomes float64.
-    mask : array of bool of the same shape, optional
-        True where an entry was observed; what is elsewhere is not looked at.
+    tensor : three-way array
+        NaN where an entry is missing. Kept in float32; all else becomes float64.
+    mask : bool array of the same shape, optional
+        True where an entry was observed; other entries are not read.
     tube : {0, 1, 2}
         The axis along which the tubes lie; the first of the others are the rows, the second the columns.
     transform : {"dft", "dct"}, or (length, length) orthogonal array
@@ -48,16 +48,17 @@ class TubalLeastSquares(Problem):
     shape : (int, int)
         Rows and columns.
     length : int
-        Entries of a tube.
-    transform : TubeTransform
+        Length of the tubes.
+    transform : FourierTube or OrthogonalTube
+        Along the tubes.
     slices : SliceLeastSquares
         The same problem over models of the transformed slices.
 
     Raises
     ------
     ValueError
-        If the tensor has not three ways, holds infinite values or no observed entry; if the mask does not fit it; if
-        the transform is not orthogonal.
+        If the tensor is not three-way, holds infinite values or no observed entry; if the mask does not fit it; if the
+        transform is not orthogonal.
 
     References
     ----------
@@ -90,35 +91,55 @@ class TubalLeastSquares(Problem):
 
     @property
     def curvature(self) -> float:
-        """The share of entries that was observed, times the square of the product's scale: the length for "dft"."""
+        """The observed share of the entries, times the square of the product's scale (the length for "dft")."""
         return self.slices.share * self.transform.scale**2
 
     @property
     def target_norm(self) -> float:
-        """About the largest singular value of the slices sought, over the product's scale."""
+        """Approximate largest singular value of the slices sought, over the product's scale."""
         return self.slices.size / self.transform.scale
 
     @cached_property
     def rounding(self) -> float:
-        """The value of residuals of one unit in the last place of the entries' typical size."""
+        """The value if every residual were one unit in the last place of a typical entry."""
         return self.slices.zero_value * float(np.finfo(self.slices.values.dtype).eps) ** 2
 
     def value(self, factors: Factors) -> float:
-        """The value at these factors."""
         return self.slices.value(self._model(factors))
 
     def value_and_grad(self, factors: Factors) -> tuple[float, Factors]:
-        """The value, and its gradient by both flat factors."""
         model = self._model(factors)
         value, by_slices = self.slices.gradient_by_slices(model)
         return value, self._gradient(gradient(model, by_slices))
 
     def normal_equations(self, factors: Factors) -> TubalEquations:
-        """What `GaussNewton` solves at these factors."""
+        """Set up the linear system of a Gauss–Newton step, for `dmc.steps.GaussNewton`.
+
+        Parameters
+        ----------
+        factors : Factors
+            Where.
+
+        Returns
+        -------
+        TubalEquations
+            The system.
+        """
         return TubalEquations(self, self._model(factors))
 
     def tensor(self, factors: Factors) -> NDArray[Any]:
-        """X̂, of the shape of the tensor given."""
+        """Multiply the factor tensors.
+
+        Parameters
+        ----------
+        factors : Factors
+            Flat factor tensors, such as ``solution.factors``.
+
+        Returns
+        -------
+        three-way array
+            The completed tensor X̂, in the axes of the given one.
+        """
         return np.moveaxis(self.slices.tensor(self._model(factors)), 0, self.tube)
 
     def _model(self, factors: Factors) -> SliceFactors:
@@ -130,7 +151,7 @@ class TubalLeastSquares(Problem):
         check_fit(factors, self.shape, self.slices.values)
         if factors.width % self.length:
             raise ValueError(
-                f"the factors are {factors.width} wide, which is no multiple of the tubes' {self.length} entries; "
+                f"the factors are {factors.width} wide, which is not a multiple of the tubes' {self.length} entries; "
                 "flatten factor tensors (rows, width, length) with dmc.tubal.flatten"
             )
         return to_slices(self.transform, factors)

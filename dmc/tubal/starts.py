@@ -1,4 +1,4 @@
-"""Where a descent over factor tensors begins."""
+"""Starts for descent over factor tensors."""
 
 from __future__ import annotations
 
@@ -14,21 +14,38 @@ from dmc.tubal.slices import balanced
 def small_random(
     problem: TubalLeastSquares, width: int, scale: float = 1e-3, seed: int | np.random.Generator = 0
 ) -> Factors:
-    """Flat factor tensors of small normal entries: from them descent finds low tubal rank, however wide they are.
+    """Start from flat factor tensors of small normal entries, from which descent finds a low tubal rank.
+
+    It does so however wide the factors are.
 
     Parameters
     ----------
     problem : TubalLeastSquares
+        What is minimised.
     width : int
-        Lateral slices of each factor: no tubal rank above it can be represented.
+        Lateral slices of each factor, an upper bound of the tubal rank.
     scale : float
-        The factors' size, about, in units of those sought: published are 1e-6 to .1.
+        Approximate size of the factors, relative to those sought; published values are from 1e-6 to .1.
     seed : int or numpy.random.Generator
+        The same seed gives the same start.
+
+    Returns
+    -------
+    Factors
+        Flat, as `dmc.TubalLeastSquares` takes them.
 
     References
     ----------
     S. Karnik et al., "Implicit regularization for tubal tensor factorizations via gradient descent", 2024 (arXiv
     2410.16247).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import dmc
+    >>> problem = dmc.TubalLeastSquares(np.ones((5, 4, 3)))
+    >>> dmc.tubal.small_random(problem, width=2)
+    Factors(5×4, width 6, 0 cores)
     """
     width = _width(problem, width)
     scale, rng = _checks.real(scale, "scale", 0), _checks.generator(seed, "seed")
@@ -41,8 +58,31 @@ def small_random(
 
 
 def spectral(problem: TubalLeastSquares, width: int) -> Factors:
-    """Flat factor tensors of the leading directions of each slice of the observed tensor, missing entries taken for
-    zeros, over the share observed."""
+    """Start from flat factor tensors of the leading directions of each slice of the observed tensor.
+
+    Missing entries count as zeros, and the tensor is divided by the observed share.
+
+    Parameters
+    ----------
+    problem : TubalLeastSquares
+        What is minimised.
+    width : int
+        Lateral slices of each factor, an upper bound of the tubal rank.
+
+    Returns
+    -------
+    Factors
+        Flat, as `dmc.TubalLeastSquares` takes them.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import dmc
+    >>> problem = dmc.TubalLeastSquares(np.ones((5, 4, 3)))
+    >>> start = dmc.tubal.spectral(problem, width=1)
+    >>> bool(np.allclose(problem.tensor(start), 1))
+    True
+    """
     width = _width(problem, width)
     slices = problem.slices
     P, s, Qh = np.linalg.svd(slices.transform.forward(slices.values) / slices.share, full_matrices=False)

@@ -22,12 +22,21 @@ class FourierTube:
     """The real discrete Fourier transform, orthonormal: the transform of the t-product (Kilmer & Martin, 2011).
 
     Of the n conjugate frequencies of a real tube the first n//2 + 1 are kept, and an inner product counts those that
-    have a mirror twice.
+    have a mirror image twice.
 
     Parameters
     ----------
     length : int
-        Entries of a tube.
+        Length of the tubes.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from dmc import tubal
+    >>> transform = tubal.FourierTube(4)
+    >>> slices = transform.forward(np.ones(4))
+    >>> slices.real, transform.backward(slices)
+    (array([2., 0., 0.]), array([1., 1., 1., 1.]))
     """
 
     length: int
@@ -35,8 +44,7 @@ class FourierTube:
 
     @property
     def scale(self) -> float:
-        """√length: the t-product multiplies slices of the transform without normalisation, which is that many times
-        the orthonormal one."""
+        """√length: the t-product multiplies slices of the transform without normalisation, √length times this one."""
         return math.sqrt(self.length)
 
     @cached_property
@@ -53,38 +61,85 @@ class FourierTube:
         return (frequency == 0) | (2 * frequency == self.length)
 
     def forward(self, tubes: NDArray[Any]) -> NDArray[Any]:
-        """(slices, …) complex, of (length, …) real."""
+        """Transform tubes.
+
+        Parameters
+        ----------
+        tubes : (length, …) array
+            Real.
+
+        Returns
+        -------
+        (slices, …) array
+            Complex.
+        """
         return np.asarray(scipy.fft.rfft(tubes, axis=0, norm="ortho"))
 
     def backward(self, slices: NDArray[Any]) -> NDArray[Any]:
-        """(length, …) real, of (slices, …) complex."""
+        """Transform slices back.
+
+        Parameters
+        ----------
+        slices : (slices, …) array
+            From `forward`.
+
+        Returns
+        -------
+        (length, …) array
+            Real.
+        """
         return np.asarray(scipy.fft.irfft(slices, self.length, axis=0, norm="ortho"))
 
     def backward_rows(self) -> NDArray[Any]:
-        """(slices, length) B such that entry t of `backward` of a tube s is the real part of Σ_f B_ft s_f."""
+        """Make the matrix of `backward`.
+
+        Returns
+        -------
+        (slices, length) complex array
+            B, such that entry t of `backward` of slices s is the real part of Σ_f B_ft s_f.
+        """
         frequency, time = np.arange(self.length // 2 + 1)[:, None], np.arange(self.length)
         waves = np.exp(2j * np.pi * frequency * time / self.length)
         return np.asarray(self.weights[:, None] * waves / math.sqrt(self.length))
 
     def dtype(self, of_tubes: Any) -> np.dtype[Any]:
-        """Of the slices."""
+        """Find the dtype of the slices.
+
+        Parameters
+        ----------
+        of_tubes : dtype
+            Of the tubes.
+
+        Returns
+        -------
+        numpy.dtype
+            Complex, of the same precision.
+        """
         return np.result_type(of_tubes, np.complex64)
 
 
 @dataclass(frozen=True, eq=False)
 class OrthogonalTube:
-    """A transform by a real orthogonal matrix, of which each row makes a slice.
+    """A transform along the tubes by a real orthogonal matrix, each row of which makes a slice.
 
     Parameters
     ----------
     matrix : (length, length) array
         Kept as float64.
     name : str
+        Shown in messages.
 
     Raises
     ------
     ValueError
         If the matrix is not orthogonal.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from dmc import tubal
+    >>> tubal.OrthogonalTube(np.array([[0.6, 0.8], [-0.8, 0.6]])).forward(np.array([1.0, 0.0]))
+    array([ 0.6, -0.8])
     """
 
     matrix: NDArray[Any]
@@ -101,17 +156,18 @@ class OrthogonalTube:
         if off > ORTHOGONAL * float(np.finfo(given.dtype).eps) * len(matrix):
             raise ValueError(
                 f"transform is not orthogonal: transform @ transform.T differs from the identity by {off:.2g}; "
-                "take for instance the first factor of numpy.linalg.qr(transform)"
+                "use, for instance, the first factor of numpy.linalg.qr(transform)"
             )
         object.__setattr__(self, "matrix", matrix)
 
     @property
     def length(self) -> int:
+        """Length of the tubes."""
         return len(self.matrix)
 
     @cached_property
     def weights(self) -> NDArray[np.float64]:
-        """(slices,) ones."""
+        """(slices,) ones: every slice counts once in an inner product."""
         return np.ones(self.length)
 
     @cached_property
@@ -120,19 +176,58 @@ class OrthogonalTube:
         return np.ones(self.length, bool)
 
     def forward(self, tubes: NDArray[Any]) -> NDArray[Any]:
-        """(slices, …), of (length, …)."""
+        """Transform tubes.
+
+        Parameters
+        ----------
+        tubes : (length, …) array
+            Real.
+
+        Returns
+        -------
+        (slices, …) array
+            Real.
+        """
         return _times(self.matrix, tubes)
 
     def backward(self, slices: NDArray[Any]) -> NDArray[Any]:
-        """(length, …), of (slices, …)."""
+        """Transform slices back.
+
+        Parameters
+        ----------
+        slices : (slices, …) array
+            From `forward`.
+
+        Returns
+        -------
+        (length, …) array
+            Real.
+        """
         return _times(self.matrix.T, slices)
 
     def backward_rows(self) -> NDArray[Any]:
-        """(slices, length) the matrix: entry t of `backward` of a tube s is Σ_f M_ft s_f."""
+        """Return the matrix of `backward`.
+
+        Returns
+        -------
+        (slices, length) array
+            M, such that entry t of `backward` of slices s is Σ_f M_ft s_f.
+        """
         return self.matrix
 
     def dtype(self, of_tubes: Any) -> np.dtype[Any]:
-        """Of the slices."""
+        """Find the dtype of the slices.
+
+        Parameters
+        ----------
+        of_tubes : dtype
+            Of the tubes.
+
+        Returns
+        -------
+        numpy.dtype
+            The same.
+        """
         return np.dtype(of_tubes)
 
 
@@ -145,19 +240,32 @@ def _times(matrix: NDArray[Any], tubes: NDArray[Any]) -> NDArray[Any]:
 
 
 def transform_of(transform: str | ArrayLike | TubeTransform, length: int) -> TubeTransform:
-    """The transform of tubes of some length.
+    """Make the transform of tubes of a given length.
 
     Parameters
     ----------
     transform : {"dft", "dct"}, or (length, length) array, or a transform
         The real discrete Fourier transform, the discrete cosine transform (type II), or a real orthogonal matrix.
     length : int
-        Entries of a tube.
+        Length of the tubes.
+
+    Returns
+    -------
+    FourierTube or OrthogonalTube
+        The transform; if one was given, itself.
 
     Raises
     ------
     ValueError
         If the matrix is not orthogonal or has another size.
+
+    Examples
+    --------
+    >>> from dmc import tubal
+    >>> tubal.transform_of("dft", 4)
+    FourierTube(length=4)
+    >>> tubal.transform_of("dct", 4).matrix.shape
+    (4, 4)
     """
     length = _checks.integer(length, "length", 1)
     if isinstance(transform, (FourierTube, OrthogonalTube)):

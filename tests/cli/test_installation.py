@@ -1,4 +1,4 @@
-"""dmc doctor, demo and bench: what there is, whether it works, and how fast."""
+"""dmc doctor and bench: what is installed, and how fast it is."""
 
 import importlib.util
 import os
@@ -7,7 +7,6 @@ import subprocess
 
 import numpy as np
 import pytest
-from matplotlib import image as images
 
 import dmc
 from command_line import last_json
@@ -15,7 +14,7 @@ from dmc import _extensions, kernels
 from dmc.cli import installation
 from dmc.kernels import torch_compiled
 
-# --- doctor and demo
+# --- doctor
 
 
 def test_doctor_json(dmc_in):
@@ -86,23 +85,6 @@ def test_an_unknown_kernel_is_refused(dmc_in, monkeypatch):
     code, _, err = dmc_in("doctor")
     assert code == 1
     assert err.startswith("dmc: the environment variable DMC_KERNEL is 'cuda-but-misspelt'; choose one of 'native'")
-
-
-def test_demo_keeps_its_promises(dmc_in, tmp_path):
-    """The embedded default: planted error at most 1e-5 at rank 5; the photograph 8 dB above mean-fill; the figure."""
-    code, out, _ = dmc_in("demo", "-o", tmp_path / "figure.png", "--json")
-    assert code == 0
-    found = last_json(out)
-    assert found["planted"]["relative_error"] <= 1e-5
-    assert found["planted"]["rank"] == 5
-    assert found["planted"]["status"] == "CONVERGED"
-    photograph = found["photograph"]
-    assert photograph["psnr"] >= photograph["psnr_mean_fill"] + 8
-    assert photograph["figure"] == str(tmp_path / "figure.png")
-    height, width = images.imread(tmp_path / "figure.png").shape[:2]
-    assert width > 1000
-    assert height / width == pytest.approx(427 / 640 / 3, rel=0.2)
-    assert f"{photograph['psnr']:.2f} dB" in out
 
 
 def test_bench_lists_every_run_with_what_it_asks(dmc_in):

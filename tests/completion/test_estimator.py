@@ -368,7 +368,7 @@ def test_missing_values_of_a_nullable_frame(problem, fitted):
         ({"rank": "3"}, TypeError, "rank is '3'"),
         ({"depth": -1}, ValueError, "depth is -1; it has to be at least 0"),
         ({"depth": 1.5}, TypeError, "depth is 1.5"),
-        ({"validation_fraction": -0.1}, ValueError, "validation_fraction is -0.1; it has to lie between 0 and 0.5"),
+        ({"validation_fraction": -0.1}, ValueError, "validation_fraction is -0.1; it has to be between 0 and 0.5"),
         ({"validation_fraction": 0.6}, ValueError, "validation_fraction is 0.6"),
         ({"validation_fraction": np.nan}, ValueError, "validation_fraction is nan"),
         ({"random_state": "x"}, TypeError, "random_state"),
@@ -666,7 +666,7 @@ def test_blocks_without_a_common_entry(problem):
 
 def test_a_model_that_explains_nothing_says_so():
     rng = np.random.default_rng(0)
-    with pytest.warns(UserWarning, match="misses held-out entries by 1?[0-9][0-9]% of what their means would"):
+    with pytest.warns(UserWarning, match="predicts held-out entries with 1?[0-9][0-9]% of the error of the column"):
         MatrixCompletion().fit(np.where(rng.random((80, 80)) < 0.5, rng.standard_normal((80, 80)), np.nan))
 
 

@@ -150,7 +150,7 @@ def test_zeros_where_gaps_were_meant(named):
     zeros = int((x == 0).sum())
     said = told(lambda: MatrixCompletion().fit(pd.DataFrame(x, columns=NAMES) if named else x))
     assert said.startswith(f"nothing is missing and {zeros} of 600 entries are 0: all count as observed")
-    assert said.endswith("say missing_values=0")
+    assert said.endswith("pass missing_values=0")
 
 
 def test_zeros_are_no_surprise_where_the_user_has_said_what_is_missing(recwarn):
@@ -186,7 +186,7 @@ def test_sparse_zeros_are_meant(recwarn):
 )
 def test_a_placeholder_that_never_occurs(kind):
     said = told(lambda: MatrixCompletion(missing_values=-200).fit(kind(table())))
-    assert said == "missing_values is -200, which no entry of X is; check the number"
+    assert said == "missing_values is -200, which does not occur in X; check the number"
 
 
 @pytest.mark.parametrize("number", [np.nan, None, -200])
@@ -249,7 +249,7 @@ def test_noise_that_nothing_explains():
     with pytest.warns(ConvergenceWarning) as caught:
         model = MatrixCompletion().fit(x)
     (warning,) = caught
-    pattern = r"the model \(rank \d+\) misses held-out entries by (\d+)% of what their means would: .* observe more"
+    pattern = r"the model \(rank \d+\) predicts held-out entries with (\d+)% of the error of the column means: .*"
     assert 90 < int(re.match(pattern, str(warning.message))[1]) < 120
     assert warning.filename == __file__
     assert 0.8 < model.held_out_rmse_ < 1.2

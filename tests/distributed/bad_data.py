@@ -134,9 +134,9 @@ SENTENCES = {
     "ratings too large": "ValueError: column 'rating' holds 3 missing or infinite ratings, the first in row 30 of",
     "ratings rounded": "ValueError: column 'rating' holds ratings around 1e+09 that differ by less than float32 tells",
     "weights below 0": "ValueError: column 'weight' holds 3 weights not above 0, the first in row 30 of "
-    "{}/weights/part-2.parquet; drop the rows that are not to count",
+    "{}/weights/part-2.parquet; drop the rows that should not count",
     "infinite weights": "ValueError: column 'weight' holds 3 missing or infinite weights, the first in row 30 of",
     "counts of 0": "ValueError: column 'rating' holds 3 counts of 0, the first in row 30 of {}/counts/part-2.parquet; "
-    "leave out what did not happen (below 0 is a dislike)",
+    "leave out rows of what did not happen (a count below 0 is a dislike)",
     "missing times": "ValueError: column 'time' holds 3 missing times, the first in row 30 of",
 }

@@ -1,7 +1,6 @@
 """Matrix completion inside torch models."""
 
 import copy
-import doctest
 import re
 import subprocess
 import sys
@@ -12,7 +11,7 @@ import pytest
 torch = pytest.importorskip("torch")
 
 import dmc  # noqa: E402
-from dmc.nn import CompressedFactorization, MaskedProduct, modules  # noqa: E402
+from dmc.nn import CompressedFactorization, MaskedProduct  # noqa: E402
 
 
 @pytest.fixture(autouse=True)
@@ -205,10 +204,6 @@ def test_functional_calls():
     torch.testing.assert_close(
         torch.einsum("e,eij->ij", residual, jacobian["V"]), expected[0]["V"], rtol=1e-11, atol=1e-11
     )
-
-
-def test_the_examples():
-    assert doctest.testmod(modules).failed == 0
 
 
 def test_gradient_descent_in_groups_is_discrepant_descent(one_thread):

@@ -346,3 +346,15 @@ def test_ratings_below_0_are_no_grades(table):
     assert found.graded_ndcg is None
     assert found.ndcg > 0
     assert math.isfinite(found.rmse)
+
+
+def test_an_evaluation_is_printed_as_a_table():
+    table = {"user": ["a", "a", "b", "b"], "item": [1, 2, 1, 3], "rating": [5, 3, 4, 2]}
+    found = evaluate(Popularity(table), {"user": ["a", "b"], "item": [3, 2], "rating": [3, 4]}, n=1)
+    head, interval, *rows = repr(found).splitlines()
+    assert head == "2 test rows, lists of 1 for 1 user with an item of at least 3.5"
+    assert interval.split() == ["95", "%", "interval"]
+    assert rows[0].split() == ["rmse", "0.5000", "0.5000", "…", "0.5000"]
+    assert ["recall", "1.0000"] in [row.split()[:2] for row in rows]
+    clicks = evaluate(Popularity(table, feedback="implicit"), {"user": ["a"], "item": [3]}, confidence=None)
+    assert not any("rmse" in row or "…" in row for row in repr(clicks).splitlines())

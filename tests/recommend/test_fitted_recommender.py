@@ -1,39 +1,37 @@
-"""What every attribute of a fitted recommender says: read from what is served, described, and not to be set."""
+"""Queries of a recommender: refused before the fit, and answered alike by a method and by its docstring's columns."""
 
-import numpy as np
 import pytest
 from sklearn.exceptions import NotFittedError
 
-import dmc
-from dmc.recommend import fitted_recommender
-from dmc.recommend.fitted_recommender import FittedRecommender
+from dmc import Recommender
 
-ATTRIBUTES = [name for name, value in vars(FittedRecommender).items() if isinstance(value, fitted_recommender._Fitted)]
+ROWS = {"user": ["ann", "ann", "bob", "bob"], "item": ["a", "b", "a", "c"], "rating": [5, 3, 4, 2]}
+QUERIES = {
+    "predict": lambda rec: rec.predict(ROWS),
+    "recommend": lambda rec: rec.recommend("ann"),
+    "similar_items": lambda rec: rec.similar_items("a"),
+    "similar_users": lambda rec: rec.similar_users("ann"),
+    "explain": lambda rec: rec.explain("ann", "c"),
+    "user_vector": lambda rec: rec.user_vector(["a"], [5]),
+    "export": lambda rec: rec.export("nowhere"),
+}
+COLUMNS = {
+    "predict": ["user", "item", "rating", "prediction", "known"],
+    "recommend": ["user", "item", "prediction"],
+    "similar_items": ["item", "similar", "similarity"],
+    "similar_users": ["user", "similar", "similarity"],
+    "explain": ["item", "rating", "contribution"],
+}
 
 
-@pytest.fixture(scope="module")
-def fitted():
-    rng = np.random.default_rng(0)
-    rows, cols = np.nonzero(rng.random((30, 20)) < 0.5)
-    return dmc.Recommender().fit({"user": rows, "item": cols, "rating": rng.integers(1, 6, len(rows))})
-
-
-@pytest.mark.parametrize("name", ATTRIBUTES)
-def test_an_attribute_is_there_once_fitted_described_and_not_set(name, fitted):
+@pytest.mark.parametrize("name", QUERIES)
+def test_nothing_is_answered_before_the_fit(name):
     with pytest.raises(NotFittedError, match="this Recommender is not fitted yet; call fit"):
-        getattr(dmc.Recommender(), name)
-    getattr(fitted, name)
-    with pytest.raises(AttributeError, match="what was fitted cannot be set; fit again"):
-        setattr(fitted, name, 1)
-    attributes = dmc.Recommender.__doc__.partition("Attributes\n")[2]
-    assert any(name in line.partition(":")[0] for line in attributes.splitlines())
+        QUERIES[name](Recommender())
 
 
-def test_attributes_are_those_of_what_is_served(fitted):
-    before = fitted.n_observed_, fitted.mean_
-    folded = fitted.fold_in({"user": [99], "item": [0], "rating": [5.0]})
-    assert (fitted.n_observed_, fitted.mean_) == before
-    assert folded.n_observed_ == before[0] + 1
-    assert len(folded.user_factors) == len(fitted.user_factors) + 1
-    products = fitted.user_factors @ fitted.item_factors.T
-    np.testing.assert_allclose(fitted.factors_.dense(), products, atol=1e-5)
+@pytest.mark.parametrize("name", COLUMNS)
+def test_answers_have_the_columns_that_the_docstring_names(name):
+    assert list(QUERIES[name](Recommender().fit(ROWS))) == COLUMNS[name]
+    words = getattr(Recommender, name).__doc__.partition("Returns\n")[2]
+    assert all(f'"{column}"' in words for column in COLUMNS[name] if column not in ROWS)

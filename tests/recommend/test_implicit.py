@@ -320,7 +320,7 @@ def test_what_was_searched_stays_told_after_more_clicks(tmp_path):
 def test_preferences_that_say_nothing_are_told():
     i, j = map(np.ravel, np.indices((6, 5)))
     with pytest.warns(
-        UserWarning, match="6 users chose all of 5 items: preferences tell nothing apart; give more items"
+        UserWarning, match="6 users chose all of 5 items: there are no preferences to learn; give more items"
     ):
         dmc.Recommender(feedback="implicit").fit({"user": i, "item": j})
     with pytest.warns(UserWarning, match="every preference is 0: the fit ended before its first sweep; fit again"):

@@ -17,7 +17,7 @@ GIVEN = {"depth": 2, "l2": 1.3, "validation_fraction": 0.1, "device": "cuda"}
 def test_what_only_a_network_heeds_is_refused(name):
     """Also where the value is a network's default: that it was given is what counts."""
     value = GIVEN[name]
-    sentence = f"{name} is {value!r}, and model 'bayes' has no {name}; leave it out, or say model='network'"
+    sentence = f"{name} is {value!r}, and model 'bayes' has no {name}; leave it out, or pass model='network'"
     with pytest.raises(ValueError, match=f"^{re.escape(sentence)}$"):
         Recommender(model="bayes", **{name: value})
     assert getattr(Recommender(model="network", **{name: value}), name) == value

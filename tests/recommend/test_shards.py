@@ -43,7 +43,7 @@ def split(model, folder, ratings=True):
     ids, files = model.users_.ids, {}
     chosen = [np.arange(0, len(ids) - 1, 2), np.arange(1, len(ids) - 1, 2), [len(ids) - 1]]
     for number, own in enumerate(chosen):
-        part = dmc.Recommender.serving(model._settings(), model._served())
+        part = dmc.Recommender._serving(model._settings(), model._served())
         part.forget(users=np.delete(ids, own))
         part.save(folder / f"{number}.dmc", ratings=ratings)
         files[f"{number}.dmc"] = [number]

@@ -100,7 +100,7 @@ def test_networks_fold_in_by_weights():
 @pytest.mark.parametrize("wrong", [0.0, -1.0])
 def test_weights_that_count_nothing_are_refused(wrong):
     table = {"user": [0, 1, 1], "item": [0, 0, 1], "rating": [1.0, 2, 3], "w": [1.0, wrong, 1]}
-    told = f"column 'w' holds 1 weight not above 0, the first in row 1 .{wrong:g}.; drop the rows that are not to count"
+    told = f"column 'w' holds 1 weight not above 0, the first in row 1 .{wrong:g}.; drop the rows that should not count"
     for feedback in ("explicit", "implicit"):
         with pytest.raises(ValueError, match=told):
             dmc.Recommender(feedback=feedback).fit(table, weight="w")

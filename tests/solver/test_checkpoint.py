@@ -185,7 +185,7 @@ def test_a_fit_that_has_ended_has_its_result_at_once_and_gives_way_to_another(tm
 
 def test_fewer_steps_than_were_taken_are_refused(tmp_path):
     run(ADAM, DEEP, Checkpoint(tmp_path / "c"))
-    with pytest.raises(ValueError, match="has come to 30 steps, and max_steps is 9; give at least as many"):
+    with pytest.raises(ValueError, match="has come to 30, and max_steps is 9; give at least as many"):
         run(ADAM, DEEP, Checkpoint(tmp_path / "c"), max_steps=9)
     assert run(ADAM, DEEP, Checkpoint(tmp_path / "c"), max_steps=33).n_steps == 33
 
@@ -208,7 +208,7 @@ def test_a_fit_that_has_not_ended_gives_way_to_no_other(more, named, tmp_path):
         run(ADAM, DEEP, Kill(9), Checkpoint(path, 0))
     before = path.read_bytes()
     given = {"step": ADAM, "start": DEEP} | more
-    with pytest.raises(ValueError, match="is of a fit that has not ended") as told:
+    with pytest.raises(ValueError, match="belongs to an unfinished fit") as told:
         run(given.pop("step"), given.pop("start"), Checkpoint(path), **given)
     assert named in str(told.value)
     assert str(path) in str(told.value)
@@ -220,7 +220,7 @@ def test_another_version_is_told(tmp_path, monkeypatch):
     with pytest.raises(Killed):
         run(ADAM, DEEP, Kill(9), Checkpoint(tmp_path / "c", 0))
     monkeypatch.setattr("dmc.solver.checkpoint._version", lambda: "99")
-    with pytest.raises(ValueError, match=r"by dmc .*, and this is 99; end it with that one, or remove the file"):
+    with pytest.raises(ValueError, match=r"by dmc .*, and this is 99; finish it with that version, or remove the file"):
         run(ADAM, DEEP, Checkpoint(tmp_path / "c"))
 
 

@@ -112,7 +112,7 @@ X = np.random.default_rng(0).standard_normal((5, 6, 4))
     [
         (dmc.initial.gaussian((5, 6), 4, depth=1), "without cores and biases"),
         (dmc.Factors(np.ones((5, 4)), (), np.ones((6, 4)), np.ones(5)), "without cores and biases"),
-        (dmc.Factors(np.ones((5, 3)), (), np.ones((6, 3))), "3 wide, which is no multiple of the tubes' 4 entries"),
+        (dmc.Factors(np.ones((5, 3)), (), np.ones((6, 3))), "3 wide, which is not a multiple of the tubes' 4 entries"),
         (dmc.Factors(np.ones((4, 4)), (), np.ones((6, 4))), "a 4×6 matrix, the data are 5×6"),
     ],
 )
@@ -153,11 +153,3 @@ def test_a_mask_that_is_none_is_refused_and_a_masked_array_is_read() -> None:
         dmc.TubalLeastSquares(X, mask=2 * (X > 0))
     problem = dmc.TubalLeastSquares(np.ma.masked_array(X, X > 1))
     assert problem.slices.n_observed == np.sum(X <= 1)
-
-
-def test_the_example_of_the_docstring_runs() -> None:
-    import doctest
-
-    from dmc.tubal import algebra, problem
-
-    assert [doctest.testmod(module).failed for module in (algebra, problem)] == [0, 0]

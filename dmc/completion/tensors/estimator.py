@@ -1,28 +1,25 @@
-"""TensorCompletion: a tensor of three ways filled in from some of its entries, told nothing but the data."""
+"""TensorCompletion: fill in a three-way tensor from some of its entries."""
 
 from __future__ import annotations
 
 import copy
 import math
-import os
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
-from sklearn.base import BaseEstimator
-from sklearn.utils.validation import check_is_fitted
+from numpy.typing import NDArray
 
-from dmc import _arrays, _checks, _memory, kernels
+from dmc import _checks, _memory, kernels
 from dmc._keeper import keeper_among
 from dmc.completion.findings import of_ending
-from dmc.completion.one_fit import of_one_fit
 from dmc.completion.phases import identity
 from dmc.completion.results import rms
-from dmc.completion.tensors import findings, storage
+from dmc.completion.tensors import findings
 from dmc.completion.tensors.model import TensorModel, TubalModel
 from dmc.completion.tensors.phases import TensorPhases
+from dmc.completion.tensors.queries import TensorQueries, host
 from dmc.completion.tensors.selection import Selected, Selection, Settings, candidates, rank_limit
 from dmc.completion.tensors.tuning import TENSORS
 from dmc.factors import Factors
@@ -36,80 +33,88 @@ from dmc.tubal.problem import read_tensor
 
 
 @_memory.methods_in_words
-class TensorCompletion(BaseEstimator):
-    """Fill in a tensor of three ways from some of its entries, with no rank, axis or iteration count to give.
+class TensorCompletion(TensorQueries):
+    """Fill in a three-way tensor from some of its entries, with no rank, axis or iteration count to choose.
 
-    Along one axis, the tube, the tensor is transformed; the slices of the transform are matrices of low rank, each of
-    its own. What joins them in a slice and what leaves is shown by the penalty of a deep network's weight decay, which
-    falls for all slices together, as in `MatrixCompletion`; where the multi-rank has settled, Gauss–Newton steps
-    without the penalty finish the model, which ends at rounding if the entries can be matched exactly by fewer degrees
-    of freedom. If they cannot, held-out entries choose where on the path to stop, with the penalty or without. Where
-    whole tubes are missing, whole tubes are held out.
+    The tensor is transformed along one axis, the tube. The slices of the transform are matrices of low rank, each with
+    a rank of its own (the multi-rank). As in `MatrixCompletion`, singular directions join and leave along the path of
+    a decreasing weight-decay penalty, here for all slices together. Where the multi-rank has settled, Gauss–Newton
+    steps without the penalty finish the model; if the entries can be matched exactly with fewer degrees of freedom, the
+    result is exact to rounding. Otherwise held-out entries choose where on the path to stop, with the penalty or
+    without. If whole tubes are missing, whole tubes are held out.
 
-    Which axis is the tube is asked of held-out entries as well, and whether one of the three unfoldings, the matrices
-    whose columns are one axis, does better.
+    Held-out entries also choose which axis is the tube, and whether one of the three unfoldings does better (an
+    unfolding is the matrix whose columns are the positions of one axis).
 
-    The values are fitted as they are. Of counts that spread over orders of magnitude, complete the square roots, and
-    square the result: the large ones do not decide alone then.
+    Values are fitted as they are. For counts that spread over orders of magnitude, complete the square roots and square
+    the result; otherwise the large counts dominate.
 
     Parameters
     ----------
     rank : int, optional
-        Upper bound of the tubal rank (of an unfolding: of its rank), which need not be exact. Left out: as large as the
+        Upper bound of the tubal rank (for an unfolding, of its rank); it need not be tight. Default: as large as the
         entries support, at most 50.
     tube : {"auto", 0, 1, 2}
         The axis along which to transform. "auto": the best of the three axes and the three unfoldings.
-    transform : {"dft", "dct"}, or (length, length) orthogonal array
-        The transform along the tube: real Fourier (the t-product), cosine, or any orthogonal matrix; with a matrix and
-        "auto", axes of its size are candidates.
+    transform : {"dft", "dct"} or (length, length) orthogonal array
+        The transform along the tube: real Fourier (the t-product), cosine, or any orthogonal matrix. With a matrix and
+        ``tube="auto"``, only axes of its size are candidates.
     min_value, max_value : float, optional
-        Bounds of what is predicted. Observed entries outside are refused.
-    missing_values : float
+        Bounds of the predictions. Observed entries outside them are refused.
+    missing_values : float, optional
         A further number that stands for a missing entry, such as -200. NaN always does.
     depth : int
-        Number of cores of the deep network whose penalty is paid (published: 3); 0 is the tubal nuclear norm.
+        Number of factors of the deep network whose penalty is used (published: 3); 0 is the tubal nuclear norm.
     validation_fraction : float
-        Share of the observed entries (at most 10,000) that are held out to choose the model where the entries cannot be
-        matched exactly; the final fit has them all.
+        Share of the observed entries, at most 10,000, that are held out to choose the model if the entries cannot be
+        matched exactly; the final fit uses all entries.
     random_state : int, numpy.random.Generator or None
-        Seed of the start and of the held-out entries. The same seed gives the same result.
+        Seed of the starting point and of the held-out entries. The same seed gives the same result.
     n_threads : int, optional
-        Threads of the fit; left out: as many as OMP_NUM_THREADS says, or as there are cores.
+        Threads of the fit. Default: OMP_NUM_THREADS if it is set, else one per processor.
     verbose : bool
         Show a progress bar.
     callbacks : sequence of callables
-        See `dmc.callbacks`; one that returns true ends the fit with what was reached.
+        Called during the fit (see `dmc.callbacks`). A callback that returns true ends the fit early; the model found so
+        far is kept.
 
     Attributes
     ----------
     tube_ : int or None
-        The axis that was chosen; None: an unfolding.
+        The axis that was chosen; None for an unfolding.
     unfolding_ : int or None
-        The axis whose positions are the columns of the unfolding that was chosen; None: a tube.
+        The axis whose positions are the columns of the chosen unfolding; None for a tube.
     rank_ : int
-        The tubal rank found; of an unfolding its rank.
-    multi_rank_ : (slices,) int array or None
-        The rank of each slice of the transform (of the conjugate frequencies of "dft" one each); None of an unfolding.
+        The tubal rank found; for an unfolding, its rank.
+    multi_rank_ : (slices,) int64 array or None
+        The rank of each slice of the transform (for "dft", one of each pair of conjugate frequencies); None for an
+        unfolding.
     factors_ : Factors
-        In the data's units: the flat factor tensors, as `dmc.TubalLeastSquares` has them; of an unfolding
-        U·Vᵀ plus biases, if it has any.
+        In the data's units: the flattened factor tensors, as in `dmc.TubalLeastSquares`; for an unfolding U·Vᵀ, plus
+        biases if it has any.
     exact_ : bool
-        Whether all entries are matched to rounding, by fewer degrees of freedom.
+        Whether all entries are matched to rounding with fewer degrees of freedom.
     status_ : Status
-        How the fit ended; its text carries advice.
+        How the fit ended; its text includes advice.
     n_iter_ : int
-        Steps taken in all phases.
+        Steps taken, over all phases.
     history_ : list of dict
-        One for each phase: "phase", "candidate" ("tube 2", "unfolding 0"), "width" of its factors at its end,
-        "n_steps", "value" at its end (relative to that at zero), "held_out_error" (root mean square, in units of a
-        power of two above the largest entry; None where nothing was held out), "seconds" since the fit began.
+        One dict for each phase: "phase"; "candidate", such as "tube 2" or "unfolding 0"; "width" of the factors at its
+        end; "n_steps"; "value" at its end, relative to the value at zero; "held_out_error", the root mean square in
+        units of a power of two above the largest entry, or None if nothing was held out; and "seconds" since the fit
+        began.
     held_out_rmse_ : float
-        Root mean squared error on held-out entries, in the data's units, of the kind of model that was chosen; of the
-        fitted entries if they are matched exactly.
-    candidate_errors_ : dict
-        The same of every candidate that was tried, by name.
+        Root mean squared error of the chosen kind of model on held-out entries, in the data's units; on the fitted
+        entries if they are matched exactly.
+    candidate_errors_ : dict of str to float
+        The same for every candidate that was tried, by name.
     residual_rms_ : float
         Root mean square of X̂ − X over the observed entries, in the data's units.
+
+    See Also
+    --------
+    MatrixCompletion : The same for matrices and tables.
+    TubalLeastSquares : The problem behind it, for `dmc.solve`.
 
     References
     ----------
@@ -128,10 +133,6 @@ class TensorCompletion(BaseEstimator):
     >>> model.tube_, model.rank_, bool(np.abs(model.complete() - X).max() < 1e-9)
     (2, 2, True)
     """
-
-    _model: TensorModel
-    _seen: list[NDArray[np.bool_]]  # for each axis, whether any entry was observed at each position
-    _dtype: Any
 
     def __init__(
         self,
@@ -165,23 +166,23 @@ class TensorCompletion(BaseEstimator):
     def fit(self, X: Any, y: None = None, *, mask: Any = None) -> TensorCompletion:
         """Fit to the observed entries of a tensor.
 
-        Ctrl-C ends the fit with what was reached, and a warning; a second one, or one before or behind the search,
-        raises KeyboardInterrupt and leaves the estimator as it was. With a `dmc.callbacks.Checkpoint` among the
-        callbacks the fit goes on where an earlier process left it.
+        Ctrl-C ends the fit and keeps the model found so far, with a warning. A second Ctrl-C, or one before or after
+        the search, raises KeyboardInterrupt and leaves the estimator as it was. With a `dmc.callbacks.Checkpoint` among
+        the callbacks, the fit resumes where an earlier process left it.
 
         Parameters
         ----------
-        X : (n1, n2, n3) array
-            With NaN where an entry is missing; or a masked array, or a torch tensor.
+        X : (n1, n2, n3) array, masked array or torch tensor
+            With NaN where an entry is missing.
         y : None
-            Ignored.
+            Ignored; present for scikit-learn's pipelines.
         mask : (n1, n2, n3) bool array, optional
             True where an entry was observed.
 
         Returns
         -------
         TensorCompletion
-            Itself.
+            The estimator itself.
 
         Raises
         ------
@@ -189,6 +190,25 @@ class TensorCompletion(BaseEstimator):
             If the data or a parameter cannot be used.
         FloatingPointError
             If the fit overflowed.
+
+        Warns
+        -----
+        UserWarning
+            If part of the result is a guess, or the data look misread: slices without observed entries, positions that
+            the entries do not determine, all entries equal, zeros that may stand for missing entries, or a fit that was
+            interrupted.
+        sklearn.exceptions.ConvergenceWarning
+            If the fit did not converge, or the model predicts held-out entries badly.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import dmc
+        >>> rng = np.random.default_rng(0)
+        >>> X = dmc.tubal.product(rng.standard_normal((10, 1, 4)), rng.standard_normal((1, 10, 4)))
+        >>> model = dmc.TensorCompletion().fit(X, mask=rng.random(X.shape) < 0.7)
+        >>> model.exact_
+        True
         """
         fitted = copy.copy(self)
         tell = fitted._fit(X, mask)
@@ -198,7 +218,7 @@ class TensorCompletion(BaseEstimator):
 
     def _fit(self, X: Any, mask: Any) -> Callable[[], None]:
         """`fit`, but for what is told of its result."""
-        values, observed = read_tensor(_host(X), _host(mask), self.missing_values)
+        values, observed = read_tensor(host(X), host(mask), self.missing_values)
         settings = self._settings(values)
         self._check_bounds(values, observed)
         rng = _checks.generator(self.random_state)
@@ -251,13 +271,9 @@ class TensorCompletion(BaseEstimator):
         outside = int(((seen < low) | (seen > high)).sum())
         if outside:
             raise ValueError(
-                f"{_checks.count(outside, 'observed entry lies', 'observed entries lie')} outside of min_value {low:g} "
+                f"{_checks.count(outside, 'observed entry lies', 'observed entries lie')} outside min_value {low:g} "
                 f"and max_value {high:g}; widen the range, or mark them as missing"
             )
-
-    def _bounds(self) -> tuple[float, float]:
-        low = -math.inf if self.min_value is None else _checks.real(self.min_value, "min_value")
-        return low, math.inf if self.max_value is None else _checks.real(self.max_value, "max_value")
 
     def _ending(self, run: Run, selected: Selected) -> Status:
         status = run.status if run.status is not None and run.ended else Status.CONVERGED
@@ -293,110 +309,33 @@ class TensorCompletion(BaseEstimator):
 
     history_: list[Record]
 
-    @of_one_fit
-    def predict(self, i: ArrayLike, j: ArrayLike, t: ArrayLike) -> NDArray[Any]:
-        """Predicted values at positions along the three axes.
+    def fit_transform(self, X: Any, y: None = None, *, mask: Any = None) -> NDArray[Any]:
+        """Fit to a tensor, then impute its missing entries.
 
         Parameters
         ----------
-        i, j, t : (asked,) integers
-            Zero-based.
-
-        Returns
-        -------
-        (asked,) float array, in the data's units
-
-        Raises
-        ------
-        ValueError, TypeError
-            If a position is out of range, or the lengths differ.
-        """
-        check_is_fitted(self)
-        named = zip(
-            (i, j, t), self._model.shape, ("axis-0 position", "axis-1 position", "axis-2 position"), strict=True
-        )
-        where = tuple(_checks.indices(_host(at), n, name).astype(np.int64) for at, n, name in named)
-        _checks.same_length(i=where[0], j=where[1], t=where[2])
-        return self._clipped(self._model.at(where))
-
-    @of_one_fit
-    def complete(self, unknown: float | None = None) -> NDArray[Any]:
-        """The fitted tensor X̂ at every position, observed ones included.
-
-        Parameters
-        ----------
-        unknown : float, optional
-            What to put into slices without any observed entry, of which nothing is known, for instance NaN. Left out:
-            the model's guess.
+        X : (n1, n2, n3) array, masked array or torch tensor
+            With NaN where an entry is missing.
+        y : None
+            Ignored; present for scikit-learn's pipelines.
+        mask : (n1, n2, n3) bool array, optional
+            True where an entry was observed.
 
         Returns
         -------
         (n1, n2, n3) float array
-        """
-        check_is_fitted(self)
-        shape = self._model.shape
-        _checks.memory(math.prod(shape) * 8, f"the completed {shape} tensor", "ask for entries with predict(i, j, t)")
-        completed = self._clipped(self._model.dense())
-        if unknown is not None:
-            first, second, third = self._seen
-            known = first[:, None, None] & second[:, None] & third
-            completed = np.where(known, completed, np.asarray(unknown, completed.dtype))
-        return completed
+            The observed entries as they are, the missing ones predicted.
 
-    def fit_transform(self, X: Any, y: None = None, *, mask: Any = None) -> NDArray[Any]:
-        """`fit`, and then the same tensor with the observed entries as they are, the missing ones predicted."""
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import dmc
+        >>> rng = np.random.default_rng(0)
+        >>> X = dmc.tubal.product(rng.standard_normal((10, 1, 4)), rng.standard_normal((1, 10, 4)))
+        >>> completed = dmc.TensorCompletion().fit_transform(X, mask=rng.random(X.shape) < 0.7)
+        >>> np.allclose(completed, X)
+        True
+        """
         completed = self.fit(X, mask=mask).complete()
-        values, observed = read_tensor(_host(X), _host(mask), self.missing_values)
+        values, observed = read_tensor(host(X), host(mask), self.missing_values)
         return np.where(observed, values, completed).astype(self._dtype, copy=False)
-
-    @of_one_fit
-    def score(self, X: Any, y: None = None, *, mask: Any = None) -> float:
-        """Minus the root mean squared error at the observed entries of a tensor, in the data's units; higher is better.
-
-        Parameters
-        ----------
-        X : (n1, n2, n3) array
-            Of the fitted shape, with entries that were kept from the fit; NaN elsewhere.
-        y : None
-            Ignored.
-        mask : (n1, n2, n3) bool array, optional
-            True where an entry counts.
-        """
-        check_is_fitted(self)
-        values, observed = read_tensor(_host(X), _host(mask), self.missing_values)
-        if values.shape != self._model.shape:
-            raise ValueError(f"X has shape {values.shape} and the fitted tensor {self._model.shape}; give one like it")
-        return -rms(self._clipped(self._model.at(np.nonzero(observed))) - values[observed])
-
-    @of_one_fit
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the fitted model to a file (safetensors, no pickle); it appears whole or not at all.
-
-        Settings come along, callbacks do not.
-        """
-        check_is_fitted(self)
-        storage.write(self, path)
-
-    @classmethod
-    def load(cls, path: str | os.PathLike[str]) -> TensorCompletion:
-        """Read a model that `save` wrote.
-
-        Raises
-        ------
-        FileNotFoundError
-            If there is no such file.
-        ValueError
-            If the file is no model of dmc, is damaged, holds another kind, or was written by a newer version.
-        """
-        found: TensorCompletion = storage.read(cls, path)
-        return found
-
-    def _clipped(self, values: NDArray[Any]) -> NDArray[Any]:
-        low, high = self._bounds()
-        bounded = values if low == -math.inf and high == math.inf else np.clip(values, low, high)
-        return bounded.astype(self._dtype, copy=False)
-
-
-def _host(X: Any) -> Any:
-    """A torch tensor as NumPy's array; anything else as it is."""
-    return _arrays.place(X, None) if _arrays.is_tensor(X) else X

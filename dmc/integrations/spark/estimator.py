@@ -1,4 +1,4 @@
-"""The estimator: `fit` a DataFrame of ratings or clicks."""
+"""The estimator: fit to a DataFrame of ratings or clicks."""
 
 from __future__ import annotations
 
@@ -16,46 +16,50 @@ from dmc.integrations.spark.shards import Settings
 
 
 class Recommender(Estimator, FitParams, DefaultParamsWritable, DefaultParamsReadable):
-    """`dmc.Recommender` where `pyspark.ml.recommendation.ALS` stood: a model of ratings, or of clicks, of a DataFrame.
+    """`dmc.Recommender` as a replacement of `pyspark.ml.recommendation.ALS`.
 
-    It is fitted in one barrier stage, whose tasks talk to each other by torch.distributed (gloo): each holds a part of
-    the users, and all items. Where a worker is lost, Spark starts the stage again; with `checkpointDir` it goes on
-    where it was. What ALS has and this has not (`maxIter`, `regParam`, `alpha`, …) is refused with a sentence.
+    It is fitted in one barrier stage whose tasks communicate through torch.distributed (gloo). Each task holds a part
+    of the users, and all items. If a worker is lost, Spark restarts the stage; with `checkpointDir` the fit resumes
+    where it was. Parameters of ALS that this estimator does not need (`maxIter`, `regParam`, `alpha`, …) are refused
+    with a reason.
 
     Parameters
     ----------
     rank : int, optional
-        Upper bound of the rank of the interactions, of clicks the rank. Left out: as many directions as stand out of
+        Upper bound of the rank of the interactions; for clicks, the rank. Default: as many directions as stand out of
         the noise.
     userCol, itemCol : str
-        Columns of ids, of any whole type or text.
+        Columns of ids, of any integer type or text.
     ratingCol : str
         Column of ratings, or of counts; "" with `implicitPrefs`: each row is one click.
     implicitPrefs : bool
-        The table holds counts of what happened, and not ratings.
+        Whether the table holds counts of events instead of ratings.
     duplicates : {"error", "mean", "latest"}
-        Where a user rated an item more than once; "latest" goes by `timeCol`. Counts are added up in any case.
+        What to do if a user rated an item more than once; "latest" uses `timeCol`. Counts are always added up.
     timeCol : str, optional
         Column of numbers, dates or timestamps.
     seed : int
+        The same seed gives the same result.
     coldStartStrategy : {"nan", "drop", "mean"}
-        What is predicted for users and items that are not known: NaN, nothing (the row is left out), or what is
-        expected of one without ratings.
+        Prediction for unknown users and items: NaN, no row at all, or what is expected without ratings.
     predictionCol : str
+        Column of the predictions.
     numProcesses : int, optional
-        Tasks of the barrier stage; left out: as many as run at a time.
+        Tasks of the barrier stage. Default: as many as run at the same time.
     checkpointDir : str, optional
-        A folder that all workers see (a local path, or a shared one that is mounted), where each sweep is kept.
+        Folder that all workers see (local, or shared and mounted), where the state after each sweep is stored.
     timeout : float
-        Seconds without a word from another process until the fit is taken to be broken.
+        Seconds without a word from another task after which the fit fails.
+    **others : object
+        Parameters of ALS that are not needed here; each raises a TypeError that says why.
 
     Examples
     --------
-    ::
-
-        model = Recommender(userCol="customer", itemCol="product", coldStartStrategy="mean").fit(ratings)
-        model.transform(pairs)
-        model.recommendForAllUsers(10)
+    >>> from dmc.integrations.spark import Recommender  # doctest: +SKIP
+    >>> rec = Recommender(userCol="customer", itemCol="product", coldStartStrategy="mean")  # doctest: +SKIP
+    >>> model = rec.fit(ratings)  # doctest: +SKIP
+    >>> model.transform(pairs).show()  # doctest: +SKIP
+    >>> model.recommendForAllUsers(10).show()  # doctest: +SKIP
     """
 
     @keyword_only  # type: ignore[untyped-decorator, unused-ignore]
@@ -100,7 +104,27 @@ class Recommender(Estimator, FitParams, DefaultParamsWritable, DefaultParamsRead
         timeout: float = 300.0,
         **others: Any,
     ) -> Recommender:
-        """Set some of the parameters; those that are not named stay as they are."""
+        """Set some of the parameters; the others stay as they are.
+
+        Parameters
+        ----------
+        rank, userCol, itemCol, ratingCol, implicitPrefs, duplicates : object, optional
+            As in the class.
+        timeCol, seed, coldStartStrategy, predictionCol, numProcesses, checkpointDir, timeout : object, optional
+            As in the class.
+        **others : object
+            Refused, as in the class.
+
+        Returns
+        -------
+        Recommender
+            The estimator itself.
+
+        Examples
+        --------
+        >>> Recommender().setParams(rank=20).getRank()  # doctest: +SKIP
+        20
+        """
         return self._given(self._input_kwargs)
 
     def _given(self, params: dict[str, Any]) -> Recommender:
@@ -132,6 +156,6 @@ class Recommender(Estimator, FitParams, DefaultParamsWritable, DefaultParamsRead
     def _refuse_times(self, time: str | None) -> None:
         if (self.getDuplicates() == "latest") != (time is not None):
             raise ValueError(
-                f"duplicates is {self.getDuplicates()!r} and timeCol {time!r}; 'latest' goes by a column of times, and "
-                "nothing else does"
+                f"duplicates is {self.getDuplicates()!r} and timeCol {time!r}; 'latest' needs a column of times, and "
+                "nothing else uses one"
             )

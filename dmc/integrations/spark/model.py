@@ -59,11 +59,18 @@ class Served:
 
 
 class RecommenderModel(Model, ModelParams, MLWritable, MLReadable):
-    """What `Recommender.fit` found; see there for the parameters that it shares.
+    """The model that `Recommender.fit` returns; it shares the parameters of the estimator that concern predictions.
 
     Parameters
     ----------
-    served : Served
+    served : Served, optional
+        The factors; `Recommender.fit` and `RecommenderModel.load` pass them.
+
+    Examples
+    --------
+    >>> model = Recommender().fit(ratings)  # doctest: +SKIP
+    >>> model.write().overwrite().save("model")  # doctest: +SKIP
+    >>> RecommenderModel.load("model").transform(pairs).show()  # doctest: +SKIP
     """
 
     def __init__(self, served: Served | None = None) -> None:
@@ -79,27 +86,27 @@ class RecommenderModel(Model, ModelParams, MLWritable, MLReadable):
 
     @property
     def rank(self) -> int:
-        """Directions of the interactions; `features` are longer by two, for the biases."""
+        """int: Number of directions of the interactions; `features` are longer by two, for the biases."""
         return int(self._of().told["rank"])
 
     @property
     def mean(self) -> float:
-        """What the products of `userFactors` and `itemFactors` are to be added to."""
+        """float: The mean rating; a prediction is this plus a product of `userFactors` and `itemFactors`."""
         return float(self._of().told["mean"])
 
     @property
     def noise(self) -> float:
-        """Standard deviation of a rating around its prediction, as the fit estimates it."""
+        """float: Estimated standard deviation of a rating around its prediction."""
         return float(self._of().told["noise"])
 
     @property
     def userFactors(self) -> DataFrame:
-        """Columns "id" and "features": the product with an item's, plus `mean`, is the prediction."""
+        """DataFrame: Columns "id" and "features", whose product with an item's, plus `mean`, is the prediction."""
         return self._of().users
 
     @property
     def itemFactors(self) -> DataFrame:
-        """Columns "id" and "features"."""
+        """DataFrame: Columns "id" and "features"."""
         return self._of().items
 
     def _transform(self, dataset: DataFrame) -> DataFrame:
@@ -132,30 +139,83 @@ class RecommenderModel(Model, ModelParams, MLWritable, MLReadable):
         return column("features").alias(self._hidden(side, "features"))
 
     def recommendForAllUsers(self, numItems: int) -> DataFrame:
-        """The items of highest prediction for each user, those that the user has rated among them.
+        """Return the items of highest prediction for each user; items that the user has rated are included.
 
         Parameters
         ----------
         numItems : int
-            For each user; fewer where there are fewer.
+            Number of items for each user; fewer if there are fewer.
 
         Returns
         -------
         DataFrame
             Columns `userCol` and "recommendations": an array of (`itemCol`, "rating"), best first.
+
+        Examples
+        --------
+        >>> model.recommendForAllUsers(10).show()  # doctest: +SKIP
         """
         return self._best_items(self._of().users, numItems)
 
     def recommendForUserSubset(self, dataset: DataFrame, numItems: int) -> DataFrame:
-        """The same for the users of a DataFrame, once each; those that are not known are left out."""
+        """Return the items of highest prediction for the users of a DataFrame; unknown users are left out.
+
+        Parameters
+        ----------
+        dataset : DataFrame
+            With the column of users; each user counts once.
+        numItems : int
+            Number of items for each user; fewer if there are fewer.
+
+        Returns
+        -------
+        DataFrame
+            As `recommendForAllUsers`.
+
+        Examples
+        --------
+        >>> model.recommendForUserSubset(ratings.limit(5), 10).show()  # doctest: +SKIP
+        """
         return self._best_items(self._asked("user", dataset), numItems)
 
     def recommendForAllItems(self, numUsers: int) -> DataFrame:
-        """The users of highest prediction for each item: `itemCol` and an array of (`userCol`, "rating")."""
+        """Return the users of highest prediction for each item.
+
+        Parameters
+        ----------
+        numUsers : int
+            Number of users for each item; fewer if there are fewer.
+
+        Returns
+        -------
+        DataFrame
+            Columns `itemCol` and "recommendations": an array of (`userCol`, "rating"), best first.
+
+        Examples
+        --------
+        >>> model.recommendForAllItems(10).show()  # doctest: +SKIP
+        """
         return self._best_users(self._of().catalogue, numUsers)
 
     def recommendForItemSubset(self, dataset: DataFrame, numUsers: int) -> DataFrame:
-        """The same for the items of a DataFrame, once each; those that are not known are left out."""
+        """Return the users of highest prediction for the items of a DataFrame; unknown items are left out.
+
+        Parameters
+        ----------
+        dataset : DataFrame
+            With the column of items; each item counts once.
+        numUsers : int
+            Number of users for each item; fewer if there are fewer.
+
+        Returns
+        -------
+        DataFrame
+            As `recommendForAllItems`.
+
+        Examples
+        --------
+        >>> model.recommendForItemSubset(ratings.limit(5), 10).show()  # doctest: +SKIP
+        """
         asked = self._asked("item", dataset).toArrow().sort_by("id")
         return self._best_users(dataset.sparkSession.sparkContext.broadcast(asked), numUsers)
 
@@ -199,12 +259,32 @@ class RecommenderModel(Model, ModelParams, MLWritable, MLReadable):
         return StructType([StructField(names[side], types[side]), StructField("recommendations", ArrayType(pair))])
 
     def write(self) -> MLWriter:
-        """The writer of a folder: metadata, and the factors of users and of items as Parquet."""
+        """Return the writer of a folder: metadata, and the factors of users and of items as Parquet.
+
+        Returns
+        -------
+        pyspark.ml.util.MLWriter
+            Call its `save(path)`.
+
+        Examples
+        --------
+        >>> model.write().overwrite().save("model")  # doctest: +SKIP
+        """
         return _Writer(self)
 
     @classmethod
     def read(cls) -> MLReader:
-        """The reader of what was written."""
+        """Return the reader of a folder that `write` wrote.
+
+        Returns
+        -------
+        pyspark.ml.util.MLReader
+            Call its `load(path)`.
+
+        Examples
+        --------
+        >>> RecommenderModel.read().load("model")  # doctest: +SKIP
+        """
         return _Reader()
 
 

@@ -19,50 +19,50 @@ from dmc.nn.adapters.watch import Watch
 
 
 class DeepLoRA:
-    """Adapters W + ΔW for the dense layers of any torch model: ΔW = W_3·W_2·W_1 from a small orthogonal start.
+    """Low-rank adapters W + ΔW for the dense layers of any torch model, with ΔW = W_3·W_2·W_1 from a small start.
 
-    What three layers from a small start learn has a rank of about one, whatever their width (`rank`), which then is no
-    setting to be searched. With ``layers=2`` it is LoRA, from either of its usual starts: the baseline to compare with,
-    each at a learning rate of its own.
+    Three layers from a small orthogonal start learn an update of a rank of about one, whatever their width `rank`,
+    which therefore needs no search. With ``layers=2`` it is LoRA, from either of its usual starts, as a baseline; each
+    needs a learning rate of its own.
 
-    Attached, the model's own parameters are frozen, and its adapted layers wrapped; `unload` puts the very layers back.
+    Attaching freezes the model's own parameters and wraps the adapted layers; `unload` puts the original layers back.
 
     Parameters
     ----------
     target_modules : str or list of str
         Which dense layers: the ends of their names (``["query", "value"]``), or one regular expression for the whole
-        name. torch.nn.Linear, its subclasses, and GPT-2's Conv1D.
+        name. They are torch.nn.Linear, its subclasses, and GPT-2's Conv1D.
     rank : int
         Width r of the updates; at most the smaller side of each layer.
     layers : int
-        Layers of the network that ΔW is: 3, or more; 2 is LoRA.
+        Number of layers of ΔW: 3 or more; 2 is LoRA.
     start : {"orthogonal", "compressed", "kaiming", "normal"}
         "orthogonal": each layer is `scale` times a random matrix with orthonormal rows or columns. "compressed":
         factors in the subspace that the full-width network would move in, from the gradient of one batch; `rank` is
-        even, half of the directions come from each side of it, and the r×r factors are `layers` in number. With two
+        even, half of the directions come from each side of the gradient, and there are `layers` r×r factors. With two
         layers also LoRA's: A uniform as peft draws it ("kaiming"), or standard normal ("normal"), and B = 0.
     scale : float
-        ε of the deep starts.
+        Scale ε of the deep starts.
     alpha : float, optional
-        ΔW is multiplied by alpha / rank; if left out, by 1.
+        ΔW is multiplied by alpha / rank; by default by 1.
     modules_to_save : list of str
-        Ends of the names of modules that stay trainable as they are, and go into the file: a new head.
+        Ends of the names of modules that stay trainable themselves, and are saved with the adapter: a new head.
     name : str
-        Of this adapter, where a model has several; without dots.
+        Name of this adapter, where a model has several; without dots.
     seed : int
-        Of the start: the same in every process.
+        Seed of the start; use the same in every process.
 
     Attributes
     ----------
     model : torch.nn.Module
         What it is attached to; None before `attach` and after `unload`.
     updates : dict of str to module
-        Of each adapted layer, by name, its `LowRankUpdate`, with the parameters V, cores and U.
+        The `LowRankUpdate` of each adapted layer, by name, with the parameters V, cores and U.
 
     Raises
     ------
     ValueError, TypeError
-        If an argument is not of these, or the compressed start's rank is odd.
+        If an argument is none of these, or the rank of the compressed start is odd.
 
     References
     ----------
@@ -111,7 +111,9 @@ class DeepLoRA:
             raise TypeError(f"modules_to_save is {modules_to_save!r}; give a list of names")
         self.modules_to_save: list[str] = list(modules_to_save)
         if not isinstance(name, str) or not name or "." in name or hasattr(nn.ModuleDict(), name):
-            raise ValueError(f"name is {name!r}; give a word without dots that is no attribute of torch.nn.ModuleDict")
+            raise ValueError(
+                f"name is {name!r}; give a word without dots that is not an attribute of torch.nn.ModuleDict"
+            )
         self.name = name
         self.seed = seed
         if start in starts.OF_LORA and self.layers > 2:
@@ -133,29 +135,45 @@ class DeepLoRA:
 
     @staticmethod
     def of(model: nn.Module) -> dict[str, DeepLoRA]:
-        """The adapters that a model has, or a copy of it, by name."""
+        """Find the adapters of a model, or of a copy of it.
+
+        Parameters
+        ----------
+        model : torch.nn.Module
+            The model.
+
+        Returns
+        -------
+        dict of str to DeepLoRA
+            By name; empty if there are none.
+        """
         attachment = Attachment.at(model)
         return {} if attachment is None else {k: v for k, v in attachment.adapters.items() if isinstance(v, DeepLoRA)}
 
     # --- coming and going
 
     def attach(self, model: nn.Module, loss: Callable[[], Tensor] | None = None) -> Self:
-        """Wrap the chosen layers, freeze the model's own parameters, and be its active adapter.
+        """Wrap the chosen layers, freeze the model's own parameters, and become its active adapter.
 
-        The output stays what it was (to `scale` to the power of `layers`). In train mode or not, as the model is.
+        The output of the model stays the same (up to `scale` to the power of `layers`), and so does its mode.
 
         Parameters
         ----------
         model : torch.nn.Module
             Before it is wrapped in DistributedDataParallel, and before optimisers are made.
-        loss : callable, for the compressed start
-            Returns the model's loss at one batch; called once.
+        loss : callable, optional
+            For the compressed start, and needed there: returns the model's loss at one batch; called once.
+
+        Returns
+        -------
+        DeepLoRA
+            This object.
 
         Raises
         ------
         ValueError
             If a pattern matches no dense layer, the rank does not fit one, a layer is quantised or on the meta device,
-            the model has an adapter of that name, a module of it or around it has one, or the gradient of the
+            the model has an adapter of that name, a submodule or an enclosing module has one, or the gradient of the
             compressed start is zero.
         """
         model = self._to_attach_to(model)
@@ -190,7 +208,8 @@ class DeepLoRA:
             raise ValueError(f"adapter {self.name!r} is attached already; unload it, or make another DeepLoRA")
         if isinstance(model, nn.parallel.DistributedDataParallel):
             raise ValueError(
-                "the model is wrapped in DistributedDataParallel, which has its list of parameters; attach before"
+                "the model is wrapped in DistributedDataParallel, which has already collected the parameters; attach "
+                "before wrapping"
             )
         model = getattr(model, "_orig_mod", model)  # of torch.compile
         if self.name in self.of(model):
@@ -215,36 +234,38 @@ class DeepLoRA:
         self._watch = Watch(self.name, updates, norms)
 
     def unload(self) -> None:
-        """Take the adapter off; with the last one, the model has its layers and their `requires_grad` as before.
+        """Detach the adapter; after the last one, the model has its layers and their `requires_grad` as before.
 
-        What is merged stays in the weights; `unmerge` first to have the model back as it was. Modules to save keep what
-        they have learnt.
+        What is merged stays in the weights: call `unmerge` first to get the original model back. Modules to save keep
+        what they have learnt.
         """
         self._attached.remove(self)
         self.model, self._attachment, self._watch = None, None, None
 
     def activate(self) -> None:
-        """Answer and be trained from now on, alone of the model's adapters (those merged stay in the weights)."""
+        """Make this the only active and trainable adapter of the model (merged ones stay in the weights)."""
         self._attached.activate(self.name)
 
     def deactivate(self) -> None:
-        """Answer no more, until `activate`."""
+        """Switch the adapter off, until `activate`."""
         if self.active:
             self._attached.activate(None)
 
     @property
     def active(self) -> bool:
+        """Whether the model's output includes this adapter, and it is trained."""
         return self._attached.active == self.name
 
     def merge(self) -> None:
-        """Add ΔW to the weights, which then cost what they cost without an adapter; not for training.
+        """Add ΔW to the weights, which then cost the same as without an adapter; not for training.
 
-        The weights as they were are kept until `unmerge` or `unload`: twice the memory of the adapted layers meanwhile.
+        The original weights are kept until `unmerge` or `unload`, which takes twice the memory of the adapted layers
+        meanwhile.
 
         Raises
         ------
         ValueError
-            If it is merged already, or a layer's weight is no plain parameter (torch's parametrisations).
+            If it is merged already, or a layer's weight is not a plain parameter (torch's parametrisations).
 
         Warns
         -----
@@ -256,13 +277,20 @@ class DeepLoRA:
         self._attached.merge(self.name)
 
     def unmerge(self) -> None:
-        """Take ΔW out of the weights; they are the same parameters as before, to the last bit."""
+        """Remove ΔW from the weights, which are then the same parameters as before, to the last bit.
+
+        Raises
+        ------
+        ValueError
+            If it is not merged.
+        """
         if not self.merged:
             raise ValueError(f"adapter {self.name!r} is not merged; there is nothing to take out of the weights")
         self._attached.unmerge(self.name)
 
     @property
     def merged(self) -> bool:
+        """Whether ΔW is in the weights."""
         return self.name in self._attached.merged
 
     @property
@@ -274,19 +302,30 @@ class DeepLoRA:
     # --- training
 
     def parameters(self) -> Iterator[nn.Parameter]:
-        """All factors, without the modules to save."""
+        """Iterate over all factors, without the modules to save.
+
+        Yields
+        ------
+        torch.nn.Parameter
+            Layer by layer.
+        """
         for update in self.updates.values():
             yield from update.parameters()
 
     def parameter_groups(self, lr: float, outer_ratio: float = 1.0) -> list[dict[str, Any]]:
-        """Discrepant rates for any torch optimiser, as `CompressedFactorization.parameter_groups`.
+        """Make parameter groups with discrepant rates for any torch optimiser.
 
         Parameters
         ----------
         lr : float
             Rate of the r×r factors; with two layers there are none.
         outer_ratio : float
-            γ: the rate of U and V is this times `lr`.
+            Ratio γ: the rate of U and V is this times `lr`.
+
+        Returns
+        -------
+        list of dict
+            For the optimiser's constructor.
         """
         cores = [W for update in self.updates.values() for W in update.cores]
         outer = [side for update in self.updates.values() for side in (update.U, update.V)]
@@ -294,17 +333,30 @@ class DeepLoRA:
         return [{"params": cores, "lr": lr}, *groups] if cores else groups
 
     def singular_values(self) -> dict[str, Tensor]:
-        """Of each layer's update, (rank,) float64, descending, without forming it."""
+        """Compute the singular values of each layer's update, without forming it.
+
+        Returns
+        -------
+        dict of str to (rank,) tensor
+            By layer, float64, descending.
+        """
         return {name: update.singular_values() for name, update in self.updates.items()}
 
     @property
     def n_parameters(self) -> int:
+        """Number of entries of all factors."""
         return sum(p.numel() for p in self.parameters())
 
     # --- keeping
 
     def state_dict(self) -> dict[str, Tensor]:
-        """The factors alone, by layer: nothing of the model."""
+        """Return the factors, by layer; nothing of the model.
+
+        Returns
+        -------
+        dict of str to tensor
+            Such as ``"encoder.query.U"``.
+        """
         return {
             f"{name}.{key}": value
             for name, update in self.updates.items()
@@ -312,7 +364,12 @@ class DeepLoRA:
         }
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
-        """Take factors that `state_dict` gave.
+        """Load factors.
+
+        Parameters
+        ----------
+        state : dict of str to tensor
+            From `state_dict` of an adapter with the same settings.
 
         Raises
         ------
@@ -326,9 +383,14 @@ class DeepLoRA:
             self._attached.merge_anew()
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the adapter, and the modules to save, into a safetensors file.
+        """Save the adapter, and the modules to save, in a safetensors file.
 
-        It holds the names and shapes of the layers it was made for, and a sample of their weights.
+        The file also holds the names and shapes of the adapted layers, and a sample of their weights.
+
+        Parameters
+        ----------
+        path : path
+            Of the file.
 
         Warns
         -----
@@ -342,25 +404,33 @@ class DeepLoRA:
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], model: nn.Module, *, name: str | None = None) -> Self:
-        """Attach a saved adapter to the model it was made for.
+        """Load a saved adapter and attach it to the model it was made for.
 
         Parameters
         ----------
         path : path
+            Of the file.
         model : torch.nn.Module
+            A model with the same layers.
         name : str, optional
-            Another name than it was saved with.
+            A name other than the saved one.
+
+        Returns
+        -------
+        DeepLoRA
+            Attached and active.
 
         Raises
         ------
         FileNotFoundError
+            If there is no such file.
         ValueError
-            If it is no adapter's file, is damaged, or is of another model: what differs is said.
+            If it is not an adapter's file, is damaged, or is of another model; the message says what differs.
 
         Warns
         -----
         UserWarning
-            If the layers' weights are others than those it was trained beside, or numbers are not finite.
+            If the layers' weights differ from those it was trained with, or numbers are not finite.
         """
         file = storage.read(path)
         with model_file.believed(path):

@@ -77,7 +77,7 @@ class Watch:
             self.next_look = None
             warn(
                 f"after {most:,} backward passes {len(broken)} of {len(sizes)} updates of adapter {self.name!r} are "
-                f"not finite ({listed(broken)}): training has diverged; lower the learning rate, and attach anew"
+                f"not finite ({listed(broken)}): training has diverged; lower the learning rate, and attach again"
             )
             return
         change = max(abs(size - self.first_sizes[layer]) for layer, size in sizes.items())

@@ -1,4 +1,4 @@
-"""Simple rivals of a recommender: biases of users and items, and popularity."""
+"""Baselines for recommenders: biases of users and items, and popularity."""
 
 from __future__ import annotations
 
@@ -25,31 +25,42 @@ SURE = 2.0  # standard errors by which biases have to be better than the mean to
 
 
 class Popularity:
-    """Recommends everybody the items that most users have chosen; of ratings it predicts the mean.
+    """Recommend to everybody the items that most users have chosen; predict the mean rating.
 
-    What `dmc.evaluation.evaluate` and `dmc.evaluation.compare` take for a recommender.
+    `dmc.evaluation.evaluate` and `dmc.evaluation.compare` accept it as a recommender.
 
     Parameters
     ----------
     train : data frame, mapping of arrays, or path of a file
         Ratings, or clicks; repeats of a pair count once.
     user, item, rating : str
-        Names of the columns; clicks need none of ratings. A click of a value below 0 is a dislike, and is not counted.
+        Names of the columns; clicks need no ratings. A count below 0 is a dislike and is not counted.
     feedback : {"explicit", "implicit"}
-        Whether they are ratings or clicks, as of `dmc.Recommender`.
+        Whether these are ratings or clicks, as in `dmc.Recommender`.
 
     Attributes
     ----------
     users_, items_ : Vocabulary
+        The ids in the table.
+    columns_ : tuple of (str, str, str)
+        Names of the columns of users, items and ratings.
     seen_ : SparseIndex
-        The items of each user, which are not recommended.
-    ranking : (items,) int64
-        Positions of the items, best first.
+        The items of each user, which are not recommended to that user.
+    ranking : (items,) int64 array
+        Positions of the items, most popular first.
 
     Raises
     ------
     ValueError, TypeError, OSError
         If the table cannot be used.
+
+    Examples
+    --------
+    >>> import dmc
+    >>> ratings = {"user": ["ann", "ann", "bob", "bob"], "item": ["a", "b", "a", "c"], "rating": [5, 3, 4, 2]}
+    >>> popular = dmc.evaluation.Popularity(ratings)
+    >>> popular.items_.ids[popular.ranking].tolist()
+    ['a', 'b', 'c']
     """
 
     def __init__(
@@ -83,10 +94,50 @@ class Popularity:
         self.ranking: NDArray[np.intp] = np.argsort(-self._n_users_of, kind="stable")
 
     def predict(self, table: Any) -> dict[str, NDArray[Any]]:
+        """Predict the mean rating for every pair.
+
+        Parameters
+        ----------
+        table : mapping of arrays
+            With the columns of users and items.
+
+        Returns
+        -------
+        dict of str to array
+            "prediction": (rows,) float64.
+
+        Examples
+        --------
+        >>> import dmc
+        >>> ratings = {"user": ["ann", "ann", "bob", "bob"], "item": ["a", "b", "a", "c"], "rating": [5, 3, 4, 2]}
+        >>> dmc.evaluation.Popularity(ratings).predict({"user": ["ann"], "item": ["c"]})["prediction"].tolist()
+        [3.5]
+        """
         return {"prediction": np.full(len(table[self.columns_[0]]), self.mean)}
 
     def recommend(self, users: Any, n: int) -> dict[str, NDArray[Any]]:
-        """The first items of the ranking that a user does not have."""
+        """Recommend to each user the first items of the ranking that the user does not have.
+
+        Parameters
+        ----------
+        users : mapping of arrays
+            With the column of users.
+        n : int
+            Number of items for each user.
+
+        Returns
+        -------
+        dict of str to array
+            Columns of users and items, best first for each user.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import dmc
+        >>> ratings = {"user": ["ann", "ann", "bob", "bob"], "item": ["a", "b", "a", "c"], "rating": [5, 3, 4, 2]}
+        >>> dmc.evaluation.Popularity(ratings).recommend({"user": np.array(["bob"])}, 1)["item"].tolist()
+        ['b']
+        """
         user, item, _ = self.columns_
         rows = self.users_.positions(users[user])
         best, _ = self._scores.top_n(rows % (len(self.users_) + 1), n, exclude=self._rated)
@@ -105,24 +156,45 @@ class Popularity:
 
 
 class Biases(Popularity):
-    """Predicts the mean rating, plus a damped deviation of the user and of the item; ranks by the item's.
+    """Predict the mean rating plus a damped bias of the user and of the item; rank by the item's bias.
 
-    The damping is chosen on training ratings that are held out (`DAMPINGS`); where the biases do not surely predict
-    these better than the mean does, there are none, so that this rival is no worse than the mean but by chance.
+    The damping is chosen by cross-validation on the training ratings. If no damping predicts held-out ratings clearly
+    better than the mean does, all biases are zero, so apart from chance this baseline is never worse than the mean.
 
     Parameters
     ----------
-    train, user, item, rating
-        As of `Popularity`; of ratings.
+    train : data frame, mapping of arrays, or path of a file
+        Ratings.
+    user, item, rating : str
+        Names of the columns.
     damping : float, optional
-        Ratings' worth of "no bias" that each user and item starts with, above 0; infinite: the mean for all. Left out,
-        it is chosen.
+        Above 0: how many ratings of "no bias" each user and item starts with; infinite: no biases. Default: chosen.
 
     Attributes
     ----------
+    users_, items_ : Vocabulary
+        The ids in the table.
+    columns_ : tuple of (str, str, str)
+        Names of the columns of users, items and ratings.
     damping : float
-    of_user, of_item : (users + 1,) and (items + 1,) float64
-        The biases; the last is that of one who is not known: 0.
+        The damping that was chosen or given.
+    of_user, of_item : (users + 1,) and (items + 1,) float64 arrays
+        The biases; the last is that of an unknown one: 0.
+    ranking : (items,) int64 array
+        Positions of the items, largest bias first.
+
+    Raises
+    ------
+    ValueError, TypeError, OSError
+        If the table cannot be used.
+
+    Examples
+    --------
+    >>> import dmc
+    >>> ratings = {"user": ["ann", "ann", "bob", "bob"], "item": ["a", "b", "a", "c"], "rating": [5, 3, 4, 2]}
+    >>> biases = dmc.evaluation.Biases(ratings, damping=1)
+    >>> bool(biases.of_user[0] > 0 > biases.of_user[1])  # ann rates higher than bob
+    True
     """
 
     def __init__(
@@ -178,6 +250,26 @@ class Biases(Popularity):
         return DAMPINGS[best] if surely else math.inf
 
     def predict(self, table: Any) -> dict[str, NDArray[Any]]:
+        """Predict the mean plus both biases, clipped to the range of the training ratings.
+
+        Parameters
+        ----------
+        table : mapping of arrays
+            With the columns of users and items.
+
+        Returns
+        -------
+        dict of str to array
+            "prediction": (rows,) float64.
+
+        Examples
+        --------
+        >>> import dmc
+        >>> ratings = {"user": ["ann", "ann", "bob", "bob"], "item": ["a", "b", "a", "c"], "rating": [5, 3, 4, 2]}
+        >>> biases = dmc.evaluation.Biases(ratings, damping=1)
+        >>> bool(biases.predict({"user": ["ann"], "item": ["zzz"]})["prediction"][0] > 3.5)
+        True
+        """
         user, item, _ = self.columns_
         of_user = self.of_user[self.users_.positions(table[user])]
         of_item = self.of_item[self.items_.positions(table[item])]

@@ -1,4 +1,4 @@
-"""Two recommenders by the same users: what differs between them, and whether that could be chance."""
+"""Compare two recommenders on the same users: how they differ, and whether that could be chance."""
 
 from __future__ import annotations
 
@@ -13,18 +13,24 @@ from dmc.recommend.judging.held_out import ERRORS, OF_LISTS, Floats, Judged, Tes
 
 
 class Difference(NamedTuple):
-    """One measure of two recommenders.
+    """One measure of two recommenders, with the difference between them.
 
-    Attributes
+    Parameters
     ----------
     first, second : float
-        What each reaches.
+        The measure of each.
     difference : float
-        First less second: above 0 the first is the better one, but of "rmse" and "mae", where it is below.
+        First minus second. Above 0 the first is better, except for "rmse" and "mae", where it is better below 0.
     low, high : float
-        Interval of the difference.
+        Bounds of the confidence interval of the difference.
     p_value : float
-        How likely so large a difference, either way, is where both are equally good.
+        Probability of a difference at least as large, in either direction, if both were equally good.
+
+    Examples
+    --------
+    >>> from dmc.evaluation import Difference
+    >>> Difference(first=0.9, second=1.0, difference=-0.1, low=-0.15, high=-0.05, p_value=0.001).difference
+    -0.1
     """
 
     first: float
@@ -37,20 +43,32 @@ class Difference(NamedTuple):
 
 @dataclass(frozen=True, repr=False)
 class Comparison:
-    """What `dmc.evaluation.compare` finds; printed, it is a table.
+    """The result of `dmc.evaluation.compare`; printed, it is a table.
 
-    Attributes
+    Parameters
     ----------
-    measures : dict of Difference
-        By name, as in `dmc.evaluation.Evaluation`; those that apply.
+    measures : dict of str to Difference
+        The measures that apply, by name as in `dmc.evaluation.Evaluation`.
     confidence : float
-        Of the intervals.
+        Confidence of the intervals.
     n : int
-        Items recommended to each user.
-    n_ratings, n_users : int
-        Test rows, and users among them who have a relevant item.
+        Number of items recommended to each user.
+    n_ratings : int
+        Number of test rows that were judged.
+    n_users : int
+        Number of users among them who have a relevant item.
     n_seen : int
-        Test rows left out, being in one fit or the other.
+        Number of test rows that were left out, because either recommender was fitted to them.
+
+    Examples
+    --------
+    >>> import dmc
+    >>> ratings = {"user": ["ann", "ann", "bob", "bob"], "item": ["a", "b", "a", "c"], "rating": [5, 3, 4, 2]}
+    >>> test = {"user": ["ann", "bob"], "item": ["c", "b"], "rating": [3, 4]}
+    >>> popular, biases = dmc.evaluation.Popularity(ratings), dmc.evaluation.Biases(ratings)
+    >>> found = dmc.evaluation.compare(popular, biases, test, n=1)
+    >>> found.n_users, found.measures["mae"].difference
+    (1, 0.0)
     """
 
     measures: dict[str, Difference]
@@ -77,7 +95,20 @@ class Comparison:
         return "\n".join([told, *lines])
 
     def asdict(self) -> dict[str, Any]:
-        """The attributes by name, of plain numbers, lists and dicts."""
+        """Return the attributes as plain numbers, lists and dicts.
+
+        Returns
+        -------
+        dict
+            By name; `json.dumps` accepts it.
+
+        Examples
+        --------
+        >>> from dmc.evaluation import Comparison, Difference
+        >>> found = Comparison({"mae": Difference(0.9, 1.0, -0.1, -0.15, -0.05, 0.001)}, 0.95, 10, 40, 8, 0)
+        >>> found.asdict()["measures"]["mae"]["difference"]
+        -0.1
+        """
         return {**vars(self), "measures": {name: found._asdict() for name, found in self.measures.items()}}
 
 
@@ -92,42 +123,68 @@ def compare(
     n_resamples: int = 1000,
     seed: int | np.random.Generator = 0,
 ) -> Comparison:
-    """Judge two recommenders by the same users, and tell whether one is better than the other.
+    """Evaluate two recommenders on the same users, and test whether one is better than the other.
 
-    Each user is judged by both, and what counts is the difference: it is much surer than each figure alone, so that
-    intervals of two evaluations may overlap where one recommender is clearly better. The intervals are those of the
-    bootstrap over users (BCa); p-values those of a permutation test that swaps the two recommenders for each user by
-    the toss of a coin. With many measures, some p-value is small by chance: settle on one measure before.
+    Each user is judged by both recommenders, and the difference is analysed. It varies much less than either measure,
+    so one recommender may be clearly better even though the intervals of two separate evaluations overlap. With many
+    measures, some p-value is small by chance: decide on one measure beforehand.
 
     Parameters
     ----------
-    first, second : dmc.Recommender
-        Or anything that `evaluate` takes, such as `dmc.evaluation.Popularity` and `dmc.evaluation.Biases`; fitted to
-        columns of the same names.
+    first, second : dmc.Recommender or Judged
+        Fitted to columns of the same names; also `dmc.evaluation.Popularity` and `dmc.evaluation.Biases`.
     test : data frame, mapping of arrays, or path of a file
-        Ratings, or clicks, that neither has seen. Pairs that one of them has are left out, with a warning.
-    n, relevant
-        As in `evaluate`.
+        Ratings, or clicks, that neither has seen. Pairs that either was fitted to are left out, with a warning.
+    n : int
+        Number of items to recommend to each user.
+    relevant : float, optional
+        From which rating, or count, an item is relevant, as in `dmc.evaluation.evaluate`.
     confidence : float
-        Of the intervals, between 0 and 1.
+        Confidence of the intervals, between 0 and 1.
     n_resamples : int
-        How often users are drawn, and swapped.
+        Number of bootstrap samples, and of permutations.
     seed : int or numpy.random.Generator
+        Seed of both.
 
     Returns
     -------
     Comparison
+        Each measure of both, the difference, its interval and its p-value.
 
     Raises
     ------
     ValueError, TypeError, OSError
-        If the test table cannot be used, it has fewer than two users, or the recommenders are not of one kind.
+        If the test table cannot be used or has fewer than two users, or if the recommenders are of different kinds.
+
+    Warns
+    -----
+    UserWarning
+        As `dmc.evaluation.evaluate`.
+
+    References
+    ----------
+    Intervals: the BCa bootstrap over users (B. Efron, "Better bootstrap confidence intervals", 1987). p-values: a
+    permutation test that swaps the two recommenders for each user at random.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import dmc
+    >>> rng = np.random.default_rng(0)
+    >>> taste = rng.standard_normal((40, 2)) @ rng.standard_normal((2, 30))
+    >>> user, item = np.nonzero(rng.random((40, 30)) < 0.5)
+    >>> train, test = dmc.evaluation.split({"user": user, "item": item, "rating": 3 + taste[user, item]})
+    >>> found = dmc.evaluation.compare(dmc.Recommender().fit(train), dmc.evaluation.Biases(train), test, n=5)
+    >>> found.measures["rmse"].high < 0, found.measures["rmse"].p_value < 0.05
+    (True, True)
     """
     drawing = bootstrap.settings(confidence, n_resamples, seed)
     tests = TestSet.open((first, second), test, n, relevant)
     measures: dict[str, Difference] = {}
     if len(np.unique(tests.users)) < 2:
-        raise ValueError("the test has a single user, and how users differ cannot be told; give the rows of more")
+        raise ValueError(
+            "the test has a single user, so differences between users are unknown; give rows of more users"
+        )
     if tests.feedback == "explicit":
         sums = [tests.errors(recommender) for recommender in (first, second)]
         # Of equal sums of both, the difference of the squares' sums grows with that of the errors.

@@ -1,4 +1,4 @@
-"""What recommenders reach on a test table, user by user: what evaluations and comparisons are made of."""
+"""What recommenders achieve on a test table, user by user; evaluations and comparisons are computed from it."""
 
 from __future__ import annotations
 
@@ -25,22 +25,67 @@ Floats = NDArray[np.float64]
 
 
 class Judged(Protocol):
-    """What `evaluate` asks of a recommender; `dmc.Recommender` has it.
+    """The interface that `evaluate` needs of a recommender; `dmc.Recommender` has it.
 
-    It may also have `feedback` ("explicit", if it has none), `users_` (a Vocabulary) and `seen_` (a `SparseIndex`: the
-    positions of the items that each user has in the fit). Without these it is not known which users and pairs of the
-    test are new, and nothing is said of novelty.
+    It may also have `feedback` (default "explicit"), `users_` (a Vocabulary) and `seen_` (a `SparseIndex` with the
+    positions of the items that each user has in the fit). Without these, unknown users and pairs from the fit cannot be
+    recognised, and there is no novelty.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import dmc
+    >>> ratings = {"user": ["ann", "ann", "bob", "bob"], "item": ["a", "b", "a", "c"], "rating": [5, 3, 4, 2]}
+    >>> class Constant:
+    ...     columns_ = ("user", "item", "rating")
+    ...     items_ = dmc.Recommender().fit(ratings).items_
+    ...
+    ...     def predict(self, table):
+    ...         return {"prediction": np.full(len(table["user"]), 3.0)}
+    ...
+    ...     def recommend(self, users, n):
+    ...         return {"user": users["user"], "item": np.full(len(users["user"]), "a")}
+    >>> dmc.evaluation.evaluate(Constant(), ratings, n=1).mae
+    1.0
     """
 
     @property
-    def columns_(self) -> tuple[str, str, str]: ...
+    def columns_(self) -> tuple[str, str, str]:
+        """Names of the columns of users, items and ratings."""
 
     @property
-    def items_(self) -> Vocabulary: ...
+    def items_(self) -> Vocabulary:
+        """The known items."""
 
-    def predict(self, table: Any) -> Any: ...
+    def predict(self, table: Any) -> Any:
+        """Predict the rating of each pair of a user and an item.
 
-    def recommend(self, users: Any, n: int) -> Any: ...
+        Parameters
+        ----------
+        table : mapping of arrays
+            With the columns of users and items.
+
+        Returns
+        -------
+        mapping of arrays or data frame
+            With a column "prediction", a number for each row.
+        """
+
+    def recommend(self, users: Any, n: int) -> Any:
+        """Recommend n items to each user.
+
+        Parameters
+        ----------
+        users : mapping of arrays
+            With the column of users.
+        n : int
+            Number of items for each user.
+
+        Returns
+        -------
+        mapping of arrays or data frame
+            Columns of users and items, named as in `columns_`; best first for each user.
+        """
 
 
 def error_figures(sums: Floats) -> Floats:
@@ -150,11 +195,11 @@ class TestSet:
         items = recommender.items_
         if n_unknown == len(self.listed):
             warn(
-                f"the recommender knows none of the {_checks.count(n_unknown, 'user')} that it is judged by, so all of "
-                "them get the same list; judge it by users that were in the fit"
+                f"the recommender knows none of the {_checks.count(n_unknown, 'user')} in the test, so all of them get "
+                "the same list; use users that were in the fit"
             )
         elif isinstance(items, Vocabulary) and (items.positions(self.wanted[1]) < 0).all():
-            warn("the recommender knows no item that is relevant in the test, so it finds none; compare the ids")
+            warn("the recommender knows none of the relevant items in the test, so it finds none; check the ids")
         return n_unknown
 
     def errors(self, recommender: Judged) -> Floats:
@@ -210,13 +255,13 @@ def _seen(recommender: Judged, users: NDArray[Any], items: NDArray[Any]) -> NDAr
 def _tell_seen(n_seen: int, n_rows: int) -> None:
     if n_seen == n_rows:
         warn(
-            f"all {_checks.count(n_rows, 'test row')} are pairs that are in the fit, so nothing is judged; judge by "
-            "others, such as those that dmc.evaluation.split leaves out"
+            f"all {_checks.count(n_rows, 'test row')} are pairs from the fit, so nothing is judged; use others, such "
+            "as the test part of dmc.evaluation.split"
         )
         return
     warn(
-        f"{n_seen:,} of {n_rows:,} test rows are pairs that are in the fit; they are left out: nobody is recommended "
-        "what he has, and errors on what was fitted say little"
+        f"{n_seen:,} of {n_rows:,} test rows are pairs from the fit and are left out: they are not recommended again, "
+        "and errors on fitted ratings are too small"
     )
 
 

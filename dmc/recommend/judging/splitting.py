@@ -1,4 +1,4 @@
-"""A table in two: a part to fit and a part to judge by. What a user did with one item stays on one side."""
+"""Split a table into a part to fit and a part to judge by; all rows of one user and item stay together."""
 
 from __future__ import annotations
 
@@ -53,44 +53,47 @@ def split(
     time: str = "timestamp",
     n_folds: int = 5,
 ) -> tuple[Any, Any] | list[tuple[Any, Any]]:
-    """Split a table of ratings or clicks into a part to fit and a part to judge by.
+    """Split a table of ratings or clicks into a training part and a test part.
 
-    Rows that repeat a pair of a user and an item all go to the same part, whichever way the table is split: what was
-    fitted is never judged by. Every row is in one of the two parts.
+    Rows that repeat a pair of a user and an item all go to the same part, however the table is split, so that no test
+    row is known from training. Every row is in one of the two parts.
 
     Parameters
     ----------
     table : data frame, mapping of arrays, or path of a file
-        One rating, or click, a row: see `dmc.recommend.tables.table.Table.open`. A column of ratings is not needed.
+        One rating, or click, per row, as in `dmc.Recommender.fit`. It needs no column of ratings.
     by : {"random", "user", "time", "leave-last-out", "folds"}
-        "random": any pairs. "user": the same share of each user's pairs, at random; nobody loses the last one.
-        "time": the latest pairs. A pair is as late as its last row, so that nothing in the training part is later than
-        what it is judged by; of equally late ones those further down in the table. "leave-last-out": the latest pair of
-        each user; who has one alone keeps it. "folds": `n_folds` splits at random, for cross-validation; each row is in
-        the test part of one.
+        "random": pairs at random. "user": the same share of each user's pairs at random; no user loses the last pair.
+        "time": the latest pairs; a pair is as late as its last row, so that nothing in the training part is later than
+        the test part, and ties are broken by order in the table. "leave-last-out": the latest pair of each user; a user
+        with a single pair keeps it. "folds": `n_folds` random splits for cross-validation; each row is in one test
+        part.
     test_fraction : float
-        Share of the rows (by "user", of each user's pairs) that go to the test part, rounded to whole ones, or to the
-        nearest share that whole pairs allow. "leave-last-out" and "folds" have a share of their own.
+        Share of the rows (with "user", of each user's pairs) in the test part, rounded to whole rows, or to the nearest
+        share that whole pairs allow. Not used by "leave-last-out" and "folds".
     seed : int or numpy.random.Generator
-        The same seed gives the same split; "time" and "leave-last-out" need none.
+        The same seed gives the same split. Not used by "time" and "leave-last-out".
     user, item, time : str
-        Names of the columns; `time` matters to "time" and "leave-last-out". Times may be numbers, dates or ISO 8601
-        text.
+        Names of the columns. `time` is used by "time" and "leave-last-out": numbers, dates or ISO 8601 text.
     n_folds : int
-        At least 2.
+        Number of folds, at least 2.
 
     Returns
     -------
-    train, test : the table's own kind; for a file, dicts of arrays
-        In the order of the table. By "folds" a list of these pairs.
+    train : data frame or dict of arrays
+        In the order of the table and of its kind; for a file, a dict of arrays. With "folds", a list of pairs
+        (train, test) is returned instead.
+    test : data frame or dict of arrays
+        Likewise.
 
     Raises
     ------
     ValueError, TypeError, OSError
-        If the table cannot be used, a time is missing or cannot be understood, or one part would be empty.
+        If the table cannot be used, a time is missing or cannot be parsed, or one part would be empty.
 
     Examples
     --------
+    >>> from dmc.evaluation import split
     >>> clicks = {"user": ["ann", "ann", "bob", "bob"], "item": [1, 2, 1, 3], "timestamp": [5, 9, 2, 7]}
     >>> train, test = split(clicks, by="leave-last-out")
     >>> test["item"].tolist()
@@ -194,7 +197,7 @@ def _told_empty(pairs: _Pairs, by: str, fraction: float, n_folds: int, part: str
     if by == "folds":
         return f"{rows} split into {n_folds} folds leave one without a {part} part; give more ratings or fewer folds"
     if by == "leave-last-out":
-        return f"{rows} split by leave-last-out leave no {part} part: nobody has two items; give more ratings"
+        return f"{rows} split by leave-last-out leave no {part} part: no user has two items; give more ratings"
     return (
         f"{rows} split by {by} with test_fraction {fraction:g} leave no {part} part; give more ratings or another "
         "fraction"

@@ -49,7 +49,7 @@ def test_zeros_that_may_stand_for_gaps_are_told() -> None:
 
 def test_noise_of_no_rank_is_told() -> None:
     rng = np.random.default_rng(0)
-    with pytest.warns(ConvergenceWarning, match="misses held-out entries by .* too few for their rank"):
+    with pytest.warns(ConvergenceWarning, match="predicts held-out entries with .* too few for their rank"):
         dmc.TensorCompletion(tube=2).fit(rng.standard_normal((12, 11, 6)), mask=rng.random((12, 11, 6)) < 0.5)
 
 

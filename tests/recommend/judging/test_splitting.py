@@ -160,7 +160,7 @@ def test_files_with_and_without_names(tmp_path, table):
         ({"test_fraction": 1 - 1e-9}, ValueError, "leave no training part"),
         ({"seed": "x"}, TypeError, "seed is 'x'"),
         ({"by": "time", "time": "when"}, ValueError, "the table has no column 'when'"),
-        ({"by": "time", "time": "user"}, ValueError, "'user', 'item', 'rating', 'user'; name another one for each"),
+        ({"by": "time", "time": "user"}, ValueError, "'user', 'item', 'rating', 'user'; give each its own column"),
         (
             {"by": "leave-last-out", "time": "kind"},
             ValueError,

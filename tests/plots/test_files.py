@@ -1,10 +1,8 @@
-"""The figure is written, in proportion, and shows what it was given."""
+"""Figures as files: what they show, in which format, and the twins for light and dark pages; inside a page."""
 
 import re
 import subprocess
 import sys
-from dataclasses import replace
-from itertools import pairwise
 from xml.etree import ElementTree
 
 import matplotlib
@@ -97,8 +95,8 @@ def test_an_svg_for_a_page_brings_text_and_colours_of_the_page_and_nothing_of_th
     assert root.attrib["role"] == "img"
     texts = [element.text for element in root.iter("text")]
     assert {"group", "error", "ours", "theirs", "few", "some", "many"} <= set(texts)
-    assert drawn.count("fill: var(--first, #2b6cb0)") == 4  # three bars and one in the legend
-    assert "stroke: var(--second, #c05621)" in drawn
+    assert drawn.count("fill: var(--first, #0072b2)") == 4  # three bars and one in the legend
+    assert "stroke: var(--second, #d04a02)" in drawn
     assert "http" not in drawn
     assert "<style" not in drawn
     ids = [element.attrib["id"] for element in root.iter() if "id" in element.attrib]
@@ -121,12 +119,6 @@ def test_drawing_for_a_page_leaves_the_settings_of_matplotlib_as_they_were():
     before = dict(matplotlib.rcParams)
     plots.svg(plots.Panel("", "x", "y", [plots.Line([0, 1], [0, 1])]), "one", "a line")
     assert dict(matplotlib.rcParams) == before
-
-
-def test_a_single_panel(tmp_path):
-    plots.panels([plots.Panel("alone", "x", "y", [plots.Line([0, 1], [0, 1])])], tmp_path / "figure.png")
-    height, width = images.imread(tmp_path / "figure.png").shape[:2]
-    assert (width, height) == (810, 585)
 
 
 def test_the_suffix_says_the_format(tmp_path):
@@ -173,40 +165,14 @@ def test_without_matplotlib(monkeypatch, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def drawn(panel):
-    """The axes of a panel, laid out and drawn as on a page."""
-    figure = plots._figure(figsize=(4.8, 3.2))
-    axes = figure.subplots()
-    plots._draw(axes, panel)
-    figure.canvas.draw()
-    return axes
-
-
-@pytest.mark.parametrize("ends", [(0.98e6, 4.6e6), (-1e9, 1e9), (1e-6, 4.6e-6), (1, 5), (0, 99_000)])
-def test_numbers_below_an_axis_do_not_overlap(ends):
-    axes = drawn(plots.Panel("", "x", "y", [plots.Line(np.linspace(*ends, 9), np.linspace(*ends, 9))]))
-    boxes = [label.get_window_extent() for label in axes.get_xticklabels() if label.get_text()]
-    shown = [box for box in boxes if axes.bbox.x0 - 1 <= (box.x0 + box.x1) / 2 <= axes.bbox.x1 + 1]
-    assert len(shown) >= 2
-    assert all(left.x1 < right.x0 for left, right in pairwise(shown))
-
-
-def test_a_narrow_range_of_powers_has_plain_numbers():
-    panel = plots.Panel("", "x", "y", [plots.Line([0.006, 0.012, 0.048], [1, 2, 3])], xscale="log")
-    shown = [label.get_text() for label in drawn(panel).get_xticklabels(which="both")]
-    assert {"0.01", "0.02"} <= set(shown)
-    assert not any("10^" in text for text in shown)
-
-
-def test_what_is_counted_has_no_half_steps():
-    axes = drawn(plots.Panel("", "x", "y", [plots.Line([1, 2, 3], [1, 2.5, 3])]))
-    assert not [label for label in axes.get_xticklabels() if "." in label.get_text()]
-
-
-def test_whiskers_reach_where_they_should_and_are_left_out_where_there_are_none():
-    line = plots.Line([0, 1, 2], [1, 2, 3], whiskers=([0.5, np.nan, 3.0], [1.25, np.nan, 3.5]))
-    for of in (line, replace(line, bars=0.5)):
-        axes = drawn(plots.Panel("", "x", "y", [of]))
-        (whiskers,) = [found for found in axes.collections if hasattr(found, "get_segments")]
-        found = [segment[:, 1].tolist() for segment in whiskers.get_segments() if segment.size]
-        assert found == [[0.5, 1.25], [3.0, 3.5]]
+def test_twins_differ_in_nothing_but_their_colours(tmp_path):
+    panel = plots.Panel("title", "x", "y", [plots.Line([0, 1], [0, 1], "line", plots.style("compressed"))])
+    plots.panels([panel], tmp_path / "figure.png", theme="both")
+    plots.panels([panel], tmp_path / "alone.png", theme="dark")
+    light, dark, alone = (images.imread(tmp_path / f"{name}.png") for name in ("figure", "figure-dark", "alone"))
+    assert light.shape == dark.shape
+    np.testing.assert_array_equal(dark, alone)
+    np.testing.assert_allclose(light[0, 0, :3], 1)
+    np.testing.assert_allclose(255 * dark[0, 0, :3], [0x14, 0x18, 0x1D], atol=0.5)
+    with pytest.raises(ValueError, match="theme is 'dim'; choose 'light', 'dark' or 'both'"):
+        plots.panels([panel], tmp_path / "figure.png", theme="dim")
