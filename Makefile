@@ -121,6 +121,7 @@ sanitize-address: .venv/.test
 		ASAN_OPTIONS=detect_leaks=0:allocator_may_return_null=1:max_allocation_size_mb=4096:quarantine_size_mb=16 \
 		PYTHONPATH=$(CURDIR)/build/address$(comma)undefined:$(CURDIR)/tests OMP_NUM_THREADS=1 \
 		$(BIN)/python -P -m fuzz binding=20000
+sanitize-threads: export OMP_NUM_THREADS := 2
 sanitize-threads: .venv/.test
 	$(call sanitized,thread,libtsan.so,-k "threads and (native or serving or posterior or all_pairs or gauss_newton or workers or (half and row and int32))")
 

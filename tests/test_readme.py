@@ -112,7 +112,8 @@ def test_shell_commands_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_make_has_the_targets_that_pages_name() -> None:
-    targets = re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), flags=re.MULTILINE)
+    rules = (ROOT / "Makefile").read_text() + (ROOT / "packaging" / "packages.mk").read_text()
+    targets = re.findall(r"^([\w-]+):", rules, flags=re.MULTILINE)
     named = [
         target for line in shell_lines() if line.startswith("make ") for target in shlex.split(line, comments=True)[1:]
     ]
