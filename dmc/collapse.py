@@ -1,4 +1,4 @@
-"""How far a layer's features have collapsed onto their classes: NC1, NC2, NC3 and D, in one pass over the data.
+"""Measures of how far a layer's features have collapsed onto their classes: NC1, NC2, NC3 and D, in one pass.
 
 With h_i a feature vector of class y_i, μ_c the classes' means, n_c their sizes, n the samples and C the classes:
 
@@ -260,7 +260,7 @@ class ClassStatistics:
         return X
 
     def _add(self, X: Matrix, y: NDArray[Any]) -> None:
-        """Chan, Golub & LeVeque's update: deviations from the batch's own means, and what the means' shift adds."""
+        """Update as Chan, Golub & LeVeque do: deviations from the batch's means, plus the shift of the means."""
         k = X.shape[1]
         if self._means is None:
             self._means = np.zeros((0, k))
@@ -289,7 +289,7 @@ class ClassStatistics:
         return self._classes[label]
 
     def _degenerate(self, n_classes: int, counts: Matrix, total: float, noise: float) -> str:
-        """Why nothing can be said of the features; empty where something can."""
+        """Why every measure is undefined for the features; empty if they are not."""
         if len(counts) < n_classes:
             return f"{_checks.count(n_classes - len(counts), 'class has', 'classes have')} no members"
         if total <= noise**2:

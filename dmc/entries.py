@@ -1,4 +1,4 @@
-"""Entries given in any order: sorted row by row, and what to do with those that repeat a position; or held out."""
+"""Entries in any order: sorting them row by row, merging duplicates, and holding some out."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Duplicates = Literal["error", "mean", "last", "sum"]
 
 
 class SortedEntries(NamedTuple):
-    """Entries row by row, columns ascending within a row, equal positions in the order given."""
+    """Entries row by row, columns ascending within a row, duplicates in the order given."""
 
     by_row: SparseIndex
     values: Any
@@ -57,7 +57,7 @@ def sort_entries(rows: Any, cols: Any, values: Any, shape: tuple[int, int]) -> S
 
 
 def _sort_in_parts(rows: Any, cols: Any, values: Any, shape: tuple[int, int]) -> SortedEntries:
-    """The same, those of some rows after the other: sorting takes room of three times what it sorts."""
+    """The same for a few rows at a time: sorting takes three times the memory of what it sorts."""
     m, n = shape
     counts = np.zeros(m + 1, np.int64)
     for first in range(0, len(rows), PART):
@@ -78,7 +78,7 @@ def _sort_in_parts(rows: Any, cols: Any, values: Any, shape: tuple[int, int]) ->
 
 
 def _some_rows(pointers: Any) -> Iterator[tuple[int, int]]:
-    """The first of some rows, and the one behind their last: all rows, those of about TOGETHER entries at a time."""
+    """Ranges of rows (first, end) of about TOGETHER entries each, which cover all rows."""
     ends = np.searchsorted(pointers, np.arange(TOGETHER, pointers[-1] + TOGETHER, TOGETHER))
     ends[ends == ends[-1]] = len(pointers) - 1  # the last rows may be empty
     return pairwise([0, *np.unique(ends[ends > 0]).tolist()])
@@ -109,7 +109,7 @@ def _sort_tensors(rows: Any, cols: Any, values: Any, shape: tuple[int, int]) -> 
 
 
 def _new(pointers: Any, indices: Any) -> Any:
-    """(observed,) whether an entry stands at another position than the one before it."""
+    """(observed,) whether an entry has another position than the one before it."""
     xp = array_namespace(indices)
     new = xp.ones(len(indices), dtype=xp.bool, device=device_of(indices))
     new[1:] = indices[1:] != indices[:-1]
@@ -118,14 +118,14 @@ def _new(pointers: Any, indices: Any) -> Any:
 
 
 def merge_repeats(by_row: SparseIndex, values: Any, duplicates: Duplicates) -> tuple[SparseIndex, Any]:
-    """Each position once, with one value made of those that it has; where there are many, in the room of the given."""
+    """Merge duplicates into one value per position; with many entries, in the memory of the given ones."""
     if isinstance(values, np.ndarray) and len(values) > 2 * TOGETHER:
         return _merge_in_parts(by_row, values, duplicates)
     return _merge(by_row, values, duplicates)
 
 
 def _merge_in_parts(by_row: SparseIndex, values: Any, duplicates: Duplicates) -> tuple[SparseIndex, Any]:
-    """The same, some rows after the other: all at once would take the room of several times the entries."""
+    """The same for a few rows at a time: all at once would take several times the memory of the entries."""
     pointers, size = np.zeros_like(by_row.indptr), 0
     indices, merged = by_row.indices, values  # what is written stands before what is still to be read
     for begin, end in _some_rows(by_row.indptr):
@@ -160,8 +160,7 @@ def _merge(by_row: SparseIndex, values: Any, duplicates: Duplicates) -> tuple[Sp
 def drawn_for_test(
     pattern: Pattern, fraction: float, rng: np.random.Generator, share: Share
 ) -> np.ndarray[Any, np.dtype[np.bool_]]:
-    """Which entries (observed,) are held out, of NumPy arrays: so large a share of those of all processes, and of each
-    row and column never the last in the draw.
+    """Choose a share of the entries of all processes to hold out; each row and column keeps its last drawn entry.
 
     Raises
     ------
@@ -192,7 +191,7 @@ def drawn_for_test(
 
 
 def _last_of_each(lines: SparseIndex, priority: Any) -> Any:
-    """(rows,) the largest number of each row's entries; −1 where there are none."""
+    """(rows,) the largest number among each row's entries; −1 where there are none."""
     found = np.full(len(lines.indptr) - 1, -1, priority.dtype)
     filled = np.flatnonzero(np.diff(lines.indptr))
     if len(filled):
@@ -201,7 +200,7 @@ def _last_of_each(lines: SparseIndex, priority: Any) -> Any:
 
 
 def _smallest(values: Any, count: int, group: Group) -> float:
-    """A number that so many of all processes' values do not exceed; several processes have values from 0 to 1."""
+    """A bound that `count` of all processes' values do not exceed; with several processes, values are from 0 to 1."""
     if group.size == 1:
         return float(np.partition(values, count - 1)[count - 1])
     ordered, low, high = np.sort(values), 0.0, 1.0

@@ -1,4 +1,4 @@
-"""The container of every model here: outer factors U and V, and the cores between. A gradient has the same type."""
+"""The container of every model: outer factors U and V, and the cores between them. Gradients have this type, too."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SCORES = 1 << 22  # computed at a time where there is no compiled core
 
 
 class _Lines(Protocol):
-    """Of a `dmc.pattern.SparseIndex`, or a SciPy matrix by rows, what `Factors.top_n` reads."""
+    """What `Factors.top_n` reads of a `dmc.pattern.SparseIndex`, or of a SciPy CSR matrix."""
 
     @property
     def indptr(self) -> Array: ...
@@ -517,7 +517,7 @@ def _core_takes(left: Array, right: Array) -> bool:
 def _top_n(
     left: Array, right: Array, n: int, first: Array, last: Array, excluded: Array, among: Array | None
 ) -> tuple[Array, Array]:
-    """What the compiled core does, in chunks of rows."""
+    """What the compiled core computes, in chunks of rows."""
     _checks.indices(excluded, len(right), "column")
     n = min(n, len(right) if among is None else len(among))
     columns = np.full((len(left), n), -1)

@@ -117,7 +117,7 @@ class Identifiability:
         return (block >= 0) & (block == self.column_blocks[cols])
 
     def __str__(self) -> str:
-        """What cannot be known, in words; empty if all can."""
+        """Describe what cannot be determined; empty if everything can."""
         parts = [
             f"{np.count_nonzero(blocks < 0):,} of {len(blocks):,} {noun} have too few entries for rank {self.rank}"
             for blocks, noun in ((self.row_blocks, "rows"), (self.column_blocks, "columns"))
@@ -129,7 +129,7 @@ class Identifiability:
 
 
 def stripped(pattern: Pattern, of_rows: Count, of_columns: Count) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """Rows with more entries than `of_rows`, and columns with more than `of_columns`, among each other."""
+    """Rows with more than `of_rows` entries, and columns with more than `of_columns`, among each other."""
     rows, columns = (np.ones(count, bool) for count in pattern.shape)
     if (pattern.row_counts > of_rows).all() and (pattern.column_counts > of_columns).all():
         return rows, columns
@@ -144,7 +144,7 @@ def stripped(pattern: Pattern, of_rows: Count, of_columns: Count) -> tuple[NDArr
 
 
 def _labels(pattern: Pattern, part: tuple[NDArray[np.bool_], NDArray[np.bool_]]) -> NDArray[np.int64]:
-    """(rows + columns,) the connected part of some rows and columns that each belongs to; -1 for the others."""
+    """(rows + columns,) connected component of each of the chosen rows and columns; −1 for the others."""
     inside, kept = np.concatenate(part), part[0][pattern.rows] & part[1][pattern.cols]
     labels = connected(pattern.rows[kept], pattern.cols[kept], pattern.shape)
     labels[inside] = np.unique(labels[inside], return_inverse=True)[1]
@@ -155,7 +155,7 @@ def _labels(pattern: Pattern, part: tuple[NDArray[np.bool_], NDArray[np.bool_]])
 def _grown(
     pattern: Pattern, rows: NDArray[np.int64], columns: NDArray[np.int64], of_rows: Count, of_columns: Count
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Blocks with the rows and columns that have enough entries in one of them."""
+    """Extend blocks by the rows and columns that have enough entries in one of them."""
     links = pattern.csr(np.ones(pattern.n_observed, np.int32))
     sides = [(links, rows, columns, of_rows), (links.T.tocsr(), columns, rows, of_columns)]
     still = 0
@@ -176,8 +176,7 @@ def _grown(
 
 
 def connected(rows: NDArray[Any], cols: NDArray[Any], shape: tuple[int, int]) -> NDArray[np.int64]:
-    """(rows + columns,) the part of the matrix that each row, and then each column, belongs to, numbered from 0: parts
-    are connected by entries at (rows, cols)."""
+    """(rows + columns,) connected component of each row, then of each column, linked by entries at (rows, cols)."""
     m, n = shape
     ends = rows, m + cols.astype(np.int64)
     graph = sparse.coo_array((np.ones(len(rows), np.int8), ends), shape=(m + n, m + n))

@@ -1,4 +1,4 @@
-"""Whatever people hold a matrix with gaps in: NaN, masks, sparse matrices, tensors, data frames."""
+"""Reading a matrix with gaps from what people hold it in: NaN, masks, sparse matrices, tensors, data frames."""
 
 from __future__ import annotations
 
@@ -78,6 +78,7 @@ class GappedArray:
     values : (rows, columns) float32 or float64 array
         Finite where observed, anything elsewhere.
     observed : (rows, columns) bool array
+        True where an entry was observed.
     """
 
     values: NDArray[Any]
@@ -99,7 +100,7 @@ class GappedArray:
 def read_matrix(
     X: Any, mask: Any = None, *, allow_empty: bool = False, missing_values: float | None = None
 ) -> GappedArray | Observations:
-    """What `observe` takes, as an array where it was one on the host, else as observations; raises the same."""
+    """Read what `observe` takes, as an array where it was one on the host, else as observations."""
     if missing_values is not None and missing_values == missing_values:  # NaN is missing in any case
         missing_values = _checks.real(missing_values, "missing_values")
     else:
@@ -173,7 +174,7 @@ def _observed_mask(dense: NDArray[Any], mask: ArrayLike | None, masked: bool) ->
 
 
 def _to_host(X: Any) -> tuple[Any, bool]:
-    """A torch tensor or a data frame as NumPy or SciPy, without importing either; whether the result is sparse."""
+    """Convert a torch tensor or data frame to NumPy or SciPy, without importing either; also whether it is sparse."""
     if _arrays.is_tensor(X):
         X = X.detach().cpu()
         if str(X.dtype) == "torch.bfloat16":  # which NumPy does not have
@@ -209,14 +210,14 @@ def _column(values: NDArray[Any], name: Any) -> NDArray[np.float64]:
 
 
 def _without_missing(values: NDArray[Any]) -> NDArray[Any]:
-    """NaN in the place of pandas' NA and NaT, which no array of numbers can hold."""
+    """Replace pandas' NA and NaT, which no array of numbers can hold, by NaN."""
     kinds = np.frompyfunc(lambda v: type(v).__name__ in ("NAType", "NaTType"), 1, 1)
     missing = kinds(values).astype(bool)
     return np.where(missing, np.nan, values) if missing.any() else values
 
 
 def aligned(mask: Any, X: Any, name: str) -> Any:
-    """A data frame beside X, such as a mask, in the order of the rows and columns of X."""
+    """Bring a data frame beside X, such as a mask, into the order of the rows and columns of X."""
     for axis in ("index", "columns"):
         given, wanted = getattr(mask, axis, None), getattr(X, axis, None)
         if given is None or wanted is None or callable(given) or callable(wanted):
@@ -233,7 +234,7 @@ def aligned(mask: Any, X: Any, name: str) -> Any:
 
 
 def _diagonals(X: Any) -> sparse.coo_array:
-    """A DIA matrix as COO; SciPy's own conversion loses the stored zeros."""
+    """Convert a DIA matrix to COO; SciPy's own conversion loses the stored zeros."""
     m, n = X.shape
     cols = np.broadcast_to(np.arange(X.data.shape[1]), X.data.shape)
     rows = cols - X.offsets[:, None]

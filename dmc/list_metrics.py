@@ -500,7 +500,7 @@ def coverage(items: ArrayLike, n_items: int) -> float:
 
 
 class _Placed(NamedTuple):
-    """Recommendations to users who have relevant items: their rows and places, and which relevant pair each is."""
+    """Recommendations to users who have relevant items: rows, places, and which relevant pair each is."""
 
     rows: NDArray[np.int64]  # (placed,)
     places: NDArray[np.int64]  # (placed,)
@@ -561,7 +561,7 @@ def _ends_early(ideal: NDArray[np.float64], n: int) -> bool:
 
 
 def _ranked(hit: ArrayLike, n_relevant: ArrayLike, n: int) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:
-    """The first n places, checked."""
+    """Check the arrays, and cut them to the first n places."""
     _checks.integer(n, "n", 1)
     first, counts = np.asarray(hit), _checks.as_indices(n_relevant, "n_relevant")
     if first.dtype != bool or first.ndim != 2 or first.shape[:1] != counts.shape or len(counts) == 0:

@@ -493,7 +493,7 @@ class Observations:
 
 
 def _as_weights(weights: ArrayLike, values: Array) -> Array:
-    """(observed,) weights beside the values, checked."""
+    """Check (observed,) weights against the values."""
     w = _as_float(weights, "weights")
     _checks.same_length(values=values, weights=w)
     wrong = ~((w > 0) & (w < math.inf))
@@ -506,7 +506,7 @@ def _as_weights(weights: ArrayLike, values: Array) -> Array:
 
 
 def _as_float(values: Any, name: str) -> Array:
-    """`_checks.as_float`, for tensors on their device."""
+    """`_checks.as_float` that leaves tensors on their device."""
     if not _arrays.is_tensor(values):
         return _checks.as_float(values, name)
     xp = array_namespace(values)
@@ -518,7 +518,7 @@ def _as_float(values: Any, name: str) -> Array:
 
 
 def _as_indices(given: Any, name: str, like: Array) -> Array:
-    """`_checks.as_indices`, where the values are."""
+    """`_checks.as_indices`, on the device of the values."""
     device = _arrays.of(like)
     if _arrays.is_tensor(given):
         xp = array_namespace(given)

@@ -1,4 +1,4 @@
-"""Which positions of a matrix were observed: sorted by row, and by column once that is asked for."""
+"""The observed positions of a matrix, sorted by row and, on demand, by column."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ class SparseIndex(NamedTuple):
     indices: Array  # (observed,) int32, or int64 where the matrix has 2³¹ columns
 
     def compiled(self, others: int) -> Any:
-        """As the core takes entries, with so many on the other side: indices checked, cut into pieces of work."""
+        """Prepare the entries for the compiled core: check the indices, and cut the work into pieces."""
         kind = _extensions.core.Entries if self.indices.dtype == np.int32 else _extensions.core.WideEntries
         return kind(plain(self.indptr), plain(self.indices), others)
 
     def take(self, rows: NDArray[Any]) -> tuple[SparseIndex, NDArray[np.int64]]:
-        """Some rows, by number or as a mask, of NumPy arrays; and which of the entries are theirs."""
+        """Select rows, by number or by mask (NumPy arrays only); also returns which entries are theirs."""
         rows = np.flatnonzero(rows) if rows.dtype == bool else rows
         counts = np.diff(self.indptr)[rows]
         ends = np.concatenate([[0], np.cumsum(counts)])
@@ -38,7 +38,7 @@ class SparseIndex(NamedTuple):
 
 
 class BothOrders(NamedTuple):
-    """A value for each observed entry, in row order and again in column order: no pass needs a permutation."""
+    """A value for each observed entry, in row order and in column order, so that no pass needs a permutation."""
 
     by_row: Array  # (observed,)
     by_column: Array  # (observed,)
@@ -49,15 +49,15 @@ ROWS, COLUMNS = 0, 1  # the two sides of a matrix, and where in a `BothOrders` t
 
 @dataclass(frozen=True, eq=False)
 class Pattern:
-    """The set Ω of observed positions, sorted by row; what else is made of it is made at first use, and kept.
+    """The set Ω of observed positions, sorted by row; everything derived from it is computed once, at first use.
 
     Attributes
     ----------
     shape : (int, int)
         Rows and columns of the matrix.
     by_row : SparseIndex
-        Of the rows: pointers int64; indices int32 while they fit, ascending within each row; NumPy arrays, which can
-        not be written to, or torch tensors of one device.
+        Entries by row: pointers int64; indices int32 if large enough, ascending within each row; read-only NumPy
+        arrays, or torch tensors of one device.
     """
 
     shape: tuple[int, int]
@@ -77,7 +77,7 @@ class Pattern:
 
     @cached_property
     def by_column(self) -> SparseIndex:
-        """Of the columns: as `by_row` of the transposed matrix."""
+        """The entries by column: `by_row` of the transposed matrix."""
         m, n = self.shape
         indptr, indices = self.by_row
         if self.device is not None:
@@ -90,7 +90,7 @@ class Pattern:
 
     @property
     def transposed(self) -> Pattern:
-        """The pattern of the transposed matrix; the orders change places."""
+        """The pattern of the transposed matrix, with the two orders exchanged."""
         m, n = self.shape
         other = Pattern((n, m), self.by_column)
         vars(other)["by_column"] = self.by_row  # in the place of the cached property
@@ -101,7 +101,7 @@ class Pattern:
         return self.by_column if side else self.by_row
 
     def prepared(self, side: int) -> Entries:
-        """The entries of a side as the compiled core takes them: indices checked, cut into pieces of work."""
+        """The entries of a side, prepared for the compiled core: indices checked, work cut into pieces."""
         return self._core_columns if side else self._core_rows
 
     @cached_property
@@ -113,7 +113,7 @@ class Pattern:
         return self._of_core(self.by_column, self.shape[0])
 
     def checked(self, side: int) -> SparseIndex:
-        """The entries of a side, NumPy arrays that compiled code may trust as they are."""
+        """The entries of a side as checked NumPy arrays, which compiled code may use without checks."""
         return self._checked_columns if side else self._checked_rows
 
     @cached_property
@@ -146,7 +146,7 @@ class Pattern:
         return entries._replace(indices=indices).compiled(others)
 
     def positions(self, side: int) -> tuple[Array, Array]:
-        """(observed,) of each entry, in the order of a side: where it stands on that side, and on the other."""
+        """(observed,) index of each entry on a side and on the other one, in the order of that side."""
         if side == ROWS:
             return self.rows, self.cols
         return self._columns_of_entries, self.by_column.indices
@@ -169,11 +169,11 @@ class Pattern:
 
     @property
     def device(self) -> Device:
-        """Where the arrays live: None (NumPy), or torch's name of a device."""
+        """Where the arrays live: None for NumPy arrays, else the name of a torch device."""
         return _arrays.of(self.by_row.indices)
 
     def to(self, device: Device) -> Pattern:
-        """The same positions on a device, None being NumPy; see `Observations.to`."""
+        """Move the positions to a device, None for NumPy arrays; see `Observations.to`."""
         if device == self.device:
             return self
         moved = Pattern(self.shape, _placed(self.by_row, device))
@@ -203,13 +203,13 @@ class Pattern:
 
     @cached_property
     def column_order(self) -> Array:
-        """(observed,) int64 place in row order of each entry in column order."""
+        """(observed,) int64 position in row order of each entry in column order."""
         if self.device is None:
             return read_only(self.both_orders(np.arange(self.n_observed)).by_column)
         return array_namespace(self.cols).argsort(self.cols, stable=True)
 
     def both_orders(self, values: Array) -> BothOrders:
-        """Values given in row order (observed,), in both orders."""
+        """Values in both orders, from (observed,) values in row order."""
         if self.device is not None:
             return BothOrders(values, values[self.column_order])
         values = plain(values)
@@ -224,7 +224,7 @@ class Pattern:
 
     @classmethod
     def of(cls, shape: tuple[int, int], by_row: SparseIndex) -> Pattern:
-        """The pattern whose rows are these, columns ascending within each."""
+        """Make the pattern of rows whose columns ascend."""
         xp = array_namespace(by_row.indices)
         dtype = getattr(xp, np.dtype(_checks.index_dtype(shape[1])).name)
         indptr, indices = (
@@ -242,7 +242,7 @@ def _read_only(entries: SparseIndex) -> SparseIndex:
 
 
 def read_only(array: Array) -> Array:
-    """The numbers of a NumPy array where nobody can write to them; torch has no such place, and leaves tensors alone.
+    """Return a NumPy array whose numbers nobody can change; tensors are returned as they are.
 
     A flag can be set back, and the memory behind a view may be somebody else's: they are copied into a bytes object,
     unless they lie in one already, or in a file that is mapped for reading.
@@ -257,7 +257,7 @@ def read_only(array: Array) -> Array:
 
 
 def _is_immutable(array: NDArray[Any]) -> bool:
-    """Whether nobody can write to the memory, by whatever view; the core asks the same (csrc/bind.h)."""
+    """Whether nobody can write to the memory, through any view; the core checks the same (csrc/bind.h)."""
     owner: Any = array
     while isinstance(owner, np.ndarray):
         if owner.flags.writeable:
@@ -267,13 +267,13 @@ def _is_immutable(array: NDArray[Any]) -> bool:
 
 
 def plain(array: Array, dtype: DTypeLike | None = None) -> NDArray[Any]:
-    """As the core takes arrays: without gaps, aligned; a copy only where they are not."""
+    """Return an array as the core takes it, contiguous and aligned; copied only where it is not."""
     if dtype is None and isinstance(array, np.ndarray) and array.flags.c_contiguous and array.flags.aligned:
         return array  # as most are; to ask NumPy for it takes as long as a small product
     return np.require(array, dtype, ["C", "A"])
 
 
 def pointers_of(lines: Array, count: int) -> Array:
-    """(count + 1,) where each line's entries begin among all of them, from the line of each entry; on a device."""
+    """(count + 1,) start of each row among all entries, from the row of each entry; on a device."""
     xp = array_namespace(lines)
     return xp.cumulative_sum(xp.bincount(lines, minlength=count), include_initial=True)

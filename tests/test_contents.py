@@ -31,8 +31,8 @@ def test_sizes_are_taken_from_the_first_that_has_them():
     [
         ({"U": None}, "it lacks 'U'"),
         ({"more": np.zeros(1)}, "it holds 'more', which no model of its kind has"),
-        ({"U": np.zeros((3, 2), int)}, "'U' has dtype int64, and f4 f8 there"),
-        ({"U": np.zeros(3)}, r"'U' has shape \(3,\), and 2 dimensions"),
+        ({"U": np.zeros((3, 2), int)}, "'U' has dtype int64 instead of f4 f8"),
+        ({"U": np.zeros(3)}, r"'U' has shape \(3,\) instead of 2 dimensions"),
         ({"bias": np.zeros(3, np.float32)}, r"'bias' has shape \(3,\), and rows\+1 is 4 elsewhere"),
         ({"bias": np.zeros(0, np.float32)}, r"'bias' has shape \(0,\)"),
         ({"two": np.arange(3)}, r"'two' has shape \(3,\), and 2 is 2 elsewhere"),

@@ -1,4 +1,4 @@
-"""What a step of a network costs, before any memory is taken for it."""
+"""The cost of a step of a network, estimated before any memory is taken for it."""
 
 from __future__ import annotations
 
@@ -41,12 +41,12 @@ class NetworkSize:
 
     @property
     def setup_operations(self) -> float:
-        """Of orthogonal layers."""
+        """Floating-point operations of making orthogonal layers."""
         return SETUP_SHARE * self.width**2 * (self.rows + self.columns + self.depth * self.width)
 
 
 def operations_per_second() -> float:
-    """How many floating-point operations a product of matrices makes here, in a second."""
+    """Measure how many floating-point operations per second a product of matrices achieves here."""
     A = np.random.default_rng(0).standard_normal((PRODUCT, PRODUCT))
     A @ A  # the first product of a process waits for threads to be made
     seconds = []
@@ -58,7 +58,7 @@ def operations_per_second() -> float:
 
 
 def refusal(name: str, size: NetworkSize, speed: float, max_steps: int, time_limit: float) -> str:
-    """Why a network is not tried at all, in a sentence; empty if it is.
+    """Say in a sentence why a network is not run at all; empty if it is run.
 
     Parameters
     ----------
@@ -87,7 +87,7 @@ def refusal(name: str, size: NetworkSize, speed: float, max_steps: int, time_lim
 
 
 def duration(seconds: float) -> str:
-    """`8 s`, `3 min`, `2.5 h`, `60 days`."""
+    """Format seconds: `8 s`, `3 min`, `2.5 h`, `60 days`."""
     for unit, size in (("days", 86_400.0), ("h", 3600.0), ("min", 60.0)):
         if seconds >= 2 * size:
             amount = seconds / size

@@ -1,4 +1,4 @@
-"""What a comparison found, as data, as a table and as a figure."""
+"""The result of a comparison, as data, as a table and as a figure."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from dmc.solver.solution import Status, waiting
 
 @dataclass(frozen=True, eq=False)
 class Contender:
-    """How one contender did.
+    """The result of one contender.
 
     Attributes
     ----------
@@ -117,7 +117,7 @@ class Contender:
         )
 
     def record(self) -> dict[str, Any]:
-        """What the table shows, by name; of plain Python types."""
+        """The numbers of its row in the table, by name; plain Python types."""
         return {
             "contender": self.name,
             "n_parameters": self.n_parameters,
@@ -188,7 +188,7 @@ class Comparison:
     @property
     def units(self) -> str:
         """The units of the errors, in words."""
-        return "in spreads of the column" if self.standardized else "in the data's units"
+        return "in standard deviations of the column" if self.standardized else "in the data's units"
 
     def __str__(self) -> str:
         m, n = self.shape
@@ -230,7 +230,7 @@ class Comparison:
         ran = [contender for contender in self.contenders if np.isfinite(contender.course[:, 2]).any()]
         if not ran:
             raise ValueError("no contender was run: there is nothing to draw; raise time_limit")
-        label = f"held-out error, {'spreads of the column' if self.standardized else 'data units'}"
+        label = f"held-out error, {'standard deviations of the column' if self.standardized else 'data units'}"
         drawn = []
         for column, xlabel in ((0, "step"), (1, "seconds, set-up included")):
             lines = [self._line(contender, column) for contender in ran]
@@ -269,7 +269,7 @@ def _cells(contender: Contender) -> tuple[str, ...]:
 
 
 def _aligned(rows: Sequence[tuple[str, ...]]) -> list[str]:
-    """Columns of one width, numbers to the right; the first and the last begin at their left."""
+    """Align columns, numbers to the right; the first and the last column to the left."""
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     last = len(widths) - 1
     return [

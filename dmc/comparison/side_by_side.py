@@ -1,4 +1,4 @@
-"""`compare`: the same entries, the same loop, the same rate, and what each contender makes of them."""
+"""`compare`: contenders on the same entries, with the same loop and the same rate."""
 
 from __future__ import annotations
 
@@ -168,7 +168,7 @@ def _default_rank(train: Observations) -> int:
 def _all(
     chosen: list[str], data: TrialData, settings: Settings, told: int | None, limits: Limits, verbose: bool
 ) -> list[Contender]:
-    """Every contender; after Ctrl-C those to come are not run."""
+    """Run every contender; after Ctrl-C the remaining ones are skipped."""
     of_kind, found, ended = networks(data, settings), [], False
     prepare(data)
     speed = costs.operations_per_second()
@@ -198,7 +198,7 @@ def _told(settings: Settings, data: TrialData, limits: Limits, by_default: bool)
 
 
 def _warn_of(result: Comparison) -> None:
-    """What makes a row of the table worth less than it looks."""
+    """Warn of whatever makes a row of the table worth less than it looks."""
     ran = [contender for contender in result.contenders if not contender.refusal]
     interrupted = next((c for c in ran if c.stopped_by == "interrupt"), None)
     if interrupted is not None:

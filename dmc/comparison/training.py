@@ -1,4 +1,4 @@
-"""One contender on its way: set-up inside the clock, looks at test entries outside of it."""
+"""Training one contender: the set-up is timed, looks at test entries are not."""
 
 from __future__ import annotations
 
@@ -30,15 +30,16 @@ SLOW = 1.0  # seconds of a step from which on it is looked at after each
 
 @dataclass(frozen=True)
 class Limits:
-    """What ends a contender.
+    """The limits of a contender.
 
     Attributes
     ----------
     max_steps : int
+        As in `dmc.solve`.
     tol : float
-        Of `dmc.solve`.
+        As in `dmc.solve`.
     time_limit : float
-        Seconds of each contender.
+        Seconds for each contender.
     """
 
     max_steps: int
@@ -48,17 +49,18 @@ class Limits:
 
 @dataclass(frozen=True)
 class Settings:
-    """Of the networks.
+    """The settings of the networks.
 
     Attributes
     ----------
     rank : int
-        r̂.
+        Upper bound r̂ of the rank.
     depth : int
-        Cores of the compressed network, layers of the full-width and narrow ones.
+        Number of cores of the compressed network, and of layers of the full-width and narrow ones.
     scale : float
-        ε.
+        Scale ε of the starts.
     seed : int
+        Of the starts.
     """
 
     rank: int
@@ -68,7 +70,7 @@ class Settings:
 
 
 class Clock:
-    """Seconds since it was made, without those that were left out."""
+    """Seconds since it was made, without excluded spans."""
 
     def __init__(self) -> None:
         self._began = time.perf_counter()
@@ -97,7 +99,7 @@ class Network:
 
 
 def networks(data: TrialData, settings: Settings) -> dict[str, Network]:
-    """The networks by name, none of them made yet."""
+    """The networks by name; none is made yet."""
     observed = data.problem.observations
     (m, n), rank, depth, scale, seed = observed.shape, settings.rank, settings.depth, settings.scale, settings.seed
     width, hidden = min(2 * rank, m, n), max(m, n)
@@ -172,16 +174,16 @@ def train(network: Network, data: TrialData, limits: Limits, speed: float, verbo
 
 
 def _solved(*arguments: Any, **settings: Any) -> Solution:
-    """`solve`, without its warning of a run that ends on the plateau: the row of the table says so."""
+    """Run `solve` without its warning about the plateau: the row of the table says so."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "after .* the solution is still")
         return solve(*arguments, **settings)
 
 
 def complete(data: TrialData, rank: int | None, seed: int, time_limit: float, verbose: bool) -> Contender:
-    """Fit `MatrixCompletion` to the same entries, in the units they came in, and of the networks' problem the weights.
+    """Fit `MatrixCompletion` to the same entries in their original units, with the weights of the networks' problem.
 
-    What it tells of in warnings comes through.
+    Its warnings are passed on.
     """
     clock, limit = Clock(), TimeLimit(time_limit)
     reached: list[bool] = []
@@ -217,7 +219,7 @@ def complete(data: TrialData, rank: int | None, seed: int, time_limit: float, ve
 
 
 def prepare(data: TrialData) -> None:
-    """Make once what all contenders share: both orders of the entries, and the compiled kernel."""
+    """Prepare once what all contenders share: both orders of the entries, and the compiled kernel."""
     m, n = data.problem.observations.shape
     like = data.problem.observations.values
     tiny = Factors(np.zeros((m, 1)), (np.zeros((1, 1)),), np.zeros((n, 1)))

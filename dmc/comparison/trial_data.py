@@ -1,4 +1,4 @@
-"""What contenders are trained on, and judged by: a split of the observed entries, or a planted matrix."""
+"""The data of a comparison, training and test: a split of the observed entries, or a planted matrix."""
 
 from __future__ import annotations
 
@@ -24,11 +24,12 @@ UNEVEN = 10.0  # spreads of columns that differ by more let one of them decide t
 
 @dataclass(frozen=True, eq=False)
 class TestEntries:
-    """The entries that judge.
+    """The test entries.
 
     Attributes
     ----------
     rows, cols : (entries,) int64
+        Positions.
     values : (entries,) float64
         In the units of the training entries.
     drawn : str
@@ -45,19 +46,22 @@ class TestEntries:
 
 @dataclass(frozen=True, eq=False)
 class TrialData:
-    """Training entries as the networks get them, and what judges all contenders.
+    """The training entries as the networks get them, and the test entries of all contenders.
 
     Attributes
     ----------
     train : Observations
-        float64, in the data's units (standardised: in spreads of the column).
+        In float64, in the data's units (standardised: in standard deviations of the column).
     test : TestEntries
+        In the same units.
     problem : MaskedLeastSquares
-        Of the training entries less `level`, over `unit`: their spectral norm, over the observed share, is 1.
+        For the training entries minus `level`, over `unit`: their spectral norm, over the observed share, is 1.
     level, unit : float
+        Shift and scale between the units of `problem` and those of `train`.
     baseline : float
         Root mean squared error of the mean of all training entries, or of those of each column, whichever is less.
     standardized : bool
+        Whether columns were standardised.
     """
 
     train: Observations
@@ -69,14 +73,14 @@ class TrialData:
     standardized: bool
 
     def error(self, factors: Factors) -> float:
-        """Root mean squared error of a network on the test entries, in the units of the training entries."""
+        """Compute the RMSE of a network on the test entries, in the units of the training entries."""
         predicted = _arrays.place(factors.at(self.test.rows, self.test.cols), None)
         with np.errstate(over="ignore", invalid="ignore"):  # of a network that diverges
             return self.unit * rms(predicted - (self.test.values - self.level) / self.unit)
 
 
 def rms(values: NDArray[np.float64]) -> float:
-    """Root mean square, of numbers whose squares may exceed what their dtype holds."""
+    """Root mean square of numbers whose squares may overflow their dtype."""
     largest = float(np.max(np.abs(values)))
     return largest * math.sqrt(float(np.mean(np.square(values / largest)))) if 0 < largest < math.inf else largest
 
@@ -90,7 +94,7 @@ def trial_data(
     standardize: bool,
     seed: int,
 ) -> TrialData:
-    """Split what was given into training and test entries, and scale it for the networks."""
+    """Split the input into training and test entries, and scale it for the networks."""
     given = X if isinstance(X, (Planted, MaskedLeastSquares)) else observe(X, mask, missing_values=missing_values)
     if given is X and mask is not None:
         raise ValueError(
@@ -114,7 +118,7 @@ def trial_data(
 
 
 def _check_placeholder(X: Any, mask: Any, given: Any, missing_values: float | None) -> None:
-    """Whether the number that stands for missing entries is there at all."""
+    """Check that the number that stands for missing entries occurs at all."""
     if given is X or missing_values is None or missing_values != missing_values:
         return
     if observe(X, mask).n_observed == given.n_observed:
@@ -148,7 +152,7 @@ def _entries(held_out: Observations, drawn: str) -> TestEntries:
 
 
 def _planted_entries(given: Planted, seed: int) -> TestEntries:
-    """Entries that were not observed, of which planted matrices know the value."""
+    """Entries that were not observed, whose values a planted matrix knows."""
     m, n = given.observations.shape
     pattern = given.observations.pattern.to(None)
     n_unseen = m * n - given.observations.n_observed
@@ -174,7 +178,7 @@ def _planted_entries(given: Planted, seed: int) -> TestEntries:
 
 
 def _by_mask(given: Any, observed: Observations, test: Any) -> tuple[Observations, TestEntries]:
-    """A split by a mask of test entries."""
+    """Split by a mask of test entries."""
     marked = np.asarray(aligned(test, given, "test"))
     if marked.shape != observed.shape or marked.dtype != bool:
         m, n = observed.shape
@@ -213,7 +217,7 @@ def _warn_of_emptied(train: Observations, rows: NDArray[np.int64], cols: NDArray
 
 
 def _columns(train: Observations) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]:
-    """Column (observed,), and means and spreads (columns,): where nothing tells them, 0 and 0."""
+    """(observed,) column of each entry, and (columns,) means and standard deviations; 0 where there are no entries."""
     cols = _arrays.place(train.cols, None).astype(np.int64)
     values, n = _arrays.place(train.values, None), train.shape[1]
     largest = float(np.abs(values).max()) or 1.0
@@ -224,7 +228,7 @@ def _columns(train: Observations) -> tuple[NDArray[np.int64], NDArray[np.float64
 
 
 def _standardized(train: Observations, test: TestEntries) -> tuple[Observations, TestEntries]:
-    """Every column less its mean, over its spread, both of its training entries."""
+    """Subtract from each column the mean of its training entries, and divide by their standard deviation."""
     cols, means, spreads = _columns(train)
     size = np.where(spreads > 0, spreads, 1.0)
     values = (_arrays.place(train.values, None) - means[cols]) / size[cols]
@@ -243,7 +247,7 @@ def _check_spreads(train: Observations) -> None:
 
 
 def _scaled(given: Any, train: Observations) -> tuple[float, float, MaskedLeastSquares]:
-    """Level and unit of the training entries, and the problem in them."""
+    """Level and unit of the training entries, and the problem in these units."""
     values = _arrays.place(train.values, None)
     largest = float(np.abs(values).max())
     shares = values / (largest or 1.0)

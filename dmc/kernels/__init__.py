@@ -1,17 +1,17 @@
-"""All that touches the observed set Ω goes through three functions, each implemented several times.
+"""The three functions through which everything touches the observed set Ω, each with several implementations.
 
     masked_product(left, right, pattern)                -> (observed,) left_i·right_j, in row order
     weighted_sums(side, other, pattern, coefficients)   -> (own rows, k) Σ_j c_ij other_j
     residual_gradient(side, own, other, pattern, target, weights, gather_dtype)
                                                         -> loss, (own rows, k) Σ_j w_ij r_ij other_j
 
-The last two work for one side at a time: for the rows given the columns (ROWS), or the reverse (COLUMNS). With left
-(rows, k), right (columns, k), own and other these or in turn those: C-ordered arrays of one dtype (float32 or float64);
-coefficients, target and weights are (observed,) of that dtype, in the order of the side, and None stands for ones,
-zeros and ones. Residual r = own_i·other_j − target, loss = ½ Σ w r² (a number). gather_dtype="bfloat16" (float32 only)
+The last two work on one side at a time: on the rows given the columns (ROWS), or the reverse (COLUMNS). left (rows, k)
+and right (columns, k), and accordingly own and other, are C-ordered arrays of one dtype (float32 or float64);
+coefficients, target and weights are (observed,) of that dtype, in the order of the side, and by default ones, zeros and
+ones. The residual is r = own_i·other_j − target, the loss ½ Σ w r² (a number). gather_dtype="bfloat16" (float32 only)
 allows the pass to round the side that it gathers: half the traffic, a relative error of 2⁻⁹; a kernel that has no such
-form gathers in full. The gradient by both sides is two calls: `residual_gradients`. Only this file asks what the
-machine has.
+form gathers in full. The gradient with respect to both sides takes two calls: `residual_gradients`. Only this file
+finds out what the machine has.
 """
 
 from __future__ import annotations
@@ -161,7 +161,7 @@ def residual_gradients(
     weights: BothOrders | None = None,
     gather_dtype: str | None = None,
 ) -> tuple[Array | float, Array, Array]:
-    """The loss and its gradients by both sides: loss, (rows, k), (columns, k)."""
+    """Compute the loss and its gradients with respect to both sides: loss, (rows, k), (columns, k)."""
     both = getattr(kernel, "residual_gradients", None)
     if both is not None:
         loss, d_left, d_right = both(left, right, pattern, target, weights, gather_dtype)
@@ -351,13 +351,13 @@ NARROW = 256  # up to this width the products of the cores are too small to be w
 
 
 def wide(width: int, pattern: Pattern) -> bool:
-    """Whether BLAS on the whole matrix beats gathering the observed entries: wide factors, and not too sparse."""
+    """Whether BLAS on the whole matrix is faster than gathering the observed entries: wide factors, not too sparse."""
     m, n = pattern.shape
     return width > NARROW and pattern.n_observed > 0.05 * m * n
 
 
 def sharing_cores(width: int) -> AbstractContextManager[object]:
-    """A context in which BLAS leaves the processor's cores to the kernel, for factors up to `NARROW` wide.
+    """Limit BLAS to one thread for factors up to `NARROW` wide, so that the kernel has the processor's cores.
 
     Idle BLAS threads spin for a while: alternating between them and the kernel's every few hundred microseconds costs
     several times the work itself. The thread counts are restored on leaving.
@@ -374,16 +374,16 @@ _blas_found: Any  # what the first of them found
 
 @cache
 def _blas_libraries(_with_torch: bool) -> ThreadpoolController:
-    """Looked for once, and again when torch has brought one of its own: the search takes milliseconds."""
+    """Find the BLAS libraries once, and again when torch has loaded its own: the search takes milliseconds."""
     return ThreadpoolController()
 
 
 @contextmanager
 def _blas_threads(count: int) -> Iterator[None]:
-    """A context in which BLAS has so many threads.
+    """Limit the threads of BLAS within a ``with`` block.
 
-    BLAS has one count for the whole process, and fits in several Python threads end in any order: what one of them
-    found may be the limit of another, so that the last to end restores what the first found.
+    BLAS has one count for the whole process, and fits in several Python threads end in any order: the count that one of
+    them found may be the limit of another. So the last to end restores what the first found.
     """
     global _blas_found, _blas_open
     with _blas_lock:

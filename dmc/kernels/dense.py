@@ -1,4 +1,4 @@
-"""The kernel by dense products: for factors about as wide as the matrix, where a (rows, columns) array is no burden."""
+"""The kernel by dense products, for factors about as wide as the matrix."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def residual_gradients(
     weights: BothOrders | None = None,
     gather_dtype: str | None = None,
 ) -> tuple[Array, Array, Array]:
-    """Both sides, by one product."""
+    """Both sides by one product."""
     by_row = None if weights is None else weights.by_row
     loss, weighted = _weighted_residual(masked_product(left, right, pattern), target.by_row, by_row)
     scattered = _scattered(ROWS, pattern, weighted, left)

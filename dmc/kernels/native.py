@@ -45,7 +45,7 @@ def value_and_grad(
     l2: tuple[Real, Real] | None,
     gather_dtype: str | None = None,
 ) -> tuple[float, Factors]:
-    """A whole step's share of a `MaskedLeastSquares` in one call: its value, and its gradient by every factor."""
+    """Compute the value and the whole gradient of a `MaskedLeastSquares` in one call."""
     run = core.value_and_grad if gather_dtype is None else core.value_and_grad_bfloat16
     f, cores = factors, [plain(W) for W in factors.cores]
     biases = (None if b is None else plain(b) for b in (f.row_bias, f.column_bias))
@@ -68,7 +68,7 @@ def solve_normal_equations(
     tol: float,
     max_products: int,
 ) -> tuple[Real, Real]:
-    """The whole solve of `dmc.solver.gauss_newton.NormalEquations` in one call: (rows, k) and (columns, k).
+    """Solve `dmc.solver.gauss_newton.NormalEquations` in one call: (rows, k) and (columns, k).
 
     Parameters
     ----------
@@ -78,15 +78,15 @@ def solve_normal_equations(
     curvature : float
         Mean weight of an entry of the whole matrix.
     l2 : pair of arrays
-        A ridge of each line.
+        A ridge for each row, and each column.
     ridges : pair of arrays or None
-        A ridge of each unknown of a row, and of a column, in all of them alike.
+        A ridge for each unknown of a row, and of a column, the same for all of them.
     of_lines : bool
-        Whether the preconditioner has the diagonal blocks of all lines, or their average.
+        Whether the preconditioner has the diagonal blocks of all rows and columns, or their averages.
     gradient : pair of arrays
         (rows, row unknowns) and (columns, column unknowns).
     tol, max_products
-        See there. With a loose tolerance the work is done in single precision.
+        As there. With a loose tolerance it computes in single precision.
     """
     entries = pattern.prepared(ROWS), pattern.prepared(COLUMNS)
     model = pattern.column_order, plain(left), plain(right), weights

@@ -1,4 +1,4 @@
-"""The kernel compiled by numba: for machines where the compiled core was not built."""
+"""The kernel compiled by numba, for machines where the compiled core was not built."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def _on_one_thread(function: Any) -> Any:
 
 
 def _run(function: Any, *arguments: Any) -> Any:
-    """The compiled function of these, by several threads where they can be had."""
+    """Run the compiled function, with several threads where they are available."""
     if _forked:
         return _on_one_thread(function)(*arguments)
     with _turn():
@@ -60,15 +60,14 @@ _turns = lock()
 
 
 def _turn() -> AbstractContextManager[Any]:
-    """A context in which nobody else is inside, where numba's threads are its own: those end the process when two
-    callers meet."""
+    """Exclude other callers while numba's own threads are at work, which end the process when two callers meet."""
     numba.get_num_threads()  # starts them: which they are is told only then
     return _turns if parallel.threading_layer() == "workqueue" else nullcontext()
 
 
 @contextmanager
 def threads(count: int) -> Iterator[None]:
-    """A context in which so many threads work, of those that numba was started with at most."""
+    """Limit the threads within a ``with`` block, up to the number that numba was started with."""
     if _forked:
         yield
         return
@@ -118,7 +117,7 @@ def residual_gradient(
 
 
 def _pieces(pointers: Array) -> NDArray[np.int64]:
-    """First line of each piece; about _CHUNK entries (but at least one line) in each, whatever the thread count."""
+    """First row of each piece; about _CHUNK entries (but at least one row) in each, whatever the thread count."""
     n_pieces = max(1, int(pointers[-1]) // _CHUNK)
     cuts = np.searchsorted(pointers, np.linspace(0, pointers[-1], n_pieces + 1)[1:-1])
     return np.concatenate([[0], cuts, [len(pointers) - 1]])
@@ -130,7 +129,7 @@ _rooms: WeakKeyDictionary[Pattern, NDArray[np.uint8]] = WeakKeyDictionary()
 
 @contextmanager
 def _aligned(matrix: NDArray[Any], pattern: Pattern) -> Iterator[NDArray[Any]]:
-    """The matrix, or where it exceeds the cache a copy that starts at a cache line: else each line touches one more."""
+    """The matrix, or if it exceeds the cache a copy aligned to cache lines: otherwise each row touches one more."""
     if matrix.nbytes <= _CACHE or matrix.ctypes.data % 64 == 0:
         yield matrix
         return
@@ -145,7 +144,7 @@ def _aligned(matrix: NDArray[Any], pattern: Pattern) -> Iterator[NDArray[Any]]:
 
 @intrinsic
 def _fetch(context, matrix, line):  # type: ignore[no-untyped-def]  # pragma: no cover
-    """Fetch a line of a C-ordered matrix into the second level of the cache."""
+    """Prefetch a row of a C-ordered matrix into the second level of the cache."""
 
     def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
         array = context.make_array(signature.args[0])(context, builder, arguments[0])
@@ -180,7 +179,7 @@ def _product(pointers, indices, left, right, pieces, out):  # type: ignore[no-un
 
 @numba.njit(parallel=True, fastmath=_MATH, cache=True)  # pragma: no cover
 def _pass(pointers, indices, own, other, target, weights, pieces, d_own):  # type: ignore[no-untyped-def]
-    """Prediction, residual, loss and the gradient of `own`, line by line; the other side is only gathered."""
+    """Compute prediction, residual, loss and the gradient of `own`, row by row; the other side is only gathered."""
     losses = np.zeros(len(pieces) - 1)
     weighted, aimed = len(weights) > 0, len(target) > 0
     far = other.size * other.itemsize > _CACHE
@@ -205,7 +204,7 @@ def _pass(pointers, indices, own, other, target, weights, pieces, d_own):  # typ
 
 @numba.njit(parallel=True, fastmath=_MATH, cache=True)  # pragma: no cover
 def _sums(pointers, indices, other, weights, pieces, sums):  # type: ignore[no-untyped-def]
-    """Line by line the sum of the other side's vectors, each times its entry's weight."""
+    """Sum the vectors of the other side, row by row, each times its entry's weight."""
     weighted = len(weights) > 0
     far = other.size * other.itemsize > _CACHE
     for piece in numba.prange(len(pieces) - 1):

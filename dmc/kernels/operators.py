@@ -1,4 +1,4 @@
-"""The kernel on torch tensors, on the processor or on a GPU: compiled passes where there are any, else plain torch."""
+"""The kernel on torch tensors, on the processor or a GPU: compiled passes where they exist, else plain torch."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def residual_gradient(
     weights: Array | None = None,
     gather_dtype: str | None = None,
 ) -> tuple[Array | float, Array]:
-    """The loss stays on the device: to read it is to wait for the device."""
+    """The loss stays on the device: reading it would wait for the device."""
     pointers, indices = torch_operators.line_tensors(pattern, side)
     passes = torch_operators.passes_for(own, indices)
     if passes is not None:
@@ -51,7 +51,7 @@ def residual_gradients(
     weights: BothOrders | None = None,
     gather_dtype: str | None = None,
 ) -> tuple[Array | float, Array, Array]:
-    """Both sides, by the operator of torch.ops.dmc, whose second pass has no loss to add up."""
+    """Both sides by the operator of torch.ops.dmc, whose second pass adds up no loss."""
     w = (None, None) if weights is None else weights
     tensors = torch_operators.pattern_tensors(pattern)
     return torch_operators.masked_residual_grad(left, right, *tensors, *target, *w, gather_dtype)

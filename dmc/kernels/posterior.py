@@ -1,4 +1,4 @@
-"""The step of variational Bayes: the posterior of every line of one side, given the other side. Compiled, or plain."""
+"""The step of variational Bayes: the posteriors of one side's rows, given the other side. Compiled, or plain."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""The kernel in a few lines of array code: the oracle of the others, and the last resort.
+"""The kernel in a few lines of array code: the oracle for the others, and the fallback.
 
-Forms (chunk, k) temporaries, but never (observed, k) ones; works on NumPy arrays and torch tensors alike.
+It forms (chunk, k) temporaries, but never (observed, k) ones, and works on NumPy arrays and torch tensors alike.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The core's threads for threadpoolctl: `threadpool_info` shows them, `threadpool_limits` limits them."""
+"""The core's threads for threadpoolctl: `threadpool_info` lists them, `threadpool_limits` limits them."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from dmc import _extensions
 
 
 class CoreThreads(threadpoolctl.LibController):
-    """dmc._core's own threads. As with OpenMP's, whose name users and libraries limit them by, a limit is that of the
-    thread that sets it."""
+    """The own threads of dmc._core. As with OpenMP, under whose name users and libraries limit them, a limit holds for
+    the thread that sets it.
+    """
 
     user_api = "openmp"
     internal_api = "dmc"
@@ -27,6 +28,6 @@ class CoreThreads(threadpoolctl.LibController):
 
 
 def register() -> None:
-    """Let threadpoolctl know, where there is a core."""
+    """Register them with threadpoolctl, if there is a core."""
     if _extensions.core is not None:
         threadpoolctl.register(CoreThreads)

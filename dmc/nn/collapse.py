@@ -1,4 +1,4 @@
-"""Neural collapse of a torch model, layer by layer: hooks on its modules, one pass over a loader."""
+"""Neural collapse of a torch model, layer by layer, by hooks on its modules and one pass over a loader."""
 
 from __future__ import annotations
 
@@ -110,7 +110,7 @@ def collapse_by_layer(
 
 
 class _Listener:
-    """What the hooks share: whose labels the features have, and what was gathered."""
+    """What the hooks share: the labels of the present batch, and the statistics so far."""
 
     def __init__(self, pooling: Pooling, n_classes: int | None, strict: bool) -> None:
         if not callable(pooling):
@@ -152,7 +152,7 @@ class _Listener:
             if self.strict or name in self.statistics:
                 what = f"of shape {tuple(features.shape)}" if isinstance(features, Tensor) else type(features).__name__
                 raise ValueError(
-                    f"layer {name!r} outputs {what} for {n} labels; choose layers with a row for each sample"
+                    f"the output of layer {name!r} is {what} for {n} labels; choose layers with a row for each sample"
                 )
             self.left_out.add(name)
             return
@@ -165,7 +165,7 @@ class _Listener:
 
 
 def pooled(output: Tensor, pooling: Pooling) -> Tensor:
-    """(batch, k) features of an output."""
+    """Pool an output to (batch, k) features."""
     output = output if output.dtype in (torch.float32, torch.float64) else output.float()
     if callable(pooling):
         features = pooling(output)
@@ -191,7 +191,7 @@ def _chosen(model: nn.Module, layers: Sequence[str] | None) -> dict[str, nn.Modu
 
 
 def _leaves(model: nn.Module) -> dict[str, nn.Module]:
-    """Modules that are made of no others, by their first names; parametrisations are none of the model's layers."""
+    """Modules without submodules, by their first names; parametrisations do not count as layers."""
     found: dict[int, tuple[str, nn.Module]] = {}
     for name, module in modules_of(model):
         parts = [part for part, _ in module.named_children() if part != "parametrizations"]
@@ -210,14 +210,14 @@ def _classifier(model: nn.Module, name: str) -> nn.Linear | AdaptedLayer:
 
 
 def some(names: Iterable[str]) -> str:
-    """The first names, and how many more."""
+    """List the first names, and say how many more there are."""
     listed = [repr(name) for name in names if name]
     more = f" and {len(listed) - 8} more" if len(listed) > 8 else ""
     return (", ".join(listed[:8]) + more) or "none"
 
 
 def _parted(batch: Any) -> tuple[Any, Any]:
-    """Inputs, and (batch,) labels as an array."""
+    """Split a batch into inputs and a (batch,) array of labels."""
     if not isinstance(batch, (tuple, list)) or len(batch) != 2:
         raise TypeError(f"the loader yields {type(batch).__name__}; let it yield pairs (inputs, labels)")
     inputs, labels = batch

@@ -1,4 +1,4 @@
-"""Evaluation mode, of a whole model for a while or of one module for good, and each module's own mode back after it."""
+"""Evaluation mode, of a whole model for a while or of one module for good; each module gets its own mode back."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["evaluating", "run_in_evaluation_mode"]
 
 @contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
-    """Evaluation mode without gradients; each module's own mode comes back."""
+    """Put a model into evaluation mode, without gradients, within a ``with`` block."""
     training = [module for module in model.modules() if module.training]
     model.eval()
     try:
@@ -27,12 +27,12 @@ def evaluating(model: nn.Module) -> Iterator[None]:
 
 
 def run_in_evaluation_mode(module: nn.Module) -> list[RemovableHandle]:
-    """Let a module run in evaluation mode, whichever it is in, as batch normalisation does whose statistics are frozen.
+    """Let a module run in evaluation mode, whatever its own mode, as for batch normalisation with frozen statistics.
 
     Returns
     -------
     list of RemovableHandle
-        Of the hooks that do so.
+        Handles of the hooks that do it.
     """
     mode = _Mode()
     return [
@@ -42,7 +42,7 @@ def run_in_evaluation_mode(module: nn.Module) -> list[RemovableHandle]:
 
 
 class _Mode:
-    """A module's own mode while it runs; an object and no closure, so that a copy of the module has one of its own."""
+    """A module's own mode while it runs; an object and not a closure, so that a copy of the module has its own."""
 
     def __init__(self) -> None:
         self.training = False

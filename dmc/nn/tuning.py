@@ -50,7 +50,7 @@ class LinearProbe:
 
     @property
     def _names(self) -> list[str]:
-        """Modules that are trained."""
+        """Names of the modules that are trained."""
         return [self.head]
 
     # --- coming and going
@@ -136,7 +136,7 @@ class LinearProbe:
                 raise ValueError(f"{name or 'the model'!r} has no parameters to train; choose a module that has")
 
     def _tell_of_tied(self) -> None:
-        """A tied parameter is trained at all of its places."""
+        """Warn of tied parameters, which are trained wherever they occur."""
         own = {id(value) for value in self._own().values()}
         named = self._attached.named_parameters(remove_duplicate=False)
         elsewhere = [name for name, p in named if id(p) in own and name not in self._own()]
@@ -386,7 +386,7 @@ class SkipConnectionTuning(LayerTuning):
         return own
 
     def __getstate__(self) -> dict[str, Any]:
-        """What a copy takes along: no output of a pass, which may be in a graph."""
+        """Leave the output of the last pass, which may be part of a graph, out of copies."""
         return {**vars(self), "_output": None}
 
     def _connect(self, model: nn.Module, inputs: Any, head: nn.Module) -> None:
@@ -417,7 +417,7 @@ class SkipConnectionTuning(LayerTuning):
         self._output = output[0] if isinstance(output, (tuple, list)) else output
 
     def _both(self, features: Any) -> tuple[Tensor, Tensor]:
-        """The layer's output, pooled where it has more dimensions than the features; and the features."""
+        """The layer's output, pooled if it has more dimensions than the features; and the features."""
         if self._output is None:
             raise ValueError(f"head {self.head!r} ran before layer {self.layer!r}; choose a layer that comes before it")
         output = self._output

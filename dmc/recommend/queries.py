@@ -246,8 +246,8 @@ def _positions(vocabulary: Vocabulary, ids: NDArray[Any], name: str, unknown: st
         strangers = np.unique(ids[missing])
         others = f", nor are {len(strangers) - 1:,} others" if len(strangers) > 1 else ""
         raise ValueError(
-            f"{name} {ids[missing][0].item()!r} is not known{others}; leave them out, or pass unknown='mean' to "
-            "predict what is expected of them"
+            f"{name} {ids[missing][0].item()!r} is not known{others}; leave out unknown ones, or pass "
+            "unknown='mean' to predict what is expected of them"
         )
     if unknown == "mean" and len(ids) >= MANY_STRANGERS and missing.all():
         count = len(np.unique(ids))

@@ -1,4 +1,4 @@
-"""One side of a two-factor model at a time, all of its rows at once: each a least squares problem of its own."""
+"""Alternating least squares: all rows of one side of a two-factor model at a time, each a problem of its own."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class AlternatingLeastSquares(Step):
 def conjugate_gradient_rows(
     problem: MaskedLeastSquares, factors: Factors, gradient: Array, side: int, products: int
 ) -> Array:
-    """The rows of one side after some conjugate gradients towards their minimum, the other side fixed.
+    """Move the rows of one side towards their minimum by a few conjugate gradient iterations, the other side fixed.
 
     Every row takes steps of its own length; what is common to all is the preconditioner, the average row's matrix.
 

@@ -1,4 +1,4 @@
-"""What `solve` is handed, in words where it is something else: no problem, no start, no step, no callback."""
+"""Checks of the arguments of `solve`, with messages for what is not a problem, start, step or callback."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ WRAP = {True: "dmc.MaskedLeastSquares(observations)", False: "dmc.LeastSquares(m
 
 
 def check_arguments(problem: object, start: object, step: object, callbacks: object) -> None:
-    """Refuse with a TypeError of one sentence what is not a problem, Factors, a step, or a list of callbacks.
+    """Raise a TypeError, in one sentence, for anything that is not a problem, Factors, a step, or a list of callbacks.
 
-    A problem or a step need not derive from `Problem` or `Step`, if it has all that these have.
+    A problem or a step need not derive from `Problem` or `Step`, if it has all their members.
     """
     check_problem_and_start(problem, start)
     _check_step(step)
@@ -31,7 +31,7 @@ def check_arguments(problem: object, start: object, step: object, callbacks: obj
 
 
 def check_problem_and_start(problem: object, start: object) -> None:
-    """Refuse what is not a problem, or not Factors, with a TypeError."""
+    """Raise a TypeError if the problem or the Factors are not ones."""
     _check_problem(problem)
     if not isinstance(start, Factors):
         raise TypeError(f"start is {_described(start)}; give {_start_from(start)}")
@@ -69,7 +69,7 @@ def _check_step(step: object) -> None:
 
 
 def _missing(value: object, protocol: type) -> list[str]:
-    """What a protocol has and this lacks. Properties are not asked for their values, which may take long."""
+    """The members of a protocol that an object lacks. Properties are not evaluated, which may take long."""
     absent = object()
     names = [name for name in vars(protocol) if not name.startswith("_")] + ["__call__"] * (protocol is Step)
     return [name for name in names if inspect.getattr_static(value, name, absent) is absent]
@@ -86,7 +86,7 @@ def _start_from(start: object) -> str:
 
 
 def _described(value: Any) -> str:
-    """A value in few words: itself, where it is short, or what it is."""
+    """Describe a value in a few words: itself, if it is short, else its type."""
     if value is None or isinstance(value, (str, bytes, bool, int, float)):
         return repr(value) if len(repr(value)) < 40 else f"a {type(value).__name__}"
     if inspect.isclass(value):

@@ -104,7 +104,7 @@ class Checkpoint(Keeping):
         return vars(self) | {"_at_work": 0}
 
     def __call__(self, info: StepInfo) -> bool:
-        """Nothing: the fit itself hands out what is kept."""
+        """Do nothing: the fit itself provides what is kept."""
         if not self._at_work:
             raise ValueError(
                 f"this fit keeps no checkpoints and cannot resume from {self.path}; leave the Checkpoint out of its "
@@ -127,7 +127,7 @@ class Checkpoint(Keeping):
 
 
 def _writable(path: Path) -> Path:
-    """Where it lies, links followed, if a file can be written there."""
+    """The path with links followed, if a file can be written there."""
     try:
         refuse_unwritable(path)
         return Path(resolved(path))
@@ -138,7 +138,7 @@ def _writable(path: Path) -> Path:
 
 @contextmanager
 def _alone(path: Path) -> Iterator[None]:
-    """For one fit at a time. The lock of a process that was killed is gone with it, and its file is used again."""
+    """Lock the file for one fit at a time. The lock of a killed process is released with it, and its file reused."""
     lock = Path(beside(path, "lock"))
     try:
         held = _opened(lock, path)
@@ -153,7 +153,7 @@ def _alone(path: Path) -> Iterator[None]:
 
 
 def _opened(lock: Path, path: Path) -> int:
-    """The lock's file, locked, and still the one that has the name."""
+    """The lock file, locked, if it still has the name."""
     while True:
         held = os.open(lock, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o600)
         try:
@@ -180,7 +180,7 @@ def _same(held: int, lock: Path) -> bool:
 
 @dataclass(frozen=True)
 class _Kept:
-    """A snapshot, its numbers as JSON and its arrays as they lie in memory."""
+    """A snapshot: its numbers as JSON, and its arrays as they lie in memory."""
 
     numbers: str
     arrays: dict[str, list[Any]]
@@ -203,7 +203,7 @@ class _Kept:
 
 
 class _File(Keeper):
-    """The snapshots of one fit, in memory, and every now and then in a file."""
+    """The snapshots of one fit, in memory and, at intervals, in a file."""
 
     keeps = alone = True
 
@@ -223,7 +223,7 @@ class _File(Keeper):
 
     @property
     def resumes(self) -> bool:
-        """Whether there was something to go on from."""
+        """Whether there was something to resume from."""
         return bool(self._before)
 
     @property
@@ -255,7 +255,7 @@ class _File(Keeper):
         self._changed |= not self._was_finished and bool(self._kept)
 
     def close(self) -> None:
-        """What is not in the file yet."""
+        """Write what is not in the file yet."""
         if self._changed:
             self._write()
 
@@ -291,7 +291,7 @@ class _File(Keeper):
             self._was_finished = bool(header["finished"])
 
     def _is_ours(self, version: str, settings: dict[str, Any], data: str, *, finished: bool) -> bool:
-        """Whether the file is of this fit. Of another one that has ended it is not, of one that has not an error."""
+        """Whether the file is of this fit. A file of another fit is replaced if that has ended, else an error."""
         what = f"the checkpoint {self._path} belongs to an unfinished fit"
         ours = json.loads(json.dumps(self._fit.settings))
         differing = [name for name in settings | ours if settings.get(name) != ours.get(name)]
@@ -329,4 +329,4 @@ def _version() -> str:
 
 
 class _Another(ValueError):
-    """It is of another fit."""
+    """Raised if the file is of another fit."""

@@ -17,27 +17,29 @@ def conjugate_gradients(
     max_products: int,
     dot: Callable[[Array, Array], Array] | None = None,
 ) -> Array:
-    """The solution, from zero.
+    """Solve one system or many by preconditioned conjugate gradients, from zero.
 
-    Where a matrix is singular the iterates have no part in what it maps to zero.
+    If a matrix is singular, the iterates have no component in its null space.
 
     Parameters
     ----------
     product, precondition : callables
-        Each system's matrix, which is symmetric and nowhere negative, and about its inverse, times (systems, unknowns).
+        Multiply (systems, unknowns) by each system's matrix, which is symmetric and positive semidefinite, and by an
+        approximate inverse.
     right_side : (systems, unknowns) array
         Each system takes steps of its own length. With one system the host waits for each of them, which may be the
-        last; with several all products are taken, for what is looked at may live on a device.
+        last; with several all products are computed, because reading their state may mean waiting for a device.
     tol : float
-        A system has arrived when its preconditioned residual is at most `tol` times what it was at the start.
+        A system has converged when its preconditioned residual is at most `tol` times that at the start.
     max_products : int
-        Products at most.
+        The largest number of products.
     dot : callable, optional
-        The inner products (systems,) of two (systems, unknowns) arrays, where these are parts of the unknowns.
+        The inner products (systems,) of two (systems, unknowns) arrays, if these hold only a part of the unknowns.
 
     Returns
     -------
     (systems, unknowns) array
+        The solutions.
     """
     xp, alone = array_namespace(right_side), len(right_side) == 1
     dot = dot or xp.vecdot
@@ -62,6 +64,6 @@ def conjugate_gradients(
 
 
 def _ratio(a: Array, b: Array) -> Array:
-    """(systems, 1) a/b where b is positive, else 0: that system has arrived."""
+    """(systems, 1) a/b where b is positive, else 0: that system has converged."""
     xp = array_namespace(a)
     return xp.where(b > 0, a / xp.where(b > 0, b, 0 * b + 1), 0 * b)[:, None]

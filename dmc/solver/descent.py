@@ -1,4 +1,4 @@
-"""Factors on their way down a problem, by a step rule: how they move, and what is measured."""
+"""The state of a descent: factors that a step rule moves, and what is measured of them."""
 
 from __future__ import annotations
 
@@ -23,17 +23,18 @@ GAIN = 0.9  # of the last value: above it a step gains nothing, where only round
 
 
 class Standing(NamedTuple):
-    """Where a phase of `solve` stands at a look.
+    """The state of a phase of `solve` at a look.
 
     Attributes
     ----------
     n_steps : int
-        Of the phase.
+        Steps of the phase.
     factors : Factors
+        The present point.
     state : object
-        The step rule's; None: it is made anew.
+        That of the step rule; None: it is made anew.
     scales : list of float
-        By which the end is found.
+        By which convergence is decided.
     """
 
     n_steps: int
@@ -43,7 +44,7 @@ class Standing(NamedTuple):
 
 
 class Descent(Course):
-    """Factors on their way down a problem: how they move, and what is measured."""
+    """Factors that a step rule moves down a problem, and what is measured of them."""
 
     def __init__(self, problem: Problem, start: Factors, step: Step, tol: float) -> None:
         self.problem: Problem = problem
@@ -68,7 +69,7 @@ class Descent(Course):
 
     @cached_property
     def _rounding(self) -> float:
-        """Where it can be told: a problem of one's own need not know it."""
+        """The problem's `rounding`, if it has one: a problem of your own need not."""
         return self.problem.rounding if isinstance(self.problem, MaskedLeastSquares) else 0.0
 
     def advance(self) -> None:
@@ -76,11 +77,11 @@ class Descent(Course):
         self._at = None
 
     def at_look(self, n_steps: int) -> Standing:
-        """What the last look, at this step, began with."""
+        """The state at the last look, which was at this step."""
         return Standing(n_steps, *self._at_look)
 
     def go_on(self, at: Standing) -> None:
-        """From there."""
+        """Resume from a state."""
         self.factors, self._begun = at.factors, True
         self._state = self.step.init(self.problem, at.factors) if at.state is None else at.state
         self._largest, self._ceiling, self._before = at.scales
@@ -102,13 +103,13 @@ class Descent(Course):
         self.accepted, self.value = outcome
 
     def _begin(self) -> None:
-        """Make the step's state, once."""
+        """Make the state of the step rule, once."""
         if not self._begun:
             self._begun = True
             self._state = self.step.init(self.problem, self.factors)
 
     def _refuse_memory(self) -> None:
-        """A step that remembers something in itself would not go on as it was."""
+        """Refuse a step rule that keeps something in itself, which a resumed fit would not have."""
         if self._as_it_was is None:
             self._as_it_was = told(self.step)
         elif self._as_it_was != told(self.step):
@@ -139,7 +140,7 @@ class Descent(Course):
 
 
 def _norm(grad: Factors, group: Group) -> float:
-    """Of the gradient by the rows of all processes; the first alone adds the rest, which all of them have."""
+    """Norm of the gradient over the rows of all processes; the first alone adds the rest, which all of them have."""
     squares = np.array([float((array * array).sum()) for array in grad.arrays])
     if group.rank > 0:
         squares[[array is not grad.U and array is not grad.row_bias for array in grad.arrays]] = 0

@@ -1,4 +1,4 @@
-"""Which fit it is: a digest of data, and settings in words, by which a checkpoint knows its own."""
+"""The identity of a fit: a digest of its data, and its settings in words, by which a checkpoint recognises it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ OWN = "dmc."  # classes of which the data are known; of others the value at the 
 
 
 def digest(*values: Any) -> str:
-    """Of the numbers, text and arrays in some objects; the same in another process, and on another machine.
+    """Digest the numbers, text and arrays in some objects; the same in another process and on another machine.
 
     What an object has computed for itself (cached properties) and which code it calls do not count.
     """
@@ -31,14 +31,13 @@ def digest(*values: Any) -> str:
 
 
 def of_problem(problem: Any, start: Any) -> str:
-    """A digest of a problem's data. What a class of one's own computes by is not known, so that its value at a start is
-    taken in, too."""
+    """Digest a problem's data. How a class of your own computes is unknown, so its value at a start is included."""
     own = type(problem).__module__.startswith(OWN)
     return digest(problem) if own else digest(problem, f"{float(problem.value(start)):.6g}")
 
 
 def told(value: Any) -> str:
-    """A setting in words, the same in another process: arrays and generators by their digests."""
+    """Describe a setting in words that are the same in another process: arrays and generators by their digests."""
     if isinstance(value, np.generic):
         value = value.item()
     if value is None or isinstance(value, (bool, int, float, str)):
@@ -58,7 +57,7 @@ def _is_data(value: Any) -> bool:
 
 
 def _pieces(value: Any, met: dict[int, Any]) -> Iterator[bytes | memoryview]:
-    """Bytes that tell a value from others."""
+    """Bytes that distinguish a value from others."""
     if isinstance(value, types.ModuleType):
         yield b"module"
     elif isinstance(value, (types.FunctionType, types.MethodType, types.BuiltinFunctionType, type)):

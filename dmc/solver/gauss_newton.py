@@ -1,4 +1,4 @@
-"""Gauss–Newton steps of a two-factor model, and their system: matrix-free, on flat arrays."""
+"""Gauss–Newton steps of a two-factor model, and their linear system: matrix-free, on flat arrays."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ BLOCKED = 16  # widths up to it take the preconditioner of rows, whose Gram matr
 
 
 def check_applies(step: str, problem: Problem, factors: Factors) -> MaskedLeastSquares:
-    """The problem, if it is of the kind that the system is for, with a two-factor model; the step says so."""
+    """Return the problem if the linear system is defined for it and the model is a two-factor one; else raise."""
     if not isinstance(problem, MaskedLeastSquares):
         raise TypeError(
             f"{step} is for MaskedLeastSquares and this is {type(problem).__name__}, whose linear systems it does not "
@@ -97,19 +97,19 @@ class GaussNewton(Step):
 
 
 class Equations(Protocol):
-    """The system of one Gauss–Newton step."""
+    """The linear system of one Gauss–Newton step."""
 
     def solve(self, gradient: Factors, tol: float, max_products: int) -> Factors:
-        """About the direction δ of JᵀJ·δ = −gradient, to that relative residual, by so many products at most."""
+        """Solve JᵀJ·δ = −gradient approximately, to a relative residual or a number of products."""
         ...
 
 
 class NormalEquations:
     """(JᵀWJ + D) δ = −gradient at a two-factor model X̂ = U·Vᵀ, with J(dU, dV) = dU·Vᵀ + U·dVᵀ on the entries.
 
-    J of a direction is itself a two-factor model, [dU U]·[V dV]ᵀ: one product at the entries, and of these weighted
+    J applied to a direction is itself a two-factor model, [dU U]·[V dV]ᵀ: one product at the entries, then weighted
     sums of V for the rows and of U for the columns. A column bias c of the model is one more unknown of each column,
-    beside its row of V, and adds 1·dcᵀ to J: to V stands then [U 1].
+    beside its row of V, and adds 1·dcᵀ to J: the other side of V is then [U 1].
 
     Unknowns are one flat array: dU row by row, then dV, each row with its bias.
 
@@ -131,7 +131,7 @@ class NormalEquations:
 
     @cached_property
     def _ridges(self) -> tuple[Array, Array]:
-        """Of the unknowns of each row, (k,), and of each column."""
+        """(k,) diagonal of D for the unknowns of each row, and of each column."""
         xp = array_namespace(self._left)
         # The last number is the bias'.
         of_columns = xp.zeros(self._left.shape[1], dtype=self._left.dtype, device=where(self._left))
@@ -146,7 +146,7 @@ class NormalEquations:
 
     @cached_property
     def _inverses(self) -> tuple[Array, ...]:
-        """Of the diagonal blocks, (rows, k, k) and (columns, k, k); or of their averages, twice (1, k, k)."""
+        """Inverses of the diagonal blocks, (rows, k, k) and (columns, k, k), or of their averages, (1, k, k) each."""
         others = enumerate((self._right, self._left))
         if self.blocked:
             dealt = self._problem.group, ALONE
@@ -157,15 +157,16 @@ class NormalEquations:
         )
 
     def _block_of_each(self, side: int, other: Array) -> Array:
-        """(rows, k, k) or (columns, k, k) diagonal blocks. That of a line with fewer entries than unknowns is singular,
-        and its inverse would send the line far off: it gets a share of the average block."""
+        """(rows, k, k) or (columns, k, k) diagonal blocks, made regular. The block of a row with fewer entries than
+        unknowns is singular, and its inverse would send the row far off: it gets a share of the average block.
+        """
         xp = array_namespace(other)
         short = xp.astype(self._problem.counts(side) < other.shape[1], other.dtype)
         share = SHORT * short[:, None, None]
         return self._problem.grams(side, other) + share * self._problem.average_gram(side, other)
 
     def flatten(self, factors: Factors) -> Array:
-        """(unknowns,) from a direction or gradient."""
+        """(unknowns,) array from a direction or gradient."""
         return self._flat(*_sides(factors))
 
     def unflatten(self, unknowns: Array) -> Factors:
@@ -186,7 +187,7 @@ class NormalEquations:
         return unknowns[: m * row_width].reshape(m, row_width), unknowns[m * row_width :].reshape(n, column_width)
 
     def product(self, direction: Array) -> Array:
-        """(unknowns,) (JᵀWJ + D) times a direction."""
+        """(unknowns,) product of JᵀWJ + D with a direction."""
         rows, columns = self._parts(direction)
         problem, left, right = self._problem, self._left, self._right
         pattern, weights, xp = problem.pattern, problem.weights, array_namespace(direction)
@@ -204,14 +205,13 @@ class NormalEquations:
         return self._flat(of_rows, problem.group.sum(of_columns)) + self._diagonal * direction
 
     def _dot(self, a: Array, b: Array) -> Array:
-        """(1,) the inner product of (1, unknowns) arrays; the first process alone adds the columns' part, which all of
-        them have."""
+        """(1,) inner product of (1, unknowns) arrays; only the first process adds the columns, which all have."""
         group, rows = self._problem.group, self._left.shape[0] * self._right.shape[1]
         own = slice(None) if group.rank == 0 else slice(rows)
         return group.sum(array_namespace(a).vecdot(a[:, own], b[:, own]))
 
     def precondition(self, residual: Array) -> Array:
-        """(unknowns,) a residual times the inverse of the diagonal blocks: of every row, or of their average."""
+        """(unknowns,) product of a residual with the inverse diagonal blocks, of every row or averaged."""
         parts = zip(self._inverses, self._parts(residual), strict=True)
         of_rows, of_columns = (
             (inverse @ side[:, :, None])[:, :, 0] if len(inverse) != 1 else side @ inverse[0] for inverse, side in parts
@@ -219,9 +219,10 @@ class NormalEquations:
         return self._flat(of_rows, of_columns)
 
     def solve(self, gradient: Factors, tol: float, max_products: int) -> Factors:
-        """The direction δ by preconditioned conjugate gradients, from zero.
+        """Solve for the direction δ by preconditioned conjugate gradients, from zero.
 
-        The matrix is singular (U and V may be turned against each other); from zero the iterates have no part in that.
+        The matrix is singular, as U and V may be rotated against each other; from zero the iterates stay out of its
+        null space.
 
         Parameters
         ----------
@@ -261,9 +262,9 @@ def _diagonal(values: Array) -> Array:
 
 
 def inverse(gram: Array, group: Group = ALONE) -> Array:
-    """Inverses of one matrix or of many. Rows with few entries have singular ones and get a little ridge: of the size
-    of what rounding leaves in their own, for theirs may be larger than all others together. The others are those of
-    all processes."""
+    """Invert one matrix or many. Rows with few entries have singular ones, which get a small ridge, of the size of the
+    rounding error in each: it may be larger than all the others together. The others are those of all processes.
+    """
     xp = array_namespace(gram)
     k = gram.shape[-1]
     traces = xp.linalg.trace(gram)

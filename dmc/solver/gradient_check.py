@@ -136,7 +136,7 @@ def _check_factors(problem: Problem, factors: Factors) -> None:
 
 
 def _value_and_grad(problem: Problem, factors: Factors) -> tuple[float, Factors]:
-    """Both, of a call that leaves the factors as they are."""
+    """Compute both in a call that has to leave the factors unchanged."""
     kind, before = type(problem).__name__, factors.map(lambda a: a + 0)
     found: Any = problem.value_and_grad(factors)
     if not isinstance(found, tuple) or len(found) != 2 or not isinstance(found[1], Factors):
@@ -157,7 +157,7 @@ def _value_and_grad(problem: Problem, factors: Factors) -> tuple[float, Factors]
 
 
 def _check_repeats(problem: Problem, factors: Factors, gradient: Factors, eps: float) -> None:
-    """The same again, and nothing shared with what a call elsewhere gives."""
+    """Check that a second call gives the same, and that a call elsewhere changes nothing given before."""
     kind, first = type(problem).__name__, gradient.map(lambda a: a + 0)
     _value_and_grad(problem, factors.map(lambda a: 1.5 * a))
     for (name, place), now in zip(_names(factors), gradient.arrays, strict=True):
@@ -175,14 +175,14 @@ def _check_repeats(problem: Problem, factors: Factors, gradient: Factors, eps: f
 
 
 def _names(factors: Factors) -> Iterator[tuple[str, int]]:
-    """What each of `factors.arrays` is called, and its place there."""
+    """The name of each array in `factors.arrays`, and its position there."""
     names = ["U", *(f"cores[{i}]" for i in range(factors.depth)), "V"]
     names += [name for name in ("row_bias", "column_bias") if getattr(factors, name) is not None]
     return ((name, place) for place, name in enumerate(names))
 
 
 def _direction(factors: Factors, place: int, rng: np.random.Generator) -> Factors:
-    """Zero but for one array, which is random and as large as that of the factors."""
+    """Zero except in one array, which is random and as large as that of the factors."""
     moving, places = factors.arrays[place], iter(range(len(factors.arrays)))
     draw = rng.standard_normal(tuple(moving.shape)).astype(_arrays.numpy_dtype(moving.dtype))
     size = float((moving * moving).sum()) ** 0.5 or 1.0
@@ -193,8 +193,9 @@ def _direction(factors: Factors, place: int, rng: np.random.Generator) -> Factor
 def _missed(
     problem: Problem, factors: Factors, direction: Factors, claimed: float, eps: float, limit: float
 ) -> tuple[float, float]:
-    """The relative error of a slope that the gradient claims, and the slope that was measured: with the difference that
-    agrees best, for where second derivatives jump, as those of the Huber loss do, it has to be a short one."""
+    """The relative error of the slope according to the gradient, and the measured slope, from the difference that
+    agrees best: where second derivatives jump, as those of the Huber loss do, it has to be a short one.
+    """
     errors = []
     for shorter in (1.0, 0.1, 0.01):
         # The error of the extrapolation, step⁴, is as large as that of rounding, eps/step.
@@ -207,7 +208,7 @@ def _missed(
 
 
 def _slope(problem: Problem, factors: Factors, direction: Factors, step: float, eps: float) -> tuple[float, float]:
-    """The derivative of the value along a direction, and how much of it may be rounding."""
+    """The derivative of the value along a direction, and how much of it may be rounding error."""
 
     def value(share: float) -> float:
         return float(problem.value(factors.map(lambda a, d: a + share * d, direction)))

@@ -1,4 +1,4 @@
-"""Ctrl-C while a fit is at work: heeded between two steps, where nothing is half done."""
+"""Ctrl-C during a fit, handled between two steps, where nothing is half done."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from types import FrameType
 
 
 class Interruption:
-    """While it is open, the first Ctrl-C is noted, and a second one raises KeyboardInterrupt at once.
+    """While it is open, the first Ctrl-C is recorded, and a second one raises KeyboardInterrupt at once.
 
-    Only in the main thread, and where nobody else takes Ctrl-C. One inside of another shares what that has noted.
+    Only in the main thread, and where nobody else handles Ctrl-C. A nested one shares the record of the outer one.
     """
 
     def __init__(self) -> None:
@@ -24,11 +24,11 @@ class Interruption:
 
     @property
     def unheeded(self) -> bool:
-        """Whether there was one that is nobody else's to heed."""
+        """Whether there was one that nobody else is going to handle."""
         return self._noted
 
     def open(self) -> None:
-        """From here on."""
+        """Begin to record."""
         if threading.current_thread() is not threading.main_thread():
             return
         present = signal.getsignal(signal.SIGINT)
@@ -43,14 +43,14 @@ class Interruption:
                 self._took_over = False
 
     def close(self) -> None:
-        """To here. A handler that somebody has put in place meanwhile stays."""
+        """End recording. A handler that was installed meanwhile stays."""
         if self._took_over:
             self._took_over = False
             if signal.getsignal(signal.SIGINT) == self.note:
                 signal.signal(signal.SIGINT, signal.default_int_handler)
 
     def note(self, number: int, frame: FrameType | None) -> None:
-        """The handler of the signal; also after it was closed, if somebody had kept it, and put it back."""
+        """Handle the signal; also after closing, if somebody kept the handler and installed it again."""
         if self._noted or not self._took_over:
             raise KeyboardInterrupt
         self._noted = True

@@ -1,4 +1,4 @@
-"""A run of several phases that goes on where it was: those that are over are repeated by their outcomes alone."""
+"""Resuming a run of several phases: those that have ended are replaced by their outcomes."""
 
 from __future__ import annotations
 
@@ -17,35 +17,37 @@ EARLY = 3  # snapshots of a run that fail with an error: with a later one much w
 
 
 class Course:
-    """What moves in a phase, and can stand again where another process left it.
+    """What moves in a phase, and can be restored to a state of another process.
 
     Attributes
     ----------
     told : str
-        What its state is called where it cannot be kept.
+        Name of its state in the message that it cannot be kept.
     """
 
     told = "the state of the fit"
 
     def standing(self) -> Any:
-        """All that it needs to go on from here: plain values, arrays, and what is made of them (`kept_state.pack`)."""
+        """Return all it needs to resume from here: plain values, arrays, and objects of them, as in
+        `kept_state.pack`.
+        """
         raise NotImplementedError
 
     def stand(self, standing: Any) -> None:
-        """Go on from there."""
+        """Restore such a state."""
         raise NotImplementedError
 
     def outcome(self) -> Any:
-        """What is read of it once the phase is over."""
+        """Return what is read of it once the phase has ended."""
         return self.standing()
 
     def repeat(self, outcome: Any) -> None:
-        """Be as at the end of the phase."""
+        """Restore the end of the phase."""
         self.stand(outcome)
 
 
 class Attributes(Course):
-    """Of which all that moves are the attributes of an object, those that are named or all."""
+    """A course whose moving parts are the attributes of an object: those named, or all."""
 
     def __init__(self, of: object, names: Sequence[str] | None = None) -> None:
         self._of, self._names = of, names or sorted(vars(of))
@@ -64,7 +66,7 @@ class Reached:
     Attributes
     ----------
     n_steps, taken : int
-        Of the run, and of the phase.
+        Steps of the run, and of the phase.
     seconds : float
         Since the run began.
     status : str or None
@@ -78,7 +80,7 @@ class Reached:
 
 
 class KeptPhases:
-    """What the phases of a run have come to.
+    """The states and outcomes of the phases of a run.
 
     Parameters
     ----------
@@ -86,7 +88,7 @@ class KeptPhases:
     rng : numpy.random.Generator, optional
         From which phases draw.
     open_end : bool
-        Whether a phase that is over may be gone on with, by other settings: then it is looked at once more.
+        Whether a phase that has ended may continue with other settings: then it is looked at once more.
     """
 
     def __init__(
@@ -99,7 +101,7 @@ class KeptPhases:
             seed_again(keeper, rng)
 
     def reached(self, course: Course, watches: Sequence[object]) -> Reached | None:
-        """How far the next phase had come, as it stands and those who look on then do again; None: it had not begun."""
+        """Restore the next phase and its callbacks, and return how far it was; None: it had not begun."""
         self._phase += 1
         if not self._keeper.keeps:
             return None
@@ -121,7 +123,7 @@ class KeptPhases:
     def stands(
         self, course: Course, watches: Sequence[object], reached: Callable[[], Reached], last: bool = False
     ) -> None:
-        """Keep where a phase stands, before anybody has looked at it: every now and then, and at its last look."""
+        """Keep the state of a phase, before any callback sees it: from time to time, and at its last look."""
         if not self._keeper.keeps or not (last or self._keeper.due):
             return
         self._attempts += 1
@@ -134,7 +136,7 @@ class KeptPhases:
             self._keeper = NOTHING_KEPT
 
     def over(self, course: Course, watches: Sequence[object], reached: Callable[[], Reached]) -> None:
-        """Keep how a phase ended."""
+        """Keep the outcome of a phase."""
         if self._keeper.keeps and not self._open_end:
             ended = self._snapshot(course, course.outcome(), self._like[1], watches, reached())
             self._keeper.keep_together({f"phase {self._phase}": ended, UNDER_WAY: Snapshot({"of": []}, {}, {})})
@@ -152,7 +154,7 @@ class KeptPhases:
 
 
 class Memory:
-    """What those who look on have seen: they have a `state_dict` and a `load_state_dict`, as in torch."""
+    """The records of callbacks that have a `state_dict` and a `load_state_dict`, as in torch."""
 
     def __init__(self, looking_on: Sequence[object]) -> None:
         self._by_name: dict[str, Any] = {}
@@ -163,19 +165,19 @@ class Memory:
                 self._by_name[f"{name} {count}"] = one
 
     def told(self, arrays: Arrays) -> dict[str, Any]:
-        """As a tree. Nobody says what it was at the start: it is of plain values and arrays."""
+        """The records as a tree of plain values and arrays, as nothing says what they were at the start."""
         return {
             name: _told(one.state_dict(), None, arrays, f"the state_dict() of {type(one).__name__}")
             for name, one in self._by_name.items()
         }
 
     def snapshot(self) -> Snapshot:
-        """The same, to be kept."""
+        """A copy of the records, to be kept."""
         arrays = Arrays()
         return Snapshot({MEMORY: self.told(arrays)}, dict(arrays.stored), {})
 
     def load(self, found: Snapshot) -> None:
-        """Go on with what was seen; who was not there then begins anew."""
+        """Restore the records; a callback without one starts anew."""
         arrays, told = Arrays(found.arrays), found.numbers[MEMORY]
         for name, one in self._by_name.items():
             if name in told:
@@ -183,7 +185,7 @@ class Memory:
 
 
 def seed_again(keeper: Keeper, rng: np.random.Generator) -> None:
-    """The state in which the fit began, of which nobody else may know: a seed of None is another in each process."""
+    """Restore the generator state in which the fit began, which may be known only here: seed None differs each time."""
     if not keeper.keeps:
         return
     found, arrays = keeper.found("seed"), Arrays()

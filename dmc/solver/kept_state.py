@@ -1,5 +1,6 @@
-"""The state of a fit as what a file holds, and back: trees that JSON takes, beside arrays. No pickle, no imports by
-name: what is no plain value is made again like what stands at the same place at the start."""
+"""Conversion of a fit's state to what a file holds, and back: trees for JSON, and arrays. There is no pickle and no
+import by name: whatever is not a plain value is rebuilt like the object at the same place in the starting state.
+"""
 
 from __future__ import annotations
 
@@ -31,11 +32,11 @@ GIVEN = (Group, Observations, Pattern)
 
 
 class Unkept(TypeError):
-    """A state that cannot be kept."""
+    """Raised for a state that cannot be kept."""
 
 
 class Arrays:
-    """Arrays by name, each stored once however often it is met.
+    """Arrays by name, each stored once however often it occurs.
 
     Attributes
     ----------
@@ -50,7 +51,7 @@ class Arrays:
         self._made: dict[str, Any] = {}
 
     def add(self, array: Any) -> list[Any]:
-        """How an array, or a tensor, is told in a tree. Its numbers are copied."""
+        """Store a copy of an array or tensor, and return its description for the tree."""
         known = self._names.get(id(array))
         if known is None:
             host, device = _arrays.place(array, None), _arrays.of(array)
@@ -65,7 +66,7 @@ class Arrays:
         return known
 
     def made(self, told: Sequence[Any]) -> Any:
-        """The array again, with the same order in memory, on which the bits of sums depend."""
+        """Rebuild the array, with the same memory order, on which the bits of sums depend."""
         _, name, dtype, shape, strides, device = told
         if name not in self._made:
             flat = self.stored[name].view(np.dtype(dtype)).copy()
@@ -78,7 +79,7 @@ class Arrays:
 
 
 def _flattened(array: NDArray[Any]) -> tuple[NDArray[Any], list[int]]:
-    """A copy of the numbers as they lie in memory, and how many of them lie between neighbours along each axis."""
+    """A copy of the numbers as they lie in memory, and the distance of neighbours along each axis."""
     size, strides = array.itemsize, array.strides
     if array.flags.c_contiguous or min(strides, default=0) <= 0 or any(step % size for step in strides):
         array = np.ascontiguousarray(array).reshape(array.shape)
@@ -92,11 +93,11 @@ def _flattened(array: NDArray[Any]) -> tuple[NDArray[Any], list[int]]:
 
 
 class _Plain:
-    """As large as any object that has nothing but attributes; one of a compiled module, such as a file, is larger."""
+    """Of the size of any object that has only attributes; an object of a compiled module, such as a file, is larger."""
 
 
 def pack(value: Any, like: Any, arrays: Arrays, where: str = "") -> Any:
-    """A tree that JSON takes.
+    """Convert a state to a tree for JSON.
 
     Parameters
     ----------
@@ -117,7 +118,7 @@ def pack(value: Any, like: Any, arrays: Arrays, where: str = "") -> Any:
 
 
 def unpack(tree: Any, like: Any, arrays: Arrays) -> Any:
-    """What was packed; a random generator at the place of one becomes that one, in the state of the one kept.
+    """Rebuild what was packed; a random generator is put into the kept state in place.
 
     Raises
     ------
@@ -128,7 +129,7 @@ def unpack(tree: Any, like: Any, arrays: Arrays) -> Any:
 
 
 def classes_of(like: Any) -> dict[str, type]:
-    """The classes of what occurs in a state, by name."""
+    """The classes that occur in a state, by name."""
     found: dict[str, type] = {Status.__name__: Status}
     for value in _everything(like, set()):
         if not isinstance(value, (type, types.ModuleType)):
@@ -153,7 +154,7 @@ def _everything(value: Any, met: set[int]) -> Iterator[Any]:
 
 
 def _has_parts(value: Any) -> bool:
-    """Whether it is made of its attributes alone."""
+    """Whether an object consists of its attributes alone."""
     plain = (np.ndarray, np.random.Generator, Enum, Factors, types.ModuleType, *CALLABLES, *GIVEN)
     whole = isinstance(value, plain) or _arrays.is_tensor(value) or is_problem(value)
     return not whole and hasattr(value, "__dict__") and type(value).__basicsize__ == _Plain.__basicsize__
@@ -262,7 +263,7 @@ class _Unpacking:
 
 
 def child(like: Any, key: Any) -> Any:
-    """What stands at a place within; None where there is none."""
+    """The object at a place within another; None if there is none."""
     if isinstance(like, (tuple, list)):
         return like[key] if isinstance(key, int) and key < len(like) else None
     if isinstance(like, dict):
@@ -271,7 +272,7 @@ def child(like: Any, key: Any) -> Any:
 
 
 def is_problem(value: Any) -> bool:
-    """What a state may hold, and the resumed fit has itself."""
+    """Whether it is a problem, which a state may refer to and the resumed fit has itself."""
     return hasattr(type(value), "value_and_grad")
 
 

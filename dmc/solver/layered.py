@@ -232,7 +232,7 @@ def gaussian(
 
 
 def checked_dtype(dtype: DTypeLike, scale: float) -> np.dtype[Any]:
-    """float32 or float64, in which that scale is a number of full precision."""
+    """float32 or float64, if the scale is a normal number in it."""
     try:
         found = np.dtype(dtype)
     except TypeError:
@@ -254,7 +254,7 @@ def _layered(
     seed: Seed,
     dtype: DTypeLike,
 ) -> Factors:
-    """Factors from a draw of (rows, columns), each scaled from spectral norm one."""
+    """Make factors from draws of (rows, columns), each scaled from spectral norm one."""
     m, n = _checks.shape(shape)
     hidden = max(m, n) if width is None else _checks.integer(width, "width", 1)
     layers = _checks.integer(layers, "layers", 2)
@@ -281,7 +281,7 @@ def _uniform(rng: np.random.Generator, rows: int, columns: int) -> NDArray[Any]:
 
 
 def _of_norm_one(matrix: NDArray[Any]) -> NDArray[Any]:
-    """A matrix over its spectral norm, which the smaller of its Gram matrices has."""
+    """Divide a matrix by its spectral norm, computed from the smaller of its Gram matrices."""
     gram = matrix.T @ matrix if matrix.shape[0] >= matrix.shape[1] else matrix @ matrix.T
     last = len(gram) - 1
     return matrix / float(eigvalsh(gram, subset_by_index=[last, last])[0]) ** 0.5

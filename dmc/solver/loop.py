@@ -1,4 +1,4 @@
-"""The loop. There is one: it knows no algorithm, no kernel and no callback but what it is handed."""
+"""The one loop. It knows no algorithm, kernel or callback except those passed to it."""
 
 from __future__ import annotations
 
@@ -29,31 +29,31 @@ Callback = Callable[[StepInfo], object]
 
 
 class Run:
-    """A run of one phase or of several: the clock, the count of steps, the callbacks, Ctrl-C, and the ending.
+    """A run of one or several phases: the clock, the count of steps, the callbacks, Ctrl-C, and the ending.
 
-    ``with Run(callbacks) as run:`` and in it ``run.phase(advance, look, max_steps)``, as often as there are phases: the
-    steps are numbered through, and once somebody asked for the end, phases to come end before they begin. Leaving the
-    block, however that happens, calls every callback once more, with the status.
+    Write ``with Run(callbacks) as run:`` and in it ``run.phase(advance, look, max_steps)`` for each phase: the count of
+    steps continues, and once the end was asked for, later phases end before they begin. Leaving the block, however that
+    happens, calls every callback once more, with the status.
 
     Parameters
     ----------
     callbacks : sequence of callables
         Each is called with a `StepInfo` at every look; a true return value ends the run.
     group : Group
-        The processes that take part: what a callback says in one of them holds for all.
+        The processes that take part: a callback that stops the run in one of them stops it in all.
     kept : KeptPhases, optional
-        What its phases came to in a process that is no more, and where they go.
+        The phases of an earlier process, and where those of this one are kept.
 
     Attributes
     ----------
     n_steps, max_steps : int
-        Steps taken, and those after which the phase ends; a phase may move its own end, while it lasts.
+        Steps taken, and the number after which the phase ends; a phase may change it while it lasts.
     status : Status or None
         How the last phase ended; None in a phase.
     stopped_by : str or None
         With STOPPED: the callback that asked for it, "interrupt" for Ctrl-C, or "another process".
     info : StepInfo or None
-        What was told last, and is again at the end; whoever goes back to an earlier point puts that one here.
+        What callbacks saw last, and see again at the end; code that returns to an earlier point puts that here.
     seconds : float
         Wall-clock seconds, once it has ended.
     """
@@ -75,12 +75,12 @@ class Run:
 
     @property
     def ended(self) -> bool:
-        """Whether no further phase is to come: somebody asked for the end, or the numbers overflowed."""
+        """Whether no further phase will run: it was asked to end, or the numbers overflowed."""
         return self._interruption.asked or self.status in (Status.STOPPED, Status.NONFINITE)
 
     @property
     def watched(self) -> bool:
-        """Whether somebody looks on here, beside what only keeps the run."""
+        """Whether there are callbacks besides those that only keep the run."""
         return any(not isinstance(callback, Keeping) for callback in self.callbacks)
 
     @property
@@ -101,30 +101,30 @@ class Run:
         course: Course | None = None,
         keep: Callable[[int], object] | None = None,
     ) -> Status:
-        """Advance and look, until what is measured, somebody who looks on, or the number of steps says that it is over.
+        """Advance and look, until the measurements, a callback or the number of steps end the phase.
 
         Parameters
         ----------
         advance : callable
             One step.
         look : callable
-            Measures the present point; None where there is nothing to tell yet.
+            Measures the present point; None if there is nothing to report yet.
         max_steps : int
             Steps of this phase.
         check_every : int
             Steps between two looks, the first before any step, the last at the last step.
         planned : bool
-            Whether `max_steps` is what the phase is to take (COMPLETED), or a bound that it should not reach
+            Whether the phase is meant to take `max_steps` (COMPLETED), or they are a bound that it should not reach
             (MAX_STEPS).
         watches : sequence of callables
-            Callbacks of this phase alone, with a count of its own; one that asks for the end ends the phase, as
-            CONVERGED. They are not called at the end.
+            Callbacks of this phase alone, with a count of its own; one that returns true ends the phase as CONVERGED.
+            They are not called at the end.
         taken : int
-            Steps of this phase that were taken before, and are counted already.
+            Steps of this phase that were taken and counted earlier.
         course : Course, optional
-            What moves, where it may have been kept: then the phase goes on from there.
+            What moves, if its state may have been kept: the phase then resumes from there.
         keep : callable, optional
-            In its place, called with the steps of this phase before anybody is shown a point.
+            Used instead: called with the steps of this phase before callbacks see a point.
 
         Returns
         -------
@@ -167,7 +167,7 @@ class Run:
         return self.status
 
     def go_on(self, n_steps: int, seconds: float) -> None:
-        """After so many steps, and seconds, in another process."""
+        """Continue the count of steps and seconds of another process."""
         self.n_steps, self._began = n_steps, time.perf_counter() - seconds
 
     def _reached(self, first: int) -> Reached:
@@ -180,14 +180,14 @@ class Run:
         return self.status
 
     def _end_if_asked(self) -> None:
-        """As STOPPED, where Ctrl-C was noted."""
+        """End as STOPPED if Ctrl-C was recorded."""
         if self._interruption.asked and self.status is not Status.NONFINITE:
             self.status, self.stopped_by = Status.STOPPED, "interrupt"
 
     def _shown(
         self, seen: Look | None, first: int, watches: Sequence[Callback], keep: Callable[[int], object] | None
     ) -> Status | None:
-        """Show a point to all who look on; how the phase ends here, if it does."""
+        """Call the callbacks at a point, and return how the phase ends there, if it does."""
         if seen is None or seen.status is Status.NONFINITE:
             return None if seen is None else seen.status
         if keep is not None:
@@ -208,7 +208,7 @@ class Run:
 
     @contextmanager
     def until_interrupted(self) -> Iterator[None]:
-        """Ctrl-C in here ends the run, and the block, but not the program, unless that is one process of several."""
+        """Let Ctrl-C end the run and the block, but not the program, unless that is one process of several."""
         try:
             yield
         except KeyboardInterrupt:
@@ -239,7 +239,7 @@ class Run:
             raise KeyboardInterrupt
 
     def _close(self, error: BaseException | None) -> None:
-        """The last calls."""
+        """Make the last calls."""
         if error is None and self.status is not None:
             self._end_if_asked()
         self.seconds = self.elapsed
@@ -351,7 +351,7 @@ def solve(
 
 
 def _identity(problem: Problem, start: Factors, step: Step, check_every: int, device: str | None) -> Fit:
-    """Which fit it is. With more steps, or another tolerance, it is the same one, gone on with."""
+    """The identity of the fit. More steps, or another tolerance, continue the same fit."""
     settings = {
         "fit": "solve",
         "problem": type(problem).__name__,
@@ -377,8 +377,9 @@ def solve_phase(
     standing: Standing | None = None,
     keep: Callable[[Standing], object] | None = None,
 ) -> Solution:
-    """`solve` as one phase of a run, whose callbacks look on; see `Run.phase` for `planned` and `watches`. `keep` gets
-    where it stands at each look, before the watches see it; and with a `standing` it goes on from there."""
+    """Run `solve` as one phase of a run, with its callbacks; see `Run.phase` for `planned` and `watches`. `keep` gets
+    the state at each look, before the watches see it; with a `standing` it resumes from there.
+    """
     taken = 0 if standing is None else standing.n_steps
     first, began, home = run.n_steps - taken, time.perf_counter(), start.device
     start = start.to(problem.device)

@@ -1,4 +1,4 @@
-"""How long a small start takes to escape: the plateau's length, from a network of a few directions in place of all."""
+"""The length of the plateau of a small start, estimated from a network of a few directions."""
 
 from __future__ import annotations
 
@@ -97,8 +97,7 @@ def plateau_steps(problem: Problem, start: Factors, step: Step) -> float:
 
 
 def steps_left(problem: Problem, factors: Factors, step: Step) -> float | None:
-    """`plateau_steps` of a point, for those who wait there; None where it is none of a plateau, or no end of it can be
-    told."""
+    """Estimate `plateau_steps` for a run that waits there; None off the plateau, or where no end can be estimated."""
     if not _told(step) or group_of(problem).size > 1:
         return None
     try:
@@ -109,7 +108,7 @@ def steps_left(problem: Problem, factors: Factors, step: Step) -> float | None:
 
 
 def told_if_waiting(problem: Problem, start: Factors, found: Solution, step: Step) -> Solution:
-    """The solution of a run that was to go further; with a warning if it has not left the plateau."""
+    """Add the plateau to the solution of a run that should have gone further, with a warning, if it is still on it."""
     start, at = (factors.to(problem.device) for factors in (start, found.factors))
     if found.n_steps < SHORT or not _told(step) or not found.value > LEARNT * problem.value(start):
         return found
@@ -121,7 +120,7 @@ def told_if_waiting(problem: Problem, start: Factors, found: Solution, step: Ste
 
 
 def tell_of_start(problem: Problem, found: Solution) -> None:
-    """Warn where a run ends at its start, and not because that is a solution."""
+    """Warn where a run ends at its start although that is no solution."""
     if found.value > 0:
         warn(
             "the gradient at the start is zero: no step moves it, and the solution is the start; unless it is a "
@@ -158,7 +157,7 @@ def _estimate(problem: Problem, factors: Factors, step: Step) -> float:
 
 
 def _in_effect(step: Step) -> tuple[DiscrepantDescent, float]:
-    """The rule that momentum makes of one of a given rate; and the steps that its velocity takes to build up."""
+    """The equivalent plain rule of a rule with momentum, and the number of steps in which its velocity builds up."""
     betas = []
     while isinstance(step, (Momentum, Backtracking)):
         betas += [step.beta] if isinstance(step, Momentum) else []
@@ -171,7 +170,7 @@ def _in_effect(step: Step) -> tuple[DiscrepantDescent, float]:
 
 
 class _Leading(Problem):
-    """A problem near a point, along a few directions P and Q alone: ½ p ‖Pᵀ·X̂·Q − T‖² and the penalty.
+    """A problem near a point, restricted to a few directions P and Q: ½ p ‖Pᵀ·X̂·Q − T‖² and the penalty.
 
     Attributes
     ----------
@@ -202,8 +201,9 @@ class _Leading(Problem):
         return 0.5 * value, factors.pull_back(residual @ right + d_left, residual.T @ left + d_right)
 
     def steps(self, rule: Callable[[float], Step], jump: float | None) -> float:
-        """Steps until the product is as large as ESCAPED says: of a rule, by how many of its steps it takes at once,
-        where None is as many as are safe."""
+        """Count the steps of a rule until the product reaches ESCAPED, several at a time (None: as many as are
+        safe).
+        """
         at, taken, state = self.start, 0.0, rule(1.0).init(self, self.start)
         enough = ESCAPED * float(np.linalg.norm(self.target, 2))
         for _ in range(MOVES):
@@ -222,14 +222,14 @@ class _Leading(Problem):
 
 
 def _jump(at: Factors, moved: Factors) -> float:
-    """How many steps like one may be taken at once."""
+    """The number of similar steps that may be taken at once."""
     changes = [(np.linalg.norm(a), np.linalg.norm(b - a)) for a, b in zip(at.arrays, moved.arrays, strict=True)]
     shares = [float(size / change) for size, change in changes if change > 0]
     return min(max(1.0, float(np.floor(JUMP * min(shares)))), MOST) if shares else math.inf
 
 
 def _leading_descent(problem: Problem, factors: Factors) -> tuple[Array, Array, Array]:
-    """(rows, k), (k,) and (columns, k) leading singular vectors and values of minus the gradient by X̂, of any problem.
+    """(rows, k), (k,), (columns, k) leading singular vectors and values of minus the gradient by X̂, for any problem.
 
     Beside the model stand columns that are zero on one side: they do not change it, and the gradient by these is the
     gradient by X̂ times the other side.
@@ -253,7 +253,7 @@ def _leading_descent(problem: Problem, factors: Factors) -> tuple[Array, Array, 
 
 
 def _size(factors: Factors) -> float:
-    """About the largest singular value of X̂ without biases, by power iteration."""
+    """Estimate the largest singular value of X̂ without biases, by power iteration."""
     xp, L, R = array_namespace(factors.U), factors.U @ factors.core, factors.V
     draw = np.random.default_rng(1).standard_normal(R.shape[0]).astype(_arrays.numpy_dtype(R.dtype))
     v, size = _arrays.place(draw, _arrays.of(R)), 0.0
@@ -267,8 +267,9 @@ def _size(factors: Factors) -> float:
 
 
 def _cut(factors: Factors, P: Array, Q: Array) -> Factors:
-    """The network along directions: of every hidden space what Q reaches through the factors below it, and P through
-    those above."""
+    """Restrict the network to directions: of every hidden space, what Q reaches through the factors below it, and P
+    through those above.
+    """
     below, above = [factors.V.T @ Q], [factors.U.T @ P]
     for W in reversed(factors.cores):
         below.append(W @ below[-1])
@@ -281,7 +282,7 @@ def _cut(factors: Factors, P: Array, Q: Array) -> Factors:
 
 
 def _span(first: Array, second: Array) -> Array:
-    """Orthonormal columns that span those of two matrices, whatever the sizes of these."""
+    """Orthonormal columns that span those of two matrices, whatever their sizes."""
     xp = array_namespace(first)
     columns = xp.concat([first, second], axis=1)
     norms = xp.linalg.vector_norm(columns, axis=0)

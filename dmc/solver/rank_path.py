@@ -128,7 +128,7 @@ class RankPath(Step):
 
 @dataclass(frozen=True)
 class _Walk:
-    """Where the path has got to."""
+    """The state of the path."""
 
     problem: MaskedLeastSquares
     size: float  # spectral norm of the matrix sought, about
@@ -139,7 +139,7 @@ class _Walk:
 def _backtrack(
     value: Callable[[Factors], float], factors: Factors, proposed: Factors, before: float, shortest: float
 ) -> Factors:
-    """The longest step towards what was proposed, halved from the whole, that does not raise a value.
+    """Take the longest step towards a proposal, halved from the whole, that does not raise a value.
 
     Parameters
     ----------
@@ -161,13 +161,14 @@ def _backtrack(
 
 
 def _squares(factors: Factors) -> Array:
-    """(width,) the sum of squares of each column of both factors."""
+    """(width,) sum of squares of each column of both factors."""
     return (factors.U**2).sum(0) + (factors.V**2).sum(0)
 
 
 def _leading(gradient: Callable[[int, Array], Array], probes: Array) -> tuple[Array, Array, Array]:
-    """One power iteration: (P, s, Q) with P·diag(s)·Qᵀ the leading part of what the model leaves unexplained: of minus
-    the gradient by X̂, given by its products."""
+    """One power iteration: (P, s, Q) with P·diag(s)·Qᵀ the leading part of minus the gradient by X̂, given by
+    products.
+    """
     xp = array_api_compat.array_namespace(probes)
     P = gradient(ROWS, probes)
     triangle = _triangle(P)
@@ -183,7 +184,7 @@ def _leading(gradient: Callable[[int, Array], Array], probes: Array) -> tuple[Ar
 
 
 def _without_weak(factors: Factors, least: float) -> Factors:
-    """Balanced factors without the directions of singular values up to the least, but for the first."""
+    """Balanced factors without the directions whose singular values are at most `least`, except the first."""
     of_U, of_V = _triangle(factors.U), _triangle(factors.V)
     if of_U is None or of_V is None:
         P, s, Q = factors.svd()
@@ -196,8 +197,9 @@ def _without_weak(factors: Factors, least: float) -> Factors:
 
 
 def _triangle(columns: Array) -> Array | None:
-    """Lower triangular L such that columns·L⁻ᵀ are orthonormal, by their Gram matrix: on the host many times as fast as
-    a QR decomposition. None where they are too near to dependent for that."""
+    """Lower triangular L that makes columns·L⁻ᵀ orthonormal, from their Gram matrix: on the host many times faster than
+    a QR decomposition. None if they are too nearly dependent for that.
+    """
     if not isinstance(columns, np.ndarray):
         return None
     gram = columns.T @ columns
@@ -210,11 +212,11 @@ def _triangle(columns: Array) -> Array | None:
 
 
 def _rounding(array: Array) -> float:
-    """What is larger, over what it stands beside, keeps three quarters of its digits in a Gram matrix."""
+    """A relative size above which a number keeps three quarters of its digits in a Gram matrix."""
     return float(np.finfo(array.dtype).eps) ** 0.25
 
 
 def _beside(factors: Factors, U: Array, V: Array) -> Factors:
-    """The factors, wider by some columns."""
+    """Append columns to the factors."""
     xp = array_api_compat.array_namespace(U)
     return replace(factors, U=xp.concat([factors.U, U], axis=1), V=xp.concat([factors.V, V], axis=1))

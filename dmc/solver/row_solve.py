@@ -1,8 +1,8 @@
-"""A row, given the columns (or a column, given the rows): the Gaussian posteriors of many at once.
+"""Rows given the columns, or columns given the rows: the Gaussian posteriors of many at once.
 
-Every part of the library that answers this asks here: fold-in, imputation and its score, the uncertainty of a fitted
-model, the half-sweeps of factor analysis and the last steps of a completion. What is said of rows holds for columns,
-with rows on the other side.
+Used wherever this is needed: fold-in, imputation and its score, the uncertainty of a fitted model, the half-sweeps of
+factor analysis and the last steps of a completion. Whatever is said of rows holds for columns, with rows as the other
+side.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ REFINED = 1e-3  # of the same: noise from which on solutions are refined, as squ
 
 
 def matrix(pattern: Pattern, values: Float) -> Matrix:
-    """(rows, columns) for products, zero where nothing was observed: dense, unless it is sparse enough."""
+    """(rows, columns) matrix for products, zero where nothing was observed: dense, unless it is sparse enough."""
     m, n = pattern.shape
     found = pattern.csr(values)
     return found.toarray() if pattern.n_observed > DENSE * m * n else found
@@ -46,7 +46,7 @@ def packed(matrices: Float) -> Float:
 
 
 def unpacked(triangles: Any, k: int) -> Any:
-    """(…, k, k) what `packed` took, or tensors of that form."""
+    """(…, k, k) matrices that `packed` took; or tensors of that form."""
     xp, where = array_namespace(triangles), device(triangles)
     first, second = (_arrays.place(places, _arrays.of(triangles)) for places in np.triu_indices(k))
     full = xp.empty((*triangles.shape[:-1], k, k), dtype=triangles.dtype, device=where)
@@ -97,7 +97,7 @@ def posteriors(
     covariances: bool = False,
     room: Float | None = None,
 ) -> tuple[Float, Float | None]:
-    """The posteriors of rows b under y_j = ⟨b, x_j⟩ + noise and the prior b ~ N(0, I).
+    """Compute the posteriors of rows b under y_j = ⟨b, x_j⟩ + noise and the prior b ~ N(0, I).
 
     Parameters
     ----------
@@ -138,19 +138,19 @@ def posteriors(
 
 
 def diagonal(k: int) -> NDArray[np.int64]:
-    """(k,) where the diagonal stands in a packed (k, k) matrix."""
+    """(k,) positions of the diagonal in a packed (k, k) matrix."""
     return np.cumsum([0, *range(k, 1, -1)])[:k]
 
 
 def chunks(rows: int, numbers: int, most: int | None = None) -> Iterator[slice]:
-    """Rows that are taken at a time, where so many numbers are held of each, at most CHUNK of all or what is given."""
+    """Ranges of rows to process together, so that at most CHUNK numbers, or those given, are held at a time."""
     size = max(1, (most or CHUNK) // max(numbers, 1))
     return (slice(i, i + size) for i in range(0, rows, size))
 
 
 @dataclass(frozen=True, eq=False)
 class RowEntries:
-    """The observed entries of rows, as products take them: arrays, or sparse matrices where most are missing.
+    """The observed entries of rows in the form that products need: arrays, or sparse matrices if most are missing.
 
     Attributes
     ----------
@@ -165,12 +165,12 @@ class RowEntries:
 
     @classmethod
     def of(cls, pattern: Pattern, weights: Float | None, values: Float) -> RowEntries:
-        """From the values (observed,) at positions and their weights (observed,), all one if left out."""
+        """Make them from (observed,) values at positions, and their (observed,) weights, by default one."""
         weights = np.ones(len(values)) if weights is None else weights
         return cls(matrix(pattern, weights), matrix(pattern, weights * values))
 
     def residual(self, rows: Float, features: Float) -> Matrix:
-        """Weight times what rows (rows, k) and features (columns, k) leave of each entry."""
+        """Weight times the residual of each entry, for rows (rows, k) and features (columns, k)."""
         if isinstance(self.weights, np.ndarray):
             return self.weighted - self.weights * (rows @ features.T)
         left: sparse.csr_array = self.weighted.copy()
@@ -207,7 +207,7 @@ class RowModel:
 
     @classmethod
     def of(cls, features: Float, offset: Float, noise: Float, mean: Float, covariance: Float) -> RowModel:
-        """For entries y_j = offset_j + ⟨a, x_j⟩ + noise, a ~ N(mean, covariance).
+        """Make the model of entries y_j = offset_j + ⟨a, x_j⟩ + noise, a ~ N(mean, covariance).
 
         Parameters
         ----------
@@ -234,7 +234,7 @@ class RowModel:
     def posterior(
         self, entries: RowEntries, *, covariances: bool = False, room: Float | None = None
     ) -> tuple[Float, Float | None]:
-        """What is known of rows by their entries.
+        """Compute the posteriors of rows, given their entries.
 
         Parameters
         ----------
@@ -266,7 +266,7 @@ class RowModel:
 def towards_prior(
     side: Array, grams: Array, slopes: Array, counts: Array, noise: float, known: int | None = None
 ) -> Array:
-    """Rows of a fit, each at the maximum of its posterior: a row with few entries stays near the others in place of
+    """Move each row of a fit to the maximum of its posterior: a row with few entries stays near the others instead of
     following its own noise.
 
     Their prior is Gaussian, with the mean and the covariance of the rows weighted by their entries.
@@ -304,7 +304,7 @@ def towards_prior(
 
 
 def _solved(grams: Array, sides: Array) -> Array:
-    """(systems, k) solutions of full systems, where the arrays are."""
+    """(systems, k) solutions of full systems, on the device of the arrays."""
     if _arrays.is_tensor(grams):
         return array_namespace(grams).linalg.solve(grams, sides[:, :, None])[:, :, 0]
     found = np.array(sides, dtype=np.float64, order="C")

@@ -1,7 +1,7 @@
-"""How to move: from factors and their gradient to the next factors. Step sizes are scaled to the data here.
+"""Step rules: from factors and their gradient to the next factors. Step sizes are scaled to the data here.
 
-A step is a rule (frozen settings) with `init`, which makes the state, and a call that uses and returns it. `Momentum`
-and `Backtracking` are steps around another step. Those that solve systems stand beside these: `GaussNewton` in
+A step is a rule (frozen settings) with `init`, which makes the state, and a call that takes and returns it. `Momentum`
+and `Backtracking` wrap another step. Rules that solve linear systems have files of their own: `GaussNewton` in
 `dmc.solver.gauss_newton`, `AlternatingLeastSquares` in `dmc.solver.alternating`.
 """
 
@@ -37,10 +37,10 @@ SQUARINGS = 7
 
 
 def _spectral_norm(matrix: Array, group: Group = ALONE) -> Array:
-    """Largest singular value of a matrix with few columns, from below to 1 %; float64, without dimensions. Its rows may
-    be dealt among the processes of a group.
+    """Estimate the largest singular value of a matrix with few columns, from below, to 1 %; float64, without
+    dimensions. Its rows may be dealt among the processes of a group.
 
-    By squaring its small Gram matrix G again and again: with P about G^128, tr(PG)/tr(P) is a mean of G's eigenvalues
+    By repeated squaring of its small Gram matrix G: with P about G^128, tr(PG)/tr(P) is a mean of G's eigenvalues
     in which the largest outweigh all others. Unlike an eigenvalue solver, that makes no host wait for a device.
     """
     xp = array_api_compat.array_namespace(matrix)
@@ -64,7 +64,7 @@ def _over(a: Array | float, b: Array, otherwise: float = 0.0) -> Array:
 
 
 class Scales(NamedTuple):
-    """What the rates are scaled by, and the processes among which the rows are dealt."""
+    """The scales of the rates, and the processes among which the rows are dealt."""
 
     curvature: float
     target_norm: float
@@ -142,7 +142,7 @@ class DiscrepantDescent(Step):
     def _normalised(
         self, factors: Factors, grad: Factors, curvature: float, target_norm: float, group: Group
     ) -> tuple[Array | float, Array | float, Array | float]:
-        """Rates of the cores, of U and of V, as the factors' numbers: where they live nobody has to wait for them."""
+        """Rates of the cores, of U and of V, as arrays on the device of the factors, so that nothing waits for it."""
         if curvature == 0 or target_norm == 0:
             return 0.0, 0.0, 0.0
         limit, xp = self.stability, array_api_compat.array_namespace(factors.U)
@@ -368,7 +368,7 @@ def partway(factors: Factors, proposed: Factors, share: float) -> Factors:
 
 @dataclass(frozen=True)
 class Accepted:
-    """What `Backtracking` remembers.
+    """The state of `Backtracking`.
 
     Attributes
     ----------
@@ -379,9 +379,9 @@ class Accepted:
     proposed : Factors or None
         Where the inner step led from there.
     inner : object
-        That step's state.
+        The state of the inner step.
     share : float
-        Of the way there that is taken.
+        Share of the way there that is taken.
     """
 
     factors: Factors | None

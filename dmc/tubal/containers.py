@@ -63,7 +63,7 @@ def unflatten(matrix: NDArray[Any], length: int) -> NDArray[Any]:
 
 
 def to_slices(transform: TubeTransform, factors: Factors) -> SliceFactors:
-    """The models of the slices whose dense slices are those of the product of the two factor tensors."""
+    """Convert to the models of the slices whose dense slices are those of the product of the factor tensors."""
     root = math.sqrt(transform.scale)
 
     def side(matrix: NDArray[Any]) -> NDArray[Any]:
@@ -74,7 +74,7 @@ def to_slices(transform: TubeTransform, factors: Factors) -> SliceFactors:
 
 
 def from_slices(transform: TubeTransform, model: SliceFactors) -> Factors:
-    """The inverse of `to_slices`."""
+    """Convert back: the inverse of `to_slices`."""
     root = math.sqrt(transform.scale)
 
     def side(slices: NDArray[Any]) -> NDArray[Any]:

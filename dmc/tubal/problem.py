@@ -167,7 +167,7 @@ class TubalEquations:
         self._transform, self._equations = problem.transform, SliceEquations(problem.slices, model)
 
     def solve(self, grad: Factors, tol: float, max_products: int) -> Factors:
-        """The direction, from the gradient by the flat factors."""
+        """Compute the direction from the gradient with respect to the flat factors."""
         slopes = to_slices(self._transform, grad.map(lambda slope: slope / self._transform.scale))
         return from_slices(self._transform, self._equations.solve(slopes, tol, max_products))
 
@@ -175,7 +175,7 @@ class TubalEquations:
 def slice_problem(
     values: NDArray[Any], observed: NDArray[np.bool_], tube: int, transform: TubeTransform
 ) -> SliceLeastSquares:
-    """The problem of the slices, of a tensor and which of its entries were observed, in their own axes."""
+    """Make the problem of the slices from a tensor and its observed mask, in their own axes."""
     mask = np.ascontiguousarray(np.moveaxis(observed, tube, 0))
     tubes = np.where(mask, np.moveaxis(values, tube, 0), 0)
     return SliceLeastSquares(transform, np.ascontiguousarray(tubes, dtype=values.dtype), mask.astype(values.dtype))
@@ -184,22 +184,22 @@ def slice_problem(
 def read_tensor(
     X: Any, mask: Any = None, missing_values: float | None = math.nan
 ) -> tuple[NDArray[Any], NDArray[np.bool_]]:
-    """A tensor of three ways and which of its entries were observed.
+    """Read a three-way tensor and which of its entries were observed.
 
     Parameters
     ----------
-    X : array of three ways
-        A masked array says by its mask what is missing.
+    X : three-way array
+        In a masked array, masked entries are missing.
     mask : array of the same shape, optional
         True where an entry was observed.
     missing_values : float, optional
-        A further number that stands for a missing entry; NaN always does.
+        A number that stands for a missing entry, beside NaN.
 
     Raises
     ------
     ValueError, TypeError
-        If it has not three ways, is empty, holds infinite values, or none of its entries was observed; if the mask is
-        no mask, or says observed where X is NaN.
+        If it is not three-way, is empty, holds infinite values, or none of its entries was observed; if the mask is not
+        boolean, or True where X is NaN.
     """
     if np.ma.isMaskedArray(X):
         if mask is not None:

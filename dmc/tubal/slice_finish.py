@@ -1,4 +1,4 @@
-"""Gauss–Newton without a penalty over the slices' models, and what is told of the multi-rank at its end."""
+"""Gauss–Newton without a penalty on the slices' models, and the multi-rank at its end."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ SHORTEST = 1e-4  # share of a step below which it is not taken
 
 @dataclass(frozen=True)
 class FinishPoint:
-    """Where a finish has got to.
+    """The state of a finish.
 
     Attributes
     ----------

@@ -1,4 +1,4 @@
-"""How the multi-rank shows itself: down one penalty for all slices, directions join their models and leave them."""
+"""Finding the multi-rank: as one penalty on all slices falls, directions join their models and leave them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SHORTEST = 1e-4  # share of a step below which it is not taken
 
 @dataclass(frozen=True)
 class PathPoint:
-    """Where a path has got to.
+    """The state of a path.
 
     Attributes
     ----------
@@ -67,7 +67,7 @@ class SlicePath:
         self._rng = rng
 
     def start(self, level: float = FIRST_LEVEL, model: SliceFactors | None = None) -> PathPoint:
-        """The first point: from zero, or from a model."""
+        """Make the first point: from zero, or from a model."""
         transform, (_, m, n) = self.problem.transform, self.problem.values.shape
         dtype = transform.dtype(self.problem.values.dtype)
         slices, count = len(transform.weights), min(PROBES, self.bound, m, n)
@@ -82,7 +82,7 @@ class SlicePath:
         return PathPoint(model, level, probes)
 
     def step(self, at: PathPoint, decay: float) -> PathPoint:
-        """One step at the point's level; the next one's is lower by the decay."""
+        """Take one step at the point's level; that of the next point is lower by the decay."""
         problem, model, level = self.problem, at.model, at.level * self.problem.size
         if level == 0 or problem.share == 0:
             return at
@@ -125,7 +125,7 @@ def leading(by_slices: Slices, probes: Slices) -> tuple[Slices, NDArray[np.float
 
 
 def _beside(model: SliceFactors, P: Slices, Q: Slices, joining: NDArray[np.int64], size: float) -> SliceFactors:
-    """The model, in each slice wider by so many directions of a size."""
+    """Widen the model, in each slice, by directions of a given size."""
     width = int(joining.max())
     root = np.where(np.arange(width) < joining[:, None], math.sqrt(size), 0)[:, None, :]
     return SliceFactors(

@@ -1,6 +1,6 @@
 """Masked least squares over the slices of a transformed tensor, and the Gauss–Newton system of its two-factor model.
 
-Tensors stand here with the tube first, (length, rows, columns), and slices as (slices, rows, columns). A model is one
+Tensors have the tube first here, (length, rows, columns), and slices as (slices, rows, columns). A model is one
 two-factor model X̂_f = U_f·V_fᴴ for each slice; those narrower than the widest have columns of zeros.
 """
 
@@ -33,7 +33,7 @@ class SliceFactors(NamedTuple):
 
     @property
     def widths(self) -> NDArray[np.int64]:
-        """(slices,) columns that are not zero."""
+        """(slices,) number of columns that are not zero."""
         return ((self.U != 0).any(1) & (self.V != 0).any(1)).sum(1)
 
     @property
@@ -56,12 +56,12 @@ class SliceFactors(NamedTuple):
         return Q_left @ P, s, Q_right @ adjoint(Qh)
 
     def above(self, least: float | NDArray[Any]) -> SliceFactors:
-        """Balanced factors of the directions whose singular value exceeds the least, one for all or one a slice."""
+        """Balanced factors of the directions whose singular values exceed a bound, one for all slices or one each."""
         P, s, Q = self.svd()
         return balanced(P, np.where(s > np.reshape(least, (-1, 1)), s, 0), Q)
 
     def cut(self, widths: NDArray[np.int64]) -> SliceFactors:
-        """Balanced factors of so many leading directions of each slice."""
+        """Balanced factors of the given number of leading directions of each slice."""
         P, s, Q = self.svd()
         return balanced(P, np.where(np.arange(s.shape[1]) < widths[:, None], s, 0), Q)
 
@@ -70,7 +70,7 @@ class SliceFactors(NamedTuple):
 
 
 def balanced(P: Slices, s: NDArray[Any], Q: Slices) -> SliceFactors:
-    """Factors of equal norm, of descending singular values; trailing ones that are zero everywhere are left out."""
+    """Factors of equal norm by descending singular values; trailing ones that are zero everywhere are left out."""
     width = max(int((s > 0).sum(1).max()), 1)
     root = np.sqrt(s[:, None, :width])
     return SliceFactors(*(np.ascontiguousarray(side[:, :, :width] * root) for side in (P, Q)))
@@ -100,12 +100,12 @@ class SliceLeastSquares:
 
     @cached_property
     def zero_value(self) -> float:
-        """The value of the model that is zero."""
+        """The value of the zero model."""
         return 0.5 * float(np.vdot(self.values, self.values))
 
     @cached_property
     def leading(self) -> NDArray[Any]:
-        """(slices,) about the largest singular value of each slice of the tensor sought."""
+        """(slices,) approximate largest singular value of each slice of the tensor sought."""
         if not self.share:
             return np.zeros(len(self.transform.weights))
         return np.asarray(np.linalg.norm(self.transform.forward(self.values), 2, axis=(1, 2)) / self.share)
@@ -115,13 +115,13 @@ class SliceLeastSquares:
         return float(self.leading.max())
 
     def freedom(self, widths: NDArray[np.int64]) -> float:
-        """Degrees of freedom of a model of such widths."""
+        """Degrees of freedom of a model of these widths."""
         _, m, n = self.values.shape
         r = np.minimum(widths, min(m, n))
         return float(self.transform.weights @ (r * (m + n - r)))
 
     def short(self, model: SliceFactors, least: float) -> int:
-        """Rows and columns that have entries, but whose entries do not determine the model there, the others given.
+        """Rows and columns with entries that do not determine the model there, given the other side.
 
         As many entries as unknowns do not suffice: of columns that are alike, several are worth one.
 
@@ -237,7 +237,7 @@ class SliceEquations:
         return self._flat(SliceFactors(np.matmul(U, self._inverses[0]), np.matmul(V, self._inverses[1])))
 
     def solve(self, slopes: SliceFactors, tol: float, max_products: int) -> SliceFactors:
-        """The direction δ, from zero.
+        """Solve for the direction δ, from zero.
 
         Parameters
         ----------

@@ -56,7 +56,7 @@ def test_compare_to_the_screen(dmc_in, gapped, tmp_path):
         "MatrixCompletion",
         "mean",
     ]
-    assert "in spreads of the column" in out
+    assert "in standard deviations of the column" in out
     assert out.endswith(f"figure  {tmp_path / 'found.svg'}\n")
 
 

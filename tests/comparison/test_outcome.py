@@ -80,4 +80,4 @@ def test_nothing_to_draw(tmp_path):
     empty = Comparison((REFUSED,), (2, 2), 3, 1, "", "", 1.0, True)
     with pytest.raises(ValueError, match="no contender was run"):
         empty.figure(tmp_path / "none.png")
-    assert "in spreads of the column" in str(empty)
+    assert "in standard deviations of the column" in str(empty)

@@ -253,7 +253,7 @@ def test_no_entry_can_be_held_out():
 
 def test_entries_that_share_nothing_leave_a_finite_model():
     values = np.linspace(-2, 3, 60)
-    with pytest.warns(UserWarning, match="60 blocks that share no entry: what is predicted there is a guess"):
+    with pytest.warns(UserWarning, match="60 blocks that share no entry: predictions there are guesses"):
         model = MatrixCompletion().fit(np.where(np.eye(60) == 1, values, np.nan))
     assert model.status_ is Status.UNDETERMINED
     known = ~np.isnan(model.complete(unknown=np.nan))
@@ -638,9 +638,7 @@ def test_names_without_names(fitted):
 def test_what_the_entries_cannot_determine_is_marked_and_told(problem):
     X = with_nan(problem.observations)
     X[4, np.flatnonzero(~np.isnan(X[4]))[2:]] = np.nan  # two entries, for a rank of three
-    with pytest.warns(
-        UserWarning, match="1 of 90 rows have too few entries for rank 3: what is predicted there is a guess"
-    ):
+    with pytest.warns(UserWarning, match="1 of 90 rows have too few entries for rank 3: predictions there are guesses"):
         model = MatrixCompletion().fit(X)
     assert model.rank_ == 3
     assert model.status_ is Status.UNDETERMINED

@@ -89,7 +89,7 @@ def test_empty_columns_are_named():
     x = frame()
     x[["height", "sodium"]] = np.nan
     said = told(lambda: MatrixCompletion().fit(x))
-    assert " 2 of 6 columns have no observed entry (columns 'height', 'sodium'): there the average" in said
+    assert " 2 of 6 columns have no observed entry (columns 'height', 'sodium'): the average" in said
     assert "leave them out, or observe at least one entry of each" in said
 
 
@@ -111,7 +111,7 @@ def test_empty_rows_alone_name_no_column():
     x = table()
     x[7] = np.nan
     said = told(lambda: MatrixCompletion().fit(x))
-    assert said.startswith("1 of 100 rows have no observed entry: there the average")
+    assert said.startswith("1 of 100 rows have no observed entry: the average")
 
 
 # --- all equal
@@ -121,7 +121,7 @@ def test_empty_rows_alone_name_no_column():
 def test_entries_that_are_all_equal_under_a_mask(value):
     mask = np.random.default_rng(0).random((20, 5)) < 0.6
     said = told(lambda: MatrixCompletion().fit(np.full((20, 5), value), mask=mask))
-    assert said.startswith(f"all {mask.sum()} observed entries are {value:g}: nothing tells the others")
+    assert said.startswith(f"all {mask.sum()} observed entries are {value:g}, which says nothing about the missing")
     assert "check that it is True where an entry was observed" in said
 
 
@@ -129,7 +129,7 @@ def test_a_sparse_matrix_of_ones():
     """Clicks: what is not stored is not zero, but unknown."""
     clicks = sparse.csr_array((np.random.default_rng(0).random((20, 5)) < 0.6).astype(float))
     said = told(lambda: MatrixCompletion().fit(clicks))
-    assert said.startswith(f"all {clicks.nnz} observed entries are 1: nothing tells the others")
+    assert said.startswith(f"all {clicks.nnz} observed entries are 1, which says nothing about the missing")
     assert "of a sparse matrix only stored entries count as observed; give a dense array" in said
 
 
@@ -239,7 +239,7 @@ def test_lines_with_too_few_entries():
     x[observed.rows, observed.cols] = observed.values
     x[4, np.flatnonzero(~np.isnan(x[4]))[2:]] = np.nan
     said = told(lambda: MatrixCompletion().fit(x))
-    assert said.startswith("1 of 40 rows have too few entries for rank 3: what is predicted there is a guess")
+    assert said.startswith("1 of 40 rows have too few entries for rank 3: predictions there are guesses")
     assert said.endswith("see complete(unknown=np.nan)")
 
 

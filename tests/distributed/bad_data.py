@@ -114,7 +114,7 @@ SENTENCES = {
     "all lack a column": "ValueError: {}/all lacking/0.parquet has no column 'item', only 'user', 'movie'; say which "
     "is meant, as in user='userId', or rename it",
     "no rating": "ValueError: a batch of {}/no rating/0.parquet has no column 'rating' (its columns are 'user', "
-    "'item'); say which is meant",
+    "'item'); name the column",
     "mixed ids": "ValueError: column 'user' holds whole numbers in {}/mixed/0.parquet and text in "
     "{}/mixed/2.parquet; write all files with one type",
     "mixed ratings": "ValueError: column 'rating' holds numbers in {}/mixed ratings/0.parquet and text in",

@@ -35,9 +35,7 @@ def test_predictions_say_who_is_known(split, fitted):
     np.testing.assert_array_equal(without["prediction"], np.where(found["known"], found["prediction"], np.nan))
     assert without["prediction"].dtype == np.float32
     for call in (fitted.predict, lambda table, **how: fitted.recommend(table["user"], **how)):
-        with pytest.raises(
-            ValueError, match=r"user '\?' is not known; leave out who is not known, or say unknown='mean'"
-        ):
+        with pytest.raises(ValueError, match=r"user '\?' is not known; leave out unknown ones, or pass unknown='mean'"):
             call(asked, unknown="error")
         with pytest.raises(ValueError, match="unknown is 'skip'; choose one of"):
             call(asked, unknown="skip")

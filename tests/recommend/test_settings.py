@@ -36,7 +36,7 @@ def test_a_network_is_named():
 def test_a_network_that_is_not_named_is_deprecated(given):
     (name,) = given
     with pytest.warns(
-        DeprecationWarning, match=rf"^{name} is .*, which trains a network .*; say model='network'$"
+        DeprecationWarning, match=rf"^{name} is .*, which trains a network .*; pass model='network'$"
     ) as told:
         rec = Recommender(**given)
     assert told[0].filename == __file__

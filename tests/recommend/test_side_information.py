@@ -125,7 +125,7 @@ def test_features_after_the_fit_have_to_be_those_of_the_fit(planted):
     with pytest.raises(ValueError, match="there are neither ratings nor features; give at least one of them"):
         rec.fold_in()
     more = {"item": [100], "genre": [1.0], "noise": [0.0], "year": [1999]}
-    with pytest.warns(UserWarning, match="the features of item have 1 column that those in the fit had not .'year'."):
+    with pytest.warns(UserWarning, match="the features of item have 1 column that the fit did not have .'year'."):
         rec.fold_in(item_features=more)
 
 

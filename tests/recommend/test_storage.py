@@ -313,7 +313,7 @@ def test_saved_on_ctrl_c_a_model_orders_lists_when_it_is_asked(monkeypatch, tmp_
 
     with monkeypatch.context() as patch:
         patch.setattr("dmc.recommend.list_ranking._fitted", interrupt)
-        with pytest.warns(UserWarning, match="interrupted: .*model is saved without what orders lists"):
+        with pytest.warns(UserWarning, match="interrupted: .*model is saved without the model that sorts lists"):
             model.save(tmp_path / "model")
         with pytest.raises(KeyboardInterrupt):
             model.save(tmp_path / "other", ratings=False)

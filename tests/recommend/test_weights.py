@@ -125,5 +125,5 @@ def test_repeated_ratings_have_the_weight_of_the_one_that_is_kept():
 
 def test_ratings_that_are_all_alike():
     table = {"user": [0, 0, 1], "item": [0, 1, 1], "rating": [1, 1, 1]}
-    with pytest.warns(UserWarning, match="all 3 ratings are 1, and tell nothing apart; .* feedback='implicit'"):
+    with pytest.warns(UserWarning, match="all 3 ratings are 1, so there is nothing to learn; .* feedback='implicit'"):
         dmc.Recommender().fit(table)

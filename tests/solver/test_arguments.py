@@ -89,7 +89,7 @@ def test_no_start(given, said):
         (dmc.steps.partway, "step is the function partway; give one of dmc.steps"),
         (START, "step is a Factors; give one of dmc.steps"),
         (dmc.Step(), "Step has no __call__, which makes a step; define it"),
-        (Motionless(), "Motionless does not say __call__"),
+        (Motionless(), "Motionless has no __call__"),
     ],
     ids=lambda given: type(given).__name__,
 )
@@ -118,7 +118,7 @@ def test_scales_are_asked_for_by_the_rules_that_need_them():
 
     for step, name in ((dmc.steps.DiscrepantDescent(), "curvature"), (dmc.steps.ScaledDescent(), "curvature")):
         refused(rf"DiscrepantDescent\(rate\)|{name}", problem=Bare(), step=step)
-        with pytest.raises(TypeError, match=f"needs the {name} of the problem, and Bare does not say it; write"):
+        with pytest.raises(TypeError, match=f"needs the {name} of the problem, and Bare does not have it; define"):
             step.init(Bare(), START)
     assert solve(Bare(), START, dmc.steps.DiscrepantDescent(0.1), max_steps=2).n_steps == 2
 

@@ -1,4 +1,4 @@
-"""What a model's adapters share: its wrapped layers, which of them answers, and the model as it was before."""
+"""What the adapters of a model share: its wrapped layers, which adapter is active, and the model as it was before."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ _NAME = "_dmc_adapters"  # the model's attribute: a copy of the model finds its 
 
 
 class Adapter(Protocol):
-    """What is told of one adapter."""
+    """What an attachment needs to know of an adapter."""
 
     name: str
     modules_to_save: list[str]
 
 
 class Attachment:
-    """All adapters of one model; there while there is one.
+    """All adapters of one model; it exists as long as there is one.
 
     Parameters
     ----------
@@ -46,7 +46,7 @@ class Attachment:
         return found
 
     def add(self, adapter: Adapter, taken: dict[str, DenseLayer], updates: dict[str, LowRankUpdate]) -> None:
-        """Wrap what is not wrapped yet, freeze, and make the adapter the active one.
+        """Wrap layers that are not wrapped yet, freeze, and make the adapter the active one.
 
         Raises
         ------
@@ -66,7 +66,7 @@ class Attachment:
         self.activate(adapter.name)
 
     def saved_modules(self, ends: Iterable[str]) -> dict[str, nn.Module]:
-        """The modules whose names end so.
+        """The modules whose names end in these.
 
         Raises
         ------
@@ -105,7 +105,7 @@ class Attachment:
                 )
 
     def activate(self, name: str | None) -> None:
-        """Have this adapter answer and be trainable, and no other; None: none."""
+        """Make this adapter the only active and trainable one; None: none."""
         self.active = name
         for layer in self.layers.values():
             _wrapper(layer).activate(name)
@@ -126,7 +126,7 @@ class Attachment:
         self._merge(tuple(other for other in self.merged if other != name))
 
     def merge_anew(self) -> None:
-        """After factors have changed."""
+        """Merge again after factors have changed."""
         self._merge(self.merged)
 
     def _merge(self, names: tuple[str, ...]) -> None:
@@ -144,7 +144,7 @@ class Attachment:
             )
 
     def remove(self, adapter: Adapter) -> None:
-        """Take an adapter off; what is merged stays in the weights."""
+        """Detach an adapter; what is merged stays in the weights."""
         if self.active == adapter.name:
             self.activate(None)
         for layer in list(self.layers.values()):
@@ -164,7 +164,7 @@ class Attachment:
 
 
 def _around(modules: Iterable[str], layers: Iterable[str]) -> list[str]:
-    """Those of the modules that are, or contain, one of the layers."""
+    """The modules that are, or contain, one of the layers."""
     layers = list(layers)
     return [name for name in modules if any(f"{layer}.".startswith(f"{name}.") for layer in layers)]
 

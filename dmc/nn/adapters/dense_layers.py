@@ -1,4 +1,4 @@
-"""A model's dense layers, and those that name patterns choose."""
+"""The dense layers of a model, and their choice by name patterns."""
 
 from __future__ import annotations
 
@@ -53,14 +53,14 @@ class DenseLayer:
         return "weight" not in self.layer._parameters
 
     def put(self, module: nn.Module) -> None:
-        """Have a module in its place."""
+        """Put a module in its place."""
         for parent, name in self.places:
             setattr(parent, name, module)
         self.module = module
 
 
 def dense_layers(model: nn.Module) -> dict[str, DenseLayer]:
-    """All dense layers, quantised ones among them, by name.
+    """All dense layers by name, quantised ones included.
 
     Raises
     ------
@@ -79,7 +79,7 @@ def dense_layers(model: nn.Module) -> dict[str, DenseLayer]:
 
 
 def modules_of(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
-    """All modules by all of their names; the parts of adapted layers are none of the model's."""
+    """All modules by all of their names; the parts of adapted layers do not count."""
     inside: tuple[str, ...] = ()
     for name, module in model.named_modules(remove_duplicate=False):
         if name.startswith(inside):
@@ -90,7 +90,7 @@ def modules_of(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
 
 
 def chosen(layers: dict[str, DenseLayer], patterns: str | Iterable[str]) -> dict[str, DenseLayer]:
-    """The layers that `target_modules` names: a regular expression for the whole name, or a list of names' ends.
+    """The layers that `target_modules` names, by a regular expression for the whole name or a list of ends of names.
 
     Raises
     ------
@@ -129,7 +129,7 @@ def _ending(name: object) -> re.Pattern[str]:
 
 
 def _kinds(layers: dict[str, DenseLayer]) -> str:
-    """`query (6 layers), key (6 layers), pooler.dense`: by the last part of their names that is no number."""
+    """`query (6 layers), key (6 layers), pooler.dense`: by the last part of their names that is not a number."""
     kinds: dict[str, list[str]] = {}
     for name in layers:
         parts = name.split(".")
@@ -140,7 +140,7 @@ def _kinds(layers: dict[str, DenseLayer]) -> str:
 
 
 def listed(names: Iterable[str]) -> str:
-    """A few of many names."""
+    """List a few of many names."""
     every = list(names)
     more = len(every) - SHOWN
     return ", ".join(every[:SHOWN]) + (f" and {more:,} more" if more > 0 else "")
@@ -151,12 +151,12 @@ def _is_dense(module: nn.Module) -> bool:
 
 
 def _is_conv1d(module: nn.Module) -> bool:
-    """Transformers' dense layer with a transposed weight, which GPT-2 has."""
+    """Whether it is transformers' dense layer with a transposed weight, as in GPT-2."""
     return type(module).__name__ == "Conv1D" and hasattr(module, "nf") and getattr(module, "weight", None) is not None
 
 
 def _is_packed(module: nn.Module) -> bool:
-    """A quantised layer that is no torch.nn.Linear: torch's own, GPTQ's, AWQ's."""
+    """Whether it is a quantised layer other than torch.nn.Linear: torch's own, GPTQ's, AWQ's."""
     weight = getattr(module, "weight", None)
     return "Linear" in type(module).__name__ and (callable(weight) or hasattr(module, "qweight"))
 

@@ -15,7 +15,7 @@ NEGLIGIBLE = 1e-6
 
 
 class LowRankUpdate(nn.Module):
-    """ΔW = s · U · W_L ⋯ W_1 · Vᵀ of one layer, m×n, with trainable factors; no cores: LoRA's B = U and A = Vᵀ.
+    """A low-rank update ΔW = s · U · W_L ⋯ W_1 · Vᵀ of one m×n layer with trainable factors; without cores, LoRA's BA.
 
     Computes in the dtype of its factors, also under autocast: products of three factors at ε = 1e-3, and their
     gradients, are below what half precision can hold.
@@ -58,14 +58,14 @@ class LowRankUpdate(nn.Module):
         return functional.linear(z, self.U)
 
     def dense(self) -> Tensor:
-        """(m, n) the update itself."""
+        """Form the update as an (m, n) tensor."""
         core = self._core()
         left = self.U if core is None else self.U @ core
         return self.scaling * left @ self.V
 
     @torch.no_grad()
     def singular_values(self) -> Tensor:
-        """(r,) float64, descending, without forming the update; NaN where a factor is not finite."""
+        """(r,) singular values, float64, descending, without forming the update; NaN where a factor is not finite."""
         core = self._core()
         left, right = (torch.linalg.qr(side.double())[1] for side in (self.U, self.V.T))
         inner = left @ right.T if core is None else left @ core.double() @ right.T
@@ -83,9 +83,9 @@ class LowRankUpdate(nn.Module):
 
 
 class AdaptedLayer(nn.Module):
-    """Stands where a dense layer stood: its output and that of the updates that answer.
+    """The module in place of an adapted dense layer: its output plus that of the active update.
 
-    Who reads `weight` in place of calling the module (attention's output projection, fused paths) gets W + ΔW.
+    Code that reads `weight` instead of calling the module (attention's output projection, fused paths) gets W + ΔW.
 
     Parameters
     ----------
@@ -116,7 +116,7 @@ class AdaptedLayer(nn.Module):
 
     @property
     def weight(self) -> Tensor:
-        """The weight that the output is made with: W + ΔW."""
+        """The effective weight, W + ΔW."""
         weight: Tensor = self.layer.weight
         update = self._answering
         return weight if update is None else weight + self._oriented(update).to(weight.dtype)
@@ -147,20 +147,20 @@ class AdaptedLayer(nn.Module):
 
     @property
     def _answering(self) -> Any:
-        """The active update, unless the weight has it."""
+        """The active update, unless it is merged into the weight."""
         if self.active is None or self.active not in self.updates or self.active in self.merged:
             return None
         return self.updates[self.active]
 
     def activate(self, name: str | None) -> None:
-        """Let this update answer, and it alone require gradients; None: none."""
+        """Make this update the only active one that requires gradients; None: none."""
         self.active = name
         for other, update in self.updates.items():
             update.requires_grad_(other == name)
 
     @torch.no_grad()
     def merge(self, names: tuple[str, ...]) -> float:
-        """Have the updates of these names in the weight, and no others.
+        """Merge exactly the updates of these names into the weight.
 
         The layer's own weight is kept meanwhile, so that it comes back to the last bit.
 
@@ -178,7 +178,7 @@ class AdaptedLayer(nn.Module):
         return self._rounded_away() if names and own.element_size() < 4 else 0.0
 
     def _rounded_away(self) -> float:
-        """0 for updates that are too small to count in any precision, as they are before training."""
+        """The share lost; 0 for updates too small to count in any precision, as before training."""
         own = self._own_weight
         assert own is not None
         total = sum(self._oriented(self.updates[name]) for name in self.merged)
@@ -190,7 +190,7 @@ class AdaptedLayer(nn.Module):
 
     @torch.no_grad()
     def remove(self, name: str) -> None:
-        """Take an update off; if it is merged, it becomes part of the layer's own weight."""
+        """Remove an update; if it is merged, it becomes part of the layer's own weight."""
         if name in self.merged:
             assert self._own_weight is not None
             self._own_weight = self._with(self._own_weight, (name,))
@@ -198,7 +198,7 @@ class AdaptedLayer(nn.Module):
         del self.updates[name]
 
     def _with(self, weight: nn.Parameter, names: tuple[str, ...]) -> nn.Parameter:
-        """Another parameter, as this one may be tied to a layer elsewhere."""
+        """Make a new parameter with these updates, because the old one may be tied to a layer elsewhere."""
         changes = [self._oriented(self.updates[name]) for name in names]
         total = sum(changes, start=weight.to(changes[0].dtype))
         return nn.Parameter(total.to(weight.dtype), requires_grad=weight.requires_grad)

@@ -1,4 +1,4 @@
-"""Where an adapter's factors start: two of deep networks, two of LoRA."""
+"""Starts of an adapter's factors: two of deep networks, two of LoRA."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def factors(
     rng: np.random.Generator,
     gradient: Tensor | None,
 ) -> Factors:
-    """Of an update of that shape, in float64, or in the gradient's dtype.
+    """Make the factors of an update of that shape, in float64, or in the gradient's dtype.
 
     Parameters
     ----------
@@ -56,7 +56,7 @@ def factors(
 def first_gradients(
     layers: dict[str, DenseLayer], loss: Callable[[], Tensor], use: Callable[[str, Tensor], None]
 ) -> None:
-    """Hand ∂L/∂W, which is ∂L/∂ΔW, of one backward pass to `use`, layer by layer: one is in memory at a time.
+    """Pass ∂L/∂W, which is ∂L/∂ΔW, of one backward pass to `use`, layer by layer, one in memory at a time.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""An adapter's file, and whether a model is the one that it was made for."""
+"""Adapter files, and the check that a model is the one an adapter was made for."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ HEADER = record(
 
 @dataclass(frozen=True)
 class AdapterFile:
-    """What a file holds.
+    """The contents of a file.
 
     Attributes
     ----------
@@ -111,7 +111,7 @@ def write(
 
 
 def read(path: str | os.PathLike[str]) -> AdapterFile:
-    """Read a file; whether it suits a model is another question.
+    """Read a file; whether it suits a model is checked separately.
 
     Raises
     ------

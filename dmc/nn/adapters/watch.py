@@ -1,4 +1,4 @@
-"""Tells by itself when an adapter is trained and does not move."""
+"""Warnings for an adapter that is trained and does not move."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ FIRST_LOOK = 100  # backward passes; then ten times as many, and so on, until so
 
 
 class Watch:
-    """Counts the backward passes of an adapter's updates, and looks at the hundredth whether any of them has moved.
+    """Counts the backward passes of an adapter's updates, and checks at the hundredth whether any of them has moved.
 
     A hook on one factor of each update counts, after its gradient is complete: nothing is added to the forward pass,
     nothing that torch.compile would have to follow.

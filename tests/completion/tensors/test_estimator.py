@@ -187,7 +187,7 @@ def test_the_example_of_the_docstring_runs() -> None:
     assert doctest.testmod(estimator).failed == 0
 
 
-@pytest.mark.filterwarnings("ignore:the model misses held-out")
+@pytest.mark.filterwarnings("ignore:the model predicts held-out")
 def test_a_number_for_missing_entries_that_is_nowhere_is_told() -> None:
-    with pytest.warns(UserWarning, match="missing_values is -200, which no entry of X is"):
+    with pytest.warns(UserWarning, match="missing_values is -200, which does not occur in X"):
         dmc.TensorCompletion(1, tube=2, missing_values=-200).fit(X)

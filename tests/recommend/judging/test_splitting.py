@@ -164,7 +164,7 @@ def test_files_with_and_without_names(tmp_path, table):
         (
             {"by": "leave-last-out", "time": "kind"},
             ValueError,
-            "column 'kind' holds 'a' in row 0, which is no time",
+            "column 'kind' holds 'a' in row 0, which is not a time",
         ),
         ({"by": "folds", "n_folds": 1}, ValueError, "n_folds is 1; it has to be at least 2"),
         ({"by": "folds", "n_folds": 10**6}, ValueError, "split into 1000000 folds leave one without a test part"),

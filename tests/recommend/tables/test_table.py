@@ -261,7 +261,7 @@ def test_times_can_be_sorted(values, order):
         (["2024-01-01", ""], "column 'when' holds 1 missing time, the first in row 1; drop those rows"),
         (["7", "", "8"], "column 'when' holds 1 missing time, the first in row 1; drop those rows"),
         (["2024-01-01", np.nan], "column 'when' holds 1 missing time, the first in row 1; drop those rows"),
-        (["7", "soon"], "column 'when' holds 'soon' in row 1, which is no number, as others are; give numbers alone"),
+        (["7", "soon"], "column 'when' holds 'soon' in row 1, which is not a number, unlike others; give only numbers"),
     ],
 )
 def test_times_that_are_none(values, message):
@@ -354,7 +354,7 @@ def test_no_table(source):
 
 
 def test_a_column_asked_for_twice_is_told():
-    with pytest.raises(ValueError, match="the column names are 'item', 'item', 'rating'; name another one for e"):
+    with pytest.raises(ValueError, match="the column names are 'item', 'item', 'rating'; give each its own"):
         Table.open(COLUMNS, ("item", "item", "rating"))
 
 
@@ -374,7 +374,7 @@ def test_frames_with_a_name_twice_are_told_in_one_sentence(frame):
 @pytest.mark.parametrize("kind", FRAMES)
 def test_a_missing_column_names_those_there_are(kind):
     table = Table.open(FRAMES[kind]({"userId": [1], "movie": [2]}))
-    with pytest.raises(ValueError, match="the table has no column 'user', only 'userId', 'movie'; say which is meant"):
+    with pytest.raises(ValueError, match="the table has no column 'user', only 'userId', 'movie'; name the column"):
         table.column("user")
 
 
@@ -409,8 +409,8 @@ def test_mappings_that_are_no_table(columns, message):
         ([1.0, 1e39], ValueError, "column 'rating' holds 1 "),  # beyond float32
         (np.array(["2020-01-01"], "M8[D]"), TypeError, "column 'rating' has dtype datetime64[D]; give real numbers"),
         ([1j], TypeError, "column 'rating' has dtype complex128"),
-        ([100000001, 100000005], ValueError, "(they move by up to 3); take 100000001 off all of them"),
-        ([1e-50, 2e-50], ValueError, "ratings around 1.5e-50 that differ by less than float32 tells apart there"),
+        ([100000001, 100000005], ValueError, "(rounding moves them by up to 3); take 100000001 off all of them"),
+        ([1e-50, 2e-50], ValueError, "ratings around 1.5e-50 that differ by less than float32 resolves there"),
     ],
 )
 def test_ratings_that_are_none(values, error, message):
@@ -496,7 +496,7 @@ def test_like(kind):
 
 
 def test_a_table_without_any_column():
-    with pytest.raises(ValueError, match="the table has no column 'user', nor any other; say which is meant"):
+    with pytest.raises(ValueError, match="the table has no column 'user', nor any other; name the column"):
         Table.open({}).ids("user")
 
 
@@ -535,5 +535,5 @@ def test_a_list_of_frames_is_one_table():
     for given in (pieces, [dict(piece) for piece in pieces], tuple(pieces)):
         assert Table.open(given).ids("item").tolist() == ["a", "b"]
     for strange in ([], [1, 2], [{"user": 1, "item": "a"}], ["user,item"]):
-        with pytest.raises((TypeError, ValueError), match=r"give a data frame|gives no piece"):
+        with pytest.raises((TypeError, ValueError), match=r"give a data frame|yields no table"):
             Table.open(strange)

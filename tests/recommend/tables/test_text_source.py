@@ -198,7 +198,7 @@ def test_sockets(tmp_path, monkeypatch):
     with ours, theirs:
         ours.setblocking(False)
         with ours.makefile("rb") as stream:
-            assert "does not wait for what is to come; make it blocking" in refusal(stream)
+            assert "is not blocking; make it so" in refusal(stream)
 
 
 @pytest.mark.parametrize("size", [1, 2, 5])
@@ -258,8 +258,8 @@ def test_streams_that_cannot_be_read(tmp_path):
     closed = io.BytesIO(CSV)
     closed.close()
     assert refusal(closed) == "the stream is closed; give an open one"
-    assert refusal(Stream([b"us", 7])) == "the stream gives int when it is read; give a stream of bytes or of text"
-    assert "does not wait for what is to come" in refusal(Stream([b"us", None]))
+    assert refusal(Stream([b"us", 7])) == "the stream yields int when it is read; give a stream of bytes or of text"
+    assert "is not blocking; make it so" in refusal(Stream([b"us", None]))
     reset = ConnectionResetError(errno.ECONNRESET, "Connection reset by peer")
     told = "the stream cannot be read (Connection reset by peer); check it, and read it again"
     assert refusal(Stream([CSV, reset])) == told
