@@ -1,14 +1,9 @@
+"""Lists from a FAISS index
+========================
 
 All that serving needs are two arrays and the ids.
 
 Beside dmc it needs faiss-cpu. Run::
-=======
-"""Serve recommendations from a FAISS index
-========================================
-
-A Recommender's lists, looked up in a FAISS index: serving needs two arrays and the ids, nothing else.
-
-It needs faiss-cpu beside dmc::
 
     python examples/index_faiss.py vectors
 """

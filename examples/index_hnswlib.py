@@ -1,14 +1,9 @@
+"""Lists from an index of hnswlib
+==============================
 
 Quick in large catalogues, and nearly always right.
 
 Beside dmc it needs hnswlib. Run::
-=======
-"""Serve recommendations from an hnswlib index
-===========================================
-
-A Recommender's lists, looked up in an approximate index: fast in large catalogues, and nearly always the same.
-
-It needs hnswlib beside dmc::
 
     python examples/index_hnswlib.py vectors
 """

@@ -1,12 +1,9 @@
+"""A fit in MLflow
+===============
 
 Parameters, the course of training, and the model file as an artifact.
 
 Then::
-=======
-"""Log a fit to MLflow
-===================
-
-The parameters of a fit, its metrics at each look, and the model file as an artifact. Look at them with::
 
     mlflow ui --backend-store-uri sqlite:///mlflow.db
 """

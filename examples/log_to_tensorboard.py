@@ -1,12 +1,9 @@
+"""A fit in TensorBoard
+====================
 
 Value, gradient and leading singular values at each look.
 
 Then::
-=======
-"""Log a fit to TensorBoard
-========================
-
-Value, gradient and leading singular values at each look of a fit. Look at them with::
 
     tensorboard --logdir runs
 """

@@ -1,3 +1,5 @@
+"""A web service from a model file
+===============================
 
 A new file in its place is taken up while requests are answered.
 
@@ -6,17 +8,6 @@ Beside dmc it needs fastapi and uvicorn. Four workers, which share the model's m
     OMP_NUM_THREADS=1 DMC_MODEL=model.dmc uvicorn service:app --app-dir examples --workers 4
 
 At night, the day's ratings or clicks: ``dmc update model.dmc today.csv`` (docs/guide/serving.md).
-=======
-"""A model file as a web service
-=============================
-
-Serve a model file over HTTP. When the file is replaced, the service loads the new one while it answers requests.
-
-It needs fastapi and uvicorn beside dmc. Four workers, which share the model's memory::
-
-    OMP_NUM_THREADS=1 DMC_MODEL=model.dmc uvicorn service:app --app-dir examples --workers 4
-
-At night, add the day's ratings or clicks: ``dmc update model.dmc today.csv``.
 """
 
 import logging

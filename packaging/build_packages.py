@@ -1,8 +1,7 @@
 """Builds the sdist, and from it the wheel, the same bytes for a commit: python build_packages.py sdist|wheel FOLDER.
 
-SOURCE_DATE_EPOCH is the time that everything in them carries; what builds them is pinned in constraints.txt beside this.
-On Linux a wheel with the core is repaired by auditwheel, which refuses one that needs more of the system than a manylinux
-tag promises.
+SOURCE_DATE_EPOCH is the time that everything in them carries; the tools are pinned in constraints.txt beside this file.
+On Linux a wheel with the core is repaired by auditwheel, which refuses one that no manylinux tag fits.
 """
 
 import gzip
