@@ -196,7 +196,7 @@ class Recommender(StoredRecommender):
         ----------
         table : data frame, mapping of arrays, or path of a file
             One rating per row. CSV, TSV, JSON lines and Parquet files are read, also compressed, and patterns such as
-            "ratings/*.parquet"; so are file objects, iterators of tables, and Arrow, pandas and polars data.
+            ``"ratings/*.parquet"``; so are file objects, iterators of tables, and Arrow, pandas and polars data.
         user, item, rating : str
             Names of the columns. Ids may be text or numbers, with gaps; ratings are real numbers on any scale.
         duplicates : {"error", "mean", "last", "latest"}
