@@ -16,7 +16,7 @@ from dmc.cli import installation
 from dmc.kernels import torch_compiled
 
 BENCHES = Path(dmc.__file__).parents[1] / "bench"
-FROM_SOURCE = pytest.mark.skipif(not BENCHES.is_dir(), reason="an installed dmc is tested: there is no source tree")
+FROM_SOURCE = pytest.mark.skipif(not BENCHES.is_dir(), reason="an installed dmc is tested, no source tree")
 
 # --- doctor
 
