@@ -23,7 +23,7 @@ coverage: .venv/.test
 
 # The site, to be opened from its folder: build/docs/index.html. Any warning is an error.
 docs: .venv/.docs
-	OMP_NUM_THREADS=1 $(BIN)/python -m sphinx --quiet --fail-on-warning --keep-going --nitpicky -d build/doctrees docs build/docs
+	OMP_NUM_THREADS=1 $(BIN)/python -m sphinx --quiet --fail-on-warning --keep-going --nitpicky --fresh-env -d build/doctrees docs build/docs
 
 bench: .venv/.test lab
 	$(BIN)/dmc bench all
@@ -135,7 +135,7 @@ HOSTS := lenskit cornac scikit-surprise ranx tensorboard mlflow-skinny sqlalchem
 # their own. The core is the one that .venv built into the tree.
 integrations: .venv-integrations/.hosts .venv/.test
 	.venv-integrations/bin/python -m pytest -o addopts='--strict-markers --strict-config --import-mode=importlib' -rP tests/integrations \
-		tests/test_readme.py::test_python_runs
+		tests/test_readme.py::test_python_runs_beside_its_host
 
 .venv-integrations/.hosts: pyproject.toml tests/integrations/constraints.txt
 	test -x .venv-integrations/bin/python || $(PYTHON) -m venv .venv-integrations
@@ -147,7 +147,7 @@ integrations: .venv-integrations/.hosts .venv/.test
 # The adapter of Spark beside the real one, which wants Java 17 on the machine.
 spark: .venv-spark/.host .venv/.test
 	.venv-spark/bin/python -m pytest -o addopts='--strict-markers --strict-config --import-mode=importlib' \
-		tests/integrations/spark tests/test_readme.py -k spark
+		tests/integrations/spark tests/test_readme.py::test_python_runs_beside_its_host -k spark
 
 .venv-spark/.host: pyproject.toml tests/integrations/spark/constraints.txt
 	test -x .venv-spark/bin/python || $(PYTHON) -m venv .venv-spark
@@ -165,6 +165,8 @@ EXTRAS_IN_test := plot test
 EXTRAS_IN_dev := plot test docs dev
 EXTRAS_IN_docs := plot docs
 
+include packaging/packages.mk
+
 clean:
 	rm -rf docs/auto_examples docs/auto_tutorials docs/api/backreferences docs/api/generated
-	rm -rf .venv .venv-adapters .venv-integrations .venv-spark .venv-bench build dist *.egg-info dmc/*.so
+	rm -rf .venv .venv-packages .venv-adapters .venv-integrations .venv-spark .venv-bench build dist *.egg-info dmc/*.so

@@ -8,7 +8,6 @@ import numpy as np
 
 from _harness import cases
 from _measured import repeated_by
-from dmc import plots
 
 Row = dict[str, Any]
 LORA, PEFT, DEEP = "LoRA, A normal", "LoRA, as peft", "deep"
@@ -78,38 +77,3 @@ def differences() -> list[str]:
             f"{', '.join(f'{value:+.3f}' for value in each)}; mean {each.mean():+.3f}."
         )
     return lines
-
-
-def adapters_panels() -> list[plots.Panel]:
-    more, few = (cases("adapters", f"samples | {n} | ") for n in (256, 64))
-    names = list(WORDS)
-    bars = []
-    for k, (rows, label) in enumerate(((few, "64 pairs"), (more, "256 pairs"))):
-        there = [name for name in names if name in rows]
-        heights = [rows[name]["pearson"] for name in there]
-        ends = [[rows[name]["pearson"] + sign * rows[name]["spread"] for name in there] for sign in (-1, 1)]
-        places = np.asarray([names.index(name) for name in there]) + 0.36 * (k - 0.5)
-        bars.append(plots.Line(places, heights, label, {"color": plots.COLORS[k]}, bars=0.34, whiskers=tuple(ends)))
-    ticks = ["head\nonly", "LoRA,\nA normal", "LoRA,\nas peft", "deep", "compr.,\nrank 8", "compr.,\nrank 4"]
-    title = "Few sentence pairs (STS-B), each method at its own rate\n(mean and deviation over 5 seeds)"
-    lines = []
-    short = {int(case.partition(" | ")[0]): row for case, row in cases("adapters", "β2 = .99 | ").items()}
-    for k, name in enumerate((LORA, PEFT, DEEP, f"{DEEP}, β2 = .99")):
-        found = {8: more[name]} if name in more else short
-        for case, row in cases("adapters", "rank | ").items():
-            if case.endswith(f" | {name}"):
-                found[int(case.partition(" | ")[0])] = row
-        widths = sorted(found)
-        each = np.asarray([found[width]["of_each"] for width in widths])
-        style = {"color": plots.COLORS[k], "marker": "o"}
-        lines.append(plots.Line(widths, each.mean(axis=1), name, style, (each.min(axis=1), each.max(axis=1))))
-    return [
-        plots.Panel(title, "", "Pearson correlation, test pairs", bars, xticks=ticks, ylim=(0, None)),
-        plots.Panel(
-            "The rank of the adapter, 256 pairs\n(mean and range of 5 seeds)",
-            "rank",
-            "Pearson correlation, test pairs",
-            lines,
-            xscale="log",
-        ),
-    ]

@@ -139,3 +139,21 @@ def large_matrix() -> list[str]:
 def memory() -> list[str]:
     (row,) = load("memory")
     return [f"{row['case']}: {row['peak_gib']:.1f} GiB at the peak, {row['seconds_a_step']:.1f} s a step."]
+
+
+@repeated_by("checkpoint_cost", "checkpoint_kills", of={"checkpoints": ("",)})
+def checkpoints() -> list[str]:
+    lines = table(
+        "fit",
+        "CPU time with over without: median (range)",
+        "file, MB",
+        "same answer after `kill -9`",
+        "steps taken twice: mean, most",
+    )
+    killed = cases("checkpoints", "kills | ")
+    for name, row in cases("checkpoints", "cost | ").items():
+        after = killed[name]
+        cost = f"{row['ratio']:.2f} ({row['least']:.2f} – {row['most']:.2f}) | {row['file_bytes'] / 1e6:.1f}"
+        same = f"{after['kills']} of {after['kills']}" if after["same"] else "no"
+        lines.append(f"| {name} | {cost} | {same} | {after['lost_share']:.0%}, {after['most_lost']:.0%} |")
+    return lines

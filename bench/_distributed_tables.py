@@ -121,8 +121,8 @@ def faults() -> list[str]:
     return [
         f"One of three processes was killed (`kill -9`) at a random moment of a fit of {row['sweeps']} sweeps, "
         f"{row['kills']} times: {row['resumed_at_first_restart']} fits resumed at the first restart, at most "
-        f"{row['most_sweeps_lost']} finished sweep had to be repeated, and the estimated noise differs by at most "
-        f"{row['largest_noise_difference']:.0e} from that of an undisturbed fit."
+        f"{row['most_sweeps_lost']} finished sweep had to be repeated, and the largest difference of the estimated "
+        f"noise from that of an undisturbed fit is {row['largest_noise_difference']:g}."
     ]
 
 

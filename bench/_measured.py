@@ -51,8 +51,10 @@ def where(rows: list[dict[str, Any]]) -> list[str]:
     dates = sorted({row["date"] for row in rows})
     commits = list(dict.fromkeys(row["commit"].rstrip("+") for row in rows))
     when = dates[0] if len(dates) == 1 else f"{dates[0]} to {dates[-1]}"
-    which = ", ".join(commits) if len(commits) <= 4 else f"{len(commits)} from {commits[0]} to {commits[-1]}"
-    return [f"Measured on {' and on '.join(machines)}; {when}; commit{'s' * (len(commits) > 1)} {which}."]
+    which = f"commit{'s' * (len(commits) > 1)} {', '.join(commits)}"
+    if len(commits) > 4:
+        which = f"{len(commits)} commits from {commits[0]} to {commits[-1]}"
+    return [f"Measured on {' and on '.join(machines)}; {when}; {which}."]
 
 
 def _short(machine: str) -> str:

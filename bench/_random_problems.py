@@ -137,7 +137,7 @@ def tried(seed: int) -> Found:
 
 
 def random_problems(count: int = N_PROBLEMS) -> None:
-    """10,000 small odd matrices: how many fits end otherwise than with finite predictions or a sentence."""
+    """10,000 small odd matrices: how many fits end without finite predictions or a worded error."""
     found = spread(tried, range(SEED, SEED + count), chunksize=20)
     wrong = [one for one in found if one.fault]
     for one in wrong:

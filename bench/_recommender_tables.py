@@ -18,7 +18,7 @@ RATED = "MovieLens 100K, u1", "Douban"
     "ratings", "planted-ratings", of={"recommend": tuple(f"{n} | " for n in (*RATED, "planted"))}, script="recommend"
 )
 def ratings() -> list[str]:
-    lines = table("test RMSE", *RATED, "planted", "version", "settings on MovieLens")
+    lines, settings = table("test RMSE", *RATED, "planted", "version"), []
     made = cases("recommend", "planted | ")
     for label, row in cases("recommend", f"{RATED[0]} | ").items():
         if "rank=" in label or "stopped" in label:
@@ -28,15 +28,14 @@ def ratings() -> list[str]:
         best = [made[label]["test_rmse"]] if label in made else best
         errors += [min(best)] if best else []
         cells = [f"{error:.4f}" for error in errors] + ["–"] * (3 - len(errors))
-        lines.append(f"| {label} | {' | '.join(cells)} | {row['version']} | {_chosen(row)} |")
-    return lines
+        lines.append(f"| {label} | {' | '.join(cells)} | {row['version']} |")
+        settings += [f"{label}: {chosen}"] if (chosen := _chosen(row)) else []
+    return [*lines, "", f"Settings on MovieLens. {'. '.join(settings)}."]
 
 
 def _chosen(row: dict[str, Any]) -> str:
-    """The settings a contender was given, without those that do not change the answer."""
-    if row["version"] == cases("recommend", f"{RATED[0]} | ")["dmc"]["version"]:
-        return "default"
-    shown = {name: value for name, value in row["settings"].items() if name not in ("verbose", "kind")}
+    """The settings of a rival; ours are in its label."""
+    shown = {name: value for name, value in row["settings"].items() if name not in ("verbose", "kind", "ensemble")}
     return ", ".join(f"{name.strip('_')} {value:g}" for name, value in shown.items())
 
 
@@ -124,7 +123,7 @@ def sparse_ratings() -> list[str]:
 
 @repeated_by("lists-from-ratings", of={"recommend": ("lists of ratings | ",)})
 def lists_of_ratings() -> list[str]:
-    return crossed("lists of ratings", "ndcg")
+    return crossed("lists of ratings", "ndcg", "ndcg_of_splits")
 
 
 @repeated_by("cold-items", of={"recommend": ("cold items | ",)}, script="cold_items")

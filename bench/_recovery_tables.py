@@ -8,7 +8,6 @@ from typing import Any
 from _harness import cases
 from _measured import given, repeated_by, table
 from _planted import AS_DRAWN, MENDED
-from dmc import plots
 
 Row = dict[str, Any]
 # C. Kümmerle, C. Mayrink Verdun, "A scalable second order method for ill-conditioned matrix completion from few
@@ -22,12 +21,12 @@ def recovery_uniform() -> list[str]:
     rows = cases("recovery", "uniform | ")
     lines = table(
         "ρ",
-        "as drawn: determined part",
-        "whole matrix (of which determined)",
-        "repaired: determined part",
-        "whole matrix (of which determined)",
-        "rank exact",
-        "smallest σ within 1 %",
+        "drawn: part",
+        "whole",
+        "repaired: part",
+        "whole",
+        "rank",
+        "σ to 1 %",
         "seconds",
     )
     pairs: dict[str, dict[str, Row]] = {}
@@ -41,7 +40,7 @@ def recovery_uniform() -> list[str]:
             f"{whole(mended)} | {exact_rank(drawn, mended)} | {mended['smallest_to_1_percent']:.0%} | "
             f"{mended['median_seconds']:.2f} ({mended['largest_seconds']:.2f}) |"
         )
-    return [*lines, "", f"{seeds(rows.values())} in each cell; seconds are the median (and the largest)."]
+    return [*lines, "", f"{seeds(rows.values())} in each cell; the last two columns are of the repaired draws."]
 
 
 def whole(row: Row) -> str:
@@ -83,11 +82,11 @@ def recovery_harder() -> list[str]:
         "matrix",
         "rank",
         "ρ",
-        "observed entries",
-        "determined part",
-        "whole matrix (of which determined)",
-        "rank exact",
-        "smallest σ within 1 %",
+        "positions",
+        "part",
+        "whole",
+        "rank",
+        "σ to 1 %",
         "seconds",
     )
     rows = {name: row for run in HARDER for name, row in of_run(run)}
@@ -99,7 +98,7 @@ def recovery_harder() -> list[str]:
             f"| {shape} | {rank} | {rho} | {entries} | {row['of_determined']:.0%} | {whole(row)} | {exact_rank(row)} | "
             f"{row['smallest_to_1_percent']:.0%} | {row['median_seconds']:.2f} ({row['largest_seconds']:.2f}) |"
         )
-    return [*lines, "", f"{seeds(rows.values())} in each row; seconds are the median (and the largest)."]
+    return [*lines, "", f"{seeds(rows.values())} in each row."]
 
 
 def of_run(run: str) -> Iterable[tuple[str, Row]]:
@@ -108,11 +107,11 @@ def of_run(run: str) -> Iterable[tuple[str, Row]]:
 
 @repeated_by("bounds", of={"recovery": ("bounds | ",)})
 def recovery_bounds() -> list[str]:
-    lines = table("`rank=`, at ρ = 1.2", "determined part recovered", "seconds")
+    lines = table("`rank=`, at ρ = 1.2", "part", "seconds")
     rows = {name.partition(" | ")[0]: row for name, row in of_run("bounds")}
     for bound, row in rows.items():
         lines.append(f"| {bound} | {row['of_determined']:.0%} | {row['median_seconds']:.2f} |")
-    return [*lines, "", f"{seeds(rows.values())} in each row; seconds are medians."]
+    return [*lines, "", f"{seeds(rows.values())} in each row."]
 
 
 @repeated_by("rivals", of={"recovery": ("rivals | ",)})
@@ -189,37 +188,4 @@ def units() -> list[str]:
     return [
         *lines,
         *(f"| {name} | {row['largest_error']:.0e} |" for name, row in cases("recovery", "units | ").items()),
-    ]
-
-
-# --- the figure
-
-# Ours thick, the others thinner; what was published and not measured here dotted.
-STYLES: dict[str, dict[str, Any]] = {
-    OURS: {"color": plots.FIRST, "marker": "o", "linewidth": 2.4},
-    "Gauss–Newton as in GNMR": {"color": plots.SECOND, "marker": "s", "linewidth": 1.3},
-    "R2RILS": {"color": plots.THIRD, "marker": "^", "linewidth": 1.3},
-    "ScaledGD": {"color": plots.FOURTH, "marker": "v", "linewidth": 1.3},
-}
-PUBLISHED = {"color": "#000000", "marker": "x", "linestyle": ":", "linewidth": 1.3}
-
-
-def phase_panels() -> list[plots.Panel]:
-    of: dict[str, dict[float, Row]] = {}
-    for name, row in of_run("phase"):
-        solver, _, case = name.partition(" | ")
-        of.setdefault(solver, {})[float(case.split(" | ")[2])] = row
-    errors, shares = [], []
-    for solver, style in STYLES.items():
-        (label,) = (name for name in of if name.startswith(solver))
-        rhos = sorted(of[label])
-        rows = [of[label][rho] for rho in rhos]
-        errors.append(plots.Line(rhos, [row["median_whole_error"] for row in rows], "", style))
-        shares.append(plots.Line(rhos, [row["of_determined"] for row in rows], label, style))
-    irls = "MatrixIRLS, told rank 5, as published"
-    errors.append(plots.Line(list(MATRIX_IRLS), list(MATRIX_IRLS.values()), irls, PUBLISHED))
-    xlabel, recovered = "entries over degrees of freedom, ρ", "share recovered to 1e-6"
-    return [
-        plots.Panel("1000 × 1000, rank 5, κ = 10: the whole matrix", xlabel, "relative error, median", errors, "log"),
-        plots.Panel("… and what the entries can determine", xlabel, recovered, shares, ylim=(-0.03, 1.03)),
     ]

@@ -8,7 +8,6 @@ import numpy as np
 
 from _harness import cases
 from _measured import repeated_by
-from dmc import plots
 
 SIZES = (64, 1024)
 WORDS = {
@@ -56,30 +55,3 @@ def skip_less_layer() -> list[str]:
             f"{', '.join(f'{value:+.3f}' for value in skip - layer)}; mean {np.mean(skip - layer):+.3f}."
         )
     return lines
-
-
-def skip_tuning_panels() -> list[plots.Panel]:
-    names = [way for way in WORDS if any(way in measured(n) for n in SIZES)]
-    panels = []
-    for key, each, title, label in (
-        (
-            "accuracy",
-            "of_each",
-            "SST-2, each way at its own rate\n(mean and range over seeds)",
-            "accuracy, unseen sentences",
-        ),
-        ("nc1", "nc1_of_each", "How far the features collapsed\n(median and range over seeds)", "NC1 on the samples"),
-    ):
-        bars = []
-        for k, n in enumerate(SIZES):
-            rows = {way: row for way, row in measured(n).items() if way in names}
-            there = [i for i, way in enumerate(names) if way in rows]
-            heights = [rows[names[i]][key] for i in there]
-            ends = tuple([end(rows[names[i]][each]) for i in there] for end in (min, max))
-            places = np.asarray(there) + 0.36 * (k - 0.5)
-            style = {"color": plots.COLORS[k]}
-            bars.append(plots.Line(places, heights, f"{n:,} samples", style, bars=0.34, whiskers=ends))
-        ticks = [name.replace(" ", "\n") for name in names]
-        limits, scale = ((0.5, None), "linear") if key == "accuracy" else ((None, None), "log")
-        panels.append(plots.Panel(title, "", label, bars, xticks=ticks, ylim=limits, yscale=scale))
-    return panels

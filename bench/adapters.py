@@ -173,7 +173,7 @@ def learnt(adapter: Any) -> dict[str, Any]:
 
 
 def rates() -> None:
-    """Each method's rate, by training pairs held out, on seeds that no result is made of, with 256 samples."""
+    """Each method's learning rate, by held-out training pairs, with 256 samples, on seeds that no result uses."""
     for name, method in METHODS.items():
         for rate in method.rates:
             found = [train(method, rate, SIZES[0], seed, "held out")["pearson"] for seed in RATE_SEEDS]
@@ -227,7 +227,7 @@ def rank() -> None:
 
 
 def step_cost() -> None:
-    """Processor seconds of a step with each adapter, in turns of five steps: medians over 40 turns, beside peft's."""
+    """CPU seconds of a step with each adapter, in turns of five steps: medians over 40 turns, beside peft's."""
     turns = {name: _stepper(method) for name, method in METHODS.items() if method.settings is not None}
     seconds: dict[str, list[float]] = {name: [] for name in turns}
     for _ in range(41):

@@ -61,7 +61,7 @@ FITS = {
 
 
 def cost() -> None:
-    """Seconds of the processor with a checkpoint over those without, of as many pairs; and bytes of its file."""
+    """CPU seconds with a checkpoint over those without, and the size of its file."""
     for name, fit in FITS.items():
         fit([])
         ratios, plain = [], []
@@ -88,7 +88,7 @@ def cost() -> None:
 
 
 def kills() -> None:
-    """A fit that is killed once, and goes on: the same answer, and the steps that were taken twice, of all."""
+    """A fit that is killed once and resumed: whether the answer is the same, and the share of steps taken twice."""
     for name, fit in FITS.items():
         steps: list[int] = []
         began = time.perf_counter()

@@ -28,7 +28,7 @@ def two_factor(observations: dmc.Observations, rank: int) -> dmc.Factors:
 
 
 def planted() -> None:
-    """Rank-5 matrices, rank not told, beside two factors told the rank: error, rank, seconds."""
+    """Rank-5 matrices, rank not given, beside two factors given the rank: error, rank, seconds."""
     dmc.MatrixCompletion().fit(datasets.planted((50, 50), 2, 0.5).observations)  # what is imported at first use
     for name, case in CASES.items():
         problem = datasets.planted(rank=RANK, **case)
@@ -48,7 +48,7 @@ def planted() -> None:
 
 
 def photograph() -> None:
-    """A photograph of which 70 % is missing: PSNR beside filling with the mean."""
+    """A photograph with 70 % of its pixels missing: PSNR beside filling with the mean."""
     image, mask = datasets.photograph(0.3)
     began = time.perf_counter()
     models = [dmc.MatrixCompletion().fit(image[..., c], mask=mask) for c in range(3)]

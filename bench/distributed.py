@@ -170,7 +170,7 @@ def write_long(path: Path) -> None:
 
 
 def address_space() -> None:
-    """A Parquet set fitted by four processes none of which is given as much address space as it has bytes."""
+    """A Parquet file fitted by four processes, each limited to less address space than the file has bytes."""
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         apart(write_long, folder / "long.parquet")

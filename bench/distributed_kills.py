@@ -81,7 +81,7 @@ def told_whole(path: Path) -> bool:
 
 
 def kills() -> None:
-    """20 times kill -9 of one of three processes at a random moment: restarts, sweeps lost, the same noise."""
+    """kill -9 of one of three processes at a random moment, 20 times: restarts, sweeps lost, the noise found."""
     train = _long_tail.split(_long_tail.ratings(SIZE), SIZE)[0]
     rng, found = np.random.default_rng(0), list[Survival]()
     with tempfile.TemporaryDirectory() as temporary:

@@ -62,7 +62,7 @@ def test_masked_residual_grad(benchmark, observations, name, width):
 
 
 def speed() -> None:
-    """The fused kernel, native and by numba, beside the same in SciPy's words."""
+    """The fused kernel, native and by numba, beside the same written with SciPy."""
     if failed := pytest.main([__file__, "--benchmark-enable", "--benchmark-only", "--benchmark-sort=name"]):
         raise SystemExit(failed)
 
@@ -151,7 +151,7 @@ def interleaved(contenders: dict[str, Callable[[], float]], repeats: int) -> dic
 
 
 def ratios() -> None:
-    """float32, in and out of cache: torch, numba, one thread, bfloat16 over our kernel; its share of the roofline."""
+    """float32, in and out of cache: torch, numba, one thread, bfloat16 over the kernel; its share of the roofline."""
     import torch
 
     for size, (m, n, count, widths, repeats) in SIZES.items():

@@ -40,7 +40,7 @@ def by(rule: str, **settings: Any) -> AbstractContextManager[None]:
 
 
 def curves() -> None:
-    """MovieLens 100K, FilmTrust, MovieTweetings: the held-out error along 200 steps, whatever it does, over 5 seeds."""
+    """MovieLens 100K, FilmTrust, MovieTweetings: the held-out error over 200 steps without stopping, 5 seeds."""
     for rank, name, depth, rule in product(RANKS, SETS, DEPTHS, RULES):
         curves_of(name, rank, depth, rule)
 
@@ -89,7 +89,7 @@ def parts(name: str) -> Iterator[tuple[int, Ratings, Ratings]]:
 
 
 def depths() -> None:
-    """The same and Douban: test RMSE and seconds of whole fits with no, two and three cores, both rules in turns."""
+    """The same sets and Douban: test RMSE and seconds of complete fits with no, two and three cores, by both rules."""
     for rank, name, depth in product(RANKS, (*SETS, DOUBAN), DEPTHS):
         fits_of(name, rank, depth)
 

@@ -107,7 +107,7 @@ def measure(*names: str) -> None:
 
 
 def intervals() -> None:
-    """MovieLens 100K, Douban, and three tenths of FilmTrust: share of the test ratings inside bounds for 90 %."""
+    """MovieLens 100K, Douban, three random tenths of FilmTrust: share of the test ratings inside 90 % intervals."""
     with folders() as folder:
         for name in (MOVIELENS, DOUBAN):
             (found,) = run("intervals", name=name, folder=folder[name], probability=0.9)
@@ -137,7 +137,7 @@ def lists() -> None:
 
 
 def deep_ratings() -> None:
-    """MovieLens 100K, network of width 256 trained on and on: test RMSE along the way, with no, two and three cores."""
+    """MovieLens 100K, networks of width 256 without early stopping: test RMSE by steps; no, two and three cores."""
     import dmc
     from dmc import kernels, metrics
     from dmc._group import Share

@@ -124,7 +124,7 @@ def rates(run: str, cases: Iterable[Case], seeds: Sequence[int] = SEEDS, **setti
 
 
 def uniform() -> None:
-    """300 × 300, rank 5: success by oversampling, of entries as they are drawn, and mended as in the literature."""
+    """300 × 300, rank 5: share recovered by oversampling, positions as drawn, and repaired as in the literature."""
     for pattern in (AS_DRAWN, MENDED):
         rates("uniform", [Case(rho=rho, pattern=pattern) for rho in (1.05, 1.1, 1.2, 1.3, 1.4, 1.6, 2, 3)])
 
@@ -137,7 +137,7 @@ def condition() -> None:
 
 
 def patterns() -> None:
-    """Entries that are not spread evenly: long tails, a band, a quarter missing; 300 × 300, rank 5."""
+    """Uneven positions: long tails, a band, a quarter missing; 300 × 300, rank 5."""
     uneven = [name for name in PATTERNS if name != MENDED]
     rates("patterns", [Case(rho=rho, pattern=pattern) for pattern in uneven for rho in (2, 3)])
 
@@ -161,7 +161,7 @@ def outliers() -> None:
 
 
 def bounds() -> None:
-    """300 × 300, rank 5, ρ = 1.2: told nothing, the exact rank, and bounds above it."""
+    """300 × 300, rank 5, ρ = 1.2: no rank given, the exact rank, and bounds above it."""
     for bound in (None, 5, 10, 20):
         rates(f"bounds | {bound or 'none'}", [Case(rho=1.2)], rank=bound)
 
@@ -170,7 +170,7 @@ RIVAL_CASES = [Case(rho=rho, kappa=kappa) for rho, kappa in ((1.2, 1), (1.4, 1),
 
 
 def rivals(cases: Sequence[Case] = RIVAL_CASES, run: str = "rivals", seeds: Sequence[int] = SEEDS[:10]) -> None:
-    """300 × 300, rank 5: success and seconds beside rivals that are told the rank."""
+    """300 × 300, rank 5: share recovered, and seconds, beside solvers that are given the rank."""
     for case in cases:
         rates(f"{run} | {OURS}", [case], seeds)
         for name in TOLD_THE_RANK:
@@ -182,12 +182,12 @@ OVERSAMPLINGS = 1.05, 1.1, 1.2, 1.3, 1.4, 1.5, 1.6, 2, 2.5
 
 
 def phase_transition() -> None:
-    """1000 × 1000, rank 5, κ = 10, the setting of MatrixIRLS' paper: error and success by oversampling, 20 seeds."""
+    """1000 × 1000, rank 5, κ = 10, as in MatrixIRLS' paper: error and share recovered by oversampling, 20 seeds."""
     rates(f"phase | {OURS}", [Case((1000, 1000), rho=rho, kappa=10) for rho in OVERSAMPLINGS], FEW)
 
 
 def phase_rivals() -> None:
-    """The rivals of `phase-transition` that are told the rank, five seeds each: half an hour."""
+    """Solvers that are given the rank, in the setting of `phase-transition`, five seeds each: half an hour."""
     for rho in OVERSAMPLINGS:
         case = Case((1000, 1000), rho=rho, kappa=10)
         for name in ("ScaledGD", "R2RILS", "Gauss–Newton as in GNMR"):
@@ -202,7 +202,7 @@ def timed(function: Callable[[], NDArray[np.float64]], t: Problem) -> tuple[floa
 
 
 def recovery_time() -> None:
-    """Seconds, set-up included: 1000 × 1000 and 500 × 500 at 20 %, 300 × 300 at 30 %, beside rivals told the rank."""
+    """Seconds, setup included: 1000 × 1000 and 500 × 500 at 20 %, 300 × 300 at 30 %, beside solvers given the rank."""
     cases = {
         d: Case((d, d), rho=share * d * d / (5 * (2 * d - 5))) for d, share in ((300, 0.3), (500, 0.2), (1000, 0.2))
     }
@@ -257,7 +257,7 @@ def noise_outcome(case: Case, seed: int) -> tuple[float, float, float]:
 
 
 def noise() -> None:
-    """300 × 300, rank 5, bound 20, noise σ of the entries' size: error and tuned soft-impute's over the oracle's."""
+    """300 × 300, rank 5, `rank=20`, noise of deviation σ: the error, and tuned soft-impute's, over the oracle's."""
     for sigma in (0.01, 0.1, 0.5, 1.0):
         for rho in (4.0, 8.0):
             found = spread(partial(noise_outcome, Case(rho=rho, noise=sigma)), FEW)

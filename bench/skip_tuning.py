@@ -168,7 +168,7 @@ def collapse(model: Any, packed: Any, target: Any, chosen: np.ndarray) -> float:
 
 
 def rates() -> None:
-    """Each way's rate at each size, by training sentences left out, on seeds that no result is made of."""
+    """Each way's learning rate at each size, by held-out training sentences, on seeds that no result uses."""
     for n in SIZES:
         for way, candidates in RATES.items():
             for rate in candidates:

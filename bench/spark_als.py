@@ -116,7 +116,7 @@ def ours(train: Any) -> Any:
 
 
 def spark_als() -> None:
-    """The fit of 1.26 million ratings, and ten items for each of 60,000 users, beside ALS of Spark, tuned."""
+    """1.26 million ratings: a fit, and ten items for each of 60,000 users, beside Spark's ALS, tuned."""
     if lacks():
         print(f"spark: left out: {lacks()}")
         return

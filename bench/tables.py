@@ -129,7 +129,7 @@ def compared() -> None:
 
 
 def seeds() -> None:
-    """The same seven, 30 % hidden: how far the error depends on random_state, and what intervals of 90 % cover."""
+    """The seven tables, 30 % hidden: how much the error depends on random_state, and what 90 % intervals cover."""
     warnings.simplefilter("ignore")
     for name, truth in tables().items():
         hidden, X = hide(truth, 0.3, 0)

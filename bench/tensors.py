@@ -28,7 +28,7 @@ HIDDEN = [("random", 0.4), ("random", 0.7), ("days", 0.4)]  # how, and how much
 
 
 def planted() -> None:
-    """Planted tensors of tubal rank 3, nothing told: relative error, multi-rank, and the oracle's error with noise."""
+    """Planted tensors of tubal rank 3, nothing given: relative error, multi-rank, and the oracle's error with noise."""
     for case in CASES:
         for told in ("nothing told", "tube told"):
             rows = [_planted(case, seed, told == "tube told") for seed in SEEDS]
@@ -129,7 +129,7 @@ def metro() -> None:
 
 
 def days_by_unfoldings() -> None:
-    """Whole days of the metro missing: the two unfoldings whose rows and columns are not wholly missing, five masks."""
+    """Whole days of the metro missing: the two unfoldings without missing rows or columns, five masks."""
     truth = passengers()
     for axis in (0, 1):
         errors = [_error(_by_unfolding(axis), truth, observed(truth.shape, "days", 0.4, seed)) for seed in SEEDS]
@@ -143,7 +143,7 @@ def days_by_unfoldings() -> None:
 
 
 def candidates() -> None:
-    """Six masks of the metro: each tube and each unfolding alone, and what "auto" takes of them."""
+    """Six masks of the metro: each tube and each unfolding alone, and which of them "auto" takes."""
     truth = passengers()
     for (kind, missing), seed in product(HIDDEN, (0, 1)):
         seen = observed(truth.shape, kind, missing, seed)

@@ -180,7 +180,7 @@ def run_of(name: str, concern: Concern) -> Callable[[], None]:
                 for found in compare(concern, field):
                     record("tune", f"{name} | {field} | {found['value']}", **found)
 
-    run.__doc__ = f"Losses beside those of other values of {', '.join(concern.alternatives)}."
+    run.__doc__ = f"Loss with other values of {', '.join(concern.alternatives)}."
     return run
 
 

@@ -215,7 +215,7 @@ std::optional<std::pair<std::string, std::string>> obstacle(int device) {
 
 }  // namespace
 
-PYBIND11_MODULE(_cuda, m) {
+PYBIND11_MODULE(_cuda, m, py::mod_gil_not_used()) {
     m.doc() = "The CUDA kernels of dmc.";
     py::tuple widths(std::size(dmc::kWidths));
     for (std::size_t i = 0; i < std::size(dmc::kWidths); ++i) widths[i] = dmc::kWidths[i];

@@ -157,6 +157,6 @@ def words_for_full_memory(device: Device) -> Iterator[None]:
     except torch.OutOfMemoryError as error:
         asked = str(error).partition("Tried to allocate ")[2].partition(". ")[0]
         raise MemoryError(
-            f"{device} has no room for {asked or 'another array'}; free what other programs hold there, take float32 "
-            "or a smaller rank, or compute on the host (leave device out)"
+            f"{device} has no room for {asked or 'another array'}; free what other programs hold there, use float32 or "
+            "a smaller rank, or compute on the host (leave device out)"
         ) from error

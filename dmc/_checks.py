@@ -42,8 +42,8 @@ def real(
     number = float(value)
     inside = minimum < number < maximum if open_ends else minimum <= number <= maximum
     if not math.isfinite(number) or not inside:
-        ends = "the ends left out" if open_ends else "the ends included"
-        raise ValueError(f"{name} is {number:g}; it has to lie between {minimum:g} and {maximum:g}, {ends}")
+        ends = "exclusive" if open_ends else "inclusive"
+        raise ValueError(f"{name} is {number:g}; it has to be between {minimum:g} and {maximum:g} ({ends})")
     return number
 
 
@@ -155,7 +155,7 @@ def indices(values: Any, size: int, axis: str) -> NDArray[Any]:
             hint = (
                 f"; indices that start at 1 need dmc.Recommender or {axis}s - 1"
                 if low > 0 and high == size
-                else f"; use indices from 0 to {size - 1}, or say a larger shape"
+                else f"; use indices from 0 to {size - 1}, or give a larger shape"
             )
             raise ValueError(f"{axis} index {wrong} is out of range for {count(size, axis)} (0…{size - 1}){hint}")
     return array.astype(index_dtype(size), copy=False)

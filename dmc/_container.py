@@ -89,18 +89,18 @@ def read_head(file: Any, size: int) -> Head:
     first = file.read(8)
     length = int.from_bytes(first, "little")
     if len(first) < 8 or not 2 <= length <= size - 8:
-        raise ValueError("it ends before its header does")
+        raise ValueError("it ends inside its header")
     if length > MOST_HEADER:
         raise ValueError(f"its header takes {length:,} bytes, and at most {MOST_HEADER:,} are read")
     raw = file.read(length)
     if len(raw) < length:
-        raise ValueError("it ends before its header does")
+        raise ValueError("it ends inside its header")
     told = parsed(raw)
     if not isinstance(told, dict):
         raise ValueError("its header names no arrays")
     metadata = told.pop(METADATA, {})
     if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
-        raise ValueError("its metadata are no texts")
+        raise ValueError("its metadata are not text")
     places = {name: _place(name, of, size) for name, of in told.items()}
     return Head(metadata, _in_order(places, size - 8 - length), raw)
 
@@ -115,7 +115,7 @@ def parsed(raw: bytes | str) -> Any:
     try:
         text = raw.decode() if isinstance(raw, bytes) else raw
     except UnicodeDecodeError:
-        raise ValueError("its header is no UTF-8") from None
+        raise ValueError("its header is not UTF-8") from None
     if text.count("[") + text.count("{") > FREE_BRACKETS + len(text) // LETTERS_A_BRACKET:
         raise ValueError("its header is made of empty lists")
     try:
@@ -123,24 +123,24 @@ def parsed(raw: bytes | str) -> Any:
     except RecursionError:
         raise ValueError("its header is nested too deep") from None
     except json.JSONDecodeError as error:
-        raise ValueError(f"its header is no JSON: {error}") from None
+        raise ValueError(f"its header is not JSON: {error}") from None
 
 
 def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) < len(pairs):
-        raise ValueError("its header names something twice")
+        raise ValueError("its header has a duplicate name")
     return found
 
 
 def _place(name: str, told: Any, most: int) -> Place:
     if not isinstance(told, dict) or told.keys() != {"dtype", "shape", "data_offsets"}:
-        raise ValueError(f"its header does not say what {name[:80]!r} is")
+        raise ValueError(f"its header does not describe {name[:80]!r}")
     dtype, shape, ends = told["dtype"], told["shape"], told["data_offsets"]
     if not isinstance(dtype, str) or dtype not in DTYPES:
         raise ValueError(f"{name[:80]!r} has the unknown dtype {str(dtype)[:20]!r}")
     if not _are_whole(shape, most) or len(shape) > MOST_DIMENSIONS or not _are_whole(ends, most) or len(ends) != 2:
-        raise ValueError(f"{name[:80]!r} has a shape or a place that no array in this file has")
+        raise ValueError(f"{name[:80]!r} has an impossible shape or offset")
     found = Place(np.dtype(DTYPES[dtype]), tuple(shape), *ends)
     if math.prod(shape) * found.dtype.itemsize != found.end - found.begin:
         raise ValueError(f"{name[:80]!r} has another number of bytes than its shape {str(shape)[:80]} takes")
@@ -162,7 +162,7 @@ def _in_order(places: Mapping[str, Place], size: int) -> dict[str, Place]:
             raise ValueError(f"{name[:80]!r} does not begin where the array before it ends")
         end = place.end
     if end != size:
-        raise ValueError(f"it has {size:,} bytes behind its header, and its arrays take {end:,}")
+        raise ValueError(f"it has {size:,} bytes after its header, and its arrays take {end:,}")
     return ordered
 
 

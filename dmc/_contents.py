@@ -80,7 +80,7 @@ def check_arrays(
     """
     for name in arrays:
         if name not in table:
-            raise ValueError(f"it holds {name[:SHOWN]!r}, which nothing of its kind has")
+            raise ValueError(f"it holds {name[:SHOWN]!r}, which no model of its kind has")
     found = dict(sizes)
     for name, wanted in table.items():
         if name in arrays:
@@ -106,9 +106,9 @@ def is_mapped(array: NDArray[Any]) -> bool:
 def _fit(name: str, array: NDArray[Any], wanted: Array, sizes: dict[str, int]) -> None:
     kind = "text" if array.dtype.kind in "UO" else array.dtype.str[1:]
     if kind not in wanted.dtypes.split():
-        raise ValueError(f"{name!r} has dtype {array.dtype}, and {wanted.dtypes} there")
+        raise ValueError(f"{name!r} has dtype {array.dtype} instead of {wanted.dtypes}")
     if array.ndim != len(wanted.shape):
-        raise ValueError(f"{name!r} has shape {array.shape}, and {len(wanted.shape)} dimensions there")
+        raise ValueError(f"{name!r} has shape {array.shape} instead of {len(wanted.shape)} dimensions")
     for size, symbol in zip(array.shape, wanted.shape, strict=True):
         expected = symbol
         if isinstance(symbol, str):
@@ -255,7 +255,7 @@ def longest(array: NDArray[Any]) -> float:
 
 def covariance(array: NDArray[Any], arrays: Arrays, sizes: Sizes) -> str | None:
     """Symmetric, and without negative variances but for rounding."""
-    wrong = "is no covariance: it has to be symmetric, with no negative variance in any direction"
+    wrong = "is not a covariance: it has to be symmetric, with no negative variance in any direction"
     largest = float(np.abs(array).max(initial=0))
     if not largest <= MOST_VARIANCE or not np.allclose(array, array.T, rtol=1e-6, atol=1e-9 * largest):
         return wrong
@@ -266,7 +266,7 @@ def positive_definite(most: float) -> Property:
     """A covariance that can be inverted, of no larger variances."""
 
     def told(array: NDArray[Any], arrays: Arrays, sizes: Sizes) -> str | None:
-        wrong = "is no covariance: it has to be symmetric and positive definite"
+        wrong = "is not a covariance: it has to be symmetric and positive definite"
         largest = float(np.abs(array).max(initial=0))
         if not largest <= most or not np.allclose(array, array.T, rtol=1e-6, atol=1e-9 * largest):
             return wrong
@@ -373,7 +373,7 @@ def record(fields: Mapping[str, Field], optional: Mapping[str, Field] = {}) -> F
             _refuse(where, value, "an object")
         for name in value:
             if name not in fields and name not in optional:
-                raise ValueError(f"its {where} has {name[:SHOWN]!r}, which nothing of its kind has")
+                raise ValueError(f"its {where} has {name[:SHOWN]!r}, which no model of its kind has")
         for name, field in {**fields, **optional}.items():
             if name in value:
                 field(f"{where}.{name}", value[name])

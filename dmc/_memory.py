@@ -190,7 +190,7 @@ def _check_room(size: int) -> None:
         mmap.mmap(-1, size).close()
     except (OSError, MemoryError):
         raise MemoryError(
-            f"there is no room in memory for the {size >> 20} MB with which BLAS begins; {_figures()}"
+            f"there is no room in memory for the {size >> 20} MB that BLAS needs to start; {_figures()}"
         ) from None
 
 

@@ -153,7 +153,7 @@ def replaceable(target: str, shown: str) -> os.stat_result | None:
             return None
         raise _no_folder(target, shown) from None
     except NotADirectoryError as error:
-        told = f"{shown} cannot be written, as {readable(_file_above(target))} is no folder; give another path"
+        told = f"{shown} cannot be written, as {readable(_file_above(target))} is not a folder; give another path"
         raise in_a_sentence(error, told) from None
     except OSError as error:
         raise _worded(error, shown) from None

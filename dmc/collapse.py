@@ -187,8 +187,8 @@ class ClassStatistics:
         _checks.finite(X, "features")
         if self._means is not None and X.shape[1] != self._means.shape[1]:
             raise ValueError(
-                f"features have {X.shape[1]} columns and those before had {self._means.shape[1]}; give as many in each "
-                "batch"
+                f"features have {X.shape[1]} columns and earlier ones had {self._means.shape[1]}; use the same number "
+                "in every batch"
             )
         self._check_labels(y)
         self._eps = max(self._eps, float(np.finfo(X.dtype).eps))
@@ -321,7 +321,7 @@ class ClassStatistics:
         foreign = [label for label in self._classes if label not in range(len(W))]
         if foreign:
             raise ValueError(
-                f"labels hold {foreign[0]!r}, which is no row of a classifier of {len(W)}; give whole numbers from 0"
+                f"labels hold {foreign[0]!r}, which is not a row of a classifier of {len(W)}; give whole numbers from 0"
             )
         return W
 

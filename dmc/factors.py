@@ -98,7 +98,7 @@ class Factors:
             ("column_bias", self.column_bias, self.V.shape[0]),
         ):
             if bias is not None and tuple(bias.shape) != (lines,):
-                raise ValueError(f"{name} has shape {tuple(bias.shape)}; give {(lines,)}, one value a line")
+                raise ValueError(f"{name} has shape {tuple(bias.shape)}; give {(lines,)}, one value for each")
 
     def __repr__(self) -> str:
         m, n = self.shape
@@ -326,7 +326,7 @@ class Factors:
             pointers = np.asarray(exclude.indptr, dtype=np.int64)
             if pointers.shape != (m + 1,):
                 raise ValueError(
-                    f"the indptr of exclude have shape {pointers.shape}; give {(m + 1,)}, one more than rows"
+                    f"the indptr of exclude has shape {pointers.shape}; give {(m + 1,)}, one more than rows"
                 )
             first, last = pointers[rows], pointers[rows + 1]
             excluded = _checks.as_indices(exclude.indices, "the indices of exclude")

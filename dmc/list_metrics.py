@@ -133,7 +133,7 @@ def gains(
     _checks.same_length(grades=values, relevant=placed.pair_of)
     _checks.finite(values, "grades")
     if (values <= 0).any():
-        raise ValueError(f"grades: the smallest is {values.min():g}; what is relevant has one above 0")
+        raise ValueError(f"grades: the smallest is {values.min():g}; relevant items need a grade above 0")
     best = np.zeros(len(placed.owners))
     np.maximum.at(best, placed.pair_of, values)
     gain = np.zeros(placed.shape)
@@ -416,7 +416,7 @@ def graded_ndcg(gain: ArrayLike, ideal: ArrayLike, n: int = 10, exponential: boo
         )
     highest = ideal[:, :1]
     if (highest <= 0).any():
-        raise ValueError(f"ideal is worth nothing in row {int(np.argmin(highest))}; its first grade has to be above 0")
+        raise ValueError(f"ideal is zero in row {int(np.argmin(highest))}; its first grade has to be above 0")
     gain, ideal = gain[:, :n], ideal[:, :n]
     if exponential:  # over 2^highest, which cancels out and would overflow
         gain, ideal = (np.exp2(g - highest) * -np.expm1(-g * math.log(2)) for g in (gain, ideal))

@@ -154,7 +154,7 @@ def load(
     with believed(path):
         header = _container.parsed(head.metadata["header"])
         if not isinstance(header, dict):
-            raise ValueError("its header is no object")
+            raise ValueError("its header is not a JSON object")
         return _with_texts(tensors), header
 
 
@@ -217,7 +217,7 @@ def _refuse_unknown_features(told: str, path: Path) -> None:
     unknown = [name for name in required if name not in FEATURES]
     if unknown:
         names = ", ".join(repr(name[:80]) for name in unknown[:3])
-        raise ValueError(f"{path} requires {names}, which this dmc does not know of; install a newer dmc")
+        raise ValueError(f"{path} requires {names}, which this dmc does not know; install a newer dmc")
 
 
 def _read(file: BinaryIO, head: Head, path: Path) -> tuple[Arrays, str]:
@@ -285,7 +285,7 @@ def _with_texts(tensors: Arrays) -> Arrays:
     }
     for name in texts:
         if name in tensors or f"{name}.ends" not in tensors:
-            raise ValueError(f"{name[:80]!r} is no text")
+            raise ValueError(f"{name[:80]!r} is not text")
         found[name] = _text(name, tensors[f"{name}.text"], tensors[f"{name}.ends"])
     return found
 

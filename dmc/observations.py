@@ -33,7 +33,10 @@ class DuplicateEntries(ValueError):
 
     def __init__(self, count: int, row: int, column: int, remedy: str) -> None:
         super().__init__(count, row, column, remedy)
-        self.count, self.row, self.column, self.remedy = count, row, column, remedy
+        self.count: int = count
+        self.row: int = row
+        self.column: int = column
+        self.remedy: str = remedy
 
     def __str__(self) -> str:
         repeat = _checks.count(self.count, "entry repeats", "entries repeat")
@@ -459,8 +462,8 @@ class Observations:
         if len(v) == 0:
             raise ValueError("there are no observed entries; give at least one")
         size = (max(int(i.max()) + 1, 1), max(int(j.max()) + 1, 1)) if shape is None else _checks.shape(shape)
-        remedy = "number rows and columns from 0 without gaps, or take dmc.Recommender for ids of any kind"
-        _checks.memory(8 * sum(size), f"an index of the lines of a {size[0]}×{size[1]} matrix", remedy)
+        remedy = "number rows and columns from 0 without gaps, or use dmc.Recommender for ids of any kind"
+        _checks.memory(8 * sum(size), f"an index of the rows of a {size[0]}×{size[1]} matrix", remedy)
         if weights is not None:
             return cls._weighted(i, j, v, size, duplicates, weights)
         by_row, ordered, repeats, first = sort_entries(i, j, v, size)
@@ -470,7 +473,7 @@ class Observations:
             _checks.finite(_arrays.place(v, None), "values")
         if repeats and duplicates == "error":
             row = np.searchsorted(_arrays.place(by_row.indptr, None), first, side="right") - 1
-            remedy = "say duplicates='mean' or duplicates='last'"
+            remedy = "pass duplicates='mean' or duplicates='last'"
             raise DuplicateEntries(repeats, int(row), int(by_row.indices[first]), remedy)
         if repeats:
             by_row, ordered = merge_repeats(by_row, ordered, duplicates)
@@ -497,7 +500,7 @@ def _as_weights(weights: ArrayLike, values: Array) -> Array:
     if bool(wrong.any()):
         raise ValueError(
             f"{_checks.count(int(wrong.sum()), 'weight is', 'weights are')} not above 0 and finite, such as "
-            f"{float(w[wrong][0]):g}; leave out entries that are not to count"
+            f"{float(w[wrong][0]):g}; leave out entries that should not count"
         )
     return array_namespace(w).astype(w, values.dtype, copy=False)
 

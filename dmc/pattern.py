@@ -129,13 +129,13 @@ class Pattern:
         indptr, indices = (_arrays.place(array, None) for array in entries)
         if indptr.shape != (lines + 1,) or indices.ndim != 1 or indptr[0] != 0 or indptr[-1] != len(indices):
             raise ValueError(
-                f"a pattern has {indptr.shape} pointers and {indices.shape} indices for {lines} lines; "
-                "make patterns by dmc.observe or Observations.from_entries"
+                f"a pattern has an indptr of shape {indptr.shape} and indices of shape {indices.shape} for {lines} "
+                "rows; make patterns by dmc.observe or Observations.from_entries"
             )
         if (np.diff(indptr) < 0).any() or not -1 < indices.min(initial=0) <= indices.max(initial=0) < max(others, 1):
             raise ValueError(
-                f"a pattern has indices outside of {_checks.count(others, 'line')}, or pointers that do not ascend; "
-                "make patterns by dmc.observe or Observations.from_entries"
+                f"a pattern has indices outside of {_checks.count(others, 'column')}, or an indptr that does not "
+                "ascend; make patterns by dmc.observe or Observations.from_entries"
             )
         return entries
 

@@ -3,7 +3,7 @@
 import sys
 from importlib.metadata import version as installed
 from pathlib import Path
-from shutil import copytree
+from shutil import copytree, rmtree
 
 HERE = Path(__file__).parent
 BUILD = HERE.parent / "build"
@@ -34,17 +34,22 @@ default_role = "literal"  # `name` in a docstring; the extension `links` turns p
 
 autosummary_generate = True
 autodoc_typehints = "none"  # numpydoc's sections have the types
+toc_object_entries_show_parents = "hide"
 autodoc_member_order = "bysource"
 autodoc_mock_imports = ["cornac", "lenskit", "pyspark", "surprise"]  # which pin older versions of what the site needs
 numpydoc_show_class_members = False  # autosummary's templates list them
 
 # Tutorials run in a copy of their folder: they may write files, as a reader's would.
-copytree(HERE / "tutorials", BUILD / "tutorials", dirs_exist_ok=True)
+for stale in (BUILD / "tutorials", HERE / "api" / "generated"):
+    rmtree(stale, ignore_errors=True)
+copytree(HERE / "tutorials", BUILD / "tutorials")
 sphinx_gallery_conf = {
     "examples_dirs": ["../build/tutorials", "../examples"],
     "gallery_dirs": ["auto_tutorials", "auto_examples"],
     "filename_pattern": "plot_",
     "ignore_pattern": "plot_metro_passengers",  # whose data readers do not have
+    "within_subsection_order": "FileNameSortKey",
+    "default_thumb_file": str(HERE / "_static" / "script.png"),
     "image_scrapers": ("matplotlib", "figures.scraper"),
     "reset_argv": "figures.arguments",
     "backreferences_dir": "api/backreferences",
@@ -63,8 +68,10 @@ html_static_path = ["_static"]
 html_css_files = ["site.css"]
 html_math_renderer = "mathml"
 html_show_sourcelink = False
-toc_object_entries_show_parents = "hide"
+html_logo = html_favicon = "_static/logo.svg"
+html_context = {"default_mode": "auto"}
 html_theme_options = {
+    "logo": {"text": "dmc"},
     "header_links_before_dropdown": 7,
     "show_toc_level": 2,
     "navigation_with_keys": False,

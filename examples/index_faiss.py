@@ -1,6 +1,11 @@
-"""The lists of a Recommender out of a FAISS index: all that serving needs are two arrays and the ids.
+"""Serve recommendations from a FAISS index
+========================================
 
-Beside dmc it needs faiss-cpu. python examples/index_faiss.py vectors
+A Recommender's lists, looked up in a FAISS index: serving needs two arrays and the ids, nothing else.
+
+It needs faiss-cpu beside dmc::
+
+    python examples/index_faiss.py vectors
 """
 
 import sys

@@ -1,6 +1,11 @@
-"""The lists of a Recommender out of an index of hnswlib: quick in large catalogues, and nearly always right.
+"""Serve recommendations from an hnswlib index
+===========================================
 
-Beside dmc it needs hnswlib. python examples/index_hnswlib.py vectors
+A Recommender's lists, looked up in an approximate index: fast in large catalogues, and nearly always the same.
+
+It needs hnswlib beside dmc::
+
+    python examples/index_hnswlib.py vectors
 """
 
 import sys

@@ -1,6 +1,9 @@
-"""A fit in MLflow: parameters, the course of training, and the model file as an artifact.
+"""Log a fit to MLflow
+===================
 
-Then: mlflow ui --backend-store-uri sqlite:///mlflow.db
+The parameters of a fit, its metrics at each look, and the model file as an artifact. Look at them with::
+
+    mlflow ui --backend-store-uri sqlite:///mlflow.db
 """
 
 import sys

@@ -1,6 +1,9 @@
-"""A fit in TensorBoard: value, gradient and leading singular values at each look.
+"""Log a fit to TensorBoard
+========================
 
-Then: tensorboard --logdir runs
+Value, gradient and leading singular values at each look of a fit. Look at them with::
+
+    tensorboard --logdir runs
 """
 
 import sys

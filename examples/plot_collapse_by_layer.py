@@ -1,11 +1,13 @@
-"""Neural collapse, layer by layer: what the layers of a small network on handwritten digits do with the classes.
+"""Neural collapse, layer by layer
+===============================
 
-Five hidden layers with ReLU on half of scikit-learn's digits. Before training every layer leaves the classes about as
-mixed as it found them. After it the variance within the classes over that between them, D, falls from layer to layer,
-on images that were not trained on a little less (Wang et al., arXiv 2311.02960). NC1 weighs every direction between the
-class means by itself (Papyan, Han & Donoho, arXiv 2008.08186), those in which means lie close as much as the others: it
-falls only where the last layer has pulled all ten apart. `dmc.nn.collapse_by_layer` measures any torch model so, by
-hooks, in one pass over a loader.
+What the layers of a small network on handwritten digits do with the classes. Training makes the variance within the
+classes over that between them, D, fall from layer to layer, on images that were not trained on a little less. NC1,
+which weighs every direction between class means, falls only where the last layer pulls all ten classes apart.
+
+The network has five hidden layers with ReLU and is trained on half of scikit-learn's digits. D is that of Wang et
+al., arXiv 2311.02960, NC1 that of Papyan, Han & Donoho, arXiv 2008.08186. `dmc.nn.collapse_by_layer` measures any
+torch model in this way, by hooks, in one pass over a loader.
 """
 
 import sys
@@ -54,28 +56,31 @@ def main(folder: str = ".", n_epochs: int = 60) -> Path:
     measured = {"at the start": dmc.nn.collapse_by_layer(model, [seen], layers)}
     train(model, *seen, n_epochs)
     measured["trained"] = dmc.nn.collapse_by_layer(model, [seen], layers)
-    measured["trained, images not seen"] = dmc.nn.collapse_by_layer(model, [unseen], layers)
-    styles = [{"color": "0.6", "linestyle": "--"}, {"color": "C0"}, {"color": "C1"}]
+    measured["trained, unseen images"] = dmc.nn.collapse_by_layer(model, [unseen], layers)
+    styles = [
+        {"color": plots.SOFT, "linestyle": ":", "marker": "D"},
+        {"color": plots.FIRST, "marker": "o"},
+        {"color": plots.SECOND, "linestyle": "--", "marker": "s"},
+    ]
     panels = [
         plots.Panel(
             title,
             "layer (0: the images)",
             label,
             [
-                plots.Line(
-                    range(HIDDEN + 1), [getattr(by_layer[i], name) for i in layers], who, {**style, "marker": "o"}
-                )
+                plots.Line(range(HIDDEN + 1), [getattr(by_layer[i], name) for i in layers], who, style)
                 for (who, by_layer), style in zip(measured.items(), styles, strict=True)
             ],
             yscale="log",
+            note="five hidden layers of width 64, 10 classes",
         )
         for name, title, label in (
-            ("within_to_between", "D falls from layer to layer", "D: variance within ÷ between classes"),
-            ("nc1", "NC1, by every direction, falls at the last", "NC1: tr(Σ_W Σ_B⁺)/10"),
+            ("within_to_between", "D falls from layer to layer", "D: variance within ÷ between"),
+            ("nc1", "NC1 falls at the last layer", "NC1: tr(Σ_W Σ_B⁺)/10"),
         )
     ]
     path = Path(folder) / "collapse_by_layer.png"
-    plots.panels(panels, path)
+    plots.panels(panels, path, theme="both")
     return path
 
 

@@ -1,7 +1,13 @@
-"""One's own matrix, all ways: `dmc.compare` draws held-out error by steps and by seconds.
+"""Compare all networks on your matrix
+===================================
 
-Here a planted 150×120 matrix of rank 4 with noise, of which a third was observed; the networks are told that the rank
-is at most 8. Three layers of any width stop at the noise, two over-fit, and `MatrixCompletion` is told nothing.
+`dmc.compare` trains each kind of network on one matrix and draws the error on held-out entries by steps and by
+seconds. Networks of three layers stop at the noise whatever their width; the compressed one takes as many steps as
+the full-width one, in a fraction of the time. Two factors over-fit. `MatrixCompletion`, which searches for the rank
+itself, is one point: its end.
+
+The matrix here is planted: 150 × 120, rank 4, with noise, a third of it observed. The networks are given a rank bound
+of 8, `MatrixCompletion` none.
 """
 
 import sys
@@ -18,7 +24,7 @@ def main(folder: str = ".", max_steps: int = 2500) -> Path:
         found = dmc.compare(planted, rank=8, max_steps=max_steps)
     print(found)
     path = Path(folder) / "comparison.png"
-    found.figure(path)
+    found.figure(path, theme="both")
     return path
 
 

@@ -1,8 +1,11 @@
-"""Depth makes a rank bound harmless: two layers over-fit as the width grows, three do not. What it costs is a wait.
+"""Depth makes a rank bound harmless
+=================================
 
-A 60×60 matrix of rank 4 from 40 % of its entries; random narrow networks of width 4 to 40, over five seeds. Wider ones
-escape their plateau sooner. A smaller start ε waits longer on it, the deeper the longer: about 1/ε^(N−2) steps with N
-layers; a larger one ends with a larger error.
+Completion by random networks of two, three and four layers. Two layers over-fit as soon as the network is wider than
+the rank of the matrix; three do not. The price is a wait: a small start ε stays on a plateau for about 1/ε^(N−2)
+steps with N layers, and a larger one ends with a larger error. Wider networks leave the plateau sooner.
+
+A 60 × 60 matrix of rank 4, 40 % observed; widths from 4 to 40, three seeds each.
 """
 
 import sys
@@ -43,21 +46,19 @@ def main(
     folder: str = ".",
     widths: tuple[int, ...] = (4, 8, 16, 28, 40),
     scales: tuple[float, ...] = (0.2, 0.1, 0.05, 0.02, 0.01),
-    seeds: int = 5,
+    seeds: int = 3,
     max_steps: int = 6000,
 ) -> Path:
-    def lines(
-        column: int, xs: tuple[float, ...], found: dict[int, np.ndarray], colours: tuple[str, ...]
-    ) -> list[plots.Line]:
+    def lines(column: int, xs: tuple[float, ...], found: dict[int, np.ndarray]) -> list[plots.Line]:
         return [
             plots.Line(
                 xs,
                 np.median(runs[..., column], axis=1),
                 f"{depth} layers",
-                {"color": colour, "marker": "o"},
+                plots.style(f"{depth} layers"),
                 (runs[..., column].min(axis=1), runs[..., column].max(axis=1)),
             )
-            for (depth, runs), colour in zip(found.items(), colours, strict=True)
+            for depth, runs in found.items()
         ]
 
     def runs(depths: tuple[int, ...], *settings: tuple[int, float]) -> dict[int, np.ndarray]:
@@ -69,39 +70,52 @@ def main(
 
     by_width = runs((2, 3), *((width, 1e-2) for width in widths))
     by_scale = runs((2, 3, 4), *((widths[len(widths) // 2], scale) for scale in scales))
-    wide, error = "width of the network (rank bound)", "relative error, whole matrix"
-    needed = "steps until half of the value is gone"
-    colours = ("C0", "C1", "C2")
+    wide, error = "width of the network", "relative error, whole matrix"
+    needed = "steps to half of the first value"
+    of, median = f"{D} × {D}, rank {RANK}", f"median and range of {seeds} seeds"
+    middle = f"width {widths[len(widths) // 2]}; {median}"
     path = Path(folder) / "depth_and_rank.png"
     plots.panels(
         [
             plots.Panel(
-                f"a width above the rank ({RANK}) hurts two layers, not three\n(median and range of {seeds} seeds)",
+                "A width above the rank hurts two layers, not three",
                 wide,
                 error,
-                lines(0, widths, by_width, colours[:2]),
+                lines(0, widths, by_width),
                 yscale="log",
+                note=f"{of}; {median}",
+                thresholds=[plots.Threshold(RANK, "rank", "x", 0.5)],
             ),
-            plots.Panel("wider networks escape sooner", wide, needed, lines(1, widths, by_width, colours[:2]), "log"),
             plots.Panel(
-                f"a small start waits, the deeper the longer\n(width {widths[len(widths) // 2]})",
+                "Wider networks leave the plateau sooner",
+                wide,
+                needed,
+                lines(1, widths, by_width),
+                "log",
+                note=f"ε = 0.01; {median}",
+            ),
+            plots.Panel(
+                "A small start waits, the longer the deeper",
                 "scale of the start, ε",
                 needed,
-                lines(1, scales, by_scale, colours),
+                lines(1, scales, by_scale),
                 "log",
                 "log",
+                note=middle,
             ),
             plots.Panel(
-                "a large one leaves an error\n(networks that have escaped)",
+                "A large start leaves an error",
                 "scale of the start, ε",
                 error,
-                lines(0, scales, by_scale, colours),
+                lines(0, scales, by_scale),
                 "log",
                 "log",
+                note=f"{middle}; without those still waiting",
             ),
         ],
         path,
         columns=2,
+        theme="both",
     )
     return path
 

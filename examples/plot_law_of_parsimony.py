@@ -1,9 +1,16 @@
-"""The law of parsimony: of each layer of a deep linear network only a 2r-dimensional part is trained.
+"""The law of parsimony
+====================
 
-A map of rank 3 in 30 dimensions, and a full-width network of three layers from an orthogonal start. The theory (Yaras
-et al., arXiv 2306.01154) says of whitened inputs that d − 2r singular values of every layer shrink together as ρ(t),
-and that their singular vectors never turn. With momentum the same holds with another formula for ρ(t). Without
-whitening there is none: the singular values still make the same picture, though their vectors turn.
+Of each layer of a deep linear network, training moves only a part of rank 2r. The first three panels show the
+singular values of the first layer: 2r = 6 of them move, the other 24 shrink together, with whitened inputs exactly as
+the theory predicts (dotted). The last panel shows how far the space of those 24 turns: not at all with whitened
+inputs, with and without momentum; by tens of degrees if the inputs are not whitened, though the singular values look
+the same.
+
+The network has three full-width layers and an orthogonal start, and learns a map of rank 3 in 30 dimensions. The
+theory (Yaras et al., arXiv 2306.01154) says of whitened inputs that d − 2r singular values of every layer shrink
+together as ρ(t), and that their singular vectors never turn. With momentum the same holds with another formula for
+ρ(t). Without whitening there is no formula.
 """
 
 import sys
@@ -53,33 +60,35 @@ def main(folder: str = ".", n_steps: int = 600) -> Path:
     heavy = steps.Momentum(steps.DiscrepantDescent((1 - MOMENTUM) * RATE, 1.0, DECAY / (1 - MOMENTUM)), MOMENTUM)
     white = dmc.LinearRegression(X, of_rank @ np.linalg.inv(X) @ X, whiten=True)
     runs = {
-        "whitened inputs": (white, plain, (RATE, DECAY, 0.0)),
-        "whitened, with momentum": (white, heavy, ((1 - MOMENTUM) * RATE, DECAY / (1 - MOMENTUM), MOMENTUM)),
-        "inputs not whitened": (dmc.LinearRegression(X, of_rank @ X), plain, None),
+        "Whitened inputs": (white, plain, (RATE, DECAY, 0.0)),
+        "Whitened, with momentum": (white, heavy, ((1 - MOMENTUM) * RATE, DECAY / (1 - MOMENTUM), MOMENTUM)),
+        "Inputs not whitened": (dmc.LinearRegression(X, of_rank @ X), plain, None),
     }
     k, panels, turning = 2 * RANK, [], []
     for i, (name, (problem, rule, predicted)) in enumerate(runs.items()):
         t, values, angles = train(problem, rule, n_steps)
-        named = i == 0  # the legend stands there alone
         lines = [
-            plots.Line(t, values[:, :k], named * f"the 2r = {k} that move", {"color": "C1", "linewidth": 1.6}),
-            plots.Line(t, values[:, k:], named * f"the other {D - k}", {"color": "C0", "linewidth": 1.6}),
+            plots.Line(t, values[:, :k], f"the 2r = {k} that move", {"color": plots.SECOND, "linewidth": 1.6}),
+            plots.Line(t, values[:, k:], f"the other {D - k}", {"color": plots.FIRST, "linewidth": 3}),
         ]
         if predicted is not None:
             rate, decay, momentum = predicted
             rho = diagnostics.predicted_rho(DEPTH, SCALE, rate, n_steps, decay, momentum=momentum)
-            style = {"color": "k", "linestyle": ":", "linewidth": 1.6}
-            lines.append(plots.Line(np.arange(n_steps + 1), rho, named * "ρ(t), predicted", style))
-        panels.append(plots.Panel(f"{name}: W₁", "step", "singular value", lines))
+            style = {"color": plots.INK, "linestyle": ":", "linewidth": 1.6}
+            lines.append(plots.Line(np.arange(n_steps + 1), rho, "ρ(t), predicted", style))
+        note = f"{D} × {D}, rank {RANK}, three layers"
+        panels.append(plots.Panel(name, "step", "singular values of W₁", lines, note=note))
         # At the start all singular values are equal, so that its singular vectors are any vectors: no angle at step 0.
-        style = {"color": f"C{(0, 2, 3)[i]}", "linestyle": ("-", "--", "-.")[i]}
+        style = {"color": (plots.FIRST, plots.THIRD, plots.FOURTH)[i], "linestyle": ("-", (0, (4, 4)), "-.")[i]}
+        style |= {"linewidth": (3.5, 1.6, 1.6)[i]}
         turning.append(plots.Line(t[1:], angles[1:, 0], name, style))
-        if named:
-            turning.append(plots.Line(t[1:], angles[1:, 1], f"the {RANK} leading vectors, whitened", {"color": "C1"}))
-    title = f"how far the space of the {D - k} that rest turns"
-    panels.append(plots.Panel(title, "step", "largest angle to the start (degrees)", turning, ylim=(-4, 94)))
+        if i == 0:
+            leading = {"color": plots.SECOND, "linestyle": (0, (1, 1.2))}
+            turning.append(plots.Line(t[1:], angles[1:, 1], f"the leading {RANK}", leading))
+    title, note = f"How far the space of the {D - k} turns", f"leading {RANK}: with whitened inputs"
+    panels.append(plots.Panel(title, "step", "largest angle to start, degrees", turning, ylim=(-4, 94), note=note))
     path = Path(folder) / "law_of_parsimony.png"
-    plots.panels(panels, path, columns=2)
+    plots.panels(panels, path, theme="both")
     return path
 
 

@@ -1,7 +1,11 @@
-"""Passengers of a metro, stations × days × times of day, 40 % of them missing: filled in along the axis of time.
+"""Passengers of a metro: days without any counts
+==============================================
 
-Left a station's day of which nothing was seen, from whole days missing; right what each axis and the unfoldings are
-worth, which is what tube="auto" asks. Counts spread over three orders of magnitude: their square roots are completed.
+Counts of passengers at stations × days × times of day, 40 % of them missing. The first panel shows a station on a day
+of which nothing was seen: the counts, and what `dmc.TensorCompletion` fills in. The second shows the error of
+held-out entries for each axis as the tube and for each unfolding, which is what `tube="auto"` compares.
+
+Counts spread over three orders of magnitude, so their square roots are completed.
 """
 
 import os
@@ -49,25 +53,30 @@ def main(folder: str = ".", stations: int = 80, missing: float = 0.4) -> Path:
     plots.panels(
         [
             plots.Panel(
-                f"station {station} on day {day}, of which nothing was seen",
-                "part of the day of service (24ths)",
+                f"Station {station} on day {day}, all of it missing",
+                "time of the day of service, in 24ths",
                 "passengers in ten minutes",
                 [
-                    plots.Line(hours, counts[station, day], "counted", {"color": "0.5", "linewidth": 1}),
+                    plots.Line(hours, counts[station, day], "counted", {"color": plots.SOFT, "linewidth": 1}),
                     plots.Line(hours, filled[station, day], "filled in", {"color": plots.FIRST, "linewidth": 2}),
                 ],
                 ylim=(0, None),
+                note=f"{n_stations} stations, {n_days} days; {missing:.0%} of the days missing",
+                wide=True,
             ),
             plots.Panel(
-                "which axis is the tube: asked of entries held out",
-                "candidate: axis of the tube, or of the unfolding's columns",
-                "error of held-out square roots (rms)",
+                "Held-out entries choose the axis",
+                "axis of the tube, or of the unfolding's columns",
+                "error of held-out square roots, rms",
                 [plots.Line(np.arange(len(names)), errors, "", {"color": plots.FIRST}, bars=0.6)],
                 ylim=(0, None),
-                xticks=[name.replace("unfolding", "unf.") for name in names],
+                xticks=[name.replace(" ", "\n") for name in names],
+                note=f"{missing:.0%} of the entries missing",
+                wide=True,
             ),
         ],
         path,
+        theme="both",
     )
     return path
 

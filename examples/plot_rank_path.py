@@ -1,6 +1,10 @@
-"""How the rank shows itself: down the penalty's path directions join, the spurious ones leave, the true ones grow.
+"""How the rank shows itself along the penalty's path
+==================================================
 
-A matrix of rank 5 with singular values from 1 to .1, from two entries for each degree of freedom.
+The singular values of a two-factor model as the penalty falls. Directions join one by one; the true ones grow to the
+planted singular values (dotted), spurious ones leave again, and the number of directions settles at the rank.
+
+The matrix has rank 5, singular values from 1 to .1, and two observed entries for each degree of freedom.
 """
 
 import sys
@@ -34,35 +38,44 @@ def main(folder: str = ".", d: int = 300, rank: int = 5, max_steps: int = 30) ->
     steps = np.arange(max_steps + 1)
     widths = np.sum(~np.isnan(found), axis=1)
     lines = [
-        plots.Line(steps, found[:, rank:], "", {"color": "0.6", "linewidth": 1, "marker": ".", "markersize": 4}),
-        plots.Line(steps, found[:, :rank], f"{rank} largest", {"color": "C0", "linewidth": 2}),
         plots.Line(
-            steps, np.tile(planted, (len(steps), 1)), "planted", {"color": "C3", "linewidth": 1, "linestyle": ":"}
+            steps, found[:, rank:], "others", {"color": plots.SECOND, "linewidth": 1, "marker": ".", "markersize": 5}
+        ),
+        plots.Line(steps, found[:, :rank], f"{rank} largest", {"color": plots.FIRST, "linewidth": 1.8}),
+        plots.Line(
+            steps, np.tile(planted, (len(steps), 1)), "planted", {"color": plots.INK, "linewidth": 1, "linestyle": ":"}
         ),
         plots.Line(
-            steps, problem.target_norm * step.level * step.decay**steps, "level", {"color": "k", "linestyle": "--"}
+            steps,
+            problem.target_norm * step.level * step.decay**steps,
+            "penalty",
+            {"color": plots.THIRD, "linestyle": "--"},
         ),
     ]
     path = Path(folder) / "rank_path.png"
     plots.panels(
         [
             plots.Panel(
-                "the true directions grow, the others leave",
+                "True directions grow, others leave",
                 "step down the path",
                 "singular value of the model",
                 lines,
                 yscale="log",
-                ylim=(1e-4, 2),
+                ylim=(3e-5, 2),
+                note=f"{d} × {d}, rank {rank}",
             ),
             plots.Panel(
-                f"the width settles at the rank ({rank})",
+                "The width settles at the rank",
                 "step down the path",
                 "directions in the model",
-                [plots.Line(steps, widths, "", {"color": "C0", "marker": "o", "markersize": 4})],
+                [plots.Line(steps, widths, "", {"color": plots.FIRST, "marker": "o", "markersize": 3})],
                 ylim=(0, None),
+                note=f"{d} × {d}, two entries a degree of freedom",
+                thresholds=[plots.Threshold(rank, f"rank {rank}", at=0)],
             ),
         ],
         path,
+        theme="both",
     )
     return path
 

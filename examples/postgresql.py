@@ -1,6 +1,11 @@
-"""Ratings out of PostgreSQL in pieces; lists and vectors back into it, in one transaction that replaces yesterday's.
+"""Recommendations in PostgreSQL
+=============================
 
-Beside dmc it needs psycopg (3). Every night: python examples/postgresql.py "dbname=shop" model.dmc
+Read ratings from PostgreSQL in pieces, and write lists and vectors back, in one transaction that replaces yesterday's.
+
+It needs psycopg (3) beside dmc. Every night::
+
+    python examples/postgresql.py "dbname=shop" model.dmc
 """
 
 import sys

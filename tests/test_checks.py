@@ -66,9 +66,9 @@ def test_real_refuses_what_is_not_finite(value):
 
 def test_real_knows_open_and_closed_ends():
     assert _checks.real(0, "rate", 0, 1) == 0
-    with pytest.raises(ValueError, match="rate is 0; it has to lie between 0 and 1, the ends left out"):
+    with pytest.raises(ValueError, match=r"rate is 0; it has to be between 0 and 1 \(exclusive\)"):
         _checks.real(0, "rate", 0, 1, open_ends=True)
-    with pytest.raises(ValueError, match=r"rate is 1\.5; it has to lie between 0 and 1, the ends included"):
+    with pytest.raises(ValueError, match=r"rate is 1\.5; it has to be between 0 and 1 \(inclusive\)"):
         _checks.real(1.5, "rate", 0, 1)
 
 
@@ -175,7 +175,10 @@ def test_indices_are_int64_where_int32_does_not_reach(size, dtype):
     ("values", "said"),
     [
         ([1, 943], r"row index 943 is out of range for 943 rows \(0…942\); indices that start at 1 need .* rows - 1"),
-        ([0, 943], r"row index 943 is out of range for 943 rows \(0…942\); use indices from 0 to 942, or say a larger"),
+        (
+            [0, 943],
+            r"row index 943 is out of range for 943 rows \(0…942\); use indices from 0 to 942, or give a",
+        ),
         ([1, 944], r"row index 944 is out of range for 943 rows \(0…942\); use indices from 0"),
         ([-1, 944], r"row index -1 is out of range"),
     ],

@@ -206,7 +206,7 @@ X, Y = drawn(np.random.default_rng(9), n=20)
             "classifier has shape (4, 6); give one row for each of 4",
         ),
         (lambda: collapse(X, Y, np.ones((3, 7))), ValueError, "classifier has shape (3, 7)"),
-        (lambda: collapse(X, Y + 3, np.ones((5, 7))), ValueError, "which is no row of a classifier of 5"),
+        (lambda: collapse(X, Y + 3, np.ones((5, 7))), ValueError, "which is not a row of a classifier of 5"),
         (lambda: collapse(X, Y, np.full((4, 7), np.nan)), ValueError, "classifier holds 28 values that are not finite"),
         (lambda: collapse(X, Y, n_classes=1), ValueError, "n_classes is 1; it has to be at least 2"),
     ],
@@ -219,7 +219,7 @@ def test_refused_in_words(call, error, words):
 def test_batches_of_other_widths():
     statistics = ClassStatistics()
     statistics.update(X, Y)
-    with pytest.raises(ValueError, match="features have 6 columns and those before had 7"):
+    with pytest.raises(ValueError, match="features have 6 columns and earlier ones had 7"):
         statistics.update(X[:, 1:], Y)
 
 

@@ -86,7 +86,7 @@ def test_what_does_not_fit_is_refused_in_words(told):
     "raw", [b"", b"1234567", (1 << 63).to_bytes(8, "little") + b"{}", bytes(8), (9).to_bytes(8, "little") + b"{}"]
 )
 def test_lengths_that_are_none(raw):
-    with pytest.raises(ValueError, match="it ends before its header does"):
+    with pytest.raises(ValueError, match="it ends inside its header"):
         _container.read_head(io.BytesIO(raw), len(raw))
 
 

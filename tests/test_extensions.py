@@ -1,11 +1,17 @@
 """The door to the compiled code keeps the reason where one of its modules is missing."""
 
+import ast
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from dmc import _extensions
+
+ROOT = Path(__file__).parent.parent
+PACKAGE = Path(_extensions.__file__).parent
 
 
 def said(code):
@@ -51,3 +57,26 @@ def test_reason_is_kept_where_a_module_does_not_load(module, kept, tmp_path):
 
 def test_the_door_is_light():
     assert said("import sys; from dmc import _extensions; print('torch' in sys.modules)") == "False"
+
+
+def functions(stub):
+    """name → its parameters, as a stub has them."""
+    tree = ast.parse((PACKAGE / stub).read_text())
+    return {n.name: [a.arg for a in n.args.args] for n in tree.body if isinstance(n, ast.FunctionDef)}
+
+
+def test_the_stub_of_the_core_is_that_of_the_core():
+    core = _extensions.core
+    found = {}
+    for name in dir(core):
+        if name.startswith("_") or isinstance(getattr(core, name), type):
+            continue
+        for signature in re.findall(rf"^(?:\d+\. )?{name}\((.*)\) -> ", getattr(core, name).__doc__, re.MULTILINE):
+            found[name] = re.findall(r"(\w+): ", signature)
+    assert functions("_core.pyi") == found
+
+
+def test_the_stub_of_the_cuda_kernels_is_that_of_their_binding():
+    source = (ROOT / "csrc" / "bind_cuda.cpp").read_text()
+    bound = re.findall(r'm\.def\("(\w+)",(.*?)\);', source, re.DOTALL)
+    assert functions("_cuda.pyi") == {name: re.findall(r'py::arg\("(\w+)"\)', rest) for name, rest in bound}

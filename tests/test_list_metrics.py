@@ -220,7 +220,7 @@ def test_many_more_places_than_there_are_take_no_memory_and_change_nothing():
 def test_graded_and_novelty_refused():
     relevant = ([1, 1], ["a", "b"])
     for grades, message in (
-        ([0, 1], "grades: the smallest is 0; what is relevant has one above 0"),
+        ([0, 1], "grades: the smallest is 0; relevant items need a grade above 0"),
         ([-1, 1], "the smallest is -1"),
         ([math.nan, 1], "grades holds 1 value that is not finite"),
         ([1], "differ in length: grades has 1"),
@@ -231,7 +231,7 @@ def test_graded_and_novelty_refused():
     for arguments, message in (
         ((gain, ideal, 4), r"ideal \(1, 2\); give .* with n=4"),
         ((gain, ideal[:0], 3), "of at least one user"),
-        ((gain, 0 * ideal, 3), "ideal is worth nothing in row 0"),
+        ((gain, 0 * ideal, 3), "ideal is zero in row 0"),
         ((gain, ideal, 0), "n is 0"),
     ):
         with pytest.raises(ValueError, match=message):

@@ -151,7 +151,7 @@ def test_room_is_looked_for_before_blas_begins():
     used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (used + (1 << 20), hard))
     try:
-        with pytest.raises(MemoryError, match="the 40 MB with which BLAS begins; the process holds"):
+        with pytest.raises(MemoryError, match="the 40 MB that BLAS needs to start; the process holds"):
             _memory._check_room(_memory._BUFFER)
     finally:
         resource.setrlimit(resource.RLIMIT_AS, (soft, hard))

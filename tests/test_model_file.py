@@ -349,9 +349,7 @@ def test_a_mapped_file_is_checked_when_that_is_asked_for(small, monkeypatch):
 
 def test_what_a_file_requires(tmp_path, monkeypatch):
     model_file.save(tmp_path / "model", "Thing", {"a": np.zeros(1)}, {}, requires=["sparse factors", "signatures"])
-    with pytest.raises(
-        ValueError, match="requires 'sparse factors', 'signatures', which this dmc does not know of; inst"
-    ):
+    with pytest.raises(ValueError, match="requires 'sparse factors', 'signatures', which this dmc does not know; inst"):
         model_file.load(tmp_path / "model", "Thing")
     monkeypatch.setattr(model_file, "FEATURES", frozenset({"sparse factors", "signatures"}))
     assert model_file.load(tmp_path / "model", "Thing")[1] == {}

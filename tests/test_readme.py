@@ -13,6 +13,7 @@ import pytest
 from pyarrow import parquet
 
 import dmc
+from dmc.cli import program as program_of_dmc
 from processes import free_port
 
 ROOT = Path(__file__).parent.parent
@@ -26,20 +27,29 @@ def blocks(language: str, text: str = README) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```$", text, flags=re.DOTALL | re.MULTILINE)
 
 
-def python_blocks() -> list:
-    """Every block of every page, named after both."""
+def python_blocks(*, of_hosts: bool) -> list:
+    """Every block of every page, named after both; those that import a host, or the others."""
+    imported = re.compile(rf"^(?:from|import) (?:{'|'.join(sorted(HOSTS))})\b", flags=re.MULTILINE)
     return [
         pytest.param(code, id=f"{page.stem}-{i}")
         for page in PAGES
         for i, code in enumerate(blocks("python", page.read_text()))
+        if of_hosts == bool(imported.search(code))
     ]
 
 
-@pytest.mark.parametrize("code", python_blocks())
-def test_python_runs(code: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
-    for host in HOSTS:
-        if re.search(rf"^(from|import) {host}\b", code, flags=re.MULTILINE):
+@pytest.mark.parametrize("code", python_blocks(of_hosts=True))
+def test_python_runs_beside_its_host(code: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the hosts' own environments: `make integrations`, `make spark`."""
+    for host in re.findall(r"^(?:from|import) (\w+)", code, flags=re.MULTILINE):
+        if host in HOSTS:
             pytest.importorskip(host, reason=f"{host} is not installed here; its environment runs this (Makefile)")
+    monkeypatch.chdir(tmp_path)
+    exec(compile(code, "a page's block", "exec"), {})
+
+
+@pytest.mark.parametrize("code", python_blocks(of_hosts=False))
+def test_python_runs(code: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
     monkeypatch.chdir(tmp_path)
     names: dict = {}
     exec(compile(code, "a page's block", "exec"), names)
@@ -62,27 +72,52 @@ def test_links_lead_somewhere(page: Path) -> None:
         assert target.startswith("https://") or (page.parent / target).exists(), f"{page.name} links to {target}"
 
 
-def test_shell_commands_run(tmp_path: Path) -> None:
-    ratings = [
-        "user,item,rating",
-        *(f"user {u},{i},{1 + (u + i) % 5}" for u in range(40) for i in range(30) if (u * i) % 3),
-    ]
-    (tmp_path / "ratings.csv").write_text("\n".join(ratings) + "\n")
-    (tmp_path / "newer.csv").write_text("user,item,rating\nuser 3,0,4\nuser 4,3,5\n")
-    (tmp_path / "pairs.csv").write_text("user,item\nuser 3,7\n")
+def shell_lines() -> list[str]:
+    """The commands of all pages, once each: first those of the page that makes the files others read."""
+    first = ROOT / "docs" / "guide" / "command-line.md"
+    text = "".join(block for page in [first, *PAGES] for block in blocks("sh", page.read_text()))
+    lines = [line.strip() for line in text.replace("\\\n", " ").splitlines()]
+    return list(dict.fromkeys(line for line in lines if line and not line.startswith("#")))
+
+
+def write_samples(folder: Path) -> None:
+    """The files that the commands read."""
+    ratings = [f"user {u},{i},{1 + (u + i) % 5}" for u in range(40) for i in range(30) if (u * i) % 3]
     clicks = [f"user {u},{i}" for u in range(40) for i in range(30) if (u + i) % 3 == 0]
-    (tmp_path / "clicks.csv").write_text("\n".join(["user,item", *clicks]) + "\n")
-    (tmp_path / "today.csv").write_text("user,item\nuser 3,1\nsomebody new,2\nuser 5,new\n")
-    readings = [f"{day},{day % 7}.5,{'' if day == 3 else day % 7 + 1}.0,{day % 5}.25" for day in range(20)]
-    (tmp_path / "readings.csv").write_text("\n".join(["day,oslo,bergen,tromso", *readings]).replace(",.0", ",") + "\n")
-    targets = re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(), flags=re.MULTILINE)
-    for line in "".join(blocks("sh")).splitlines():
-        program, *arguments = shlex.split(line)
-        if program == "make":
-            assert arguments[0] in targets
-        elif program != "torchrun":  # which the next test runs
-            assert program == "dmc"
-            subprocess.run([sys.executable, "-m", "dmc", *arguments], cwd=tmp_path, check=True, capture_output=True)
+    readings = [f"{day},{day % 7}.5,{'' if day == 3 else f'{day % 7 + 1}.0'},{day % 5}.25" for day in range(20)]
+    texts = {
+        "ratings.csv": ["user,item,rating", *ratings],
+        "newer.csv": ["user,item,rating", "user 3,0,4", "user 4,3,5"],
+        "pairs.csv": ["user,item", "user 3,7"],
+        "clicks.csv": ["user,item", *clicks],
+        "today.csv": ["user,item", "user 3,1", "somebody new,2", "user 5,new"],
+        "readings.csv": ["day,oslo,bergen,tromso", *readings],
+        "table.csv": ["day,oslo,bergen,tromso", *readings],
+    }
+    for name, lines in texts.items():
+        (folder / name).write_text("\n".join(lines) + "\n")
+
+
+@pytest.mark.filterwarnings("default")  # the program shows them
+def test_shell_commands_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_samples(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    ran = 0
+    for line in shell_lines():
+        program, *arguments = shlex.split(line, comments=True)
+        if program == "dmc" and arguments[0] not in ("bench", "demo"):  # which have tests of their own
+            assert program_of_dmc.run(arguments) == 0, line
+            ran += 1
+    assert ran > 10
+
+
+def test_make_has_the_targets_that_pages_name() -> None:
+    targets = re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), flags=re.MULTILINE)
+    named = [
+        target for line in shell_lines() if line.startswith("make ") for target in shlex.split(line, comments=True)[1:]
+    ]
+    assert named
+    assert set(named) <= set(targets)
 
 
 def torchrun(command: str, folder: Path, more: dict[str, str]) -> subprocess.Popen:

@@ -16,7 +16,7 @@ def quoted():
     """What the page quotes of warnings, as the parts between gaps: the first cells of its tables."""
     for row in PAGE.splitlines():
         told = re.match(r"\| `([^`]+)` \|", row)
-        if told and told[1] not in dmc.Status.__members__:
+        if told:
             yield tuple(part.strip() for part in told[1].split("…") if part.strip())
 
 
@@ -50,4 +50,4 @@ def test_the_page_has_no_other():
 
 
 def test_every_status_is_on_the_page():
-    assert all(f"| `{name}` |" in PAGE for name in dmc.Status.__members__)
+    assert all(f"| {name} |" in PAGE for name in dmc.Status.__members__)

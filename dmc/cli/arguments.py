@@ -10,43 +10,51 @@ import typer
 
 from dmc.cli.wording import STDIN, WrongUse
 
-INPUT = "Text, JSON lines or Parquet; - is the standard input."
+INPUT = "Text, JSON lines or Parquet; - reads standard input."
 
-UserColumn = Annotated[str, typer.Option("--user", help="Column of the users.")]
-ItemColumn = Annotated[str, typer.Option("--item", help="Column of the items.")]
-RatingColumn = Annotated[str, typer.Option("--rating", help="Column of the ratings, or of counts of clicks.")]
-WeightColumn = Annotated[str | None, typer.Option("--weight", help="Column of weights above 0; left out: all alike.")]
-TimeColumn = Annotated[str | None, typer.Option("--time", help="Column of times; timestamp if left out.")]
+UserColumn = Annotated[str, typer.Option("--user", help="Column of user ids.")]
+ItemColumn = Annotated[str, typer.Option("--item", help="Column of item ids.")]
+RatingColumn = Annotated[str, typer.Option("--rating", help="Column of ratings, or of counts.")]
+WeightColumn = Annotated[
+    str | None, typer.Option("--weight", help="Column of weights above 0. Default: equal weights.")
+]
+TimeColumn = Annotated[str | None, typer.Option("--time", help="Column of times. Default: timestamp.")]
 Feedback = Annotated[
     Literal["explicit", "implicit"],
-    typer.Option("--feedback", help="Ratings, or clicks, plays and purchases, which need no column of ratings."),
+    typer.Option("--feedback", help="Ratings (explicit), or clicks, plays or purchases (implicit)."),
 ]
-Rank = Annotated[int | None, typer.Option("--rank", min=1, help="Directions at most; found if left out.")]
+Rank = Annotated[
+    int | None, typer.Option("--rank", min=1, help="Upper bound of the rank. Default: found from the data.")
+]
 Duplicates = Annotated[
     Literal["error", "mean", "last", "latest"],
-    typer.Option(help="Of repeated ratings: the last in the file, or the latest by --time. Clicks add up."),
+    typer.Option(
+        help="What to do with repeated ratings: keep the last in the file, or the latest by --time. Clicks add up."
+    ),
 ]
 UserFeatures = Annotated[
-    Path | None, typer.Option("--user-features", help="Table with the column of users, and what is known of each.")
+    Path | None, typer.Option("--user-features", help="Table of user features, with the column of user ids.")
 ]
 ItemFeatures = Annotated[
-    Path | None, typer.Option("--item-features", help="Table with the column of items, and what is known of each.")
+    Path | None, typer.Option("--item-features", help="Table of item features, with the column of item ids.")
 ]
 CheckpointFile = Annotated[
     Path | None,
     typer.Option(
         "--checkpoint",
-        help="A file that a long fit is kept in: killed, or ended by Ctrl-C, the same command goes on from it.",
+        help="File for the state of a long fit: after a crash or Ctrl-C, the same command resumes from it.",
     ),
 ]
-Threads = Annotated[int | None, typer.Option(min=1, help="Threads to use; all cores if left out.")]
-Model = Annotated[Path, typer.Argument(help="A model that `dmc fit -o` saved.")]
+Threads = Annotated[
+    int | None, typer.Option(min=1, help="Number of threads. Default: OMP_NUM_THREADS, or one per processor.")
+]
+Model = Annotated[Path, typer.Argument(help="Model file that `dmc fit -o` wrote.")]
 Titles = Annotated[
-    Path | None, typer.Option("--titles", help="File with an item's id and title in each line, such as u.item.")
+    Path | None, typer.Option("--titles", help="File of item titles: an id and a title on each line, such as u.item.")
 ]
 TableOutput = Annotated[
     Path | None,
-    typer.Option("-o", "--output", help="File to write in place of the screen: .csv, .tsv, .jsonl or .parquet."),
+    typer.Option("-o", "--output", help="File to write (.csv, .tsv, .jsonl or .parquet) instead of the screen."),
 ]
 
 
@@ -71,7 +79,7 @@ def features(path: Path | None, column: str) -> Any:
 def refuse_stdin_twice(*paths: Path | str | None) -> None:
     """The standard input can be read once."""
     if sum(str(path) == STDIN for path in paths) > 1:
-        raise WrongUse("- is given for several tables, and the standard input is one; give files for the others")
+        raise WrongUse("- (standard input) is given for several tables; give files for all but one")
 
 
 def given(**options: Any) -> dict[str, Any]:
@@ -90,6 +98,6 @@ def keeping(checkpoint: Path | None) -> list[Any]:
     def tell(info: Any) -> None:
         if kept.resumed and not told:
             told.append(True)
-            typer.echo(f"dmc: the fit goes on from {checkpoint}", err=True)
+            typer.echo(f"dmc: the fit resumes from {checkpoint}", err=True)
 
     return [kept, tell]

@@ -21,15 +21,17 @@ PLACES = 200_000  # of lists that are made at a time: users times items of each
 
 def predict(
     model: Model,
-    pairs: Annotated[Path, typer.Argument(help="One pair a line: user, item. - is the standard input.")],
+    pairs: Annotated[Path, typer.Argument(help="Pairs to predict, one per row: user, item. - reads standard input.")],
     output: TableOutput = None,
     interval: Annotated[
         float | None,
-        typer.Option(help="Also bounds that hold with this probability, such as 0.9; of a model fitted --intervals."),
+        typer.Option(help="Add bounds that hold with this probability, such as 0.9 (needs `dmc fit --intervals`)."),
     ] = None,
     unknown: Annotated[
         Literal["mean", "error", "nan"] | None,
-        typer.Option(help="For users and items that are not known: what is expected of such, an error, or nothing."),
+        typer.Option(
+            help="For unknown users and items: what is expected of them (default: mean), an error, or nothing (nan)."
+        ),
     ] = None,
     as_json: Json = False,
 ) -> None:
@@ -46,27 +48,38 @@ def predict(
 
 def recommend(
     model: Model,
-    user: Annotated[list[str] | None, typer.Option("--user", help="Whom to recommend to; may be said again.")] = None,
-    users: Annotated[
-        Path | None, typer.Option("--users", help="File of users, one a line or a table; - is the standard input.")
+    user: Annotated[
+        list[str] | None, typer.Option("--user", metavar="<user>", help="A user to recommend to. Repeatable.")
     ] = None,
-    n: Annotated[int, typer.Option("-n", min=1, help="How many items for each user.")] = 10,
+    users: Annotated[
+        Path | None, typer.Option("--users", help="File of users, one per line, or a table. - reads standard input.")
+    ] = None,
+    n: Annotated[int, typer.Option("-n", min=1, help="Number of items for each user.")] = 10,
     items: Annotated[
-        list[str] | None, typer.Option("--items", help="Only these: an item, or a file of items; may be said again.")
+        list[str] | None,
+        typer.Option(
+            "--items", metavar="<item>", help="Recommend only these: an item, or a file of items. Repeatable."
+        ),
     ] = None,
     exclude: Annotated[
-        list[str] | None, typer.Option("--exclude", help="None of these: an item or a file; may be said again.")
+        list[str] | None,
+        typer.Option(
+            "--exclude", metavar="<item>", help="Never recommend these: an item, or a file of items. Repeatable."
+        ),
     ] = None,
     include_rated: Annotated[
-        bool, typer.Option("--include-rated", help="Also what a user has rated or chosen.")
+        bool, typer.Option("--include-rated", help="Include items that the user has rated or chosen.")
     ] = False,
     titles: Titles = None,
     output: TableOutput = None,
     as_json: Json = False,
 ) -> None:
-    """The best items for a user, for those in a file, or for all; of those not rated yet."""
+    """Recommend items to one user, to the users in a file, or to all.
+
+    Items that a user has rated or chosen are left out.
+    """
     if user and users is not None:
-        raise WrongUse("--user and --users are both given; say one of them")
+        raise WrongUse("--user and --users are both given; give only one of them")
     refuse_stdin_twice(users, *(items or ()), *(exclude or ()))
     check_table_output(output, model)
     recommender = dmc.Recommender.load(model)
@@ -105,7 +118,7 @@ def _asked(model: Any, user: list[str] | None, users: Path | None) -> Any:
         who = f"user {strangers[0]!r} is"
     else:
         who = f"{len(strangers):,} of {len(ids):,} users, such as {strangers[0]!r}, are"
-    typer.echo(f"dmc: {who} not known: what is chosen often and rated high follows", err=True)
+    typer.echo(f"dmc: {who} unknown: popular, highly rated items follow", err=True)
     return ids
 
 
@@ -129,7 +142,7 @@ def _titles(model: Any, titles: Path | None) -> Any:
     from dmc.report.titles import names
 
     if "title" in model.columns_[:2]:
-        raise ValueError("the model has a column 'title', and --titles would make another one; leave --titles out")
+        raise ValueError("the model has a column 'title', and --titles would add another one; leave --titles out")
     return names(model.items_, titles)
 
 
@@ -139,13 +152,16 @@ def _with_titles(found: dict[str, Any], names: Any, model: Any, column: str) -> 
 
 def similar(
     model: Model,
-    item: Annotated[list[str], typer.Option("--item", help="An item; may be said again.")],
-    n: Annotated[int, typer.Option("-n", min=1, help="How many for each.")] = 10,
+    item: Annotated[list[str], typer.Option("--item", metavar="<item>", help="An item. Repeatable.")],
+    n: Annotated[int, typer.Option("-n", min=1, help="Number of similar items for each.")] = 10,
     titles: Titles = None,
     output: TableOutput = None,
     as_json: Json = False,
 ) -> None:
-    """The items most like an item: those that the same users are predicted to rate alike."""
+    """List the items most similar to an item.
+
+    Items are similar if the same users are predicted to rate them alike.
+    """
     check_table_output(output, model)
     recommender = dmc.Recommender.load(model)
     name, items = recommender.columns_[1], recommender.items_
@@ -158,13 +174,16 @@ def similar(
 
 def explain(
     model: Model,
-    user: Annotated[str, typer.Option("--user", help="Whose prediction.")],
-    item: Annotated[str, typer.Option("--item", help="Of which item.")],
-    n: Annotated[int, typer.Option("-n", min=1, help="How many ratings at most.")] = 10,
+    user: Annotated[str, typer.Option("--user", help="The user.")],
+    item: Annotated[str, typer.Option("--item", help="The item whose prediction to explain.")],
+    n: Annotated[int, typer.Option("-n", min=1, help="Number of ratings at most.")] = 10,
     titles: Titles = None,
     as_json: Json = False,
 ) -> None:
-    """Which of a user's ratings speak for an item, and which against it; those that count most come first."""
+    """List the user's ratings that explain a prediction.
+
+    Each rating has a contribution to the prediction, above or below 0; the largest come first.
+    """
     recommender = dmc.Recommender.load(model)
     of_users, of_items, _ = recommender.columns_
     names = _titles(recommender, titles)
@@ -180,15 +199,20 @@ def explain(
 
 def export(
     model: Model,
-    folder: Annotated[Path, typer.Argument(help="Where to write; made if it is not there.")],
-    format: Annotated[Literal["npy", "parquet"], typer.Option(help="Parquet needs pyarrow.")] = "npy",
+    folder: Annotated[Path, typer.Argument(help="Folder for the files; created if it does not exist.")],
+    format: Annotated[Literal["npy", "parquet"], typer.Option(help="File format; parquet needs pyarrow.")] = "npy",
     vectors: Annotated[
         Literal["prediction", "ranking"],
-        typer.Option(help="Whose products are the predictions less the mean, or order items as `dmc recommend` does."),
+        typer.Option(
+            help="Vectors whose products are the predictions minus the mean, or sort items as `dmc recommend` does."
+        ),
     ] = "prediction",
     as_json: Json = False,
 ) -> None:
-    """Write ids and vectors of users and items for other programs, such as vector databases of inner products."""
+    """Write ids and vectors of users and items for other programs.
+
+    For example for a vector database, which has to use the inner product and not cosines.
+    """
     if folder.exists() and not folder.is_dir():
         raise NotADirectoryError(f"{folder} is a file; give the path of a folder")
     recommender = dmc.Recommender.load(model)

@@ -17,35 +17,39 @@ FIGURES = (".png", ".pdf", ".svg")
 
 
 def compare(
-    table: Annotated[Path, typer.Argument(help="CSV, TSV or Parquet with a header; - is the standard input.")],
+    table: Annotated[Path, typer.Argument(help="CSV, TSV or Parquet file with a header. - reads standard input.")],
     label: Annotated[
         list[str] | None,
-        typer.Option("--label", help="A column to leave out, such as an id of numbers; may be said again."),
+        typer.Option("--label", metavar="<column>", help="Column to leave out, such as a numeric id. Repeatable."),
     ] = None,
     missing_values: Annotated[
-        float | None, typer.Option(help="A number that stands for a missing cell, such as -200, beside empty and NA.")
+        float | None, typer.Option(help="Number that marks missing cells, such as -200, besides empty cells and NA.")
     ] = None,
     standardize: Annotated[
-        bool, typer.Option("--standardize", help="Less the mean of each column, over its spread.")
+        bool, typer.Option("--standardize", help="Subtract each column's mean and divide by its spread.")
     ] = False,
     rank: Rank = None,
-    depth: Annotated[int | None, typer.Option(help="Cores, or layers, of the networks; 3 if left out.", min=2)] = None,
+    depth: Annotated[
+        int | None, typer.Option(help="Inner factors, or layers, of the networks. Default: 3.", min=2)
+    ] = None,
     contenders: Annotated[
         list[str] | None,
-        typer.Option("--contender", help="Only this one, such as compressed; may be said again."),
+        typer.Option("--contender", metavar="<name>", help="Run only this contender, such as compressed. Repeatable."),
     ] = None,
-    test_fraction: Annotated[
-        float | None, typer.Option(help="Share of the cells that judges; 0.1 if left out.")
-    ] = None,
-    max_steps: Annotated[int | None, typer.Option(help="Steps of a network at most; 5,000.", min=1)] = None,
-    time_limit: Annotated[float | None, typer.Option(help="Seconds of each contender; 30 if left out.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Of the cells that judge, and of the starts.", min=0)] = None,
+    test_fraction: Annotated[float | None, typer.Option(help="Share of the cells to hold out. Default: 0.1.")] = None,
+    max_steps: Annotated[int | None, typer.Option(help="Steps of each network at most. Default: 5,000.", min=1)] = None,
+    time_limit: Annotated[float | None, typer.Option(help="Seconds for each contender at most. Default: 30.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of the held-out cells and the starting points.", min=0)] = None,
     figure: Annotated[
-        Path | None, typer.Option("--figure", help="Where to draw held-out error by steps and by seconds.")
+        Path | None,
+        typer.Option("--figure", help="File for a figure of held-out error by steps and seconds (.png, .pdf, .svg)."),
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Compare deep networks and MatrixCompletion on a table of numbers: steps, seconds, parameters, held-out error."""
+    """Compare deep networks and MatrixCompletion on a table.
+
+    Shows steps, seconds, parameters and held-out error of each.
+    """
     check_share(test_fraction, "--test-fraction")
     if time_limit is not None and not time_limit > 0:
         raise WrongUse(f"--time-limit is {time_limit:g}; give seconds above 0")
@@ -105,7 +109,7 @@ def _check_figure(path: Path | None) -> None:
     if path is None:
         return
     if path.suffix.lower() not in FIGURES:
-        raise WrongUse(f"{path.name} ends in {path.suffix or 'nothing'}, which is not drawn; say .png, .pdf or .svg")
+        raise WrongUse(f"{path.name} ends in {path.suffix or 'nothing'}; figures are written as .png, .pdf or .svg")
     import importlib.util
 
     if importlib.util.find_spec("matplotlib") is None:

@@ -24,32 +24,38 @@ Bounds = list[str] | None
 
 
 def complete(
-    table: Annotated[Path, typer.Argument(help="CSV, TSV or Parquet with a header; - is the standard input.")],
+    table: Annotated[Path, typer.Argument(help="CSV, TSV or Parquet file with a header. - reads standard input.")],
     output: TableOutput = None,
     label: Annotated[
         list[str] | None,
-        typer.Option("--label", help="A column to keep as it is, such as an id of numbers; may be said again."),
+        typer.Option("--label", metavar="<column>", help="Column to keep as it is, such as a numeric id. Repeatable."),
     ] = None,
     missing_values: Annotated[
-        float | None, typer.Option(help="A number that stands for a missing cell, such as -200, beside empty and NA.")
+        float | None, typer.Option(help="Number that marks missing cells, such as -200, besides empty cells and NA.")
     ] = None,
     least: Annotated[
-        Bounds, typer.Option("--min", help="Least value: of all columns, or COLUMN=VALUE; may be said again.")
+        Bounds,
+        typer.Option(
+            "--min", metavar="<bound>", help="Lower bound of all columns, or of one: COLUMN=VALUE. Repeatable."
+        ),
     ] = None,
-    most: Annotated[Bounds, typer.Option("--max", help="Largest value, in the same way.")] = None,
+    most: Annotated[Bounds, typer.Option("--max", metavar="<bound>", help="Upper bound, likewise.")] = None,
     rank: Rank = None,
-    robust: Annotated[bool, typer.Option("--robust", help="Leave out and count cells that are grossly wrong.")] = False,
+    robust: Annotated[bool, typer.Option("--robust", help="Ignore grossly wrong cells, and count them.")] = False,
     leave_unknown: Annotated[
-        bool, typer.Option("--leave-unknown", help="Leave what the other cells cannot determine empty.")
+        bool, typer.Option("--leave-unknown", help="Leave cells empty that the others cannot determine.")
     ] = False,
     std: Annotated[
-        Path | None, typer.Option("--std", help="File for the standard deviations of the cells that are filled.")
+        Path | None, typer.Option("--std", help="File for the standard deviations of the filled cells.")
     ] = None,
     threads: Threads = None,
     checkpoint: CheckpointFile = None,
     as_json: Json = False,
 ) -> None:
-    """Fill in the missing cells of a table of numbers; what was observed, and labels, stay as they are."""
+    """Fill in the missing cells of a table of numbers.
+
+    Observed cells and columns of text stay as they are.
+    """
     if std is not None and std == output:
         raise WrongUse(f"-o and --std are both {std}; give another file for one of them")
     for path in (output, std):
@@ -68,7 +74,7 @@ def complete(
     }
     where = gapped.missing(missing_values)
     if not len(where[0]):
-        typer.echo("dmc: no cell is missing: the table is written as it is", err=True)
+        typer.echo("dmc: no cell is missing; the table is written unchanged", err=True)
         _write(gapped, None, None, output, as_json)
         return
     model = dmc.MatrixCompletion(
@@ -112,10 +118,10 @@ def _bounds(said: Bounds, table: GappedTable, option: str, none: float) -> list[
         try:
             number = float(value)
         except ValueError:
-            raise WrongUse(f"{option} is {one!r}; say a number, or COLUMN=NUMBER") from None
+            raise WrongUse(f"{option} is {one!r}; give a number, or COLUMN=NUMBER") from None
         if name and name not in bounds:
             raise ValueError(
-                f"{option} names the column {name!r}, and those of numbers are {_quoted(table.of_numbers)}"
+                f"{option} names the column {name!r}; the columns of numbers are {_quoted(table.of_numbers)}"
             )
         bounds |= {name: number} if name else dict.fromkeys(bounds, number)
     return list(bounds.values())

@@ -16,7 +16,10 @@ def demo(
     output: Annotated[Path, typer.Option("-o", "--output", help="Where to draw the picture.")] = Path("dmc-demo.png"),
     as_json: Json = False,
 ) -> None:
-    """Fill in a photograph and a table, recommend from ratings, and check each against what was hidden."""
+    """Fill in a photograph and a table, and recommend from ratings.
+
+    Each result is checked against what was hidden.
+    """
     check_output(output)
     from dmc import plots
     from dmc.cli import demo_parts

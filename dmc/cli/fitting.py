@@ -38,18 +38,24 @@ from dmc.cli.wording import WrongUse, of_options
 
 Kind = Annotated[
     Literal["bayes", "network"] | None,
-    typer.Option(help="Variational Bayes, which is the default, or a compressed deep network."),
+    typer.Option(help="Model of ratings: variational Bayes (default) or a compressed deep network."),
 ]
-Intervals = Annotated[bool, typer.Option("--intervals", help="Learn bounds for `dmc predict --interval` too.")]
-Device = Annotated[str | None, typer.Option(help="Where to train a network or fit clicks: cuda for a GPU.")]
-ModelOutput = Annotated[Path | None, typer.Option("-o", "--output", help="Where to save the model.")]
+Intervals = Annotated[
+    bool, typer.Option("--intervals", help="Also learn prediction intervals, for `dmc predict --interval`.")
+]
+Device = Annotated[str | None, typer.Option(help="Where to train a network or fit clicks, such as cuda.")]
+ModelOutput = Annotated[
+    Path | None, typer.Option("-o", "--output", help="File for the model. Default: it is not saved.")
+]
 # Of the lists of test users, and of those that the fit itself has held out.
 LIST_MEASURES = ("recall", "precision", "ndcg", "coverage")
 
 
 def fit(
-    ratings: Annotated[Path, typer.Argument(help="One rating or click a line: user, item, rating. - is the input.")],
-    test: Annotated[Path | None, typer.Option("--test", help="Ratings to judge by; they are not fitted.")] = None,
+    ratings: Annotated[
+        Path, typer.Argument(help="Ratings or clicks, one per row: user, item, rating. - reads standard input.")
+    ],
+    test: Annotated[Path | None, typer.Option("--test", help="Test ratings, which are not fitted.")] = None,
     output: ModelOutput = None,
     feedback: Feedback = "explicit",
     user: UserColumn = "user",
@@ -62,26 +68,33 @@ def fit(
     item_features: ItemFeatures = None,
     rank: Rank = None,
     model: Kind = None,
-    depth: Annotated[int | None, typer.Option(help="Cores of the network; 3 if left out.", min=0)] = None,
-    ensemble: Annotated[int, typer.Option(help="Models to average.", min=1)] = 1,
+    depth: Annotated[
+        int | None, typer.Option(help="Number of inner factors of the network. Default: 3.", min=0)
+    ] = None,
+    ensemble: Annotated[int, typer.Option(help="Number of models to average.", min=1)] = 1,
     intervals: Intervals = False,
     threads: Threads = None,
     device: Device = None,
     checkpoint: CheckpointFile = None,
     without_ratings: Annotated[
         bool,
-        typer.Option("--without-ratings", help="Save no ratings: the model serves, and cannot be updated."),
+        typer.Option(
+            "--without-ratings", help="Leave the ratings out of the model file. Such a model cannot be updated."
+        ),
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Fit a recommender to ratings or clicks. Ctrl-C ends with the best so far, saved if -o was given."""
+    """Fit a recommender to ratings or clicks, and save it.
+
+    Ctrl-C ends the fit early; the model found so far is saved if -o was given.
+    """
     refuse_stdin_twice(ratings, test, user_features, item_features)
     check_output(output, ratings, test, user_features, item_features, checkpoint)
     columns = (user, item, rating)
     clicks = feedback == "implicit"
     judged = _opened(test, columns, clicks) if test else None
     if model is None and not clicks and (depth is not None or device is not None):
-        typer.echo("dmc: this trains a network; say --model network, which the next release asks for", err=True)
+        typer.echo("dmc: this trains a network; add --model network, which the next release will require", err=True)
         model = "network"
     began = clock.perf_counter()
     with of_options():
@@ -160,24 +173,27 @@ def _show_fit(model: Any, figures: dict[str, float], output: Path | None, as_jso
         show_json(result)
         return
     shown = [(key.replace("_", " "), f"{v:.4f}" if isinstance(v, float) else str(v)) for key, v in result.items()]
-    show([*shown, ("model", str(output) if output else "not saved: say -o FILE")])
+    show([*shown, ("model", str(output) if output else "not saved (use -o FILE)")])
 
 
 def update(
     model: Model,
-    new: Annotated[Path, typer.Argument(help="New ratings or clicks, with the columns of the fit. - is the input.")],
+    new: Annotated[
+        Path, typer.Argument(help="New ratings or clicks, with the columns of the fit. - reads standard input.")
+    ],
     output: Annotated[
-        Path | None, typer.Option("-o", "--output", help="Where to save the new model; left out: MODEL is replaced.")
+        Path | None, typer.Option("-o", "--output", help="File for the new model. Default: MODEL is replaced.")
     ] = None,
     user_features: UserFeatures = None,
     item_features: ItemFeatures = None,
     threads: Threads = None,
     as_json: Json = False,
 ) -> None:
-    """Take new ratings or clicks in, of new users and items too, and fit further from where the model stands.
+    """Add new ratings or clicks to a model, and refit it.
 
-    Of a rating that is known already the new value counts; clicks are added to those before. MODEL is replaced at once
-    and as a whole, so that others may read it meanwhile. Ctrl-C ends with the best so far.
+    New users and items are added, too. If a pair of user and item is already known, the new rating replaces the old
+    one; clicks are added up. MODEL is replaced atomically, so others may read it at any time. Ctrl-C ends the fit early
+    and keeps the model found so far.
     """
     refuse_stdin_twice(new, user_features, item_features)
     target = output or model
@@ -207,19 +223,22 @@ def update(
 def forget(
     model: Model,
     user: Annotated[
-        list[str] | None, typer.Option("--user", help="A user, or a file of users; may be said again.")
+        list[str] | None, typer.Option("--user", metavar="<user>", help="A user, or a file of users. Repeatable.")
     ] = None,
     item: Annotated[
-        list[str] | None, typer.Option("--item", help="An item, or a file of items; may be said again.")
+        list[str] | None, typer.Option("--item", metavar="<item>", help="An item, or a file of items. Repeatable.")
     ] = None,
     output: Annotated[
-        Path | None, typer.Option("-o", "--output", help="Where to save the new model; left out: MODEL is replaced.")
+        Path | None, typer.Option("-o", "--output", help="File for the new model. Default: MODEL is replaced.")
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Take users or items out of a model: their ids, ratings, vectors and features. If one is not known, none is."""
+    """Remove users or items from a model.
+
+    Their ids, ratings, vectors and features are removed. If one of them is unknown, nothing is.
+    """
     if not user and not item:
-        raise WrongUse("nobody is named to be forgotten; give --user or --item")
+        raise WrongUse("no user or item to forget is given; use --user or --item")
     refuse_stdin_twice(*(user or ()), *(item or ()))
     target = output or model
     check_output(target)

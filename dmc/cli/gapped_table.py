@@ -186,7 +186,7 @@ def _of_text(path: Path) -> tuple[dict[str, NDArray[Any]], NDArray[np.int64]]:
             ragged = next(((number, row) for number, row in some if len(row) != len(names)), None)
             if ragged is not None:
                 has = _checks.count(len(ragged[1]), "field")
-                raise ValueError(f"line {ragged[0]} of {origin} has {has} in place of {len(names)}; mend that line")
+                raise ValueError(f"line {ragged[0]} of {origin} has {has} instead of {len(names)}; fix that line")
             numbers += [number for number, _ in some]
             rows += [row for _, row in some]
     if len(rows) < 2:
@@ -226,7 +226,7 @@ def _numbers(
     called = shown(name)
     told = f"column {called} holds {shown(cells[strange])} in line {lines[strange]} of {origin}"
     if not np.isnan(found).all():
-        raise ValueError(f"{told}, which is not a number; mend it, or say --label {called} to keep the column as it is")
+        raise ValueError(f"{told}, which is not a number; fix it, or use --label {called} to keep the column as it is")
     if DECIMAL_COMMA.fullmatch(cells[strange]):
         raise ValueError(f"{told}; write numbers with a decimal point")
     return None

@@ -19,13 +19,16 @@ from dmc.cli.output import Json, show, show_json
 
 
 def bench(
-    names: Annotated[list[str] | None, typer.Argument(help="Runs, or 'all' of them; without: what there is.")] = None,
+    names: Annotated[list[str] | None, typer.Argument(help="Benches to run, or 'all'. Default: list them.")] = None,
 ) -> None:
-    """Run benches of the source tree by name, each in a process of its own; they write to bench/results."""
+    """Run benches of the source tree, each in its own process.
+
+    They write to bench/results.
+    """
     folder = Path(__file__).parents[2] / "bench"
     if not (folder / "_harness.py").is_file():
         raise FileNotFoundError(
-            "the benches are in dmc's source tree; say this in an editable install: pip install -e ."
+            "the benches are in dmc's source tree; run this in an editable install (pip install -e .)"
         )
     sys.path.insert(0, str(folder))
     runs = importlib.import_module("_harness").catalogue()
@@ -34,7 +37,7 @@ def bench(
         return
     for name in names:
         if name not in (*runs, "all"):
-            raise ValueError(f"there is no bench {name!r}; `dmc bench` lists those there are")
+            raise ValueError(f"there is no bench {name!r}; `dmc bench` lists all of them")
     for name in runs if "all" in names else names:
         ended = subprocess.run([sys.executable, str(runs[name][0]), name])
         if ended.returncode:
@@ -42,7 +45,7 @@ def bench(
 
 
 def doctor(as_json: Json = False) -> None:
-    """What this installation has: versions, cores, which kernel serves and why."""
+    """Show versions, processors, and which kernel is used and why."""
     from threadpoolctl import threadpool_info
 
     serving = dmc.kernels.chosen()
@@ -70,7 +73,8 @@ def doctor(as_json: Json = False) -> None:
     if as_json:
         show_json(report)
         return
-    show([(name, str(report[name])) for name in ("dmc", "python", "machine", "cores")])
+    shown = {"dmc": "dmc", "python": "python", "machine": "machine", "processors": "cores"}
+    show([(name, str(report[key])) for name, key in shown.items()])
     typer.echo("")
     for kernel in dmc.kernels.report():
         state = "serves" if kernel.name == serving else "available" if kernel.available else "missing"

@@ -39,23 +39,27 @@ NO_MEASURES = ("n", "relevant", "confidence")  # numbers that say how it was jud
 
 def evaluate(
     ratings: Annotated[
-        Path | None, typer.Argument(help="Ratings or clicks to fit; a part of them judges, if no --test.")
+        Path | None, typer.Argument(help="Ratings or clicks to fit. Without --test, a part of them is held out.")
     ] = None,
-    model: Annotated[Path | None, typer.Option("--model", help="A saved model to judge, in place of RATINGS.")] = None,
-    test: Annotated[Path | None, typer.Option("--test", help="Ratings to judge by, not in the fit.")] = None,
+    model: Annotated[
+        Path | None, typer.Option("--model", help="Saved model to evaluate instead of fitting RATINGS; needs --test.")
+    ] = None,
+    test: Annotated[Path | None, typer.Option("--test", help="Test ratings or clicks, not in the fit.")] = None,
     split: Annotated[
         Split | None,
-        typer.Option(help="Judge by any ratings, by a share of each user's, by the latest, by each user's last one."),
+        typer.Option(
+            help="Hold out random ratings (the default), a share of each user's, the latest, or each user's last one."
+        ),
     ] = None,
-    test_fraction: Annotated[float, typer.Option(help="Share of the ratings to judge by.")] = 0.2,
+    test_fraction: Annotated[float, typer.Option(help="Share of the ratings to hold out.")] = 0.2,
     folds: Annotated[
-        int | None, typer.Option(min=2, help="Judge by each of so many parts in turn; figures are their means.")
+        int | None, typer.Option(min=2, help="Cross-validate with this number of folds, and average.")
     ] = None,
     relevant: Annotated[
-        float | None, typer.Option(help="Rating from which an item is relevant; their mean if left out.")
+        float | None, typer.Option(help="Rating from which an item counts as relevant. Default: the mean test rating.")
     ] = None,
-    n: Annotated[int, typer.Option("-n", min=1, help="How many items to recommend.")] = 10,
-    seed: Annotated[int, typer.Option(help="Of the split.")] = 0,
+    n: Annotated[int, typer.Option("-n", min=1, help="Length of the recommended lists.")] = 10,
+    seed: Annotated[int, typer.Option(help="Seed of the split.")] = 0,
     feedback: Feedback = "explicit",
     user: UserColumn = "user",
     item: ItemColumn = "item",
@@ -68,9 +72,10 @@ def evaluate(
     rank: Rank = None,
     as_json: Json = False,
 ) -> None:
-    """Judge a recommender by what it has not seen, beside simple rivals; without --model, one is fitted.
+    """Evaluate a recommender on held-out ratings or clicks.
 
-    Ratings are judged by errors and by lists, clicks by lists alone.
+    A recommender is fitted to RATINGS, or a saved one is given by --model and --test. It is shown next to simple
+    baselines. Ratings are judged by prediction errors and by lists, clicks by lists only.
     """
     _check_use(ratings, model, test, split, folds)
     check_share(test_fraction, "--test-fraction")
@@ -109,7 +114,7 @@ def _check_use(ratings: Any, model: Any, test: Any, split: Any, folds: Any) -> N
         raise WrongUse("evaluate takes RATINGS to fit, or --model MODEL with --test FILE; give one of the two")
     ways = [option for option, value in (("--test", test), ("--split", split), ("--folds", folds)) if value is not None]
     if len(ways) > 1:
-        raise WrongUse(f"{' and '.join(ways)} are both ways to find the ratings to judge by; say one of them")
+        raise WrongUse(f"{' and '.join(ways)} both choose the test ratings; give only one of them")
 
 
 def _split(
@@ -175,14 +180,15 @@ def _mean(verdicts: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
 def report(
     model: Model,
-    test: Annotated[
-        Path | None, typer.Option("--test", help="Ratings to judge by; the model's own if left out.")
-    ] = None,
+    test: Annotated[Path | None, typer.Option("--test", help="Test ratings. Default: the fitted ratings.")] = None,
     titles: Titles = None,
-    output: Annotated[Path, typer.Option("-o", "--output", help="The page to write.")] = Path("dmc-report.html"),
+    output: Annotated[Path, typer.Option("-o", "--output", help="HTML file to write.")] = Path("dmc-report.html"),
     as_json: Json = False,
 ) -> None:
-    """Write a page about a model: errors, calibration, training, spectrum, nearest items. It needs no network."""
+    """Write an HTML report about a model.
+
+    It shows errors, calibration, training, spectrum and similar items, in one file that needs no network.
+    """
     check_output(output, model, test, titles)
     from dmc.report import recommender as reports
 

@@ -14,7 +14,7 @@ import typer
 from dmc._whole_file import refuse_unwritable, resolved
 from dmc.cli.wording import STDIN, WrongUse
 
-Json = Annotated[bool, typer.Option("--json", help="End with one line of JSON, for machines.")]
+Json = Annotated[bool, typer.Option("--json", help="Print the results as one line of JSON.")]
 
 
 def show(rows: Sequence[tuple[str, str]]) -> None:
@@ -53,11 +53,11 @@ def check_output(path: Path | None, *read: Path | None) -> None:
     if path is None:
         return
     if str(path) == STDIN:
-        raise WrongUse("- is the standard input, and no file to write; give a path")
+        raise WrongUse("- is the standard input and cannot be written; give a path")
     refuse_unwritable(path)
     for other in read:
         if other is not None and str(other) != STDIN and resolved(other) == resolved(path):
-            raise WrongUse(f"{other} is given twice, and would be lost when {path} is written; give another path to -o")
+            raise WrongUse(f"{other} is both read and written, and would be lost; give another path to -o")
 
 
 def interactive() -> bool:

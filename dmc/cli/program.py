@@ -14,19 +14,36 @@ from dmc.cli import asking, comparing, completing, demo, fitting, installation, 
 from dmc.cli.wording import WrongUse, in_shell_words
 
 app = typer.Typer(
-    help="Compressed deep matrix completion: fill in a matrix from few of its entries.",
+    help="Fill in tables with gaps, and recommend from ratings or clicks: compressed deep matrix completion.",
+    epilog="Start with: dmc demo. For a command's options: dmc COMMAND --help",
     pretty_exceptions_enable=False,
     rich_markup_mode=None,  # plain text: it starts sooner, and reads the same in a pipe
 )
 COMMANDS = (
-    *(fitting.fit, fitting.update, fitting.forget),
+    *(completing.complete, fitting.fit, fitting.update, fitting.forget),
     *(asking.predict, asking.recommend, asking.similar, asking.explain, asking.export),
-    *(judging.evaluate, judging.report),
-    *(completing.complete, comparing.compare),
-    *(demo.demo, installation.bench, installation.doctor),
+    *(judging.evaluate, judging.report, comparing.compare),
+    *(demo.demo, installation.doctor, installation.bench),
 )
+EXAMPLES = {
+    "fit": "dmc fit ratings.csv -o model.dmc",
+    "update": "dmc update model.dmc new_ratings.csv",
+    "forget": "dmc forget model.dmc --user ann --user bob",
+    "predict": "dmc predict model.dmc pairs.csv -o predictions.csv",
+    "recommend": "dmc recommend model.dmc --user ann -n 5",
+    "similar": "dmc similar model.dmc --item 50 --titles titles.csv",
+    "explain": "dmc explain model.dmc --user ann --item 50",
+    "export": "dmc export model.dmc vectors --vectors ranking",
+    "evaluate": "dmc evaluate ratings.csv --split user --relevant 4",
+    "report": "dmc report model.dmc --test test.csv -o report.html",
+    "complete": "dmc complete table.csv -o completed.csv --std deviations.csv",
+    "compare": "dmc compare table.csv --standardize --figure comparison.png",
+    "demo": "dmc demo",
+    "bench": "dmc bench all",
+    "doctor": "dmc doctor",
+}
 for command in COMMANDS:
-    app.command()(command)
+    app.command(epilog=f"Example: {EXAMPLES[command.__name__]}")(command)
 
 # typer has no public name for what it raises of wrong use, all of which is one class.
 UsageError: type[Exception] = next(c for c in typer.BadParameter.__mro__ if c.__name__ == "UsageError")

@@ -25,14 +25,25 @@ def of_options() -> Iterator[None]:
 def check_share(value: float | None, option: str) -> None:
     """A share or probability: neither 0 nor 1."""
     if value is not None and not 0 < value < 1:
-        raise WrongUse(f"{option} is {value:g}; it has to lie between 0 and 1, the ends left out")
+        raise WrongUse(f"{option} is {value:g}; it has to be between 0 and 1 (exclusive)")
 
 
 # Parameters of the library whose options have another name.
 RENAMED = {"n_threads": "threads", "min_value": "min", "max_value": "max", "known_time": "time", "by": "split"}
 PARAMETERS = (
     *("user", "item", "rating", "weight", "time", "duplicates", "feedback", "model", "rank", "depth", "ensemble"),
-    *("device", "unknown", "missing_values", "n_threads", "min_value", "max_value", "n_folds", "relevant", "by"),
+    *(
+        "device",
+        "unknown",
+        "format",
+        "missing_values",
+        "n_threads",
+        "min_value",
+        "max_value",
+        "n_folds",
+        "relevant",
+        "by",
+    ),
 )
 _VALUE = r"(?:'([^']*)'|(-?[\d.]+(?:e[+-]?\d+)?))"
 OPTIONS = re.compile(rf"\b({'|'.join(PARAMETERS)})={_VALUE}")
@@ -40,8 +51,8 @@ PHRASES = (
     (r"fit Recommender\(intervals=True\) to ratings", "fit it with dmc fit --intervals"),
     (r"intervals=True", "--intervals"),
     (
-        r"say which is meant, as in --user userId, or rename it",
-        "rename it, or tell the fit which is meant, as in --user userId",
+        r"name the column, as in --user userId, or rename it",
+        "rename it, or name the column in the fit, as in --user userId",
     ),
     (
         r"(has no column 'rating', .*), as in --user userId",
@@ -54,7 +65,7 @@ PHRASES = (
     (r"filter_already_liked_items=False", "--include-rated"),
     (r"or make one with save", "or make one with dmc fit -o"),
     (r"save or `dmc fit -o` wrote", "`dmc fit -o` wrote"),
-    (r"\bdmc\.evaluation\.split leaves out", "dmc evaluate --split leaves out"),
+    (r"\bthe test part of dmc\.evaluation\.split", "the part that dmc evaluate --split holds out"),
     (r"load it with dmc\.\w+", "give one that dmc fit -o wrote"),
     (r"\bmin_value and max_value\b", "--min and --max"),
     (
@@ -65,7 +76,7 @@ PHRASES = (
     (r"(?<=\bgive )a data frame \(.*?\), a mapping .* or the path of a file", "the path of a file"),
     (r"replace by NaN what is missing", "leave the cells empty that are missing"),
     (r"\bX (?=holds|is\b|has\b|\()", "the table "),
-    (r"\b(no|any) entry of X\b", r"\1 cell of the table"),
+    (r"\boccur in X\b", "occur in the table"),
 )
 
 
@@ -75,8 +86,8 @@ def in_shell_words(message: object) -> str:
     Examples
     --------
     >>> from dmc.cli.wording import in_shell_words
-    >>> in_shell_words("1 rating repeats a user and an item; say duplicates='last' or duplicates='mean'")
-    '1 rating repeats a user and an item; say --duplicates last or --duplicates mean'
+    >>> in_shell_words("1 rating repeats a user and an item; pass duplicates='last' or duplicates='mean'")
+    '1 rating repeats a user and an item; pass --duplicates last or --duplicates mean'
     """
     sentence = OPTIONS.sub(_option, str(message))
     for phrase, ours in PHRASES:

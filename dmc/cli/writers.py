@@ -40,7 +40,7 @@ def check_table_output(path: Path | None, *read: Path | None) -> None:
         return
     suffix = path.suffix.lower()
     if suffix not in (*DELIMITERS, *JSON_LINES, *PARQUET):
-        raise WrongUse(f"{path.name} ends in {path.suffix}, which is not written; say .csv, .tsv, .jsonl or .parquet")
+        raise WrongUse(f"{path.name} ends in {path.suffix}; tables are written as .csv, .tsv, .jsonl or .parquet")
     if suffix in PARQUET and importlib.util.find_spec("pyarrow") is None:
         raise ImportError("Parquet needs pyarrow, which is not installed; run: pip install pyarrow")
 

@@ -207,7 +207,7 @@ class Comparison:
             ]
         )
 
-    def figure(self, path: str | os.PathLike[str]) -> None:
+    def figure(self, path: str | os.PathLike[str], *, theme: plots.Ground = "light") -> None:
         """Draw the held-out error by steps and by seconds into a file.
 
         `MatrixCompletion`, which chooses among models as it goes, is a single point.
@@ -224,7 +224,7 @@ class Comparison:
         ValueError
             If no contender was run.
         """
-        plots.panels(self._panels(), path)
+        plots.panels(self._panels(), path, theme=theme)
 
     def _panels(self) -> Sequence[plots.Panel]:
         ran = [contender for contender in self.contenders if np.isfinite(contender.course[:, 2]).any()]

@@ -97,7 +97,9 @@ def trial_data(
     """Split the input into training and test entries, and scale it for the networks."""
     given = X if isinstance(X, (Planted, MaskedLeastSquares)) else observe(X, mask, missing_values=missing_values)
     if given is X and mask is not None:
-        raise ValueError(f"a mask was given with {type(X).__name__}, which knows what is observed; leave the mask out")
+        raise ValueError(
+            f"a mask was given with {type(X).__name__}, which already marks the observed entries; leave the mask out"
+        )
     _check_placeholder(X, mask, given, missing_values)
     observed = given if isinstance(given, Observations) else given.observations
     observed = observed.with_values(_float64(observed.values))
@@ -120,7 +122,7 @@ def _check_placeholder(X: Any, mask: Any, given: Any, missing_values: float | No
     if given is X or missing_values is None or missing_values != missing_values:
         return
     if observe(X, mask).n_observed == given.n_observed:
-        warn(f"missing_values is {missing_values:g}, which no entry of X is; check the number")
+        warn(f"missing_values is {missing_values:g}, which does not occur in X; check the number")
 
 
 def _float64(values: Any) -> Any:
@@ -209,8 +211,8 @@ def _warn_of_emptied(train: Observations, rows: NDArray[np.int64], cols: NDArray
     alone = (pattern.row_counts[rows] == 0) | (pattern.column_counts[cols] == 0)
     if alone.any():
         warn(
-            f"{alone.sum():,} of {len(rows):,} test entries stand in a row or column without any training entry: "
-            "nothing can be learnt of them; mark others"
+            f"{alone.sum():,} of {len(rows):,} test entries are in a row or column without any training entry: "
+            "nothing can be learnt about them; mark others"
         )
 
 
@@ -240,7 +242,7 @@ def _check_spreads(train: Observations) -> None:
     if len(known) > 1 and known.max() > UNEVEN * np.median(known):
         warn(
             f"the largest spread of a column, {known.max():.3g}, is {known.max() / np.median(known):,.0f} times the "
-            "median one: it decides the errors; say standardize=True if columns have units of their own"
+            "median one: it dominates the errors; pass standardize=True if columns have different units"
         )
 
 

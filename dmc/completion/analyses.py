@@ -38,8 +38,14 @@ class Analyses:
     def __init__(
         self, host: Observations, weights: Float | None, scaling: Scaling, width: int, narrow: bool, phases: Phases
     ) -> None:
-        self.host, self.weights, self.scaling = host, weights, scaling
-        self.width, self.narrow, self.phases = width, narrow, phases
+        self.host: Observations = host
+        self.weights: Float | None = weights
+        self.scaling: Scaling = scaling
+        self.width: int = width
+        self.narrow: bool = narrow
+        self.phases: Phases = phases
+        self.sample: Observations
+        self.sample_weights: Float | None
         self.sample, self.sample_weights = self._sample()
         self._trained: tuple[Fitted, FactorAnalysis] | None = None  # to all but the first part
         self._first_part: NDArray[np.bool_] | None = None

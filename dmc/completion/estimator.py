@@ -24,6 +24,7 @@ from dmc.completion.queries import CompletionQueries
 from dmc.completion.results import Selected, Settings, filled, rms, rms_of_columns
 from dmc.completion.scaling import Scaling
 from dmc.completion.tables import Bounds, Labels, read, repetitions, weighted
+from dmc.factors import Factors
 from dmc.identifiability import Identifiability
 from dmc.inputs import GappedArray, aligned
 from dmc.observations import Observations
@@ -31,7 +32,7 @@ from dmc.pattern import read_only
 from dmc.solver.callbacks import Progress
 from dmc.solver.kept_phases import KeptPhases
 from dmc.solver.loop import Callback, Run
-from dmc.solver.solution import Status
+from dmc.solver.solution import Record, Status
 
 
 @_memory.methods_in_words
@@ -85,7 +86,7 @@ class MatrixCompletion(CompletionQueries):
     ----------
     factors_ : Factors
         Two-factor model in the data's units: X̂ = U·Vᵀ, plus a bias for each column (or row) if that side was scaled.
-        U is (rows, rank_) and V (columns, rank_); NumPy arrays, or tensors if the data were.
+        U is (rows, `rank_`) and V (columns, `rank_`); NumPy arrays, or tensors if the data were.
     rank_ : int
         The rank found, not counting the biases.
     scale_ : {"none", "columns", "rows"}
@@ -276,9 +277,11 @@ class MatrixCompletion(CompletionQueries):
         # Rows that do not count are still rows; entries that do not are none.
         rows_count = sample_weight is None or weights is not None or outliers.any()
         self._keep(selected, fitted, None if rows_count else np.asarray(sample_weight) == 0)
-        self.factors_ = in_units(self._model.factors, self._unit).to(home).map(read_only)
-        self.outliers_ = np.column_stack([array[outliers] for array in (host.rows, host.cols)]).astype(np.int64)
-        self.n_iter_, self.history_ = run.n_steps, phases.history
+        self.factors_: Factors = in_units(self._model.factors, self._unit).to(home).map(read_only)
+        places = [array[outliers] for array in (host.rows, host.cols)]
+        self.outliers_: NDArray[np.int64] = np.column_stack(places).astype(np.int64)
+        self.n_iter_: int = run.n_steps
+        self.history_: list[Record] = phases.history
         complete = self.identifiability_.whole or not fitted.values.any()
         determined = status in (Status.CONVERGED, Status.COMPLETED) and not complete
         self.status_ = Status.UNDETERMINED if determined else status
@@ -313,14 +316,16 @@ class MatrixCompletion(CompletionQueries):
             factors = imputation.with_rows(model, determining.with_values(determining.values / unit), uncounted)
         self._model = replace(model, factors=filled(factors, determining))
         self._spreads = unit * Scaling.of(fitted, "columns").spread
-        self.n_features_in_ = fitted.shape[1]
-        self.rank_, self.scale_ = factors.width, model.scaling.side
+        self.n_features_in_: int = fitted.shape[1]
+        self.rank_: int = factors.width
+        self.scale_ = model.scaling.side
         missed = np.asarray(factors.at(fitted.rows, fitted.cols)).astype(np.float64) - fitted.values
         errors, cols = (missed, fitted.cols) if selected.exact else (said.errors, said.cols)
-        self.residual_rms_, self.held_out_rmse_ = unit * rms(missed), unit * rms(errors)
-        self.column_errors_ = unit * rms_of_columns(errors, cols, self.n_features_in_)
+        self.residual_rms_: float = unit * rms(missed)
+        self.held_out_rmse_: float = unit * rms(errors)
+        self.column_errors_: NDArray[np.float64] = unit * rms_of_columns(errors, cols, self.n_features_in_)
         ranks = selected.ranks
-        self.identifiability_ = Identifiability.of(determining.pattern, max(selected.rank, 1), ranks)
+        self.identifiability_: Identifiability = Identifiability.of(determining.pattern, max(selected.rank, 1), ranks)
 
     def fit_transform(
         self,

@@ -42,11 +42,14 @@ class Exactness:
     def __init__(
         self, problem: MaskedLeastSquares, intercept: bool, rounding: Array | None, rng: np.random.Generator
     ) -> None:
-        self.problem, self.observations, self.intercept = problem, problem.observations, intercept
+        self.problem: MaskedLeastSquares = problem
+        self.observations: Observations = problem.observations
+        self.intercept: bool = intercept
         self._rounding, self._rng = rounding, rng
-        self.size = rms(self.observations.values)
+        self.size: float = rms(self.observations.values)
         counts = self.observations.pattern.row_counts, self.observations.pattern.column_counts
-        self.filled = tuple(int((count > 0).sum()) for count in counts)  # the others have no part in it
+        # The others have no part in it.
+        self.filled: tuple[int, ...] = tuple(int((count > 0).sum()) for count in counts)
 
     def freedom(self, rank: int, shape: tuple[int, ...] | None = None) -> int:
         """Degrees of freedom of a model, of the rows and columns with entries or of so many."""

@@ -135,9 +135,12 @@ class Analysis(Course):
     def __init__(
         self, entries: Entries, width: int, *, relevance: bool = False, start: FactorAnalysis | None = None
     ) -> None:
-        self.entries, self._relevance = entries, relevance
-        self.model = _start(entries, width) if start is None else start
-        self.max_sweeps = tuning.FACTOR_ANALYSIS.sweeps_from_sample if start else most_sweeps(entries, self.model.width)
+        self.entries: Entries = entries
+        self._relevance = relevance
+        self.model: FactorAnalysis = _start(entries, width) if start is None else start
+        self.max_sweeps: int = (
+            tuning.FACTOR_ANALYSIS.sweeps_from_sample if start else most_sweeps(entries, self.model.width)
+        )
         self._alpha = np.full(self.model.width, tuning.FACTOR_ANALYSIS.loading_precision)
         self._before, self._move = np.full(len(entries.rows), np.inf), math.inf
 

@@ -64,7 +64,10 @@ class Findings:
                 if self._sparse
                 else "if a mask was given, check that it is True where an entry was observed"
             )
-            tell("equal", f"all {n:,} observed entries are {values[0]:g}: nothing tells the others; {where}")
+            tell(
+                "equal",
+                f"all {n:,} observed entries are {values[0]:g}, which says nothing about the missing ones; {where}",
+            )
         zeros = int((values == 0).sum())
         flags = ((values == 0) | (values == 1)).all()
         if (
@@ -75,10 +78,10 @@ class Findings:
             tell(
                 "zeros",
                 f"nothing is missing and {zeros:,} of {n:,} entries are 0: all count as observed; if zeros stand for "
-                "missing entries, say missing_values=0",
+                "missing entries, pass missing_values=0",
             )
         if self._missing is not None and self._missing == self._missing and self._occurs() is False:
-            tell("placeholder", f"missing_values is {self._missing:g}, which no entry of X is; check the number")
+            tell("placeholder", f"missing_values is {self._missing:g}, which does not occur in X; check the number")
 
     def _of_empty(self) -> None:
         """Rows and columns that nothing is known of."""
@@ -96,7 +99,7 @@ class Findings:
             which = f" ({self._labels.named(empty.tolist())})" if len(empty) else ""
             tell(
                 "empty",
-                f"{' and '.join(parts)} have no observed entry{which}: there the average of the others is predicted; "
+                f"{' and '.join(parts)} have no observed entry{which}: the average of the others is predicted there; "
                 "leave them out, or observe at least one entry of each",
             )
 
@@ -127,7 +130,7 @@ class Findings:
         if self._observations.values.any() and (short or blocks.n_blocks > 1):
             tell(
                 "guess",
-                f"{blocks}: what is predicted there is a guess; observe more entries, or see complete(unknown=np.nan)",
+                f"{blocks}: predictions there are guesses; observe more entries, or see complete(unknown=np.nan)",
             )
         least = min(len(blocks.row_blocks), len(blocks.column_blocks))
         bound = tuning.WARNINGS.default_bound
@@ -137,8 +140,9 @@ class Findings:
         if unexplained > tuning.WARNINGS.unexplained:
             tell(
                 "unexplained",
-                f"the model (rank {model.rank_}) misses held-out entries by {unexplained:.0%} of what their "
-                "means would: the entries are too few for their rank, or not of low rank; observe more of them",
+                f"the model (rank {model.rank_}) predicts held-out entries with {unexplained:.0%} of the error of the "
+                "column means: there are too few entries for their rank, or they are not of low rank; observe more of "
+                "them",
                 ConvergenceWarning,
             )
         elif model.scale_ == "columns":
@@ -148,9 +152,9 @@ class Findings:
         ):
             tell(
                 "overfitted",
-                f"the model (rank {model.rank_}) misses held-out entries by {unexplained:.0%} of what their means "
-                f"would, and those it was fitted to by {model.residual_rms_ / model.held_out_rmse_:.0%} of that: the "
-                "entries are too few for their rank; observe more of them",
+                f"the model (rank {model.rank_}) predicts held-out entries with {unexplained:.0%} of the error of the "
+                f"column means, and the error on fitted entries is {model.residual_rms_ / model.held_out_rmse_:.0%} of "
+                "that: there are too few entries for their rank; observe more of them",
                 ConvergenceWarning,
             )
         of_entries = selected.model.weights
@@ -158,8 +162,8 @@ class Findings:
         if count:
             tell(
                 "gross",
-                f"{_checks.count(count, 'entry lies', 'entries lie')} so far from the model that the squared loss "
-                "follows them; check them, or take loss='robust', which leaves such entries out and lists them",
+                f"{_checks.count(count, 'entry lies', 'entries lie')} far from the model and may distort the fit; "
+                "check them, or use loss='robust', which leaves such entries out and lists them",
             )
 
     def _columns_no_better(self, selected: Selected) -> None:
@@ -177,8 +181,8 @@ class Findings:
         if len(worse):
             tell(
                 "no better",
-                f"{self._labels.named(worse)}: predicted no better than by the mean of the column, as the other "
-                "columns say nothing of it",
+                f"{self._labels.named(worse)}: predicted no better than by the mean of the column; the other columns "
+                "say nothing about it",
             )
 
 

@@ -110,7 +110,7 @@ class CompletionQueries(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
             return (predicted, self._deviations(i, j)) if return_std else predicted
         if sparse.issparse(rows):
             raise TypeError(
-                "X is sparse and all its positions are asked for; give rows and cols of some, or call transform"
+                "X is sparse and predict(X) would return every position; give rows and cols, or call transform"
             )
         table = self._rows_of(rows, None)
         if not return_std:
@@ -133,8 +133,8 @@ class CompletionQueries(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         if nothing.any():
             deviations[nothing] = np.nan
             warn(
-                f"{_checks.count(int(nothing.sum()), 'position')} of {len(rows):,} cannot be known from the observed "
-                "entries: their standard deviation is NaN; see complete(unknown=np.nan)",
+                f"{_checks.count(int(nothing.sum()), 'position')} of {len(rows):,} cannot be determined from the "
+                "observed entries: the standard deviation is NaN there; see complete(unknown=np.nan)",
             )
         return deviations
 

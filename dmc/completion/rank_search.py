@@ -72,22 +72,29 @@ class RankSearch:
         intercept: bool = False,
         rounding: Array | None = None,
     ) -> None:
-        self.observations, self.depth, self.rng, self.phases = observations, depth, rng, phases
-        self.intercept, self.weights, self._rounding = intercept, weights, rounding
+        self.observations: Observations = observations
+        self.depth: int = depth
+        self.rng: np.random.Generator = rng
+        self.phases: Phases = phases
+        self.intercept: bool = intercept
+        self.weights: Array | None = weights
+        self._rounding = rounding
         # One problem, for its order of the data and its norm are computed once.
-        self.problem = MaskedLeastSquares(observations, weights)
-        self.exactness = Exactness(self.problem, intercept, rounding, rng)
-        self.size = self.exactness.size
+        self.problem: MaskedLeastSquares = MaskedLeastSquares(observations, weights)
+        self.exactness: Exactness = Exactness(self.problem, intercept, rounding, rng)
+        self.size: float = self.exactness.size
         # Directions may join on the path that leave again: there it may pass the bound, and what entries can tell.
         # Beyond a wide bound they cost more than they find.
         widest = max(bound, min(bound + tuning.RANK_SEARCH.beyond_bound, tuning.WARNINGS.default_bound))
         ranks = range(1, min(widest, *self.exactness.filled) + 1)
         least = tuning.RANK_SEARCH.min_oversampling
-        self.carried = max((r for r in ranks if self.exactness.oversampling(r) >= least), default=1)
-        self.bound = min(bound, 2 * self.carried, *observations.shape)
-        self.room = min(2 * self.carried + tuning.RANK_SEARCH.further_room, widest, *observations.shape)
-        self.noise = False  # whether a path has ended for nothing but noise is left,
-        self.lost = False  # or for the entries cannot decide on so many directions as it had, before they were cut off
+        self.carried: int = max((r for r in ranks if self.exactness.oversampling(r) >= least), default=1)
+        self.bound: int = min(bound, 2 * self.carried, *observations.shape)
+        self.room: int = min(2 * self.carried + tuning.RANK_SEARCH.further_room, widest, *observations.shape)
+        # Whether a path has ended because nothing but noise is left, or because the entries cannot decide on as many
+        # directions as it had before they were cut off.
+        self.noise: bool = False
+        self.lost: bool = False
 
     def within(self, rows: NDArray[np.bool_], cols: NDArray[np.bool_], weights: Array | None = None) -> RankSearch:
         """The search of some rows and columns, with weights of all entries."""

@@ -90,7 +90,7 @@ class ReweightedPath(Course):
             begun = self._step.init(MaskedLeastSquares(self._host, self._weights), self._factors)
             self._state = replace(begun, **dict(zip(("size", "level", "probes"), walk, strict=True)))
         if deviations is not None:
-            self.deviations = deviations
+            self.deviations: Float = deviations
 
     def advance(self) -> None:
         """One step, and the weights of the next."""
@@ -108,7 +108,8 @@ class ReweightedPath(Course):
         error = self._error()
         self._since = 0 if error < (1 - tuning.ROBUST.path_min_change) * self._best else self._since + 1
         if error < self._best:
-            self._best, self.deviations = error, self._deviations
+            self._best = error
+            self.deviations = self._deviations
         over = error < tuning.ROBUST.path_matched or self._since >= tuning.ROBUST.path_patience
         return Look(error, 1.0, lambda: self._factors, Status.CONVERGED if over else None)
 

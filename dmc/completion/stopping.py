@@ -27,8 +27,10 @@ class Settled(Remembering):
         Exponent of that fall: with 2 the level has to fall by the square.
     """
 
-    remembers = ("_before", "_in_a_row", "stuck")
-    level_fall, value_fall, little = 0.84**5, 0.97**5, 1e-3
+    remembers: tuple[str, ...] = ("_before", "_in_a_row", "stuck")
+    level_fall: float = 0.84**5
+    value_fall: float = 0.97**5
+    little: float = 1e-3
 
     def __init__(self, bound: int, zero: float, decay: float, patience: float = 1.0) -> None:
         self._bound, self._little = bound, self.little * zero
@@ -37,7 +39,7 @@ class Settled(Remembering):
         self._fall = self.value_fall ** (1 / least)
         self._before: tuple[int, float] | None = None  # width and value at the last look
         self._in_a_row = 0
-        self.stuck = False
+        self.stuck: bool = False
 
     def __call__(self, info: StepInfo) -> bool:
         before, self._before = self._before, (info.factors.width, info.value)
@@ -56,8 +58,9 @@ class Patience(EarlyStopping):
     """Ends a path on which held-out entries are predicted no better: soon where directions have joined since, and late
     where none has, for a large first direction may be followed by small ones far down."""
 
-    remembers = (*EarlyStopping.remembers, "_width")
-    soon, late = 8, 40
+    remembers: tuple[str, ...] = (*EarlyStopping.remembers, "_width")
+    soon: int = 8
+    late: int = 40
 
     def __init__(self, held_out: Observations) -> None:
         super().__init__(held_out, patience=self.soon)

@@ -204,7 +204,7 @@ def _table(side: str) -> dict[str, Array]:
 def _bounds(array: Any, arrays: Any, sizes: Sizes) -> str | None:
     low = arrays["low"]
     good = bool(((array >= low) & (array > -math.inf) & (low < math.inf)).all())
-    return None if good else "and 'low' are no bounds"
+    return None if good else "and 'low' are not bounds"
 
 
 def _inside(array: Any, arrays: Any, sizes: Sizes) -> str | None:

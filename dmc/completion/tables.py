@@ -41,8 +41,9 @@ def read(X: Any, mask: Any, allow_empty: bool, missing_values: float | None) -> 
 
 def _is_complex(X: Any) -> bool:
     """By the dtypes of what was given; of torch's tensors and of data frames too."""
-    dtypes = getattr(X, "dtypes", None)
-    return any("complex" in str(dtype) for dtype in ([getattr(X, "dtype", "")] if dtypes is None else list(dtypes)))
+    frame = len(getattr(X, "shape", ())) == 2
+    dtypes = list(X.dtypes) if frame and hasattr(X, "dtypes") else [getattr(X, "dtype", "")]
+    return any("complex" in str(dtype) for dtype in dtypes)
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,7 +72,7 @@ class Labels:
         names = X.columns if library == "pandas" else list(X.columns)
         several = {str(name) for name in names if list(names).count(name) > 1} if len(set(names)) < len(names) else ()
         if several:
-            raise ValueError(f"several columns of X are called {min(several)!r}; give each a name of its own")
+            raise ValueError(f"several columns of X are called {min(several)!r}; give each its own name")
         return cls(library, names, getattr(X, "index", None))
 
     def around(self, array: NDArray[Any]) -> Any:
@@ -149,7 +150,7 @@ def weighted(
         total *= _non_negative(array, "weights", total.shape, "one for each entry")
     if not total.any():
         name = "sample_weight" if weights is None else "weights"
-        raise ValueError(f"{name}: all weights of observed entries are zero; give some a positive one")
+        raise ValueError(f"{name}: all weights of observed entries are zero; give at least one positive weight")
     if (total == 0).any():
         keep = total > 0
         observations, total = observations.take(keep), total[keep]
@@ -178,7 +179,7 @@ class Bounds:
         if len(crossed):
             low, high = (bound[crossed[0]] for bound in bounds)
             which = labels.named(crossed.tolist())
-            raise ValueError(f"min_value {low:g} lies above max_value {high:g} in {which}; exchange them")
+            raise ValueError(f"min_value {low:g} is above max_value {high:g} in {which}; swap them")
         return cls(*bounds)
 
     @property

@@ -24,24 +24,35 @@ def _parser() -> argparse.ArgumentParser:
     fit = commands.add_parser(
         "fit",
         help="fit a recommender to Parquet files",
-        description="Fit a recommender to Parquet files, larger than the memory of one process. Started by torchrun, "
-        "which starts the processes again where one is lost: with --checkpoint the fit then goes on where it was.",
+        description="Fit a recommender to Parquet files that are larger than the memory of one process. Start it with "
+        "torchrun, which restarts the processes if one is lost: with --checkpoint the fit then resumes where it was.",
     )
-    fit.add_argument("files", nargs="+", help="Parquet files, or folders of such, that all processes see")
-    fit.add_argument("-o", "--output", required=True, help="folder for the model, that all processes see")
-    fit.add_argument("--checkpoint", help="folder, that all processes see, to go on from")
-    fit.add_argument("--scratch", help="folder of this machine where rows wait for their owners")
+    fit.add_argument("files", nargs="+", help="Parquet files, or folders of them, that all processes see")
+    fit.add_argument("-o", "--output", required=True, help="folder for the model, which all processes see")
+    fit.add_argument("--checkpoint", help="folder for checkpoints, which all processes see")
+    fit.add_argument("--scratch", help="folder on this machine for rows on their way to their process")
     for name, default in (("user", "user"), ("item", "item"), ("rating", "rating"), ("weight", None), ("time", None)):
         fit.add_argument(f"--{name}", default=default, help=f"column of {name}s")
-    fit.add_argument("--duplicates", default="error", choices=("error", "mean", "last", "latest"))
-    fit.add_argument("--feedback", default="explicit", choices=("explicit", "implicit"), help="ratings, or clicks")
-    fit.add_argument("--model", choices=("bayes", "network"), help="of ratings; bayes if left out")
-    fit.add_argument("--rank", type=int, help="bound of the rank; found if left out")
-    fit.add_argument("--depth", type=int, help="cores of the network")
+    fit.add_argument(
+        "--duplicates", default="error", choices=("error", "mean", "last", "latest"), help="repeated ratings"
+    )
+    fit.add_argument(
+        "--feedback",
+        default="explicit",
+        choices=("explicit", "implicit"),
+        help="ratings (explicit) or clicks (implicit)",
+    )
+    fit.add_argument("--model", choices=("bayes", "network"), help="model of ratings (default: bayes)")
+    fit.add_argument("--rank", type=int, help="upper bound of the rank (default: found from the data)")
+    fit.add_argument("--depth", type=int, help="number of inner factors of the network")
     fit.add_argument("--seed", dest="random_state", type=int, default=0)
-    fit.add_argument("--threads", dest="n_threads", type=int, help="of each process; torchrun says 1 if it is not told")
-    fit.add_argument("--device", help="of networks and clicks: cuda for the GPU of each process")
-    fit.add_argument("--timeout", type=float, default=300.0, help="seconds without a word from another process; 300")
+    fit.add_argument(
+        "--threads", dest="n_threads", type=int, help="threads of each process (torchrun sets 1 by default)"
+    )
+    fit.add_argument("--device", help="for networks and clicks: cuda for the GPU of each process")
+    fit.add_argument(
+        "--timeout", type=float, default=300.0, help="seconds without a word from another process (default: 300)"
+    )
     fit.add_argument("--backend", default="gloo", choices=("gloo", "nccl"), help="nccl: one process for each GPU")
     return program
 
@@ -61,7 +72,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             _tell("interrupted before there was anything to save")
             return 130
         except MemoryError as error:
-            _tell(f"a process has no memory left ({error}); take more processes, on more machines, or a smaller rank")
+            _tell(f"a process has no memory left ({error}); use more processes, on more machines, or a smaller rank")
             return 1
         except (ValueError, TypeError, OSError, ImportError, FloatingPointError) as error:
             _tell(error)

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from dmc import _container, model_file
 from dmc._contents import list_of, measured, record, table_of, text, whole
-from dmc._group import N_PARTS, Share
+from dmc._group import N_PARTS, Group, Share
 from dmc._keeper import Keeper, Snapshot
 from dmc._whole_file import in_a_sentence, reason, remove_leftovers, whole_file
 from dmc.distributed.agreement import agreed, refuse_unseen
@@ -24,7 +24,7 @@ from dmc.distributed.agreement import agreed, refuse_unseen
 LATEST = "LATEST.json"
 KIND = "Checkpoint"
 SNAPSHOT = re.compile(r"[a-z-]+-\d+-[0-9a-f]{8}-(all|rows\d+)\.safetensors(\.part)?")  # what `_path` names
-ANEW = "remove the folder, and the fit begins anew"
+ANEW = "remove the folder to start from the beginning"
 RECORD = record({"generation": whole(1), "life": text, "parts": list_of(list_of(whole(0, N_PARTS - 1)))})
 POINTER = record({"settings": table_of(measured), "data": text, "life": text, "names": table_of(RECORD)})
 OF_ROWS = record({"rows": table_of(whole())})
@@ -62,7 +62,9 @@ class Checkpoint(Keeper):
     keeps = True
 
     def __init__(self, folder: str | os.PathLike[str], share: Share, settings: dict[str, Any], digest: str) -> None:
-        self.folder, self.share, self.group = Path(folder), share, share.group
+        self.folder: Path = Path(folder)
+        self.share: Share = share
+        self.group: Group = share.group
         self._settings, self._digest = settings, digest
         self._life = self.group.first(np.frombuffer(secrets.token_bytes(4), np.uint8)).tobytes().hex()
         self._names: dict[str, dict[str, Any]] = {}
@@ -104,14 +106,12 @@ class Checkpoint(Keeper):
         except ValueError:
             raise ValueError(f"{path} is damaged; {ANEW}") from None
         if not all(named.parent == self.folder and SNAPSHOT.fullmatch(named.name) for named in paths):
-            raise ValueError(f"{path} is damaged: it names what is no snapshot; {ANEW}")
+            raise ValueError(f"{path} is damaged: it names something that is not a snapshot; {ANEW}")
         return found
 
     def _check(self, found: dict[str, Any]) -> None:
         if found["data"] != self._digest:
-            raise ValueError(
-                f"the checkpoint in {self.folder} is of other data; give these a folder of their own, or remove it"
-            )
+            raise ValueError(f"the checkpoint in {self.folder} belongs to other data; use another folder, or remove it")
         theirs, ours = found["settings"], self._settings
         for name in sorted({*theirs, *ours}):
             if theirs.get(name) != ours.get(name):
@@ -167,8 +167,8 @@ class Checkpoint(Keeper):
             raise FileNotFoundError
         if found["life"] != self._life:
             raise ValueError(
-                f"another fit has begun with the checkpoint folder {self.folder}; let that one end, or give each a "
-                "folder of its own"
+                f"another fit has begun with the checkpoint folder {self.folder}; wait for it, or give each its own "
+                "folder"
             )
 
     def _point(self) -> None:
@@ -183,7 +183,7 @@ class Checkpoint(Keeper):
         except OSError as error:
             if isinstance(error, FileNotFoundError):
                 raise FileNotFoundError(
-                    f"the checkpoint folder {self.folder} is gone; make it again, and start again"
+                    f"the checkpoint folder {self.folder} has been removed; create it again, and start again"
                 ) from None
             raise in_a_sentence(error, f"the checkpoint in {self.folder} cannot be written ({reason(error)})") from None
 

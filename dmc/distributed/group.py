@@ -54,10 +54,11 @@ class TorchGroup(Group):
         import torch.distributed as dist
 
         self._dist, self._torch, self._group = dist, torch, process_group
-        self.rank, self.size = dist.get_rank(process_group), dist.get_world_size(process_group)
+        self.rank: int = dist.get_rank(process_group)
+        self.size: int = dist.get_world_size(process_group)
         cuda = "nccl" in str(dist.get_backend(process_group))
-        self.device = torch.device("cuda", torch.cuda.current_device()) if cuda else torch.device("cpu")
-        self.sent = 0
+        self.device: torch.device = torch.device("cuda", torch.cuda.current_device()) if cuda else torch.device("cpu")
+        self.sent: int = 0
 
     def sum(self, array: Any) -> Any:
         if self.size == 1:
@@ -125,10 +126,10 @@ class TorchGroup(Group):
         try:
             yield
         except RuntimeError as error:
-            late = "; or it computes for longer than that, which a longer time-out allows" if _is_late(error) else ""
+            late = "; or it is busy for longer, which a longer timeout allows" if _is_late(error) else ""
             raise LostProcess(
-                f"process {self.rank} of {self.size} has lost touch with another one ({_reason(error)}); look at what "
-                f"that one wrote, and start again: with a checkpoint the fit goes on where it was{late}"
+                f"process {self.rank} of {self.size} lost its connection to another one ({_reason(error)}); see what "
+                f"that one printed, and start again: with a checkpoint the fit resumes where it was{late}"
             ) from error
 
 
@@ -206,7 +207,7 @@ def connected(
         from torch.distributed import PrefixStore, TCPStore  # type: ignore[attr-defined]
     except ImportError:
         raise ImportError(
-            "several processes talk by PyTorch, which is not installed; run: pip install 'dmc[torch]'"
+            "several processes communicate through PyTorch, which is not installed; run: pip install 'dmc[torch]'"
         ) from None
     address = address or os.environ.get("MASTER_ADDR", "127.0.0.1")
     port = int(os.environ.get("MASTER_PORT", 29500)) if port is None else port
@@ -220,8 +221,8 @@ def connected(
     except (RuntimeError, ValueError, TimeoutError) as error:
         _begin_anew(dist)
         raise LostProcess(
-            f"process {rank} of {size} met no others at {address}:{port} within {timeout:g} s ({_reason(error)}); "
-            "check that all were started, and that the port is free and can be reached"
+            f"process {rank} of {size} found no other process at {address}:{port} within {timeout:g} s "
+            f"({_reason(error)}); check that all were started, and that the port is free and can be reached"
         ) from error
     try:
         yield TorchGroup()

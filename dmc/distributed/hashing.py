@@ -63,7 +63,8 @@ class Digest:
     """A number for a set of entries, in whatever order and pieces they are added."""
 
     def __init__(self) -> None:
-        self.sum, self.xor = 0, 0
+        self.sum: int = 0
+        self.xor: int = 0
 
     def add(self, users: Hashes, items: Hashes, *numbers: NDArray[np.float32]) -> None:
         """Some entries: (entries,) the hashes of their users and items, and their values and weights."""

@@ -212,8 +212,9 @@ class Recommender:
                 group, partial(ensemble.fit, watched, dealt.observations, rng, share=dealt.share, keeper=keeper)
             )
         self._warn_of_clean(group, models[0])
-        self.resumed_ = isinstance(keeper, Checkpoint) and keeper.resumes
-        self.group_, self.own_ = group, _own(settings, columns, dealt, models[0], info)
+        self.resumed_: bool = isinstance(keeper, Checkpoint) and keeper.resumes
+        self.group_: Group = group
+        self.own_: OwnRecommender = _own(settings, columns, dealt, models[0], info)
         return self
 
     def save(self, folder: str | os.PathLike[str]) -> None:
@@ -271,14 +272,14 @@ class Recommender:
                 for name, ours in told[0].items():
                     if theirs[name] != ours:
                         raise ValueError(
-                            f"{name} is {ours!r} in process 0 and {theirs[name]!r} in process {rank}; say the same in "
+                            f"{name} is {ours!r} in process 0 and {theirs[name]!r} in process {rank}; use the same in "
                             "all"
                         )
 
     def _warn_of_clean(self, group: Group, model: RatingModel) -> None:
         if group.rank == 0 and isinstance(model, VariationalFactorization) and model.precision >= MAX_PRECISION:
             warn(
-                f"the ratings show no noise above {model.noise:.2g}, and predictions are no closer than that; "
+                f"the ratings show no noise above {model.noise:.2g}, and predictions are not more accurate than that; "
                 "dmc.Recommender, in one process, finishes such fits exactly"
             )
 
@@ -287,7 +288,9 @@ def _refuse_dislikes_alone(group: Group, dealt: Dealt) -> None:
     liked = group.any(bool((dealt.observations.values > 0).any()))
     with agreed(group):
         if not liked:
-            raise ValueError("no count is above 0, so that nobody likes anything; give counts of what was chosen")
+            raise ValueError(
+                "no count is above 0, so there are no preferences to learn; give counts of what was chosen"
+            )
 
 
 def _told_once(group: Group, fit: Callable[[], T]) -> T:

@@ -55,7 +55,8 @@ class Intake:
 
     def __init__(self, columns: Columns, feedback: Feedback, rank: int) -> None:
         self._columns, self._feedback, self._rank = columns, feedback, rank
-        self.n_rows, self.items = 0, Distinct()
+        self.n_rows: int = 0
+        self.items: Distinct = Distinct()
         self._kinds: dict[str, tuple[str, str]] = {}  # what a column holds, and where that was met
         self._texts = {"user": False, "item": False}  # whether an id is no whole number
         self._faults: dict[tuple[str, str, str, str], list[Any]] = {}
@@ -65,7 +66,7 @@ class Intake:
         """A batch in its form; None if a row of it is wrong, so that only its faults count."""
         if not isinstance(batch, pa.RecordBatch):
             raise TypeError(
-                f"the batches hold a {type(batch).__name__}; give Arrow record batches, as those of a table"
+                f"the batches hold a {type(batch).__name__}; give Arrow record batches, such as table.to_batches()"
             )
         file, first = json.loads((batch.schema.metadata or {}).get(PLACE, "[null, 0]"))
         where = (f"of {file}", first) if file else (f"of process {self._rank}", self.n_rows)
@@ -107,8 +108,8 @@ class Intake:
             has = f"{count} columns" if count else "no column"
             names = listed(batch.schema.names)
             raise ValueError(
-                f"a batch {place} has {has} {name!r} (its columns are {names}); say which is meant, as in "
-                "user='userId', or rename it"
+                f"a batch {place} has {has} {name!r} (its columns are {names}); name the column, as in user='userId', "
+                "or rename it"
             )
         column = batch.column(name)
         as_number = name in (self._columns.rating, self._columns.weight)
@@ -116,7 +117,9 @@ class Intake:
         if as_number and kind not in (NUMBERS, NOTHING):
             raise TypeError(f"column {name!r} {place} holds {kind}, where numbers belong; convert it first")
         if not as_number and pa.types.is_nested(column.type):
-            raise TypeError(f"column {name!r} {place} holds {kind}, where each row has one thing; take it apart first")
+            raise TypeError(
+                f"column {name!r} {place} holds {kind}, where each row needs a single value; split it first"
+            )
         if kind != NOTHING and (name != self._columns.time or kind != TEXT):
             self._remember(name, kind, place)
         return decoded(column)

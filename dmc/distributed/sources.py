@@ -159,7 +159,7 @@ def _what_lacks(name: str, lacking: Footer, having: Sequence[Footer]) -> str:
             f"{lacking.path} has no column {name!r}, which {having[0].path} has; write all files with the same columns"
         )
     names = listed(lacking.names)
-    return f"{lacking.path} has no column {name!r}, only {names}; say which is meant, as in user='userId', or rename it"
+    return f"{lacking.path} has no column {name!r}, only {names}; name the column, as in user='userId', or rename it"
 
 
 def _share(footers: Sequence[Footer], group: Group) -> list[Piece]:

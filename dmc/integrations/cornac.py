@@ -106,7 +106,7 @@ class CompressedMF(cornac.models.Recommender):
         if not self.trainable:
             return self
         users, items, ratings = train_set.uir_tuple
-        self.recommender = Recommender(
+        self.recommender: Recommender = Recommender(
             self.k,
             model=self.model,
             depth=self.depth,

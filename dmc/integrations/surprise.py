@@ -96,7 +96,7 @@ class CompressedMF(AlgoBase):
         """
         AlgoBase.fit(self, trainset)
         users, items, ratings = (np.asarray(column) for column in zip(*trainset.all_ratings(), strict=True))
-        self.recommender = Recommender(
+        self.recommender: Recommender = Recommender(
             self.n_factors,
             model=self.model,
             depth=self.depth,

@@ -222,8 +222,8 @@ def _check(
     ):
         if pointers.ndim != 1 or len(pointers) != len(side) + 1:
             raise ValueError(
-                f"{name} has {len(side)} lines and the pattern pointers of shape {tuple(pointers.shape)}, those of "
-                f"{len(pointers) - 1} {lines}; give one line for each of the {lines}"
+                f"{name} has {len(side)} rows and the pattern has indptr of shape {tuple(pointers.shape)}, for "
+                f"{len(pointers) - 1} {lines}; give one row for each of the {lines}"
             )
     given = {"row_indices": row_indices, "column_order": column_order, **by_entry}
     for name, tensor in given.items():
@@ -362,7 +362,7 @@ def one_by_one(operator: Callable[..., Tensor | tuple[Tensor, ...]]) -> Callable
 
     def rule(info: Any, in_dims: tuple[int | None, ...], *inputs: Any) -> tuple[Any, Any]:
         if not info.batch_size:
-            raise ValueError("torch.vmap is given an empty batch; give at least one of what it goes over")
+            raise ValueError("torch.vmap got an empty batch; give at least one element")
         batches = [None if dim is None else value.unbind(dim) for value, dim in zip(inputs, in_dims, strict=True)]
         outputs = [
             operator(*(value if batch is None else batch[i] for value, batch in zip(inputs, batches, strict=True)))

@@ -152,7 +152,7 @@ class _Listener:
             if self.strict or name in self.statistics:
                 what = f"of shape {tuple(features.shape)}" if isinstance(features, Tensor) else type(features).__name__
                 raise ValueError(
-                    f"layer {name!r} puts out {what} for {n} labels; choose layers with a row for each sample"
+                    f"the output of layer {name!r} is {what} for {n} labels; choose layers with a row for each sample"
                 )
             self.left_out.add(name)
             return
@@ -186,7 +186,7 @@ def _chosen(model: nn.Module, layers: Sequence[str] | None) -> dict[str, nn.Modu
         raise TypeError(f"layers is {layers!r}; give a list of names")
     for name in layers:
         if name not in named:
-            raise ValueError(f"layers holds {name!r}, which is no module of the model; there are {some(named)}")
+            raise ValueError(f"layers holds {name!r}, which is not a module of the model; there are {some(named)}")
     return {name: named[name] for name in layers}
 
 
@@ -205,7 +205,7 @@ def _classifier(model: nn.Module, name: str) -> nn.Linear | AdaptedLayer:
     found = named.get(name)
     if not isinstance(found, (nn.Linear, AdaptedLayer)):
         linear = [other for other, module in named.items() if isinstance(module, (nn.Linear, AdaptedLayer))]
-        raise ValueError(f"classifier is {name!r}, which is no linear layer of the model; there are {some(linear)}")
+        raise ValueError(f"classifier is {name!r}, which is not a linear layer of the model; there are {some(linear)}")
     return found
 
 

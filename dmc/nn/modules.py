@@ -67,7 +67,7 @@ class MaskedProduct(nn.Module):
 
     def __init__(self, observations: Observations) -> None:
         super().__init__()
-        self.shape = observations.shape
+        self.shape: tuple[int, int] = observations.shape
         names = ("row_pointers", "column_indices", "column_pointers", "row_indices", "column_order")
         for name, tensor in zip(names, pattern_tensors(observations.pattern), strict=True):
             self.register_buffer(name, tensor, persistent=False)
@@ -290,7 +290,7 @@ class CompressedFactorization(nn.Module):
         observations: Observations | None = None,
     ) -> None:
         super().__init__()
-        self.shape = _checks.shape(shape)
+        self.shape: tuple[int, int] = _checks.shape(shape)
         rank = _checks.rank(rank, self.shape)
         if observations is None:
             dtype = np.float64 if torch.get_default_dtype() == torch.float64 else np.float32
@@ -300,7 +300,9 @@ class CompressedFactorization(nn.Module):
         else:
             start = initial.compressed(observations, rank, depth, scale, seed)
         self.U, self.V = (nn.Parameter(torch.tensor(factor)) for factor in (start.U, start.V))
-        self.cores = nn.ParameterList(torch.tensor(W) for W in start.cores)
+        self.cores: nn.ParameterList = nn.ParameterList(torch.tensor(W) for W in start.cores)
+        self.row_bias: nn.Parameter | None
+        self.column_bias: nn.Parameter | None
         self.row_bias, self.column_bias = (
             nn.Parameter(self.U.new_zeros(lines)) if biases else None for lines in self.shape
         )

@@ -102,8 +102,8 @@ class LinearProbe:
         model, own = self._attached, self._own()
         if own.keys() != self._before.keys():
             raise ValueError(
-                f"{min(own.keys() ^ self._before.keys())!r} has come or gone since attach; take off what has replaced "
-                "layers of the model meanwhile, such as an adapter, before"
+                f"{min(own.keys() ^ self._before.keys())!r} was added or removed since attach; first remove whatever "
+                "replaced layers of the model, such as an adapter"
             )
         with torch.no_grad():
             for name, value in own.items():
@@ -121,7 +121,8 @@ class LinearProbe:
             raise TypeError(f"model is {type(model).__name__}; give a torch.nn.Module")
         if isinstance(model, nn.parallel.DistributedDataParallel):
             raise ValueError(
-                "the model is wrapped in DistributedDataParallel, which has its list of parameters; attach before"
+                "the model is wrapped in DistributedDataParallel, which has already collected the parameters; attach "
+                "before wrapping"
             )
         if self.model is not None:
             raise ValueError(f"this {type(self).__name__} is attached already; unload it, or make another")
@@ -130,7 +131,7 @@ class LinearProbe:
         named = dict(model.named_modules())
         for name in self._names:
             if name not in named:
-                raise ValueError(f"{name!r} is no module of the model; there are {some(named)}")
+                raise ValueError(f"{name!r} is not a module of the model; there are {some(named)}")
             if not any(True for _ in named[name].parameters()):
                 raise ValueError(f"{name or 'the model'!r} has no parameters to train; choose a module that has")
 
@@ -142,7 +143,7 @@ class LinearProbe:
         if elsewhere:
             warn(
                 f"{', '.join(elsewhere)} is the same parameter as one of {', '.join(self._names)}, and so is trained "
-                "too; untie them, with a parameter of its own there, if it is to stay as it is"
+                "too; untie them with a separate parameter there if it should stay as it is"
             )
 
     @property
@@ -270,7 +271,9 @@ class LayerTuning(LinearProbe):
     def _check(self, model: nn.Module) -> None:
         super()._check(model)
         if f"{self.layer}.".startswith(f"{self.head}.") or f"{self.head}.".startswith(f"{self.layer}."):
-            raise ValueError(f"layer {self.layer!r} and head {self.head!r} are one inside the other; choose two apart")
+            raise ValueError(
+                f"layer {self.layer!r} and head {self.head!r} are one inside the other; choose two that are not"
+            )
 
 
 class SkipConnectionTuning(LayerTuning):
@@ -425,14 +428,15 @@ class SkipConnectionTuning(LayerTuning):
     def _add(self, module: nn.Module, given: tuple[Any, ...]) -> tuple[Any, ...]:
         if not given:
             raise ValueError(
-                f"head {self.head!r} is called with keywords only; let the model give it the features as first argument"
+                f"head {self.head!r} is called with keyword arguments only; let the model pass the features as first "
+                "argument"
             )
         output, features = self._both(given[0])
         self._output = None
         if torch.is_grad_enabled() and not output.requires_grad:
             warn(
-                f"the output of layer {self.layer!r} carries no gradient, so that nothing trains it through the skip "
-                "connection: it ran under no_grad or in a checkpoint with use_reentrant=True; take use_reentrant=False"
+                f"the output of layer {self.layer!r} carries no gradient, so nothing trains it through the skip "
+                "connection: it ran under no_grad or in a checkpoint with use_reentrant=True; use use_reentrant=False"
             )
         if self.projection is not None:
             output = self.projection(output)

@@ -5,7 +5,7 @@ draw them into files. Needs matplotlib (``pip install 'dmc[plot]'``), which is i
 """
 
 from dmc.plots.description import Line, Panel, Picture, Threshold
-from dmc.plots.files import panels, pictures, restoration, svg as svg
+from dmc.plots.files import Ground as Ground, panels, pictures, restoration, svg as svg
 from dmc.plots.styles import STYLES, style
 from dmc.plots.theme import (
     COLORS,

@@ -115,5 +115,5 @@ def _log_ticks(axis: Axis) -> None:
     least, most = axis.get_view_interval()
     if most < 100 * least:
         axis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))
-        axis.set_major_formatter("{x:g}")
+        axis.set_major_formatter("{x:,g}")
         axis.set_minor_formatter(ticker.NullFormatter())

@@ -21,10 +21,11 @@ if TYPE_CHECKING:
     from matplotlib.legend import Legend
 
 WIDTH = 6.4
-DPI = 225  # 1,440 pixels: two for each of 720
+DPI = 200  # 1,280 pixels: nearly two for each of a column of 700
 HEIGHTS = {1: 2.9, 2: 2.15}  # inches of a panel's axes, by panels in a row; 1.6 where there are more
 MOST_COLUMNS = 4  # of a legend
 GAP = 0.06  # inches between axes' labels and the legend below
+LEFT_OF_AXES = 0.3  # inches that are free beside an empty place, as it has no labels
 
 Diagram = Panel | Picture
 
@@ -124,24 +125,44 @@ def _wrapped(axes: Axes, text: str, room: float, **font: Any) -> str:
 
 
 def _legends(figure: Figure, axes: Sequence[Axes], spare: Axes | None) -> None:
-    """One for all panels where some share a label, in an empty place or below all; else each below its own axes."""
+    """One for the panels that share labels, in an empty place or below all; each other below its own axes."""
     found = [of.get_legend_handles_labels() for of in axes]
-    labels = [label for _, named in found for label in named]
+    sharing = _sharing([set(labels) for _, labels in found])
     together: dict[str, Any] = {}
-    for handles, named in found:
-        for handle, label in zip(handles, named, strict=True):
-            together.setdefault(label, handle)
-    if spare is not None:
-        spare.set_axis_off()
-    if len(together) < len(labels):
-        if spare is not None:
-            spare.legend(together.values(), together, loc="center left", frameon=False, labelspacing=0.7)
-            return
+    for i, (of, (handles, labels)) in enumerate(zip(axes, found, strict=True)):
+        if i not in sharing and labels:
+            _below(figure, of, handles, labels)
+        for handle, label in zip(handles, labels, strict=True):
+            if i in sharing:
+                together.setdefault(label, handle)
+    alone = spare is not None and _in_place(spare, together)
+    if together and not alone:
         _fitted(figure, list(together.values()), list(together), figure.bbox.width, loc="outside lower center")
-        return
-    for of, (handles, named) in zip(axes, found, strict=True):
-        if named:
-            _below(figure, of, handles, named)
+
+
+def _sharing(labels: Sequence[set[str]]) -> set[int]:
+    """The largest group of panels of which each shares a label with another one; none if there are two such groups."""
+    groups: list[set[int]] = []
+    for i, of in enumerate(labels):
+        touching = [group for group in groups if any(of & labels[j] for j in group)]
+        groups = [group for group in groups if group not in touching] + [{i}.union(*touching)]
+    several = [group for group in groups if len(group) > 1]
+    return several[0] if len(several) == 1 else set()
+
+
+def _in_place(spare: Axes, together: dict[str, Any]) -> bool:
+    """Whether the common legend stands in the empty place: if there is one and it has room."""
+    spare.set_axis_off()
+    if not together:
+        return False
+    legend = spare.legend(together.values(), together, loc="center left", frameon=False, labelspacing=0.7)
+    legend.set_in_layout(False)
+    wider = legend.get_window_extent().width - spare.bbox.width
+    if wider <= LEFT_OF_AXES * spare.figure.dpi:
+        legend.set_loc("center right" if wider > 0 else "center left")
+        return True
+    legend.remove()
+    return False
 
 
 def _below(figure: Figure, axes: Axes, handles: list[Any], labels: list[str]) -> None:
@@ -156,7 +177,8 @@ def _below(figure: Figure, axes: Axes, handles: list[Any], labels: list[str]) ->
 
 def _fitted(place: Figure | Axes, handles: list[Any], labels: list[str], room: float, **settings: Any) -> Legend:
     """A legend in as many columns as there is room for, without a last row that is almost empty."""
-    for columns in range(min(len(labels), MOST_COLUMNS), 0, -1):
+    rows = [-(-len(labels) // columns) for columns in range(min(len(labels), MOST_COLUMNS), 0, -1)]
+    for columns in [-(-len(labels) // count) for count in dict.fromkeys(rows)]:  # as even as they can be
         settings |= {"ncols": columns, "frameon": False, "borderaxespad": 0, "columnspacing": 1.4, "handlelength": 2.6}
         legend = place.legend(handles, labels, **settings)
         if columns == 1 or legend.get_window_extent().width <= room:

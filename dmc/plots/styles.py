@@ -36,6 +36,8 @@ STYLES: dict[str, Style] = {
     "compressed, γ = 1": _of(SECOND, "x", DASHES, 1.1),
     # Networks by depth.
     "0 cores": _of(FOURTH, "D", DASH_DOTS),
+    "2 cores": _of(SECOND, "^", DASHES),
+    "3 cores": _of(FIRST, "o"),
     "2 layers": _of(SECOND, "^", DASHES),
     "3 layers": _of(FIRST, "o"),
     "4 layers": _of(THIRD, "s", DASH_DOTS),

@@ -276,7 +276,8 @@ class Descent:
     """
 
     def __init__(self, problem: AllPairs, U: Float, V: Float) -> None:
-        self.problem, self.rank = problem, U.shape[1]
+        self.problem: AllPairs = problem
+        self.rank: int = U.shape[1]
         self.U, self.V = (np.pad(side, ((0, 0), (0, -self.rank % BLOCK))) for side in (U, V))
         self._predicted = problem.predictions(self.U, self.V)
         self.falls: list[float] = []  # what each sweep took off the value

@@ -32,8 +32,8 @@ def refuse_reserved(columns: Sequence[str]) -> None:
     for told, name in zip(("user", "item", "rating"), columns, strict=False):
         if name in RESERVED:
             raise ValueError(
-                f"the column of {told}s is called {name!r}, as a column of the answers is; rename it in the table, "
-                f"and say {told}='{told}'"
+                f"the column of {told}s is called {name!r}, like a column of the answers; rename it in the table, and "
+                f"pass {told}='{told}'"
             )
 
 

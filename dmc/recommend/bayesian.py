@@ -106,7 +106,7 @@ def fit(
         if found.to_the_end() is Status.MAX_STEPS and start is None:
             found = _with_second_start(given, found)
     if run.status is Status.MAX_STEPS:
-        warn(f"the fit had not settled after {len(found.errors)} sweeps: predictions still move, and may be off")
+        warn(f"the fit did not converge in {len(found.errors)} sweeps: predictions still change and may be inaccurate")
     return found.model()
 
 

@@ -58,7 +58,9 @@ def of_each(
     if (at < 0).any():
         first, others = users[at < 0][0].item(), int((at < 0).sum()) - 1
         more = f" and {_checks.count(others, 'other user')}" if others else ""
-        raise ValueError(f"items has no candidates for {name} {first!r}{more}; give a list for each, or an empty one")
+        raise ValueError(
+            f"items has no candidates for {name} {first!r}{more}; give a list for each, even if it is empty"
+        )
     known = positions >= 0
     width = int(positions.max(initial=0)) + 1
     pairs = np.sort(numbers[owners[known]].astype(np.int64) * width + positions[known])

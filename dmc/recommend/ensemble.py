@@ -109,12 +109,12 @@ def _fit_one(
 
 def _warn_of_preferences(found: Preferences, counts: Observations) -> None:
     if found.status is Status.MAX_STEPS:
-        warn(f"the preferences had not settled after {len(found.errors)} sweeps; lists may still change")
+        warn(f"the preferences did not converge in {len(found.errors)} sweeps; lists may still change")
     if not found.factors.U.any():
         warn("every preference is 0: the fit ended before its first sweep; fit again")
     elif counts.density == 1:
         users, items = map(_checks.count, counts.shape, ("user", "item"))
-        warn(f"{users} chose all of {items}: preferences tell nothing apart; give more items")
+        warn(f"{users} chose all of {items}: there are no preferences to learn; give more items")
 
 
 def calibrate(

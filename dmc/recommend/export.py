@@ -67,7 +67,9 @@ def export(
 def _npy(array: NDArray[Any]) -> Write:
     """Not by `tofile`, whose error of a full disk has no number."""
     if array.dtype.kind == "O":
-        raise ValueError("one id is far longer than most, which a file of NumPy has no room for; take Parquet")
+        raise ValueError(
+            "one id is far longer than the others, so a NumPy file would be too large; pass format='parquet'"
+        )
     return lambda file: np.save(SimpleNamespace(write=file.write), array, allow_pickle=False)
 
 

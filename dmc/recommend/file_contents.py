@@ -121,15 +121,15 @@ def check(arrays: Arrays, header: Mapping[str, Any], *, trusted: bool, shared: S
     if of_ranking:
         table |= RANKED
         if with_ratings and "width" not in of_ranking:
-            raise ValueError("what ranks its lists does not say how wide its preferences are")
+            raise ValueError("its list scores do not say how wide its preferences are")
     rows = "users" if with_ratings else 0
     for i in range(len(header["models"])):
         table |= {f"model.{i}.{name}": array for name, array in ARRAYS[kind](f"{i}.", rows).items()}
     sizes = _contents.check_arrays(arrays, table, shared, trusted=trusted)
     if not sizes["items"] or sizes["served"] < 2:
-        raise ValueError("it serves no items")
+        raise ValueError("it has no items")
     if "width" in of_ranking and sizes["ranked"] != of_ranking["width"] + 1 + sizes["served"]:
-        raise ValueError("what ranks its lists has another width than its parts")
+        raise ValueError("its list scores have another width than their parts")
     _check_features(header, sizes, kind)
     return sizes
 

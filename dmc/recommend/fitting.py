@@ -53,7 +53,7 @@ class Columns(NamedTuple):
             return self._replace(time=self.time or TIME)
         if self.time is not None:
             raise ValueError(
-                f"time is {self.time!r} and duplicates {duplicates!r}, which goes by no time; say duplicates='latest' "
+                f"time is {self.time!r} and duplicates {duplicates!r}, which uses no times; pass duplicates='latest' "
                 "or leave time out"
             )
         return self
@@ -95,7 +95,7 @@ def _refuse_weights(weights: NDArray[np.float32], name: str | None) -> None:
     if len(wrong):
         raise ValueError(
             f"column {name!r} holds {_checks.count(len(wrong), 'weight')} not above 0, the first in row {wrong[0]} "
-            f"({weights[wrong[0]]:g}); drop the rows that are not to count"
+            f"({weights[wrong[0]]:g}); drop the rows that should not count"
         )
 
 
@@ -199,7 +199,7 @@ def what_repeats(count: int) -> str:
     """Tells of ratings of a pair that has one."""
     repeats = _checks.count(count, "rating repeats", "ratings repeat")
     return (
-        f"{repeats} a user and an item given before; say duplicates='last', duplicates='latest' (by time) or "
+        f"{repeats} a user and an item given before; pass duplicates='last', duplicates='latest' (by time) or "
         "duplicates='mean'"
     )
 
@@ -211,7 +211,7 @@ def warn_of_ratings(settings: RecommenderSettings, observations: Observations, g
     (least, most), count = ensemble.range_of(observations, group), int(group.sum(observations.n_observed))
     if count > 1 and least == most and group.rank == 0:
         warn(
-            f"all {count:,} ratings are {least:g}, and tell nothing apart; what happened, such as clicks, is for "
+            f"all {count:,} ratings are {least:g}, so there is nothing to learn; for events such as clicks, pass "
             "feedback='implicit'"
         )
 

@@ -27,7 +27,7 @@ Positions = NDArray[np.int64]
 def forget(settings: RecommenderSettings, before: State, users: Any, items: Any) -> State:
     """`before` without some users and items; see `dmc.Recommender.forget`."""
     if users is None and items is None:
-        raise ValueError("nobody is named to be forgotten; give users or items")
+        raise ValueError("no user or item to forget is given; give users or items")
     user, item, _ = before.columns
     rows, cols = _kept(before.users, users, user), _kept(before.items, items, item)
     left = replace(
@@ -110,7 +110,7 @@ def _kept(vocabulary: Vocabulary, ids: Any, name: str) -> Positions:
 def _unknown(ids: Sequence[Any], name: str) -> str:
     named, more = ", ".join(map(repr, ids[:SHOWN])), f" and {len(ids) - SHOWN:,} more" if len(ids) > SHOWN else ""
     are = "are" if len(ids) > 1 else "is"
-    return f"{name} {named}{more} {are} not known, and nothing was forgotten; leave out whom the model does not know"
+    return f"{name} {named}{more} {are} not known, and nothing was forgotten; leave out unknown ones"
 
 
 def _of_these(vectors: NDArray[np.float32], positions: Positions) -> NDArray[np.float32]:

@@ -89,10 +89,10 @@ def fit(
     most = implicit_search.TUNING.max_rank if rank is None else _checks.integer(rank, "rank", 1)
     share = Share.whole(counts.shape[0]) if share is None else share
     if not share.group.any((counts.values > 0).any()):
-        raise ValueError("no count is above 0, so that nobody likes anything; give counts of what was chosen")
+        raise ValueError("no count is above 0, so there are no preferences to learn; give counts of what was chosen")
     attributes = side_information if start is None else start.attributes
     if share.group.size > 1 and any(of is not None for of in attributes):
-        raise ValueError("attributes have no part in a fit to clicks in several processes; leave them out")
+        raise ValueError("attributes are not used in a fit to clicks in several processes; leave them out")
     of_columns = share.group.sum(np.asarray(counts.pattern.column_counts))
     if start is not None and of_columns.sum() > TUNING.research_ratio * start.n_searched:
         start = None

@@ -143,7 +143,7 @@ class Search:
         drawn = share.draw(rng, of_parts, lambda of_part, n: of_part.random(n))
         held, liked = drawn < TUNING.held_out, np.asarray(counts.values) > 0
         told = group.sum(np.array([(held & liked).sum(), (liked & ~held).sum()]))
-        self.possible = bool(told[0] >= TUNING.min_held_out and told[1] > 0)
+        self.possible: bool = bool(told[0] >= TUNING.min_held_out and told[1] > 0)
         self.best: Descent | None = None
         self.history: list[Record] = []
         self._rng, self._run = rng, run

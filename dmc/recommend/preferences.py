@@ -247,4 +247,4 @@ def refuse_nothing(counts: Array) -> None:
     nothing = int((counts == 0).sum())
     if nothing:
         told = _checks.count(nothing, "count is", "counts are")
-        raise ValueError(f"{told} 0; leave out what did not happen (below 0 is a dislike)")
+        raise ValueError(f"{told} 0; leave out rows of what did not happen (a count below 0 is a dislike)")

@@ -73,8 +73,8 @@ def recommend(
     _checks.choice(unknown, "unknown", ("mean", "error"))
     if filter_already_liked and state.without_ratings is not None:
         raise ValueError(
-            "the model was saved without its ratings and cannot tell what a user has rated; "
-            "say filter_already_liked_items=False"
+            "the model was saved without its ratings and does not know what a user has rated; "
+            "pass filter_already_liked_items=False"
         )
     user, item, _ = state.columns
     hidden = state.rated if filter_already_liked else state.disliked if clicks else None
@@ -168,7 +168,7 @@ def similar(state: State, side: Literal["user", "item"], of: Any, n: int, output
     positions = vocabulary.positions(ids)
     if (positions < 0).any():
         unknown = ids[positions < 0].tolist()[0]
-        raise ValueError(f"{name} {unknown!r} is not known; ask for those that were rated in fit")
+        raise ValueError(f"{name} {unknown!r} is not known; give {name}s that were rated in fit")
     itself = SparseIndex(np.arange(len(units) + 1), np.arange(len(units)))
     best, cosines = Factors(units, (), units).top_n(positions, n, exclude=itself)
     found = best >= 0
@@ -201,7 +201,7 @@ def explain(state: State, user: Any, item: Any, n: int, output: Output | None) -
 
 def _known(position: np.int64, name: str, id: Any) -> int:
     if position < 0:
-        raise ValueError(f"{name} {id!r} is not known; ask for one that was rated in fit")
+        raise ValueError(f"{name} {id!r} is not known; give one that was rated in fit")
     return int(position)
 
 
@@ -214,12 +214,12 @@ def user_vector(
     cols = state.items.positions(items, item)
     given = np.ones(len(cols)) if ratings is None else _checks.as_float(ratings, rating)
     if ratings is None and not clicks:
-        raise ValueError("the ratings are not given; without them only feedback='implicit' places a user")
+        raise ValueError("ratings is missing; only a model with feedback='implicit' needs none")
     _checks.same_length(items=cols, ratings=given)
     _checks.finite(given, rating)
     known, given = cols[cols >= 0], given[cols >= 0]
     if len(np.unique(known)) < len(known):
-        raise ValueError("an item is given more than once; give each one time")
+        raise ValueError("an item is given more than once; give each item once")
     order = np.argsort(known)
     lists_by = state.ranking() if vectors == "ranking" and state.ranking is not None else None
     if len(known) == 0 or (clicks and (given < 0).all()):  # nothing is known of what such a one likes
@@ -246,15 +246,15 @@ def _positions(vocabulary: Vocabulary, ids: NDArray[Any], name: str, unknown: st
         strangers = np.unique(ids[missing])
         others = f", nor are {len(strangers) - 1:,} others" if len(strangers) > 1 else ""
         raise ValueError(
-            f"{name} {ids[missing][0].item()!r} is not known{others}; leave out who is not known, or say "
-            "unknown='mean' for what is expected of them"
+            f"{name} {ids[missing][0].item()!r} is not known{others}; leave out unknown ones, or pass "
+            "unknown='mean' to predict what is expected of them"
         )
     if unknown == "mean" and len(ids) >= MANY_STRANGERS and missing.all():
         count = len(np.unique(ids))
         if count >= MANY_STRANGERS:
             warn(
-                f"none of the {count:,} ids in {name!r} is known, the first being {ids[0].item()!r}; one that is known "
-                f"is {vocabulary.ids[0].item()!r}: spell them as in fit"
+                f"none of the {count:,} ids in {name!r} is known, such as {ids[0].item()!r}; a known one is "
+                f"{vocabulary.ids[0].item()!r}: spell them as in fit"
             )
     return positions
 

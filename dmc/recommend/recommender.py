@@ -371,8 +371,6 @@ class Recommender(StoredRecommender):
         """Serve what was made of what was served: nothing that came between is lost without a word."""
         with _REPLACING:
             if self._state is not before:
-                raise RuntimeError(
-                    "the model was changed in another thread meanwhile, and stays as that left it; call again"
-                )
+                raise RuntimeError("another thread changed the model meanwhile, and its change is kept; call again")
             self._state = after
         return self

@@ -70,7 +70,7 @@ class RecommenderSettings:
     def _of_preferences(self) -> RecommenderSettings:
         if self.model is not None:
             raise ValueError(
-                f"model is {self.model!r} and feedback 'implicit', which has a model of its own; leave model out"
+                f"model is {self.model!r} and feedback 'implicit', which has its own model; leave model out"
             )
         for name in ("intervals", *OF_NETWORKS[:-1]):
             if getattr(self, name) not in (None, False):
@@ -84,8 +84,8 @@ class RecommenderSettings:
         for name in ("depth", "device"):  # which chose the model before there was `model`
             if getattr(self, name) is not None:
                 warn(
-                    f"{name} is {getattr(self, name)!r}, which trains a network although no model is named, and will "
-                    "not in the next release; say model='network'",
+                    f"{name} is {getattr(self, name)!r}, which trains a network although model is not set, and no "
+                    "longer will in the next release; pass model='network'",
                     DeprecationWarning,
                 )
                 return "network"
@@ -95,7 +95,7 @@ class RecommenderSettings:
         for name in OF_NETWORKS:
             if getattr(self, name) is not None:
                 raise ValueError(
-                    f"{name} is {getattr(self, name)!r}, and model 'bayes' has no {name}; leave it out, or say "
+                    f"{name} is {getattr(self, name)!r}, and model 'bayes' has no {name}; leave it out, or pass "
                     "model='network'"
                 )
         return replace(self, model="bayes")

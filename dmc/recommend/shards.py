@@ -53,7 +53,7 @@ def listed(folder: Path) -> dict[str, list[int]]:
     if not known or version > VERSION or not files:
         raise ValueError(f"{path} has format version {version} and this dmc reads up to {VERSION}; install a newer dmc")
     if not whole:
-        raise ValueError(f"{path} is damaged: it names what no model has; save the model again")
+        raise ValueError(f"{path} is damaged: it names files that no model has; save the model again")
     return files
 
 
@@ -100,7 +100,7 @@ def _joined(
     ids = np.concatenate([of_one["users"] for of_one in files])
     order = np.argsort(ids, kind="stable")
     if (ids[order[1:]] == ids[order[:-1]]).any():
-        raise ValueError(f"{Path(path).parent} has two files that know one user; save the model again")
+        raise ValueError(f"{Path(path).parent} has the same user in two files; save the model again")
     for name in _of_each(arrays):
         if len(arrays[name]) == 0 and name.startswith("model."):  # saved without ratings, it places users by theirs
             continue

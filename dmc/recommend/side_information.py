@@ -107,7 +107,7 @@ class ColumnEncoding:
             numbers = _as_numbers(values)
             if numbers is None:
                 strange = next(value for value in values.tolist() if _as_numbers(np.asarray([value])) is None)
-                raise ValueError(f"column {self.name!r} holds {strange!r}, and numbers in the fit; give numbers")
+                raise ValueError(f"column {self.name!r} holds {strange!r}, but held numbers in the fit; give numbers")
             found = numbers[:, None]
         differs = np.asarray(self.deviations) > 0
         scaled = (found[:, differs] - np.asarray(self.means)[differs]) / np.asarray(self.deviations)[differs]
@@ -167,7 +167,7 @@ class Encoding:
         new = [of for of in table.names if of not in (name, *known)]
         if new:
             more = _checks.count(len(new), "column")
-            warn(f"the features of {name} have {more} that those in the fit had not ({new[0]!r}): fit again to use it")
+            warn(f"the features of {name} have {more} that the fit did not have ({new[0]!r}): fit again to use it")
         return self(table, name)
 
     def as_json(self) -> list[dict[str, Any]]:

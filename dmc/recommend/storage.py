@@ -69,7 +69,10 @@ def _made(ranking: Lazy[Ranking], path: str | os.PathLike[str], ratings: bool) -
     except KeyboardInterrupt:
         if not ratings:  # from which it could be fitted later
             raise
-        warn(f"interrupted: {path} is saved without what orders lists, which is fitted anew when lists are asked for")
+        warn(
+            f"interrupted: {path} is saved without the model that sorts lists, which will be fitted when lists are "
+            "needed"
+        )
         return None
 
 

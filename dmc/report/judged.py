@@ -90,8 +90,8 @@ def test_set(model: Recommender, test: Any) -> TestSet:
     if len(found.listed) == 0:
         kind = "clicks" if found.feedback == "implicit" else "ratings"
         raise ValueError(
-            f"nothing is left of the test to judge by; give {kind} of pairs that are not in the fit, or no test for a "
-            "report on the model alone"
+            f"no test rows are left; give {kind} of pairs that are not in the fit, or no test for a report on the "
+            "model alone"
         )
     return found
 

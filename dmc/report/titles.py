@@ -41,7 +41,8 @@ def names(items: Vocabulary, path: str | os.PathLike[str] | None = None) -> NDAr
     positions = items.positions(np.asarray(ids, dtype=str))
     if (positions < 0).all():
         raise ValueError(
-            f"{path} has a title for none of the model's items, such as {found[0]!r}; its first field is to be their id"
+            f"{path} has a title for none of the model's items, such as {found[0]!r}; its first field has to be the "
+            "item's id"
         )
     for position, title in zip(positions.tolist(), titles, strict=True):
         if position >= 0:

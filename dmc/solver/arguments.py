@@ -27,7 +27,7 @@ def check_arguments(problem: object, start: object, step: object, callbacks: obj
     assert isinstance(callbacks, (list, tuple))
     for callback in callbacks:
         if inspect.isclass(callback):
-            raise TypeError(f"callbacks holds the class {callback.__name__}; give one of it, {callback.__name__}()")
+            raise TypeError(f"callbacks holds the class {callback.__name__}; give an instance, {callback.__name__}()")
 
 
 def check_problem_and_start(problem: object, start: object) -> None:
@@ -39,7 +39,7 @@ def check_problem_and_start(problem: object, start: object) -> None:
 
 def _check_problem(problem: object) -> None:
     if inspect.isclass(problem):
-        raise TypeError(f"problem is the class {problem.__name__}; give one of it, {problem.__name__}(…)")
+        raise TypeError(f"problem is the class {problem.__name__}; give an instance, {problem.__name__}(…)")
     if isinstance(problem, Observations) or _is_matrix(problem):
         remedy = WRAP[isinstance(problem, Observations) or sparse.issparse(problem)]
         more = " or, with gaps, dmc.MaskedLeastSquares(dmc.observe(matrix))" if remedy == WRAP[False] else ""
@@ -53,19 +53,19 @@ def _check_problem(problem: object) -> None:
     if missing:
         raise TypeError(f"{type(problem).__name__} lacks {' and '.join(missing)}; derive it from dmc.Problem")
     if inspect.getattr_static(problem, "value_and_grad") is vars(Problem)["value_and_grad"]:
-        raise TypeError(f"{type(problem).__name__} does not say value_and_grad, which every problem has; write it")
+        raise TypeError(f"{type(problem).__name__} has no value_and_grad, which every problem needs; define it")
 
 
 def _check_step(step: object) -> None:
     if inspect.isclass(step):
-        raise TypeError(f"step is the class {step.__name__}; give one of it, {step.__name__}()")
+        raise TypeError(f"step is the class {step.__name__}; give an instance, {step.__name__}()")
     if _missing(step, Step):
         raise TypeError(
             f"step is {_described(step)}; give one of dmc.steps, such as dmc.steps.DiscrepantDescent(), or derive from "
             "dmc.Step"
         )
     if type(step).__call__ is Step.__call__:
-        raise TypeError(f"{type(step).__name__} does not say __call__, which makes a step; write it")
+        raise TypeError(f"{type(step).__name__} has no __call__, which makes a step; define it")
 
 
 def _missing(value: object, protocol: type) -> list[str]:

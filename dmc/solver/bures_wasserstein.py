@@ -90,7 +90,7 @@ class BuresWasserstein(Problem):
         given = finite_matrix(given, name)
         device, S = _arrays.of(given), _arrays.place(given, None)
         if not S.any():
-            raise ValueError("the covariance is zero; the generator that makes it is zero, and nothing is to be found")
+            raise ValueError("the covariance is zero; its generator is zero, and there is nothing to find")
         self.factor: Array = _arrays.place(_root(S) if factor is None else S, device)
 
     @property

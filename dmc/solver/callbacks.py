@@ -79,7 +79,8 @@ class Progress:
     name = "progress"
 
     def __init__(self, label: str = "fit", file: TextIO | None = None) -> None:
-        self.label, self.file = label, file
+        self.label: str = label
+        self.file: TextIO | None = file
         self._bar: Any = None
         self._asked, self._escape = 0, math.inf  # steps at the last estimate; the step at which it ends by that
 
@@ -189,11 +190,12 @@ class Lowest(Remembering):
 
     def __init__(self) -> None:
         self.best: Factors | None = None
-        self.best_value = math.inf
+        self.best_value: float = math.inf
 
     def __call__(self, info: StepInfo) -> bool:
         if info.value < self.best_value:
-            self.best, self.best_value = info.factors, info.value
+            self.best = info.factors
+            self.best_value = info.value
         return False
 
 
@@ -243,11 +245,13 @@ class EarlyStopping(Remembering):
     def __init__(
         self, held_out: Observations, patience: int = 50, min_change: float = 1e-3, group: Group = ALONE
     ) -> None:
-        self.held_out, self.group = held_out, group
-        self.patience = _checks.integer(patience, "patience", 1)
-        self.min_change = _checks.real(min_change, "min_change", 0, 1)
+        self.held_out: Observations = held_out
+        self.group: Group = group
+        self.patience: int = _checks.integer(patience, "patience", 1)
+        self.min_change: float = _checks.real(min_change, "min_change", 0, 1)
         self.best: Factors | None = None
-        self.best_error, self.best_step = math.inf, 0
+        self.best_error: float = math.inf
+        self.best_step: int = 0
         self.errors: list[tuple[int, float]] = []
         self.mark: tuple[int, float] = (0, math.inf)
 
@@ -257,7 +261,9 @@ class EarlyStopping(Remembering):
         error = self.error(info.factors)
         self.errors.append((info.n_steps, error))
         if error < self.best_error:
-            self.best, self.best_error, self.best_step = info.factors, error, info.n_steps
+            self.best = info.factors
+            self.best_error = error
+            self.best_step = info.n_steps
         if info.gradient_ratio > 1 or error < self.mark[1] * (1 - self.min_change):
             self.mark = info.n_steps, error
         return info.n_steps - self.mark[0] >= self.patience
@@ -313,8 +319,8 @@ class Stagnation(Remembering):
     remembers: tuple[str, ...] = ("_mark",)
 
     def __init__(self, patience: int = 50, min_change: float = 1e-6) -> None:
-        self.patience = _checks.integer(patience, "patience", 1)
-        self.min_change = _checks.real(min_change, "min_change", 0, 1)
+        self.patience: int = _checks.integer(patience, "patience", 1)
+        self.min_change: float = _checks.real(min_change, "min_change", 0, 1)
         self._mark = (0, math.inf)
 
     def __call__(self, info: StepInfo) -> bool:
@@ -344,7 +350,7 @@ class TimeLimit:
     name = "time limit"
 
     def __init__(self, seconds: float) -> None:
-        self.seconds = _checks.real(seconds, "seconds", 0)
+        self.seconds: float = _checks.real(seconds, "seconds", 0)
         self._began: float | None = None
 
     def __call__(self, info: StepInfo) -> bool:

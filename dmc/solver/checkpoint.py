@@ -29,7 +29,7 @@ except ImportError:  # not on every system, and then nobody is told of two fits 
 KIND = "Checkpoint"
 SEEN = "callbacks"  # the name of what they have seen
 SPARING = 50  # times what a copy, or a write, takes: so long until the next, which costs a fit 2 % for each at most
-REMEDY = "let that one go on, give this fit a path of its own, or remove the file"
+REMEDY = "resume that one, give this fit another path, or remove the file"
 
 
 class Checkpoint(Keeping):
@@ -92,9 +92,9 @@ class Checkpoint(Keeping):
     name = "checkpoint"
 
     def __init__(self, path: str | os.PathLike[str], seconds: float = 60.0) -> None:
-        self.path = Path(path)
-        self.seconds = _checks.real(seconds, "seconds", 0)
-        self.resumed = False
+        self.path: Path = Path(path)
+        self.seconds: float = _checks.real(seconds, "seconds", 0)
+        self.resumed: bool = False
         self._at_work = 0
 
     def __repr__(self) -> str:
@@ -107,7 +107,7 @@ class Checkpoint(Keeping):
         """Do nothing: the fit itself provides what is kept."""
         if not self._at_work:
             raise ValueError(
-                f"this fit keeps no checkpoints, and would not go on from {self.path}; leave the Checkpoint out of its "
+                f"this fit keeps no checkpoints and cannot resume from {self.path}; leave the Checkpoint out of its "
                 "callbacks"
             )
         return False
@@ -117,7 +117,8 @@ class Checkpoint(Keeping):
         path = _writable(self.path)
         with _alone(path):
             keeper = _File(path, self.seconds, fit, callbacks)
-            self.resumed, self._at_work = keeper.resumes, self._at_work + 1
+            self.resumed = keeper.resumes
+            self._at_work = self._at_work + 1
             try:
                 yield keeper
             finally:
@@ -161,7 +162,7 @@ def _opened(lock: Path, path: Path) -> int:
         except BlockingIOError:
             os.close(held)
             raise ValueError(
-                f"another fit is at work with the checkpoint {path}; wait for it, or give each fit a path of its own"
+                f"another fit is using the checkpoint {path}; wait for it, or give each fit its own path"
             ) from None
         except OSError:  # a disk that knows no locks
             return held
@@ -270,8 +271,8 @@ class _File(Keeper):
             number = getattr(error, "errno", None)
             reason = os.strerror(number) if number else str(error) or "no memory"
             warn(
-                f"the checkpoint {self._path} cannot be written ({reason}); the fit goes on, what was kept "
-                "before stays, and it is tried again later"
+                f"the checkpoint {self._path} cannot be written ({reason}); the fit continues, the previous checkpoint "
+                "stays, and writing is tried again later"
             )
         else:
             self._changed = False
@@ -291,7 +292,7 @@ class _File(Keeper):
 
     def _is_ours(self, version: str, settings: dict[str, Any], data: str, *, finished: bool) -> bool:
         """Whether the file is of this fit. A file of another fit is replaced if that has ended, else an error."""
-        what = f"the checkpoint {self._path} is of a fit that has not ended"
+        what = f"the checkpoint {self._path} belongs to an unfinished fit"
         ours = json.loads(json.dumps(self._fit.settings))
         differing = [name for name in settings | ours if settings.get(name) != ours.get(name)]
         if not differing and version == _version() and data == self._fit.data:
@@ -303,8 +304,10 @@ class _File(Keeper):
             told = f"{what}, with {name} = {settings.get(name)}, which is {ours.get(name)} here"
             raise _Another(f"{told}; {REMEDY}")
         if data != self._fit.data:
-            raise _Another(f"{what}, of other data; {REMEDY}")
-        raise _Another(f"{what}, by dmc {version}, and this is {_version()}; end it with that one, or remove the file")
+            raise _Another(f"{what} of other data; {REMEDY}")
+        raise _Another(
+            f"{what}, made by dmc {version}, and this is {_version()}; finish it with that version, or remove the file"
+        )
 
     @contextmanager
     def believing(self) -> Iterator[None]:
@@ -314,8 +317,8 @@ class _File(Keeper):
             raise ValueError(str(error)) from None
         except (ValueError, KeyError, TypeError, IndexError, AttributeError, ArithmeticError):
             raise ValueError(
-                f"{self._path} is no checkpoint, or is damaged; give another path, or remove it, and the fit begins "
-                "anew"
+                f"{self._path} is not a checkpoint, or is damaged; give another path, or remove it to start from the "
+                "beginning"
             ) from None
 
 

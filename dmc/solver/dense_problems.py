@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 from array_api_compat import array_namespace
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 from scipy import sparse
 
 from dmc import _arrays, _checks
@@ -47,7 +47,7 @@ class LeastSquares(Problem):
     curvature = 1.0
 
     def __init__(self, matrix: ArrayLike) -> None:
-        self.matrix = finite_matrix(matrix, "matrix")
+        self.matrix: Array = finite_matrix(matrix, "matrix")
 
     @property
     def device(self) -> Device:
@@ -123,8 +123,8 @@ class LinearSensing(Problem):
         A, y = (_arrays.place(a, None) if _arrays.is_tensor(a) else a for a in (A, y))
         if sparse.issparse(A):
             if shape is None:
-                raise ValueError("A is sparse and no shape was given; say shape=(rows, columns)")
-            self.shape = _checks.shape(shape)
+                raise ValueError("A is sparse and no shape was given; pass shape=(rows, columns)")
+            self.shape: tuple[int, int] = _checks.shape(shape)
             self._A = sparse.csr_array(A)
             _checks.finite(self._A.data, "A")
         else:
@@ -140,14 +140,15 @@ class LinearSensing(Problem):
             raise ValueError(
                 f"A has {self._A.shape[1]} columns; a {self.shape[0]}×{self.shape[1]} matrix needs rows·columns"
             )
-        self.y = _checks.as_float(y, "y")
+        self.y: NDArray[Any] = _checks.as_float(y, "y")
         if self.y.shape != (self._A.shape[0],):
             raise ValueError(
                 f"y has shape {self.y.shape} and A {self._A.shape[0]} measurements; give one value for each"
             )
         _checks.finite(self.y, "y")
         dtype = np.result_type(self._A.dtype, self.y.dtype)
-        self._A, self.y = self._A.astype(dtype, copy=False), _arrays.place(self.y.astype(dtype, copy=False), device)
+        self._A = self._A.astype(dtype, copy=False)
+        self.y = _arrays.place(self.y.astype(dtype, copy=False), device)
         self._A = self._A if device is None else _arrays.place(self._A, device)
 
     @property

@@ -47,10 +47,13 @@ class Descent(Course):
     """Factors that a step rule moves down a problem, and what is measured of them."""
 
     def __init__(self, problem: Problem, start: Factors, step: Step, tol: float) -> None:
-        self.problem, self.step, self.tol = problem, step, tol
-        self.told = f"the state of {type(step).__name__}"
-        self.factors = self.accepted = start
-        self.value = math.nan  # at the accepted point: the last that counts, and is finite
+        self.problem: Problem = problem
+        self.step: Step = step
+        self.tol: float = tol
+        self.told: str = f"the state of {type(step).__name__}"
+        self.factors: Factors = start
+        self.accepted: Factors = start
+        self.value: float = math.nan  # at the accepted point: the last that counts, and is finite
         self._state: Any = None
         self._begun = False
         self._as_it_was: str | None = None  # the step
@@ -112,7 +115,7 @@ class Descent(Course):
         elif self._as_it_was != told(self.step):
             raise Unkept(
                 f"{type(self.step).__name__} changes its own attributes, which a checkpoint cannot keep; what it "
-                "remembers belongs into the state that it returns"
+                "remembers belongs in the state that it returns"
             )
 
     def look(self) -> Look:

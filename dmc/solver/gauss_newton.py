@@ -27,13 +27,13 @@ def check_applies(step: str, problem: Problem, factors: Factors) -> MaskedLeastS
     """Return the problem if the linear system is defined for it and the model is a two-factor one; else raise."""
     if not isinstance(problem, MaskedLeastSquares):
         raise TypeError(
-            f"{step} is for MaskedLeastSquares and this is {type(problem).__name__}, of which it does not know the "
-            "linear systems; take DiscrepantDescent, ScaledDescent or Adam, which need value and gradient alone"
+            f"{step} is for MaskedLeastSquares and this is {type(problem).__name__}, whose linear systems it does not "
+            "know; use DiscrepantDescent, ScaledDescent or Adam, which need value and gradient alone"
         )
     if factors.cores or factors.row_bias is not None:
         raise ValueError(
             f"{step} moves two-factor models without cores and row biases; these are {factors!r}: start from "
-            "factors.truncate(rank), or take DiscrepantDescent"
+            "factors.truncate(rank), or use DiscrepantDescent"
         )
     return problem
 
@@ -127,7 +127,7 @@ class NormalEquations:
         self._left, self._right = factors.left, factors.V  # what the columns' unknowns, and the rows', stand beside
         self._penalty = penalty
         self._kernel = problem.kernel_for(self._left.shape[1] + self._right.shape[1])
-        self.blocked = factors.width <= BLOCKED and penalty is None
+        self.blocked: bool = factors.width <= BLOCKED and penalty is None
 
     @cached_property
     def _ridges(self) -> tuple[Array, Array]:

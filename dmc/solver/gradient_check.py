@@ -89,7 +89,7 @@ def check_problem(problem: Problem, factors: Factors, *, tol: float | None = Non
             if not missed <= limit:
                 raise WrongGradient(
                     f"the gradient by {name} has the slope {claimed:.6g} along a direction in which the value rises by "
-                    f"{measured:.6g}: an error of {missed:.1e}, and {limit:.0e} passes; mend value_and_grad of "
+                    f"{measured:.6g}: an error of {missed:.1e}, and {limit:.0e} passes; fix value_and_grad of "
                     f"{type(problem).__name__}, or its value"
                 )
             worst = max(worst, missed)
@@ -100,7 +100,7 @@ def _check_form(problem: Problem, factors: Factors, value: float, gradient: Fact
     kind = type(problem).__name__
     alone = float(problem.value(factors))
     if not abs(alone - value) <= limit * max(abs(alone), abs(value)):
-        raise ValueError(f"{kind} has the value {alone:.9g} and by value_and_grad {value:.9g}; let both say the same")
+        raise ValueError(f"{kind} has the value {alone:.9g} and by value_and_grad {value:.9g}; both have to agree")
     found, wanted = ([tuple(a.shape) for a in f.arrays] for f in (gradient, factors))
     if found != wanted:
         raise ValueError(
@@ -117,7 +117,7 @@ def _check_form(problem: Problem, factors: Factors, value: float, gradient: Fact
     for scale in ("curvature", "target_norm"):
         found = getattr(problem, scale)
         if found is None:
-            raise ValueError(f"{kind} does not say its {scale}, by which step rules are scaled; write {scale}")
+            raise ValueError(f"{kind} has no {scale}, which step rules are scaled by; define {scale}")
         number = float(found)
         if not (math.isfinite(number) and number >= 0):
             raise ValueError(f"the {scale} of {kind} is {number}; give a finite number that is not negative")
@@ -149,7 +149,7 @@ def _value_and_grad(problem: Problem, factors: Factors) -> tuple[float, Factors]
         raise TypeError(f"the value of {kind} has shape {shape}; give one number, without dimensions")
     value = float(found[0])
     if not math.isfinite(value):
-        raise ValueError(f"the value of {kind} is {value}; check where it is finite, or mend it")
+        raise ValueError(f"the value of {kind} is {value}; check where it is finite, or fix it")
     for (name, place), now in zip(_names(factors), factors.arrays, strict=True):
         if not bool((now == before.arrays[place]).all()):
             raise ValueError(f"value_and_grad of {kind} changes {name} of the factors; compute on a copy")
@@ -169,8 +169,8 @@ def _check_repeats(problem: Problem, factors: Factors, gradient: Factors, eps: f
         apart, size = (float(((a * a).sum()) ** 0.5) for a in (now - was, was))
         if apart > ROUNDING * eps * size:
             raise ValueError(
-                f"value_and_grad of {kind} gives another gradient by {name} when it is asked again, by "
-                f"{apart / size:.1e} of its size; let it depend on the factors alone"
+                f"value_and_grad of {kind} gives another gradient by {name} when it is called again, by "
+                f"{apart / size:.1e} of its size; it may depend on the factors alone"
             )
 
 

@@ -295,7 +295,7 @@ def _checked(target: Any) -> Target:
         return target
     if target is None or hasattr(target, "observations"):
         what = "None" if target is None else type(target).__name__
-        raise TypeError(f"what to start from is {what}; give its Observations, or a matrix")
+        raise TypeError(f"the data to start from are {what}; give Observations, or a matrix")
     if sparse.issparse(target):
         raise TypeError(
             "the matrix to start from is sparse, where zero may be a value or a gap; give dmc.observe(matrix), or "
@@ -305,12 +305,12 @@ def _checked(target: Any) -> Target:
     matrix = _checks.as_float(target if device is None else _arrays.place(target, None), "the matrix to start from")
     if matrix.ndim != 2 or 0 in matrix.shape:
         raise ValueError(
-            f"what to start from has shape {matrix.shape}; give Observations, or a matrix of rows and columns"
+            f"the data to start from have shape {matrix.shape}; give Observations, or a matrix of rows and columns"
         )
     if np.isnan(matrix).any():
         raise ValueError(
-            f"the matrix to start from holds {_checks.count(int(np.isnan(matrix).sum()), 'NaN')}; where they mark what "
-            "is missing, give dmc.observe(matrix)"
+            f"the matrix to start from holds {_checks.count(int(np.isnan(matrix).sum()), 'NaN')}; where they mark "
+            "missing entries, give dmc.observe(matrix)"
         )
     _checks.finite(matrix, "the matrix to start from")
     return _arrays.place(matrix, device)

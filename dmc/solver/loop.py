@@ -61,12 +61,15 @@ class Run:
     def __init__(
         self, callbacks: Sequence[Callback] = (), group: Group = ALONE, kept: KeptPhases | None = None
     ) -> None:
-        self.callbacks, self.group, self._kept = list(callbacks), group, kept or KeptPhases()
-        self.n_steps = self.max_steps = 0
+        self.callbacks: list[Callback] = list(callbacks)
+        self.group: Group = group
+        self._kept = kept or KeptPhases()
+        self.n_steps: int = 0
+        self.max_steps: int = 0
         self.status: Status | None = None
         self.stopped_by: str | None = None
         self.info: StepInfo | None = None
-        self.seconds = 0.0
+        self.seconds: float = 0.0
         self._began = time.perf_counter()
         self._interruption = Interruption()
 
@@ -134,8 +137,8 @@ class Run:
         if found is not None:
             if found.taken > max_steps:
                 raise ValueError(
-                    f"the checkpoint has come to {found.taken} steps, and max_steps is {max_steps}; give at least as "
-                    "many, or remove the file"
+                    f"the checkpoint is at step {found.taken}, and max_steps is {max_steps}; raise max_steps, or "
+                    "remove the file"
                 )
             self.go_on(found.n_steps, found.seconds)
             taken = found.taken

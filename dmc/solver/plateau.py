@@ -84,13 +84,13 @@ def plateau_steps(problem: Problem, start: Factors, step: Step) -> float:
     check_arguments(problem, start, step, ())
     if not _told(step):
         raise TypeError(
-            f"{type(step).__name__} gives every parameter a step of its own, and no estimate of a plateau is known; "
-            "plateau_steps tells of DiscrepantDescent, with Momentum or Backtracking around it or not"
+            f"{type(step).__name__} scales every parameter separately, for which no estimate of a plateau is known; "
+            "plateau_steps supports DiscrepantDescent, alone or inside Momentum or Backtracking"
         )
     start = start.to(problem.device)
     value = float(problem.value(start))
     if not math.isfinite(value):
-        raise ValueError(f"the value at the start is {value}; give one at which it is finite, of data that are")
+        raise ValueError(f"the value at the start is {value}; start where it is finite, with finite data")
     for name in ("curvature", "target_norm"):
         scale_of(problem, name, "plateau_steps")
     return _estimate(problem, start, step)
@@ -124,7 +124,7 @@ def tell_of_start(problem: Problem, found: Solution) -> None:
     if found.value > 0:
         warn(
             "the gradient at the start is zero: no step moves it, and the solution is the start; unless it is a "
-            "minimum, take another one, such as dmc.initial.compressed(data, rank)"
+            "minimum, use another start, such as dmc.initial.compressed(data, rank)"
         )
         return
     gradient = problem.value_and_grad(found.factors.to(problem.device))[1]

@@ -16,7 +16,7 @@ from dmc._group import ALONE, Group
 from dmc._locks import cached_property
 from dmc.factors import Array, Factors
 from dmc.observations import Observations
-from dmc.pattern import COLUMNS, ROWS, BothOrders, read_only
+from dmc.pattern import COLUMNS, ROWS, BothOrders, Pattern, read_only
 from dmc.solver import row_solve
 from dmc.solver.protocol import Problem, check_finite, check_fit, dot
 
@@ -109,19 +109,19 @@ class MaskedLeastSquares(Problem):
     ) -> None:
         gather_dtype = _checks.renamed("gathered", gathered, "gather_dtype", gather_dtype)
         unobserved_weight = _checks.renamed("unobserved", unobserved, "unobserved_weight", unobserved_weight)
-        self.observations = observations if device is None else observations.to(device)
+        self.observations: Observations = observations if device is None else observations.to(device)
         check_finite(self.observations.values)
-        self.pattern = self.observations.pattern
-        self.l2 = self._checked_penalties(l2)
+        self.pattern: Pattern = self.observations.pattern
+        self.l2: tuple[Array, Array] = self._checked_penalties(l2)
         self._own_l2 = self.l2  # those whose terms this process adds up
         self._penalised = any(bool(penalty.any()) for penalty in self.l2)
         weights = self.observations.weights if weights is None else weights
         self._given_weights = None if weights is None else self._checked_weights(weights)
-        self.unobserved_weight = _checks.real(unobserved_weight, "unobserved_weight", 0)
+        self.unobserved_weight: float = _checks.real(unobserved_weight, "unobserved_weight", 0)
         own_weights, own_target, self._offset = self._own_terms()
-        self.weights = None if own_weights is None else self._kept(own_weights)
-        self.target = self._kept(own_target)
-        self.gather_dtype = self._checked_gather_dtype(gather_dtype)
+        self.weights: BothOrders | None = None if own_weights is None else self._kept(own_weights)
+        self.target: BothOrders = self._kept(own_target)
+        self.gather_dtype: str | None = self._checked_gather_dtype(gather_dtype)
         self._kernel_name, self._kernel = kernel, kernels.select(kernel, self.device)
         self._wide_kernel = self._kernel if kernel else kernels.select("dense", self.device)
 

@@ -218,8 +218,8 @@ def scale_of(problem: Problem, name: str, step: str) -> float:
     found = getattr(problem, name)
     if found is None:  # what `Problem` itself returns
         raise TypeError(
-            f"{step} needs the {name} of the problem, and {type(problem).__name__} does not say it; write {name}, or "
-            "take a step of a given rate, DiscrepantDescent(rate)"
+            f"{step} needs the {name} of the problem, and {type(problem).__name__} does not have it; define {name}, or "
+            "use a step of a given rate, DiscrepantDescent(rate)"
         )
     return float(found)
 

@@ -88,7 +88,7 @@ class RankPath(Step):
         masked = check_applies("RankPath", problem, factors)
         if masked.group.size > 1:
             raise ValueError(
-                f"RankPath is for one process and the rows of this problem are dealt among {masked.group.size}; take "
+                f"RankPath is for one process and the rows of this problem are dealt among {masked.group.size}; use "
                 "Backtracking(GaussNewton()), or DiscrepantDescent"
             )
         n = factors.shape[1]

@@ -82,7 +82,7 @@ class LinearRegression(Problem):
                 f"X has {_checks.count(inputs.shape[1], 'column')} and Y {outputs.shape[1]:,}; give as many samples "
                 f"in both{hint}"
             )
-        self.shape = len(outputs), len(inputs)
+        self.shape: tuple[int, int] = len(outputs), len(inputs)
         dtype = np.result_type(inputs, outputs)
         wide = inputs.astype(np.float64), outputs.astype(np.float64)
         basis, target, rest, whitening = _reduced(*wide, whiten)
@@ -161,7 +161,7 @@ def _tell_of_small_directions(s: NDArray[np.float64], longest: int) -> None:
     if small.any():
         condition = (s[0] / s[small][-1]) ** 2
         warn(
-            f"X Xᵀ has a condition number of {condition:.0e}: descent converges by its large directions and leaves "
+            f"X Xᵀ has a condition number of {condition:.0e}: descent converges along its large directions and leaves "
             f"{_checks.count(int(small.sum()), 'small one')} of {len(s)} unlearnt; subtract the mean of each row of "
-            "X and divide by its spread, or say whiten=True"
+            "X and divide by its spread, or pass whiten=True"
         )

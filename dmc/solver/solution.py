@@ -45,9 +45,9 @@ class Status(Enum):
     COMPLETED = "ran the planned number of steps"
     STOPPED = "stopped by a callback before it converged"
     NONFINITE = (
-        "the value is no longer a finite number; take a smaller step (rate), a smaller start (scale), or scale the data"
+        "the value is no longer a finite number; use a smaller step (rate), a smaller start (scale), or scale the data"
     )
-    FAILED = "ended by an error, which the caller gets; callbacks are told so that they can close what they opened"
+    FAILED = "ended by an error, which the caller gets; callbacks see this status, to close what they opened"
 
     def __str__(self) -> str:
         return self.value

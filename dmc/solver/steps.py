@@ -202,7 +202,7 @@ class ScaledDescent(Step):
         if factors.cores:
             raise ValueError(
                 f"ScaledDescent moves two-factor models; these factors have {_checks.count(factors.depth, 'core')}: "
-                "start from factors.truncate(rank), or take DiscrepantDescent"
+                "start from factors.truncate(rank), or use DiscrepantDescent"
             )
         curvature = scale_of(problem, "curvature", "ScaledDescent")
         return self.rate / curvature if curvature > 0 else 0.0, group_of(problem)
@@ -274,7 +274,7 @@ class Adam(Step):
             raise ValueError(f"betas is {self.betas!r}; give two numbers")
         for beta in self.betas:
             if _checks.real(beta, "each of betas", 0, 1) == 1:
-                raise ValueError("one of betas is 1: nothing would ever be forgotten; take numbers below 1")
+                raise ValueError("one of betas is 1: the average would never forget; use numbers below 1")
 
     def init(self, problem: Problem, factors: Factors) -> tuple[Factors, Factors, int]:
         zero = factors.map(lambda a: a * 0)
@@ -325,7 +325,7 @@ class Momentum(Step):
     def __post_init__(self) -> None:
         _checks.real(self.beta, "beta", 0, 1)
         if self.beta == 1:
-            raise ValueError("beta is 1: nothing would ever be forgotten; take a number below 1")
+            raise ValueError("beta is 1: the average would never forget; use a number below 1")
 
     def init(self, problem: Problem, factors: Factors) -> tuple[object, Factors]:
         return self.step.init(problem, factors), factors.map(lambda a: a * 0)

@@ -82,11 +82,12 @@ class TubalLeastSquares(Problem):
         self, tensor: ArrayLike, mask: ArrayLike | None = None, *, tube: int = 2, transform: Transform = "dft"
     ) -> None:
         values, observed = read_tensor(tensor, mask)
-        self.tube = _checks.integer(tube, "tube", 0, 2)
+        self.tube: int = _checks.integer(tube, "tube", 0, 2)
         self.transform: TubeTransform = transform_of(transform, values.shape[self.tube])
-        self.slices = slice_problem(values, observed, self.tube, self.transform)
+        self.slices: SliceLeastSquares = slice_problem(values, observed, self.tube, self.transform)
         length, rows, columns = self.slices.values.shape
-        self.length, self.shape = length, (rows, columns)
+        self.length: int = length
+        self.shape: tuple[int, int] = (rows, columns)
 
     @property
     def curvature(self) -> float:
@@ -150,7 +151,7 @@ class TubalLeastSquares(Problem):
         check_fit(factors, self.shape, self.slices.values)
         if factors.width % self.length:
             raise ValueError(
-                f"the factors are {factors.width} wide, which is no multiple of the tubes' {self.length} entries; "
+                f"the factors are {factors.width} wide, which is not a multiple of the tubes' {self.length} entries; "
                 "flatten factor tensors (rows, width, length) with dmc.tubal.flatten"
             )
         return to_slices(self.transform, factors)

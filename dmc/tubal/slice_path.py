@@ -61,7 +61,10 @@ class SlicePath:
     """
 
     def __init__(self, problem: SliceLeastSquares, bound: int, depth: int, rng: np.random.Generator) -> None:
-        self.problem, self.bound, self.depth, self._rng = problem, bound, depth, rng
+        self.problem: SliceLeastSquares = problem
+        self.bound: int = bound
+        self.depth: int = depth
+        self._rng = rng
 
     def start(self, level: float = FIRST_LEVEL, model: SliceFactors | None = None) -> PathPoint:
         """Make the first point: from zero, or from a model."""

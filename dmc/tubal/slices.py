@@ -89,8 +89,10 @@ class SliceLeastSquares:
     """
 
     def __init__(self, transform: TubeTransform, values: Slices, mask: Slices) -> None:
-        self.transform, self.values, self.mask = transform, values, mask
-        self.share = float(mask.mean(dtype=np.float64))
+        self.transform: TubeTransform = transform
+        self.values: Slices = values
+        self.mask: Slices = mask
+        self.share: float = float(mask.mean(dtype=np.float64))
 
     @cached_property
     def n_observed(self) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import scipy.fft
@@ -144,7 +144,7 @@ class OrthogonalTube:
 
     matrix: NDArray[Any]
     name: str = "matrix"
-    scale = 1.0
+    scale: ClassVar[float] = 1.0
 
     def __post_init__(self) -> None:
         given = _checks.as_float(self.matrix, "transform")
@@ -156,7 +156,7 @@ class OrthogonalTube:
         if off > ORTHOGONAL * float(np.finfo(given.dtype).eps) * len(matrix):
             raise ValueError(
                 f"transform is not orthogonal: transform @ transform.T differs from the identity by {off:.2g}; "
-                "take for instance the first factor of numpy.linalg.qr(transform)"
+                "use, for instance, the first factor of numpy.linalg.qr(transform)"
             )
         object.__setattr__(self, "matrix", matrix)
 

@@ -1,4 +1,4 @@
-"""Figures for dark pages: an image whose `NAME-dark.png` lies beside it is shown in light pages only, its twin in dark."""
+"""Figures for dark pages: where `NAME-dark.png` lies beside an image, light pages show this and dark ones that."""
 
 from pathlib import Path
 

@@ -2,9 +2,11 @@
 Inside torch
 ============
 
-You have a model in PyTorch, and somewhere in it a large matrix of which few entries are known. This tutorial puts the
-masked product and the compressed deep factorisation into modules of your own, trains them with torch's optimisers, adds
-a network on side information, and takes the result out again. At its end a Deep LoRA adapter in ten lines.
+You have a model in PyTorch, and somewhere in it a large matrix of which few
+entries are known. This tutorial puts the masked product and the compressed
+deep factorisation into modules of your own, trains them with torch's
+optimisers, adds a network on side information, and takes the result out again.
+At its end a Deep LoRA adapter in ten lines.
 
 It needs ``pip install 'dmc[plot,torch]'``.
 """
@@ -20,9 +22,11 @@ import dmc
 # The data
 # --------
 #
-# 300 catalysts were tried on 200 reactions, 15 % of all pairs. The yield (in %) depends on a few hidden properties of
-# both, which makes the matrix one of low rank; and on how the temperature at which a catalyst was used compares with
-# what a reaction needs, which we know for all of them, and which is no low-rank effect.
+# 300 catalysts were tried on 200 reactions, 15 % of all pairs. The yield (in
+# %) depends on a few hidden properties of both, which makes the matrix one of
+# low rank; and on how the temperature at which a catalyst was used compares
+# with what a reaction needs, which we know for all of them, and which is no
+# low-rank effect.
 
 torch.manual_seed(0)
 rng = np.random.default_rng(0)
@@ -39,49 +43,54 @@ test_rows, test_cols = (torch.from_numpy(places) for places in np.nonzero(test))
 level = percent[rows, cols].mean()
 target = torch.tensor(percent[rows, cols] - level, dtype=torch.float32)
 test_target = torch.tensor(percent[test] - level, dtype=torch.float32)
-print(f"{len(target):,} entries to train on, {len(test_target):,} to judge by, of {shape[0] * shape[1]:,}")
+print(f"{len(target):,} entries to train on, {len(test_target):,} to judge by")
 
 # %%
 # The masked product
 # ------------------
 #
-# ``MaskedProduct`` holds where the entries are, and gives those of ``left @ right.T``, without the rest of the matrix.
-# Predictions are in the order in which you gave the positions.
+# ``MaskedProduct`` holds where the entries are, and gives those of ``left @
+# right.T``, without the rest of the matrix. Predictions are in the order in
+# which you gave the positions.
 
 plan = dmc.nn.MaskedProduct.from_entries(rows, cols, shape)
-left, right = torch.randn(300, 8, requires_grad=True), torch.randn(200, 8, requires_grad=True)
+left, right = (torch.randn(n, 8, requires_grad=True) for n in shape)
 predicted = plan(left, right)
 print(plan, tuple(predicted.shape))
 
 # %%
-# It is differentiable like any operator. Compare its gradients with those of the dense product, and let torch check a
-# small one by finite differences.
+# It is differentiable like any operator. Compare its gradients with those of
+# the dense product, and let torch check a small one by finite differences.
 
 predicted.square().sum().backward()
 ours = left.grad.clone(), right.grad.clone()
 left.grad = right.grad = None
 (left @ right.T)[rows, cols].square().sum().backward()
-for name, a, b in zip(("left", "right"), ours, (left.grad, right.grad), strict=True):
-    print(f"gradient by {name}: largest difference {(a - b).abs().max() / b.abs().max():.0e} of the largest entry")
+for a, b in zip(ours, (left.grad, right.grad), strict=True):
+    off = (a - b).abs().max() / b.abs().max()
+    print(f"largest difference {off:.0e} of the largest entry")
 
-small = dmc.nn.MaskedProduct.from_entries([0, 2, 3, 1, 0], [1, 0, 2, 2, 2], (4, 3))
-doubles = [torch.randn(n, 2, dtype=torch.float64, requires_grad=True) for n in (4, 3)]
-print("torch.autograd.gradcheck:", torch.autograd.gradcheck(small, doubles))
+small = dmc.nn.MaskedProduct.from_entries([0, 2, 3, 1], [1, 0, 2, 2], (4, 3))
+double = {"dtype": torch.float64, "requires_grad": True}
+sides = torch.randn(4, 2, **double), torch.randn(3, 2, **double)
+print("torch.autograd.gradcheck:", torch.autograd.gradcheck(small, sides))
 
 # %%
 # The compressed factorisation
 # ----------------------------
 #
-# ``CompressedFactorization`` is the matrix itself: X̂ = U·W₃·W₂·W₁·Vᵀ plus biases, with trainable factors. ``rank`` is
-# a bound and may be generous: from a small start, depth prefers a low rank (:doc:`/theory/deep-networks`).
+# ``CompressedFactorization`` is the matrix itself: X̂ = U·W₃·W₂·W₁·Vᵀ plus
+# biases, with trainable factors. ``rank`` is a bound and may be generous: from
+# a small start, depth prefers a low rank (:doc:`/theory/deep-networks`).
 #
-# The outer factors U and V are large and start as orthonormal columns; the cores are small and learn the spectrum. They
-# can have rates of their own ("discrepant" rates): ``parameter_groups(lr, outer_ratio)`` is what you give to any
-# optimiser of torch's. Let us see what the ratio does to Adam.
+# The outer factors U and V are large and start as orthonormal columns; the
+# cores are small and learn the spectrum. They can have rates of their own
+# ("discrepant" rates): ``parameter_groups(lr, outer_ratio)`` is what you give
+# to any optimiser of torch's. Let us see what the ratio does to Adam.
 
 
 def train(model, loss, groups, n_steps=300):
-    """Steps of Adam; the error on held-out entries, in points of yield, after every tenth."""
+    """Steps of Adam; the error on held-out entries after every tenth."""
     optimiser = torch.optim.Adam(groups)
     errors = []
     for step in range(n_steps):
@@ -96,28 +105,34 @@ def train(model, loss, groups, n_steps=300):
 
 
 def factorization():
-    return dmc.nn.CompressedFactorization(shape, rank=10, depth=3, scale=0.2, biases=True)
+    return dmc.nn.CompressedFactorization(
+        shape, rank=10, depth=3, scale=0.2, biases=True
+    )
 
 
 curves = {}
 for ratio in (0.0, 0.1, 1.0):
     model = factorization()
     groups = model.parameter_groups(lr=0.02, outer_ratio=ratio)
-    curves[f"outer_ratio = {ratio:g}"] = train(model, lambda model=model: model.loss(plan, target), groups)
+    curves[f"outer_ratio = {ratio:g}"] = train(
+        model, lambda model=model: model.loss(plan, target), groups
+    )
 print(model)
 for name, errors in curves.items():
-    print(f"{name}: held-out error {errors[-1]:.2f} points of yield after the last step, {min(errors):.2f} at best")
+    print(f"{name}: held-out error {errors[-1]:.2f} points of yield")
 print(f"the mean for every pair: {test_target.square().mean().sqrt():.2f}")
 
 # %%
-# With the outer factors frozen (0) the cores can only mix a random subspace, and nothing is learnt. That is the paper's
-# point about completion: the outer factors have to move.
+# With the outer factors frozen (0) the cores can only mix a random subspace,
+# and nothing is learnt that holds for other entries. That is the paper's point
+# about completion: the outer factors have to move.
 #
 # A network on side information
 # -----------------------------
 #
-# The temperatures are known for every pair, tried or not. A small network takes them in; its output adds to the
-# matrix. Both are trained together: the sum at the observed entries is all that the loss needs.
+# The temperatures are known for every pair, tried or not. A small network
+# takes them in; its output adds to the matrix. Both are trained together: the
+# sum at the observed entries is all that the loss needs.
 
 
 class Yield(nn.Module):
@@ -129,13 +144,19 @@ class Yield(nn.Module):
         self.register_buffer("of_columns", column_features)
         self.matrix = factorization()
         width = row_features.shape[1] + column_features.shape[1]
-        self.network = nn.Sequential(nn.Linear(width, 32), nn.SiLU(), nn.Linear(32, 32), nn.SiLU(), nn.Linear(32, 1))
+        self.network = nn.Sequential(
+            nn.Linear(width, 32),
+            nn.SiLU(),
+            nn.Linear(32, 32),
+            nn.SiLU(),
+            nn.Linear(32, 1),
+        )
 
     def side(self, rows, cols):
         pair = torch.cat([self.of_rows[rows], self.of_columns[cols]], 1)
         return 10 * self.network(pair)[:, 0]
 
-    def forward(self, plan, rows, cols):  # at the entries of a plan, all at once
+    def forward(self, plan, rows, cols):  # at all entries of a plan
         return self.matrix(plan) + self.side(rows, cols)
 
     def at(self, rows, cols):  # at any pairs, such as those of a mini-batch
@@ -150,24 +171,33 @@ both = Yield(standardised(used), standardised(needed))
 at = torch.from_numpy(rows), torch.from_numpy(cols)
 cores_and_outer = both.matrix.parameter_groups(lr=0.02, outer_ratio=0.1)
 groups = [*cores_and_outer, {"params": both.network.parameters(), "lr": 0.01}]
-curves["with the network on temperatures"] = train(
-    both, lambda: 0.5 * (both(plan, *at) - target).square().sum(), groups
-)
-print(f"with the network: {min(curves['with the network on temperatures']):.2f} points of yield at best")
+
+
+def loss():
+    return 0.5 * (both(plan, *at) - target).square().sum()
+
+
+errors = train(both, loss, groups)
+curves["with temperatures"] = errors
+print(f"with temperatures: held-out error {errors[-1]:.2f} points of yield")
 
 # %%
-# Held-out error by steps. The noise of a measurement, below which nothing can go, is drawn in.
+# Held-out error by steps. The standard deviation of the noise, below which
+# nothing can go, is drawn in.
 
 COLOURS, GREY = ("#767676", "#c05621", "#805ad5", "#2b6cb0"), "#767676"
-plt.rcParams.update(
-    {"savefig.transparent": True, "font.size": 12, "axes.spines.top": False, "axes.spines.right": False}
-    | dict.fromkeys(["text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color"], GREY)
-)
+plt.rc("axes", edgecolor=GREY, labelcolor=GREY)
+plt.rc("axes.spines", top=False, right=False)
+plt.rc(("xtick", "ytick", "text"), color=GREY)
+plt.rc("font", size=12)
+plt.rc("savefig", transparent=True)
 figure, axes = plt.subplots(figsize=(6.4, 4.4), layout="constrained")
 for (name, errors), colour in zip(curves.items(), COLOURS, strict=True):
-    axes.plot(10 * np.arange(1, len(errors) + 1), errors, color=colour, linewidth=2, label=name)
+    n = 10 * np.arange(1, len(errors) + 1)
+    axes.plot(n, errors, color=colour, linewidth=2, label=name)
 axes.axhline(2, color=GREY, linestyle=":", label="noise")
-axes.set(xlabel="steps of Adam", ylabel="held-out error (points of yield)", ylim=(0, None))
+axes.set(xlabel="steps of Adam", ylim=(0, None))
+axes.set(ylabel="held-out error (points of yield)")
 figure.legend(loc="outside upper left", frameon=False, ncols=2, fontsize=11)
 plt.show()
 
@@ -175,8 +205,9 @@ plt.show()
 # Take the result out
 # -------------------
 #
-# ``factors()`` copies the matrix into a ``Factors``, in NumPy: single entries, singular values, truncation, and
-# everything else of the library without torch.
+# ``factors()`` copies the matrix into a ``Factors``, in NumPy: single entries,
+# singular values, truncation, and everything else of the library without
+# torch.
 
 found = both.matrix.factors()
 print(found)
@@ -187,9 +218,10 @@ print("one entry:", np.round(found.at([0], [0]), 2))
 # Deep LoRA
 # ---------
 #
-# The same idea for fine-tuning: an update ΔW of a dense layer that is itself a deep linear network from a small start.
-# Here a network has to follow one whose hidden layer differs by a matrix of rank one. The adapter is given rank 16, and
-# uses about one direction.
+# The same idea for fine-tuning: an update ΔW of a dense layer that is itself a
+# deep linear network from a small start. Here a network has to follow one
+# whose hidden layer differs by a matrix of rank one. The adapter is given rank
+# 16, and uses about one direction.
 
 model = nn.Sequential(nn.Linear(32, 48), nn.Tanh(), nn.Linear(48, 4))
 x = torch.randn(400, 32)
@@ -207,7 +239,10 @@ for _ in range(400):
     optimiser.step()
 print(f"loss {before:.4f} before, {loss.item():.6f} after")
 values = adapter.singular_values()["0"]
-print("singular values of ΔW, of the largest:", np.round((values / values[0]).numpy()[:4], 3))
+print(
+    "singular values of ΔW, of the largest:",
+    np.round((values / values[0]).numpy()[:4], 3),
+)
 
 adapter.merge()  # into the weights
 adapter.unload()  # the model is what it was, with other weights
@@ -217,9 +252,12 @@ print(model)
 # What to remember
 # ----------------
 #
-# - ``MaskedProduct`` for entries of a product, ``CompressedFactorization`` for the matrix; both are ordinary modules.
-# - Give the outer factors a rate of their own with ``parameter_groups``, and do not freeze them.
-# - ``at`` serves mini-batches; ``loss(plan, target)`` computes value and gradient in one pass over all entries.
+# - ``MaskedProduct`` for entries of a product, ``CompressedFactorization``
+#   for the matrix; both are ordinary modules.
+# - Give the outer factors a rate of their own with ``parameter_groups``, and
+#   do not freeze them.
+# - ``at`` serves mini-batches; ``loss(plan, target)`` computes value and
+#   gradient in one pass over all entries.
 #
-# Next: :doc:`/guide/torch` for devices, ``torch.compile`` and mini-batches, :doc:`/guide/adapters` for Deep LoRA on
-# transformers.
+# Next: :doc:`/guide/torch` for devices, ``torch.compile`` and mini-batches,
+# :doc:`/guide/adapters` for Deep LoRA on transformers.

@@ -20,7 +20,7 @@ def test_columns_without_a_name_are_not_asked_for(tmp_path):
 
 def test_the_standard_input_is_one():
     arguments.refuse_stdin_twice(Path("-"), None, "file")
-    with pytest.raises(WrongUse, match="- is given for several tables"):
+    with pytest.raises(WrongUse, match=r"- \(standard input\) is given for several tables"):
         arguments.refuse_stdin_twice(Path("-"), None, "-")
 
 

@@ -40,7 +40,7 @@ def test_an_answer_is_not_written_over_the_model(dmc_in, files, tmp_path, asked)
     model.write_bytes((files / "model").read_bytes())
     code, _, err = dmc_in(*(word.format(model) for word in asked), "-o", model)
     assert code != 0
-    assert "would be lost when" in err
+    assert "is both read and written" in err
     assert model.read_bytes() == (files / "model").read_bytes()
 
 
@@ -105,7 +105,7 @@ def test_recommend(dmc_in, files):
 def test_recommend_to_a_stranger_says_so(dmc_in):
     code, out, err = dmc_in("recommend", "model", "--user", "stranger", "-n", "2", "--json")
     assert code == 0
-    assert err == "dmc: user 'stranger' is not known: what is chosen often and rated high follows\n"
+    assert err == "dmc: user 'stranger' is unknown: popular, highly rated items follow\n"
     assert len(last_json(out)["recommendations"]) == 2
 
 
@@ -119,7 +119,7 @@ def test_a_user_is_none_of_the_files_that_there_are(dmc_in, files):
     for name in ("train.csv", "."):
         code, _, err = dmc_in("recommend", "model", "--user", name, "-n", "1")
         assert code == 0
-        assert err.startswith(f"dmc: user {name!r} is not known")
+        assert err.startswith(f"dmc: user {name!r} is unknown")
 
 
 def test_titles_do_not_replace_ids(dmc_in, titles, tmp_path):
@@ -127,7 +127,7 @@ def test_titles_do_not_replace_ids(dmc_in, titles, tmp_path):
     assert dmc_in("fit", tmp_path / "named.csv", "--item", "title", "-o", tmp_path / "m")[0] == 0
     code, _, err = dmc_in("recommend", tmp_path / "m", "--titles", titles)
     assert code == 1
-    assert "a column 'title', and --titles would make another one; leave --titles out" in err
+    assert "a column 'title', and --titles would add another one; leave --titles out" in err
 
 
 def lists(path):
@@ -164,9 +164,7 @@ def test_recommend_to_the_users_of_a_file(dmc_in, tmp_path):
     code, out, err = dmc_in("recommend", "model", "--users", users, "-n", "1", "--json")
     assert code == 0
     assert [row["user"] for row in last_json(out)["recommendations"]] == ["u1", "somebody else", "u2", "nobody"]
-    assert err == (
-        "dmc: 2 of 4 users, such as 'somebody else', are not known: what is chosen often and rated high follows\n"
-    )
+    assert err == ("dmc: 2 of 4 users, such as 'somebody else', are unknown: popular, highly rated items follow\n")
 
 
 def test_recommend_of_some_items_and_without_others(dmc_in, files, titles, tmp_path):

@@ -1,4 +1,4 @@
-"""docs/guide/command-line.md names every command and every option of the program, with its default, and no other."""
+"""The guide names every command and every option of the programs, with its default, and no other."""
 
 import re
 from pathlib import Path
@@ -7,8 +7,10 @@ import pytest
 import typer
 
 from dmc.cli import program
+from dmc.distributed import __main__ as distributed
 
-PAGE = (Path(__file__).parents[2] / "docs" / "guide" / "command-line.md").read_text()
+GUIDE = Path(__file__).parents[2] / "docs" / "guide"
+PAGE = (GUIDE / "command-line.md").read_text()
 COMMANDS = typer.main.get_command(program.app).commands
 
 
@@ -17,9 +19,9 @@ def section(command):
     return re.split(r"^## ", PAGE.split(f"\n## {command}\n")[1], flags=re.MULTILINE)[0]
 
 
-def rows(command):
-    """The names of options and the defaults in each row of its table."""
-    for row in section(command).splitlines():
+def rows(text):
+    """The names of options and the defaults in each row of the tables."""
+    for row in text.splitlines():
         if row.startswith("| `-"):
             names, meaning = re.split(r"(?<!\\)\|", row)[1:3]
             told = re.search(r"\(defaults?: ([^)]*)\)", meaning)
@@ -31,13 +33,25 @@ def test_every_command_has_a_section():
     assert sorted(named) == sorted(COMMANDS)
 
 
+def check(text, defaults):
+    """Whether the tables name each option, and say its default; None where there is none to say."""
+    assert sorted(name for names, _ in rows(text) for name in names) == sorted(defaults)
+    for names, told in rows(text):
+        written = dict.fromkeys(str(defaults[name]) for name in names if defaults[name] is not None)
+        assert told == list(written), names
+
+
 @pytest.mark.parametrize("command", COMMANDS)
 def test_its_options_are_named_with_their_defaults(command):
     options = [option for option in COMMANDS[command].params if option.opts[0].startswith("-")]
-    named = [name for names, _ in rows(command) for name in names]
-    assert sorted(named) == sorted(name for option in options for name in option.opts if name != "--help")
-    of_name = {name: option for option in options for name in option.opts}
-    for names, told in rows(command):
-        defaults = [of_name[name].default for name in names if not of_name[name].is_flag]
-        written = [str(default) for default in dict.fromkeys(defaults) if default is not None]
-        assert told == written, f"{names} of dmc {command}"
+    defaults = {name: None if option.is_flag else option.default for option in options for name in option.opts}
+    defaults.pop("--help", None)
+    check(section(command), defaults)
+
+
+def test_the_options_of_several_machines_are_named():
+    fit = distributed._parser()._subparsers._group_actions[0].choices["fit"]
+    defaults = {name: action.default for action in fit._actions for name in action.option_strings}
+    for name in ("-h", "--help"):
+        del defaults[name]
+    check((GUIDE / "several-machines.md").read_text(), defaults)

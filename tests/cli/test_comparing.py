@@ -76,7 +76,7 @@ def test_columns_of_unlike_spread_are_told(dmc_in, tmp_path):
         tmp_path / "t.csv", rng.standard_normal((20, 3)) * [1, 1, 500], delimiter=",", header="a,b,c", comments=""
     )
     _, _, err = dmc_in("compare", tmp_path / "t.csv", *FAST)
-    assert "it decides the errors; say --standardize if columns have units of their own" in err
+    assert "it dominates the errors; pass --standardize if columns have different units" in err
 
 
 @pytest.mark.parametrize(
@@ -84,11 +84,11 @@ def test_columns_of_unlike_spread_are_told(dmc_in, tmp_path):
     [
         ("compare nope.csv", 1, "there is no file nope.csv; check the path"),
         ("compare words.csv --label item", 1, "words.csv has no column of numbers"),
-        ("compare cut.csv", 1, "line 3 of cut.csv has 2 fields in place of 3; mend that line"),
+        ("compare cut.csv", 1, "line 3 of cut.csv has 2 fields instead of 3; fix that line"),
         ("compare words.csv --figure nowhere/f.png", 1, "there is no folder nowhere"),
-        ("compare words.csv --figure f.gif", 2, "f.gif ends in .gif, which is not drawn; say .png, .pdf or .svg"),
+        ("compare words.csv --figure f.gif", 2, "f.gif ends in .gif; figures are written as .png, .pdf or .svg"),
         ("compare words.csv --contender deep", 2, "--contender is 'deep'; choose one of 'compressed', "),
-        ("compare words.csv --test-fraction 2", 2, "--test-fraction is 2; it has to lie between 0 and 1"),
+        ("compare words.csv --test-fraction 2", 2, "--test-fraction is 2; it has to be between 0 and 1"),
         ("compare words.csv --time-limit 0", 2, "--time-limit is 0; give seconds above 0"),
         ("compare words.csv --depth 1", 2, "invalid value for '--depth'"),
         ("compare words.csv --rank 0", 2, "invalid value for '--rank'"),

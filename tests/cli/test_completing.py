@@ -95,7 +95,7 @@ def test_a_table_without_gaps_stays_as_it_is(dmc_in, tmp_path):
     (tmp_path / "full.csv").write_text("x,y\n1.0,2\n3,4.50\n")
     code, out, err = dmc_in("complete", tmp_path / "full.csv")
     assert (code, out) == (0, "x,y\n1.0,2\n3,4.50\n")
-    assert err == "dmc: no cell is missing: the table is written as it is\n"
+    assert err == "dmc: no cell is missing; the table is written unchanged\n"
 
 
 @pytest.mark.filterwarnings("default")
@@ -105,7 +105,7 @@ def test_warnings_name_columns_and_options(dmc_in, gapped, tmp_path):
     code, out, err = dmc_in("complete", gapped, "--leave-unknown", "--missing-values", "-1")
     assert code == 0
     assert "column 'gone'" in err
-    assert "--missing-values is -1, which no entry of the table is; check the number" in err
+    assert "--missing-values is -1, which does not occur in the table; check the number" in err
     assert all(line.endswith(",") for line in out.splitlines()[1:])  # nothing is made up
 
 
@@ -116,7 +116,7 @@ def test_bad_bounds(dmc_in, gapped):
     code, _, err = dmc_in("complete", gapped, "--max", "z=19")
     assert (code, err) == (
         1,
-        "dmc: --max names the column 'z', and those of numbers are 'a', 'b', 'c', 'd', 'e', 'f'\n",
+        "dmc: --max names the column 'z'; the columns of numbers are 'a', 'b', 'c', 'd', 'e', 'f'\n",
     )
 
 
@@ -146,5 +146,5 @@ def test_a_table_with_a_checkpoint_goes_on_from_it(dmc_in, gapped, tmp_path):
     assert (code, err) == (0, "")
     before = full.read_bytes()
     code, _, err = dmc_in("complete", gapped, "--checkpoint", kept, "-o", full, "--json")
-    assert (code, err) == (0, f"dmc: the fit goes on from {kept}\n")
+    assert (code, err) == (0, f"dmc: the fit resumes from {kept}\n")
     assert full.read_bytes() == before

@@ -35,7 +35,7 @@ def test_demo_keeps_its_promises(dmc_in, tmp_path, diagrams):
         assert number in out
     said = [line for line in out.replace(str(tmp_path), "").splitlines() if not line.startswith("{")]
     assert max(map(len, said)) <= 100
-    assert images.imread(tmp_path / "figure.png").shape[1] == 1440
+    assert images.imread(tmp_path / "figure.png").shape[1] == 1280
     assert len(diagrams) == 4
     assert faults(drawn_figure(diagrams)) == []
 

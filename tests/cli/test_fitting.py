@@ -50,7 +50,7 @@ def test_test_ratings_that_are_fitted_do_not_count(dmc_in, files, tmp_path):
     assert n_seen == 40
     code, out, err = dmc_in("fit", "train.csv", "--test", tmp_path / "both.csv", "--json")
     assert code == 0
-    assert "40 of 80 test rows are pairs that are in the fit; they are left out" in err
+    assert "40 of 80 test rows are pairs from the fit and are left out" in err
     again = dmc_in("fit", "train.csv", "--test", "test.csv", "--json")[1]
     assert last_json(out)["test_rmse"] == last_json(again)["test_rmse"]
     code, out, err = dmc_in("fit", "train.csv", "--test", "train.csv", "--json")
@@ -71,7 +71,7 @@ def test_a_model_replaces_no_device(command, dmc_in, tmp_path):
 def test_fit_for_people(dmc_in, tmp_path):
     code, out, err = dmc_in("fit", "train.csv", "--test", "test.csv")
     assert (code, err) == (0, "")
-    for word in ("train rmse", "test rmse", "rank", "CONVERGED", "not saved: say -o FILE"):
+    for word in ("train rmse", "test rmse", "rank", "CONVERGED", "not saved (use -o FILE)"):
         assert word in out
     code, out, _ = dmc_in("fit", "train.csv", "-o", tmp_path / "model")
     assert str(tmp_path / "model") in out
@@ -110,7 +110,7 @@ def test_fit_a_network(arguments, dmc_in, tmp_path):
     assert code == 0
     found = Recommender.load(tmp_path / "model")
     assert (found.model, found.depth) == ("network", 1)
-    told = "dmc: this trains a network; say --model network, which the next release asks for\n"
+    told = "dmc: this trains a network; add --model network, which the next release will require\n"
     assert err == ("" if "--model" in arguments else told)
 
 
@@ -271,7 +271,7 @@ def test_forget_takes_users_and_items_out_of_a_model(dmc_in, clicked, tmp_path):
     assert err.startswith("dmc: user 'nobody' is not known, and nothing was forgotten; ")
     code, _, err = dmc_in("forget", model)
     assert code == 2
-    assert err == "dmc: nobody is named to be forgotten; give --user or --item\n"
+    assert err == "dmc: no user or item to forget is given; use --user or --item\n"
     assert model.read_bytes() == content
     assert dmc_in("forget", model, "--user", "u1")[0] == 0
     assert "u1" not in Recommender.load(model).users_.ids.tolist()
@@ -285,13 +285,13 @@ def test_a_fit_with_a_checkpoint_goes_on_from_it(dmc_in, tmp_path):
     code, _, err = dmc_in("fit", "train.csv", "--checkpoint", kept, "-o", tmp_path / "first", "--json")
     assert (code, err) == (0, "")
     code, _, err = dmc_in("fit", "train.csv", "--checkpoint", kept, "-o", tmp_path / "again", "--json")
-    assert (code, err) == (0, f"dmc: the fit goes on from {kept}\n")
+    assert (code, err) == (0, f"dmc: the fit resumes from {kept}\n")
     first, again = (Recommender.load(tmp_path / name) for name in ("first", "again"))
     np.testing.assert_array_equal(again.user_factors, first.user_factors)
     kept.write_text("my thesis")
     code, _, err = dmc_in("fit", "train.csv", "--checkpoint", kept)
     assert code != 0
-    assert "is no checkpoint, or is damaged" in err
+    assert "is not a checkpoint, or is damaged" in err
     assert kept.read_text() == "my thesis"
 
 
@@ -303,5 +303,5 @@ def test_what_is_read_is_not_replaced_by_the_model(dmc_in, tmp_path, other):
     given = [mine] if other == "train.csv" else ["train.csv", other, mine]
     code, _, err = dmc_in("fit", *given, "-o", tmp_path / "." / "mine.csv")
     assert code != 0
-    assert "would be lost when" in err
+    assert "is both read and written" in err
     assert mine.read_text() == ratings

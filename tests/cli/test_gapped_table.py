@@ -98,7 +98,7 @@ def test_the_standard_input(stdin):
 
 def test_gzip_that_is_not_whole(tmp_path):
     (tmp_path / "t.csv.gz").write_bytes(gzip.compress(b"a,b\n1,2\n" * 99)[:-9])
-    with pytest.raises(ValueError, match=r"t\.csv\.gz is not a whole gzip file; pack it again"):
+    with pytest.raises(ValueError, match=r"t\.csv\.gz is not a complete gzip file; compress it again"):
         gapped_table.read(tmp_path / "t.csv.gz")
 
 
@@ -120,10 +120,10 @@ def test_parquet(tmp_path):
         ("", "has no row below its header"),
         ("x,y\n", "has no row below its header; give a table with a header and numbers below it"),
         ("x,x\n1,2\n", "has 2 columns named 'x'; rename all but one"),
-        ("x,y\n1,2\n3\n", "line 3 of .* has 1 field in place of 2; mend that line"),
+        ("x,y\n1,2\n3\n", "line 3 of .* has 1 field instead of 2; fix that line"),
         (
             "x,y\n1,2\n3,bad\n",
-            "column 'y' holds 'bad' in line 3 of .*, which is not a number; .*, or say --label 'y'",
+            "column 'y' holds 'bad' in line 3 of .*, which is not a number; .*, or use --label 'y'",
         ),
         ("x;y\n1,5;2\n2,5;3\n", "column 'x' holds '1,5' in line 2 of .*; write numbers with a decimal point"),
         ("x,y\na,b\n", "has no column of numbers"),
@@ -157,10 +157,10 @@ def test_spaces_around_numbers_are_none_of_them(tmp_path):
         (b'x,y\n1,2\n3,"4\n5,6\n', "the row in line 3 of PATH opens a quote that never closes; close it"),
         (b"x,y\n1,2\n" + b"x" * 2000, "line 3 of PATH has more than 1,000 bytes; end lines with a line feed"),
         (gzip.compress(bytes(100_000)), "line 1 of PATH has more than 1,000 bytes; end lines"),
-        (gzip.compress(gzip.compress(b"x,y\n1,2\n")), "PATH holds what is packed by gzip once more; unpack it"),
+        (gzip.compress(gzip.compress(b"x,y\n1,2\n")), "PATH is packed by gzip twice; unpack it"),
         ("x,y\n1,2\n".encode("utf-16"), "PATH is UTF-16; recode it to UTF-8"),
         (b"x,y\n1,2\n3,\0\n", "PATH is not text: line 3 holds a NUL byte"),
-        (b"x,y\r1,2\r3\r", "line 3 of PATH has 1 field in place of 2; mend that line"),
+        (b"x,y\r1,2\r3\r", "line 3 of PATH has 1 field instead of 2; fix that line"),
         (b"x\x85z,y\n\xe2\x80\xa8,2\n3,a\n", "column 'y' holds 'a' in line 3 of PATH, which is not a number"),
     ],
     ids=["quote", "long", "bomb", "packed twice", "UTF-16", "NUL", "returns", "separators"],

@@ -108,7 +108,7 @@ def test_a_table_out_of_a_pipe():
         (b"1\n2\0\n", "PATH is not text: line 2 holds a NUL byte"),
         ("1\n2\n".encode("utf-16-le"), "PATH is UTF-16; recode it to UTF-8"),
         (b"\x1f\x8b\x08", "PATH is packed by gzip; give it as a file whose name ends in .gz"),
-        (b"item,x\n1,2\n3\n", "line 3 of PATH has 1 field in place of 2"),
+        (b"item,x\n1,2\n3\n", "line 3 of PATH has 1 field instead of 2"),
     ],
     ids=["quote", "long", "NUL", "UTF-16", "packed", "ragged"],
 )

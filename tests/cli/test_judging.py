@@ -131,9 +131,9 @@ def test_means_of_folds_leave_out_what_is_no_number():
         ("", "evaluate takes RATINGS to fit, or --model MODEL with --test FILE; give one of the two"),
         ("--model model", "evaluate takes RATINGS to fit, or --model MODEL with --test FILE"),
         ("train.csv --model model --test test.csv", "give one of the two"),
-        ("train.csv --folds 3 --split user", "--split and --folds are both ways to find the ratings to judge by"),
-        ("train.csv --folds 3 --test test.csv", "--test and --folds are both ways"),
-        ("- --test -", "- is given for several tables, and the standard input is one; give files for the others"),
+        ("train.csv --folds 3 --split user", "--split and --folds both choose the test ratings"),
+        ("train.csv --folds 3 --test test.csv", "--test and --folds both choose"),
+        ("- --test -", "- (standard input) is given for several tables; give files for all but one"),
     ],
 )
 def test_options_that_do_not_go_together(arguments, message, dmc_in):

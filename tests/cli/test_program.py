@@ -102,3 +102,19 @@ def test_from_clicks_to_lists_of_all_and_after_a_day_again(dmc_in, tmp_path):
     kind = [int(item) % 3 for user, item in after if user == "new" and item != "fresh"]
     assert kind.count(0) > len(kind) / 2  # like those who chose the same
     assert sum(item == "fresh" for _, item in after) > 0
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_example_in_the_help_is_a_command_that_there_is(name, dmc_in):
+    """Its options are those of the command, and so are the files that they read: all that is missing."""
+    example = program.EXAMPLES[name].split()
+    assert example[:2] == ["dmc", name]
+    _, help_text, _ = dmc_in(name, "--help")
+    assert " ".join(help_text.split()).endswith(f"Example: {program.EXAMPLES[name]}")
+    options = [word for word in example if word.startswith("-")]
+    assert all(f"{option} " in help_text or f"{option}," in help_text for option in options)
+
+
+def test_the_list_of_commands_is_not_cut_off(dmc_in):
+    _, help_text, _ = dmc_in("--help")
+    assert "..." not in help_text.partition("Commands:")[2]

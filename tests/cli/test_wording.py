@@ -15,26 +15,26 @@ PACKAGE = Path(dmc.__file__).parent
 @pytest.mark.parametrize(
     ("library", "shell"),
     [
-        ("say duplicates='last' or duplicates='mean'", "say --duplicates last or --duplicates mean"),
+        ("pass duplicates='last' or duplicates='mean'", "pass --duplicates last or --duplicates mean"),
         (
-            "say which is meant, as in user='userId', or rename it",
-            "rename it, or tell the fit which is meant, as in --user userId",
+            "name the column, as in user='userId', or rename it",
+            "rename it, or name the column in the fit, as in --user userId",
         ),
         (
-            "no file has no column 'rating', only 'x'; say which is meant, as in user='userId', or rename it",
-            "no file has no column 'rating', only 'x'; rename it, or tell the fit which is meant, as in --rating stars;"
+            "no file has no column 'rating', only 'x'; name the column, as in user='userId', or rename it",
+            "no file has no column 'rating', only 'x'; rename it, or name the column in the fit, as in --rating stars;"
             " clicks need --feedback implicit",
         ),
         ("no intervals; fit Recommender(intervals=True) to ratings", "no intervals; fit it with dmc fit --intervals"),
         ("there is no file a user='x", "there is no file a user='x"),
-        ("say missing_values=0", "say --missing-values 0"),
+        ("pass missing_values=0", "pass --missing-values 0"),
         ("give a larger bound: rank=100", "give a larger bound: --rank 100"),
         ("or take loss='robust', which", "or take --robust, which"),
         ("or see complete(unknown=np.nan)", "or see --leave-unknown"),
         ("outside min_value and max_value, the", "outside --min and --max, the"),
         ("test_fraction is 2; it has", "--test-fraction is 2; it has"),
         ("there is no column 'min_value'", "there is no column 'min_value'"),
-        ("such as those that dmc.evaluation.split leaves out", "such as those that dmc evaluate --split leaves out"),
+        ("such as the test part of dmc.evaluation.split", "such as the part that dmc evaluate --split holds out"),
         ("check the path, or make one with save", "check the path, or make one with dmc fit -o"),
     ],
 )  # fmt: skip

@@ -134,7 +134,7 @@ def test_what_is_in_place_is_whole_and_what_is_no_file_is_written_through(tmp_pa
 def test_check_table_output(tmp_path, monkeypatch):
     for name in (None, "a", "a.CSV", "a.tsv", "a.jsonl", "a.parquet"):
         writers.check_table_output(name and tmp_path / name)
-    with pytest.raises(WrongUse, match=r"a.xlsx ends in .xlsx, which is not written; say .csv, .tsv, .jsonl or .parq"):
+    with pytest.raises(WrongUse, match=r"a.xlsx ends in .xlsx; tables are written as .csv, .tsv, .jsonl or .parq"):
         writers.check_table_output(tmp_path / "a.xlsx")
     monkeypatch.setattr(writers.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(ImportError, match="Parquet needs pyarrow, which is not installed; run: pip install pyarrow"):

@@ -165,7 +165,7 @@ def test_a_mask_beside_what_knows_its_own_is_refused():
 
 
 def test_a_placeholder_that_is_nowhere_is_told(gapped):
-    with pytest.warns(UserWarning, match="missing_values is -1, which no entry of X is"):
+    with pytest.warns(UserWarning, match="missing_values is -1, which does not occur in X"):
         made(gapped, missing=-1.0)
     filled = np.where(np.isnan(gapped), -1.0, gapped)
     assert made(filled, missing=-1.0).train.n_observed == made(gapped).train.n_observed

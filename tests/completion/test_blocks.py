@@ -40,7 +40,7 @@ def relative(found: np.ndarray, truth: np.ndarray) -> float:
 
 
 def fit(x: np.ndarray, n_blocks: int, **settings) -> MatrixCompletion:
-    with pytest.warns(UserWarning, match=f"{n_blocks} blocks that share no entry: what is predicted there is a guess"):
+    with pytest.warns(UserWarning, match=f"{n_blocks} blocks that share no entry: predictions there are guesses"):
         return MatrixCompletion(**settings).fit(x)
 
 
@@ -216,7 +216,7 @@ def test_noisy_blocks_are_as_good_as_alone(size):
 def test_noise_beside_an_exact_block_does_not_blur_it():
     truth, seen = planted((60, 40), 2)
     noise = np.random.default_rng(0).standard_normal((60, 40))
-    with pytest.warns(UserWarning, match="what is predicted there is a guess"):
+    with pytest.warns(UserWarning, match="predictions there are guesses"):
         model = MatrixCompletion().fit(beside(seen, noise))
     assert relative(model.complete()[:60, :40], truth) < 1e-9
 
@@ -224,14 +224,14 @@ def test_noise_beside_an_exact_block_does_not_blur_it():
 def test_what_a_block_determines_depends_on_its_own_rank():
     _, seen = planted((60, 40), 2)
     noise = np.random.default_rng(0).standard_normal((60, 40))
-    with pytest.warns(UserWarning, match="what is predicted there is a guess"):
+    with pytest.warns(UserWarning, match="predictions there are guesses"):
         model = MatrixCompletion().fit(beside(seen, noise))
     assert not np.isnan(model.complete(unknown=np.nan)[:60, :40]).any()
 
 
 def test_a_block_and_a_single_entry():
     truth, seen = planted((60, 40), 2)
-    with pytest.warns(UserWarning, match="what is predicted there is a guess"):
+    with pytest.warns(UserWarning, match="predictions there are guesses"):
         model = MatrixCompletion().fit(beside(seen, np.full((1, 1), 7.0)))
     found = model.complete()
     assert relative(found[:60, :40], truth) < 1e-9
@@ -321,9 +321,7 @@ def test_blocks_in_units_and_without():
 
 def test_the_message_says_what_to_do():
     seen = [planted((30, 20), 1, seed=s)[1] for s in range(2)]
-    message = (
-        "the rest falls into 2 blocks that share no entry: what is predicted there is a guess; observe more entries"
-    )
+    message = "the rest falls into 2 blocks that share no entry: predictions there are guesses; observe more entries"
     with pytest.warns(UserWarning, match=re.escape(message)) as caught:
         MatrixCompletion().fit(beside(*seen))
     assert len(caught) == 1

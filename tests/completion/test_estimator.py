@@ -253,7 +253,7 @@ def test_no_entry_can_be_held_out():
 
 def test_entries_that_share_nothing_leave_a_finite_model():
     values = np.linspace(-2, 3, 60)
-    with pytest.warns(UserWarning, match="60 blocks that share no entry: what is predicted there is a guess"):
+    with pytest.warns(UserWarning, match="60 blocks that share no entry: predictions there are guesses"):
         model = MatrixCompletion().fit(np.where(np.eye(60) == 1, values, np.nan))
     assert model.status_ is Status.UNDETERMINED
     known = ~np.isnan(model.complete(unknown=np.nan))
@@ -368,7 +368,7 @@ def test_missing_values_of_a_nullable_frame(problem, fitted):
         ({"rank": "3"}, TypeError, "rank is '3'"),
         ({"depth": -1}, ValueError, "depth is -1; it has to be at least 0"),
         ({"depth": 1.5}, TypeError, "depth is 1.5"),
-        ({"validation_fraction": -0.1}, ValueError, "validation_fraction is -0.1; it has to lie between 0 and 0.5"),
+        ({"validation_fraction": -0.1}, ValueError, "validation_fraction is -0.1; it has to be between 0 and 0.5"),
         ({"validation_fraction": 0.6}, ValueError, "validation_fraction is 0.6"),
         ({"validation_fraction": np.nan}, ValueError, "validation_fraction is nan"),
         ({"random_state": "x"}, TypeError, "random_state"),
@@ -638,9 +638,7 @@ def test_names_without_names(fitted):
 def test_what_the_entries_cannot_determine_is_marked_and_told(problem):
     X = with_nan(problem.observations)
     X[4, np.flatnonzero(~np.isnan(X[4]))[2:]] = np.nan  # two entries, for a rank of three
-    with pytest.warns(
-        UserWarning, match="1 of 90 rows have too few entries for rank 3: what is predicted there is a guess"
-    ):
+    with pytest.warns(UserWarning, match="1 of 90 rows have too few entries for rank 3: predictions there are guesses"):
         model = MatrixCompletion().fit(X)
     assert model.rank_ == 3
     assert model.status_ is Status.UNDETERMINED
@@ -666,7 +664,7 @@ def test_blocks_without_a_common_entry(problem):
 
 def test_a_model_that_explains_nothing_says_so():
     rng = np.random.default_rng(0)
-    with pytest.warns(UserWarning, match="misses held-out entries by 1?[0-9][0-9]% of what their means would"):
+    with pytest.warns(UserWarning, match="predicts held-out entries with 1?[0-9][0-9]% of the error of the column"):
         MatrixCompletion().fit(np.where(rng.random((80, 80)) < 0.5, rng.standard_normal((80, 80)), np.nan))
 
 

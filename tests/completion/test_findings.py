@@ -89,7 +89,7 @@ def test_empty_columns_are_named():
     x = frame()
     x[["height", "sodium"]] = np.nan
     said = told(lambda: MatrixCompletion().fit(x))
-    assert " 2 of 6 columns have no observed entry (columns 'height', 'sodium'): there the average" in said
+    assert " 2 of 6 columns have no observed entry (columns 'height', 'sodium'): the average" in said
     assert "leave them out, or observe at least one entry of each" in said
 
 
@@ -111,7 +111,7 @@ def test_empty_rows_alone_name_no_column():
     x = table()
     x[7] = np.nan
     said = told(lambda: MatrixCompletion().fit(x))
-    assert said.startswith("1 of 100 rows have no observed entry: there the average")
+    assert said.startswith("1 of 100 rows have no observed entry: the average")
 
 
 # --- all equal
@@ -121,7 +121,7 @@ def test_empty_rows_alone_name_no_column():
 def test_entries_that_are_all_equal_under_a_mask(value):
     mask = np.random.default_rng(0).random((20, 5)) < 0.6
     said = told(lambda: MatrixCompletion().fit(np.full((20, 5), value), mask=mask))
-    assert said.startswith(f"all {mask.sum()} observed entries are {value:g}: nothing tells the others")
+    assert said.startswith(f"all {mask.sum()} observed entries are {value:g}, which says nothing about the missing")
     assert "check that it is True where an entry was observed" in said
 
 
@@ -129,7 +129,7 @@ def test_a_sparse_matrix_of_ones():
     """Clicks: what is not stored is not zero, but unknown."""
     clicks = sparse.csr_array((np.random.default_rng(0).random((20, 5)) < 0.6).astype(float))
     said = told(lambda: MatrixCompletion().fit(clicks))
-    assert said.startswith(f"all {clicks.nnz} observed entries are 1: nothing tells the others")
+    assert said.startswith(f"all {clicks.nnz} observed entries are 1, which says nothing about the missing")
     assert "of a sparse matrix only stored entries count as observed; give a dense array" in said
 
 
@@ -150,7 +150,7 @@ def test_zeros_where_gaps_were_meant(named):
     zeros = int((x == 0).sum())
     said = told(lambda: MatrixCompletion().fit(pd.DataFrame(x, columns=NAMES) if named else x))
     assert said.startswith(f"nothing is missing and {zeros} of 600 entries are 0: all count as observed")
-    assert said.endswith("say missing_values=0")
+    assert said.endswith("pass missing_values=0")
 
 
 def test_zeros_are_no_surprise_where_the_user_has_said_what_is_missing(recwarn):
@@ -186,7 +186,7 @@ def test_sparse_zeros_are_meant(recwarn):
 )
 def test_a_placeholder_that_never_occurs(kind):
     said = told(lambda: MatrixCompletion(missing_values=-200).fit(kind(table())))
-    assert said == "missing_values is -200, which no entry of X is; check the number"
+    assert said == "missing_values is -200, which does not occur in X; check the number"
 
 
 @pytest.mark.parametrize("number", [np.nan, None, -200])
@@ -239,7 +239,7 @@ def test_lines_with_too_few_entries():
     x[observed.rows, observed.cols] = observed.values
     x[4, np.flatnonzero(~np.isnan(x[4]))[2:]] = np.nan
     said = told(lambda: MatrixCompletion().fit(x))
-    assert said.startswith("1 of 40 rows have too few entries for rank 3: what is predicted there is a guess")
+    assert said.startswith("1 of 40 rows have too few entries for rank 3: predictions there are guesses")
     assert said.endswith("see complete(unknown=np.nan)")
 
 
@@ -249,7 +249,7 @@ def test_noise_that_nothing_explains():
     with pytest.warns(ConvergenceWarning) as caught:
         model = MatrixCompletion().fit(x)
     (warning,) = caught
-    pattern = r"the model \(rank \d+\) misses held-out entries by (\d+)% of what their means would: .* observe more"
+    pattern = r"the model \(rank \d+\) predicts held-out entries with (\d+)% of the error of the column means: .*"
     assert 90 < int(re.match(pattern, str(warning.message))[1]) < 120
     assert warning.filename == __file__
     assert 0.8 < model.held_out_rmse_ < 1.2

@@ -39,6 +39,11 @@ def test_columns_have_to_be_those_of_the_fit(frame):
         model.transform(np.ones((3, 4)))
 
 
+def test_a_single_row_of_a_data_frame_is_told_how_to_be_one(frame):
+    with pytest.raises(ValueError, match=r"X has shape \(5,\); give a matrix.*X.reshape\(1, -1\) is one row"):
+        MatrixCompletion().fit(frame).transform(frame.iloc[0])
+
+
 def test_complex_numbers_are_refused_in_scikit_learns_words(frame):
     model = MatrixCompletion().fit(frame.to_numpy())
     with pytest.raises(ValueError, match="Complex data not supported"):

@@ -268,7 +268,7 @@ def test_blocks_that_hang_together_by_too_little_are_told_of():
     truth = rng.standard_normal((60, 3)) @ rng.standard_normal((3, 60))
     rows, cols = np.indices(truth.shape)
     observed = ((rows < 24) & (cols < 32)) | ((rows >= 22) & (cols >= 30))
-    with pytest.warns(UserWarning, match="what is predicted there is a guess"):
+    with pytest.warns(UserWarning, match="predictions there are guesses"):
         model = MatrixCompletion().fit(np.where(observed, truth, np.nan))
     assert model.status_ is Status.UNDETERMINED
     known = model.identifiability_.known(np.arange(60)[:, None], np.arange(60))

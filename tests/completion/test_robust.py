@@ -144,7 +144,7 @@ def test_weights_and_repeated_rows_keep_their_places():
 def test_gaussian_noise_alone_lists_next_to_nothing(shape):
     rng = np.random.default_rng(0)
     x = np.where(rng.random(shape) < 0.2, np.nan, rng.standard_normal(shape))
-    with pytest.warns(UserWarning, match="misses held-out entries"):
+    with pytest.warns(UserWarning, match="predicts held-out entries"):
         model = MatrixCompletion(loss="robust").fit(x)
     assert len(model.outliers_) < 1e-3 * x.size
 

@@ -53,7 +53,7 @@ def test_real_tables_are_predicted_better_than_by_means(seed, name, least):
 
 @pytest.mark.parametrize("noise", [0.3, 3.0])
 @pytest.mark.parametrize("seed", range(3))
-@pytest.mark.filterwarnings("ignore:the model .* misses held-out entries", "ignore:column.* predicted no better")
+@pytest.mark.filterwarnings("ignore:the model .* predicts held-out entries", "ignore:column.* predicted no better")
 def test_no_table_is_predicted_worse_than_by_means(seed, noise):
     truth, x, _ = in_units(seed, noise=noise)
     units, levels = np.logspace(-4, 4, 8), np.linspace(-20, 20, 8)
@@ -61,7 +61,7 @@ def test_no_table_is_predicted_worse_than_by_means(seed, noise):
     assert against_means(model.complete() / units - levels, truth, x) < 1.02
 
 
-@pytest.mark.filterwarnings("ignore:the model .* misses held-out entries", "ignore:column.* predicted no better")
+@pytest.mark.filterwarnings("ignore:the model .* predicts held-out entries", "ignore:column.* predicted no better")
 @pytest.mark.parametrize("shape", [(20, 5), (15, 12), (8, 25), (400, 3)])
 def test_small_tables_are_not_predicted_worse_than_by_means(shape):
     errors = []
@@ -251,7 +251,7 @@ def test_noise_is_predicted_by_its_level(seed, shape):
     rng = np.random.default_rng(seed)
     truth = 3 + rng.standard_normal(shape)
     x, hidden = hide(truth, 0.2, seed)
-    with pytest.warns(UserWarning, match="misses held-out entries by"):
+    with pytest.warns(UserWarning, match="predicts held-out entries with"):
         model = fitted(x)
     level = np.nanmean(x, axis=0) if shape[0] >= shape[1] else np.nanmean(x, axis=1, keepdims=True)
     best = np.sqrt(np.mean((level - truth)[hidden] ** 2))

@@ -325,11 +325,11 @@ def test_clipping_is_by_column():
 @pytest.mark.parametrize(
     ("settings", "error", "message"),
     [
-        ({"min_value": 3, "max_value": 2}, ValueError, "min_value 3 lies above max_value 2 in columns 'c0', 'c1'"),
+        ({"min_value": 3, "max_value": 2}, ValueError, "min_value 3 is above max_value 2 in columns 'c0', 'c1'"),
         (
             {"min_value": [*[0.0] * 7, 9], "max_value": [*[1e9] * 7, 8]},
             ValueError,
-            "min_value 9 lies above max_value 8 in column 'c7'; exchange them",
+            "min_value 9 is above max_value 8 in column 'c7'; swap them",
         ),
         ({"min_value": [1, 2, 3]}, ValueError, "min_value has shape (3,); give one number, or (8,), one for each"),
         ({"max_value": np.ones((1, 8))}, ValueError, "max_value has shape (1, 8); give one number, or (8,)"),

@@ -114,7 +114,7 @@ SENTENCES = {
     "all lack a column": "ValueError: {}/all lacking/0.parquet has no column 'item', only 'user', 'movie'; say which "
     "is meant, as in user='userId', or rename it",
     "no rating": "ValueError: a batch of {}/no rating/0.parquet has no column 'rating' (its columns are 'user', "
-    "'item'); say which is meant",
+    "'item'); name the column",
     "mixed ids": "ValueError: column 'user' holds whole numbers in {}/mixed/0.parquet and text in "
     "{}/mixed/2.parquet; write all files with one type",
     "mixed ratings": "ValueError: column 'rating' holds numbers in {}/mixed ratings/0.parquet and text in",
@@ -134,9 +134,9 @@ SENTENCES = {
     "ratings too large": "ValueError: column 'rating' holds 3 missing or infinite ratings, the first in row 30 of",
     "ratings rounded": "ValueError: column 'rating' holds ratings around 1e+09 that differ by less than float32 tells",
     "weights below 0": "ValueError: column 'weight' holds 3 weights not above 0, the first in row 30 of "
-    "{}/weights/part-2.parquet; drop the rows that are not to count",
+    "{}/weights/part-2.parquet; drop the rows that should not count",
     "infinite weights": "ValueError: column 'weight' holds 3 missing or infinite weights, the first in row 30 of",
     "counts of 0": "ValueError: column 'rating' holds 3 counts of 0, the first in row 30 of {}/counts/part-2.parquet; "
-    "leave out what did not happen (below 0 is a dislike)",
+    "leave out rows of what did not happen (a count below 0 is a dislike)",
     "missing times": "ValueError: column 'time' holds 3 missing times, the first in row 30 of",
 }

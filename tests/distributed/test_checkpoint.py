@@ -39,7 +39,7 @@ def fit(name, size, keeping):
 
 @pytest.mark.parametrize("kill_after", [1, 4, 7])
 @pytest.mark.parametrize("name", TRIALS)
-@pytest.mark.filterwarnings("ignore:the fit had not settled:UserWarning")
+@pytest.mark.filterwarnings("ignore:the fit did not converge:UserWarning")
 def test_a_fit_goes_on_as_if_nothing_had_been(name, kill_after, tmp_path):
     whole = fit(name, 1, Keeping(tmp_path / "whole"))
     with pytest.raises(Killed):
@@ -55,7 +55,7 @@ def test_a_fit_goes_on_as_if_nothing_had_been(name, kill_after, tmp_path):
 
 @pytest.mark.parametrize("name", ["bayes on a sample", "clicks", "network"])
 @pytest.mark.parametrize(("before", "after"), [(2, 3), (3, 1)], ids=str)
-@pytest.mark.filterwarnings("ignore:the fit had not settled:UserWarning")
+@pytest.mark.filterwarnings("ignore:the fit did not converge:UserWarning")
 def test_another_number_of_processes_goes_on(name, before, after, tmp_path):
     whole = fit(name, 1, Keeping(tmp_path / "whole"))
     with pytest.raises(Killed):

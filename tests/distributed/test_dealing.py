@@ -162,7 +162,7 @@ def test_all_rows_may_come_to_one_process(by_size: Any, size: int) -> None:
 def test_repeats_are_counted_over_all_processes(by_size: Any, size: int) -> None:
     found = [of["repeats"] for of in by_size(size)]
     assert found[0] == (
-        "ValueError: 200 ratings repeat a user and an item given before; say duplicates='last', duplicates='latest' "
+        "ValueError: 200 ratings repeat a user and an item given before; pass duplicates='last', duplicates='latest' "
         "(by time) or duplicates='mean'"
     )
     assert all(one.startswith("Elsewhere") for one in found[1:])
@@ -212,7 +212,7 @@ def test_a_stop_leaves_nothing_behind(tmp_path: Path) -> None:
 
 
 def test_columns_of_one_name_are_refused() -> None:
-    with pytest.raises(ValueError, match="the columns asked for are 'id', 'id', 'rating'; name another one for each"):
+    with pytest.raises(ValueError, match="the column names are 'id', 'id', 'rating'; give each its own column"):
         dealing.deal([], Columns("id", "id", "rating"), "explicit", "error", ALONE)
 
 

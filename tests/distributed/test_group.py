@@ -112,7 +112,7 @@ def test_one_process_needs_no_others():
 
 def test_who_meets_nobody_says_so():
     port = free_port()
-    said = f"process 1 of 2 met no others at 127.0.0.1:{port} within 1 s"
+    said = f"process 1 of 2 found no other process at 127.0.0.1:{port} within 1 s"
     with pytest.raises(LostProcess, match=said), connected(1, 2, "127.0.0.1", port, timeout=1):
         pass
 

@@ -97,5 +97,5 @@ def test_a_cut_cable_is_told_on_both_sides(hosts: list[str], tmp_path: Path) -> 
         seconds = time.perf_counter() - began
     for rank, (told, _) in enumerate(ended):
         lost = json.loads(told.splitlines()[-1])["lost"]
-        assert lost.startswith(f"process {rank} of 2 has lost touch with another one (")
+        assert lost.startswith(f"process {rank} of 2 lost its connection to another one (")
     assert seconds < host.TIMEOUT + 5

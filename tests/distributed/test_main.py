@@ -106,7 +106,7 @@ def wrong_places(folder: Path, data: str, out: str) -> dict[str, tuple[Case, str
         ),
         "checkpoint vanishes": (
             Case([*fit, "--checkpoint", f"{folder}/gone"], hindered="no folder"),
-            f"the checkpoint folder {folder}/gone is gone; make it again, and start again",
+            f"the checkpoint folder {folder}/gone has been removed; create it again, and start again",
         ),
         "no room for rows": (
             Case([*fit, "--scratch", f"{folder}"], hindered="no scratch"),
@@ -133,7 +133,7 @@ def wrong_checkpoints(folder: Path, data: str, other: str, kept: Path, out: str)
     spoilt = next((folder / "damaged").glob("sweep-*-rows0.safetensors"))
     spoilt.write_bytes(spoilt.read_bytes()[:-9])
     (folder / "no list" / "LATEST.json").write_text("[]")
-    anew = "remove the folder, and the fit begins anew"
+    anew = "remove the folder to start from the beginning"
     return {
         "of other settings": (
             Case([data, "-o", out, "--checkpoint", f"{kept}", "--rank", "2"]),
@@ -218,7 +218,7 @@ def test_fewer_users_than_processes_and_processes_that_do_not_meet(folder: Path,
     assert f", gone on with from {folder}/kept, converged" in found["finished"][0].printed
     one, again = dmc.Recommender.load(folder / "model"), dmc.Recommender.load(tmp_path / "again")
     assert again.noise_ == pytest.approx(one.noise_, rel=1e-8)
-    lost = "dmc: process {} of 2 has lost touch with another one ("
+    lost = "dmc: process {} of 2 lost its connection to another one ("
     assert [one.status for one in found["interrupted"]] == [1, 130]
     assert found["interrupted"][0].told.startswith(lost.format(0))
     assert found["interrupted"][1].told == "dmc: interrupted before there was anything to save\n"
@@ -229,8 +229,8 @@ def test_fewer_users_than_processes_and_processes_that_do_not_meet(folder: Path,
     at = f"at 127.0.0.1:{port} within 2 s"
     assert found["port"][0].told.startswith(f"dmc: process 0 of 2 met no others {at} (The server socket has failed")
     assert found["port"][1].told.startswith(f"dmc: process 1 of 2 met no others {at} (there is no answer); check that")
-    assert found["alone"][0].told.startswith("dmc: process 0 of 2 met no others at 127.0.0.1:")
+    assert found["alone"][0].told.startswith("dmc: process 0 of 2 found no other process at 127.0.0.1:")
     assert found["alone"][1].told == (
-        "dmc: several processes talk by PyTorch, which is not installed; run: pip install 'dmc[torch]'\n"
+        "dmc: several processes communicate through PyTorch, which is not installed; run: pip install 'dmc[torch]'\n"
     )
     assert not list((tmp_path / "none").iterdir())

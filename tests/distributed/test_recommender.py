@@ -25,7 +25,7 @@ SETTINGS = {
 
 @pytest.mark.parametrize("size", [2, 3])
 @pytest.mark.parametrize("case", SETTINGS)
-@pytest.mark.filterwarnings("ignore:the preferences had not settled:UserWarning")
+@pytest.mark.filterwarnings("ignore:the preferences did not converge:UserWarning")
 def test_it_predicts_as_one_process_does(case, size):
     settings, clicks = SETTINGS[case]
     users, predicted = whole([fit(ALONE, settings, clicks)])
@@ -97,7 +97,7 @@ def _all_alike(group):
 
 def test_ratings_that_are_all_the_same_are_told_of_once():
     first, *others = run_processes(3, _all_alike)
-    assert any("ratings are 4, and tell nothing apart" in sentence for sentence in first)
+    assert any("ratings are 4, so there is nothing to learn" in sentence for sentence in first)
     assert others == [[], []]
 
 

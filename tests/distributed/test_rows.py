@@ -75,7 +75,7 @@ def test_rounding_is_judged_over_processes() -> None:
 
 
 def test_only_batches_are_taken() -> None:
-    with pytest.raises(TypeError, match="the batches hold a dict; give Arrow record batches, as those of a table"):
+    with pytest.raises(TypeError, match="the batches hold a dict; give Arrow record batches, such as"):
         Intake(COLUMNS, "explicit", 0).take({"user": [1]})
 
 

@@ -117,7 +117,7 @@ def test_a_damaged_page_is_no_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     """Arrow takes some for the end of a column: fewer rows than the footer tells of are an error."""
     path = write(tmp_path / "all", TABLE, ())
     monkeypatch.setattr(sources.Piece, "size", 7)
-    with pytest.raises(ValueError, match=r"cannot be read as Parquet \(50 rows are there, and 7 in the footer\); w"):
+    with pytest.raises(ValueError, match=r"cannot be read as Parquet \(50 rows, and its footer says 7\); w"):
         read(ALONE, path)
 
 

@@ -243,8 +243,8 @@ def with_(given, **changed):
     [
         (lambda g: {"left": g[0].half()}, TypeError, "left is torch.float16; make it torch.float32 or"),
         (lambda g: {"right": g[1].float()}, TypeError, "left is torch.float64 and right torch.float32; make them one"),
-        (lambda g: {"left": g[0][1:]}, ValueError, "left has 12 lines and the pattern pointers of shape (14,), those"),
-        (lambda g: {"right": g[1][1:]}, ValueError, "those of 11 columns; give one line for each of the columns"),
+        (lambda g: {"left": g[0][1:]}, ValueError, "left has 12 rows and the pattern has indptr of shape (14,), for"),
+        (lambda g: {"right": g[1][1:]}, ValueError, "for 11 columns; give one row for each of the columns"),
         (lambda g: {"right": g[1][:, 1:]}, ValueError, "right (11, 2); give two matrices of one width"),
         (lambda g: {"left": g[0][0]}, ValueError, "left has shape (3,)"),
         (lambda g: {"target_by_row": g[7][1:]}, ValueError, "give one value for each entry"),

@@ -94,7 +94,7 @@ def test_a_module_that_runs_twice_and_one_without_rows(data):
     by_place = collapse_by_layer(model, [((x, 2.0), y) for x, y in batches(*data)], ["second"])
     assert by_keyword["second"][:5] == by_place["second"][:5]
     with pytest.raises(
-        ValueError, match=r"layer 'mean' puts out of shape \(\) for 25 labels; choose layers with a row"
+        ValueError, match=r"the output of layer 'mean' is of shape \(\) for 25 labels; choose layers with a row"
     ):
         collapse_by_layer(model, batches(*data), ["mean"])
 
@@ -164,13 +164,13 @@ def test_dead_layers_are_not_collapsed(data):
         (
             lambda m, d: collapse_by_layer(m, d, ["fc"]),
             ValueError,
-            "layers holds 'fc', which is no module of the model; ",
+            "layers holds 'fc', which is not a module of the model; ",
         ),
         (lambda m, d: collapse_by_layer(m, d, "0"), TypeError, "layers is '0'; give a list of names"),
         (
             lambda m, d: collapse_by_layer(m, d, classifier="1"),
             ValueError,
-            "no linear layer of the model; there are '0'",
+            "not a linear layer of the model; there are '0'",
         ),
         (lambda m, d: collapse_by_layer(m, d, pooling="max"), ValueError, "pooling is 'max'; choose one of 'flatten'"),
         (lambda m, d: collapse_by_layer(m, d, pooling=torch.sum), ValueError, "layer '0': pooling made () of (25, 8)"),

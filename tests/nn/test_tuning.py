@@ -213,7 +213,7 @@ def test_frozen_normalisation_is_back_in_its_mode_after_each_pass(model, batch):
 def test_layers_that_were_replaced_meanwhile(model, batch):
     way = LayerTuning("wide", "head").attach(model)
     adapter = DeepLoRA(["wide"], 2).attach(model)
-    with pytest.raises(ValueError, match="has come or gone since attach; take off what has replaced layers"):
+    with pytest.raises(ValueError, match="was added or removed since attach; first remove whatever replaced layers"):
         way.unload()
     adapter.unload()
     way.unload()
@@ -259,8 +259,8 @@ def test_compiled(model, batch):
 @pytest.mark.parametrize(
     ("call", "error", "words"),
     [
-        (lambda m, x: LinearProbe("top").attach(m), ValueError, "'top' is no module of the model; there are 'narrow'"),
-        (lambda m, x: LayerTuning("blocks.9", "head").attach(m), ValueError, "'blocks.9' is no module of the model"),
+        (lambda m, x: LinearProbe("top").attach(m), ValueError, "'top' is not a module of the model; there are"),
+        (lambda m, x: LayerTuning("blocks.9", "head").attach(m), ValueError, "'blocks.9' is not a module of the model"),
         (lambda m, x: LayerTuning("blocks", "blocks.1").attach(m), ValueError, "are one inside the other; choose two"),
         (lambda m, x: LayerTuning("head", "head").attach(m), ValueError, "are one inside the other"),
         (lambda m, x: LinearProbe("act").attach(nn.ModuleDict({"act": nn.ReLU()})), ValueError, "has no parameters to"),
@@ -300,7 +300,7 @@ def test_compiled(model, batch):
         (
             lambda m, x: (SkipConnectionTuning("blocks.1", "head").attach(m), m.blocks[1](x), m.head(input=x)),
             ValueError,
-            "head 'head' is called with keywords only; let the model give it",
+            "head 'head' is called with keyword arguments only; let the model",
         ),
     ],
 )

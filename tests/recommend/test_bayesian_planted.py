@@ -218,5 +218,5 @@ def test_after_so_many_sweeps_it_is_told_once_at_the_callers_line(monkeypatch):
         fit = bayesian.fit(observations)
     assert fit.status is Status.MAX_STEPS
     (warning,) = told
-    assert "had not settled" in str(warning.message)
+    assert "did not converge" in str(warning.message)
     assert warning.filename == __file__

@@ -256,7 +256,7 @@ def test_dislikes_are_never_relevant(clicks):
 def test_events_that_repeat_are_no_misses(clicks):
     rec, train, test = clicks
     both = {name: np.concatenate([train[name][:50], values, values]) for name, values in test.items()}
-    with pytest.warns(UserWarning, match=f"50 of {len(both['user']):,} test rows are pairs that are in the fit"):
+    with pytest.warns(UserWarning, match=f"50 of {len(both['user']):,} test rows are pairs from the fit"):
         found = evaluate(rec, both)
     expected = evaluate(rec, test)
     assert found.n_seen == 50
@@ -271,7 +271,7 @@ def test_strangers_are_counted(clicks):
     assert found.n_users == evaluate(rec, test).n_users + 2
     with pytest.warns(UserWarning, match="knows none of the 2 users"):
         assert evaluate(rec, {"user": [-1, -2], "item": [3, 4]}).n_unknown_users == 2
-    with pytest.warns(UserWarning, match="knows no item that is relevant"):
+    with pytest.warns(UserWarning, match="knows none of the relevant items"):
         assert evaluate(rec, {"user": [1, 2], "item": ["x", "y"]}).recall == 0
 
 
@@ -290,9 +290,7 @@ def test_seen_ratings_do_not_flatter(table):
 
 def test_the_fit_itself_judges_nothing(table):
     fitted = Recommender().fit(table)
-    with pytest.warns(
-        UserWarning, match=f"all {len(table['user'])} test rows are pairs that are in the fit, so nothing"
-    ):
+    with pytest.warns(UserWarning, match=f"all {len(table['user'])} test rows are pairs from the fit, so nothing"):
         found = evaluate(fitted, table)
     assert (found.rmse, found.ndcg, found.relevant, found.intervals) == (None, None, None, {})
     assert (found.n_ratings, found.n_users, found.n_seen) == (0, 0, len(table["user"]))
@@ -325,7 +323,7 @@ def test_constant_ratings_are_all_relevant(table):
 def test_users_to_whom_nothing_can_be_recommended():
     """Each has all known items; what is relevant is not known."""
     everything = {"user": [1, 1, 2, 2], "item": ["a", "b", "a", "b"]}
-    with pytest.warns(UserWarning, match="knows no item that is relevant"):
+    with pytest.warns(UserWarning, match="knows none of the relevant items"):
         found = evaluate(Popularity(everything, feedback="implicit"), {"user": [1, 2], "item": ["x", "x"]})
     assert (found.recall, found.coverage, found.novelty) == (0, 0, None)
 

@@ -91,7 +91,7 @@ WRONG = {
     "an unknown array": (
         "bayes",
         lambda a, h: a.update(more=np.zeros(1)),
-        "it holds 'more', which nothing of its kind has",
+        "it holds 'more', which no model of its kind has",
     ),
     "a missing array": ("network", lambda a, h: a.pop("model.0.V"), "it lacks 'model.0.V'"),
     "negative noise": ("bayes", set_(-1.0, "noise"), "its header.noise is -1.0, and has to be"),

@@ -47,7 +47,7 @@ def test_an_empty_table(fit, settings):
 
 def test_repeats_are_told_apart_from_other_errors(settings):
     twice = {name: [*values, values[0]] for name, values in TABLE.items()}
-    with pytest.raises(ValueError, match="1 rating repeats a user and an item given before; say duplicates='last'"):
+    with pytest.raises(ValueError, match="1 rating repeats a user and an item given before; pass duplicates='last'"):
         fitting.fit(settings, twice, COLUMNS, "error")
     clicks = RecommenderSettings(feedback="implicit").checked()
     found = fitting.fit(clicks, twice, COLUMNS, "error").fitted().observations
@@ -63,6 +63,6 @@ def test_later_tables_have_the_columns_of_the_fit():
 
 
 def test_a_column_of_times_that_would_not_be_read_is_refused():
-    told = "time is 'when' and duplicates 'error', which goes by no time; say duplicates='latest' or leave time out"
+    told = "time is 'when' and duplicates 'error', which uses no times; pass duplicates='latest' or leave time out"
     with pytest.raises(ValueError, match=told):
         fitting.fit(RecommenderSettings().checked(), TABLE, COLUMNS._replace(time="when"), "error")

@@ -144,7 +144,7 @@ def test_who_cannot_be_forgotten():
     rec, _ = fitted_to({"rank": 2})
     state = rec._state
     for wrong, message in (
-        ({}, "nobody is named to be forgotten; give users or items"),
+        ({}, "no user or item to forget is given; give users or items"),
         ({"users": rec.users_.ids}, "these are all of the users, and nothing would be left; delete the model"),
         ({"items": rec.items_.ids}, "these are all of the items, and nothing would be left"),
         ({"users": ["user 3", "z"]}, "user 'z' is not known, and nothing was forgotten"),

@@ -13,7 +13,7 @@ LIKED = np.asarray(DRAWN.values) > 3
 COUNTS = DRAWN.take(LIKED).with_values(np.ones(int(LIKED.sum()), np.float32))
 
 
-@pytest.mark.filterwarnings("ignore:the preferences had not settled:UserWarning")
+@pytest.mark.filterwarnings("ignore:the preferences did not converge:UserWarning")
 def test_parts_end_where_a_whole_does():
     parts, rows = np.unique(PARTS, return_counts=True)
     whole = implicit.fit(COUNTS, 8, seed=1, device="cpu")

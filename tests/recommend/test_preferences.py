@@ -69,9 +69,9 @@ def test_users_without_clicks_are_served_as_the_average_user():
 
 def test_what_did_not_happen_is_left_out_after_the_fit_too():
     rec = dmc.Recommender(feedback="implicit").fit({"user": [0, 1, 1], "item": [0, 1, 0]})
-    with pytest.raises(ValueError, match="1 count is 0; leave out what did not happen"):
+    with pytest.raises(ValueError, match="1 count is 0; leave out rows of what did not happen"):
         rec.fold_in({"user": [2], "item": [0], "rating": [0]})
-    with pytest.raises(ValueError, match="1 count is 0; leave out what did not happen"):
+    with pytest.raises(ValueError, match="1 count is 0; leave out rows of what did not happen"):
         rec.user_vector([0], [0])
 
 

@@ -35,9 +35,7 @@ def test_predictions_say_who_is_known(split, fitted):
     np.testing.assert_array_equal(without["prediction"], np.where(found["known"], found["prediction"], np.nan))
     assert without["prediction"].dtype == np.float32
     for call in (fitted.predict, lambda table, **how: fitted.recommend(table["user"], **how)):
-        with pytest.raises(
-            ValueError, match=r"user '\?' is not known; leave out who is not known, or say unknown='mean'"
-        ):
+        with pytest.raises(ValueError, match=r"user '\?' is not known; leave out unknown ones, or pass unknown='mean'"):
             call(asked, unknown="error")
         with pytest.raises(ValueError, match="unknown is 'skip'; choose one of"):
             call(asked, unknown="skip")
@@ -57,13 +55,13 @@ def test_bounds_of_whom_nothing_is_known_are_left_out(split):
 def test_ids_in_another_spelling_are_warned_of(fitted):
     """Where nobody of 20 or more is known; of fewer, or of repeats, or where one is, there is nothing to be said."""
     strangers = [f"USER {i}" for i in range(20)]
-    message = "none of the 20 ids in 'user' is known, the first being 'USER 0'; one that is known is 'user 0': spell"
+    message = "none of the 20 ids in 'user' is known, such as 'USER 0'; a known one is 'user 0': spell"
     with pytest.warns(UserWarning, match=message):
         fitted.predict({"user": strangers, "item": ["né 001"] * 20})
     with pytest.warns(UserWarning, match=message):
         fitted.recommend(strangers)
     for ask in ({"items": strangers}, {"filter_items": strangers}, {"items": {"user 1": strangers}}):
-        with pytest.warns(UserWarning, match="none of the 20 ids in 'item' is known, the first being 'USER 0'"):
+        with pytest.warns(UserWarning, match="none of the 20 ids in 'item' is known, such as 'USER 0'"):
             fitted.recommend("user 1", **ask)
     fitted.recommend(strangers[1:])
     fitted.recommend(strangers[1:] * 5)
@@ -196,7 +194,7 @@ def test_similar_in_the_tables_own_kind_and_of_strangers(fitted):
     frame = fitted.similar_items(pd.DataFrame({"item": fitted.items_.ids[:2]}), 3)
     assert isinstance(frame, pd.DataFrame)
     assert frame["similar"].tolist() == fitted.similar_items(fitted.items_.ids[:2], 3)["similar"].tolist()
-    with pytest.raises(ValueError, match="item 'zzz' is not known; ask for those that were rated in fit"):
+    with pytest.raises(ValueError, match="item 'zzz' is not known; give items that were rated in fit"):
         fitted.similar_items(["zzz"])
     with pytest.raises(ValueError, match="user 'zzz' is not known"):
         fitted.similar_users("zzz")
@@ -271,7 +269,7 @@ def test_like_speaks_for_like(kinds):
 
 
 def test_no_reasons_of_strangers(fitted):
-    with pytest.raises(ValueError, match="user 'zzz' is not known; ask for one that was rated in fit"):
+    with pytest.raises(ValueError, match="user 'zzz' is not known; give one that was rated in fit"):
         fitted.explain("zzz", "né 003")
     with pytest.raises(ValueError, match="item 'zzz' is not known"):
         fitted.explain(fitted.users_.ids[0], "zzz")

@@ -388,7 +388,7 @@ TWICE = {"user": ["a", "b", "a", "a"], "item": [1, 1, 1, 2], "rating": [1.0, 2.0
 
 def test_repeated_ratings_are_refused_with_their_number():
     with pytest.raises(
-        ValueError, match="1 rating repeats a user and an item given before; say duplicates='last', dup"
+        ValueError, match="1 rating repeats a user and an item given before; pass duplicates='last', dup"
     ):
         Recommender().fit(TWICE)
     more = {name: [*values, values[0]] for name, values in TWICE.items()}
@@ -427,7 +427,7 @@ def test_tables_that_cannot_be_fitted(change, error, message):
 
 
 def test_columns_that_are_not_there():
-    with pytest.raises(ValueError, match="the table has no column 'stars', only 'user', 'item', 'rating'; say which"):
+    with pytest.raises(ValueError, match="the table has no column 'stars', only 'user', 'item', 'rating'; name the"):
         Recommender().fit(TWICE, rating="stars")
     model = Recommender().fit(TWICE, duplicates="last")
     with pytest.raises(ValueError, match="the table has no column 'item', only 'user'"):
@@ -606,7 +606,7 @@ def test_load_refuses_what_is_no_model(tmp_path):
 @pytest.mark.parametrize("rank", [None, 1, 2, 16])
 def test_ratings_that_are_all_the_same(rank):
     table = {"user": [1, 1, 2, 2, 3], "item": [1, 2, 1, 3, 2], "rating": [4.0] * 5}
-    with pytest.warns(UserWarning, match="all 5 ratings are 4, and tell nothing apart"):
+    with pytest.warns(UserWarning, match="all 5 ratings are 4, so there is nothing to learn"):
         model = Recommender(rank).fit(table)
     np.testing.assert_allclose(model.predict(table)["prediction"], 4, atol=1e-6)
 

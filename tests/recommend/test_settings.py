@@ -17,7 +17,7 @@ GIVEN = {"depth": 2, "l2": 1.3, "validation_fraction": 0.1, "device": "cuda"}
 def test_what_only_a_network_heeds_is_refused(name):
     """Also where the value is a network's default: that it was given is what counts."""
     value = GIVEN[name]
-    sentence = f"{name} is {value!r}, and model 'bayes' has no {name}; leave it out, or say model='network'"
+    sentence = f"{name} is {value!r}, and model 'bayes' has no {name}; leave it out, or pass model='network'"
     with pytest.raises(ValueError, match=f"^{re.escape(sentence)}$"):
         Recommender(model="bayes", **{name: value})
     assert getattr(Recommender(model="network", **{name: value}), name) == value
@@ -36,7 +36,7 @@ def test_a_network_is_named():
 def test_a_network_that_is_not_named_is_deprecated(given):
     (name,) = given
     with pytest.warns(
-        DeprecationWarning, match=rf"^{name} is .*, which trains a network .*; say model='network'$"
+        DeprecationWarning, match=rf"^{name} is .*, which trains a network .*; pass model='network'$"
     ) as told:
         rec = Recommender(**given)
     assert told[0].filename == __file__

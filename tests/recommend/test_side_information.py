@@ -120,12 +120,12 @@ def test_features_after_the_fit_have_to_be_those_of_the_fit(planted):
         rec.fold_in(user_features=of_users)
     with pytest.raises(ValueError, match="the features of item lack the column 'noise' that those in the fit had"):
         rec.fold_in(item_features={"item": [100], "genre": [1.0]})
-    with pytest.raises(ValueError, match="column 'genre' holds 'war', and numbers in the fit; give numbers"):
+    with pytest.raises(ValueError, match="column 'genre' holds 'war', but held numbers in the fit; give numbers"):
         rec.fold_in(item_features={"item": [100], "genre": ["war"], "noise": [0.0]})
     with pytest.raises(ValueError, match="there are neither ratings nor features; give at least one of them"):
         rec.fold_in()
     more = {"item": [100], "genre": [1.0], "noise": [0.0], "year": [1999]}
-    with pytest.warns(UserWarning, match="the features of item have 1 column that those in the fit had not .'year'."):
+    with pytest.warns(UserWarning, match="the features of item have 1 column that the fit did not have .'year'."):
         rec.fold_in(item_features=more)
 
 

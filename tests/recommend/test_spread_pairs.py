@@ -125,7 +125,7 @@ class Two(Group):
 def test_what_has_no_part_in_several_processes_is_refused():
     counts = Observations.from_entries([0, 1], [0, 1], np.ones(2, np.float32), (2, 2))
     share = Share(Two(), np.arange(2), np.ones(2, np.int64))
-    with pytest.raises(ValueError, match="attributes have no part in a fit to clicks in several processes"):
+    with pytest.raises(ValueError, match="attributes are not used in a fit to clicks in several processes"):
         implicit.fit(counts, share=share, side_information=SideInformation(np.ones((2, 1), np.float32)))
     with pytest.raises(ValueError, match="no count is above 0"):
         implicit.fit(counts.with_values(-counts.values), share=share)

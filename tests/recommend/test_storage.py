@@ -149,7 +149,7 @@ def test_what_needs_ratings_is_refused_without_them(tmp_path):
             ValueError, match=r"^the model was saved without its ratings, which this needs; load a file "
         ):
             use()
-    with pytest.raises(ValueError, match="cannot tell what a user has rated; say filter_already_liked_items=False"):
+    with pytest.raises(ValueError, match="cannot tell what a user has rated; pass filter_already_liked_items=False"):
         model.recommend("user 3")
     assert model._state is before
     assert not (tmp_path / "new").exists()
@@ -313,7 +313,7 @@ def test_saved_on_ctrl_c_a_model_orders_lists_when_it_is_asked(monkeypatch, tmp_
 
     with monkeypatch.context() as patch:
         patch.setattr("dmc.recommend.list_ranking._fitted", interrupt)
-        with pytest.warns(UserWarning, match="interrupted: .*model is saved without what orders lists"):
+        with pytest.warns(UserWarning, match="interrupted: .*model is saved without the model that sorts lists"):
             model.save(tmp_path / "model")
         with pytest.raises(KeyboardInterrupt):
             model.save(tmp_path / "other", ratings=False)

@@ -100,7 +100,7 @@ def test_networks_fold_in_by_weights():
 @pytest.mark.parametrize("wrong", [0.0, -1.0])
 def test_weights_that_count_nothing_are_refused(wrong):
     table = {"user": [0, 1, 1], "item": [0, 0, 1], "rating": [1.0, 2, 3], "w": [1.0, wrong, 1]}
-    told = f"column 'w' holds 1 weight not above 0, the first in row 1 .{wrong:g}.; drop the rows that are not to count"
+    told = f"column 'w' holds 1 weight not above 0, the first in row 1 .{wrong:g}.; drop the rows that should not count"
     for feedback in ("explicit", "implicit"):
         with pytest.raises(ValueError, match=told):
             dmc.Recommender(feedback=feedback).fit(table, weight="w")
@@ -125,5 +125,5 @@ def test_repeated_ratings_have_the_weight_of_the_one_that_is_kept():
 
 def test_ratings_that_are_all_alike():
     table = {"user": [0, 0, 1], "item": [0, 1, 1], "rating": [1, 1, 1]}
-    with pytest.warns(UserWarning, match="all 3 ratings are 1, and tell nothing apart; .* feedback='implicit'"):
+    with pytest.warns(UserWarning, match="all 3 ratings are 1, so there is nothing to learn; .* feedback='implicit'"):
         dmc.Recommender().fit(table)

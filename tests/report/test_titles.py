@@ -48,7 +48,7 @@ def test_what_cannot_be_printed_becomes_a_space():
         ("", "holds no titles"),
         ("one\ntwo\n", "holds no titles; give an item's id and its title in each line"),
         ("1|a\n2\n", "line 2 of .*t has no title"),
-        ("x|a\ny|b\n", "has a title for none of the model's items, such as '1'; its first field is to be their id"),
+        ("x|a\ny|b\n", "has a title for none of the model's items, such as '1'; its first field has to be the item's"),
     ],
 )
 def test_a_file_of_something_else_is_refused(text, message, tmp_path):

@@ -43,11 +43,11 @@ def refused(said, problem=PROBLEM, start=START, step=STEP, callbacks=()):
         (pd.DataFrame(MATRIX), "problem is a DataFrame; give one such as dmc.MaskedLeastSquares"),
         ("ratings", "problem is 'ratings'; give one such as"),
         (None, "problem is None; give one such as"),
-        (dmc.MaskedLeastSquares, r"problem is the class MaskedLeastSquares; give one of it, MaskedLeastSquares\(…\)"),
+        (dmc.MaskedLeastSquares, r"problem is the class MaskedLeastSquares; give an instance, MaskedLeastSquares\(…\)"),
         (START, "problem is a Factors; give one such as"),
         (STEP, "problem is an Adam; give one such as"),
         (lambda factors: 0.0, "problem is the function <lambda>; give one such as"),
-        (Mute(), "Mute does not say value_and_grad, which every problem has; write it"),
+        (Mute(), "Mute has no value_and_grad, which every problem needs; define it"),
         (Partial(), "Partial lacks curvature and target_norm and value and device .*; derive it from dmc.Problem"),
     ],
     ids=lambda given: type(given).__name__,
@@ -85,11 +85,11 @@ def test_no_start(given, said):
         ("adam", r"step is 'adam'; give one of dmc.steps, such as dmc.steps.DiscrepantDescent\(\), or derive from"),
         (None, "step is None; give one of dmc.steps"),
         (0.01, "step is 0.01; give one of dmc.steps"),
-        (dmc.steps.Adam, r"step is the class Adam; give one of it, Adam\(\)"),
+        (dmc.steps.Adam, r"step is the class Adam; give an instance, Adam\(\)"),
         (dmc.steps.partway, "step is the function partway; give one of dmc.steps"),
         (START, "step is a Factors; give one of dmc.steps"),
-        (dmc.Step(), "Step does not say __call__, which makes a step; write it"),
-        (Motionless(), "Motionless does not say __call__"),
+        (dmc.Step(), "Step has no __call__, which makes a step; define it"),
+        (Motionless(), "Motionless has no __call__"),
     ],
     ids=lambda given: type(given).__name__,
 )
@@ -104,7 +104,7 @@ def test_no_step(given, said):
         (dmc.callbacks.History(), "callbacks is .*; give a list"),
         (["progress"], "callbacks holds 'progress', which cannot be called; give callbacks such as"),
         ([None], "callbacks holds None, which cannot be called"),
-        ([dmc.callbacks.History], r"callbacks holds the class History; give one of it, History\(\)"),
+        ([dmc.callbacks.History], r"callbacks holds the class History; give an instance, History\(\)"),
     ],
 )
 def test_no_callbacks(given, said):
@@ -118,7 +118,7 @@ def test_scales_are_asked_for_by_the_rules_that_need_them():
 
     for step, name in ((dmc.steps.DiscrepantDescent(), "curvature"), (dmc.steps.ScaledDescent(), "curvature")):
         refused(rf"DiscrepantDescent\(rate\)|{name}", problem=Bare(), step=step)
-        with pytest.raises(TypeError, match=f"needs the {name} of the problem, and Bare does not say it; write"):
+        with pytest.raises(TypeError, match=f"needs the {name} of the problem, and Bare does not have it; define"):
             step.init(Bare(), START)
     assert solve(Bare(), START, dmc.steps.DiscrepantDescent(0.1), max_steps=2).n_steps == 2
 

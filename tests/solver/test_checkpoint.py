@@ -185,7 +185,7 @@ def test_a_fit_that_has_ended_has_its_result_at_once_and_gives_way_to_another(tm
 
 def test_fewer_steps_than_were_taken_are_refused(tmp_path):
     run(ADAM, DEEP, Checkpoint(tmp_path / "c"))
-    with pytest.raises(ValueError, match="has come to 30 steps, and max_steps is 9; give at least as many"):
+    with pytest.raises(ValueError, match="is at step 30, and max_steps is 9; raise max_steps"):
         run(ADAM, DEEP, Checkpoint(tmp_path / "c"), max_steps=9)
     assert run(ADAM, DEEP, Checkpoint(tmp_path / "c"), max_steps=33).n_steps == 33
 
@@ -208,7 +208,7 @@ def test_a_fit_that_has_not_ended_gives_way_to_no_other(more, named, tmp_path):
         run(ADAM, DEEP, Kill(9), Checkpoint(path, 0))
     before = path.read_bytes()
     given = {"step": ADAM, "start": DEEP} | more
-    with pytest.raises(ValueError, match="is of a fit that has not ended") as told:
+    with pytest.raises(ValueError, match="belongs to an unfinished fit") as told:
         run(given.pop("step"), given.pop("start"), Checkpoint(path), **given)
     assert named in str(told.value)
     assert str(path) in str(told.value)
@@ -220,7 +220,7 @@ def test_another_version_is_told(tmp_path, monkeypatch):
     with pytest.raises(Killed):
         run(ADAM, DEEP, Kill(9), Checkpoint(tmp_path / "c", 0))
     monkeypatch.setattr("dmc.solver.checkpoint._version", lambda: "99")
-    with pytest.raises(ValueError, match=r"by dmc .*, and this is 99; end it with that one, or remove the file"):
+    with pytest.raises(ValueError, match=r"by dmc .*, and this is 99; finish it with that version, or remove the file"):
         run(ADAM, DEEP, Checkpoint(tmp_path / "c"))
 
 
@@ -241,7 +241,7 @@ def test_what_is_no_checkpoint_is_told_and_stays(damage, tmp_path):
     else:
         path.write_bytes(spoilt[damage])
     before = path.read_bytes()
-    with pytest.raises(ValueError, match="is no checkpoint, or is damaged; give another path, or remove it"):
+    with pytest.raises(ValueError, match="is not a checkpoint, or is damaged; give another path, or remove it"):
         run(ADAM, DEEP, Checkpoint(path))
     assert path.read_bytes() == before
 
@@ -296,7 +296,7 @@ def test_one_fit_at_a_time(tmp_path):
         told.append(str(error))
     go_on.set()
     thread.join()
-    assert "another fit is at work with the checkpoint" in told[0]
+    assert "another fit is using the checkpoint" in told[0]
     assert run(ADAM, DEEP, Checkpoint(tmp_path / "c")).n_steps == 30
 
 
@@ -313,7 +313,7 @@ def test_a_full_disk_costs_no_fit(tmp_path, monkeypatch):
         save(*arguments, **more)
 
     monkeypatch.setattr(model_file, "save", full)
-    with pytest.warns(UserWarning, match=r"c cannot be written \(No space left on device\); the fit goes on") as told:
+    with pytest.warns(UserWarning, match=r"c cannot be written \(No space left on device\); the fit continues") as told:
         found = run(ADAM, DEEP, Checkpoint(tmp_path / "c", 0))
     assert len(told) == 3  # the last one at the end
     assert {one.filename for one in told} == {__file__}
@@ -387,6 +387,6 @@ def test_a_path_that_becomes_a_pipe_and_a_disk_that_becomes_read_only_cost_no_fi
     def refused(*_, **__):
         raise OSError(errno.EROFS, "Read-only file system")
 
-    with pytest.warns(UserWarning, match="c cannot be written .*the fit goes on"):
+    with pytest.warns(UserWarning, match="c cannot be written .*the fit continues"):
         found = run(ADAM, DEEP, Checkpoint(tmp_path / "c"), no_more)
     assert_same(found, run(ADAM, DEEP))

@@ -68,7 +68,7 @@ class Wrong(dmc.LeastSquares):
 )
 @pytest.mark.parametrize("spoil", [lambda a: 0 * a, lambda a: -a, lambda a: 1.001 * a, np.flipud, lambda a: a * np.nan])
 def test_a_wrong_gradient_is_told_with_the_factor(place, name, spoil):
-    with pytest.raises(WrongGradient, match=rf"the gradient by {name} has the slope .*; mend value_and_grad of Wrong"):
+    with pytest.raises(WrongGradient, match=rf"the gradient by {name} has the slope .*; fix value_and_grad of Wrong"):
         check_problem(Wrong(place, spoil), factors())
 
 
@@ -95,7 +95,7 @@ def test_two_values_are_refused():
         def value(self, factors):
             return 2 * super().value(factors)
 
-    with pytest.raises(ValueError, match=r"Doubled has the value .* and by value_and_grad .*; let both say the same"):
+    with pytest.raises(ValueError, match=r"Doubled has the value .* and by value_and_grad .*; both have to agree"):
         check_problem(Doubled(np.ones(SHAPE)), factors())
 
 
@@ -167,7 +167,7 @@ def test_scales_have_to_be_said():
         def value_and_grad(self, factors):
             return problems()["dense"].value_and_grad(factors)
 
-    with pytest.raises(ValueError, match="Bare does not say its curvature, by which step rules are scaled; write curv"):
+    with pytest.raises(ValueError, match="Bare has no curvature, which step rules are scaled by; define curv"):
         check_problem(Bare(), factors(biases=False))
 
 

@@ -302,18 +302,18 @@ def test_a_matrix_with_a_gap_is_refused_with_what_takes_it(start, place):
 @pytest.mark.parametrize(
     ("target", "error", "said"),
     [
-        (np.ones(3), ValueError, r"what to start from has shape \(3,\); give Observations, or a matrix"),
-        (np.ones((2, 3, 4)), ValueError, r"has shape \(2, 3, 4\)"),
-        (np.ones((0, 4)), ValueError, r"has shape \(0, 4\)"),
-        (5.0, ValueError, r"has shape \(\); give"),
+        (np.ones(3), ValueError, r"the data to start from have shape \(3,\); give Observations, or a matrix"),
+        (np.ones((2, 3, 4)), ValueError, r"have shape \(2, 3, 4\)"),
+        (np.ones((0, 4)), ValueError, r"have shape \(0, 4\)"),
+        (5.0, ValueError, r"have shape \(\); give"),
         ("ratings", TypeError, "the matrix to start from holds 'ratings', which is not a number"),
-        (None, TypeError, "what to start from is None; give its Observations, or a matrix"),
+        (None, TypeError, "the data to start from are None; give Observations, or a matrix"),
         (np.ones((3, 3), complex), TypeError, "has dtype complex128; give real numbers"),
         (sparse.eye_array(5).tocsr(), TypeError, r"is sparse, .*; give dmc.observe\(matrix\)"),
         (
             MaskedLeastSquares(observations()),
             TypeError,
-            "is MaskedLeastSquares; give its Observations",
+            "are MaskedLeastSquares; give Observations",
         ),
     ],
 )

@@ -112,7 +112,7 @@ X = np.random.default_rng(0).standard_normal((5, 6, 4))
     [
         (dmc.initial.gaussian((5, 6), 4, depth=1), "without cores and biases"),
         (dmc.Factors(np.ones((5, 4)), (), np.ones((6, 4)), np.ones(5)), "without cores and biases"),
-        (dmc.Factors(np.ones((5, 3)), (), np.ones((6, 3))), "3 wide, which is no multiple of the tubes' 4 entries"),
+        (dmc.Factors(np.ones((5, 3)), (), np.ones((6, 3))), "3 wide, which is not a multiple of the tubes' 4 entries"),
         (dmc.Factors(np.ones((4, 4)), (), np.ones((6, 4))), "a 4×6 matrix, the data are 5×6"),
     ],
 )

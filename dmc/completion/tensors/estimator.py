@@ -239,8 +239,9 @@ class TensorCompletion(TensorQueries):
             if run.stopped_by != "interrupt":
                 keeper.finish()
         self._keep(selected, values, observed, unit)
-        self.n_iter_, self.history_ = run.n_steps, phases.history
-        self.status_ = self._ending(run, selected)
+        self.n_iter_: int = run.n_steps
+        self.history_ = phases.history
+        self.status_: Status = self._ending(run, selected)
 
         def tell() -> None:
             of_ending(run, self.status_)
@@ -270,7 +271,7 @@ class TensorCompletion(TensorQueries):
         outside = int(((seen < low) | (seen > high)).sum())
         if outside:
             raise ValueError(
-                f"{_checks.count(outside, 'observed entry lies', 'observed entries lie')} outside of min_value {low:g} "
+                f"{_checks.count(outside, 'observed entry lies', 'observed entries lie')} outside min_value {low:g} "
                 f"and max_value {high:g}; widen the range, or mark them as missing"
             )
 
@@ -286,9 +287,12 @@ class TensorCompletion(TensorQueries):
         self._seen, self._dtype = findings.lines_seen(observed), values.dtype
         self._describe(selected.model.scaled(unit))
         missed = (self._model.dense()[observed] - values[observed]) / unit  # whose squares are inside the range
-        self.residual_rms_, self.exact_ = unit * rms(missed), selected.exact
-        self.held_out_rmse_ = unit * selected.error
-        self.candidate_errors_ = {name: unit * float(error) for name, error in selected.errors.items()}
+        self.residual_rms_: float = unit * rms(missed)
+        self.exact_: bool = selected.exact
+        self.held_out_rmse_: float = unit * selected.error
+        self.candidate_errors_: dict[str, float] = {
+            name: unit * float(error) for name, error in selected.errors.items()
+        }
 
     def _describe(self, model: TensorModel) -> None:
         """A model in the data's units."""
@@ -298,7 +302,7 @@ class TensorCompletion(TensorQueries):
             self.tube_: int | None = model.tube
             self.unfolding_: int | None = None
             self.multi_rank_: NDArray[np.int64] | None = model.widths
-            self.rank_ = int(model.widths.max())
+            self.rank_: int = int(model.widths.max())
         else:
             self.tube_, self.unfolding_, self.multi_rank_ = None, model.axis, None
             self.rank_ = model.factors.width

@@ -23,8 +23,8 @@ def of_data(values: NDArray[Any], observed: NDArray[np.bool_], masked: bool) -> 
     if len(seen) >= several and not whole and (seen == seen[0]).all():
         tell(
             "equal",
-            f"all {len(seen):,} observed entries are {seen[0] + 0.0:g}: nothing tells the others; if a mask was given, "
-            "check that it is True where an entry was observed",
+            f"all {len(seen):,} observed entries are {seen[0] + 0.0:g}, which says nothing about the missing ones; if "
+            "a mask was given, check that it is True where an entry was observed",
         )
     zeros = int((seen == 0).sum())
     flags = ((seen == 0) | (seen == 1)).all()
@@ -32,7 +32,7 @@ def of_data(values: NDArray[Any], observed: NDArray[np.bool_], masked: bool) -> 
         tell(
             "zeros",
             f"nothing is missing and {zeros:,} of {len(seen):,} entries are 0: all count as observed; if zeros stand "
-            "for missing entries, say missing_values=0",
+            "for missing entries, pass missing_values=0",
         )
     empty = [int((~lines).sum()) for lines in lines_seen(observed)]
     if any(empty):
@@ -43,7 +43,7 @@ def of_data(values: NDArray[Any], observed: NDArray[np.bool_], masked: bool) -> 
         )
         tell(
             "empty",
-            f"{parts} have no observed entry: what is predicted there is a guess; leave them out, observe at least one "
+            f"{parts} have no observed entry: predictions there are guesses; leave them out, observe at least one "
             "entry of each, or see complete(unknown=np.nan)",
         )
 
@@ -51,7 +51,7 @@ def of_data(values: NDArray[Any], observed: NDArray[np.bool_], masked: bool) -> 
 def of_placeholder(values: NDArray[Any], missing_values: float | None) -> None:
     """Whether the number that stands for missing entries is there at all."""
     if missing_values is not None and missing_values == missing_values and not (values == missing_values).any():
-        tell("placeholder", f"missing_values is {missing_values:g}, which no entry of X is; check the number")
+        tell("placeholder", f"missing_values is {missing_values:g}, which does not occur in X; check the number")
 
 
 def lines_seen(observed: NDArray[np.bool_]) -> list[NDArray[np.bool_]]:
@@ -70,7 +70,7 @@ def of_model(selected: Selected, observed: NDArray[np.bool_], bound: int | None)
             "short",
             f"the entries of {_checks.count(selected.short, 'row or column', 'rows and columns')} of the "
             f"{'slices' if isinstance(model, TubalModel) else 'unfolding'} do not determine the exact model there: "
-            "what is predicted for them is a guess; observe more",
+            "predictions for them are guesses; observe more",
         )
     width = int(model.widths.max()) if isinstance(model, TubalModel) else model.factors.width
     if bound is None and not selected.exact and width == TENSORS.default_bound:
@@ -80,7 +80,7 @@ def of_model(selected: Selected, observed: NDArray[np.bool_], bound: int | None)
     if not selected.exact and (few or unexplained > tuning.WARNINGS.unexplained):
         tell(
             "unexplained",
-            f"the model misses held-out entries by {unexplained:.0%} of what the mean would: the "
+            f"the model predicts held-out entries with {unexplained:.0%} of the error of their mean: the "
             f"{_checks.count(int(observed.sum()), 'entry', 'entries')} are too few for their rank, or not of low rank; "
             "observe more of them",
             ConvergenceWarning,
@@ -98,14 +98,14 @@ def _of_tubes(model: TubalModel, observed: NDArray[np.bool_], exact: bool) -> No
     if ((counts == 0) | (counts == length)).all():
         tell(
             "separable",
-            f"each of {total:,} tubes along axis {model.tube} is wholly observed or wholly missing ({missing:,} of "
-            "them): nothing couples the slices of the transform, each of which is completed as a matrix of its own",
+            f"each of {total:,} tubes along axis {model.tube} is either fully observed or fully missing ({missing:,} "
+            "of them): nothing couples the slices of the transform, each of which is completed as a separate matrix",
         )
     elif not exact and missing > TENSORS.few_tubes * total:
         tell(
             "tubes",
-            f"{missing:,} of {_checks.count(total, 'tube')} along axis {model.tube} have no observed entry: what is "
-            "predicted there rests on the low rank across the other axes alone",
+            f"{missing:,} of {_checks.count(total, 'tube')} along axis {model.tube} have no observed entry: "
+            "predictions there rely on the low rank across the other axes alone",
         )
 
 

@@ -149,10 +149,13 @@ class Selection:
         rng: np.random.Generator,
         phases: TensorPhases,
     ) -> None:
-        self.values, self.observed, self.settings = np.where(observed, values, 0), observed, settings
-        self.rng, self.phases = rng, phases
-        self.held_out = hold_out(observed, settings.fraction, rng)
-        self.trials = [self._along(axis, transform) for axis, transform in settings.transforms.items()]
+        self.values: NDArray[Any] = np.where(observed, values, 0)
+        self.observed: NDArray[np.bool_] = observed
+        self.settings: Settings = settings
+        self.rng: np.random.Generator = rng
+        self.phases: TensorPhases = phases
+        self.held_out: NDArray[np.bool_] = hold_out(observed, settings.fraction, rng)
+        self.trials: list[Trial] = [self._along(axis, transform) for axis, transform in settings.transforms.items()]
         self.trials += [self._of_unfolding(axis) for axis in settings.unfoldings]
 
     def _along(self, axis: int, transform: TubeTransform) -> Trial:

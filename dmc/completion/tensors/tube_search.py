@@ -79,18 +79,24 @@ class Trial:
         rounding: float,
         name: str,
     ) -> None:
-        self.whole, self.held_out, self.name = whole, held_out, name
-        self.bound, self.depth, self._rng, self.rounding = bound, depth, rng, rounding
+        self.whole: SliceLeastSquares = whole
+        self.held_out: NDArray[np.bool_] = held_out
+        self.name: str = name
+        self.bound: int = bound
+        self.depth: int = depth
+        self._rng = rng
+        self.rounding: float = rounding
         left = (
             ~held_out if whole.mask[~held_out].any() else np.ones_like(held_out)
         )  # of a single entry there is no part
-        self.train = SliceLeastSquares(whole.transform, whole.values * left, whole.mask * left)
+        self.train: SliceLeastSquares = SliceLeastSquares(whole.transform, whole.values * left, whole.mask * left)
         self._truth = whole.values[held_out]
         self._path = SlicePath(self.train, bound, depth, rng)
         self.point: PathPoint = self._path.start()
         self.best: Judged | None = None
-        self.over, self.n_steps = self.train.size == 0, 0
-        self.error = math.nan
+        self.over: bool = self.train.size == 0
+        self.n_steps: int = 0
+        self.error: float = math.nan
         self._mark = (0, math.inf, 0)  # step, error and total width of the last improvement that counts
         self._same = 0
         self._failed_at = math.inf
@@ -187,7 +193,8 @@ class TubeSearch:
     """
 
     def __init__(self, trial: Trial, phases: TensorPhases) -> None:
-        self.trial, self.phases = trial, phases
+        self.trial: Trial = trial
+        self.phases: TensorPhases = phases
 
     def exact_from(self, model: SliceFactors) -> SliceFactors | None:
         """The model that matches all entries to rounding, if a finish leads there by fewer degrees of freedom."""

@@ -39,8 +39,8 @@ def require_classic(session: SparkSession) -> None:
     """
     if is_remote() or not hasattr(session, "_jsparkSession"):
         raise RuntimeError(
-            "the session is one of Spark Connect, from which a fit cannot be started; run it where the driver is, in "
-            "a classic session"
+            "the session is a Spark Connect session, which cannot start a fit; run it in a classic session, on the "
+            "driver"
         )
 
 

@@ -156,6 +156,6 @@ class Recommender(Estimator, FitParams, DefaultParamsWritable, DefaultParamsRead
     def _refuse_times(self, time: str | None) -> None:
         if (self.getDuplicates() == "latest") != (time is not None):
             raise ValueError(
-                f"duplicates is {self.getDuplicates()!r} and timeCol {time!r}; 'latest' goes by a column of times, and "
-                "nothing else does"
+                f"duplicates is {self.getDuplicates()!r} and timeCol {time!r}; 'latest' needs a column of times, and "
+                "nothing else uses one"
             )

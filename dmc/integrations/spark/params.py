@@ -19,7 +19,7 @@ _STORAGE = "ratings stay in the processes of the fit, and factors are kept in me
 
 # Parameters of ALS that have no effect to choose, and why.
 NOT_NEEDED = {
-    "maxIter": "the fit ends by itself, when its predictions stand still",
+    "maxIter": "the fit ends by itself when its predictions no longer change",
     "regParam": "how far ratings may move a user or an item is learnt from all of them",
     "alpha": "how much a click counts against none is found by the fit",
     "nonnegative": "factors of either sign predict ratings better, and predictions stay in the range of the ratings",
@@ -53,8 +53,8 @@ def _at_least_one(name: str) -> Callable[[Any], int]:
 def _duplicates(value: Any) -> str:
     if value == "last":
         raise ValueError(
-            "duplicates is 'last', and the rows of a DataFrame have no order; say 'latest', and timeCol for the column "
-            "of times"
+            "duplicates is 'last', and the rows of a DataFrame have no order; use 'latest', and name the column of "
+            "times with timeCol"
         )
     return _one_of("duplicates", "error", "mean", "latest")(value)
 
@@ -67,8 +67,8 @@ class ModelParams(HasPredictionCol):
     coldStartStrategy = Param(
         Params._dummy(),
         "coldStartStrategy",
-        "what is predicted for users and items that are not known: 'nan', 'drop' (the row is left out) or 'mean' (what "
-        "is expected of one without ratings)",
+        "prediction for unknown users and items: 'nan', 'drop' (the row is left out) or 'mean' (what is expected "
+        "without ratings)",
         _one_of("coldStartStrategy", "nan", "drop", "mean"),
     )
 
@@ -111,7 +111,8 @@ class FitParams(ModelParams, HasSeed):
     rank = Param(
         Params._dummy(),
         "rank",
-        "upper bound of the rank of the interactions, of clicks the rank; None: as many directions as stand out of the "
+        "upper bound of the rank of the interactions; for clicks, the rank; None: as many directions as stand out of "
+        "the "
         "noise",
         _at_least_one("rank"),
     )
@@ -146,7 +147,7 @@ class FitParams(ModelParams, HasSeed):
     checkpointDir = Param(
         Params._dummy(),
         "checkpointDir",
-        "folder that all workers see, where each sweep of the fit is kept; a fit that is started again goes on there",
+        "folder that all workers see, for the state after each sweep; a restarted fit resumes from it",
         TypeConverters.toString,
     )
     timeout = Param(

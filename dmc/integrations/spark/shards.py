@@ -73,7 +73,7 @@ def missing(size: int) -> str:
     if _extensions.core is None:
         lacks = f"no compiled core of dmc ({_extensions.missing}); {_extensions.REMEDY}"
     elif size > 1 and find_spec("torch") is None:
-        lacks = "no PyTorch, by which several processes talk; install 'dmc[spark]' there"
+        lacks = "no PyTorch, through which processes communicate; install 'dmc[spark]' there"
     return f"the worker on {socket.gethostname()} has {lacks}" if lacks else ""
 
 

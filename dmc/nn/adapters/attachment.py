@@ -78,7 +78,9 @@ class Attachment:
             named = {n: m for n, m in modules_of(self.model) if n and (n == end or n.endswith(f".{end}"))}
             if not named:
                 there = listed(repr(name) for name, _ in self.model.named_children())
-                raise ValueError(f"modules_to_save: {end!r} is no module of the model; its outermost ones are {there}")
+                raise ValueError(
+                    f"modules_to_save: {end!r} is not a module of the model; its top-level modules are {there}"
+                )
             found |= named
         return found
 

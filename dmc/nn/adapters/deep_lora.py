@@ -99,17 +99,21 @@ class DeepLoRA:
         name: str = "default",
         seed: int = 0,
     ) -> None:
-        self.target_modules = target_modules if isinstance(target_modules, str) else list(target_modules)
-        self.rank = _checks.integer(rank, "rank", 1)
-        self.layers = _checks.integer(layers, "layers", 2)
-        self.start = _checks.choice(start, "start", (*starts.DEEP, *starts.OF_LORA))
-        self.scale = _checks.real(scale, "scale", 0, open_ends=True)
-        self.alpha = None if alpha is None else _checks.real(alpha, "alpha", 0, open_ends=True)
+        self.target_modules: str | list[str] = (
+            target_modules if isinstance(target_modules, str) else list(target_modules)
+        )
+        self.rank: int = _checks.integer(rank, "rank", 1)
+        self.layers: int = _checks.integer(layers, "layers", 2)
+        self.start: str = _checks.choice(start, "start", (*starts.DEEP, *starts.OF_LORA))
+        self.scale: float = _checks.real(scale, "scale", 0, open_ends=True)
+        self.alpha: float | None = None if alpha is None else _checks.real(alpha, "alpha", 0, open_ends=True)
         if isinstance(modules_to_save, str):
             raise TypeError(f"modules_to_save is {modules_to_save!r}; give a list of names")
-        self.modules_to_save = list(modules_to_save)
+        self.modules_to_save: list[str] = list(modules_to_save)
         if not isinstance(name, str) or not name or "." in name or hasattr(nn.ModuleDict(), name):
-            raise ValueError(f"name is {name!r}; give a word without dots that is no attribute of torch.nn.ModuleDict")
+            raise ValueError(
+                f"name is {name!r}; give a word without dots that is not an attribute of torch.nn.ModuleDict"
+            )
         self.name = name
         self.seed = seed
         if start in starts.OF_LORA and self.layers > 2:
@@ -204,7 +208,8 @@ class DeepLoRA:
             raise ValueError(f"adapter {self.name!r} is attached already; unload it, or make another DeepLoRA")
         if isinstance(model, nn.parallel.DistributedDataParallel):
             raise ValueError(
-                "the model is wrapped in DistributedDataParallel, which has its list of parameters; attach before"
+                "the model is wrapped in DistributedDataParallel, which has already collected the parameters; attach "
+                "before wrapping"
             )
         model = getattr(model, "_orig_mod", model)  # of torch.compile
         if self.name in self.of(model):

@@ -118,7 +118,7 @@ def _expression(pattern: str) -> re.Pattern[str]:
         return re.compile(pattern)
     except re.error as error:
         raise ValueError(
-            f"target_modules is {pattern!r}, which is no regular expression ({error}); give one, or a list of names"
+            f"target_modules is {pattern!r}, which is not a regular expression ({error}); give one, or a list of names"
         ) from None
 
 

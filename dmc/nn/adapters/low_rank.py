@@ -40,7 +40,7 @@ class LowRankUpdate(nn.Module):
         super().__init__()
         # Cores that start as the same array are to be parameters of their own.
         self.V = nn.Parameter(torch.as_tensor(factors.V).T.clone(memory_format=torch.contiguous_format))
-        self.cores = nn.ParameterList(torch.as_tensor(W).clone() for W in factors.cores)
+        self.cores: nn.ParameterList = nn.ParameterList(torch.as_tensor(W).clone() for W in factors.cores)
         self.U = nn.Parameter(torch.as_tensor(factors.U).clone())
         self.scaling = scaling
 
@@ -98,10 +98,10 @@ class AdaptedLayer(nn.Module):
         super().__init__()
         self.layer: Any = layer
         self.transposed = transposed
-        self.updates = nn.ModuleDict()
+        self.updates: nn.ModuleDict = nn.ModuleDict()
         self.active: str | None = None
         self.merged: tuple[str, ...] = ()
-        self.training = layer.training
+        self.training: bool = layer.training
         self._own_weight: nn.Parameter | None = None  # while others are merged into it
 
     def forward(self, input: Tensor) -> Tensor:  # the name that torch.nn.Linear has for it

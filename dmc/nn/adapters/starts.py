@@ -77,7 +77,7 @@ def first_gradients(
     if made:
         raise ValueError(
             f"the weight of {listed(made)} is made from other parameters (torch.nn.utils.parametrize), so that it gets "
-            "no gradient for the compressed start; remove the parametrisation, or take another start"
+            "no gradient for the compressed start; remove the parametrisation, or use another start"
         )
     weights = {name: layer.layer.weight for name, layer in layers.items()}
     names_of: dict[nn.Parameter, list[str]] = {}  # layers may share a weight, and then its gradient

@@ -242,7 +242,7 @@ def _tell_infinite(arrays: Mapping[str, NDArray[Any]], what: str) -> None:
         whole = sum(np.size(a) for a in floats)
         warn(
             f"{broken:,} of the {whole:,} numbers of {what} are not finite, or above {DIVERGED:g}: training has "
-            "diverged; train it anew"
+            "diverged; train it again"
         )
 
 

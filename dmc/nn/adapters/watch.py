@@ -35,8 +35,9 @@ class Watch:
         self.name = name
         self.updates = updates
         self.norms = norms
-        self.first_sizes = self.relative_sizes()  # a start of a large scale, or from a file, is no movement
-        self.passes = dict.fromkeys(updates, 0)
+        # A start of a large scale, or from a file, is no movement.
+        self.first_sizes: dict[str, float] = self.relative_sizes()
+        self.passes: dict[str, int] = dict.fromkeys(updates, 0)
         self.next_look: int | None = FIRST_LOOK
         self._listen()
 
@@ -76,7 +77,7 @@ class Watch:
             self.next_look = None
             warn(
                 f"after {most:,} backward passes {len(broken)} of {len(sizes)} updates of adapter {self.name!r} are "
-                f"not finite ({listed(broken)}): training has diverged; lower the learning rate, and attach anew"
+                f"not finite ({listed(broken)}): training has diverged; lower the learning rate, and attach again"
             )
             return
         change = max(abs(size - self.first_sizes[layer]) for layer, size in sizes.items())

@@ -72,22 +72,26 @@ class Popularity:
         feedback: Feedback = "explicit",
     ) -> None:
         _checks.choice(feedback, "feedback", ("explicit", "implicit"))
-        self.columns_, self.feedback = (user, item, rating), feedback
+        self.columns_: tuple[str, str, str] = (user, item, rating)
+        self.feedback = feedback
         source = Table.open(train, self.columns_)
+        self.users_: Vocabulary
         self.users_, self._rows = Vocabulary.learn(source.ids(user))
+        self.items_: Vocabulary
         self.items_, self._cols = Vocabulary.learn(source.ids(item))
         self._values = values_of(source, rating, feedback)
         if len(self._values) == 0:
             raise ValueError("there are no training ratings; give at least one")
-        self.mean, self.range = float(self._values.mean()), (self._values.min(), self._values.max())
+        self.mean: float = float(self._values.mean())
+        self.range: tuple[Any, Any] = (self._values.min(), self._values.max())
         n_items = len(self.items_)
         keys = np.unique(self._rows.astype(np.int64) * n_items + self._cols)
         counts = np.bincount(keys // n_items, minlength=len(self.users_))
-        self.seen_ = SparseIndex(np.concatenate([[0], np.cumsum(counts)]), keys % n_items)
+        self.seen_: SparseIndex = SparseIndex(np.concatenate([[0], np.cumsum(counts)]), keys % n_items)
         liked = slice(None) if feedback == "explicit" else self._values > 0
         chosen = np.unique(self._rows[liked].astype(np.int64) * n_items + self._cols[liked]) % n_items
         self._n_users_of = np.bincount(chosen, minlength=n_items)
-        self.ranking = np.argsort(-self._n_users_of, kind="stable")
+        self.ranking: NDArray[np.intp] = np.argsort(-self._n_users_of, kind="stable")
 
     def predict(self, table: Any) -> dict[str, NDArray[Any]]:
         """Predict the mean rating for every pair.
@@ -204,10 +208,12 @@ class Biases(Popularity):
         super().__init__(train, user, item, rating)
         if damping is not None and damping != math.inf:
             _checks.real(damping, "damping", 0, open_ends=True)
-        self.damping = self._chosen() if damping is None else damping
+        self.damping: float = self._chosen() if damping is None else damping
         of_user, of_item = self._fitted(np.ones(len(self._values), bool), self.damping)
-        self.of_user, self.of_item = np.append(of_user, 0), np.append(of_item, 0)
-        self.ranking = np.lexsort((-self._n_users_of, -of_item))  # of equal biases the more popular first
+        self.of_user: NDArray[Any] = np.append(of_user, 0)
+        self.of_item: NDArray[Any] = np.append(of_item, 0)
+        # Of equal biases the more popular first.
+        self.ranking: NDArray[np.intp] = np.lexsort((-self._n_users_of, -of_item))
 
     def _fitted(self, used: NDArray[np.bool_], damping: float) -> tuple[NDArray[Any], NDArray[Any]]:
         """Biases of users and items by some of the ratings, each side the least squares of the other, penalised."""

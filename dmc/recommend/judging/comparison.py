@@ -182,7 +182,9 @@ def compare(
     tests = TestSet.open((first, second), test, n, relevant)
     measures: dict[str, Difference] = {}
     if len(np.unique(tests.users)) < 2:
-        raise ValueError("the test has a single user, and how users differ cannot be told; give the rows of more")
+        raise ValueError(
+            "the test has a single user, so differences between users are unknown; give rows of more users"
+        )
     if tests.feedback == "explicit":
         sums = [tests.errors(recommender) for recommender in (first, second)]
         # Of equal sums of both, the difference of the squares' sums grows with that of the errors.

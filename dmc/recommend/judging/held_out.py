@@ -195,11 +195,11 @@ class TestSet:
         items = recommender.items_
         if n_unknown == len(self.listed):
             warn(
-                f"the recommender knows none of the {_checks.count(n_unknown, 'user')} that it is judged by, so all of "
-                "them get the same list; judge it by users that were in the fit"
+                f"the recommender knows none of the {_checks.count(n_unknown, 'user')} in the test, so all of them get "
+                "the same list; use users that were in the fit"
             )
         elif isinstance(items, Vocabulary) and (items.positions(self.wanted[1]) < 0).all():
-            warn("the recommender knows no item that is relevant in the test, so it finds none; compare the ids")
+            warn("the recommender knows none of the relevant items in the test, so it finds none; check the ids")
         return n_unknown
 
     def errors(self, recommender: Judged) -> Floats:
@@ -255,13 +255,13 @@ def _seen(recommender: Judged, users: NDArray[Any], items: NDArray[Any]) -> NDAr
 def _tell_seen(n_seen: int, n_rows: int) -> None:
     if n_seen == n_rows:
         warn(
-            f"all {_checks.count(n_rows, 'test row')} are pairs that are in the fit, so nothing is judged; judge by "
-            "others, such as those that dmc.evaluation.split leaves out"
+            f"all {_checks.count(n_rows, 'test row')} are pairs from the fit, so nothing is judged; use others, such "
+            "as the test part of dmc.evaluation.split"
         )
         return
     warn(
-        f"{n_seen:,} of {n_rows:,} test rows are pairs that are in the fit; they are left out: nobody is recommended "
-        "what he has, and errors on what was fitted say little"
+        f"{n_seen:,} of {n_rows:,} test rows are pairs from the fit and are left out: they are not recommended again, "
+        "and errors on fitted ratings are too small"
     )
 
 

@@ -197,7 +197,7 @@ def _told_empty(pairs: _Pairs, by: str, fraction: float, n_folds: int, part: str
     if by == "folds":
         return f"{rows} split into {n_folds} folds leave one without a {part} part; give more ratings or fewer folds"
     if by == "leave-last-out":
-        return f"{rows} split by leave-last-out leave no {part} part: nobody has two items; give more ratings"
+        return f"{rows} split by leave-last-out leave no {part} part: no user has two items; give more ratings"
     return (
         f"{rows} split by {by} with test_fraction {fraction:g} leave no {part} part; give more ratings or another "
         "fraction"

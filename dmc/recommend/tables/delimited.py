@@ -103,7 +103,7 @@ class RowReader:
             begun = begun + len(part) if line == self._line else len(part)
             line = self._line
             if begun > text_source.MAX_LINE + len(part):
-                raise ValueError(self._what_is_open(f"does not close within {text_source.MAX_LINE:,} letters"))
+                raise ValueError(self._what_is_open(f"does not close within {text_source.MAX_LINE:,} characters"))
             yield part.replace("::", TWO_COLONS) if self._colons else part
 
     def _read(self) -> Iterator[Row]:
@@ -129,10 +129,10 @@ class RowReader:
         if error == "unexpected end of data":
             return self._what_is_open("never closes")
         if error.startswith("field larger than"):
-            return self._what_is_open(f"does not close within {text_source.MAX_LINE:,} letters")
-        reason = "text behind a closing quote" if "expected after" in error else error
+            return self._what_is_open(f"does not close within {text_source.MAX_LINE:,} characters")
+        reason = "text after a closing quote" if "expected after" in error else error
         where = f"line {self._before + self._csv.line_num} of {self._origin}"
-        return f"{where} cannot be read as fields ({reason}); mend that line, or give tab- or comma-separated text"
+        return f"{where} cannot be read as fields ({reason}); fix that line, or give tab- or comma-separated text"
 
 
 @dataclass
@@ -196,8 +196,8 @@ class Fields:
         number, row = next((n, row) for n, row in some if len(row) != len(self.names))
         shown = {"\t": "tab", " ": "space"}.get(self.delimiter, self.delimiter)
         return (
-            f"line {number} of {self.origin} has {_checks.count(len(row), 'field')} in place of "
-            f"{len(self.names)} (separated by {shown}); the file is cut off or mixes formats: mend or remove that line"
+            f"line {number} of {self.origin} has {_checks.count(len(row), 'field')} instead of "
+            f"{len(self.names)} (separated by {shown}); the file is cut off or mixes formats: fix or remove that line"
         )
 
     def _what_is_empty(self, column: int, left: Iterator[Row]) -> str:

@@ -85,7 +85,7 @@ def refuse_no_ids(values: NDArray[Any], name: str) -> None:
         return
     row = next((i for i, value in enumerate(values.tolist()) if _is_no_text(value)), None)
     if row is not None:
-        what = f"column {name!r} holds {shown(values[row])}, which ends in NUL or has half a letter"
+        what = f"column {name!r} holds {shown(values[row])}, which ends in NUL or has an unpaired surrogate"
         raise ValueError(f"{what}, the first in row {row}; drop those rows, or write ids as hexadecimal digits")
 
 

@@ -79,7 +79,7 @@ class Objects:
 
     def __init__(self, only: Collection[str] | None, exact: Collection[str] = ()) -> None:
         self._only, self._exact, self._size = only, exact, 0
-        self.places = Places()
+        self.places: Places = Places()
         self._columns: dict[str, PackedColumn | Values] = {}
 
     @property
@@ -243,17 +243,17 @@ def _parsed(line: Line, origin: str, exact: Collection[str]) -> dict[str, Any]:
     except RecursionError:
         reason = "it nests too deep"
     raise ValueError(
-        f"line {number} of {origin} is not a JSON object ({reason}); give one object a line, or mend that line"
+        f"line {number} of {origin} is not a JSON object ({reason}); give one object a line, or fix that line"
     )
 
 
 def _marked(value: dict[str, Any], exact: Collection[str]) -> dict[str, Any]:
     """An object with a mark in the place of escapes that are no letters; refused where that would be another id."""
     if any(map(NO_LETTER.search, value)):
-        raise ValueError("a name has NUL or half a letter")
+        raise ValueError("a name has NUL or an unpaired surrogate")
     for name in exact:
         if isinstance(value.get(name), str) and NO_LETTER.search(value[name]):
-            raise ValueError(f"its {name[:SHOWN]} has NUL or half a letter")
+            raise ValueError(f"its {name[:SHOWN]} has NUL or an unpaired surrogate")
     return {name: NO_LETTER.sub(MARK, one) if isinstance(one, str) else one for name, one in value.items()}
 
 

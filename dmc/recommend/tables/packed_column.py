@@ -44,7 +44,7 @@ class PackedColumn:
     """
 
     def __init__(self) -> None:
-        self.levels = _Levels()
+        self.levels: _Levels = _Levels()
         self._pieces: list[Piece] = []
         self._size = self._n_gathered = self._n_bytes = 0  # entries, pieces that are large, bytes of those that are not
 

@@ -57,7 +57,8 @@ class ParquetColumns(Mapping[str, NDArray[Any]]):
             from pyarrow import parquet
         except ImportError:
             raise ImportError(f"{called(origin)} is Parquet, which needs pyarrow; run: pip install pyarrow") from None
-        self._path, self.origin = origin, called(origin)
+        self._path = origin
+        self.origin: str = called(origin)
         source = [str(file) for file in files] if files != [origin] else origin
         with words_for_failure(origin):
             # pre_buffer would hold whole columns, packed
@@ -134,7 +135,7 @@ class ParquetColumns(Mapping[str, NDArray[Any]]):
 def refuse_loss(found: int, told: int) -> None:
     """Raise if pages held other rows than the footer tells of: Arrow takes a damaged page for the end."""
     if found != told:
-        raise ValueError(f"{found:,} rows are there, and {told:,} in the footer")
+        raise ValueError(f"it holds {found:,} rows, and its footer says {told:,}")
 
 
 def refuse_streams(path: Path) -> None:
@@ -146,7 +147,7 @@ def refuse_streams(path: Path) -> None:
     except OSError as error:
         raise worded(error, called(path)) from None
     if not (stat.S_ISREG(kind) or stat.S_ISDIR(kind)):
-        raise ValueError(f"{called(path)} is no file, and Parquet is read from its end; write it to a file first")
+        raise ValueError(f"{called(path)} is not a regular file, which Parquet needs; write it to a file first")
 
 
 def files_in(folder: Path) -> list[Path]:

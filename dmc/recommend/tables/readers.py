@@ -36,7 +36,9 @@ class TextColumns(Mapping[str, NDArray[Any]]):
     """
 
     def __init__(self, names: list[str], packed: Mapping[str, PackedColumn | Values], places: Places) -> None:
-        self.names, self.packed, self.places = names, packed, places
+        self.names: list[str] = names
+        self.packed: Mapping[str, PackedColumn | Values] = packed
+        self.places: Places = places
 
     def __getitem__(self, name: str) -> NDArray[Any]:
         column = self.packed[name]

@@ -43,7 +43,9 @@ class Table:
     """
 
     def __init__(self, names: Sequence[str], source: Any, origin: str) -> None:
-        self.names, self._source, self._origin = list(names), source, origin
+        self.names: list[str] = list(names)
+        self._source = source
+        self._origin = origin
 
     @classmethod
     def open(cls, source: Any, columns: Sequence[str] = HEADLESS, only: Collection[str] | None = None) -> Table:
@@ -137,7 +139,7 @@ class Table:
             raise ValueError(_repeated(given, "the table")) from None
         if isinstance(frame, nw.LazyFrame):
             kept = names if only is None else [name for name in names if name in only]
-            with words_for_failure("the lazy frame cannot be collected", "mend what it is made of"):
+            with words_for_failure("the lazy frame cannot be collected", "fix what it is made of"):
                 frame = frame.select(kept).collect()
         return cls(names, frame, "the table")
 
@@ -154,7 +156,7 @@ class Table:
                 )
             tables.append(table)
         if not tables:
-            raise ValueError("the iterator gives no piece of a table, or was used up before; make it again")
+            raise ValueError("the iterator yields no table, or is exhausted; create it again")
         first = tables[0]
         if first._of_arrays:
             names = list(first._source)
@@ -191,7 +193,7 @@ class Table:
 
     def column(self, name: str) -> NDArray[Any]:
         """(entries,) the values of a column."""
-        self.require([name], "say which is meant, as in user='userId', or rename it")
+        self.require([name], "name the column, as in user='userId', or rename it")
         if self._of_arrays:
             return np.asarray(self._source[name])
         with words_for_failure(f"column {name!r} has no plain values", "convert it first"):
@@ -354,14 +356,14 @@ class Table:
             return nw.from_dict(dict(columns), backend="pandas").to_native()
         except ImportError:
             raise ImportError(
-                "output='frame' needs pandas, which is not installed; run: pip install pandas, or ask with a frame"
+                "output='frame' needs pandas, which is not installed; run: pip install pandas, or pass a data frame"
             ) from None
 
 
 def refuse_same_names(columns: Sequence[str]) -> None:
     """Raise if two of the columns asked for are one."""
     if len(set(columns)) < len(columns):
-        raise ValueError(f"the columns asked for are {', '.join(map(repr, columns))}; name another one for each")
+        raise ValueError(f"the column names are {', '.join(map(repr, columns))}; give each its own column")
 
 
 def refuse_rounding(name: str, what: str, lost: float, least: float, most: float, mean: float) -> None:
@@ -370,8 +372,8 @@ def refuse_rounding(name: str, what: str, lost: float, least: float, most: float
     if lost > ROUNDING_LOSS * spread > EQUAL * max(abs(least), abs(most)):
         remedy = f"take {least:.9g} off all of them" if abs(least) > spread else "multiply all of them"
         raise ValueError(
-            f"column {name!r} holds {what}s around {mean:g} that differ by less than float32 tells apart there (they "
-            f"move by up to {lost:g}); {remedy}"
+            f"column {name!r} holds {what}s around {mean:g} that differ by less than float32 resolves there (rounding "
+            f"moves them by up to {lost:g}); {remedy}"
         )
 
 

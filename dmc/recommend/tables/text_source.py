@@ -82,7 +82,7 @@ def opened(source: Path | IO[Any], by_content: bool = False) -> Iterator[IO[byte
                 yield from _unpacked(file, by_content, source.suffix.lower() == ".gz")
             return
         if getattr(source, "closed", False):
-            raise ValueError(f"{origin} is closed; give one that is open")
+            raise ValueError(f"{origin} is closed; give an open one")
         binary = _bytes_of(source, origin)
         unpacks = isinstance(binary, (_Encoded, gzip.GzipFile))  # and has the name of the packed file
         yield from _unpacked(binary, False, origin.endswith(".gz") and not unpacks)
@@ -121,12 +121,12 @@ def _words_for_failure(origin: str) -> Iterator[None]:
     try:
         yield
     except (EOFError, gzip.BadGzipFile, zlib.error):
-        raise ValueError(f"{origin} is not a whole gzip file; pack it again, or name it without .gz") from None
+        raise ValueError(f"{origin} is not a complete gzip file; compress it again, or name it without .gz") from None
     except io.UnsupportedOperation:
-        raise ValueError(f"{origin} is not open for reading; open it so") from None
+        raise ValueError(f"{origin} is not open for reading; open it for reading") from None
     except UnicodeDecodeError as error:
         raise ValueError(
-            f"{origin} is not {error.encoding} ({error.reason}); open it with the encoding that it has, or as bytes"
+            f"{origin} is not {error.encoding} ({error.reason}); open it with its encoding, or as bytes"
         ) from None
     except OSError as error:
         if error.errno is None and error.args:  # has its words
@@ -165,7 +165,7 @@ class _Encoded:
             return text.encode("utf-8", "surrogateescape")
         except UnicodeEncodeError as error:
             raise ValueError(
-                f"{self._origin} holds {text[error.start]!r}, half of a letter; mend it, or give bytes"
+                f"{self._origin} holds {text[error.start]!r}, an unpaired surrogate; fix it, or give bytes"
             ) from None
 
 
@@ -220,10 +220,10 @@ def _read(file: IO[bytes], origin: str) -> bytes:
     while size < BLOCK:
         piece = file.read(BLOCK - size)
         if piece is None:
-            raise ValueError(f"{origin} does not wait for what is to come; make it blocking, as with setblocking(True)")
+            raise ValueError(f"{origin} is not blocking; make it so, as with setblocking(True)")
         if not isinstance(piece, (bytes, bytearray, memoryview)):
             kind = type(piece).__name__
-            raise TypeError(f"{origin} gives {kind} when it is read; give a stream of bytes or of text")
+            raise TypeError(f"{origin} yields {kind} when it is read; give a stream of bytes or of text")
         if not piece:
             break
         pieces.append(bytes(piece))
@@ -254,7 +254,7 @@ def _refuse_by_mark(head: bytes, origin: str, unpacked: bool) -> None:
             raise ValueError(_what_to_recode(origin, encoding))
     for mark, kind, name in PACKED:
         if head.startswith(mark) and unpacked:
-            raise ValueError(f"{origin} holds what is {kind} once more; unpack it, and give that")
+            raise ValueError(f"{origin} is {kind} twice; unpack it once")
         if head.startswith(mark):
             raise ValueError(f"{origin} is {kind}; give it as a file whose name ends in {name}")
     if head[:4].count(0) >= 2 and head[:4].strip(b"\0"):  # letters of two or four bytes

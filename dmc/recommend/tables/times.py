@@ -43,7 +43,7 @@ def _seconds(value: Any, name: str, where: Where, row: int) -> float:
         return (date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp()
     except (ValueError, OverflowError):
         what = f"column {name!r} holds {shown(written)} in {where(row)}"
-        raise ValueError(f"{what}, which is no time; give numbers, dates or ISO 8601 text") from None
+        raise ValueError(f"{what}, which is not a time; give numbers, dates or ISO 8601 text") from None
 
 
 def _refuse(wrong: NDArray[np.bool_], how: str, name: str, where: Where) -> None:
@@ -60,6 +60,6 @@ def _refuse_numbers(values: NDArray[Any], name: str, where: Where) -> None:
     if numbers.any():
         row = int(np.argmin(numbers))
         raise ValueError(
-            f"column {name!r} holds {shown(str(values[row]))} in {where(row)}, which is no number, as others are; give "
-            "numbers alone, or dates or ISO 8601 text alone"
+            f"column {name!r} holds {shown(str(values[row]))} in {where(row)}, which is not a number, unlike others; "
+            "give only numbers, or only dates or ISO 8601 text"
         )

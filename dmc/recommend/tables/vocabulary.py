@@ -132,7 +132,7 @@ def _of_texts(texts: Sequence[str], name: str) -> NDArray[Any]:
     if found.dtype.kind == "O" and ends_with_nul(texts):
         row, id = next((row, id) for row, id in enumerate(texts) if id.endswith("\0"))
         raise ValueError(
-            f"column {name!r} holds the id {id[-20:]!r} in row {row}, which ends with a NUL character; leave that out"
+            f"column {name!r} holds the id {id[-20:]!r} in row {row}, which ends with a NUL character; remove it"
         )
     return found
 

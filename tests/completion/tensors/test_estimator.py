@@ -165,7 +165,7 @@ X = np.random.default_rng(0).standard_normal((5, 6, 4))
         ({"tube": 2, "transform": np.ones((4, 4))}, ValueError, "not orthogonal"),
         ({"transform": None}, TypeError, "transform is None; give 'dft', 'dct' or"),
         ({"transform": np.eye(3)}, ValueError, r"tubes of 3 entries and X has shape \(5, 6, 4\)"),
-        ({"min_value": 0}, ValueError, "observed entries lie outside of min_value 0"),
+        ({"min_value": 0}, ValueError, "observed entries lie outside min_value 0"),
         ({"min_value": 9, "max_value": -9}, ValueError, "give a range"),
         ({"validation_fraction": 0}, ValueError, "validation_fraction is 0"),
         ({"depth": -1}, ValueError, "depth is -1"),
@@ -187,7 +187,7 @@ def test_the_example_of_the_docstring_runs() -> None:
     assert doctest.testmod(estimator).failed == 0
 
 
-@pytest.mark.filterwarnings("ignore:the model misses held-out")
+@pytest.mark.filterwarnings("ignore:the model predicts held-out")
 def test_a_number_for_missing_entries_that_is_nowhere_is_told() -> None:
-    with pytest.warns(UserWarning, match="missing_values is -200, which no entry of X is"):
+    with pytest.warns(UserWarning, match="missing_values is -200, which does not occur in X"):
         dmc.TensorCompletion(1, tube=2, missing_values=-200).fit(X)

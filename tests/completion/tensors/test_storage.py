@@ -48,7 +48,7 @@ def test_other_files_are_refused(tmp_path: Path) -> None:
         dmc.TensorCompletion.load(tmp_path / "nothing.dmc")
 
 
-@pytest.mark.filterwarnings("ignore:the model misses held-out")
+@pytest.mark.filterwarnings("ignore:the model predicts held-out")
 @pytest.mark.parametrize("made", ["array", "with a name", "of a length"])
 def test_a_transform_of_ones_own_comes_back_whatever_was_chosen(tmp_path: Path, made: str) -> None:
     rng = np.random.default_rng(0)

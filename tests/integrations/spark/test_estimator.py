@@ -126,6 +126,6 @@ def test_duplicates(spark) -> None:
 
 def test_warnings_reach_the_caller(spark) -> None:
     given = spark.createDataFrame([(u, i, 3.0) for u in range(4) for i in range(4)], ["user", "item", "rating"])
-    told = pytest.warns(UserWarning, match="all 16 ratings are 3, and tell nothing apart")
+    told = pytest.warns(UserWarning, match="all 16 ratings are 3, so there is nothing to learn")
     with told, pytest.warns(UserWarning, match="the ratings show no noise"):
         Recommender(numProcesses=1).fit(given)

@@ -113,7 +113,7 @@ def test_p_values_of_portions_and_of_no_difference(rng, monkeypatch):
 
 def test_refused():
     for arguments, message in (
-        ((1.0, 100, 0), "confidence is 1; it has to lie between 0 and 1"),
+        ((1.0, 100, 0), "confidence is 1; it has to be between 0 and 1"),
         ((0.9, 5, 0), "n_resamples is 5; it has to be at least 10"),
         ((0.9, 100, -1), "seed is -1"),
     ):

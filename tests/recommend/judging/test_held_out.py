@@ -17,12 +17,12 @@ def clicks():
 
 def test_pairs_of_the_fit_are_left_out_and_counted(clicks):
     test = {"user": [1, 1, 2, 9, "3"], "item": ["a", "c", "c", "a", "a"]}
-    with pytest.warns(UserWarning, match="3 of 5 test rows are pairs that are in the fit; they are left out"):
+    with pytest.warns(UserWarning, match="3 of 5 test rows are pairs from the fit and are left out"):
         tests = TestSet.open((clicks,), test, 10, None)
     assert tests.n_seen == 3
     assert tests.listed.tolist() == [1, 9]
     assert tests.wanted[1].tolist() == ["c", "a"]
-    with pytest.warns(UserWarning, match="all 2 test rows are pairs that are in the fit, so nothing is judged"):
+    with pytest.warns(UserWarning, match="all 2 test rows are pairs from the fit, so nothing is judged"):
         assert TestSet.open((clicks,), {"user": [1, 2], "item": ["a", "a"]}, 10, None).n_seen == 2
 
 
@@ -73,7 +73,7 @@ def test_what_cannot_be_found_is_told(clicks):
     with pytest.warns(UserWarning, match="knows none of the 2 users that it is judged by"):
         assert nobody.n_unknown_users(clicks) == 2
     nothing = TestSet.open((clicks,), {"user": [1, 8], "item": ["x", "y"]}, 10, None)
-    with pytest.warns(UserWarning, match="knows no item that is relevant in the test"):
+    with pytest.warns(UserWarning, match="knows none of the relevant items in the test"):
         assert nothing.n_unknown_users(clicks) == 1
     some = TestSet.open((clicks,), {"user": [1, 8], "item": ["x", "b"]}, 10, None)
     assert some.n_unknown_users(clicks) == 1

@@ -160,11 +160,11 @@ def test_files_with_and_without_names(tmp_path, table):
         ({"test_fraction": 1 - 1e-9}, ValueError, "leave no training part"),
         ({"seed": "x"}, TypeError, "seed is 'x'"),
         ({"by": "time", "time": "when"}, ValueError, "the table has no column 'when'"),
-        ({"by": "time", "time": "user"}, ValueError, "'user', 'item', 'rating', 'user'; name another one for each"),
+        ({"by": "time", "time": "user"}, ValueError, "'user', 'item', 'rating', 'user'; give each its own column"),
         (
             {"by": "leave-last-out", "time": "kind"},
             ValueError,
-            "column 'kind' holds 'a' in row 0, which is no time",
+            "column 'kind' holds 'a' in row 0, which is not a time",
         ),
         ({"by": "folds", "n_folds": 1}, ValueError, "n_folds is 1; it has to be at least 2"),
         ({"by": "folds", "n_folds": 10**6}, ValueError, "split into 1000000 folds leave one without a test part"),

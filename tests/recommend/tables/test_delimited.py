@@ -90,9 +90,9 @@ def test_a_plain_block_never_meets_the_csv_module(monkeypatch):
         ),
         (
             ["u,1,2"] * 9 + ["u,1"],
-            "line 10 of r.csv has 2 fields in place of 3 (separated by ,); the file is cut off or",
+            "line 10 of r.csv has 2 fields instead of 3 (separated by ,); the file is cut off or",
         ),
-        (["u,1,2", "u,1,2,3", "u,1"], "line 2 of r.csv has 4 fields in place of 3"),
+        (["u,1,2", "u,1,2,3", "u,1"], "line 2 of r.csv has 4 fields instead of 3"),
     ],
 )
 def test_what_is_wrong_is_told_by_its_line(lines, message, block, monkeypatch):
@@ -121,14 +121,14 @@ def test_only_what_is_asked_for_is_kept(tmp_path):
         ),
         (
             '1,2,3\n1,"2" x,3\n',
-            "line 2 of r.csv cannot be read as fields (text behind a closing quote); mend",
+            "line 2 of r.csv cannot be read as fields (text after a closing quote); mend",
         ),
         ('1,2,3\n\n1,"\n' + '","\n' * 500, "the row in line 3 of r.csv opens a quote that "),
         (
             '1,2,3\n1,"' + "x\n" * 800,
             "the row in line 2 of r.csv opens a quote that does not close within 1,000",
         ),
-        ("1,2,3\r\r\n\r1,2\r", "line 4 of r.csv has 2 fields in place of 3"),
+        ("1,2,3\r\r\n\r1,2\r", "line 4 of r.csv has 2 fields instead of 3"),
     ],
     ids=["to the end", "text behind it", "endless fields", "an endless field", "ends of lines"],
 )

@@ -44,9 +44,9 @@ def test_what_is_masked_is_missing():
     [
         ([[1], [2, 3]], "column user is not one value for each entry"),
         (np.array([{}, {}]), "column 'user' holds dict in place of an id, the first in row 0; give one for each entry"),
-        ([b"a", b"b\0"], r"column 'user' holds b'b\x00', which ends in NUL or has half a letter, the first in row 1"),
+        ([b"a", b"b\0"], r"column 'user' holds b'b\x00', which ends in NUL or has an unpaired surrogate, the first in"),
         (np.array(["a", "b\0"], object), r"column 'user' holds 'b\x00', which ends in NUL"),
-        (["a", "\ud83d"], r"column 'user' holds '\ud83d', which ends in NUL or has half a letter"),
+        (["a", "\ud83d"], r"column 'user' holds '\ud83d', which ends in NUL or has an unpaired surrogate"),
         ([Nameless(), Nameless()], "column 'user' holds Nameless in place of an id"),
         ([1j, 2], "column 'user' has dtype complex128; give an id for each entry"),
         (np.zeros(2, "V3"), "column 'user' has dtype |V3; give an id for each entry"),

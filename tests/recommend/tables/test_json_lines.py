@@ -60,9 +60,9 @@ LINE = '{"user": 1, "item": 2, "rating": 3}'
             '{"user": ' + "9" * 5000 + "}",
             "Exceeds the limit (4300 digits) for integer string conversion: value",
         ),
-        ('{"user": "a\\u0000"}', "its user has NUL or half a letter"),
-        ('{"user": "a\\ud83d"}', "its user has NUL or half a letter"),
-        ('{"u\\ud83d": 1}', "a name has NUL or half a letter"),
+        ('{"user": "a\\u0000"}', "its user has NUL or an unpaired surrogate"),
+        ('{"user": "a\\ud83d"}', "its user has NUL or an unpaired surrogate"),
+        ('{"u\\ud83d": 1}', "a name has NUL or an unpaired surrogate"),
         ("true", "a bool"),
         ("NaN", "a float"),
     ],
@@ -72,7 +72,7 @@ def test_lines_that_are_no_object(line, reason):
     with pytest.raises(ValueError, match="line") as caught:
         Objects(None, ("user", "item")).read(given, "r.jsonl")
     assert str(caught.value).startswith(f"line 3 of r.jsonl is not a JSON object ({reason}")
-    assert str(caught.value).endswith("); give one object a line, or mend that line")
+    assert str(caught.value).endswith("); give one object a line, or fix that line")
 
 
 def test_lines_are_read_one_by_one():

@@ -225,7 +225,7 @@ def test_text_that_an_array_would_cut_off_is_no_id(tmp_path):
     for values in (["a", "a\0"], [b"a", b"a\0"]):
         table = rest(tmp_path, user=values)
         for ask in (table.ids, table.learn):
-            with pytest.raises(ValueError, match="which ends in NUL or has half a letter, the first in row 1 of "):
+            with pytest.raises(ValueError, match="which ends in NUL or has an unpaired surrogate, the first in row 1"):
                 ask("user")
 
 
@@ -244,7 +244,7 @@ def test_rows_that_a_footer_tells_of_and_nobody_finds(tmp_path, monkeypatch):
     table = rest(tmp_path, user=[1, 2])
     monkeypatch.setattr(ParquetColumns, "count_rows", lambda _: 3)
     for ask in (table.column, table.learn):
-        with pytest.raises(ValueError, match=r"\(2 rows are there, and 3 in the footer\); write it again"):
+        with pytest.raises(ValueError, match=r"\(it holds 2 rows, and its footer says 3\); write it again"):
             ask("user")
     monkeypatch.setattr(ParquetColumns, "count_rows", lambda _: 1 << 60)
     with pytest.raises(MemoryError, match=r"column 'user' of .*r.parquet would take 8,589,934,592 GiB and"):
@@ -254,7 +254,7 @@ def test_rows_that_a_footer_tells_of_and_nobody_finds(tmp_path, monkeypatch):
 def test_what_is_no_file_is_not_waited_for(tmp_path):
     os.mkfifo(tmp_path / "pipe.parquet")
     for source in (tmp_path / "pipe.parquet", tmp_path):
-        with pytest.raises(ValueError, match=r"pipe.parquet is no file, and Parquet is read from its end; write it to"):
+        with pytest.raises(ValueError, match=r"pipe.parquet is not a regular file, which Parquet needs; write it to"):
             Table.open(source)
 
 

@@ -200,7 +200,7 @@ def test_as_many_lines_as_there_are(n, header, tmp_path):
     np.testing.assert_array_equal(table.ids("item"), np.arange(n))
     (tmp_path / "r.csv").write_text(text + "\nu,1")
     number = n + len(blank) + header + 1
-    with pytest.raises(ValueError, match=f"line {number} of .* has 2 fields in place of 3"):
+    with pytest.raises(ValueError, match=f"line {number} of .* has 2 fields instead of 3"):
         Table.open(tmp_path / "r.csv")
 
 

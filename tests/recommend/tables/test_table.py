@@ -201,7 +201,7 @@ def test_pieces_may_be_files_of_another_order():
 @pytest.mark.parametrize(
     ("pieces", "error", "message"),
     [
-        ([], ValueError, "the iterator gives no piece of a table, or was used up before; make it again"),
+        ([], ValueError, "the iterator yields no table, or is exhausted; create it again"),
         ([5], TypeError, "the ratings are a int; give a data frame"),
         (
             [{"user": [1]}, {"item": [1]}],
@@ -256,12 +256,12 @@ def test_times_can_be_sorted(values, order):
         (np.array(["NaT", "2024-01-01"], "M8[s]"), "column 'when' holds 1 missing time, the first in row 0"),
         (
             ["2024-01-01", "soon"],
-            "column 'when' holds 'soon' in row 1, which is no time; give numbers, dates or ISO",
+            "column 'when' holds 'soon' in row 1, which is not a time; give numbers, dates or ISO",
         ),
         (["2024-01-01", ""], "column 'when' holds 1 missing time, the first in row 1; drop those rows"),
         (["7", "", "8"], "column 'when' holds 1 missing time, the first in row 1; drop those rows"),
         (["2024-01-01", np.nan], "column 'when' holds 1 missing time, the first in row 1; drop those rows"),
-        (["7", "soon"], "column 'when' holds 'soon' in row 1, which is no number, as others are; give numbers alone"),
+        (["7", "soon"], "column 'when' holds 'soon' in row 1, which is not a number, unlike others; give only numbers"),
     ],
 )
 def test_times_that_are_none(values, message):
@@ -278,16 +278,16 @@ def test_times_that_are_none(values, message):
         ("", "is empty; give one rating a line"),
         ("\n\n", "is empty; give one rating a line"),
         ("user,item,rating\n", "has a header and no rating"),
-        ("user,item,rating\nann,10,4\nbob,7", "line 3 of PATH has 2 fields in place of 3 (separated by ,)"),
+        ("user,item,rating\nann,10,4\nbob,7", "line 3 of PATH has 2 fields instead of 3 (separated by ,)"),
         ("user,item,rating\nann,10,4\nbob,", "line 3 of PATH has"),
-        ("user,item,rating\nann,10,4\nb", "line 3 of PATH has 1 field in place of 3"),
+        ("user,item,rating\nann,10,4\nb", "line 3 of PATH has 1 field instead of 3"),
         ("user,item,rating\nann,10,4\nbob,7,", "line 3 of PATH"),
-        ("1\t2\t3\t881250949\n1\t3\t4", "line 2 of PATH has 3 fields in place of 4 (separated by tab)"),
-        ("1::2::3::881250949\n1::3:", "line 2 of PATH has 2 fields in place of 4"),
+        ("1\t2\t3\t881250949\n1\t3\t4", "line 2 of PATH has 3 fields instead of 4 (separated by tab)"),
+        ("1::2::3::881250949\n1::3:", "line 2 of PATH has 2 fields instead of 4"),
         ("user,item,rating\n\n\nann,10,4\nbob,7\nann,7,5\n", "line 5 of PATH"),
         ('user,item,rating,title\nann,10,4,"x"\nbob,7,2,"y\nann,7,5,z\n', "PATH"),  # a quote that is never closed
         ('user,item,rating,title\nann,10,4,"x"\nbob,7,2,"y', "PATH"),
-        ("user,item,rating\nann,10,4,5\n", "line 2 of PATH has 4 fields in place of 3"),
+        ("user,item,rating\nann,10,4,5\n", "line 2 of PATH has 4 fields instead of 3"),
         ("user,user,item,rating\n1,2,3,4\n", "'user'"),  # which of the two?
         ("when,where,why,user,item,rating\n1,2,3,,10,4\n", "line 2 of PATH"),
         (bytes(range(256)) * 20, "is not text"),
@@ -354,7 +354,7 @@ def test_no_table(source):
 
 
 def test_a_column_asked_for_twice_is_told():
-    with pytest.raises(ValueError, match="the columns asked for are 'item', 'item', 'rating'; name another one for e"):
+    with pytest.raises(ValueError, match="the column names are 'item', 'item', 'rating'; give each its own"):
         Table.open(COLUMNS, ("item", "item", "rating"))
 
 
@@ -374,7 +374,7 @@ def test_frames_with_a_name_twice_are_told_in_one_sentence(frame):
 @pytest.mark.parametrize("kind", FRAMES)
 def test_a_missing_column_names_those_there_are(kind):
     table = Table.open(FRAMES[kind]({"userId": [1], "movie": [2]}))
-    with pytest.raises(ValueError, match="the table has no column 'user', only 'userId', 'movie'; say which is meant"):
+    with pytest.raises(ValueError, match="the table has no column 'user', only 'userId', 'movie'; name the column"):
         table.column("user")
 
 
@@ -409,8 +409,8 @@ def test_mappings_that_are_no_table(columns, message):
         ([1.0, 1e39], ValueError, "column 'rating' holds 1 "),  # beyond float32
         (np.array(["2020-01-01"], "M8[D]"), TypeError, "column 'rating' has dtype datetime64[D]; give real numbers"),
         ([1j], TypeError, "column 'rating' has dtype complex128"),
-        ([100000001, 100000005], ValueError, "(they move by up to 3); take 100000001 off all of them"),
-        ([1e-50, 2e-50], ValueError, "ratings around 1.5e-50 that differ by less than float32 tells apart there"),
+        ([100000001, 100000005], ValueError, "(rounding moves them by up to 3); take 100000001 off all of them"),
+        ([1e-50, 2e-50], ValueError, "ratings around 1.5e-50 that differ by less than float32 resolves there"),
     ],
 )
 def test_ratings_that_are_none(values, error, message):
@@ -496,7 +496,7 @@ def test_like(kind):
 
 
 def test_a_table_without_any_column():
-    with pytest.raises(ValueError, match="the table has no column 'user', nor any other; say which is meant"):
+    with pytest.raises(ValueError, match="the table has no column 'user', nor any other; name the column"):
         Table.open({}).ids("user")
 
 
@@ -535,5 +535,5 @@ def test_a_list_of_frames_is_one_table():
     for given in (pieces, [dict(piece) for piece in pieces], tuple(pieces)):
         assert Table.open(given).ids("item").tolist() == ["a", "b"]
     for strange in ([], [1, 2], [{"user": 1, "item": "a"}], ["user,item"]):
-        with pytest.raises((TypeError, ValueError), match=r"give a data frame|gives no piece"):
+        with pytest.raises((TypeError, ValueError), match=r"give a data frame|yields no table"):
             Table.open(strange)

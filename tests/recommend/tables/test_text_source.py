@@ -128,9 +128,9 @@ def test_members_and_what_is_behind_them(tmp_path):
     assert Table.open(path).column("user").tolist() == ["ann", "bob"]
     for content in (gzip.compress(CSV) + b"more", gzip.compress(CSV)[:-3], gzip.compress(CSV)[:5], b"\x1f\x8b"):
         path.write_bytes(content)
-        assert refusal(path) == f"{path} is not a whole gzip file; pack it again, or name it without .gz"
+        assert refusal(path) == f"{path} is not a complete gzip file; compress it again, or name it without .gz"
     path.write_bytes(gzip.compress(gzip.compress(CSV)))
-    assert refusal(path) == f"{path} holds what is packed by gzip once more; unpack it, and give that"
+    assert refusal(path) == f"{path} is packed by gzip twice; unpack it once"
     path.write_bytes(b"")
     assert "is empty" in refusal(path)
 
@@ -198,7 +198,7 @@ def test_sockets(tmp_path, monkeypatch):
     with ours, theirs:
         ours.setblocking(False)
         with ours.makefile("rb") as stream:
-            assert "does not wait for what is to come; make it blocking" in refusal(stream)
+            assert "is not blocking; make it so" in refusal(stream)
 
 
 @pytest.mark.parametrize("size", [1, 2, 5])
@@ -257,17 +257,17 @@ def test_what_the_system_refuses(failure, told, monkeypatch):
 def test_streams_that_cannot_be_read(tmp_path):
     closed = io.BytesIO(CSV)
     closed.close()
-    assert refusal(closed) == "the stream is closed; give one that is open"
-    assert refusal(Stream([b"us", 7])) == "the stream gives int when it is read; give a stream of bytes or of text"
-    assert "does not wait for what is to come" in refusal(Stream([b"us", None]))
+    assert refusal(closed) == "the stream is closed; give an open one"
+    assert refusal(Stream([b"us", 7])) == "the stream yields int when it is read; give a stream of bytes or of text"
+    assert "is not blocking; make it so" in refusal(Stream([b"us", None]))
     reset = ConnectionResetError(errno.ECONNRESET, "Connection reset by peer")
     told = "the stream cannot be read (Connection reset by peer); check it, and read it again"
     assert refusal(Stream([CSV, reset])) == told
     assert refusal(io.StringIO("user,item,rating\na\ud800,1,2\n")) == (
-        r"the stream holds '\ud800', half of a letter; mend it, or give bytes"
+        r"the stream holds '\ud800', an unpaired surrogate; fix it, or give bytes"
     )
     with open(tmp_path / "r.csv", "w") as file:
-        assert refusal(file) == f"{tmp_path}/r.csv is not open for reading; open it so"
+        assert refusal(file) == f"{tmp_path}/r.csv is not open for reading; open it for reading"
     (tmp_path / "r.csv").write_bytes("é".encode("latin-1"))
     with open(tmp_path / "r.csv", encoding="utf-8") as text:
         assert "is not utf-8 (" in refusal(text)

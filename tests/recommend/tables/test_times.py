@@ -43,8 +43,8 @@ def test_times(values, expected):
             "column 'when' holds 1 infinite time, the first in line 3 of r.csv; drop those rows",
         ),
         (objects(None, "2024-01-01"), "column 'when' holds 1 missing time, the first in line 2 of r.csv; drop those"),
-        (np.array(["2024-01-01", "٢٠٢٤"]), "column 'when' holds '٢٠٢٤' in line 3 of r.csv, which is no time; give"),
-        (np.array(["2024-01-01", "1_000"]), "column 'when' holds '1_000' in line 3 of r.csv, which is no time; give"),
+        (np.array(["2024-01-01", "٢٠٢٤"]), "column 'when' holds '٢٠٢٤' in line 3 of r.csv, which is not a time; give"),
+        (np.array(["2024-01-01", "1_000"]), "column 'when' holds '1_000' in line 3 of r.csv, which is not a time;"),
         (
             objects(np.array([1, 2]), np.array([3])),
             "column 'when' holds ndarray in place of a time, the first in row",
