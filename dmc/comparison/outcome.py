@@ -216,6 +216,8 @@ class Comparison:
         ----------
         path : path
             Its suffix decides the format (.png, .pdf, .svg).
+        theme : {"light", "dark", "both"}
+            The background it is for, as in `dmc.plots.panels`.
 
         Raises
         ------
