@@ -44,7 +44,7 @@ class Collapse(NamedTuple):
     equinorm : float
         NC2: standard deviation of ‖μ_c − m‖ over its mean, with m the mean of the class means.
     equiangular : float
-        NC2: mean of `|cos(μ_c − m, μ_c' − m) + 1/(C − 1)|` over pairs of classes.
+        NC2: mean absolute value of cos(μ_c − m, μ_c' − m) + 1/(C − 1) over pairs of classes.
     simplex_distance : float
         NC2: ‖G/‖G‖_F − (I − 11ᵀ/C)/√(C − 1)‖_F, with G the Gram matrix of the μ_c − m: 0 for a simplex equiangular
         tight frame. NC2 is NaN for two classes, whose centred means always form one.

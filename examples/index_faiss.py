@@ -1,9 +1,9 @@
-"""Lists from a FAISS index
-========================
+"""Serve recommendations from a FAISS index
+========================================
 
-All that serving needs are two arrays and the ids.
+A Recommender's lists, looked up in a FAISS index: serving needs two arrays and the ids, nothing else.
 
-Beside dmc it needs faiss-cpu. Run::
+It needs faiss-cpu beside dmc::
 
     python examples/index_faiss.py vectors
 """

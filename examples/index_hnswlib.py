@@ -1,9 +1,9 @@
-"""Lists from an index of hnswlib
-==============================
+"""Serve recommendations from an hnswlib index
+===========================================
 
-Quick in large catalogues, and nearly always right.
+A Recommender's lists, looked up in an approximate index: fast in large catalogues, and nearly always the same.
 
-Beside dmc it needs hnswlib. Run::
+It needs hnswlib beside dmc::
 
     python examples/index_hnswlib.py vectors
 """

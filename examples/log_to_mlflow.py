@@ -1,9 +1,7 @@
-"""A fit in MLflow
-===============
+"""Log a fit to MLflow
+===================
 
-Parameters, the course of training, and the model file as an artifact.
-
-Then::
+The parameters of a fit, its metrics at each look, and the model file as an artifact. Look at them with::
 
     mlflow ui --backend-store-uri sqlite:///mlflow.db
 """

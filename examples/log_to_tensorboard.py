@@ -1,9 +1,7 @@
-"""A fit in TensorBoard
-====================
+"""Log a fit to TensorBoard
+========================
 
-Value, gradient and leading singular values at each look.
-
-Then::
+Value, gradient and leading singular values at each look of a fit. Look at them with::
 
     tensorboard --logdir runs
 """

@@ -1,9 +1,9 @@
-"""Ratings and lists in PostgreSQL
-===============================
+"""Recommendations in PostgreSQL
+=============================
 
-Ratings are read in pieces; lists and vectors are written back in one transaction, which replaces yesterday's.
+Read ratings from PostgreSQL in pieces, and write lists and vectors back, in one transaction that replaces yesterday's.
 
-Beside dmc it needs psycopg (3). Every night::
+It needs psycopg (3) beside dmc. Every night::
 
     python examples/postgresql.py "dbname=shop" model.dmc
 """

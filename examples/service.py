@@ -1,13 +1,13 @@
-"""A web service from a model file
-===============================
+"""A model file as a web service
+=============================
 
-A new file in its place is taken up while requests are answered.
+Serve a model file over HTTP. When the file is replaced, the service loads the new one while it answers requests.
 
-Beside dmc it needs fastapi and uvicorn. Four workers, which share the model's memory::
+It needs fastapi and uvicorn beside dmc. Four workers, which share the model's memory::
 
     OMP_NUM_THREADS=1 DMC_MODEL=model.dmc uvicorn service:app --app-dir examples --workers 4
 
-At night, the day's ratings or clicks: ``dmc update model.dmc today.csv`` (docs/guide/serving.md).
+At night, add the day's ratings or clicks: ``dmc update model.dmc today.csv``.
 """
 
 import logging

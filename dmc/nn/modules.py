@@ -174,11 +174,16 @@ class MaskedProduct(nn.Module):
         TypeError
             If the dtypes differ, or are neither float32 nor float64.
         """
+        full = torch.float32, torch.float64  # autocast takes care of others
         for name, given in (("target", target), ("weights", weights)):
-            if given is not None and given.shape != self.column_indices.shape:
+            if given is None:
+                continue
+            if given.shape != self.column_indices.shape:
                 raise ValueError(
                     f"{name} has shape {tuple(given.shape)}; give ({self.n_observed},), one for each observed entry"
                 )
+            if given.dtype != left.dtype and given.dtype in full and left.dtype in full:
+                raise TypeError(f"left is {left.dtype} and {name} {given.dtype}; give both in one dtype")
         by_row, by_column = self._both_orders(target)
         w_by_row, w_by_column = (None, None) if weights is None else self._both_orders(weights)
         return masked_residual_grad(left, right, *self._pattern, by_row, by_column, w_by_row, w_by_column)[0]

@@ -352,7 +352,7 @@ def test_in_the_workers_of_a_loader():
         (
             lambda p, L, R, t: p.loss(L, R, t.float()),
             TypeError,
-            "left is torch.float64 and target_by_row torch.float32",
+            "left is torch.float64 and target torch.float32; give both in one dtype",
         ),
         (lambda p, L, R, t: p.loss(L, R, t, t.clone().requires_grad_()), ValueError, "require a gradient"),
         (lambda p, L, R, t: p(L.to("meta"), R), ValueError, "left is on meta and"),

@@ -77,7 +77,7 @@ class Attachment:
         for end in ends:
             named = {n: m for n, m in modules_of(self.model) if n and (n == end or n.endswith(f".{end}"))}
             if not named:
-                there = listed(name for name, _ in self.model.named_children())
+                there = listed(repr(name) for name, _ in self.model.named_children())
                 raise ValueError(
                     f"modules_to_save: {end!r} is not a module of the model; its top-level modules are {there}"
                 )

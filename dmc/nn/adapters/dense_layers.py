@@ -129,13 +129,13 @@ def _ending(name: object) -> re.Pattern[str]:
 
 
 def _kinds(layers: dict[str, DenseLayer]) -> str:
-    """`query (6 layers), key (6 layers), pooler.dense`: by the last part of their names that is not a number."""
+    """`'query' (6 layers), 'key' (6 layers), 'pooler.dense'`: by the last part of their names that is not a number."""
     kinds: dict[str, list[str]] = {}
     for name in layers:
         parts = name.split(".")
         last = next((part for part in reversed(parts) if not part.isdigit()), "")
         kinds.setdefault(last or name, []).append(name)
-    told = [f"{kind} ({len(names)} layers)" if len(names) > 1 else names[0] for kind, names in kinds.items()]
+    told = [f"{kind!r} ({len(names)} layers)" if len(names) > 1 else repr(names[0]) for kind, names in kinds.items()]
     return listed(told)
 
 

@@ -439,7 +439,7 @@ def test_settings_that_are_none(settings, said):
     [
         (
             {"targets": ["querry"]},
-            r"'querry' matches no dense layer; there are embed, query \(2 layers\), value \(2 layers\)",
+            r"'querry' matches no dense layer; there are 'embed', 'query' \(2 layers\), 'value' \(2 layers\)",
         ),
         ({"targets": ["query", "blocks"]}, "'blocks' matches no dense layer"),
         ({"targets": []}, "target_modules is empty; name dense layers"),
@@ -449,7 +449,7 @@ def test_settings_that_are_none(settings, said):
         ({"targets": ["head"], "rank": 4}, r"rank is 4 and 1 layer is smaller, such as head \(3×12\)"),
         (
             {"modules_to_save": ["classifier"]},
-            "'classifier' is not a module of the model; its top-level modules are embed, blocks",
+            "'classifier' is not a module of the model; its top-level modules are 'embed', 'blocks'",
         ),
         ({"modules_to_save": ["blocks"]}, "blocks is a module to save and has layers to adapt"),
     ],

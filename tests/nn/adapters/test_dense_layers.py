@@ -59,9 +59,9 @@ def test_the_layers_of_a_large_model_are_told_by_kinds():
     model = nn.ModuleDict({f"part{i}": nn.Linear(2, 2) for i in range(20)})
     model["blocks"] = nn.Sequential(*(nn.Linear(2, 2) for _ in range(30)))
     with pytest.raises(
-        ValueError, match="there are part0, part1, part2, part3, part4, part5, part6, part7 and 13 more"
+        ValueError, match="there are 'part0', 'part1', 'part2', 'part3', 'part4', 'part5', 'part6', 'part7' and 13 more"
     ):
         chosen(dense_layers(model), ["query"])
-    with pytest.raises(ValueError, match=re.escape("there are blocks (30 layers)")):
+    with pytest.raises(ValueError, match=re.escape("there are 'blocks' (30 layers)")):
         chosen(dense_layers(nn.ModuleDict({"blocks": model["blocks"]})), ["query"])
     assert listed("abc") == "a, b, c"
