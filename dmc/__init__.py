@@ -14,13 +14,14 @@ import importlib
 import lazy_loader
 
 from dmc import _memory, _moved
-from dmc._version import __version__ as __version__
 
 _lazy, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
 _moved.install()
 
 
 def __getattr__(name: str) -> object:
+    if name == "__version__":
+        return importlib.import_module("dmc._version").__version__
     if f"dmc.{name}" in _moved.RENAMED:
         return importlib.import_module(f"dmc.{name}")
     try:

@@ -191,7 +191,7 @@ def test_moments_are_as_many_as_the_page_says(width: int, numbers: int, request:
 
     assert costs.moments(width) == numbers
     page = (request.config.rootpath / "docs" / "guide" / "several-machines.md").read_text()
-    assert f"{numbers:,}" in page.partition("What a process holds, and sends")[2].partition("|")[0]
+    assert f"{numbers:,}" in page.partition("What a process holds and sends")[2].partition("|")[0]
 
 
 def test_a_fit_sends_what_the_formula_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -154,7 +154,7 @@ def test_every_rule_of_value_and_gradient_moves_them(name, rule):
 def test_rules_that_solve_systems_say_what_they_need_before_the_first_step(name, rule, depth):
     for step in (SYSTEMS[rule], dmc.steps.Backtracking(SYSTEMS[rule]), dmc.steps.Momentum(SYSTEMS[rule])):
         seen = dmc.callbacks.History()
-        with pytest.raises(TypeError, match=f"{rule} is for MaskedLeastSquares and this is {name}, .*; take "):
+        with pytest.raises(TypeError, match=f"{rule} is for MaskedLeastSquares and this is {name}, .*; use "):
             dmc.solve(PROBLEMS[name], start(depth), step, callbacks=[seen])
         assert not seen.records
 

@@ -178,9 +178,15 @@ def _figures(model: Any, table: GappedTable, cells: Cells | None) -> dict[str, A
 
 
 def _show(figures: dict[str, Any], output: Path) -> None:
-    shown = {name: value for name, value in figures.items() if name != "column_errors"}
     rows = [
-        (name.replace("_", " "), f"{v:.4g}" if isinstance(v, float) else f"{v:,}" if isinstance(v, int) else str(v))
-        for name, v in shown.items()
+        (name.replace("_", " ").replace("held out", "held-out"), _figure(value))
+        for name, value in figures.items()
+        if name != "column_errors"
     ]
     show([*rows, ("table", str(output))])
+
+
+def _figure(value: object) -> str:
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    return f"{value:,}" if isinstance(value, int) else str(value)

@@ -172,8 +172,16 @@ def _show_fit(model: Any, figures: dict[str, float], output: Path | None, as_jso
     if as_json:
         show_json(result)
         return
-    shown = [(key.replace("_", " "), f"{v:.4f}" if isinstance(v, float) else str(v)) for key, v in result.items()]
+    observed = "ratings" if model.feedback == "explicit" else "pairs"
+    names = {"n_observed": observed, "n_users": "users", "n_items": "items", "held_out_ndcg": "held-out ndcg"}
+    shown = [(names.get(key, key.replace("_", " ")), _figure(value)) for key, value in result.items()]
     show([*shown, ("model", str(output) if output else "not saved (use -o FILE)")])
+
+
+def _figure(value: object) -> str:
+    if isinstance(value, float):
+        return f"{value:.4f}"
+    return f"{value:,}" if isinstance(value, int) else str(value)
 
 
 def update(
@@ -252,7 +260,7 @@ def forget(
     if as_json:
         show_json({f"n_forgotten_{name}": count for name, count in forgotten.items()} | {"model": str(target)})
         return
-    names = {"users": "users", "items": "items", "observed": "of their pairs"}
+    names = {"users": "users", "items": "items", "observed": "ratings or clicks"}
     shown = [(names[name], f"{count:,} forgotten") for name, count in forgotten.items()]
     show([*shown, ("model", str(target))])
 

@@ -144,7 +144,7 @@ def _show_verdicts(found: Sequence[Verdicts], clicks: bool, as_json: bool) -> No
     )
     measures = [name for name, value in verdict.items() if isinstance(value, float) and name not in NO_MEASURES]
     intervals = verdict.get("intervals", {})
-    last = [f"{verdict['confidence']:.0%} of recommender"] if intervals else []
+    last = [f"{verdict['confidence']:.0%} interval"] if intervals else []
     rows = [
         (measure, [_figure(of.get(measure)) for of in means.values()] + _bounds(intervals, measure))
         for measure in measures
@@ -199,6 +199,10 @@ def report(
     if as_json:
         show_json({"page": str(output), **found})
         return
-    what = f"{found['n_ratings']:,} {'of its own' if found['own'] else 'to test it'}"
-    measures = [(f"{name}, {what}", f"{value:.4f}") for name, value in found.items() if isinstance(value, float)]
+    what = f"{found['n_ratings']:,} {'fitted' if found['own'] else 'test'} rows"
+    measures = [
+        (f"{name.replace('_', ' ')} ({what})", f"{value:.4f}")
+        for name, value in found.items()
+        if isinstance(value, float)
+    ]
     show([*measures, ("page", str(output))])

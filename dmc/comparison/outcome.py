@@ -133,7 +133,7 @@ class Contender:
         }
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Comparison:
     """The result of `dmc.compare`; ``print`` shows it as a table.
 
@@ -189,6 +189,9 @@ class Comparison:
     def units(self) -> str:
         """The units of the errors, in words."""
         return "in standard deviations of the column" if self.standardized else "in the data's units"
+
+    def __repr__(self) -> str:
+        return str(self)
 
     def __str__(self) -> str:
         m, n = self.shape

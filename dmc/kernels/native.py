@@ -6,6 +6,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from dmc import _checks
 from dmc._extensions import core
 from dmc.factors import Factors
 from dmc.pattern import COLUMNS, ROWS, BothOrders, Pattern, plain
@@ -96,4 +97,4 @@ def solve_normal_equations(
 
 
 def describe() -> str:
-    return f"C++, {core.instruction_set()}, {core.max_threads()} threads"
+    return f"C++, {core.instruction_set()}, {_checks.count(core.max_threads(), 'thread')}"

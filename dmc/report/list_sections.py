@@ -32,10 +32,10 @@ def by_popularity(model: Recommender, tests: TestSet, ours: Lists, popular: List
         sought = pairs[0][here], pairs[1][here]
         rows.append((label, int(here.sum()), *_measured(ours, popular, sought)))
     return _section(
-        "Lists by how popular what is sought is",
-        "How many of the items that users came to choose are in their lists, by how many users had chosen the item in "
-        "the fit: whoever looks for what few have chosen is harder to serve. Each group is judged as if nothing but "
-        "its items were sought; whiskers are two standard errors each way.",
+        "Lists by popularity of the wanted items",
+        "Share of the items that users chose in the test that are in their lists, by how many users had chosen the "
+        "item in the fit: items that few have chosen are harder to recommend. Each group counts only its own items; "
+        "whiskers are two standard errors each way.",
         ("users of the item", "sought", *HEADER),
         rows,
         "users of the item in the fit, from … on",
@@ -53,8 +53,8 @@ def by_activity(model: Recommender, tests: TestSet, ours: Lists, popular: Lists)
         here = group[wanted[0]]
         rows.append((label, int(here.sum()), *_measured(ours, popular, (wanted[0][here], wanted[1][here]))))
     return _section(
-        "Lists by how active users are",
-        "The same, by how much the user had chosen in the fit: of who has chosen little, little is known.",
+        "Lists by activity of the users",
+        "The same, by how much the user had chosen in the fit: little is known about users who have chosen little.",
         ("items of the user", "sought", *HEADER),
         rows,
         "items of the user in the fit, from … on",
@@ -127,7 +127,7 @@ def long_tail(model: Recommender, ours: Lists, popular: Lists | None, tests: Tes
         rows.append((label, *shares))
     return Section(
         "The long tail",
-        f"How popular what is recommended is. {_spread(model, ours, counts, kind)}",
+        f"How popular the recommended items are. {_spread(model, ours, counts, kind)}",
         ("users of the item", *(f"share {name}" for name, _, _ in columns)),
         rows,
         _tail_panel([name for name, _, _ in columns], rows, kind),

@@ -155,7 +155,7 @@ def settings(model: Recommender) -> Section:
     for name in IN_FILES:
         value = getattr(model, name)
         rows.append((name.replace("_", " "), "not given" if value is None else str(value)))
-    return Section("Settings", "What the fit was told.", ("setting", "value"), rows)
+    return Section("Settings", "Parameters of the fit.", ("setting", "value"), rows)
 
 
 def _some(rows: Sequence[Any]) -> list[Any]:

@@ -105,11 +105,11 @@ def coverage(judged: JudgedRatings) -> Section | None:
         across.append(predicted)
     _, low, high = shares[-1]
     held = (
-        "That is what was promised, as far as can be told"
+        "That agrees with the promised share"
         if low <= LEVEL <= high
         else f"That is {'more' if low > LEVEL else 'less'} than was promised"
     )
-    caution = "; but these were fitted, which flatters: judge by --test." if judged.own else "."
+    caution = "; but these ratings were fitted, which makes the share too good: use --test." if judged.own else "."
     del shares[-1], across[-1]
     found, lowest, highest = (list(of) for of in zip(*shares, strict=True))
     return Section(
@@ -157,8 +157,8 @@ def distribution(judged: JudgedRatings) -> Section:
     actual, predicted = (values(tuple(of)) for of in shares)
     return Section(
         "Ratings and predictions",
-        f"How {judged.named} and their predictions are spread. Predictions are means of what might be, so they keep to "
-        "the middle more than ratings do.",
+        f"How {judged.named} and their predictions are spread. Predictions are expected values, so they spread less "
+        "than ratings do.",
         ("rating", "share of ratings", "share of predictions"),
         rows,
         Panel(

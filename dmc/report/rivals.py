@@ -115,15 +115,15 @@ def section(found: Beside, sought: str) -> Section:
         f"Errors of {found.own.n_ratings:,} predicted ratings (lower is better), and lists" if explicit else "Lists"
     )
     rivals = (
-        "The first rival predicts the mean and recommends what was rated most; the second is the mean with a damped "
+        "The first baseline predicts the mean and recommends what was rated most; the second is the mean with a damped "
         "deviation of each user and item."
         if explicit
-        else "Popularity recommends what most have chosen."
+        else "Popularity recommends what most users have chosen."
     )
     return Section(
-        "Beside simple rivals",
+        "Comparison with simple baselines",
         f"{errors} of {found.own.n:,} for {found.own.n_users:,} users who {sought} (higher is better; coverage and "
-        f"novelty are a matter of taste). {rivals} Differences are this model less the rival, user by user.",
+        f"novelty are a matter of taste). {rivals} Differences are this model minus the baseline, user by user.",
         header,
         [row for name in LABELS if (row := _row(found, name)) is not None],
     )

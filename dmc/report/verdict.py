@@ -32,7 +32,7 @@ def of_test(model: Recommender, tests: TestSet, found: Beside) -> Verdict:
 def _lead(found: Beside, clicks: bool) -> tuple[str, bool]:
     """Whether it is better than each rival in what that is good at, and whether one is to be warned of it."""
     if not found.differences:
-        return "Judged by a single user, so whether it is better than simple rivals cannot be told.", True
+        return "The test has a single user, which is too few for a comparison with simple baselines.", True
     against = [] if clicks else [(rival, "rmse", f"the errors of {ERRORS[rival]}") for rival in found.rivals]
     against.append(("popularity", "recall", "the lists by popularity"))
     named: dict[bool | None, list[str]] = {True: [], False: [], None: []}
@@ -42,10 +42,10 @@ def _lead(found: Beside, clicks: bool) -> tuple[str, bool]:
         named[better if better is None or measure != "rmse" else not better].append(name)
     if not named[False] and not named[None]:
         return (
-            "Better than popularity." if clicks else "Better than simple rivals, by its errors and by its lists.",
+            "Better than popularity." if clicks else "Better than simple baselines, in errors and in lists.",
             False,
         )
-    parts = [("Worse than", named[False]), ("not surely better than", named[None])]
+    parts = [("Worse than", named[False]), ("not clearly better than", named[None])]
     told = "; ".join(f"{words} {_joined(names)}" for words, names in parts if names)
     return f"{told[0].upper()}{told[1:]}.", True
 
@@ -63,24 +63,26 @@ def of_own_ratings(model: Recommender, judged: JudgedRatings) -> Verdict:
     text = (
         f"No test ratings were given, so the model is judged by the {_checks.count(len(judged.actual), 'rating')} that "
         f"it was fitted to: its predictions are off by {written(error._replace(bare=True))} (RMSE), and by more on new "
-        "ratings. dmc report --test FILE judges it fairly."
+        "ratings. Use dmc report --test FILE for a fair test."
     )
-    return Verdict("Not judged by anything new.", text, warns=True)
+    return Verdict("Not tested on new data.", text, warns=True)
 
 
 def of_own_clicks(model: Recommender, trials: list[dict[str, Any]]) -> Verdict:
     """Without a test: what the search for settings held out, if it did."""
     text = (
-        "No test clicks were given, and clicks that were fitted would flatter. dmc report --test FILE judges it fairly."
+        "No test clicks were given, and figures on the fitted clicks would be too good. Use dmc report --test FILE for "
+        "a fair test."
     )
     if trials:
         best = max(trials, key=lambda trial: trial["ndcg"])
         text = (
             "No test clicks were given. In the search for its settings, fits without a tenth of the clicks ranked that "
-            f"tenth with an NDCG of up to {rounded(best['ndcg'], trials[0]['noise'])}, which flatters a little, being "
-            f"the best of {_checks.count(len(trials), 'setting')}. dmc report --test FILE judges it beside its rivals."
+            f"tenth with an NDCG of up to {rounded(best['ndcg'], trials[0]['noise'])}, which is a little too good, "
+            f"being the best of {_checks.count(len(trials), 'setting')}. Use dmc report --test FILE to compare it with "
+            "simple baselines."
         )
-    return Verdict("Not judged by anything new.", text, warns=True)
+    return Verdict("Not tested on new data.", text, warns=True)
 
 
 def _errors(found: Beside) -> str:
@@ -101,7 +103,7 @@ def _errors(found: Beside) -> str:
 def _compared(own: Measured, theirs: Measured, of: Difference | None) -> str:
     difference, error = own.value - theirs.value, None if of is None else standard_error((of.low, of.high))
     if of is not None and surely_above(of) is None:
-        return "not surely less than"
+        return "not clearly less than"
     if difference == 0:
         return "as much as"
     word = "less" if difference < 0 else "more"

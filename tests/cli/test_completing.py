@@ -48,7 +48,7 @@ def test_complete(dmc_in, gapped, planted, tmp_path):
     assert all(new == old for old, new in pairs if old)  # text for text
     filled = np.array([[float(cell) for cell in row[1:]] for row in after[1:]])
     np.testing.assert_allclose(filled[missing], model.predict(*np.nonzero(missing)), atol=0.01)
-    assert "held out rmse" in dmc_in("complete", gapped, "-o", tmp_path / "full.csv")[1]
+    assert "held-out rmse" in dmc_in("complete", gapped, "-o", tmp_path / "full.csv")[1]
 
 
 def test_complete_to_the_screen(dmc_in, gapped, planted):

@@ -159,5 +159,5 @@ def test_report(dmc_in, files, titles, tmp_path):
     assert "Film 1, the" in page.read_text()
     code, out, err = dmc_in("report", "model", "-o", page)
     assert (code, err) == (0, "")
-    assert "of its own" in out
+    assert " fitted rows)" in out
     assert str(page) in out

@@ -91,7 +91,7 @@ def test_the_errors_are_those_of_the_predictions(judged, model, newer):
     assert told["n_ratings"] == len(error)
     assert not told["own"]
     page = path.read_text()
-    rivals = rows(page, "Beside simple rivals")
+    rivals = rows(page, "Comparison with simple baselines")
     ours, mean, *_ = numbers(rivals["RMSE"])
     assert ours == pytest.approx(told["rmse"], abs=6e-3)
     assert ours < mean
@@ -163,7 +163,7 @@ def test_without_test_ratings_the_page_says_so(model, tmp_path):
     text = (tmp_path / "page.html").read_text()
     Page(text).check()
     assert "No test ratings were given, so the model is judged by the 1," in text
-    assert "Beside simple rivals" not in text
+    assert "Comparison with simple baselines" not in text
     assert "but these were fitted, which flatters" in text
     error = model.predict(table())["prediction"] - table()["rating"]
     assert told["rmse"] == pytest.approx(np.sqrt(np.mean(error**2)), rel=1e-5)
@@ -225,8 +225,8 @@ def test_clicks_are_judged_by_their_lists(clicks, titles, tmp_path):
     assert EVIL in Page(text).text
     assert "RMSE" not in text
     for title in (
-        "Lists by how popular what is sought is",
-        "Lists by how active users are",
+        "Lists by popularity of the wanted items",
+        "Lists by activity of the users",
         "The long tail",
         "Search for the rank and the ridge",
         "Descent",

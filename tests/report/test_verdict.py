@@ -41,7 +41,7 @@ def noise():
 def test_better_than_all(planted):
     train, test = planted
     found = told(Recommender(3).fit(train), test)
-    assert found.lead == "Better than simple rivals, by its errors and by its lists."
+    assert found.lead == "Better than simple baselines, in errors and in lists."
     assert not found.warns
     assert "% less than the mean (" in found.text
     assert "% less than biases of users and items (" in found.text
@@ -72,7 +72,7 @@ def test_what_few_users_show_is_not_sure(planted):
     assert found.lead.startswith("Not surely better than the errors of the mean")
     one = {name: values[test["user"] < 1] for name, values in test.items()}
     assert (
-        told(model, one).lead == "Judged by a single user, so whether it is better than simple rivals cannot be told."
+        told(model, one).lead == "The test has a single user, which is too few for a comparison with simple baselines."
     )
 
 
@@ -107,5 +107,5 @@ def test_without_a_test(planted):
         {"rank": 4, "ridge": 0.2, "ndcg": 0.31234, "noise": 1e-4},
     ]
     found = verdict.of_own_clicks(model, trials)
-    assert "an NDCG of up to 0.312, which flatters a little, being the best of 2 settings" in found.text
+    assert "an NDCG of up to 0.312, which is a little too good, being the best of 2 settings" in found.text
     assert "NDCG" not in verdict.of_own_clicks(model, []).text
