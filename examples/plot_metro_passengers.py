@@ -61,7 +61,7 @@ def main(folder: str = ".", stations: int = 80, missing: float = 0.4) -> Path:
                     plots.Line(hours, filled[station, day], "filled in", {"color": plots.FIRST, "linewidth": 2}),
                 ],
                 ylim=(0, None),
-                note=f"{n_stations} stations, {n_days} days; {missing:.0%} of the days missing",
+                note=f"{n_stations} stations, {n_days} days; {100 * missing:.0f} % of the days missing",
                 wide=True,
             ),
             plots.Panel(
@@ -71,7 +71,7 @@ def main(folder: str = ".", stations: int = 80, missing: float = 0.4) -> Path:
                 [plots.Line(np.arange(len(names)), errors, "", {"color": plots.FIRST}, bars=0.6)],
                 ylim=(0, None),
                 xticks=[name.replace(" ", "\n") for name in names],
-                note=f"{missing:.0%} of the entries missing",
+                note=f"{100 * missing:.0f} % of the entries missing",
                 wide=True,
             ),
         ],

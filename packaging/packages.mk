@@ -41,9 +41,9 @@ test-wheel:
 test-wheel-pure:
 	$(PYTHON) packaging/test_installed.py dist/pure tests/kernels tests/solver tests/completion tests/recommend tests/cli/test_installation.py
 
-# The oldest versions that pyproject.toml admits.
+# The oldest versions that pyproject.toml admits. Examples in docstrings show numbers as NumPy 2 prints them.
 oldest:
-	$(PYTHON) packaging/test_installed.py dist --constraint tests/constraints-oldest.txt $(TESTS)
+	$(PYTHON) packaging/test_installed.py dist --constraint tests/constraints-oldest.txt $(TESTS) --ignore tests/test_docstrings.py
 
 # How much of the public interface pyright knows the types of, in the installed wheel; below 95 % fails.
 types: .venv-packages/.tools .venv/.test

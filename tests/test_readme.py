@@ -22,38 +22,58 @@ MACHINES = ROOT / "docs" / "guide" / "several-machines.md"
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 HOSTS = {"cornac", "lenskit", "pyspark", "surprise"}  # which have an environment of their own
 
+PYTHON = re.compile(r"^```python\n(.*?)^```\n(?:\n```text\n(.*?)^```$)?", flags=re.DOTALL | re.MULTILINE)
+DECIMAL = re.compile(r"-?\d+\.\d*")
+
 
 def blocks(language: str, text: str = README) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```$", text, flags=re.DOTALL | re.MULTILINE)
 
 
 def python_blocks(*, of_hosts: bool) -> list:
-    """Every block of every page, named after both; those that import a host, or the others."""
+    """Every block of every page and the output shown below it, named after both; of hosts, or the others."""
     imported = re.compile(rf"^(?:from|import) (?:{'|'.join(sorted(HOSTS))})\b", flags=re.MULTILINE)
     return [
-        pytest.param(code, id=f"{page.stem}-{i}")
+        pytest.param(code, shown, id=f"{page.stem}-{i}")
         for page in PAGES
-        for i, code in enumerate(blocks("python", page.read_text()))
+        for i, (code, shown) in enumerate(PYTHON.findall(page.read_text()))
         if of_hosts == bool(imported.search(code))
     ]
 
 
-@pytest.mark.parametrize("code", python_blocks(of_hosts=True))
-def test_python_runs_beside_its_host(code: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def assert_same_output(told: str, shown: str) -> None:
+    """Word by word; decimals may differ a little from machine to machine."""
+    told, shown = (" ".join(text.split()) for text in (told, shown))
+    assert DECIMAL.split(told) == DECIMAL.split(shown)
+    found, expected = (list(map(float, DECIMAL.findall(text))) for text in (told, shown))
+    assert found == pytest.approx(expected, rel=0.02, abs=0.011)
+
+
+@pytest.mark.parametrize(("code", "shown"), python_blocks(of_hosts=True))
+def test_python_runs_beside_its_host(
+    code: str, shown: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
     """In the hosts' own environments: `make integrations`, `make spark`."""
     for host in re.findall(r"^(?:from|import) (\w+)", code, flags=re.MULTILINE):
         if host in HOSTS:
             pytest.importorskip(host, reason=f"{host} is not installed here; its environment runs this (Makefile)")
     monkeypatch.chdir(tmp_path)
     exec(compile(code, "a page's block", "exec"), {})
+    if shown:
+        assert_same_output(capsys.readouterr().out, shown)
 
 
-@pytest.mark.parametrize("code", python_blocks(of_hosts=False))
-def test_python_runs(code: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
+@pytest.mark.parametrize(("code", "shown"), python_blocks(of_hosts=False))
+def test_python_runs(
+    code: str, shown: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
     monkeypatch.chdir(tmp_path)
     names: dict = {}
     exec(compile(code, "a page's block", "exec"), names)
-    assert capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert told
+    if shown:
+        assert_same_output(told, shown)
     if "truth" in names:  # the claim in the comment
         error = np.linalg.norm(names["model"].complete() - names["truth"]) / np.linalg.norm(names["truth"])
         assert error < 1e-12

@@ -12,6 +12,9 @@ import pytest
 import setuptools
 
 ROOT = Path(__file__).parent.parent
+FROM_SOURCE = pytest.mark.skipif(
+    not (ROOT / "dmc").is_dir(), reason="an installed dmc is tested: there is no source tree"
+)
 CUDA = ("CUDA_HOME", "CUDA_PATH", "DMC_CUDA", "DMC_CORE", "DMC_SANITIZE")
 
 
@@ -88,6 +91,7 @@ def test_nvcc_is_asked_for_fixed_architectures_and_a_static_runtime(clean, tmp_p
         assert source in asked
 
 
+@FROM_SOURCE
 def test_a_source_distribution_holds_all_that_it_takes(clean, tmp_path):
     """Also where no nvcc is found, and the CUDA sources are of no extension."""
     command = (sys.executable, "setup.py", "egg_info", "--egg-base", tmp_path, "sdist", "--dist-dir", tmp_path)
@@ -108,6 +112,14 @@ def test_a_source_distribution_holds_all_that_it_takes(clean, tmp_path):
         "CHANGELOG.md",
         "Makefile",
         "constraints.txt",
+        "tests/constraints-oldest.txt",
+        "packaging/packages.mk",
+        "packaging/constraints.txt",
+        "conda.recipe/meta.yaml",
+        "CITATION.cff",
+        "RELEASING.md",
+        "dmc/_core.pyi",
+        "dmc/_cuda.pyi",
     }
     assert "csrc/lab/cuda_stand_in.h" in wanted
     assert not wanted - names

@@ -23,7 +23,7 @@ def quoted():
 def calls():
     """Where a warning is given, and the words of it that stand in the code."""
     found = []
-    for path in sorted((ROOT / "dmc").rglob("*.py")):
+    for path in sorted(Path(dmc.__file__).parent.rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text())):
             if not isinstance(node, ast.Call):
                 continue

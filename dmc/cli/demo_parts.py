@@ -27,7 +27,7 @@ class Part(NamedTuple):
 
 
 def photograph() -> Part:
-    """Each color of a photograph as a matrix, no rank given."""
+    """Each colour of a photograph as a matrix, no rank given."""
     typer.echo("A photograph of 427 × 640 pixels, 70 % of them missing")
     image, mask = dmc.datasets.photograph(0.3)
     restored, ranks = np.empty_like(image), []
@@ -40,7 +40,7 @@ def photograph() -> Part:
     theirs = dmc.metrics.psnr(np.broadcast_to(mean, hidden.shape), hidden)
     show(
         [
-            ("missing pixels, restored", f"PSNR {ours:.1f} dB (mean color: {theirs:.1f} dB)"),
+            ("missing pixels, restored", f"PSNR {ours:.1f} dB (mean colour: {theirs:.1f} dB)"),
             ("ranks found", "{} (red), {} (green), {} (blue)".format(*ranks)),
         ]
     )
@@ -48,7 +48,7 @@ def photograph() -> Part:
         {"psnr": ours, "psnr_mean_fill": theirs, "ranks": ranks},
         [
             Picture("A photograph, 70 % missing", image * mask[..., None], "427 × 640 pixels"),
-            Picture("Restored", restored, f"Missing pixels: {ours:.1f} dB; mean color: {theirs:.1f} dB"),
+            Picture("Restored", restored, f"Missing pixels: {ours:.1f} dB; mean colour: {theirs:.1f} dB"),
         ],
     )
 

@@ -133,7 +133,7 @@ class Contender:
         }
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Comparison:
     """The result of `dmc.compare`; ``print`` shows it as a table.
 
@@ -190,6 +190,9 @@ class Comparison:
         """The units of the errors, in words."""
         return "in standard deviations of the column" if self.standardized else "in the data's units"
 
+    def __repr__(self) -> str:
+        return str(self)
+
     def __str__(self) -> str:
         m, n = self.shape
         header = ("", "steps", "seconds", "s/step", "parameters", "held-out error", "lowest (at step)", "ending")
@@ -216,6 +219,8 @@ class Comparison:
         ----------
         path : path
             Its suffix decides the format (.png, .pdf, .svg).
+        theme : {"light", "dark", "both"}
+            The background it is for, as in `dmc.plots.panels`.
 
         Raises
         ------

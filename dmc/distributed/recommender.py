@@ -123,6 +123,10 @@ class Recommender:
             device=device, verbose=verbose, callbacks=callbacks
         ).checked()  # fmt: skip
 
+    def __repr__(self) -> str:
+        settings = f"rank={self._settings.rank}, feedback={self._settings.feedback!r}"
+        return f"Recommender({settings}, {f'of this process: {self.own_}' if hasattr(self, 'own_') else 'not fitted'})"
+
     def fit(
         self,
         source: Source,

@@ -24,9 +24,11 @@ def draw(axes: Axes, diagram: Panel | Picture, theme: Theme) -> None:
     for line in diagram.lines:
         _line(axes, line, theme)
     axes.set(xlabel=diagram.xlabel, ylabel=diagram.ylabel, yscale=diagram.yscale, xscale=diagram.xscale)
-    axes.set(ylim=diagram.ylim, xlim=diagram.xlim)
     for threshold in diagram.thresholds:
         _threshold(axes, threshold, theme)
+    for limits, limit in ((diagram.ylim, axes.set_ylim), (diagram.xlim, axes.set_xlim)):
+        if limits != (None, None):  # which would fix those of the moment
+            limit(*limits)
     _ticks(axes, diagram)
     axes.grid(True)
     axes.set_axisbelow(True)
@@ -67,16 +69,17 @@ def _threshold(axes: Axes, threshold: Threshold, theme: Theme) -> None:
     ground = {"facecolor": theme.ground, "edgecolor": "none", "alpha": 0.85, "pad": 0.8}
     side = "left" if threshold.at < 0.34 else "right" if threshold.at > 0.66 else "center"
     text: dict[str, Any] = {"fontsize": 8, "color": soft, "bbox": ground, "zorder": 2.5}
-    text |= {"textcoords": "offset points"}
+    text |= {"textcoords": "offset points", "annotation_clip": True}  # not where its line is out of sight
     if threshold.axis == "y":
         axes.axhline(threshold.value, **style)
         text |= {"xycoords": axes.get_yaxis_transform(), "ha": side, "va": "bottom"}
-        axes.annotate(threshold.label, (threshold.at, threshold.value), (0, 2.5), **text)
+        label = axes.annotate(threshold.label, (threshold.at, threshold.value), (0, 2.5), **text)
     else:
         upright = {"left": "bottom", "right": "top"}.get(side, "center")
         axes.axvline(threshold.value, **style)
-        text |= {"xycoords": axes.get_xaxis_transform(), "ha": "right", "va": upright, "rotation": 90}
-        axes.annotate(threshold.label, (threshold.value, threshold.at), (-2.5, 0), **text)
+        text |= {"xycoords": axes.get_xaxis_transform(), "ha": "left", "va": upright, "rotation": 90}
+        label = axes.annotate(threshold.label, (threshold.value, threshold.at), (2.5, 0), **text)
+    label.set_in_layout(False)  # it is inside
 
 
 def _ticks(axes: Axes, panel: Panel) -> None:

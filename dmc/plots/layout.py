@@ -42,9 +42,9 @@ def arranged(diagrams: Sequence[Diagram], columns: int | None, theme: Theme, wid
     width : float
         Inches.
     """
-    figure = _figure(width)
     places, spare = _places(diagrams, columns)
     rows, across = 1 + max(row for row, _ in places), max(span.stop for _, span in places)
+    figure = _figure(width, 4.5 * rows)  # high enough for anything: see _stretch
     grid = figure.add_gridspec(rows, across)
     axes = [figure.add_subplot(grid[row, span]) for row, span in places]
     for of, diagram in zip(axes, diagrams, strict=True):
@@ -54,15 +54,17 @@ def arranged(diagrams: Sequence[Diagram], columns: int | None, theme: Theme, wid
         _title(of, diagram, theme)
     _legends(figure, axes, None if spare is None else figure.add_subplot(grid[spare]))
     heights = [_height(of, diagram, across, width) for of, diagram in zip(axes, diagrams, strict=True)]
+    in_row = [[height for height, (at, _) in zip(heights, places, strict=True) if at == row] for row in range(rows)]
+    grid.set_height_ratios([max(of) for of in in_row])
     _stretch(figure, axes, heights, [row for row, _ in places])
     return figure
 
 
-def _figure(width: float) -> Figure:
+def _figure(width: float, height: float) -> Figure:
     from matplotlib.figure import Figure
     from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-    return Figure(figsize=(width, width), dpi=DPI, layout=ConstrainedLayoutEngine(w_pad=0.05, h_pad=0.07))
+    return Figure(figsize=(width, height), dpi=DPI, layout=ConstrainedLayoutEngine(w_pad=0.05, h_pad=0.07))
 
 
 def _places(

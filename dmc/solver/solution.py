@@ -136,7 +136,7 @@ class Look:
     plateau: Callable[[], float | None] | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Solution:
     """The result of `dmc.solve`.
 
@@ -178,6 +178,11 @@ class Solution:
     seconds: float
     stopped_by: str | None = None
     plateau_steps: float | None = None
+
+    def __repr__(self) -> str:
+        name = self.status.name if self.stopped_by is None else f"{self.status.name} ({self.stopped_by})"
+        ending = f"{name} after {self.n_steps:,} steps and {self.seconds:.3g} s"
+        return f"Solution({self.factors!r}, value {self.value:.4g}, {ending})"
 
     @property
     def message(self) -> str:

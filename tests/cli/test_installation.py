@@ -4,6 +4,7 @@ import importlib.util
 import os
 import re
 import subprocess
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,6 +14,9 @@ from command_line import last_json
 from dmc import _extensions, kernels
 from dmc.cli import installation
 from dmc.kernels import torch_compiled
+
+BENCHES = Path(dmc.__file__).parents[1] / "bench"
+FROM_SOURCE = pytest.mark.skipif(not BENCHES.is_dir(), reason="an installed dmc is tested, no source tree")
 
 # --- doctor
 
@@ -87,6 +91,7 @@ def test_an_unknown_kernel_is_refused(dmc_in, monkeypatch):
     assert err.startswith("dmc: the environment variable DMC_KERNEL is 'cuda-but-misspelt'; choose one of 'native'")
 
 
+@FROM_SOURCE
 def test_bench_lists_every_run_with_what_it_asks(dmc_in):
     status, out, _ = dmc_in("bench")
     assert status == 0
@@ -98,6 +103,7 @@ def test_bench_lists_every_run_with_what_it_asks(dmc_in):
     assert all(question.endswith(".") for _, question in lines)
 
 
+@FROM_SOURCE
 def test_bench_runs_what_is_named_in_processes_of_their_own(dmc_in, monkeypatch):
     commands = []
     ended = subprocess.CompletedProcess([], 0)

@@ -44,6 +44,7 @@ def test_endings():
 
 def test_the_table_as_text(found):
     text = str(found)
+    assert repr(found) == text
     assert "20 × 10, 120 training entries (0.6 of the matrix); 30 of 150 are held out (seed 3)." in text
     lines = [line.split() for line in text.splitlines()]
     assert ["compressed", "20", "2.6", "0.1", "100", "0.8", "0.5", "(10)", "converged"] in lines

@@ -111,8 +111,8 @@ SENTENCES = {
     "no scratch": "OSError: rows cannot wait in {}/none such (No such file or directory); name a folder on a disk with",
     "a shard lacks a column": "ValueError: {}/lacking/1.parquet has no column 'item', which {}/lacking/0.parquet has; "
     "write all files with the same columns",
-    "all lack a column": "ValueError: {}/all lacking/0.parquet has no column 'item', only 'user', 'movie'; say which "
-    "is meant, as in user='userId', or rename it",
+    "all lack a column": "ValueError: {}/all lacking/0.parquet has no column 'item', only 'user', 'movie'; name "
+    "the column, as in user='userId', or rename it",
     "no rating": "ValueError: a batch of {}/no rating/0.parquet has no column 'rating' (its columns are 'user', "
     "'item'); name the column",
     "mixed ids": "ValueError: column 'user' holds whole numbers in {}/mixed/0.parquet and text in "
@@ -122,8 +122,8 @@ SENTENCES = {
     "of process 1; give all in one type",
     "mixed times": "ValueError: column 'time' holds numbers in text in the rows of process 0 and dates in text in",
     "ratings in text": "TypeError: column 'rating' of {}/text/0.parquet holds text, where numbers belong; convert it",
-    "nested ids": "TypeError: column 'item' of process 0 holds struct<id: int64>, where each row has one thing; take",
-    "repeats": "ValueError: 1 rating repeats a user and an item given before; say",
+    "nested ids": "TypeError: column 'item' of process 0 holds struct<id: int64>, where each row needs a single value;",
+    "repeats": "ValueError: 1 rating repeats a user and an item given before; pass",
     "missing ids": "ValueError: column 'user' holds 3 missing ids, the first in row 30 of "
     "{}/missing/part-2.parquet; drop those rows",
     "missing real ids": "ValueError: column 'item' holds 3 missing ids, the first in row 30 of",
@@ -132,11 +132,11 @@ SENTENCES = {
     "empty ids": "ValueError: column 'item' holds 3 empty ids, the first in row 30 of",
     "missing ratings": "ValueError: column 'rating' holds 3 missing or infinite ratings, the first in row 30 of",
     "ratings too large": "ValueError: column 'rating' holds 3 missing or infinite ratings, the first in row 30 of",
-    "ratings rounded": "ValueError: column 'rating' holds ratings around 1e+09 that differ by less than float32 tells",
+    "ratings rounded": "ValueError: column 'rating' holds ratings around 1e+09 that differ by less than float32",
     "weights below 0": "ValueError: column 'weight' holds 3 weights not above 0, the first in row 30 of "
     "{}/weights/part-2.parquet; drop the rows that should not count",
     "infinite weights": "ValueError: column 'weight' holds 3 missing or infinite weights, the first in row 30 of",
     "counts of 0": "ValueError: column 'rating' holds 3 counts of 0, the first in row 30 of {}/counts/part-2.parquet; "
-    "leave out rows of what did not happen (a count below 0 is a dislike)",
+    "leave out",
     "missing times": "ValueError: column 'time' holds 3 missing times, the first in row 30 of",
 }

@@ -110,7 +110,7 @@ def spoil(folder, name):
 
 
 WRONG = {
-    "other data": (lambda folder: None, ({"rank": 3}, "other"), "is of other data"),
+    "other data": (lambda folder: None, ({"rank": 3}, "other"), "belongs to other data"),
     "other settings": (lambda folder: None, ({"rank": 4}, "digest"), "was made with rank = 3, and it is 4 now"),
     "a lost file": (
         lambda folder: next(folder.glob("*rows0*")).unlink(),
@@ -140,7 +140,7 @@ def test_a_folder_that_is_a_file(tmp_path):
 def test_a_folder_that_goes_away(tmp_path):
     kept = Checkpoint(tmp_path / "kept", SHARE, {}, "d")
     shutil.rmtree(tmp_path / "kept")
-    with pytest.raises(FileNotFoundError, match="is gone; make it again"):
+    with pytest.raises(FileNotFoundError, match="has been removed; create it again"):
         kept.keep("sweep", SNAPSHOT)
 
 

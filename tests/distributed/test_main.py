@@ -140,7 +140,7 @@ def wrong_checkpoints(folder: Path, data: str, other: str, kept: Path, out: str)
             f"the checkpoint in {kept} was made with rank = None, and it is 2 now; fit as before, or give another",
         ),
         "of other data": (
-            Case([other, "-o", out, "--checkpoint", f"{kept}"]), f"the checkpoint in {kept} is of other data; give"
+            Case([other, "-o", out, "--checkpoint", f"{kept}"]), f"the checkpoint in {kept} belongs to other data; use"
         ),
         "a file is lost": (
             Case([data, "-o", out, "--checkpoint", f"{folder}/lacking"]),
@@ -161,7 +161,7 @@ def disagreements(folder: Path, data: str, other: str, out: str) -> dict[str, tu
     fit = [data, "-o", out]
     unseen = "1 of 2 processes do not see the {} folder {} of the first one; give all the same folder, on a disk"
     return {
-        "settings": (Case(fit, [*fit, "--rank", "3"]), "rank is None in process 0 and 3 in process 1; say the same"),
+        "settings": (Case(fit, [*fit, "--rank", "3"]), "rank is None in process 0 and 3 in process 1; use the same"),
         "data": (Case(fit, [other, "-o", out]), "process 1 finds other Parquet files than process 0 (3 too, but"),
         "output": (Case(fit, [data, "-o", f"{folder}/out"]), unseen.format("output", out)),
         "checkpoints": (
@@ -224,7 +224,7 @@ def test_fewer_users_than_processes_and_processes_that_do_not_meet(folder: Path,
     assert found["interrupted"][1].told == "dmc: interrupted before there was anything to save\n"
     assert [one.status for name in ("late", "port", "alone") for one in found[name]] == [1] * 6
     assert found["late"][0].told.startswith(lost.format(0) + "Timed out waiting 2000ms")
-    assert found["late"][0].told.endswith("or it computes for longer than that, which a longer time-out allows\n")
+    assert found["late"][0].told.endswith("or it is busy for longer, which a longer timeout allows\n")
     assert found["late"][1].told.startswith(lost.format(1))
     at = f"at 127.0.0.1:{port} within 2 s"
     assert found["port"][0].told.startswith(f"dmc: process 0 of 2 met no others {at} (The server socket has failed")

@@ -70,7 +70,7 @@ def test_rounding_is_judged_over_processes() -> None:
         intake.take(batch(rating=[value, value]))
         told.append(intake.told())
     judge(told[:1], COLUMNS, "explicit")
-    with pytest.raises(ValueError, match="ratings around 1e\\+09 that differ by less than float32 tells apart"):
+    with pytest.raises(ValueError, match="ratings around 1e\\+09 that differ by less than float32 resolves"):
         judge(told, COLUMNS, "explicit")
 
 

@@ -117,7 +117,7 @@ def test_a_damaged_page_is_no_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     """Arrow takes some for the end of a column: fewer rows than the footer tells of are an error."""
     path = write(tmp_path / "all", TABLE, ())
     monkeypatch.setattr(sources.Piece, "size", 7)
-    with pytest.raises(ValueError, match=r"cannot be read as Parquet \(50 rows, and its footer says 7\); w"):
+    with pytest.raises(ValueError, match=r"cannot be read as Parquet \(it holds 50 rows, and its footer says 7\); w"):
         read(ALONE, path)
 
 
@@ -142,5 +142,5 @@ def test_large_row_groups_are_read_ahead(tmp_path: Path, monkeypatch: pytest.Mon
 def test_what_is_no_file_is_not_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.parquet")
     for source in (tmp_path, tmp_path / "pipe.parquet"):
-        with pytest.raises(ValueError, match=r"pipe.parquet is no file, and Parquet is read from its end; write it to"):
+        with pytest.raises(ValueError, match=r"pipe.parquet is not a regular file, which Parquet needs; write it to"):
             read(ALONE, source)

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import sysconfig
 import threading
 
 import numpy as np
@@ -154,6 +155,14 @@ def test_callers_share_the_threads_and_get_their_own_answers():
     for one, several in zip(wanted, found, strict=True):
         for other in several:
             np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.skipif(not sysconfig.get_config_var("Py_GIL_DISABLED"), reason="this Python is built with its lock")
+def test_a_python_without_its_lock_stays_so():
+    """An extension that does not say that it can do without brings the lock back for the whole process."""
+    code = "import sys; from dmc import _extensions; print(_extensions.missing, sys._is_gil_enabled())"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["None", "False"]
 
 
 @unsanitized

@@ -1,5 +1,6 @@
 """Lines, bars, bands, thresholds and ticks, as matplotlib has them."""
 
+import io
 from dataclasses import replace
 from itertools import pairwise
 
@@ -70,3 +71,13 @@ def test_error_bars_of_points_have_their_colour():
     (whiskers,) = [found for found in axes.collections if hasattr(found, "get_segments")]
     expected = [int(plots.LIGHT.color("second")[i : i + 2], 16) / 255 for i in (1, 3, 5)]
     np.testing.assert_allclose(whiskers.get_color()[0][:3], expected)
+
+
+def test_limits_left_open_make_room_for_a_threshold_and_others_hide_it():
+    line = plots.Line([0, 1], [0.9, 1])
+    far = [plots.Threshold(1e-5, "far")]
+    axes = drawn(plots.Panel("", "x", "y", [line], yscale="log", thresholds=far))
+    assert axes.get_ylim()[0] <= 1e-5
+    axes = drawn(plots.Panel("", "x", "y", [line], yscale="log", thresholds=far, ylim=(0.5, 2)))
+    assert axes.get_ylim() == (0.5, 2)
+    axes.figure.savefig(io.BytesIO())  # matplotlib cannot draw text that is too far off

@@ -23,7 +23,7 @@ def test_the_endings_are_these():
 
 
 @pytest.mark.parametrize(
-    ("status", "advice"), [(Status.MAX_STEPS, "raise max_steps"), (Status.NONFINITE, "take a smaller step")]
+    ("status", "advice"), [(Status.MAX_STEPS, "raise max_steps"), (Status.NONFINITE, "use a smaller step")]
 )
 def test_an_ending_that_asks_for_something_says_what(status, advice):
     assert advice in str(status)
@@ -40,3 +40,8 @@ def test_what_callbacks_see_cannot_be_changed_by_them():
     assert info.status is None
     with pytest.raises(AttributeError):
         info.value = 0.0
+
+
+def test_a_solution_is_printed_in_a_line():
+    found = Solution(FACTORS, 0.125, Status.STOPPED, 1200, 0.25, "time limit")
+    assert repr(found) == f"Solution({FACTORS!r}, value 0.125, STOPPED (time limit) after 1,200 steps and 0.25 s)"

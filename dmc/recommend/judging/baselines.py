@@ -93,6 +93,10 @@ class Popularity:
         self._n_users_of = np.bincount(chosen, minlength=n_items)
         self.ranking: NDArray[np.intp] = np.argsort(-self._n_users_of, kind="stable")
 
+    def __repr__(self) -> str:
+        sizes = _checks.count(len(self.users_), "user"), _checks.count(len(self.items_), "item")
+        return f"{type(self).__name__}({', '.join(sizes)})"
+
     def predict(self, table: Any) -> dict[str, NDArray[Any]]:
         """Predict the mean rating for every pair.
 

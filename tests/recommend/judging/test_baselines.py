@@ -111,3 +111,9 @@ def test_refused():
         Popularity({"user": [1], "item": [1]}, feedback="clicks")
     with pytest.raises(ValueError, match="damping is 0"):
         Biases({"user": [1], "item": [1], "rating": [1]}, damping=0)
+
+
+def test_they_are_printed_with_their_sizes():
+    table = {"user": [1, 1, 2], "item": [1, 2, 1], "rating": [1, 2, 5]}
+    assert repr(Popularity(table)) == "Popularity(2 users, 2 items)"
+    assert repr(Biases(table)) == "Biases(2 users, 2 items)"

@@ -40,7 +40,7 @@ def test_pairs_seen_by_a_recommender_equal_those_of_its_table(rng):
     rec = Recommender(2, feedback="implicit").fit(train)
     known = set(zip(train["user"].tolist(), train["item"].tolist(), strict=True))
     both = zip(test["user"].tolist(), test["item"].tolist(), strict=True)
-    with pytest.warns(UserWarning, match="in the fit"):
+    with pytest.warns(UserWarning, match="from the fit"):
         tests = TestSet.open((rec,), test, 10, None)
     assert tests.n_seen == 100
     left = list(zip(tests.users.tolist(), tests.items.tolist(), strict=True))
@@ -70,7 +70,7 @@ def test_grades_are_there_where_all_are_above_0(clicks):
 
 def test_what_cannot_be_found_is_told(clicks):
     nobody = TestSet.open((clicks,), {"user": [7, 8], "item": ["a", "b"]}, 10, None)
-    with pytest.warns(UserWarning, match="knows none of the 2 users that it is judged by"):
+    with pytest.warns(UserWarning, match="knows none of the 2 users in the test"):
         assert nobody.n_unknown_users(clicks) == 2
     nothing = TestSet.open((clicks,), {"user": [1, 8], "item": ["x", "y"]}, 10, None)
     with pytest.warns(UserWarning, match="knows none of the relevant items in the test"):

@@ -169,5 +169,5 @@ def test_many_columns(tmp_path):
     (tmp_path / "r.csv").write_text(",".join(names) + "\n" + (",".join("7" for _ in names) + "\n") * 3)
     table = Table.open(tmp_path / "r.csv")
     assert table.column("c19999").tolist() == ["7"] * 3
-    with pytest.raises(ValueError, match=r"no column 'x', only 'user', .* and 19,983 more; say which"):
+    with pytest.raises(ValueError, match=r"no column 'x', only 'user', .* and 19,983 more; name the"):
         table.ids("x")

@@ -156,7 +156,7 @@ def test_json_that_cannot_be_read(lines, message, opened, tmp_path):
 def test_gzip_that_is_not_whole(damage, tmp_path, rng):
     text = CSV + "".join(f"ann,{i},3\n" for i in rng.permutation(5000))
     (tmp_path / "r.csv.gz").write_bytes(damage(gzip.compress(text.encode())))
-    with pytest.raises(ValueError, match=r"r.csv.gz is not a whole gzip file; pack it again"):
+    with pytest.raises(ValueError, match=r"r.csv.gz is not a complete gzip file; compress it again"):
         Table.open(tmp_path / "r.csv.gz")
 
 
@@ -236,7 +236,7 @@ def test_a_header_of_other_names_is_not_taken_for_a_pair(text, names, tmp_path):
     (tmp_path / "pairs.csv").write_text(text)
     table = Table.open(tmp_path / "pairs.csv", ("user", "item"))
     assert table.names == names
-    with pytest.raises(ValueError, match=rf"has no column 'user', only '{names[0]}', '{names[1]}'; say .*, or rename"):
+    with pytest.raises(ValueError, match=rf"has no column 'user', only '{names[0]}', '{names[1]}'; name .*, or rename"):
         table.ids("user")
 
 
