@@ -216,6 +216,8 @@ class Comparison:
         ----------
         path : path
             Its suffix decides the format (.png, .pdf, .svg).
+        theme : {"light", "dark", "both"}
+            For which ground, as in `dmc.plots.panels`; "both" also draws NAME-dark.png.
 
         Raises
         ------
