@@ -84,7 +84,7 @@ def test_a_mask_of_all_leaves_nothing():
 
 def test_rows_that_the_test_empties_are_told(gapped):
     test = np.isfinite(gapped) & (np.arange(30)[:, None] == 3)
-    with pytest.warns(UserWarning, match=f"{test.sum()} of {test.sum()} test entries stand in a row or column without"):
+    with pytest.warns(UserWarning, match=f"{test.sum()} of {test.sum()} test entries are in a row or column without"):
         made(gapped, test=test)
 
 
