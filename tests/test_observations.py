@@ -330,7 +330,7 @@ def test_duplicates_that_cancel_are_still_there():
 
 
 def test_duplicates_are_refused_unless_asked_for():
-    said = "2 entries repeat a position .*, the first at row 0, column 1; say duplicates='mean'"
+    said = "2 entries repeat a position .*, the first at row 0, column 1; pass duplicates='mean'"
     with pytest.raises(ValueError, match=said):
         Observations.from_entries([2, 0, 2, 0], [2, 1, 2, 1], [1, 2, 3, 4])
     with pytest.raises(ValueError, match="duplicates is 'first'; choose one of"):

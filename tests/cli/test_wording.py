@@ -29,7 +29,7 @@ PACKAGE = Path(dmc.__file__).parent
         ("there is no file a user='x", "there is no file a user='x"),
         ("pass missing_values=0", "pass --missing-values 0"),
         ("give a larger bound: rank=100", "give a larger bound: --rank 100"),
-        ("or use loss='robust', which", "or take --robust, which"),
+        ("or use loss='robust', which", "or use --robust, which"),
         ("or see complete(unknown=np.nan)", "or see --leave-unknown"),
         ("outside min_value and max_value, the", "outside --min and --max, the"),
         ("test_fraction is 2; it has", "--test-fraction is 2; it has"),

@@ -129,7 +129,7 @@ def test_weights_and_penalties_of_a_problem_go_along(rng):
 
 def test_standardised_columns(rng):
     X = rng.standard_normal((60, 3)) * [1, 100, 1e-3] + [5, -700, 0]
-    with pytest.warns(UserWarning, match="say standardize=True"):
+    with pytest.warns(UserWarning, match="pass standardize=True"):
         made(X)
     with warnings.catch_warnings():
         warnings.simplefilter("error")

@@ -345,7 +345,7 @@ def test_in_the_workers_of_a_loader():
         (lambda p, L, R, t: MaskedProduct.from_entries([0, 0], [1, 1]), ValueError, "repeats a position"),
         (lambda p, L, R, t: MaskedProduct.from_entries([0, 1], [1]), ValueError, "rows has 2, cols has 1"),
         (lambda p, L, R, t: MaskedProduct.from_entries(["a"], [1]), TypeError, "give integers"),
-        (lambda p, L, R, t: p(L[1:], R), ValueError, "left has 29 lines"),
+        (lambda p, L, R, t: p(L[1:], R), ValueError, "left has 29 rows"),
         (lambda p, L, R, t: p(L, R.half()), TypeError, "right is torch.float16"),
         (lambda p, L, R, t: p.loss(L, R, t[1:]), ValueError, "target has shape (239,); give (240,), one for each"),
         (lambda p, L, R, t: p.loss(L, R, t, t[:, None]), ValueError, "weights has shape (240, 1); give (240,)"),

@@ -180,7 +180,7 @@ def test_a_plateau_of_other_rules_is_not_told():
     begin = initial.spectral(problem.observations, 2)
     for step in (steps.Adam(), steps.ScaledDescent(), steps.GaussNewton()):
         assert steps_left(problem, begin, step) is None
-        with pytest.raises(TypeError, match=f"{type(step).__name__} gives every parameter .*; plateau_steps tells of"):
+        with pytest.raises(TypeError, match=f"{type(step).__name__} scales every parameter .*; plateau_steps supports"):
             plateau_steps(problem, begin, step)
     with pytest.raises(TypeError, match="problem is None"):
         plateau_steps(None, begin, Descent())
