@@ -206,7 +206,7 @@ def test_an_outlier_is_not_handed_back_as_a_prediction():
 def test_the_squared_loss_tells_how_many_entries_are_gross(seed):
     _, x = planted((50, 30), 2, 0.7, seed, noise=0.1)
     x, wrong = spoilt(x, 0.01)
-    with pytest.warns(UserWarning, match=r"(\d+) entries lie so far from the model .*loss='robust'") as caught:
+    with pytest.warns(UserWarning, match=r"(\d+) entries lie far from the model .*loss='robust'") as caught:
         MatrixCompletion().fit(x)
     (told,) = [w for w in caught if "entries lie so far" in str(w.message)]
     assert len(wrong) // 2 <= int(str(told.message).split()[0]) <= 1.2 * len(wrong)

@@ -217,7 +217,7 @@ def test_columns_of_one_name_are_refused() -> None:
 
 
 def test_a_column_of_times_belongs_to_the_latest() -> None:
-    with pytest.raises(ValueError, match="time is 'timestamp' and duplicates 'last', which goes by no time"):
+    with pytest.raises(ValueError, match="time is 'timestamp' and duplicates 'last', which uses no times"):
         dealing.deal([], TIMED, "explicit", "last", ALONE)
 
 
