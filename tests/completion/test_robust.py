@@ -208,7 +208,7 @@ def test_the_squared_loss_tells_how_many_entries_are_gross(seed):
     x, wrong = spoilt(x, 0.01)
     with pytest.warns(UserWarning, match=r"(\d+) entries lie far from the model .*loss='robust'") as caught:
         MatrixCompletion().fit(x)
-    (told,) = [w for w in caught if "entries lie so far" in str(w.message)]
+    (told,) = [w for w in caught if "entries lie far" in str(w.message)]
     assert len(wrong) // 2 <= int(str(told.message).split()[0]) <= 1.2 * len(wrong)
     assert told.filename == __file__
 
