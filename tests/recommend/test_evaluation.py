@@ -283,7 +283,7 @@ def test_seen_ratings_do_not_flatter(table):
     rec = Recommender().fit(train)
     expected = evaluate(rec, test)
     mixed = {name: np.concatenate([values, train[name]]) for name, values in test.items()}
-    with pytest.warns(UserWarning, match="errors on what was fitted say little"):
+    with pytest.warns(UserWarning, match="errors on fitted ratings are too small"):
         found = evaluate(rec, mixed)
     assert (found.rmse, found.n_ratings, found.ndcg) == (expected.rmse, expected.n_ratings, expected.ndcg)
 
