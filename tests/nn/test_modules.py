@@ -110,7 +110,8 @@ def test_as_the_library_s_own_problem(biases, depth, weighted):
     at = model.factors().at(observed.rows, observed.cols)
     np.testing.assert_allclose(model(plan).detach(), at, rtol=1e-12, atol=1e-12)
     pairs = torch.tensor(observed.rows), torch.tensor(observed.cols)
-    np.testing.assert_allclose(model.at(*pairs).detach(), at, rtol=1e-12, atol=1e-12)
+    for given in (pairs, (observed.rows, observed.cols), (list(observed.rows), list(observed.cols))):
+        np.testing.assert_allclose(model.at(*given).detach(), at, rtol=1e-12, atol=1e-12)
 
 
 def test_the_start():
@@ -363,7 +364,11 @@ def test_in_the_workers_of_a_loader():
             "shape is (3, 4) and the observations are of (30, 20); make them equal",
         ),
         (lambda p, L, R, t: CompressedFactorization((3, 4), 2, -1), ValueError, "depth is -1; it has to be at least 0"),
-        (lambda p, L, R, t: CompressedFactorization((3, 4), 2, scale=0.0), ValueError, "scale is 0; it has to be between"),
+        (
+            lambda p, L, R, t: CompressedFactorization((3, 4), 2, scale=0.0),
+            ValueError,
+            "scale is 0; it has to be",
+        ),
         (lambda p, L, R, t: CompressedFactorization((3, 4), 2, scale=1e300), ValueError, "beyond what float32 holds"),
         (
             lambda p, L, R, t: CompressedFactorization((3, 4), 2).matmul(torch.ones(3, 2)),
@@ -376,6 +381,13 @@ def test_in_the_workers_of_a_loader():
             IndexError,
             "out of range",
         ),
+        (lambda p, L, R, t: p.loss(L, R, t.numpy()), TypeError, "target is a ndarray; give a torch tensor"),
+        (lambda p, L, R, t: p(L.detach().numpy(), R), TypeError, "left is a ndarray; give a torch tensor"),
+        (lambda p, L, R, t: MaskedProduct(t), TypeError, "or use MaskedProduct.from_entries(rows, cols, shape)"),
+        (lambda p, L, R, t: MaskedProduct.from_entries([0, 0], [1, 1]), ValueError, "give each position once"),
+        (lambda p, L, R, t: CompressedFactorization((3, 4), 2)(planted()), TypeError, "plan is Observations; make"),
+        (lambda p, L, R, t: CompressedFactorization((3, 4), 2).loss(planted(), t), TypeError, "plan is Observations"),
+        (lambda p, L, R, t: CompressedFactorization((3, 4), 2).at([1, 2], [0]), ValueError, "rows has shape (2,) and"),
     ],
 )
 def test_refused_in_words(call, error, words):
