@@ -202,14 +202,14 @@ def imbalance(network: Factors) -> list[float]:
 
 
 class Parsimony(NamedTuple):
-    """The predicted form of every layer at all times, W_l(t) = U_l · blkdiag(W̃_l(t), ρ_l(t) I) · V_lᵀ.
+    """The predicted form of every layer at all times, W_l(t) = U_l · blkdiag(C_l(t), ρ_l(t) I) · V_lᵀ.
 
     Parameters
     ----------
     left, right : list of (d, d) arrays
         Bases U_l and V_l for l = 1, …, L, with the 2r directions that move first.
     moving : int
-        Size of the block W̃_l, 2r.
+        Size of the block C_l, 2r.
 
     Examples
     --------
@@ -225,12 +225,16 @@ class Parsimony(NamedTuple):
     right: list[Matrix]
     moving: int
 
+    def __repr__(self) -> str:
+        d = len(self.right[0])
+        return f"Parsimony({len(self.left)} layers: {self.moving} of {d} directions move, {d - self.moving} rest)"
+
 
 def parsimony(start: Factors, gradient: Factors, rank: int) -> Parsimony:
     """Predict the invariant subspaces of a full-width network, from its ε-orthogonal start and the gradient there.
 
-    The right space that stays put, V_{1,2}, is N(G) ∩ N(Gᵀ W_1(0)) with G the gradient with respect to W_1;
-    U_l = W_l(0) V_l/ε and V_{l+1} = U_l (Yaras et al., arXiv 2306.01154, theorem 1).
+    With G the gradient with respect to W_1 and N(·) the null space, the right vectors of W_1 that stay put span
+    N(G) ∩ N(Gᵀ W_1(0)); U_l = W_l(0) V_l/ε and V_{l+1} = U_l (Yaras et al., arXiv 2306.01154, theorem 1).
 
     Parameters
     ----------
@@ -238,14 +242,22 @@ def parsimony(start: Factors, gradient: Factors, rank: int) -> Parsimony:
         From `dmc.initial.orthogonal`: square, or with as many rows as the rank, where the form holds for all layers but
         the last.
     gradient : Factors
-        Of the problem at the start.
+        Of the problem at the start, from its ``value_and_grad``.
     rank : int
-        Rank r of the target.
+        Rank r of the target, at most half of the width d. With a smaller one than the target's, the form does not hold.
 
     Returns
     -------
     Parsimony
         To be compared with the trained network by `block_form`.
+
+    Raises
+    ------
+    TypeError
+        If start or gradient are not Factors.
+    ValueError
+        If the layers of the start are not ε times orthogonal matrices, the gradient has other shapes, or the rank is
+        out of range.
 
     Examples
     --------
@@ -260,8 +272,21 @@ def parsimony(start: Factors, gradient: Factors, rank: int) -> Parsimony:
     >>> [block.off_block < 1e-9 and block.rest < 1e-9 for block in diagnostics.block_form(trained, form)]
     [True, True, True]
     """
+    for name, given in (("start", start), ("gradient", gradient)):
+        if not isinstance(given, Factors):
+            raise TypeError(
+                f"{name} is a {type(given).__name__}; give Factors: _, gradient = problem.value_and_grad(start)"
+            )
     W = layers(start)
+    if (shapes := _shapes(start)) != _shapes(gradient):
+        raise ValueError(f"the start has layers of {shapes} and the gradient {_shapes(gradient)}; take it at the start")
     scale = float(np.linalg.norm(W[0], 2))
+    if not all(_is_orthogonal(layer, scale, len(W[0])) for layer in W):
+        raise ValueError(
+            f"the start, with layers of {shapes}, is not a full-width network whose layers are orthogonal and of one "
+            "scale; start from dmc.initial.orthogonal"
+        )
+    rank = _checks.integer(rank, "rank", 1, len(W[0]) // 2, "2·rank of the directions move")
     P, _, Qt = np.linalg.svd(gradient.V.T)
     moving = np.hstack([Qt[:rank].T, W[0].T @ P[:, :rank] / scale])
     basis, _ = np.linalg.qr(moving, mode="complete")
@@ -273,13 +298,24 @@ def parsimony(start: Factors, gradient: Factors, rank: int) -> Parsimony:
     return Parsimony(left, right, moving.shape[1])
 
 
+def _shapes(network: Factors) -> str:
+    return ", ".join("×".join(map(str, layer.shape)) for layer in layers(network))
+
+
+def _is_orthogonal(layer: Matrix, scale: float, width: int) -> bool:
+    """Whether its rows are orthonormal, but for a scale, and it is as wide as the network."""
+    if layer.shape[1] != width:
+        return False
+    return bool(np.abs(layer @ layer.T - scale**2 * np.eye(len(layer))).max() <= 1e-4 * scale**2)
+
+
 class BlockForm(NamedTuple):
     """A layer measured against its predicted form; from `block_form`.
 
     Parameters
     ----------
     block : (2r, 2r) array
-        The block W̃_l.
+        The block C_l.
     rho : float
         Mean of the diagonal of the part that is predicted to be ρ_l I.
     off_block : float
@@ -319,6 +355,11 @@ def block_form(network: Factors, form: Parsimony) -> list[BlockForm]:
     list of BlockForm
         From the first layer to the last.
 
+    Raises
+    ------
+    ValueError
+        If the network has other layers than the start of the form had.
+
     Examples
     --------
     >>> import numpy as np
@@ -331,6 +372,9 @@ def block_form(network: Factors, form: Parsimony) -> list[BlockForm]:
     """
     found = []
     k = form.moving
+    wanted = ", ".join(f"{len(left)}×{len(right)}" for left, right in zip(form.left, form.right, strict=True))
+    if _shapes(network) != wanted:
+        raise ValueError(f"the network has layers of {_shapes(network)} and the form is of {wanted}; give its network")
     for W, left, right in zip(layers(network), form.left, form.right, strict=True):
         D = left.T @ W @ right
         tail = D[k:, k:]
@@ -360,7 +404,7 @@ def predicted_rho(
     Parameters
     ----------
     depth : int
-        Number of layers L.
+        Number of layers L of the full-width network, its first and last included: the ``layers`` of the start.
     scale : float
         Scale ε of the start.
     rate : float
@@ -396,7 +440,7 @@ def predicted_rho(
 
 
 def compression_error(network: Factors, compressed: Factors) -> float:
-    """Compute ‖W_L⋯W_1 − U·W̃_L⋯W̃_1·Vᵀ‖_F between a full-width network and its compressed one.
+    """Compute ‖W_L⋯W_1 − U·C_L⋯C_1·Vᵀ‖_F between a full-width network and its compressed one.
 
     Parameters
     ----------

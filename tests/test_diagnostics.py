@@ -67,6 +67,26 @@ def test_as_many_rows_as_the_rank(decay):
     assert np.linalg.norm(full.dense() - problem.matrix) < 0.05
 
 
+def test_what_has_no_predicted_form_is_refused():
+    problem, start = dmc.LeastSquares(target(8, 8)), initial.orthogonal((8, 8), 3, SCALE)
+    value, gradient = problem.value_and_grad(start)
+    form = diagnostics.parsimony(start, gradient, RANK)
+    assert repr(form) == "Parsimony(3 layers: 6 of 8 directions move, 2 rest)"
+    deeper = initial.orthogonal((8, 8), 4, SCALE)
+    random, compressed = initial.normal((8, 8), 3, SCALE), initial.compressed(problem.matrix, RANK)
+    with pytest.raises(TypeError, match="gradient is a tuple; give Factors"):
+        diagnostics.parsimony(start, (value, gradient), RANK)
+    with pytest.raises(ValueError, match="8×8, 8×8, 8×8 and the gradient 8×8, 8×8, 8×8, 8×8"):
+        diagnostics.parsimony(start, problem.value_and_grad(deeper)[1], RANK)
+    for other in (random, compressed):
+        with pytest.raises(ValueError, match=r"start from dmc\.initial\.orthogonal"):
+            diagnostics.parsimony(other, problem.value_and_grad(other)[1], RANK)
+    with pytest.raises(ValueError, match="rank is 5; it has to be from 1 to 4"):
+        diagnostics.parsimony(start, gradient, 5)
+    with pytest.raises(ValueError, match="and the form is of 8×8, 8×8, 8×8; give its network"):
+        diagnostics.block_form(deeper, form)
+
+
 @pytest.mark.parametrize("depth", [2, 3, 4])
 def test_the_closed_form_spans_what_the_published_construction_spans(depth):
     """From W_{L:1}(0) = ε^L Q, V spans the leading right singular vectors and Qᵀ times the left ones."""

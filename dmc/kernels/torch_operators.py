@@ -216,14 +216,15 @@ def _check(
             f"left has shape {tuple(left.shape)} and right {tuple(right.shape)}; give two matrices of one width"
         )
     row_pointers, column_indices, column_pointers, row_indices, column_order = pattern
-    for name, side, pointers, lines in (
-        ("left", left, row_pointers, "rows"),
-        ("right", right, column_pointers, "columns"),
+    for name, side, pointers, line in (
+        ("left", left, row_pointers, "row"),
+        ("right", right, column_pointers, "column"),
     ):
-        if pointers.ndim != 1 or len(pointers) != len(side) + 1:
+        if pointers.ndim != 1:
+            raise ValueError(f"{line}_pointers has shape {tuple(pointers.shape)}; give a vector")
+        if len(pointers) != len(side) + 1:
             raise ValueError(
-                f"{name} has {len(side)} rows and the pattern has indptr of shape {tuple(pointers.shape)}, for "
-                f"{len(pointers) - 1} {lines}; give one row for each of the {lines}"
+                f"{name} has {len(side)} rows; give {len(pointers) - 1}, one for each {line} of the matrix"
             )
     given = {"row_indices": row_indices, "column_order": column_order, **by_entry}
     for name, tensor in given.items():
@@ -250,7 +251,8 @@ def _check_kinds(
     names = ("row_pointers", "column_indices", "column_pointers", "row_indices", "column_order")
     for name, tensor in {**values, **dict(zip(names, pattern, strict=True))}.items():
         if tensor.device != left.device:
-            raise ValueError(f"left is on {left.device} and {name} on {tensor.device}; move them to one device")
+            called = f"the positions ({name})" if name in names else name
+            raise ValueError(f"left is on {left.device} and {called} on {tensor.device}; move them to one device")
     for name, tensor in values.items():
         if tensor.dtype not in (torch.float32, torch.float64):
             raise TypeError(f"{name} is {tensor.dtype}; make it torch.float32 or torch.float64, or use torch.autocast")

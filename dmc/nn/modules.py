@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike, DTypeLike
 
 from dmc import _checks
 from dmc.factors import Factors
-from dmc.observations import Observations
+from dmc.observations import DuplicateEntries, Observations
 from dmc.solver import initial
 
 try:
@@ -67,6 +67,11 @@ class MaskedProduct(nn.Module):
 
     def __init__(self, observations: Observations) -> None:
         super().__init__()
+        if not isinstance(observations, Observations):
+            raise TypeError(
+                f"observations is a {type(observations).__name__}; give dmc.Observations, as dmc.observe(X) makes "
+                "them, or use MaskedProduct.from_entries(rows, cols, shape)"
+            )
         self.shape: tuple[int, int] = observations.shape
         names = ("row_pointers", "column_indices", "column_pointers", "row_indices", "column_order")
         for name, tensor in zip(names, pattern_tensors(observations.pattern), strict=True):
@@ -100,7 +105,11 @@ class MaskedProduct(nn.Module):
         """
         rows, cols = (a.detach().cpu().numpy() if isinstance(a, Tensor) else np.asarray(a) for a in (rows, cols))
         _checks.same_length(rows=rows, cols=cols)
-        observed = Observations.from_entries(rows, cols, np.zeros(len(rows), np.float32), shape)
+        try:
+            observed = Observations.from_entries(rows, cols, np.zeros(len(rows), np.float32), shape)
+        except DuplicateEntries as error:
+            remedy = "give each position once: torch.unique(torch.stack([rows, cols]), dim=1) has no repeats"
+            raise DuplicateEntries(error.count, error.row, error.column, remedy) from None
         product = cls(observed)
         places = observed.locate(rows, cols)
         if (np.diff(places) < 0).any():
@@ -143,8 +152,9 @@ class MaskedProduct(nn.Module):
         ValueError
             If the shapes do not fit, or tensors are on different devices.
         TypeError
-            If the dtypes differ, or are neither float32 nor float64.
+            If one is not a tensor, or the dtypes differ, or are neither float32 nor float64.
         """
+        _check_tensors(left=left, right=right)
         predicted = masked_product(left, right, *self._pattern)
         return predicted if self.place_of_given is None else predicted.index_select(0, self.place_of_given)
 
@@ -172,8 +182,9 @@ class MaskedProduct(nn.Module):
         ValueError
             If the shapes do not fit, tensors are on different devices, or target or weights require a gradient.
         TypeError
-            If the dtypes differ, or are neither float32 nor float64.
+            If one is not a tensor, or the dtypes differ, or are neither float32 nor float64.
         """
+        _check_tensors(left=left, right=right, target=target, weights=weights)
         full = torch.float32, torch.float64  # autocast takes care of others
         for name, given in (("target", target), ("weights", weights)):
             if given is None:
@@ -329,7 +340,13 @@ class CompressedFactorization(nn.Module):
         -------
         (observed,) tensor
             In the order in which the entries were given to the plan.
+
+        Raises
+        ------
+        TypeError
+            If plan is not a module.
         """
+        _check_plan(plan)
         return plan(*self.sides())
 
     def loss(self, plan: MaskedProduct, target: Tensor, weights: Tensor | None = None) -> Tensor:
@@ -348,16 +365,22 @@ class CompressedFactorization(nn.Module):
         -------
         () tensor
             The loss.
+
+        Raises
+        ------
+        TypeError
+            If plan is not a module.
         """
+        _check_plan(plan)
         return plan.loss(*self.sides(), target, weights)
 
-    def at(self, rows: Tensor, cols: Tensor) -> Tensor:
+    def at(self, rows: Tensor | ArrayLike, cols: Tensor | ArrayLike) -> Tensor:
         """Predict any pairs, such as those of a mini-batch; differentiable.
 
         Parameters
         ----------
-        rows, cols : (pairs,) int32 or int64
-            Zero-based positions, on the device of the parameters.
+        rows, cols : (pairs,) integers
+            Zero-based positions: tensors of int32 or int64 on the device of the parameters, or arrays or lists.
 
         Returns
         -------
@@ -368,7 +391,16 @@ class CompressedFactorization(nn.Module):
         ------
         IndexError
             If an index is out of range.
+        ValueError
+            If the lengths differ.
         """
+        rows, cols = (
+            a if isinstance(a, Tensor) else torch.tensor(np.asarray(a), device=self.U.device) for a in (rows, cols)
+        )
+        if rows.shape != cols.shape:
+            raise ValueError(
+                f"rows has shape {tuple(rows.shape)} and cols {tuple(cols.shape)}; give one of each a pair"
+            )
         left = self.U.index_select(0, rows)
         for W in self.cores:
             left = left @ W
@@ -472,6 +504,20 @@ class CompressedFactorization(nn.Module):
             )
         left, right = self.sides()
         return left @ (right.T @ x)
+
+
+def _check_tensors(**given: Tensor | None) -> None:
+    for name, value in given.items():
+        if value is not None and not isinstance(value, Tensor):
+            raise TypeError(f"{name} is a {type(value).__name__}; give a torch tensor, such as torch.as_tensor({name})")
+
+
+def _check_plan(plan: nn.Module) -> None:
+    """A compiled plan is a module too, but no `MaskedProduct`."""
+    if not isinstance(plan, nn.Module):
+        raise TypeError(
+            f"plan is a {type(plan).__name__}; make one of the positions: dmc.nn.MaskedProduct(observations)"
+        )
 
 
 def _without_data(

@@ -243,8 +243,8 @@ def with_(given, **changed):
     [
         (lambda g: {"left": g[0].half()}, TypeError, "left is torch.float16; make it torch.float32 or"),
         (lambda g: {"right": g[1].float()}, TypeError, "left is torch.float64 and right torch.float32; make them one"),
-        (lambda g: {"left": g[0][1:]}, ValueError, "left has 12 rows and the pattern has indptr of shape (14,), for"),
-        (lambda g: {"right": g[1][1:]}, ValueError, "for 11 columns; give one row for each of the columns"),
+        (lambda g: {"left": g[0][1:]}, ValueError, "left has 12 rows; give 13, one for each row of the matrix"),
+        (lambda g: {"right": g[1][1:]}, ValueError, "right has 10 rows; give 11, one for each column of the matrix"),
         (lambda g: {"right": g[1][:, 1:]}, ValueError, "right (11, 2); give two matrices of one width"),
         (lambda g: {"left": g[0][0]}, ValueError, "left has shape (3,)"),
         (lambda g: {"target_by_row": g[7][1:]}, ValueError, "give one value for each entry"),
@@ -255,8 +255,13 @@ def with_(given, **changed):
         (lambda g: {"column_indices": g[3] - 2}, ValueError, "index -1 is out of range for 11 lines of the other side"),
         (lambda g: {"row_indices": g[5] + 9}, ValueError, "is out of range for 13 lines of the other side"),
         (lambda g: {"row_pointers": g[2] + 1}, ValueError, "pointers"),
+        (lambda g: {"row_pointers": g[2][None]}, ValueError, "row_pointers has shape (1, 14); give a vector"),
         (lambda g: {"right": g[1].to("meta")}, ValueError, "left is on cpu and right on meta; move them to one device"),
-        (lambda g: {"column_indices": g[3].to("meta")}, ValueError, "left is on cpu and column_indices on meta"),
+        (
+            lambda g: {"column_indices": g[3].to("meta")},
+            ValueError,
+            "and the positions (column_indices) on meta",
+        ),
         (lambda g: {"target_by_row": g[7].clone().requires_grad_()}, ValueError, "detach them, or write the loss"),
     ],
 )

@@ -110,7 +110,8 @@ def test_as_the_library_s_own_problem(biases, depth, weighted):
     at = model.factors().at(observed.rows, observed.cols)
     np.testing.assert_allclose(model(plan).detach(), at, rtol=1e-12, atol=1e-12)
     pairs = torch.tensor(observed.rows), torch.tensor(observed.cols)
-    np.testing.assert_allclose(model.at(*pairs).detach(), at, rtol=1e-12, atol=1e-12)
+    for given in (pairs, (observed.rows, observed.cols), (list(observed.rows), list(observed.cols))):
+        np.testing.assert_allclose(model.at(*given).detach(), at, rtol=1e-12, atol=1e-12)
 
 
 def test_the_start():
@@ -376,6 +377,13 @@ def test_in_the_workers_of_a_loader():
             IndexError,
             "out of range",
         ),
+        (lambda p, L, R, t: p.loss(L, R, t.numpy()), TypeError, "target is a ndarray; give a torch tensor"),
+        (lambda p, L, R, t: p(L.detach().numpy(), R), TypeError, "left is a ndarray; give a torch tensor"),
+        (lambda p, L, R, t: MaskedProduct(t), TypeError, "or use MaskedProduct.from_entries(rows, cols, shape)"),
+        (lambda p, L, R, t: MaskedProduct.from_entries([0, 0], [1, 1]), ValueError, "give each position once"),
+        (lambda p, L, R, t: CompressedFactorization((3, 4), 2)(planted()), TypeError, "plan is Observations; make"),
+        (lambda p, L, R, t: CompressedFactorization((3, 4), 2).loss(planted(), t), TypeError, "plan is Observations"),
+        (lambda p, L, R, t: CompressedFactorization((3, 4), 2).at([1, 2], [0]), ValueError, "rows has shape (2,) and"),
     ],
 )
 def test_refused_in_words(call, error, words):
