@@ -7,7 +7,8 @@ have units of their own; some cells are empty. You want the empty cells filled
 in, and you want to know how far to trust what is filled in.
 
 This tutorial takes a pandas data frame to a completed one with error bars. It
-needs ``pip install '.[plot]' pandas`` in a clone of the repository, and uses data that scikit-learn ships.
+needs ``pip install '.[plot]' pandas`` in a clone of the repository, and uses
+data that scikit-learn ships.
 """
 
 import subprocess
@@ -155,9 +156,9 @@ plt.show()
 # -------------------------------
 #
 # scikit-learn's imputers on the same gaps. ``KNNImputer`` and
-# ``IterativeImputer`` do better on columns of one scale, so they get standardised
-# ones; dmc scales by itself. Errors are divided by each column's standard
-# deviation and averaged.
+# ``IterativeImputer`` do better on columns of one scale, so they get
+# standardised ones; dmc scales by itself. Errors are divided by each column's
+# standard deviation and averaged.
 
 
 scaler = StandardScaler().fit(measured)
