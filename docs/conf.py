@@ -48,7 +48,7 @@ sphinx_gallery_conf = {
     "gallery_dirs": ["auto_tutorials", "auto_examples"],
     "filename_pattern": "plot_",
     "ignore_pattern": "plot_metro_passengers",  # whose data readers do not have
-    "within_subsection_order": "FileNameSortKey",
+    "within_subsection_order": "figures.DrawnFirst",
     "default_thumb_file": str(HERE / "_static" / "script.png"),
     "image_scrapers": ("matplotlib", "figures.scraper"),
     "reset_argv": "figures.arguments",

@@ -133,7 +133,9 @@ def test_other_settings_and_data_are_refused_until_the_fit_has_ended(tmp_path):
     kept = Checkpoint(tmp_path / "c", 0)
     with pytest.raises(Killed):
         dmc.MatrixCompletion(callbacks=[kept, Kill(5)]).fit(EXACT)
-    with pytest.raises(ValueError, match=r"with depth = 3, which is 2 here; let that one go on, give this fit a path"):
+    with pytest.raises(
+        ValueError, match=r"with depth = 3, which is 2 here; resume that one, give this fit another path"
+    ):
         dmc.MatrixCompletion(depth=2, callbacks=[kept]).fit(EXACT)
     with pytest.raises(ValueError, match="of other data"):
         dmc.MatrixCompletion(callbacks=[kept]).fit(EXACT, sample_weight=np.arange(40) + 1)

@@ -330,7 +330,7 @@ def test_duplicates_that_cancel_are_still_there():
 
 
 def test_duplicates_are_refused_unless_asked_for():
-    said = "2 entries repeat a position .*, the first at row 0, column 1; say duplicates='mean'"
+    said = "2 entries repeat a position .*, the first at row 0, column 1; pass duplicates='mean'"
     with pytest.raises(ValueError, match=said):
         Observations.from_entries([2, 0, 2, 0], [2, 1, 2, 1], [1, 2, 3, 4])
     with pytest.raises(ValueError, match="duplicates is 'first'; choose one of"):
@@ -345,7 +345,7 @@ def test_duplicates_are_refused_unless_asked_for():
     [
         (([1, 2], [1, 2], [1, 1]), (2, 2), ValueError, r"row index 2 .* 2 rows \(0…1\); indices that start at 1"),
         (([0, 1], [1, 2], [1, 1]), (2, 2), ValueError, r"column index 2 .*; indices that start at 1 .* columns - 1"),
-        (([0, 5], [0, 0], [1, 1]), (2, 2), ValueError, r"row index 5 is out of range .* say a larger shape"),
+        (([0, 5], [0, 0], [1, 1]), (2, 2), ValueError, r"row index 5 is out of range .* give a larger shape"),
         (([0, -1], [0, 0], [1, 1]), None, ValueError, "row index -1 is out of range"),
         (([0, 0], [0, -3], [1, 1]), (2, 2), ValueError, "column index -3 is out of range"),
         (([0, 1], [0, 1], [1, np.nan]), None, ValueError, "values holds 1 value that is not finite"),
@@ -359,12 +359,12 @@ def test_duplicates_are_refused_unless_asked_for():
         (([0], [0], ["good"]), None, TypeError, "values holds 'good', which is not a number"),
         (([0], [0], [1j]), None, TypeError, "values has dtype complex128"),
         (([0], [0], [1]), (0, 3), ValueError, "the number of rows is 0"),
-        (([2**60], [0], [1]), None, MemoryError, r"the lines of a 1152921504606846977×1 matrix .*; number rows and"),
+        (([2**60], [0], [1]), None, MemoryError, r"the rows of a 1152921504606846977×1 matrix .*; number rows and"),
         (
             (np.array([2**64 - 1], np.uint64), [0], [1]),
             None,
             MemoryError,
-            "the lines of a 18446744073709551616×1 matrix",
+            "the rows of a 18446744073709551616×1 matrix",
         ),
         (([0], [0], [1]), 3, ValueError, "shape is 3; give two whole numbers"),
     ],

@@ -220,7 +220,7 @@ class Comparison:
         path : path
             Its suffix decides the format (.png, .pdf, .svg).
         theme : {"light", "dark", "both"}
-            The background it is for, as in `dmc.plots.panels`.
+            The background it is for, as in `dmc.plots.panels`; "both" also draws NAME-dark.png.
 
         Raises
         ------

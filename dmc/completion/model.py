@@ -73,7 +73,8 @@ class Model:
         seen = np.asarray(observations.pattern.row_counts) > 0
         rows = rows[seen] if seen.any() else rows
         d = rows.shape[1]
-        mean, covariance = rows.mean(axis=0), np.cov(rows, rowvar=False, ddof=0).reshape(d, d)
+        # Turned here: NumPy before 2.2 overlooks rowvar=False where there is one row.
+        mean, covariance = rows.mean(axis=0), np.cov(rows.T, ddof=0).reshape(d, d)
         # Few rows leave it open in which directions others may differ.
         open_ = (np.trace(covariance) + mean @ mean) / (max(d, 1) * len(rows))
         covariance = covariance + open_ * np.eye(d)

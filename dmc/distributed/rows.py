@@ -156,7 +156,7 @@ class Intake:
         values = self._as_numbers(given[rating], rating, "rating", where) if rating in given else ones
         weights = None if weight is None else self._as_numbers(given[weight], weight, "weight", where)
         if weights is not None and weight is not None:
-            remedy = "drop the rows that are not to count"
+            remedy = "drop the rows that should not count"
             self._count(weights <= 0, where, weight, "weight", " not above 0", remedy)
         if self._feedback == "explicit":
             return values, weights

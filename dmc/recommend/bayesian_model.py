@@ -178,7 +178,7 @@ class VariationalFactorization:
             means = np.column_stack([U / unit**0.5, bias / unit]).astype(np.float32)
             presence = PresenceFeatures.of(np.diff(entries.where.indptr), np.zeros((others, 0), np.float32))
             d = means.shape[1]
-            covariance = np.cov(means, rowvar=False, ddof=0).reshape(d, d) + 1e-6 * np.eye(d)
+            covariance = np.cov(means.T, ddof=0).reshape(d, d) + 1e-6 * np.eye(d)
             weights = np.vstack([means.mean(axis=0), np.zeros(d)])
             nothing = np.zeros((len(means), 0), np.float32)
             sides.append(FactorPosterior(*entries, presence, means, covariance, weights, np.ones(2), nothing, None))

@@ -8,6 +8,16 @@ from typing import Any
 DRAWN = Path(__file__).parents[2] / "build" / "figures"
 
 
+class DrawnFirst:
+    """The order in a gallery: scripts that draw, then those that are only shown, each by name."""
+
+    def __init__(self, _folder: str) -> None:
+        pass
+
+    def __call__(self, script: str) -> tuple[bool, str]:
+        return not script.startswith("plot_"), script
+
+
 def arguments(_gallery: Mapping[str, Any], script: Mapping[str, Any]) -> list[str]:
     """The folder to draw into, which is the one argument of an example."""
     folder = DRAWN / Path(script["src_file"]).stem

@@ -34,7 +34,7 @@ PACKAGE = Path(dmc.__file__).parent
         ("there is no file a user='x", "there is no file a user='x"),
         ("pass missing_values=0", "pass --missing-values 0"),
         ("give a larger bound: rank=100", "give a larger bound: --rank 100"),
-        ("or take loss='robust', which", "or take --robust, which"),
+        ("or use loss='robust', which", "or use --robust, which"),
         ("or see complete(unknown=np.nan)", "or see --leave-unknown"),
         ("outside min_value and max_value, the", "outside --min and --max, the"),
         ("test_fraction is 2; it has", "--test-fraction is 2; it has"),
@@ -50,7 +50,7 @@ def test_remedies_are_for_the_shell(library, shell):
 # What the shell never meets: matrices in memory, tensors, frames, and what only a program in Python can hand over.
 OUT_OF_REACH = (
     "X.collect()", "X.sum_duplicates()", "from_entries", "at(rows, cols)", "factors.to(", "A.toarray()", "shape=(",
-    "feedback='implicit' places a user", "array.size", "call transform", "(shape=", "output='frame'",
+    "only a model with feedback='implicit' needs none", "array.size", "call transform", "(shape=", "output='frame'",
 )  # fmt: skip
 PYTHON = re.compile(
     r"\b[a-z_]+=(?:'|\"|True|False|None|np\.|\d|\{)|\b[a-z_]+\([a-z_]*=|\b(?:rec|model|np)\.[a-z_]+\(|\bdmc\.[a-zE]"

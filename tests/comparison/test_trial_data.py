@@ -84,7 +84,7 @@ def test_a_mask_of_all_leaves_nothing():
 
 def test_rows_that_the_test_empties_are_told(gapped):
     test = np.isfinite(gapped) & (np.arange(30)[:, None] == 3)
-    with pytest.warns(UserWarning, match=f"{test.sum()} of {test.sum()} test entries stand in a row or column without"):
+    with pytest.warns(UserWarning, match=f"{test.sum()} of {test.sum()} test entries are in a row or column without"):
         made(gapped, test=test)
 
 
@@ -129,7 +129,7 @@ def test_weights_and_penalties_of_a_problem_go_along(rng):
 
 def test_standardised_columns(rng):
     X = rng.standard_normal((60, 3)) * [1, 100, 1e-3] + [5, -700, 0]
-    with pytest.warns(UserWarning, match="say standardize=True"):
+    with pytest.warns(UserWarning, match="pass standardize=True"):
         made(X)
     with warnings.catch_warnings():
         warnings.simplefilter("error")

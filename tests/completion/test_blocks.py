@@ -173,7 +173,7 @@ def test_deviations_are_known_inside_blocks_only():
     rng = np.random.default_rng(0)
     parts = [planted((60, 40), 2, seed=s)[1] for s in range(2)]
     model = fit(beside(*[part + 0.2 * rng.standard_normal(part.shape) for part in parts]), 2)
-    with pytest.warns(UserWarning, match="1 position of 2 cannot be known from the observed entries"):
+    with pytest.warns(UserWarning, match="1 position of 2 cannot be determined from the observed entries"):
         deviations = model.predict([3, 3], [5, 60], return_std=True)[1]
     assert np.isnan(deviations).tolist() == [False, True]
 

@@ -19,7 +19,7 @@ import dmc
 
 SECONDS, THREADS = 120.0, 8
 USERS, ITEMS = 24, 16
-CHANGED_MEANWHILE = "was changed in another thread meanwhile"
+CHANGED_MEANWHILE = "changed the model meanwhile"
 
 
 class Recorded(dmc.Recommender):

@@ -363,11 +363,7 @@ def test_in_the_workers_of_a_loader():
             "shape is (3, 4) and the observations are of (30, 20); make them equal",
         ),
         (lambda p, L, R, t: CompressedFactorization((3, 4), 2, -1), ValueError, "depth is -1; it has to be at least 0"),
-        (
-            lambda p, L, R, t: CompressedFactorization((3, 4), 2, scale=0.0),
-            ValueError,
-            "scale is 0; it has to be between",
-        ),
+        (lambda p, L, R, t: CompressedFactorization((3, 4), 2, scale=0.0), ValueError, "scale is 0; it has to be"),
         (lambda p, L, R, t: CompressedFactorization((3, 4), 2, scale=1e300), ValueError, "beyond what float32 holds"),
         (
             lambda p, L, R, t: CompressedFactorization((3, 4), 2).matmul(torch.ones(3, 2)),

@@ -100,6 +100,6 @@ def test_every_question_has_every_form_of_answer(ask, fitted):
 def test_columns_are_not_called_as_those_of_answers(name, told):
     table = {"user": [1, 2], "item": [1, 2], "rating": [1, 2]}
     table[name] = table.pop(told)
-    message = f"the column of {told}s is called '{name}', as a column of the answers is; rename it in the table"
+    message = f"the column of {told}s is called '{name}', like a column of the answers; rename it in the table"
     with pytest.raises(ValueError, match=message):
         Recommender().fit(table, **{told: name})

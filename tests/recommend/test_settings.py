@@ -52,7 +52,7 @@ def test_preferences_have_no(name):
 
 
 def test_preferences_are_a_model_of_their_own():
-    with pytest.raises(ValueError, match="model is 'bayes' and feedback 'implicit', which has a model of its own"):
+    with pytest.raises(ValueError, match="model is 'bayes' and feedback 'implicit', which has its own model"):
         Recommender(feedback="implicit", model="bayes")
     assert RecommenderSettings(feedback="implicit", device="cuda").checked().device == "cuda"  # they do heed it
 

@@ -149,7 +149,7 @@ def test_what_needs_ratings_is_refused_without_them(tmp_path):
             ValueError, match=r"^the model was saved without its ratings, which this needs; load a file "
         ):
             use()
-    with pytest.raises(ValueError, match="cannot tell what a user has rated; pass filter_already_liked_items=False"):
+    with pytest.raises(ValueError, match="does not know what a user has rated; pass filter_already_liked_items=False"):
         model.recommend("user 3")
     assert model._state is before
     assert not (tmp_path / "new").exists()

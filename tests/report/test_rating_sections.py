@@ -31,9 +31,9 @@ def test_coverage_says_whether_it_keeps_its_promise():
         assert (np.array(line.whiskers[0]) <= line.y).all()  # the uncertainty is in the figure
         assert (np.array(line.whiskers[1]) >= line.y).all()
     sure = judged(lower=np.where(np.arange(400) % 10 == 0, 9, 0), upper=np.full(400, 9))
-    assert "what was promised, as far as can be told." in rating_sections.coverage(sure).text
+    assert "agrees with the promised share." in rating_sections.coverage(sure).text
     own = judged(own=True, lower=judged().predicted - 1, upper=judged().predicted + 1)
-    assert "which flatters: judge by --test." in rating_sections.coverage(own).text
+    assert "makes the share too good: use --test." in rating_sections.coverage(own).text
 
 
 def test_calibration_has_errors_by_user():

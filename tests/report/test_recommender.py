@@ -164,7 +164,7 @@ def test_without_test_ratings_the_page_says_so(model, tmp_path):
     Page(text).check()
     assert "No test ratings were given, so the model is judged by the 1," in text
     assert "Comparison with simple baselines" not in text
-    assert "but these were fitted, which flatters" in text
+    assert "but these ratings were fitted, which makes" in text
     error = model.predict(table())["prediction"] - table()["rating"]
     assert told["rmse"] == pytest.approx(np.sqrt(np.mean(error**2)), rel=1e-5)
 

@@ -66,7 +66,7 @@ def test_sensing_recovers_a_planted_matrix():
         (lambda: LinearSensing(np.ones((2, 3, 4)), [1]), r"y has shape \(1,\)"),
         (lambda: LinearSensing(np.ones((2, 3, 4)), [1, np.inf]), "y holds 1 value"),
         (lambda: LinearSensing(np.ones((2, 3, 4)), [1, 2], (4, 3)), "leave shape out"),
-        (lambda: LinearSensing(sparse.eye_array(4), np.ones(4)), "say shape="),
+        (lambda: LinearSensing(sparse.eye_array(4), np.ones(4)), "pass shape="),
         (lambda: LinearSensing(sparse.eye_array(4), np.ones(4), (3, 2)), "rows·columns"),
         (lambda: LeastSquares(np.ones((2, 2))).value(factors()), "data are 2×2"),
     ],

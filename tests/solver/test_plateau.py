@@ -180,11 +180,11 @@ def test_a_plateau_of_other_rules_is_not_told():
     begin = initial.spectral(problem.observations, 2)
     for step in (steps.Adam(), steps.ScaledDescent(), steps.GaussNewton()):
         assert steps_left(problem, begin, step) is None
-        with pytest.raises(TypeError, match=f"{type(step).__name__} gives every parameter .*; plateau_steps tells of"):
+        with pytest.raises(TypeError, match=f"{type(step).__name__} scales every parameter .*; plateau_steps supports"):
             plateau_steps(problem, begin, step)
     with pytest.raises(TypeError, match="problem is None"):
         plateau_steps(None, begin, Descent())
-    with pytest.raises(ValueError, match="the value at the start is nan; give one at which it is finite"):
+    with pytest.raises(ValueError, match="the value at the start is nan; start where it is finite"):
         plateau_steps(problem, begin.map(lambda a: np.nan * a), Descent())
 
 
@@ -201,7 +201,7 @@ def test_a_problem_of_ones_own_may_not_know_enough_and_runs_all_the_same():
     begin = initial.gaussian((4, 3), 3, 1, 0.01)
     for problem in (Bare(), Scaled()):
         assert dmc.solve(problem, begin, Descent(1e-3), max_steps=100).plateau_steps is None
-    with pytest.raises(TypeError, match="plateau_steps needs the curvature of the problem, and Bare does not say it"):
+    with pytest.raises(TypeError, match="plateau_steps needs the curvature of the problem, and Bare does not have it"):
         plateau_steps(Bare(), begin, Descent(1e-3))
 
 

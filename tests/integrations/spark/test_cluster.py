@@ -38,5 +38,5 @@ def test_without_java(monkeypatch, tmp_path) -> None:
 
 
 def test_a_session_of_spark_connect_is_refused() -> None:
-    with pytest.raises(RuntimeError, match="one of Spark Connect"):
+    with pytest.raises(RuntimeError, match="a Spark Connect session"):
         cluster.require_classic(object())

@@ -54,7 +54,7 @@ def test_setters_and_getters() -> None:
         ({"rank": 0}, ValueError, "rank is 0; it has to be at least 1"),
         ({"rank": 2.5}, TypeError, "rank is 2.5; give a whole number"),
         ({"coldStartStrategy": "zero"}, ValueError, "coldStartStrategy is 'zero'; choose one of 'nan', 'drop', 'mean'"),
-        ({"duplicates": "last"}, ValueError, "rows of a DataFrame have no order; say 'latest'"),
+        ({"duplicates": "last"}, ValueError, "rows of a DataFrame have no order; use 'latest'"),
         ({"numProcesses": 0}, ValueError, "numProcesses is 0"),
         ({"timeout": 0}, ValueError, "timeout is 0"),
         ({"regularisation": 1}, TypeError, "there is no parameter 'regularisation'; choose from .*ratingCol"),

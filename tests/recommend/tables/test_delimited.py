@@ -121,7 +121,7 @@ def test_only_what_is_asked_for_is_kept(tmp_path):
         ),
         (
             '1,2,3\n1,"2" x,3\n',
-            "line 2 of r.csv cannot be read as fields (text after a closing quote); mend",
+            "line 2 of r.csv cannot be read as fields (text after a closing quote); fix",
         ),
         ('1,2,3\n\n1,"\n' + '","\n' * 500, "the row in line 3 of r.csv opens a quote that "),
         (

@@ -222,7 +222,7 @@ def test_long_columns_are_gone_through_in_parts(rng, monkeypatch):
     values = np.repeat([1e8, 1e8 + 8], 9)
     assert Table.open({"rating": values}).numbers("rating").tolist() == values.tolist()
     values[-1] += 3  # in the last part alone
-    with pytest.raises(ValueError, match=r"\(they move by up to 3\); take 100000000 off all of them"):
+    with pytest.raises(ValueError, match=r"\(rounding moves them by up to 3\); take 100000000 off all of them"):
         Table.open({"rating": values}).numbers("rating")
 
 
