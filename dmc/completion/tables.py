@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -213,6 +213,8 @@ class Bounds:
 def _bound(value: ArrayLike | None, name: str, n: int, none: float) -> Float:
     if value is None:
         return np.full(n, none)
+    if isinstance(value, Mapping):
+        raise TypeError(f"{name} is a mapping; give one number, or {(n,)}, one for each column, {none} for no bound")
     array = _checks.as_float(value, name).astype(np.float64)
     if array.ndim == 0:
         array = np.full(n, array)

@@ -301,7 +301,7 @@ class FittedRecommender(FittedAttributes):
         The vectors are made for the inner product: that of a user's and an item's vector, plus `mean_`, is the
         prediction, or orders the user's list. Use an index of inner products, not of cosines or distances: the length
         of an item's vector says how well it is liked overall. An index does not know what a user has rated already: ask
-        it for more items, and leave those out. docs/guide/serving.md has examples.
+        it for more items, and leave those out. The guide's page on serving has examples.
 
         Parameters
         ----------

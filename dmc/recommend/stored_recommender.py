@@ -55,7 +55,7 @@ class StoredRecommender(FittedRecommender):
 
         The scores that lists of ratings are sorted by are part of the file; if no list was requested yet, they are
         fitted now. All parameters are saved, except callbacks; a generator as `random_state` is saved as None. The same
-        model always gives the same bytes. docs/guide/privacy.md says which personal data a file contains.
+        model always gives the same bytes. The guide's page on privacy says which personal data a file contains.
 
         Parameters
         ----------

@@ -7,7 +7,7 @@ first to see whether they are any good, then every night for everybody, then on
 request for whoever is on your page right now.
 
 This tutorial goes from a CSV to a web service. It needs ``pip install
-'dmc[plot]' pandas``. The ratings are generated, so that the tutorial runs
+'.[plot]' pandas``. The ratings are generated, so that the tutorial runs
 anywhere and you can see whether an answer makes sense.
 """
 

@@ -14,7 +14,7 @@ hold and where they do not:
   overparameterized low-rank learning & adaptation*, ICML 2024, `arXiv
   2406.04112 <https://arxiv.org/abs/2406.04112>`_.
 
-It needs ``pip install 'dmc[plot]'``. The mathematics is in
+It needs ``pip install '.[plot]'``. The mathematics is in
 :doc:`/theory/deep-networks`.
 """
 

@@ -336,6 +336,11 @@ def test_clipping_is_by_column():
         ({"max_value": np.nan}, ValueError, "max_value is NaN for column 0; give a number, or None"),
         ({"min_value": [*[0.0] * 6, np.nan, 0]}, ValueError, "min_value is NaN for column 6"),
         ({"min_value": "low"}, TypeError, "min_value"),
+        (
+            {"max_value": {"c2": 100}},
+            TypeError,
+            "max_value is a mapping; give one number, or (8,), one for each column, inf for no bound",
+        ),
     ],
 )
 def test_bounds_that_make_no_sense(settings, error, message):
