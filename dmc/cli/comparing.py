@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 import dmc
-from dmc.cli.arguments import Rank, given
+from dmc.cli.arguments import given
 from dmc.cli.interrupts import told_of_interrupts
 from dmc.cli.output import Json, check_output, interactive, show_json
 from dmc.cli.wording import WrongUse, check_share, in_shell_words, of_options
@@ -28,7 +28,9 @@ def compare(
     standardize: Annotated[
         bool, typer.Option("--standardize", help="Subtract each column's mean and divide by its spread.")
     ] = False,
-    rank: Rank = None,
+    rank: Annotated[
+        int | None, typer.Option(help="Upper bound of the rank. Default: 10, or less where cells are few.", min=1)
+    ] = None,
     depth: Annotated[
         int | None, typer.Option(help="Inner factors, or layers, of the networks. Default: 3.", min=2)
     ] = None,

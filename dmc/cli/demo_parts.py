@@ -48,7 +48,7 @@ def photograph() -> Part:
         {"psnr": ours, "psnr_mean_fill": theirs, "ranks": ranks},
         [
             Picture("A photograph, 70 % missing", image * mask[..., None], "427 × 640 pixels"),
-            Picture("Restored", restored, f"Missing pixels: {ours:.1f} dB; mean colour: {theirs:.1f} dB"),
+            Picture("Restored", restored, f"PSNR {ours:.1f} dB (mean colour: {theirs:.1f})"),
         ],
     )
 

@@ -69,7 +69,7 @@ class MaskedProduct(nn.Module):
         super().__init__()
         if not isinstance(observations, Observations):
             raise TypeError(
-                f"observations is a {type(observations).__name__}; give dmc.Observations, as dmc.observe(X) makes "
+                f"observations is {type(observations).__name__}; give dmc.Observations, as dmc.observe(X) makes "
                 "them, or use MaskedProduct.from_entries(rows, cols, shape)"
             )
         self.shape: tuple[int, int] = observations.shape
@@ -515,9 +515,7 @@ def _check_tensors(**given: Tensor | None) -> None:
 def _check_plan(plan: nn.Module) -> None:
     """A compiled plan is a module too, but no `MaskedProduct`."""
     if not isinstance(plan, nn.Module):
-        raise TypeError(
-            f"plan is a {type(plan).__name__}; make one of the positions: dmc.nn.MaskedProduct(observations)"
-        )
+        raise TypeError(f"plan is {type(plan).__name__}; make one of the positions: dmc.nn.MaskedProduct(observations)")
 
 
 def _without_data(

@@ -73,7 +73,11 @@ class Descent(Course):
         return self.problem.rounding if isinstance(self.problem, MaskedLeastSquares) else 0.0
 
     def advance(self) -> None:
-        self.factors, self._state = self.step(self.factors, *self._value_and_grad(), self._state)
+        moved: object = self.step(self.factors, *self._value_and_grad(), self._state)
+        if not (isinstance(moved, tuple) and len(moved) == 2):
+            kind = f"{type(self.step).__name__} returned {type(moved).__name__}"
+            raise TypeError(f"{kind}; a step returns the next factors and the next state, such as `factors, None`")
+        self.factors, self._state = moved
         self._at = None
 
     def at_look(self, n_steps: int) -> Standing:

@@ -48,7 +48,7 @@ def check_problem(problem: Problem, factors: Factors, *, tol: float | None = Non
     Returns
     -------
     float
-        The largest relative error.
+        The largest relative error; 0 where a slope differs by no more than rounding.
 
     Raises
     ------

@@ -221,6 +221,15 @@ def test_interrupt_in_the_problem(at_step, kept):
     np.testing.assert_allclose(solution.factors.U, 2.0**-kept)
 
 
+def test_a_step_that_forgets_its_state_is_refused():
+    class Stateless(steps.Step):
+        def __call__(self, factors, value, grad, state):
+            return factors
+
+    with pytest.raises(TypeError, match="Stateless returned Factors; a step returns the next factors and"):
+        solve(Bowl(), START, Stateless())
+
+
 def test_other_errors_are_not_swallowed():
     with pytest.raises(ZeroDivisionError):
         solve(Bowl(), START, HALVE, callbacks=[Watch(0, ZeroDivisionError())])
