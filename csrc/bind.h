@@ -24,7 +24,8 @@ using Array = pybind11::array_t<T, pybind11::array::c_style>;
 // `noconvert`, for an array of another dtype or layout is a mistake of the caller, never a silent copy.
 inline void check(const pybind11::array& a, const char* name, const Shape& wanted) {
     check_shape(name, Shape(a.shape(), a.shape() + a.ndim()), wanted);
-    if (!(a.flags() & pybind11::array::c_style)) refuse(std::string(name) + " has gaps in memory; give a copy");
+    if (!(a.flags() & pybind11::array::c_style))
+        refuse(std::string(name) + " is not contiguous in row order; give a copy");
     if (a.size()) check_aligned(name, a.data(), a.itemsize());
 }
 
@@ -44,7 +45,7 @@ const T* checked(const std::optional<Array<T>>& a, const char* name, const Shape
 template <class T>
 T* written(Array<T>& a, const char* name, const Shape& wanted) {
     check(a, name, wanted);
-    if (!a.writeable()) refuse(std::string(name) + " is not writeable; give memory that can be written to");
+    if (!a.writeable()) refuse(std::string(name) + " is read-only; give an array that can be written to");
     return a.mutable_data();
 }
 
@@ -60,10 +61,12 @@ inline void check_blocks(const pybind11::array& a, const char* name, std::int64_
 inline std::int64_t check_pointers(const Array<std::int64_t>& pointers, const pybind11::array& indices) {
     const std::int64_t* p = checked(pointers, "pointers", {kAny});
     const std::int64_t count = pointers.shape(0) - 1;
-    if (count < 0) refuse("pointers has shape (0,); it has to be (lines + 1,)");
-    if (p[0] != 0) refuse("pointers start at " + std::to_string(p[0]) + "; they have to start at 0");
+    if (count < 0) refuse("pointers has shape (0,); it needs at least one element");
+    if (p[0] != 0) refuse("pointers[0] is " + std::to_string(p[0]) + "; it has to be 0");
     for (std::int64_t i = 0; i < count; ++i)
-        if (p[i + 1] < p[i]) refuse("pointers fall after line " + std::to_string(i) + "; they have to ascend");
+        if (p[i + 1] < p[i])
+            refuse("pointers[" + std::to_string(i + 1) + "] is less than pointers[" + std::to_string(i) +
+                   "]; pointers must not decrease");
     check(indices, "indices", {p[count]});
     return count;
 }
@@ -73,7 +76,7 @@ template <class Index>
 Lines<Index> some_of(Lines<Index> lines, const pybind11::slice& some) {
     pybind11::ssize_t begin = 0, end = 0, step = 1, count = 0;
     if (!some.compute(lines.count, &begin, &end, &step, &count)) throw pybind11::error_already_set();
-    if (step != 1) refuse("lines are a slice of step " + std::to_string(step) + "; give one of step 1");
+    if (step != 1) refuse("the slice has step " + std::to_string(step) + "; it has to be 1");
     lines.pointers += begin;
     lines.count = count;
     return lines;
@@ -131,8 +134,8 @@ class Entries {
         const auto [least, most] = std::minmax_element(indices_.data(), indices_.data() + p[count]);
         for (const Index* worst : {least, most})
             if (p[count] && (*worst < 0 || *worst >= other_lines))
-                refuse("index " + std::to_string(*worst) + " is out of range for " + std::to_string(other_lines) +
-                       " lines of the other side");
+                refuse("index " + std::to_string(*worst) + " is out of range for the " + std::to_string(other_lines) +
+                       " rows of the other factor");
         pieces_ = cut(count, p);
     }
 

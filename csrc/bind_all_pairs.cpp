@@ -68,7 +68,7 @@ py::tuple block_steps(const Array<float>& sums, const Array<float>& grams, const
     dmc::check_blocks(own, "own", kAny, dmc::kBlock);
     const std::int64_t count = own.shape(0), width = own.shape(1), blocks = width / dmc::kBlock;
     if (block < 0 || block >= blocks)
-        dmc::refuse("block is " + std::to_string(block) + "; there are " + std::to_string(blocks));
+        dmc::refuse("block is " + std::to_string(block) + "; it has to be from 0 to " + std::to_string(blocks - 1));
     const dmc::AllPairs pairs{nullptr, nullptr, 0, checked(ridge, "ridge", {count}), width};
     const float *given = checked(sums, "sums", {kAny, count, dmc::kSystem}),
                 *products = checked(grams, "grams", {blocks * width, dmc::kBlock});

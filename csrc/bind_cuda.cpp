@@ -33,7 +33,7 @@ struct DeviceArray {
         if (!py::hasattr(given, "__cuda_array_interface__"))
             throw py::type_error(name + " is of type " +
                                  py::str(py::type::of(given).attr("__name__")).cast<std::string>() +
-                                 " and not in a GPU's memory; give a CUDA tensor that requires no gradient");
+                                 "; it has to be a CUDA tensor that requires no gradient");
         const py::dict known = given.attr("__cuda_array_interface__");
         const auto found = known["typestr"].cast<std::string>();
         if (found != type) throw py::type_error(name + " holds numbers of type " + found + "; give " + type);
@@ -55,7 +55,7 @@ struct DeviceArray {
 
     // An array that the kernels write into.
     void* written() const {
-        if (read_only) refuse(name + " is read-only; give memory that can be written to");
+        if (read_only) refuse(name + " is read-only; give an array that can be written to");
         return data;
     }
 
@@ -64,7 +64,7 @@ struct DeviceArray {
         std::int64_t step = std::stoll(type.substr(2));
         for (std::size_t d = shape.size(); d-- > 0;) {
             if (shape[d] > 1 && count() && strides.at(d) != step)
-                refuse(name + " has gaps in memory or is not row by row; give a copy");
+                refuse(name + " is not contiguous in row order; give a copy");
             step *= shape[d];
         }
     }
@@ -91,7 +91,7 @@ class Lines {
             if (number < 0) refuse(std::string(name) + " is " + std::to_string(number) + "; give 0 or more");
         if (segments() < lines)
             refuse("there are " + std::to_string(segments()) + " segments for " + std::to_string(lines) +
-                   " lines; every line has to have one, also where it has no entry");
+                   " rows; each row needs one, even without entries");
     }
 
     dmc::DeviceLines device() const {
@@ -194,22 +194,23 @@ std::optional<std::pair<std::string, std::string>> obstacle(int device) {
     cudaRuntimeGetVersion(&runtime);
     const cudaError_t error = cudaGetDeviceCount(&devices);
     if (error != cudaSuccess) cudaGetLastError();  // else the next launch would be blamed for it
-    if (!driver) return {{"there is no NVIDIA driver", "install one where there is an NVIDIA GPU"}};
+    if (!driver) return {{"there is no NVIDIA driver", "install one if this machine has an NVIDIA GPU"}};
     if (error == cudaErrorInsufficientDriver)
-        return {{"the NVIDIA driver is of CUDA " + version_text(driver) + " and dmc._cuda of " + version_text(runtime),
-                 "update the driver, or install dmc again with a CUDA toolkit as old as it"}};
+        return {{"the NVIDIA driver supports CUDA " + version_text(driver) + ", and dmc._cuda was built with CUDA " +
+                     version_text(runtime),
+                 "update the driver, or rebuild dmc with a CUDA toolkit that the driver supports"}};
     if (error == cudaErrorNoDevice || (error == cudaSuccess && device >= devices))
         return {{"the NVIDIA driver finds " +
-                     std::string(devices ? "no GPU of number " + std::to_string(device) : "no GPU"),
-                 "see what nvidia-smi finds, and CUDA_VISIBLE_DEVICES"}};
+                     std::string(devices ? "no GPU with number " + std::to_string(device) : "no GPU"),
+                 "run nvidia-smi, and check CUDA_VISIBLE_DEVICES"}};
     if (error != cudaSuccess)
-        return {{std::string("CUDA does not start (") + cudaGetErrorString(error) + ")", "see what nvidia-smi finds"}};
+        return {{std::string("CUDA does not start (") + cudaGetErrorString(error) + ")", "run nvidia-smi"}};
     cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device);
     cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, device);
     if (major < 8)
         return {{"the GPU has compute capability " + std::to_string(major) + "." + std::to_string(minor) +
                      " and the kernels need 8.0",
-                 "plain torch serves it"}};
+                 "plain torch is used instead"}};
     return std::nullopt;
 }
 

@@ -34,11 +34,12 @@ py::tuple solve(const Entries<Index>& by_row, const Entries<Index>& by_column, c
                std::to_string(kMostProducts));
     const py::ssize_t m = rows.count, n = columns.count, entries = rows.entries();
     if (n != rows.other_lines || m != columns.other_lines || columns.entries() != entries)
-        refuse("by_row and by_column are not the entries of one matrix");
+        refuse("by_row and by_column do not hold the entries of the same matrix");
     const std::int64_t* order = checked(column_order, "column_order", {entries});
     for (py::ssize_t e = 0; e < entries; ++e)
         if (order[e] < 0 || order[e] >= entries)
-            refuse("column_order holds " + std::to_string(order[e]) + ", which is no place of an entry");
+            refuse("column_order holds " + std::to_string(order[e]) + ", which is out of range for " +
+                   std::to_string(entries) + " entries");
     const Real *l = checked(left, "left", {m, kAny}), *r = checked(right, "right", {n, kAny});
     const py::ssize_t row_width = right.shape(1), column_width = left.shape(1);
     const dmc::NormalEquations<Real, Index> equations{rows,

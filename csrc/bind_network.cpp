@@ -39,7 +39,7 @@ py::tuple value_and_grad(const Entries<Index>& by_row, const Entries<Index>& by_
     const auto rows = by_row.lines();
     const auto columns = by_column.lines();
     if (columns.count != rows.other_lines || columns.other_lines != rows.count || columns.entries() != rows.entries())
-        refuse("by_row and by_column are not the entries of one matrix");
+        refuse("by_row and by_column do not hold the entries of the same matrix");
     const py::ssize_t m = rows.count, n = columns.count, entries = rows.entries();
     dmc::Network<const Real> network{matrix(U, "U", m, kAny), {}, {}, nullptr, nullptr};
     py::ssize_t width = network.U.columns;

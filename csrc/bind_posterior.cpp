@@ -27,7 +27,7 @@ py::tuple posterior(const Entries<Index>& entries, const Array<float>& values, c
     const std::int64_t unknowns = precision.ndim() ? precision.shape(0) : 1, size = dmc::Moments(unknowns).size;
     const dmc::Prior prior{unknowns, checked(precision, "precision", {unknowns, unknowns}),
                            checked(means, "means", {lines.count, unknowns}), checked(noise, "noise", {lines.count})};
-    if (unknowns < 1) refuse("precision has shape (0, 0); give at least one unknown");
+    if (unknowns < 1) refuse("precision has shape (0, 0); it needs at least one unknown");
     const float *known = checked(values, "values", {lines.entries()}),
                 *from = checked(others, "others", {lines.other_lines, size});
     const float* w = weights ? checked(*weights, "weights", {lines.entries()}) : nullptr;
@@ -81,7 +81,7 @@ Array<float> posterior_sums(const Entries<Index>& entries, const Array<float>& v
 py::tuple posterior_of_sums(const Array<float>& sums, const Array<double>& precision, const Array<float>& means,
                             const Array<double>& noise, Array<float>& moments, int n_threads) {
     const std::int64_t unknowns = precision.ndim() ? precision.shape(0) : 1, size = dmc::Moments(unknowns).size;
-    if (unknowns < 1) refuse("precision has shape (0, 0); give at least one unknown");
+    if (unknowns < 1) refuse("precision has shape (0, 0); it needs at least one unknown");
     const float* from = checked(sums, "sums", {kAny, size});
     const std::int64_t count = sums.shape(0);
     const dmc::Prior prior{unknowns, checked(precision, "precision", {unknowns, unknowns}),
@@ -99,7 +99,7 @@ py::tuple posterior_of_sums(const Array<float>& sums, const Array<double>& preci
 
 Array<float> moments_of(const Array<float>& means, int n_threads) {
     const float* from = checked(means, "means", {kAny, kAny});
-    if (means.shape(1) < 1) refuse("means has no column; give at least one unknown");
+    if (means.shape(1) < 1) refuse("means has no columns; it needs at least one unknown");
     const std::int64_t lines = means.shape(0), unknowns = means.shape(1);
     Array<float> moments({py::ssize_t(lines), py::ssize_t(dmc::Moments(unknowns).size)});
     float* p = moments.mutable_data();

@@ -22,15 +22,16 @@ std::pair<dmc::Factor<Real>, dmc::Factor<Real>> check_sides(const Array<Real>& l
     return {{a, left.shape(0), width}, {checked(right, "right", {kAny, width}), right.shape(0), width}};
 }
 
-// Positions among that many lines.
+// Positions among that many lines, which are called rows or columns.
 template <class Index>
-const Index* check_range(const Array<Index>& indices, const char* name, std::int64_t count, std::int64_t lines) {
+const Index* check_range(const Array<Index>& indices, const char* name, std::int64_t count, std::int64_t lines,
+                         const char* lines_name) {
     const Index *begin = checked(indices, name, {count}), *end = begin + indices.shape(0);
     Index least = 0, most = 0;
     for (const Index* i = begin; i < end; ++i) least = std::min(least, *i), most = std::max(most, *i);
     if (least < 0 || (begin < end && most >= lines))
         refuse(std::string(name) + " holds " + std::to_string(least < 0 ? least : most) +
-               ", which is out of range for " + std::to_string(lines) + " lines; give positions from 0");
+               ", which is out of range for " + std::to_string(lines) + " " + lines_name);
     return begin;
 }
 
@@ -43,16 +44,15 @@ dmc::Excluded<Index> check_excluded(const Array<std::int64_t>& first, const Arra
     for (std::int64_t i = 0; i < rows; ++i) {
         const std::int64_t from = begins[i], to = ends[i];
         if (from < 0 || to < from || to > indices.shape(0))
-            refuse("the excluded columns of row " + std::to_string(i) + " go from " + std::to_string(from) + " to " +
-                   std::to_string(to) + "; they have to ascend within the " + std::to_string(indices.shape(0)) +
-                   " indices");
+            refuse("the excluded columns of row " + std::to_string(i) + " are indices[" + std::to_string(from) + ":" +
+                   std::to_string(to) + "]; give increasing bounds from 0 to " + std::to_string(indices.shape(0)));
         for (std::int64_t e = from; e < to; ++e) {
             if (at[e] < 0 || at[e] >= lines)
                 refuse("excluded column " + std::to_string(at[e]) + " of row " + std::to_string(i) +
                        " is out of range for " + std::to_string(lines) + " columns");
             if (e > from && at[e] < at[e - 1])
-                refuse("the excluded columns of row " + std::to_string(i) + " fall from " + std::to_string(at[e - 1]) +
-                       " to " + std::to_string(at[e]) + "; sort them");
+                refuse("the excluded columns of row " + std::to_string(i) + " have " + std::to_string(at[e - 1]) +
+                       " before " + std::to_string(at[e]) + "; sort them");
         }
     }
     return {begins, ends, at};
@@ -60,11 +60,11 @@ dmc::Excluded<Index> check_excluded(const Array<std::int64_t>& first, const Arra
 
 dmc::Among check_among(const std::optional<Array<std::int64_t>>& among, std::int64_t lines) {
     if (!among) return {nullptr, lines};
-    const std::int64_t* at = check_range(*among, "among", kAny, lines);
+    const std::int64_t* at = check_range(*among, "among", kAny, lines, "columns");
     for (std::int64_t c = 1; c < among->shape(0); ++c)
         if (at[c] <= at[c - 1])
-            refuse("among has " + std::to_string(at[c]) + " after " + std::to_string(at[c - 1]) +
-                   "; sort it, without repeats");
+            refuse("among has " + std::to_string(at[c - 1]) + " before " + std::to_string(at[c]) +
+                   "; sort it and remove duplicates");
     return {at, among->shape(0)};
 }
 
@@ -72,8 +72,8 @@ template <class Real, class Index>
 Array<Real> product_at(const Array<Real>& left, const Array<Real>& right, const Array<Index>& rows,
                        const Array<Index>& cols, int n_threads) {
     const auto [a, b] = check_sides(left, right);
-    const Index* r = check_range(rows, "rows", kAny, a.lines);
-    const Index* c = check_range(cols, "cols", rows.shape(0), b.lines);
+    const Index* r = check_range(rows, "rows", kAny, a.lines, "rows");
+    const Index* c = check_range(cols, "cols", rows.shape(0), b.lines, "columns");
     Array<Real> out(rows.size());
     Real* p = out.mutable_data();
     {

@@ -19,8 +19,9 @@ namespace {
 constexpr std::int64_t kNarrow = std::numeric_limits<std::int32_t>::max();  // lines that int32 indices reach
 
 void check_lines(std::int64_t lines, const char* name) {
-    if (lines < 0 || lines > std::numeric_limits<std::int64_t>::max() / 16)
-        refuse(std::string(name) + " is " + std::to_string(lines) + "; no matrix has as many");
+    constexpr std::int64_t most = std::numeric_limits<std::int64_t>::max() / 16;
+    if (lines < 0 || lines > most)
+        refuse(std::string(name) + " is " + std::to_string(lines) + "; it has to be from 0 to " + std::to_string(most));
 }
 
 template <class Given, class Index, class Real>
@@ -80,7 +81,7 @@ py::array by_line(const Array<Index>& indices, std::int64_t n, const py::array& 
     check_lines(n, "n");
     if (values.dtype().kind() == 'O') refuse("values holds objects; give numbers");
     if (bytes != 1 && bytes != 2 && bytes != 4 && bytes != 8)
-        refuse("values has numbers of " + std::to_string(bytes) + " bytes; give 1, 2, 4 or 8");
+        refuse("values has elements of " + std::to_string(bytes) + " bytes; they need to have 1, 2, 4 or 8");
     check(values, "values", {count});
     py::array out(values.dtype(), count);
     const auto run = [&](auto bits) {

@@ -29,9 +29,8 @@ inline void check_shape(const std::string& name, const Shape& found, const Shape
 
 // Compiled loops take numbers to stand at multiples of their size, which views into records and files need not do.
 inline void check_aligned(const std::string& name, const void* data, std::size_t bytes) {
-    if (const auto past = reinterpret_cast<std::uintptr_t>(data) % bytes)
-        refuse(name + " is not aligned in memory: it starts at a multiple of " + std::to_string(bytes) +
-               " bytes plus " + std::to_string(past) + "; give a copy");
+    if (reinterpret_cast<std::uintptr_t>(data) % bytes)
+        refuse(name + " is not aligned to " + std::to_string(bytes) + " bytes in memory; give a copy");
 }
 
 }  // namespace dmc

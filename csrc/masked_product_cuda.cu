@@ -220,8 +220,8 @@ void check(const char* what) {
     const cudaError_t error = cudaGetLastError();
     if (error != cudaSuccess)
         throw std::runtime_error(std::string("CUDA could not start ") + what + " (" + cudaGetErrorString(error) +
-                                 "); what went wrong may be earlier work of this process: CUDA_LAUNCH_BLOCKING=1 shows "
-                                 "which");
+                                 "); the error may come from earlier work of this process: set CUDA_LAUNCH_BLOCKING=1 "
+                                 "to see which");
 }
 
 template <class Real, Form F, int Width, bool Together, bool Product>
@@ -242,9 +242,8 @@ void start_width(Work<Real> light, Work<Real> heavy, std::int64_t width, cudaStr
     } else if constexpr (Place + 1 < int(sizeof kWidths / sizeof *kWidths)) {
         start_width<Real, F, Product, Place + 1>(light, heavy, width, stream);
     } else {
-        throw std::invalid_argument("the factors are " + std::to_string(width) +
-                                    " wide; fill them up to one of the widths "
-                                    "of the kernel");
+        throw std::invalid_argument("the factors have " + std::to_string(width) +
+                                    " columns; pad them to one of the widths of the kernel");
     }
 }
 
@@ -284,7 +283,7 @@ void masked_product(const DeviceLines& lines, const DeviceSides& sides, void* ou
     else if (sides.form == Form::float32)
         start_all<float, Form::float32, true>(lines, sides, nullptr, nullptr, out, {}, stream);
     else
-        throw std::invalid_argument("the product takes float32 and float64");
+        throw std::invalid_argument("the product needs float32 or float64");
 }
 
 void residual_gradient(const DeviceLines& lines, const DeviceSides& sides, const void* target, const void* weights,

@@ -53,7 +53,7 @@ void distribute(std::int64_t first, std::int64_t last, std::int64_t lines, int s
         });
         if (beyond) outside = true;
     });
-    if (outside) throw std::out_of_range("an index lies outside the shape");
+    if (outside) throw std::out_of_range("an index is out of range for the shape");
     std::int64_t position = first;
     for (std::int64_t b = 0; b < buckets; ++b)
         for (std::int64_t c = 0; c < chunks; ++c) {
@@ -243,7 +243,7 @@ void locate(std::int64_t m, const std::int64_t* pointers, const Index* columns, 
                 found[p + k] = left[k] && columns[at[k]] == cols[p + k] ? at[k] : -1;
         }
     });
-    if (outside) throw std::out_of_range("an index lies outside the shape");
+    if (outside) throw std::out_of_range("an index is out of range for the shape");
 }
 
 #define DMC_SORT(Given, Index, Real) \

@@ -39,7 +39,11 @@ def test_the_commands_beside_the_tables_exist(request: pytest.FixtureRequest) ->
     from _harness import catalogue
 
     runs, root = catalogue(), request.config.rootpath
-    targets = re.findall(r"^([\w-]+):", (root / "Makefile").read_text(), flags=re.MULTILINE)
+    targets = re.findall(
+        r"^([\w-]+):",
+        (root / "Makefile").read_text() + (root / "packaging" / "packages.mk").read_text(),
+        flags=re.MULTILINE,
+    )
     for page in (root / "docs").rglob("*.md"):
         text = page.read_text()
         for said in re.findall(r"`dmc bench ([^`]+)`", text):

@@ -50,10 +50,12 @@ def check_lines(pointers: Tensor, indices: Tensor, other_lines: int) -> None:
         facts += [indices.min(), indices.max()]
     first, last, falls, *extremes = torch.stack([fact.long() for fact in facts]).tolist()
     if first != 0 or last != len(indices) or falls:
-        raise ValueError(f"pointers run from {first} to {last}; let them ascend from 0 to {len(indices)}")
+        raise ValueError(
+            f"pointers start at {first} and end at {last}; they have to go from 0 to {len(indices)} without decreasing"
+        )
     for worst in extremes:
         if not 0 <= worst < other_lines:
-            raise ValueError(f"index {worst} is out of range for {other_lines} lines of the other side")
+            raise ValueError(f"index {worst} is out of range for the {other_lines} rows of the other factor")
 
 
 # What is made of the entries once ---------------------------------------------------------------------------------

@@ -70,10 +70,14 @@ def test_built_module_imports_and_words_what_is_missing():
     ("machine", "reason", "remedy"),
     [
         ({"DRIVER": 0}, "there is no NVIDIA driver", "install one"),
-        ({"DRIVER": 12040}, "the NVIDIA driver is of CUDA 12.4 and dmc._cuda of 13.0", "update the driver, or"),
-        ({"DEVICES": 0}, "the NVIDIA driver finds no GPU", "see what nvidia-smi finds, and CUDA_VISIBLE_DEVICES"),
-        ({"ERROR": 999}, "CUDA does not start (an error of the stand-in)", "see what nvidia-smi finds"),
-        ({"CAPABILITY": 75}, "the GPU has compute capability 7.5 and the kernels need 8.0", "plain torch serves it"),
+        (
+            {"DRIVER": 12040},
+            "the NVIDIA driver supports CUDA 12.4, and dmc._cuda was built with CUDA 13.0",
+            "update the driver, or",
+        ),
+        ({"DEVICES": 0}, "the NVIDIA driver finds no GPU", "run nvidia-smi, and check CUDA_VISIBLE_DEVICES"),
+        ({"ERROR": 999}, "CUDA does not start (an error of the stand-in)", "run nvidia-smi"),
+        ({"CAPABILITY": 75}, "the GPU has compute capability 7.5 and the kernels need 8.0", "plain torch is used"),
     ],
     ids=lambda value: "-".join(value) if isinstance(value, dict) else "",
 )
@@ -87,7 +91,7 @@ def test_every_obstacle_has_its_words(machine, reason, remedy, cuda_stand_in, mo
 
 
 def test_a_gpu_that_is_not_there_is_an_obstacle(cuda_stand_in):
-    assert cuda_stand_in.obstacle(1)[0] == "the NVIDIA driver finds no GPU of number 1"
+    assert cuda_stand_in.obstacle(1)[0] == "the NVIDIA driver finds no GPU with number 1"
 
 
 # Two lines, of two entries and of none, against three of the other side; the first is cut into two segments.
@@ -142,14 +146,14 @@ def test_binding_takes_what_is_right(cuda_stand_in):
 @pytest.mark.parametrize(
     ("changes", "error", "said"),
     [
-        ({"indices": np.zeros(2, np.int32)}, TypeError, "indices is of type ndarray and not in a GPU's memory"),
+        ({"indices": np.zeros(2, np.int32)}, TypeError, "indices is of type ndarray; it has to be a CUDA tensor"),
         ({"indices": Seen(np.zeros(2))}, TypeError, "indices holds numbers of type <f8; give <i4"),
         ({"indices": Seen(np.zeros((2, 1), np.int32))}, ValueError, r"shape \(2, 1\); it has to be \(any,\)"),
         ({"light": Seen(np.zeros((2, 3), int))}, ValueError, r"light has shape \(2, 3\); it has to be \(any, 4\)"),
-        ({"heavy": Seen(np.zeros((4, 2), int).T)}, ValueError, "heavy has gaps in memory or is not row by row"),
+        ({"heavy": Seen(np.zeros((4, 2), int).T)}, ValueError, "heavy is not contiguous in row order"),
         ({"long_lines": Seen(np.zeros(3, int))}, ValueError, r"long_lines has shape \(3,\); it has to be \(any, 3\)"),
         ({"other_lines": -1}, ValueError, "other_lines is -1; give 0 or more"),
-        ({"lines": 4}, ValueError, "there are 3 segments for 4 lines; every line has to have one"),
+        ({"lines": 4}, ValueError, "there are 3 segments for 4 rows; each row needs one"),
     ],
     ids=lambda value: "-".join(value) if isinstance(value, dict) else "",
 )  # fmt: skip
@@ -167,8 +171,8 @@ def test_lines_refuse(changes, error, said, cuda_stand_in):
         ({"form": "float16"}, TypeError, "other holds numbers of type <f4; give <f2"),
         ({"own": Seen(np.ones((2, 16), np.float32))}, ValueError, r"other has shape \(3, 8\); it has to be \(3, 16\)"),
         ({"own": Seen(np.ones((3, 8), np.float32))}, ValueError, r"own has shape \(3, 8\); it has to be \(2, any\)"),
-        ({"other": Seen(np.ones((3, 16), np.float32)[:, ::2])}, ValueError, "other has gaps in memory"),
-        ({"other": Seen(aligned(np.ones((3, 8), np.float32), 4))}, ValueError, "other is not aligned .* bytes plus 4"),
+        ({"other": Seen(np.ones((3, 16), np.float32)[:, ::2])}, ValueError, "other is not contiguous in row order"),
+        ({"other": Seen(aligned(np.ones((3, 8), np.float32), 4))}, ValueError, "other is not aligned to 16 bytes"),
         ({"target": Seen(np.ones(3, np.float32))}, ValueError, r"target has shape \(3,\); it has to be \(2,\)"),
         ({"weights": Seen(np.ones(3, np.float32))}, ValueError, r"weights has shape \(3,\); it has to be \(2,\)"),
         ({"d_own": Seen(np.ones((2, 7), np.float32))}, ValueError, r"d_own has shape \(2, 7\); it has to be \(2, 8\)"),
@@ -176,7 +180,7 @@ def test_lines_refuse(changes, error, said, cuda_stand_in):
         ({"loss": Seen(np.ones(1))}, ValueError, r"loss has shape \(1,\); it has to be \(\)"),
         ({"losses": Seen(np.ones(3))}, ValueError, r"losses has shape \(3,\); it has to be \(259,\)"),
         ({"partials": Seen(np.ones((1, 8), np.float32))}, ValueError, r"partials has shape \(1, 8\); it has to be"),
-        ({"target": None}, TypeError, "target is of type NoneType and not in a GPU's memory; give a CUDA tensor"),
+        ({"target": None}, TypeError, "target is of type NoneType; it has to be a CUDA tensor"),
     ],
     ids=lambda value: "-".join(value) if isinstance(value, dict) else "",
 )  # fmt: skip
@@ -190,10 +194,10 @@ def test_a_width_that_the_kernels_do_not_have_is_refused(cuda_stand_in):
     given = gradient_arguments(cuda_stand_in)
     own, other = (Seen(aligned(np.ones((n, 12), np.float32))) for n in (2, 3))
     out = Seen(np.zeros(2, np.float32))
-    with pytest.raises(ValueError, match="the factors are 12 wide; fill them up"):
+    with pytest.raises(ValueError, match="the factors have 12 columns; pad them"):
         cuda_stand_in.masked_product(given["lines"], own, other, "float32", out, 0)
     half = Seen(aligned(np.ones((3, 12), np.float16)))
-    with pytest.raises(ValueError, match="the product takes float32 and float64"):
+    with pytest.raises(ValueError, match="the product needs float32 or float64"):
         cuda_stand_in.masked_product(given["lines"], own, half, "float16", out, 0)
 
 

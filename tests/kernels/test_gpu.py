@@ -150,7 +150,7 @@ def test_float16_keeps_its_smallest_and_largest_numbers(device):
 def test_out_of_range_is_refused(device):
     left, right, *rest = tensors(suite.case(3), device)
     rest[1] = rest[1] + 3
-    with pytest.raises(ValueError, match="is out of range for 11 lines of the other side"):
+    with pytest.raises(ValueError, match="is out of range for the 11 rows of the other factor"):
         OPS.masked_product(left, right, *rest[:5])
 
 

@@ -186,15 +186,15 @@ def test_binding_takes_what_is_right():
     ("changes", "error", "said"),
     [
         ({"pointers": lambda a: a[:-1]}, ValueError, r"indices has shape \(24,\); it has to be \(18,\)"),
-        ({"pointers": lambda a: a[:0]}, ValueError, r"pointers has shape \(0,\); it has to be \(lines \+ 1,\)"),
+        ({"pointers": lambda a: a[:0]}, ValueError, r"pointers has shape \(0,\); it needs at least one element"),
         ({"pointers": lambda a: a[:, None]}, ValueError, r"pointers has shape \(5, 1\)"),
-        ({"pointers": lambda a: a + 1}, ValueError, "pointers start at 1"),
-        ({"pointers": lambda a: a[[0, 2, 1, 3, 4]]}, ValueError, "pointers fall after line 1"),
+        ({"pointers": lambda a: a + 1}, ValueError, r"pointers\[0\] is 1; it has to be 0"),
+        ({"pointers": lambda a: a[[0, 2, 1, 3, 4]]}, ValueError, r"pointers\[2\] is less than pointers\[1\]"),
         ({"pointers": lambda a: a * 1000}, ValueError, r"indices has shape \(24,\); it has to be \(24000,\)"),
         ({"indices": lambda a: a[:-1]}, ValueError, r"indices has shape \(23,\); it has to be \(24,\)"),
-        ({"indices": lambda a: a + 1}, ValueError, "index 6 is out of range for 6 lines"),
-        ({"indices": lambda a: a - 1}, ValueError, "index -1 is out of range for 6 lines"),
-        ({"other_lines": lambda _: 5}, ValueError, "index 5 is out of range for 5 lines"),
+        ({"indices": lambda a: a + 1}, ValueError, "index 6 is out of range for the 6 rows"),
+        ({"indices": lambda a: a - 1}, ValueError, "index -1 is out of range for the 6 rows"),
+        ({"other_lines": lambda _: 5}, ValueError, "index 5 is out of range for the 5 rows"),
         ({"other_lines": lambda _: -5}, ValueError, "other_lines is -5; give 0 or more"),
         ({"pointers": lambda a: a.astype(np.int32)}, TypeError, "incompatible constructor arguments"),
         ({"indices": lambda a: a.astype(np.uint32)}, TypeError, "incompatible constructor arguments"),
@@ -294,12 +294,12 @@ def test_what_is_not_aligned_is_refused_before_it_is_read(call, name):
         return misaligned(np.ones(24) if array is None else array)
 
     function()
-    with pytest.raises(ValueError, match=rf"{name} is not aligned in memory: .* of [48] bytes plus 1; give a copy"):
+    with pytest.raises(ValueError, match=rf"{name} is not aligned to [48] bytes in memory; give a copy"):
         function(**{name: spoil})
 
 
 def test_a_core_that_is_not_aligned_is_refused():
-    with pytest.raises(ValueError, match="a core is not aligned in memory"):
+    with pytest.raises(ValueError, match="a core is not aligned to 8 bytes in memory"):
         core.value_and_grad(**network_arguments(cores=lambda cores: [misaligned(cores[0])]))
 
 

@@ -128,7 +128,10 @@ def test_what_does_not_fit_is_refused():
         (lambda: core.block_sums(of, weights[1:], pulls, unobserved, block, predicted), "weights has shape"),
         (lambda: core.block_sums(of, weights, pulls, unobserved, other, predicted), "other has shape"),
         (lambda: core.block_sums(of, weights, pulls, unobserved, block, predicted[1:]), "predicted has shape"),
-        (lambda: core.block_sums(of, weights, pulls, 0.3, block, predicted, slice(None, None, 2)), "a slice of step 2"),
+        (
+            lambda: core.block_sums(of, weights, pulls, 0.3, block, predicted, slice(None, None, 2)),
+            "slice has step 2",
+        ),
         (lambda: core.block_grams(block[:, :15].copy(), unobserved), "other has 15 columns; give a multiple of 16"),
         (lambda: core.block_steps(sums, grams[1:], ridge, own, 0), "grams has shape"),
         (lambda: core.block_steps(sums[0], grams, ridge, own, 0), "sums has shape"),

@@ -194,7 +194,7 @@ def test_a_plan_is_made_once_and_let_go_with_its_pattern(gpu, monkeypatch):
     rest[1] = rest[1].clone()
     OPS.masked_product(left, right, *rest[:5])
     rest[1][0] = len(right)
-    with pytest.raises(ValueError, match=f"index {len(right)} is out of range for {len(right)} lines"):
+    with pytest.raises(ValueError, match=f"index {len(right)} is out of range for the {len(right)} rows"):
         OPS.masked_product(left, right, *rest[:5])
     assert len(made) == 3
     del rest
@@ -205,7 +205,7 @@ def test_a_plan_is_made_once_and_let_go_with_its_pattern(gpu, monkeypatch):
 def test_pointers_are_checked(gpu):
     left, right, *rest = tensors(suite.case(3))
     rest[0] = rest[0].flip(0)
-    with pytest.raises(ValueError, match=r"pointers run from \d+ to 0; let them ascend from 0"):
+    with pytest.raises(ValueError, match=r"pointers start at \d+ and end at 0; they have to go from 0"):
         OPS.masked_product(left, right, *rest[:5])
 
 

@@ -97,7 +97,7 @@ def test_without_the_core():
     )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert found.returncode == 0, found.stderr
-    assert "out of range for 7 lines" in found.stdout
+    assert "out of range for the 7 rows" in found.stdout
 
 
 @pytest.mark.parametrize("weighted", [False, True])
@@ -209,7 +209,7 @@ def test_indices_are_checked_again_after_they_were_written_to():
     rest[1] = rest[1].clone()
     OPS.masked_product(left, right, *rest[:5])
     rest[1][0] = len(right)
-    with pytest.raises(ValueError, match=f"index {len(right)} is out of range for {len(right)} lines"):
+    with pytest.raises(ValueError, match=f"index {len(right)} is out of range for the {len(right)} rows"):
         OPS.masked_product(left, right, *rest[:5])
     with torch.inference_mode():
         rest[1] = rest[1].clone()
@@ -252,8 +252,12 @@ def with_(given, **changed):
         (lambda g: {"weights_by_column": None}, ValueError, "weights were given in one order only"),
         (lambda g: {"row_indices": g[5].float()}, TypeError, "row_indices is torch.float32; make it torch.int32 or"),
         (lambda g: {"row_pointers": g[2].int()}, TypeError, "row_pointers is torch.int32; make it torch.int64"),
-        (lambda g: {"column_indices": g[3] - 2}, ValueError, "index -1 is out of range for 11 lines of the other side"),
-        (lambda g: {"row_indices": g[5] + 9}, ValueError, "is out of range for 13 lines of the other side"),
+        (
+            lambda g: {"column_indices": g[3] - 2},
+            ValueError,
+            "index -1 is out of range for the 11 rows",
+        ),
+        (lambda g: {"row_indices": g[5] + 9}, ValueError, "is out of range for the 13 rows of the other factor"),
         (lambda g: {"row_pointers": g[2] + 1}, ValueError, "pointers"),
         (lambda g: {"row_pointers": g[2][None]}, ValueError, "row_pointers has shape (1, 14); give a vector"),
         (lambda g: {"right": g[1].to("meta")}, ValueError, "left is on cpu and right on meta; move them to one device"),
