@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from os import PathLike
 from typing import Any
 
 import numpy as np
@@ -190,23 +191,31 @@ def _to_host(X: Any) -> tuple[Any, bool]:
         return X.numpy(), False
     if hasattr(X, "columns") and hasattr(X, "dtypes"):  # a data frame
         array = np.asarray(X)
-        if array.dtype.kind in "OUS":
-            array = np.column_stack([_column(array[:, j], name) for j, name in enumerate(X.columns)])
-        return array, False
+        return (_of_columns(array, list(X.columns)) if array.dtype.kind in "OUS" else array), False
+    if isinstance(X, (str, bytes, PathLike)):
+        raise TypeError(f"X is the path {str(X)!r}; give the table itself, as from pandas.read_csv")
     if isinstance(X, np.ndarray) and X.dtype == object:
         return _without_missing(X), False
     return X, sparse.issparse(X)
 
 
-def _column(values: NDArray[Any], name: Any) -> NDArray[np.float64]:
-    """A column of a data frame as numbers."""
-    try:
-        return np.asarray(_without_missing(values), dtype=np.float64)
-    except (TypeError, ValueError):
-        bad = next(v for v in _without_missing(values).tolist() if not _checks.is_number(v))
-        raise TypeError(
-            f"column {name!r} holds {bad!r}, which is not a number; leave the column out, or convert it first"
-        ) from None
+def _of_columns(array: NDArray[Any], names: list[Any]) -> NDArray[np.float64]:
+    """The columns of a data frame as numbers; all that hold none are named at once."""
+    columns, others = [], []
+    for j, name in enumerate(names):
+        values = _without_missing(array[:, j])
+        try:
+            columns.append(np.asarray(values, dtype=np.float64))
+        except (TypeError, ValueError):
+            bad = next((v for v in values.tolist() if not _checks.is_number(v)), None)
+            others.append((name, bad))
+    if others:
+        name, bad = others[0]
+        rest = ", ".join(repr(other) for other, _ in others[1:6]) + (", …" if len(others) > 6 else "")
+        more = f" (nor are all values of {rest})" if rest else ""
+        which = "these columns out, or convert them first" if rest else "the column out, or convert it first"
+        raise TypeError(f"column {name!r} holds {bad!r}, which is not a number{more}; leave {which}")
+    return np.column_stack(columns)
 
 
 def _without_missing(values: NDArray[Any]) -> NDArray[Any]:

@@ -1,6 +1,7 @@
 """Every form in which people hold a matrix with gaps gives the same observations; what is wrong is said."""
 
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -99,6 +100,21 @@ def test_a_column_of_text_is_named():
         frame = library.DataFrame({"age": [3, 4], "name": ["Ann", "Bo"]})
         with pytest.raises(TypeError, match="column 'name' holds 'Ann', which is not a number; leave the column out"):
             observe(frame)
+
+
+def test_all_columns_that_hold_no_numbers_are_named_at_once():
+    pandas = pytest.importorskip("pandas")
+    frame = pandas.DataFrame({"id": ["a", "b"], "age": [3, 4], "day": pandas.to_datetime(["2025-01-01"] * 2)})
+    frame["soil"] = ["clay", None]
+    said = r"column 'id' holds 'a', which is not a number \(nor are all values of 'day', 'soil'\); leave these columns"
+    with pytest.raises(TypeError, match=said):
+        observe(frame)
+
+
+@pytest.mark.parametrize("path", ["table.csv", Path("table.csv")])
+def test_a_path_is_not_a_table(path):
+    with pytest.raises(TypeError, match=r"X is the path 'table\.csv'; give the table itself"):
+        observe(path)
 
 
 def test_nan_stored_in_a_sparse_matrix_is_missing(expected):

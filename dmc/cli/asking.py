@@ -118,7 +118,7 @@ def _asked(model: Any, user: list[str] | None, users: Path | None) -> Any:
         who = f"user {strangers[0]!r} is"
     else:
         who = f"{len(strangers):,} of {len(ids):,} users, such as {strangers[0]!r}, are"
-    typer.echo(f"dmc: {who} unknown: popular, highly rated items follow", err=True)
+    typer.echo(f"dmc: {who} unknown: popular items follow", err=True)
     return ids
 
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from dmc.cli.gapped_table import Cells, GappedTable
 
 Bounds = list[str] | None
+SHOWN = 20  # columns and outliers on the screen
 
 
 def complete(
@@ -41,7 +42,9 @@ def complete(
     ] = None,
     most: Annotated[Bounds, typer.Option("--max", metavar="<bound>", help="Upper bound, likewise.")] = None,
     rank: Rank = None,
-    robust: Annotated[bool, typer.Option("--robust", help="Ignore grossly wrong cells, and count them.")] = False,
+    robust: Annotated[
+        bool, typer.Option("--robust", help="Leave grossly wrong cells out of the fit, and list them.")
+    ] = False,
     leave_unknown: Annotated[
         bool, typer.Option("--leave-unknown", help="Leave cells empty that the others cannot determine.")
     ] = False,
@@ -173,17 +176,33 @@ def _figures(model: Any, table: GappedTable, cells: Cells | None) -> dict[str, A
         "held_out_rmse": model.held_out_rmse_,
         "column_errors": dict(zip(table.of_numbers, model.column_errors_.tolist(), strict=True)),
         "outliers": len(model.outliers_),
+        "outlier_cells": [_cell(table, row, col) for row, col in model.outliers_.tolist()],
         "status": model.status_.name,
     }
 
 
+def _cell(table: GappedTable, row: int, col: int) -> dict[str, Any]:
+    """Where a cell is in the file, and what it holds."""
+    place = {"row": row} if table.lines is None else {"line": int(table.lines[row])}
+    return {**place, "column": table.of_numbers[col], "value": float(table.values[row, col])}
+
+
 def _show(figures: dict[str, Any], output: Path) -> None:
+    """The figures one below the other; of columns and outliers the first ones."""
+    errors, outliers = figures.get("column_errors", {}), figures.get("outlier_cells", [])
     rows = [
         (name.replace("_", " ").replace("held out", "held-out"), _figure(value))
         for name, value in figures.items()
-        if name != "column_errors"
+        if name not in ("column_errors", "outlier_cells") and (name != "held_out_rmse" or len(errors) > SHOWN)
     ]
-    show([*rows, ("table", str(output))])
+    rows.append(("table", str(output)))
+    rows += [(f"error of {name}", _figure(error)) for name, error in list(errors.items())[:SHOWN]]
+    for cell in outliers[:SHOWN]:
+        place, at = next(iter(cell.items()))
+        rows.append((f"outlier in {place} {at}", f"{cell['column']} = {_figure(cell['value'])}"))
+    show(rows)
+    if max(len(errors), len(outliers)) > SHOWN:
+        typer.echo(f"  (the first {SHOWN} columns and outliers; --json has all)")
 
 
 def _figure(value: object) -> str:

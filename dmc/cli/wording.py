@@ -51,12 +51,8 @@ PHRASES = (
     (r"fit Recommender\(intervals=True\) to ratings", "fit it with dmc fit --intervals"),
     (r"intervals=True", "--intervals"),
     (
-        r"name the column, as in --user userId, or rename it",
-        "rename it, or name the column in the fit, as in --user userId",
-    ),
-    (
-        r"(has no column 'rating', .*), as in --user userId",
-        r"\1, as in --rating stars; clicks need --feedback implicit",
+        r"name the column, as in (--\w+ \w+), or rename it",
+        r"rename it, or name the column in the fit, as in \1",
     ),
     (r"loss='robust'", "--robust"),
     (r"standardize=True", "--standardize"),

@@ -221,7 +221,7 @@ class MatrixCompletion(CompletionQueries):
         UserWarning
             If part of the result is a guess, or the data look misread: rows or columns without observed entries,
             entries that the observed positions cannot determine, all entries equal, zeros that may stand for missing
-            entries, columns predicted no better than by their mean, entries far from the model, or a fit that was
+            entries, columns predicted no better than by their mean, entries far from all others, or a fit that was
             interrupted.
         sklearn.exceptions.ConvergenceWarning
             If the fit did not converge, or the model predicts held-out entries badly.

@@ -7,6 +7,7 @@ from types import FrameType
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from sklearn.exceptions import ConvergenceWarning
 
 from dmc import _checks
@@ -136,6 +137,7 @@ class Findings:
         bound = tuning.WARNINGS.default_bound
         if model.rank is None and not selected.exact and selected.rank == bound < least:
             tell("bound", f"no rank above {bound} was tried; give a larger bound: rank={2 * bound}")
+        wrong = self._gross(selected, judged_by)
         unexplained = selected.held_out.unexplained
         if unexplained > tuning.WARNINGS.unexplained:
             tell(
@@ -146,7 +148,7 @@ class Findings:
                 ConvergenceWarning,
             )
         elif model.scale_ == "columns":
-            self._columns_no_better(selected)
+            self._columns_no_better(selected, set() if judged_by is None else set(judged_by.cols[wrong].tolist()))
         elif unexplained > tuning.WARNINGS.doubtful and (
             model.residual_rms_ < tuning.WARNINGS.overfitted * model.held_out_rmse_
         ):
@@ -157,17 +159,31 @@ class Findings:
                 "that: there are too few entries for their rank; observe more of them",
                 ConvergenceWarning,
             )
-        of_entries = selected.model.weights
-        count = gross(selected.model, judged_by, of_entries) if judged_by is not None and not selected.exact else 0
-        if count:
+        if len(wrong) and judged_by is not None:
+            these = "it" if len(wrong) == 1 else "them"
             tell(
                 "gross",
-                f"{_checks.count(count, 'entry lies', 'entries lie')} far from the model and may distort the fit; "
-                "check them, or use loss='robust', which leaves such entries out and lists them",
+                f"{_checks.count(len(wrong), 'entry lies', 'entries lie')} far from the others and may distort the fit "
+                f"({self._place(judged_by, wrong)}); check {these}, or use loss='robust', which leaves such entries "
+                "out and lists them",
             )
 
-    def _columns_no_better(self, selected: Selected) -> None:
-        """Columns of which even the optimistic end of what was held out says that the others tell nothing."""
+    @staticmethod
+    def _gross(selected: Selected, judged_by: Observations | None) -> NDArray[np.int64]:
+        """Positions of the entries that look grossly wrong."""
+        if judged_by is None or selected.exact:
+            return np.zeros(0, np.int64)
+        return gross(selected.model, judged_by, selected.model.weights)
+
+    def _place(self, observations: Observations, entries: NDArray[np.int64]) -> str:
+        """Where the first of some entries is."""
+        row, column = int(observations.rows[entries[0]]), int(observations.cols[entries[0]])
+        first = "the first " if len(entries) > 1 else ""
+        return f"{first}at row {row}, {self._labels.named([column])}"
+
+    def _columns_no_better(self, selected: Selected, spoilt: set[int]) -> None:
+        """Columns of which even the optimistic end of what was held out says that the others tell nothing; a gross
+        entry spoils the judgement of its column."""
         said, n, cols = selected.held_out, self._observations.shape[1], selected.held_out.cols
         tested = np.bincount(cols, minlength=n)
         of_means = np.square(said.mean_errors)
@@ -178,6 +194,7 @@ class Findings:
         size = np.bincount(cols, of_means, n) / count
         nothing = (mean + 2 * sure < tuning.WARNINGS.little * size) & (mean < (1 - tuning.WARNINGS.no_better**2) * size)
         worse = np.flatnonzero((tested >= tuning.WARNINGS.min_tested) & nothing).tolist()
+        worse = [column for column in worse if column not in spoilt]
         if len(worse):
             tell(
                 "no better",

@@ -42,19 +42,36 @@ def standardised_residuals(
     return np.asarray(scaled / np.maximum(typical[at], rounding))
 
 
-def gross(model: Model, observations: Observations, weights: Float | None = None) -> int:
-    """How many entries are so far from the model that the squared loss follows them; 0, if too few to be told of, or no
-    more than the end of a long tail: then many lie half as far."""
+def gross(model: Model, observations: Observations, weights: Float | None = None) -> NDArray[np.int64]:
+    """Positions among the entries of those so far from the others that the squared loss follows them.
+
+    Those far from the model; none if there are too few to warn of, or if they are no more than the end of a long tail:
+    then many lie half as far. And those apart from their column, however few, which the model may have followed.
+    """
     deviations = standardised_residuals(model, observations, weights)
-    count, half = (
-        int((deviations > limit).sum())
-        for limit in (tuning.ROBUST.gross_deviations, tuning.ROBUST.gross_deviations / 2)
-    )
-    return (
-        count
-        if count >= max(tuning.ROBUST.min_gross, tuning.ROBUST.min_gross_share * observations.n_observed, half / 2)
-        else 0
-    )
+    far = tuning.ROBUST.gross_deviations
+    found = deviations > far
+    half = int((deviations > far / 2).sum())
+    few = max(tuning.ROBUST.min_gross, tuning.ROBUST.min_gross_share * observations.n_observed, half / 2)
+    if found.sum() < few:
+        found[:] = False
+    if model.scaling.side == "columns":
+        found |= apart(observations)
+    return np.flatnonzero(found)
+
+
+def apart(observations: Observations) -> NDArray[np.bool_]:
+    """(observed,) whether an entry is far from all others of its column, with none in between: a unit mistaken, or a
+    decimal point. Long tails have some in between."""
+    cols, n = np.asarray(observations.cols), observations.shape[1]
+    values = np.asarray(observations.values, np.float64)
+    off = np.abs(values - medians(values, cols, n)[cols])
+    spread = MEDIAN_TO_DEVIATION * medians(off, cols, n)[cols]
+    far, near = (off > limit * spread for limit in (tuning.ROBUST.apart, tuning.ROBUST.apart / 5))
+    entries, far_ones, near_ones = (np.bincount(cols[of], minlength=n) for of in (spread > 0, far, near))
+    some = (near_ones == far_ones) & (entries >= tuning.ROBUST.path_min_entries)
+    few = far_ones <= np.maximum(1, tuning.ROBUST.apart_share * entries)
+    return np.asarray(far & (some & few)[cols])
 
 
 def select_robustly(

@@ -291,6 +291,11 @@ class RobustTuning:
         The same from which a user of the squared loss is told of them,
     min_gross, min_gross_share : int and float
         if there are so many, and so large a share.
+    apart : float
+        Robust deviations from the median of a column from which entries are told of, however few, if no others are
+        a fifth as far,
+    apart_share : float
+        and if they are no more than this share of the column, or one.
     rounds : int
         Of fits without outliers, and new ones found.
     reweighted : int
@@ -319,6 +324,8 @@ class RobustTuning:
     gross_deviations: float = 12.0
     min_gross: int = 3
     min_gross_share: float = 5e-4
+    apart: float = 50.0
+    apart_share: float = 0.02
     rounds: int = 10
     reweighted: int = 6
     freedom: float = 2.0

@@ -111,7 +111,8 @@ class Evaluation:
 
     def __repr__(self) -> str:
         least = "" if self.relevant is None else f" with an item of at least {self.relevant:.4g}"
-        users = f"lists of {self.n} for {_checks.count(self.n_users, 'user')}{least}"
+        strangers = f", {self.n_unknown_users:,} of them unknown" if self.n_unknown_users else ""
+        users = f"lists of {self.n} for {_checks.count(self.n_users, 'user')}{least}{strangers}"
         rows = [("", "", "" if not self.intervals else f"{100 * (self.confidence or 0):g} % interval")]
         for name in (*ERRORS, *OF_LISTS, "coverage"):
             value, bounds = getattr(self, name), self.intervals.get(name)

@@ -200,7 +200,7 @@ def what_repeats(count: int) -> str:
     repeats = _checks.count(count, "rating repeats", "ratings repeat")
     return (
         f"{repeats} a user and an item given before; pass duplicates='last', duplicates='latest' (by time) or "
-        "duplicates='mean'"
+        "duplicates='mean'; for clicks, which are added up, pass feedback='implicit'"
     )
 
 

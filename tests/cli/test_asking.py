@@ -105,7 +105,7 @@ def test_recommend(dmc_in, files):
 def test_recommend_to_a_stranger_says_so(dmc_in):
     code, out, err = dmc_in("recommend", "model", "--user", "stranger", "-n", "2", "--json")
     assert code == 0
-    assert err == "dmc: user 'stranger' is unknown: popular, highly rated items follow\n"
+    assert err == "dmc: user 'stranger' is unknown: popular items follow\n"
     assert len(last_json(out)["recommendations"]) == 2
 
 
@@ -164,7 +164,7 @@ def test_recommend_to_the_users_of_a_file(dmc_in, tmp_path):
     code, out, err = dmc_in("recommend", "model", "--users", users, "-n", "1", "--json")
     assert code == 0
     assert [row["user"] for row in last_json(out)["recommendations"]] == ["u1", "somebody else", "u2", "nobody"]
-    assert err == ("dmc: 2 of 4 users, such as 'somebody else', are unknown: popular, highly rated items follow\n")
+    assert err == ("dmc: 2 of 4 users, such as 'somebody else', are unknown: popular items follow\n")
 
 
 def test_recommend_of_some_items_and_without_others(dmc_in, files, titles, tmp_path):

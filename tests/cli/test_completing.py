@@ -48,7 +48,21 @@ def test_complete(dmc_in, gapped, planted, tmp_path):
     assert all(new == old for old, new in pairs if old)  # text for text
     filled = np.array([[float(cell) for cell in row[1:]] for row in after[1:]])
     np.testing.assert_allclose(filled[missing], model.predict(*np.nonzero(missing)), atol=0.01)
-    assert "held-out rmse" in dmc_in("complete", gapped, "-o", tmp_path / "full.csv")[1]
+    shown = dmc_in("complete", gapped, "-o", tmp_path / "full.csv")[1]
+    assert [f"error of {name}" in shown for name in "abcdef"] == [True] * 6
+
+
+def test_outliers_are_listed_by_their_line(dmc_in, tmp_path):
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((100, 1)) * np.arange(1, 6) + 0.1 * rng.standard_normal((100, 5))
+    x[41, 2], x[7, 0] = 5000, np.nan
+    lines = [",".join("" if np.isnan(v) else f"{v:.3f}" for v in row) for row in x]
+    (tmp_path / "x.csv").write_text("\n".join(["a,b,c,d,e", *lines]))
+    code, out, err = dmc_in("complete", tmp_path / "x.csv", "--robust", "-o", tmp_path / "full.csv")
+    assert (code, err) == (0, "")
+    assert out.splitlines()[-1].split() == ["outlier", "in", "line", "43", "c", "=", "5000"]
+    found = last_json(dmc_in("complete", tmp_path / "x.csv", "--robust", "--json")[1])
+    assert found["outlier_cells"] == [{"line": 43, "column": "c", "value": 5000.0}]
 
 
 def test_complete_to_the_screen(dmc_in, gapped, planted):

@@ -8,6 +8,7 @@ import pytest
 
 import dmc
 from dmc.cli.wording import in_shell_words
+from dmc.recommend.tables.table import REMEDIES
 
 PACKAGE = Path(dmc.__file__).parent
 
@@ -21,9 +22,13 @@ PACKAGE = Path(dmc.__file__).parent
             "rename it, or name the column in the fit, as in --user userId",
         ),
         (
-            "no file has no column 'rating', only 'x'; name the column, as in user='userId', or rename it",
-            "no file has no column 'rating', only 'x'; rename it, or name the column in the fit, as in --rating stars;"
-            " clicks need --feedback implicit",
+            f"no file has no column 'rating', only 'x'; {REMEDIES['rating']}",
+            "no file has no column 'rating', only 'x'; for clicks, pass --feedback implicit; for ratings, rename it, or"
+            " name the column in the fit, as in --rating stars",
+        ),
+        (
+            REMEDIES["timestamp"],
+            "rename it, or name the column in the fit, as in --time when",
         ),
         ("no intervals; fit Recommender(intervals=True) to ratings", "no intervals; fit it with dmc fit --intervals"),
         ("there is no file a user='x", "there is no file a user='x"),

@@ -163,7 +163,7 @@ def test_repeats_are_counted_over_all_processes(by_size: Any, size: int) -> None
     found = [of["repeats"] for of in by_size(size)]
     assert found[0] == (
         "ValueError: 200 ratings repeat a user and an item given before; pass duplicates='last', duplicates='latest' "
-        "(by time) or duplicates='mean'"
+        "(by time) or duplicates='mean'; for clicks, which are added up, pass feedback='implicit'"
     )
     assert all(one.startswith("Elsewhere") for one in found[1:])
 

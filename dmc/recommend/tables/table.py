@@ -33,6 +33,11 @@ from dmc.recommend.tables.times import as_times
 from dmc.recommend.tables.vocabulary import Vocabulary, as_ids, parts, refuse
 
 ROUNDING_LOSS = 0.01  # of the ratings' range: what rounding to float32 may take away
+REMEDIES = {  # where a column of the usual name is not there
+    "item": "name the column, as in item='itemId', or rename it",
+    "rating": "for clicks, pass feedback='implicit'; for ratings, name the column, as in rating='stars', or rename it",
+    "timestamp": "name the column, as in time='when', or rename it",
+}
 EQUAL = 1e-14  # of the largest rating: a smaller range is itself rounding
 
 
@@ -193,7 +198,7 @@ class Table:
 
     def column(self, name: str) -> NDArray[Any]:
         """(entries,) the values of a column."""
-        self.require([name], "name the column, as in user='userId', or rename it")
+        self.require([name], REMEDIES.get(name, "name the column, as in user='userId', or rename it"))
         if self._of_arrays:
             return np.asarray(self._source[name])
         with words_for_failure(f"column {name!r} has no plain values", "convert it first"):
