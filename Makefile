@@ -157,10 +157,10 @@ spark: .venv-spark/.host .venv/.test
 	touch $@
 
 # One environment for all; each stamp says which extras are in it: `dev` has those of `test`, and these of `plot`.
-# DMC_CORE=1: a core that does not build is an error.
+# DMC_CORE=1: a core that does not build is an error, but for the demo, which numba can do.
 .venv/.%: $(CORE)
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	DMC_CORE=1 $(BIN)/python -m pip install --quiet --editable '.[$*]'
+	DMC_CORE=$(if $(filter-out plot,$*),1) $(BIN)/python -m pip install --quiet --editable '.[$*]'
 	touch $(foreach extra,$(or $(EXTRAS_IN_$*),$*),.venv/.$(extra))
 EXTRAS_IN_test := plot test
 EXTRAS_IN_dev := plot test docs dev

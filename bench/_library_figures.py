@@ -108,7 +108,7 @@ def roofline() -> list[plots.Panel]:
             ylim=(0, 1.15),
             xticks=[str(width) for width in measured],
             note="float32; the roofline: what gathering the factors alone takes",
-            thresholds=[plots.Threshold(1, "roofline", at=0)],
+            thresholds=[plots.Threshold(1, "roofline")],
         ),
         plots.Panel(
             "How many times as long torch takes",
@@ -158,7 +158,7 @@ def phase() -> list[plots.Panel]:
             "relative error, median",
             errors,
             "log",
-            note="1000 × 1000, rank 5, condition 10",
+            note="1,000 × 1,000, rank 5, condition 10",
             thresholds=[plots.Threshold(1e-6, "recovered")],
         ),
         plots.Panel(

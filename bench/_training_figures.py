@@ -91,18 +91,18 @@ def skip_tuning() -> list[plots.Panel]:
         ("accuracy", "of_each", "Accuracy, each way at its own rate", "mean", "accuracy, unseen sentences"),
         ("nc1", "nc1_of_each", "How far the features collapsed", "median", "NC1 on the training samples"),
     ):
-        bars = []
+        series = []
         for k, n in enumerate(SIZES):
             rows = {way: row for way, row in measured(n).items() if way in names}
             there = [i for i, way in enumerate(names) if way in rows]
             heights = [rows[names[i]][key] for i in there]
             ends = tuple([end(rows[names[i]][each]) for i in there] for end in (min, max))
-            places = np.asarray(there) + 0.36 * (k - 0.5)
-            style = {"color": (FEW, MANY)[k]}
-            bars.append(plots.Line(places, heights, f"{n:,} samples", style, bars=0.34, whiskers=ends))
+            places = np.asarray(there) + 0.2 * (k - 0.5)
+            style = plots.style(("few samples", "many samples")[k], linestyle="", markersize=7)  # no zero for bars here
+            series.append(plots.Line(places, heights, f"{n:,} samples", style, whiskers=ends))
         ticks = [name.replace(" ", "\n") for name in names]
-        chance = [plots.Threshold(0.5, "chance")] if key == "accuracy" else []
+        chance = [plots.Threshold(0.5, "chance", at=0)] if key == "accuracy" else []
         limits, scale = ((0.48, None), "linear") if key == "accuracy" else ((None, None), "log")
         said = {"yscale": scale, "ylim": limits, "thresholds": chance, "note": f"SST-2; {note} and range over seeds"}
-        panels.append(plots.Panel(title, "", label, bars, xticks=ticks, **said))
+        panels.append(plots.Panel(title, "", label, series, xticks=ticks, **said))
     return panels

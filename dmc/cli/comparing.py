@@ -10,10 +10,8 @@ import typer
 import dmc
 from dmc.cli.arguments import given
 from dmc.cli.interrupts import told_of_interrupts
-from dmc.cli.output import Json, check_output, interactive, show_json
+from dmc.cli.output import Json, check_figure, interactive, show_json
 from dmc.cli.wording import WrongUse, check_share, in_shell_words, of_options
-
-FIGURES = (".png", ".pdf", ".svg")
 
 
 def compare(
@@ -55,7 +53,7 @@ def compare(
     check_share(test_fraction, "--test-fraction")
     if time_limit is not None and not time_limit > 0:
         raise WrongUse(f"--time-limit is {time_limit:g}; give seconds above 0")
-    _check_figure(figure)
+    check_figure(figure)
     found = _compared(
         table,
         label or (),
@@ -103,19 +101,6 @@ def _names(contenders: list[str] | None) -> list[str] | None:
 
     with of_options():
         return [choice(name, "--contender", CONTENDERS) for name in contenders]
-
-
-def _check_figure(path: Path | None) -> None:
-    """Whether it can be drawn there, before the work and not after it."""
-    check_output(path)
-    if path is None:
-        return
-    if path.suffix.lower() not in FIGURES:
-        raise WrongUse(f"{path.name} ends in {path.suffix or 'nothing'}; figures are written as .png, .pdf or .svg")
-    import importlib.util
-
-    if importlib.util.find_spec("matplotlib") is None:
-        raise ImportError("figures need matplotlib, which is not installed; run: pip install 'dmc[plot]'")
 
 
 def _compared(path: Path, labels: Any, **options: Any) -> Any:

@@ -48,7 +48,7 @@ def photograph() -> Part:
         {"psnr": ours, "psnr_mean_fill": theirs, "ranks": ranks},
         [
             Picture("A photograph, 70 % missing", image * mask[..., None], "427 × 640 pixels"),
-            Picture("Restored", restored, f"PSNR {ours:.1f} dB (mean colour: {theirs:.1f})"),
+            Picture("Restored", restored, f"PSNR where missing: {ours:.1f}\u00a0dB; mean colour: {theirs:.1f}\u00a0dB"),
         ],
     )
 
@@ -150,7 +150,7 @@ def ratings() -> Part:
                 "",
                 "error of hidden ratings, stars",
                 [
-                    Line([0, 1], bars[:2], "", {"color": SOFT}, bars=0.6),
+                    Line([0, 1], bars[:2], "", {"color": SOFT, "alpha": 0.5}, bars=0.6),
                     Line([2], bars[2:], "", {"color": FIRST}, bars=0.6),
                 ],
                 ylim=(0, None),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import math
 import sys
@@ -14,6 +15,7 @@ import typer
 from dmc._whole_file import refuse_unwritable, resolved
 from dmc.cli.wording import STDIN, WrongUse
 
+FIGURES = (".png", ".pdf", ".svg")
 Json = Annotated[bool, typer.Option("--json", help="Print the results as one line of JSON.")]
 
 
@@ -58,6 +60,17 @@ def check_output(path: Path | None, *read: Path | None) -> None:
     for other in read:
         if other is not None and str(other) != STDIN and resolved(other) == resolved(path):
             raise WrongUse(f"{other} is both read and written, and would be lost; give another path to -o")
+
+
+def check_figure(path: Path | None) -> None:
+    """Whether a figure can be drawn there, before the work and not after it."""
+    check_output(path)
+    if path is None:
+        return
+    if path.suffix.lower() not in FIGURES:
+        raise WrongUse(f"{path.name} ends in {path.suffix or 'nothing'}; figures are written as .png, .pdf or .svg")
+    if importlib.util.find_spec("matplotlib") is None:
+        raise ImportError("figures need matplotlib, which is not installed; run: pip install 'dmc[plot]'")
 
 
 def interactive() -> bool:

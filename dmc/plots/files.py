@@ -13,6 +13,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from dmc import _checks
 from dmc._whole_file import whole_file
 from dmc.plots import layout
 from dmc.plots.description import Panel, Picture
@@ -49,6 +50,8 @@ def panels(
     ------
     ImportError
         If matplotlib is not installed.
+    ValueError
+        If there is no diagram, `columns` is below 1, or there is no such theme.
 
     Examples
     --------
@@ -61,8 +64,11 @@ def panels(
     ...     print(sorted(os.listdir(folder)))
     ['error-dark.png', 'error.png']
     """
-    if theme not in _DRAWN:
-        raise ValueError(f"theme is {theme!r}; choose 'light', 'dark' or 'both'")
+    _checks.choice(theme, "theme", tuple(_DRAWN))
+    if not diagrams:
+        raise ValueError("there is nothing to draw; give at least one panel or picture")
+    if columns is not None:
+        columns = _checks.integer(columns, "columns", 1)
     stem, suffix = os.path.splitext(os.fspath(path))
     for ending, of in _DRAWN[theme]:
         with _in_force(of):

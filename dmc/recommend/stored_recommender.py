@@ -16,7 +16,7 @@ from dmc.recommend.settings import ModelName, RecommenderSettings
 from dmc.recommend.state import State
 from dmc.solver.loop import Callback
 
-SHOWN = ("rank", "feedback", "model", "ensemble", "intervals")  # by repr, where they are not the default
+SHOWN = ("rank", "feedback", "model", "depth", "ensemble", "intervals")  # by repr, where they are not the default
 
 
 class StoredRecommender(FittedRecommender):

@@ -1,6 +1,6 @@
 """Figures for dark pages: where `NAME-dark.png` lies beside an image, light pages show this and dark ones that."""
 
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from docutils import nodes
 from sphinx.application import Sphinx
@@ -12,7 +12,7 @@ class DarkTwins(SphinxTransform):
 
     def apply(self, **_kwargs: object) -> None:
         for light in list(self.document.findall(nodes.image)):
-            uri = Path(light["uri"])
+            uri = PurePosixPath(light["uri"])
             dark = str(uri.with_stem(f"{uri.stem}-dark"))
             _, path = self.env.relfn2path(dark, self.env.docname)
             if light["classes"] or not Path(path).is_file():

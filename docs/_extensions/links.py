@@ -20,11 +20,15 @@ class PublicNames(SphinxPostTransform):
         objects = self.env.domains.python_domain.objects
         for literal in list(self.document.findall(nodes.literal)):
             found = NAME.fullmatch(literal.astext())
-            if found is None or found[1] not in objects or isinstance(literal.parent, nodes.reference):
+            if found is None or found[1] not in objects or is_in_a_link(literal):
                 continue
             entry = objects[found[1]]
             link = make_refnode(self.app.builder, self.env.docname, entry.docname, entry.node_id, literal.deepcopy())
             literal.replace_self(link)
+
+
+def is_in_a_link(node: nodes.Node | None) -> bool:
+    return node is not None and (isinstance(node, nodes.reference) or is_in_a_link(node.parent))
 
 
 def scripts(_app: Sphinx, _page: str, source: list[str]) -> None:

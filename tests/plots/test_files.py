@@ -174,5 +174,19 @@ def test_twins_differ_in_nothing_but_their_colours(tmp_path):
     np.testing.assert_array_equal(dark, alone)
     np.testing.assert_allclose(light[0, 0, :3], 1)
     np.testing.assert_allclose(255 * dark[0, 0, :3], [0x14, 0x18, 0x1D], atol=0.5)
-    with pytest.raises(ValueError, match="theme is 'dim'; choose 'light', 'dark' or 'both'"):
+    with pytest.raises(ValueError, match="theme is 'dim'; choose one of 'light', 'dark', 'both'"):
         plots.panels([panel], tmp_path / "figure.png", theme="dim")
+
+
+@pytest.mark.parametrize(
+    ("diagrams", "settings", "message"),
+    [
+        (0, {}, "nothing to draw"),
+        (1, {"columns": 0}, "columns is 0"),
+    ],
+)
+def test_what_cannot_be_drawn_is_refused(tmp_path, diagrams, settings, message):
+    panel = plots.Panel("title", "x", "y", [plots.Line([0, 1], [0, 1])])
+    with pytest.raises(ValueError, match=message):
+        plots.panels([panel] * diagrams, tmp_path / "figure.png", **settings)
+    assert not list(tmp_path.iterdir())

@@ -12,7 +12,7 @@ ROWS = {"user": [1, 1, 2], "item": [1, 2, 1], "rating": [1, 2, 5]}
     [
         (Recommender(5), "Recommender(rank=5, not fitted)"),
         (Recommender(), "Recommender(not fitted)"),
-        (Recommender(model="network", depth=2), "Recommender(model='network', not fitted)"),
+        (Recommender(model="network", depth=2), "Recommender(model='network', depth=2, not fitted)"),
         (Recommender(intervals=False, ensemble=2), "Recommender(ensemble=2, not fitted)"),
     ],
 )
