@@ -104,6 +104,15 @@ def write_samples(folder: Path) -> None:
     """The files that the commands read."""
     ratings = [f"user {u},{i},{1 + (u + i) % 5}" for u in range(40) for i in range(30) if (u * i) % 3]
     clicks = [f"user {u},{i}" for u in range(40) for i in range(30) if (u + i) % 3 == 0]
+    days = [
+        [
+            f"v{u},SKU{i},2025-05-{day:02}T{(7 * u + i) % 24:02}:00:00"
+            for u in range(30)
+            for i in range(20)
+            if (u + i) % 3
+        ]
+        for day in (1, 2)
+    ]
     readings = [f"{day},{day % 7}.5,{'' if day == 3 else f'{day % 7 + 1}.0'},{day % 5}.25" for day in range(20)]
     texts = {
         "ratings.csv": ["user,item,rating", *ratings],
@@ -111,6 +120,8 @@ def write_samples(folder: Path) -> None:
         "pairs.csv": ["user,item", "user 3,7"],
         "clicks.csv": ["user,item", *clicks],
         "today.csv": ["user,item", "user 3,1", "somebody new,2", "user 5,new"],
+        "day1.csv": ["visitor,product,when", *days[0]],
+        "day2.csv": ["visitor,product,when", *days[1], "new,SKU1,2025-05-02T08:00:00"],
         "readings.csv": ["day,oslo,bergen,tromso", *readings],
         "table.csv": ["day,oslo,bergen,tromso", *readings],
     }
