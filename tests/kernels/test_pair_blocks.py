@@ -136,7 +136,7 @@ def test_what_does_not_fit_is_refused():
         (lambda: core.block_steps(sums, grams[1:], ridge, own, 0), "grams has shape"),
         (lambda: core.block_steps(sums[0], grams, ridge, own, 0), "sums has shape"),
         (lambda: core.block_steps(sums, grams, ridge[1:], own, 0), "ridge has shape"),
-        (lambda: core.block_steps(sums, grams, ridge, own, 2), "block is 2; there are 2"),
+        (lambda: core.block_steps(sums, grams, ridge, own, 2), "block is 2; it has to be from 0 to 1"),
         (lambda: core.block_predict(of, block, block, predicted), "steps has shape"),
     ):
         with pytest.raises(ValueError, match=told):
