@@ -77,7 +77,7 @@ WRONG = {
     "an item twice": ("clicks", put("seen.indices", 0, 1), "'seen.indices' is not in ascending order"),
     "no rating": ("bayes", put("ratings", np.nan), "'ratings' holds numbers that are not finite"),
     "no click": ("clicks", put("ratings", 0), "'ratings' holds zeros"),
-    "no covariance": ("network", put("model.0.rows.covariance", -1), "'model.0.rows.covariance' is no covariance"),
+    "no covariance": ("network", put("model.0.rows.covariance", -1), "'model.0.rows.covariance' is not a covariance"),
     "a prior of another size": (
         *("bayes", lambda a, h: a.update({"model.0.rows.weights": a["model.0.rows.weights"][:-1]})),
         "'model.0.rows.variances' has shape",
