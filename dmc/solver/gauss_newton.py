@@ -272,4 +272,5 @@ def inverse(gram: Array, group: Group = ALONE) -> Array:
     ridge = 100 * xp.finfo(gram.dtype).eps * xp.where(traces > mean, traces, traces * 0 + mean) / max(k, 1)
     ridge = xp.where(ridge > 0, ridge, ridge * 0 + 1)  # numbers that may live on a device: nobody waits for them
     eye = xp.eye(k, dtype=gram.dtype, device=where(gram))
+    ridge = xp.astype(ridge, gram.dtype)  # of a single matrix it is a number, which NumPy 1 has made float64
     return xp.linalg.inv(gram + ridge[..., None, None] * eye)
