@@ -1,4 +1,4 @@
-"""Measures of predictions, and of recommendations (from `list_metrics`)."""
+"""Measures of predictions, and of recommendations (from `list_hits`, `list_metrics` and `catalogue_metrics`)."""
 
 from __future__ import annotations
 
@@ -8,16 +8,14 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from dmc import _checks
+from dmc.catalogue_metrics import coverage, novelty
+from dmc.list_hits import gains, hits
 from dmc.list_metrics import (
     Averaged,
     average_precision,
-    coverage,
-    gains,
     graded_ndcg,
     hit_rate,
-    hits,
     ndcg,
-    novelty,
     precision,
     recall,
     reciprocal_rank,

@@ -1,4 +1,4 @@
-"""Diagnostics, and the theorems of compression that they measure (Yaras et al., arXiv 2306.01154 and 2406.04112)."""
+"""The law of parsimony, and the theorems of compression (Yaras et al., arXiv 2306.01154 and 2406.04112)."""
 
 import numpy as np
 import pytest
@@ -103,67 +103,3 @@ def test_the_closed_form_spans_what_the_published_construction_spans(depth):
     assert diagnostics.principal_angles(published.U, wanted_U).max() < 1e-8
     np.testing.assert_allclose(published.U.T @ published.U, np.eye(2 * RANK), atol=1e-10)
     np.testing.assert_allclose(published.V.T @ published.V, np.eye(2 * RANK), atol=1e-10)
-
-
-def test_gradient_flow_keeps_the_balance():
-    problem = dmc.LeastSquares(target(12, 12))
-    start = initial.orthogonal((12, 12), 3, 0.3)
-    before = diagnostics.imbalance(start)
-    assert max(before) < ROUNDING
-    coarse, fine = (
-        dmc.solve(problem, start, steps.DiscrepantDescent(rate), max_steps=round(20 / rate), tol=0).factors
-        for rate in (0.02, 0.01)
-    )
-    # Discretisation breaks it in proportion to the step.
-    assert max(diagnostics.imbalance(fine)) == pytest.approx(max(diagnostics.imbalance(coarse)) / 2, rel=0.1)
-
-
-@pytest.mark.parametrize("k", [1, 2, 7])
-def test_effective_rank_of_equal_values(k):
-    assert diagnostics.effective_rank(np.r_[np.full(k, 3.0), np.zeros(5)]) == pytest.approx(k)
-
-
-def test_effective_rank_bad_input():
-    assert diagnostics.effective_rank([0.0, 0.0]) == 0
-    for bad in ([], [-1.0], [np.nan]):
-        with pytest.raises(ValueError, match="non-negative"):
-            diagnostics.effective_rank(bad)
-
-
-def test_layer_spectrum_angles():
-    rng = np.random.default_rng(0)
-    P, Q = (np.linalg.qr(rng.standard_normal((6, 6)))[0] for _ in range(2))
-    layer = (P * [6, 5, 4, 3, 2, 1]) @ Q.T
-    found = diagnostics.layer_spectrum(layer, (P, Q))
-    np.testing.assert_allclose(found.values, [6, 5, 4, 3, 2, 1])
-    np.testing.assert_allclose(found.left_angles, 0, atol=1e-6)
-    turned = P.copy()
-    c, s = np.cos(0.3), np.sin(0.3)
-    turned[:, :2] = P[:, :2] @ [[c, -s], [s, c]]
-    found = diagnostics.layer_spectrum(layer, (turned, Q))
-    np.testing.assert_allclose(found.left_angles[:3], [0.3, 0.3, 0], atol=1e-6)
-
-
-def test_layers_multiply_to_the_matrix():
-    network = initial.orthogonal((5, 7), 4, 0.5)
-    product = np.linalg.multi_dot(diagnostics.layers(network)[::-1])
-    np.testing.assert_allclose(product, network.dense())
-
-
-def test_separation_of_planted_classes():
-    rng = np.random.default_rng(0)
-    means = 10 * np.eye(3)
-    labels = np.repeat(["a", "b", "c"], 4000)
-    features = np.repeat(means, 4000, axis=0) + rng.standard_normal((12000, 3))
-    found = diagnostics.separation(features, labels)
-    # Σ_W = I; the means, centred, have Σ_B = 100/3 (I − 11ᵀ/3): trace 200/3, and pseudo-inverse of trace 2·3/100.
-    assert found.within_to_between == pytest.approx(3 / (200 / 3), rel=0.03)
-    assert found.nc1 == pytest.approx(2 * 3 / 100 / 3, rel=0.03)
-    assert diagnostics.separation(np.repeat(means, 2, axis=0), np.repeat([0, 1, 2], 2)).within_to_between == 0
-
-
-def test_separation_bad_input():
-    with pytest.raises(ValueError, match="1 class"):
-        diagnostics.separation(np.ones((3, 2)), [1, 1, 1])
-    with pytest.raises(ValueError, match="one label"):
-        diagnostics.separation(np.ones((3, 2)), [1, 2])
