@@ -155,7 +155,7 @@ def test_top_n_of_no_rows():
         (
             {"exclude": SparseIndex(np.zeros(7), np.zeros(0, int))},
             ValueError,
-            r"have shape \(7,\); give \(8,\), one more",
+            r"has shape \(7,\); give \(8,\), one more",
         ),
         (
             {"exclude": SparseIndex(np.arange(8), np.full(7, 5))},

@@ -86,7 +86,7 @@ def test_links_stay_links(here):
         ("no\nne/m", FileNotFoundError, r"there is no folder 'HERE/no\nne' to save m in; make it first"),
         ("to none", FileNotFoundError, "there is no folder HERE/none to save x in; make it first"),
         ("~/m", FileNotFoundError, "there is no folder ~: only a shell replaces the ~ of ~/m; give the path in"),
-        ("file/deep/m", NotADirectoryError, "file/deep/m cannot be written, as HERE/file is no folder"),
+        ("file/deep/m", NotADirectoryError, "file/deep/m cannot be written, as HERE/file is not a folder"),
         ("x" * 256, OSError, "cannot be written (file name too long)"),
     ],
 )

@@ -237,7 +237,7 @@ def test_a_model_that_cannot_be_told_everywhere_comes_back(tmp_path):
     model.save(tmp_path / "model")
     again = MatrixCompletion.load(tmp_path / "model")
     assert_same(again.complete(unknown=np.nan), model.complete(unknown=np.nan))
-    with pytest.warns(UserWarning, match="1 position of 1 cannot be known"):
+    with pytest.warns(UserWarning, match="1 position of 1 cannot be determined"):
         assert np.isnan(again.predict([0], [15], return_std=True)[1]).all()
 
 

@@ -177,8 +177,8 @@ def stolen(group: Group, data: str, folder: Path) -> str:
 def test_a_folder_is_of_the_fit_that_began_last(tmp_path: Path, data: str) -> None:
     first, second = run_processes(2, stolen, data, tmp_path / "kept")
     assert first == (
-        f"ValueError: another fit has begun with the checkpoint folder {tmp_path}/kept; let that one end, or give each "
-        "a folder of its own"
+        f"ValueError: another fit has begun with the checkpoint folder {tmp_path}/kept; wait for it, or give each its "
+        "own folder"
     )
     assert second == f"Elsewhere{first}"
     steps: list[int] = []

@@ -230,7 +230,9 @@ def test_fewer_users_than_processes_and_processes_that_do_not_meet(folder: Path,
     assert found["port"][0].told.startswith(
         f"dmc: process 0 of 2 found no other process {at} (The server socket has failed"
     )
-    assert found["port"][1].told.startswith(f"dmc: process 1 of 2 met no others {at} (there is no answer); check that")
+    assert found["port"][1].told.startswith(
+        f"dmc: process 1 of 2 found no other process {at} (there is no answer); check that"
+    )
     assert found["alone"][0].told.startswith("dmc: process 0 of 2 found no other process at 127.0.0.1:")
     assert found["alone"][1].told == (
         "dmc: several processes communicate through PyTorch, which is not installed; run: pip install 'dmc[torch]'\n"

@@ -574,4 +574,4 @@ def test_omp_num_threads_is_honoured():
 
 def test_description_names_instruction_set_and_threads():
     assert core.instruction_set() in native.describe()
-    assert f"{core.max_threads()} threads" in native.describe()
+    assert f"{core.max_threads()} thread" in native.describe()

@@ -157,5 +157,5 @@ def test_the_operators_themselves_are_mapped(given):
 def test_an_empty_batch_is_refused(given):
     left, right, rest, _ = given
     for product in (torch_functions.masked_product, torch.ops.dmc.masked_product):
-        with pytest.raises(ValueError, match=r"torch\.vmap is given an empty batch"):
+        with pytest.raises(ValueError, match=r"torch\.vmap got an empty batch"):
             vmap(lambda a, product=product: product(a, right, *rest[:N_PATTERN]))(left[None][:0])

@@ -124,7 +124,7 @@ def test_factors_that_are_no_factor_tensors_are_refused(factors: dmc.Factors, me
 @pytest.mark.parametrize("step", [dmc.rank_path.RankPath(3), steps.AlternatingLeastSquares()])
 def test_steps_of_matrices_say_that_they_do_not_apply(step: dmc.Step) -> None:
     problem = dmc.TubalLeastSquares(X)
-    with pytest.raises(TypeError, match=r"is for MaskedLeastSquares and this is TubalLeastSquares, .*; take Disc"):
+    with pytest.raises(TypeError, match=r"is for MaskedLeastSquares and this is TubalLeastSquares, .*; use Disc"):
         dmc.solve(problem, tubal.spectral(problem, 2), step)
 
 

@@ -48,7 +48,7 @@ def test_a_transform_that_was_made_is_taken() -> None:
 @pytest.mark.parametrize(
     ("transform", "message"),
     [
-        (np.ones((4, 4)), r"not orthogonal: .* differs from the identity by 4; take"),
+        (np.ones((4, 4)), r"not orthogonal: .* differs from the identity by 4; use"),
         (np.eye(3), r"shape \(3, 3\) and a tube 4 entries; give a 4×4 matrix"),
         (np.full((4, 4), np.nan), "not finite"),
         ("fft", "choose one of 'dft', 'dct'"),
@@ -60,7 +60,7 @@ def test_others_are_refused(transform: object, message: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("matrix", "message"), [(2 * np.eye(4), "not orthogonal: .* by 3; take"), (np.eye(3, 4), "give a square matrix")]
+    ("matrix", "message"), [(2 * np.eye(4), "not orthogonal: .* by 3; use"), (np.eye(3, 4), "give a square matrix")]
 )
 def test_a_matrix_is_looked_at_wherever_it_is_given(matrix: np.ndarray, message: str) -> None:
     with pytest.raises(ValueError, match=message):
