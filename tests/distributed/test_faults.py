@@ -82,7 +82,7 @@ def test_a_killed_process_costs_a_sweep_at_most(tmp_path: Path, data: str) -> No
         lost = [before[-1] + 1 - after[0] for before, after in pairwise(lives)]
         assert all(one <= 1 for one in lost), (k, lives)
         value = json.loads((tmp_path / f"{k}.json").read_text())["value"]
-        assert value == pytest.approx(undisturbed[k], rel=1e-8)
+        assert value == pytest.approx(undisturbed[k], rel=1e-6)  # factors are float32, and may differ by a rounding
 
 
 def stopped(group: Group, data: str, folder: Path, at: int) -> list[float]:
