@@ -98,7 +98,7 @@ def test_a_checkpoint_is_gone_on_from_and_that_of_other_settings_is_refused(fram
         ),
         ({}, lambda df: df.union(df.limit(5)), "5 ratings repeat a user and an item"),
         ({}, lambda df: df.limit(0), "holds no rating"),
-        ({"duplicates": "latest"}, lambda df: df, "duplicates is 'latest' and timeCol None; 'latest' goes by"),
+        ({"duplicates": "latest"}, lambda df: df, "duplicates is 'latest' and timeCol None; 'latest' needs a column"),
         ({"timeCol": "rating"}, lambda df: df, "duplicates is 'error' and timeCol 'rating'"),
         ({"userCol": "who"}, lambda df: df, "userCol is 'who', and the columns are user, item, rating"),
     ],
