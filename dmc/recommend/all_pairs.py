@@ -310,6 +310,10 @@ class Descent:
         known, self._predicted = standing
         self._known = None if known is None else (known[0], known[1])
 
+    def forget_rounding(self) -> None:
+        """Predictions anew from the factors: those that were moved along with them differ by rounding."""
+        self._predicted = self.problem.predictions(self.U, self.V)
+
     def factors(self) -> Factors:
         """Views of the factors without what fills up blocks."""
         return Factors(self.U[:, : self.rank], (), self.V[:, : self.rank])

@@ -66,6 +66,8 @@ class Course:
             descent.falls = list(found.numbers["falls"])
             if "predicted" in found.arrays:
                 descent.standing = found.numbers["known"], found.arrays["predicted"]
+            else:
+                descent.standing = found.numbers["known"], descent.standing[1]
             self._rng.bit_generator.state = found.numbers["random"]
             self._run.go_on(found.numbers["n_steps"], found.numbers["seconds"])
             ended = found.numbers["status"]
@@ -76,6 +78,8 @@ class Course:
         """Keep where the fit under way stands, and what those before it came to."""
         if not self._keeper.keeps or not own.falls or status is Status.NONFINITE:
             return
+        if not self._keeper.alone:  # as a fit that resumes here begins, whether or not this sweep is kept
+            own.forget_rounding()
         if status is None and not self._keeper.due:
             return
         known = {"own": own} if best is None else {"own": own, "best": best}
@@ -83,6 +87,7 @@ class Course:
         of_rows = {name: np.asarray(of.factors().U) for name, of in known.items()}
         numbers = {"outcomes": self._outcomes, "falls": own.falls, "random": self._rng.bit_generator.state}
         numbers |= {"n_steps": self._run.n_steps, "status": status and status.name, "seconds": self._run.elapsed}
+        numbers["known"], predicted = own.standing
         if self._keeper.alone:  # what rounding has made of them; of several processes each would have other entries
-            numbers["known"], arrays["predicted"] = own.standing
+            arrays["predicted"] = predicted
         self._keeper.keep(NAME, Snapshot(numbers, arrays, of_rows))

@@ -60,7 +60,7 @@ def main(folder: Path, data: str, count: int) -> None:
                 part = folder / "part"
                 part.write_text(json.dumps({"value": value_of(model), "seconds": seconds}))
                 part.replace(done)
-        undisturbed = [value_of(fitted(group, data, k, None)) for k in range(count)]
+        undisturbed = [value_of(fitted(group, data, k, str(folder / f"undisturbed-{k}"))) for k in range(count)]
         if group.rank == 0:
             (folder / "undisturbed.json").write_text(json.dumps(undisturbed))
 
